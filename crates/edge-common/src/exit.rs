@@ -1,0 +1,75 @@
+//! From a result to a documented exit code: 0 done, 1 failed, 2 wrong usage,
+//! and what each tool adds with [`Failure`].
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::log;
+
+/// A failure that callers tell apart by its exit code.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// A failure with its exit code and its message.
+    pub fn new(code: u8, message: impl fmt::Display) -> anyhow::Error {
+        let message = message.to_string();
+        anyhow::Error::new(Self { code, message })
+    }
+
+    /// Gives `error`, with all its causes, the exit code `code`; one that
+    /// already has a code keeps it.
+    pub fn wrap(code: u8, error: anyhow::Error) -> anyhow::Error {
+        if error.downcast_ref::<Self>().is_some() {
+            return error;
+        }
+        Self::new(code, format_args!("{error:#}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The exit code that `error` stands for: that of a [`Failure`] in its chain,
+/// else 1.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Failure>().map_or(1, |f| f.code)
+}
+
+/// Ends a tool: prints an error once, with its causes, and gives the code.
+pub fn finish(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(format_args!("{error:#}"));
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn codes_survive_context() {
+        let plain = anyhow::anyhow!("x");
+        assert_eq!(code_of(&plain), 1);
+        let coded = Err::<(), _>(Failure::new(4, "no clock")).context("provisioning");
+        let error = coded.unwrap_err();
+        assert_eq!(code_of(&error), 4);
+        assert_eq!(format!("{error:#}"), "provisioning: no clock");
+        assert_eq!(code_of(&Failure::wrap(9, error)), 4);
+    }
+}

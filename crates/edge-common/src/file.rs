@@ -1,0 +1,154 @@
+//! Files that are whole or absent, also after a power cut.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// Replaces `path` by `content` with permission bits `mode`: temporary file in
+/// the same folder, mode before content, both synced, renamed, folder synced.
+/// After a cut at any point either the old or the new content is there.
+///
+/// # Errors
+/// Any failing step, with the path; the temporary file is then removed.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let context = || format!("writing {}", path.display());
+    let folder = path.parent().context("a path without a folder")?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(Permissions::from_mode(mode & 0o700))
+        .tempfile_in(folder)
+        .with_context(context)?;
+    let file = temporary.as_file_mut();
+    file.write_all(content).with_context(context)?;
+    file.set_permissions(Permissions::from_mode(mode))
+        .with_context(context)?;
+    file.sync_all().with_context(context)?;
+    temporary
+        .persist(path)
+        .map_err(|e| e.error)
+        .with_context(context)?;
+    sync_folder(folder)
+}
+
+/// Like [`write`], but leaves a file alone that already is as asked, so that a
+/// second run changes nothing. Says whether it wrote.
+///
+/// # Errors
+/// As [`write`].
+pub fn ensure(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
+    let same_mode = fs::symlink_metadata(path)
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o7777 == mode);
+    if same_mode && fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(false);
+    }
+    write(path, content, mode).map(|()| true)
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// Absent or unreadable, not a regular file, or larger than `limit`. A FIFO
+/// or a device is refused without waiting for it.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let context = || format!("reading {}", path.display());
+    const O_NONBLOCK: i32 = 0o4000;
+    let file = File::options()
+        .read(true)
+        .custom_flags(O_NONBLOCK)
+        .open(path)
+        .with_context(context)?;
+    if !file.metadata().with_context(context)?.is_file() {
+        bail!("reading {}: not a regular file", path.display());
+    }
+    let mut content = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut content)
+        .with_context(context)?;
+    if content.len() as u64 > limit {
+        bail!("reading {}: larger than {limit} bytes", path.display());
+    }
+    Ok(content)
+}
+
+/// Like [`read`], as text.
+///
+/// # Errors
+/// As [`read`], and content that is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<String> {
+    String::from_utf8(read(path, limit)?)
+        .map_err(|_| anyhow::anyhow!("reading {}: not UTF-8", path.display()))
+}
+
+/// Makes `path` and its missing parents with permission bits `mode`; a folder
+/// that is already there keeps its own.
+///
+/// # Errors
+/// As `mkdir`, with the path.
+pub fn create_folder(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| format!("creating {}", path.display()))
+}
+
+/// Makes renames and removals in `folder` durable.
+///
+/// # Errors
+/// As `fsync`, with the path.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .with_context(|| format!("syncing {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_whole_with_mode_and_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        write(&path, b"one", 0o600).unwrap();
+        write(&path, b"two", 0o640).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn ensure_writes_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy");
+        assert!(ensure(&path, b"x", 0o644).unwrap());
+        assert!(!ensure(&path, b"x", 0o644).unwrap());
+        assert!(ensure(&path, b"x", 0o600).unwrap());
+        assert!(ensure(&path, b"y", 0o600).unwrap());
+    }
+
+    #[test]
+    fn read_refuses_the_large_and_the_strange() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        write(&path, b"12345", 0o600).unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert!(read(&path, 4).unwrap_err().to_string().contains("larger"));
+        assert!(read(folder.path(), 9).is_err());
+        assert!(read(Path::new("/dev/zero"), 9).is_err());
+        assert!(read(&folder.path().join("absent"), 9).is_err());
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("busy");
+        fs::create_dir(&path).unwrap();
+        assert!(write(&path, b"x", 0o600).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

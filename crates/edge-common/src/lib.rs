@@ -1,0 +1,17 @@
+//! Shared by the device tools, thin on purpose: a module comes in when three
+//! tools need it.
+//!
+//! [`Root`] is passed first to everything that touches the world; [`file`]
+//! writes durably; [`command`] runs programs; [`log`] speaks to the journal;
+//! [`exit`] turns results into documented exit codes; `mqtt` (feature) holds
+//! one session with AWS IoT.
+
+pub mod command;
+pub mod exit;
+pub mod file;
+pub mod log;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
+mod root;
+
+pub use root::Root;
