@@ -1,1 +1,36 @@
-//! edge-sim
+//! Test bench, never shipped: the stand-in cloud and the device twin.
+
+pub mod cloud;
+pub mod twin;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The stand-in cloud and the device twin: a test bench on one machine.
+#[derive(Parser)]
+#[command(version, max_term_width = 80)]
+pub struct Args {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// The stand-in cloud: MQTT broker, provisioning, shadows, registry, AWS API
+    #[command(subcommand)]
+    Cloud(cloud::Verb),
+    /// The device twin: a virtual machine with the real units and binaries
+    #[command(subcommand)]
+    Twin(twin::Verb),
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever the verb reports.
+pub fn run(args: Args) -> Result<()> {
+    match args.part {
+        Part::Cloud(verb) => cloud::run(verb),
+        Part::Twin(verb) => twin::run(verb),
+    }
+}

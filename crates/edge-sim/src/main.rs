@@ -1,0 +1,10 @@
+//! `edge-sim`: see the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    edge_common::log::start("edge-sim");
+    edge_common::exit::finish(edge_sim::run(edge_sim::Args::parse()))
+}
