@@ -1,1 +1,53 @@
-fn main() {}
+//! Every chore of this repository: `cargo xtask --help`.
+
+mod demo;
+mod shell;
+mod sizes;
+mod suite;
+mod units;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Parser)]
+#[command(max_term_width = 80)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// From power-on to a signed container running, in the stand-in cloud and
+    /// the device twin; prints each step with its seconds
+    Demo(demo::Args),
+    /// Formatting, lints, scripts, units, every test, then the demo's chain
+    Test(suite::Args),
+    /// A table of the device programs and their stripped sizes
+    Sizes,
+    /// Verifies every unit and rates its sandbox
+    Units,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().chore) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<bool> {
+    match chore {
+        Chore::Demo(args) => demo::run(&args).map(|tally| tally.failed == 0),
+        Chore::Test(args) => suite::run(&args),
+        Chore::Sizes => sizes::run(),
+        Chore::Units => units::run(),
+    }
+}

@@ -1,0 +1,48 @@
+//! What the twin's journal says of its own boot.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::world::World;
+
+/// The five steps of the documented boot order.
+const ORDER: [&str; 5] = [
+    "edge-partition-setup.service",
+    "data.mount",
+    "edge-data.service",
+    "edge-bootstrap.service",
+    "edge-heartbeat.service",
+];
+
+/// When each of the five steps was done, from the journal; an error if one is
+/// missing or before its predecessor.
+pub fn boot_order(world: &World) -> Result<String> {
+    let journal =
+        world.root("journalctl -b -o json --no-pager _PID=1 JOB_TYPE=start JOB_RESULT=done")?;
+    let mut last = 0;
+    let mut words = Vec::new();
+    for unit in ORDER {
+        let at =
+            done(&journal, unit).with_context(|| format!("{unit} did not start in this boot"))?;
+        if at < last {
+            bail!("{unit} was done before the step that it follows");
+        }
+        last = at;
+        let name = unit
+            .split('.')
+            .next()
+            .unwrap_or(unit)
+            .trim_start_matches("edge-");
+        words.push(format!("{name} {}.{}", at / 1_000_000, at / 100_000 % 10));
+    }
+    Ok(words.join(", "))
+}
+
+/// Microseconds since boot at which `unit` was started for the first time.
+fn done(journal: &str, unit: &str) -> Option<u64> {
+    let entries = journal
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok());
+    let mut ours = entries.filter(|e| e["UNIT"] == unit);
+    ours.next()?["__MONOTONIC_TIMESTAMP"].as_str()?.parse().ok()
+}

@@ -1,0 +1,206 @@
+//! The pieces that run during the demo, and their end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::shell;
+
+/// Cloud, twin, project and build engine of one run, in a folder of their own.
+pub struct World {
+    folder: Option<tempfile::TempDir>,
+    target: PathBuf,
+    engine: Option<Child>,
+    docker_host: Option<String>,
+    /// Digest of the deployed image, once it is pushed.
+    pub digest: String,
+}
+
+impl World {
+    /// A new folder; nothing runs yet.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("edge-ai-").tempdir()?;
+        Ok(Self {
+            folder: Some(folder),
+            target: shell::target()?,
+            engine: None,
+            docker_host: None,
+            digest: String::new(),
+        })
+    }
+
+    /// A path in the folder of this run.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let folder = self.folder.as_ref().map(tempfile::TempDir::path);
+        folder.unwrap_or(Path::new("/nonexistent")).join(name)
+    }
+
+    /// `edge-sim` with `words`.
+    pub fn sim(&self, words: &[&str]) -> Command {
+        let mut command = shell::command(self.target.join("debug/edge-sim"));
+        command.args(words);
+        command
+    }
+
+    /// `edge-sim PART VERB --dir …`.
+    pub fn part(&self, part: &str, verb: &str) -> Command {
+        let mut command = self.sim(&[part, verb]);
+        command.arg("--dir").arg(self.path(part));
+        command
+    }
+
+    /// `edge-app` with `words`, in the project of this run.
+    pub fn app(&self, words: &[&str]) -> Command {
+        let mut command = shell::command(self.target.join("debug/edge-app"));
+        command.args(words).current_dir(self.path("project"));
+        command.stdin(Stdio::null());
+        if let Some(host) = &self.docker_host {
+            command.env("DOCKER_HOST", host);
+        }
+        command.env("DOCKER_BUILDKIT", "0");
+        command
+    }
+
+    /// The folder of the device programs.
+    pub fn programs(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
+    /// A value of the cloud's `endpoints.json`.
+    pub fn endpoint(&self, key: &str) -> Result<String> {
+        value(&self.path("cloud/endpoints.json"), key)
+    }
+
+    /// A value of the twin's `twin.json`.
+    pub fn twin(&self, key: &str) -> Result<String> {
+        value(&self.path("twin/twin.json"), key)
+    }
+
+    /// Runs `script` in the twin as `host`: `twin` (user edge) or `twin-root`.
+    pub fn ssh(&self, host: &str, script: &str) -> Result<Command> {
+        let mut command = shell::command("ssh");
+        command.arg("-F").arg(self.twin("ssh_config")?);
+        command.args(["-o", "BatchMode=yes", host, "--", script]);
+        command.stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// What `script` prints in the twin, run by root.
+    pub fn root(&self, script: &str) -> Result<String> {
+        shell::read(&mut self.ssh("twin-root", script)?)
+    }
+
+    /// Uses the engine of this machine, or starts one of our own.
+    pub fn start_engine(&mut self) -> Result<String> {
+        let info = ["info", "--format", "{{.ServerVersion}}"];
+        let here = shell::output(shell::command("docker").args(info))?;
+        if here.status.success() {
+            return Ok("the one of this machine".into());
+        }
+        let socket = format!("unix://{}", self.path("docker.sock").display());
+        let log = fs::File::create(self.path("dockerd.log"))?;
+        let mut engine = shell::command("dockerd");
+        engine
+            .arg("--host")
+            .arg(&socket)
+            .args(["--iptables=false", "--bridge=none"]);
+        for (flag, name) in [
+            ("--data-root", "docker"),
+            ("--exec-root", "docker-run"),
+            ("--pidfile", "docker.pid"),
+        ] {
+            engine.arg(flag).arg(self.path(name));
+        }
+        engine
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.engine = Some(engine.spawn().context("starting dockerd")?);
+        self.docker_host = Some(socket.clone());
+        until(Duration::from_secs(60), "dockerd", || {
+            let mut docker = shell::command("docker");
+            let asked = shell::output(docker.args(["--host", &socket]).args(info))?;
+            Ok(asked.status.success().then(|| "an own dockerd".to_string()))
+        })
+    }
+
+    /// Prints where to look after a failure.
+    pub fn explain(&self) {
+        let Ok(journal) = self.root(
+            "systemctl --failed --no-legend --plain; journalctl -b --no-pager -p warning -n 25",
+        ) else {
+            let console = fs::read_to_string(self.path("twin/console.log")).unwrap_or_default();
+            let lines: Vec<_> = console.lines().collect();
+            println!(
+                "the end of the twin's console:\n{}",
+                lines[lines.len().saturating_sub(25)..].join("\n")
+            );
+            return;
+        };
+        println!("the twin's journal, warnings and worse:\n{journal}");
+    }
+
+    /// Leaves everything running and says how to reach it.
+    pub fn keep(mut self) {
+        if let Some(folder) = self.folder.take() {
+            let folder = folder.keep();
+            println!("kept in {}; stop it with", folder.display());
+            println!(
+                "  edge-sim twin stop --dir {0}/twin; edge-sim cloud down --dir {0}/cloud",
+                folder.display()
+            );
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.folder.is_none() {
+            return;
+        }
+        if self.path("twin").exists() {
+            let _ = self.part("twin", "stop").arg("--kill").output();
+        }
+        if self.path("cloud").exists() {
+            let _ = self.part("cloud", "down").output();
+        }
+        if let Some(mut engine) = self.engine.take() {
+            let _ = shell::command("kill").arg(engine.id().to_string()).status();
+            let _ = engine.wait();
+        }
+    }
+}
+
+/// Asks again until `ask` has an answer, every half second.
+///
+/// # Errors
+/// `ask` failing, or no answer within `limit`.
+pub fn until<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    bail!("{what}: nothing within {} s", limit.as_secs())
+}
+
+fn value(file: &Path, key: &str) -> Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let values: Value =
+        serde_json::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+    match &values[key] {
+        Value::String(text) => Ok(text.clone()),
+        Value::Null => bail!("{} has no {key}", file.display()),
+        other => Ok(other.to_string()),
+    }
+}

@@ -1,0 +1,50 @@
+//! What the device programs weigh.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::shell;
+
+/// The programs that ship on the device.
+pub const PROGRAMS: [&str; 5] = [
+    "edge-partition",
+    "edge-provision",
+    "edge-docker",
+    "edge-generator",
+    "edge-heartbeat",
+];
+
+/// What all of them may weigh together, in bytes.
+const LIMIT: u64 = 9_000_000;
+
+/// Builds, strips copies and prints the table; false if over the limit.
+///
+/// # Errors
+/// The build or `strip` not working.
+pub fn run() -> Result<bool> {
+    shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
+    let folder = tempfile::tempdir()?;
+    println!("{:<16} {:>9}", "program", "kB");
+    let mut sum = 0;
+    for program in PROGRAMS {
+        let built = shell::target()?.join("release").join(program);
+        let copy = folder.path().join(program);
+        shell::run(shell::command("strip").arg("-o").arg(&copy).arg(&built))?;
+        let size = fs::metadata(&copy).context(program)?.len();
+        println!("{program:<16} {:>9.1}", kilobytes(size));
+        sum += size;
+    }
+    println!(
+        "{:<16} {:>9.1}  (limit {:.1})",
+        "sum",
+        kilobytes(sum),
+        kilobytes(LIMIT)
+    );
+    Ok(sum <= LIMIT)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a table of kilobytes")]
+fn kilobytes(bytes: u64) -> f64 {
+    bytes as f64 / 1000.0
+}

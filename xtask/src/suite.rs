@@ -1,0 +1,155 @@
+//! `scripts/test`: one list of checks, one closing line.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::{demo, shell, sizes, units};
+
+/// Which part of the suite.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave out the chain in the device twin
+    #[arg(long)]
+    no_twin: bool,
+}
+
+/// How many tests held and how many did not.
+#[derive(Clone, Copy, Default)]
+pub struct Tally {
+    /// Tests that held.
+    pub passed: u32,
+    /// Tests that did not.
+    pub failed: u32,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn count(&mut self, good: bool) {
+        if good {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs all; false if anything failed.
+///
+/// # Errors
+/// A check that could not be run at all.
+pub fn run(args: &Args) -> Result<bool> {
+    let mut tally = Tally::default();
+    for (name, check) in CHECKS {
+        let start = Instant::now();
+        println!("== {name}");
+        let good = check().unwrap_or_else(|error| {
+            println!("{error:#}");
+            false
+        });
+        let verdict = if good { "ok" } else { "FAILED" };
+        println!(
+            "== {name}: {verdict}, {:.1} s",
+            start.elapsed().as_secs_f32()
+        );
+        tally.count(good);
+    }
+    let start = Instant::now();
+    println!("== cargo test");
+    tally.add(tests()?);
+    println!("== cargo test: {:.1} s", start.elapsed().as_secs_f32());
+    if !args.no_twin {
+        println!("== the chain in the twin");
+        tally.add(demo::run(&demo::Args::default())?);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
+}
+
+type Check = fn() -> Result<bool>;
+
+const CHECKS: [(&str, Check); 5] = [
+    ("cargo fmt", || {
+        good(shell::cargo().args(["fmt", "--all", "--check"]))
+    }),
+    ("shellcheck", || {
+        good(shell::command("shellcheck").args([
+            "-x",
+            "scripts/setup",
+            "scripts/demo",
+            "scripts/test",
+            ".ci/run",
+        ]))
+    }),
+    ("cargo clippy", || {
+        good(shell::cargo().args([
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    }),
+    ("units", units::run),
+    ("sizes", sizes::run),
+];
+
+fn good(command: &mut std::process::Command) -> Result<bool> {
+    let status = command.status().context("running a check")?;
+    Ok(status.success())
+}
+
+/// Runs every cargo test, shows its output and counts.
+fn tests() -> Result<Tally> {
+    let mut child = shell::cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("running cargo test")?;
+    let mut tally = Tally::default();
+    if let Some(out) = child.stdout.take() {
+        for line in BufReader::new(out).lines() {
+            let line = line.context("reading cargo test")?;
+            println!("{line}");
+            tally.add(result_line(&line).unwrap_or_default());
+        }
+    }
+    if !child.wait()?.success() && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; …`.
+fn result_line(line: &str) -> Option<Tally> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let mut numbers = counts
+        .split("; ")
+        .filter_map(|part| part.split(' ').next()?.parse().ok());
+    Some(Tally {
+        passed: numbers.next()?,
+        failed: numbers.next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_result_line_of_cargo() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured";
+        let tally = result_line(line).unwrap();
+        assert_eq!((tally.passed, tally.failed), (12, 3));
+        assert!(result_line("running 3 tests").is_none());
+    }
+}

@@ -1,0 +1,163 @@
+//! `systemd-analyze` over every unit of the repository.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{shell, sizes};
+
+/// What `systemd-analyze security` may print for a service of ours, unless
+/// [`EXPOSED`] says otherwise.
+const LIMIT: f32 = 4.0;
+
+/// Services that need more than [`LIMIT`] allows, and why.
+const EXPOSED: [(&str, &str); 3] = [
+    (
+        "edge-partition-setup.service",
+        "writes a block device as root",
+    ),
+    (
+        "edge-data.service",
+        "makes the folders of /data, reloads and starts units",
+    ),
+    (
+        "edge-ssh-keys.service",
+        "makes the host keys once, before the network",
+    ),
+];
+
+/// Verifies and rates; false if a unit is not clean.
+///
+/// # Errors
+/// `systemd-analyze` not working.
+pub fn run() -> Result<bool> {
+    let units = find()?;
+    let root = stage(&units)?;
+    let verified = verify(root.path(), &units)?;
+    let rated = rate(&units)?;
+    Ok(verified && rated)
+}
+
+fn find() -> Result<Vec<PathBuf>> {
+    let list = shell::read(shell::command("git").args([
+        "ls-files",
+        "-co",
+        "--exclude-standard",
+        "*.service",
+        "*.mount",
+        "*.path",
+        "*.timer",
+        "*.socket",
+        "*.target",
+    ]))?;
+    let ours = |l: &&str| !l.contains("/tests/") && !l.contains(".d/");
+    Ok(list
+        .lines()
+        .filter(ours)
+        .map(|l| shell::repository().join(l))
+        .collect())
+}
+
+/// A root with the units of this machine, ours, and their programs.
+fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
+    let root = tempfile::tempdir()?;
+    let place = root.path().join("usr/lib/systemd/system");
+    let bin = root.path().join("usr/bin");
+    fs::create_dir_all(&bin)?;
+    shell::run(
+        shell::command("cp")
+            .arg("-a")
+            .arg("--parents")
+            .arg("/usr/lib/systemd/system")
+            .arg(root.path()),
+    )?;
+    for unit in units {
+        fs::copy(unit, place.join(unit.file_name().context("unit name")?))?;
+    }
+    let generators = root.path().join("usr/lib/systemd/system-generators");
+    fs::create_dir_all(&generators)?;
+    for program in sizes::PROGRAMS.into_iter().chain([
+        "systemctl",
+        "systemd-tmpfiles",
+        "ssh-keygen",
+        "dockerd",
+        "containerd",
+        "sh",
+        "docker",
+    ]) {
+        fs::copy("/bin/true", bin.join(program))?;
+    }
+    fs::copy("/bin/true", generators.join("edge-generator"))?;
+    Ok(root)
+}
+
+fn verify(root: &Path, units: &[PathBuf]) -> Result<bool> {
+    let names: Vec<_> = units.iter().filter_map(|u| u.file_name()).collect();
+    let output = shell::output(
+        shell::command("systemd-analyze")
+            .arg("verify")
+            .arg("--man=no")
+            .arg(format!("--root={}", root.display()))
+            .args(&names),
+    )?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ours = |line: &&str| names.iter().any(|n| line.contains(&*n.to_string_lossy()));
+    let findings: Vec<_> = said.lines().filter(ours).collect();
+    for finding in &findings {
+        println!("{finding}");
+    }
+    println!(
+        "systemd-analyze verify: {} units, {} findings",
+        names.len(),
+        findings.len()
+    );
+    Ok(findings.is_empty())
+}
+
+fn rate(units: &[PathBuf]) -> Result<bool> {
+    let mut good = true;
+    for unit in units
+        .iter()
+        .filter(|u| u.extension().is_some_and(|e| e == "service"))
+    {
+        let name = unit
+            .file_name()
+            .context("unit name")?
+            .to_string_lossy()
+            .into_owned();
+        let text = shell::output(
+            shell::command("systemd-analyze")
+                .args(["security", "--offline=true", "--no-pager"])
+                .arg(unit),
+        )?;
+        let printed = String::from_utf8_lossy(&text.stdout).into_owned();
+        let score =
+            score(&printed).with_context(|| format!("rating {name}: {}", shell::said(&text)))?;
+        let reason = EXPOSED
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, why)| *why);
+        let verdict = if score <= LIMIT {
+            ""
+        } else {
+            reason.unwrap_or("over the limit")
+        };
+        good &= score <= LIMIT || reason.is_some();
+        println!("{name:<32} {score:>4.1}  {verdict}");
+    }
+    Ok(good)
+}
+
+/// The number in `→ Overall exposure level for x.service: 3.2 OK 🙂`.
+fn score(printed: &str) -> Option<f32> {
+    let line = printed
+        .lines()
+        .find(|l| l.contains("Overall exposure level"))?;
+    line.rsplit_once(": ")?
+        .1
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}
