@@ -17,7 +17,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure with its exit code and its message.
-    pub fn new(code: u8, message: impl fmt::Display) -> anyhow::Error {
+    pub fn error(code: u8, message: impl fmt::Display) -> anyhow::Error {
         let message = message.to_string();
         anyhow::Error::new(Self { code, message })
     }
@@ -28,7 +28,7 @@ impl Failure {
         if error.downcast_ref::<Self>().is_some() {
             return error;
         }
-        Self::new(code, format_args!("{error:#}"))
+        Self::error(code, format_args!("{error:#}"))
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
     fn codes_survive_context() {
         let plain = anyhow::anyhow!("x");
         assert_eq!(code_of(&plain), 1);
-        let coded = Err::<(), _>(Failure::new(4, "no clock")).context("provisioning");
+        let coded = Err::<(), _>(Failure::error(4, "no clock")).context("provisioning");
         let error = coded.unwrap_err();
         assert_eq!(code_of(&error), 4);
         assert_eq!(format!("{error:#}"), "provisioning: no clock");

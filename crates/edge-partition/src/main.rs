@@ -1,0 +1,14 @@
+//! `edge-partition`: see the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edge_common::{Root, exit, log};
+
+fn main() -> ExitCode {
+    log::start("edge-partition");
+    exit::finish(edge_partition::run(
+        &Root::system(),
+        &edge_partition::Args::parse(),
+    ))
+}

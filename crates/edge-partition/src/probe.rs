@@ -1,0 +1,91 @@
+//! What a partition holds.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use edge_common::Root;
+
+/// How much is read at either end of the partition, in bytes: past every
+/// superblock and partition table that `blkid` knows.
+const EDGE: u64 = 4 * 1024 * 1024;
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Content {
+    /// No signature, and nothing but zeros (or erased flash) at both ends.
+    Nothing,
+    /// A file system, a partition table or a container, by `blkid`'s name.
+    FileSystem(String),
+    /// No known signature, but not empty either.
+    Unknown(String),
+}
+
+/// Asks `blkid` for signatures and looks at both ends of the partition.
+///
+/// # Errors
+/// A read error, or an answer of `blkid` that is neither "found" nor "nothing
+/// found": never taken for empty.
+pub fn content(root: &Root, device: &Path) -> Result<Content> {
+    if let Some(kind) = signature(root, device)? {
+        return Ok(Content::FileSystem(kind));
+    }
+    if blank(device)? {
+        return Ok(Content::Nothing);
+    }
+    Ok(Content::Unknown("data of an unknown kind".into()))
+}
+
+/// `blkid -p`: 0 with `TYPE=` or `PTTYPE=`, 2 nothing found, 8 ambivalent.
+fn signature(root: &Root, device: &Path) -> Result<Option<String>> {
+    let output = root
+        .command("/usr/sbin/blkid")
+        .args(["-p", "-o", "export"])
+        .arg(device)
+        .output()
+        .context("running blkid")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let value = |key: &str| said.lines().find_map(|l| l.strip_prefix(key));
+    match output.status.code() {
+        Some(0) => match value("TYPE=").or(value("PTTYPE=")) {
+            Some(kind) => Ok(Some(kind.to_string())),
+            None => bail!("probing {}: blkid found no type", device.display()),
+        },
+        Some(2) => Ok(None),
+        Some(8) => Ok(Some("signatures of several kinds".into())),
+        _ => bail!(
+            "probing {}: blkid: {}: {}",
+            device.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
+    }
+}
+
+/// Are both ends of the partition zeros, or erased flash?
+fn blank(device: &Path) -> Result<bool> {
+    let context = || format!("reading {}", device.display());
+    let mut file = File::open(device).with_context(context)?;
+    let size = file.seek(SeekFrom::End(0)).with_context(context)?;
+    if size == 0 {
+        bail!("reading {}: it has no size", device.display());
+    }
+    let mut filler = None;
+    for start in [0, size.saturating_sub(EDGE)] {
+        file.seek(SeekFrom::Start(start)).with_context(context)?;
+        let mut edge = Vec::new();
+        file.by_ref()
+            .take(EDGE)
+            .read_to_end(&mut edge)
+            .with_context(context)?;
+        if edge.len() as u64 != EDGE.min(size) {
+            bail!("reading {}: shorter than its size", device.display());
+        }
+        let first = *filler.get_or_insert(edge[0]);
+        if !matches!(first, 0x00 | 0xff) || edge.iter().any(|byte| *byte != first) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
