@@ -1,0 +1,100 @@
+//! The second stage: what can only be done once `/data` is mounted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_common::command::CommandExt;
+use edge_common::{Root, file, log};
+
+use crate::{SERVICES, load, plan};
+
+/// Where the trust anchors lie that others may want to read on `/data`.
+const ANCHORS: &str = "/etc/edge-ai/container-config";
+/// Largest file that is copied, in bytes.
+const LARGEST: u64 = 64 * 1024;
+
+/// Copies the public configuration, then lets systemd see `/data/services`.
+///
+/// # Errors
+/// A copy or `systemctl` not working.
+pub fn run(root: &Root) -> Result<()> {
+    copies(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
+    copies(root, "/data/config/ecr", |name| name == "ecr-url.txt")?;
+    if !trusted(&root.path(SERVICES)) {
+        log::warn(format_args!(
+            "{SERVICES} can be written by others than root: not using it"
+        ));
+        return Ok(());
+    }
+    let (units, refused) = load::units(root);
+    for message in &refused {
+        log::warn(format_args!("ignoring {message}"));
+    }
+    if units.is_empty() {
+        return Ok(());
+    }
+    root.command("/usr/bin/systemctl")
+        .arg("daemon-reload")
+        .run()?;
+    let mut start = root.command("/usr/bin/systemctl");
+    start
+        .args(["--no-block", "start"])
+        .args(plan::targets(&units));
+    if plan::targets(&units).is_empty() {
+        Ok(())
+    } else {
+        start.run()
+    }
+}
+
+fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == extension)
+}
+
+/// Root's own folder, which nobody else may write.
+fn trusted(folder: &Path) -> bool {
+    let owned_by = |m: &fs::Metadata| m.uid() == rustix::process::getuid().as_raw();
+    fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir() && owned_by(&m) && m.mode() & 0o022 == 0)
+}
+
+/// Keeps the files of `folder` equal to the anchors that `wanted` names.
+fn copies(root: &Root, folder: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let target = root.path(folder);
+    let names = names(&root.path(ANCHORS))?
+        .into_iter()
+        .filter(|n| wanted(n));
+    let names: BTreeSet<_> = names.collect();
+    file::create_folder(&target, 0o755)?;
+    for name in &names {
+        let content = file::read(&root.path(ANCHORS).join(name), LARGEST)?;
+        if file::ensure(&target.join(name), &content, 0o644)? {
+            log::info(format_args!("copied {name} to {folder}"));
+        }
+    }
+    for stale in self::names(&target)?.difference(&names) {
+        fs::remove_file(target.join(stale))
+            .with_context(|| format!("removing {folder}/{stale}"))?;
+        log::info(format_args!(
+            "removed {folder}/{stale}: the image has no such file"
+        ));
+    }
+    Ok(())
+}
+
+fn names(folder: &Path) -> Result<BTreeSet<String>> {
+    let context = || format!("reading {}", folder.display());
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).with_context(context)? {
+        names.insert(
+            entry
+                .with_context(context)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned(),
+        );
+    }
+    Ok(names)
+}

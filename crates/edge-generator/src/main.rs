@@ -1,0 +1,14 @@
+//! `edge-generator`: see the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edge_common::{Root, exit, log};
+
+fn main() -> ExitCode {
+    log::start("edge-generator");
+    exit::finish(edge_generator::run(
+        &Root::system(),
+        &edge_generator::Args::parse(),
+    ))
+}

@@ -1,0 +1,268 @@
+//! `edge-generator` on trees below a root of its own.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Parser;
+use edge_common::Root;
+use edge_generator::{Args, run};
+
+const UNIT: &str =
+    "[Service]\nExecStart=/usr/bin/edge-docker run --rm x\n[Install]\nWantedBy=multi-user.target\n";
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        for folder in [
+            "data/services",
+            "dev",
+            "normal",
+            "early",
+            "late",
+            "usr/lib/systemd/system",
+            "usr/bin",
+            "etc/edge-ai/container-config",
+        ] {
+            fs::create_dir_all(bench.path(folder)).unwrap();
+        }
+        fs::set_permissions(
+            bench.path("data/services"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
+        fs::write(bench.path("dev/kmsg"), "").unwrap();
+        bench.tool("systemctl", "echo \"$@\" >> \"$(dirname \"$0\")/calls\"");
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn tool(&self, name: &str, script: &str) {
+        let path = self.path("usr/bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn unit(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path("data/services").join(name), text).unwrap();
+    }
+
+    fn generate(&self) -> BTreeMap<String, String> {
+        let folders = ["normal", "early", "late"].map(|f| self.path(f));
+        let words = [Path::new("x")]
+            .into_iter()
+            .chain(folders.iter().map(PathBuf::as_path));
+        run(&Root::at(self.folder.path()), &Args::parse_from(words)).unwrap();
+        assert_eq!(fs::read_dir(self.path("early")).unwrap().count(), 0);
+        let mut links = BTreeMap::new();
+        collect(&self.path("normal"), "", &mut links);
+        links
+    }
+
+    fn activate(&self) -> anyhow::Result<()> {
+        run(
+            &Root::at(self.folder.path()),
+            &Args::parse_from(["x", "activate"]),
+        )
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+}
+
+fn collect(folder: &Path, prefix: &str, links: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        match fs::read_link(entry.path()) {
+            Ok(target) => drop(links.insert(name, target.display().to_string())),
+            Err(_) => collect(&entry.path(), &format!("{name}/"), links),
+        }
+    }
+}
+
+#[test]
+fn links_what_is_asked_and_twice_changes_nothing() {
+    let bench = Bench::new();
+    bench.unit(
+        "app.service",
+        format!("{UNIT}RequiredBy=x.target\nAlias=b.service c.timer ../d.service\n"),
+    );
+    bench.unit("t@.service", format!("{UNIT}DefaultInstance=one\n"));
+    bench.unit("u@.service", UNIT);
+    bench.unit(
+        "app.timer",
+        "[Timer]\nOnBootSec=1\nUnit=app.service\n[Install]\nWantedBy=timers.target\n",
+    );
+    let links = bench.generate();
+    let names: Vec<_> = links.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "app.service",
+            "app.timer",
+            "b.service",
+            "multi-user.target.wants/app.service",
+            "multi-user.target.wants/t@one.service",
+            "t@.service",
+            "timers.target.wants/app.timer",
+            "u@.service",
+            "x.target.requires/app.service",
+        ]
+    );
+    assert_eq!(links["b.service"], "/data/services/app.service");
+    assert!(
+        bench
+            .read("dev/kmsg")
+            .contains("ignoring Alias=../d.service")
+    );
+    assert_eq!(links, bench.generate());
+}
+
+#[test]
+fn no_data_yet_is_no_work() {
+    let bench = Bench::new();
+    fs::remove_dir_all(bench.path("data")).unwrap();
+    assert!(bench.generate().is_empty());
+    assert_eq!(bench.read("dev/kmsg"), "");
+}
+
+#[test]
+fn hostile_files_are_ignored_by_name() {
+    let bench = Bench::new();
+    bench.unit("good.service", UNIT);
+    bench.unit("sh.service", "[Service]\nExecStart=/bin/sh\n");
+    bench.unit("big.service", vec![b'#'; 10_000_000]);
+    bench.unit("latin.service", b"[Unit]\nDescription=\xff\n");
+    bench.unit("docker.service", UNIT);
+    fs::write(bench.path("usr/lib/systemd/system/docker.service"), "").unwrap();
+    bench.unit("x.mount", "[Mount]\n");
+    bench.unit("off.timer", "[Timer]\nOnBootSec=1\nUnit=poweroff.target\n");
+    fs::create_dir(bench.path("data/services/good.service.d")).unwrap();
+    fs::create_dir(bench.path("data/services/dir.service")).unwrap();
+    symlink("/dev/zero", bench.path("data/services/dev.service")).unwrap();
+    symlink("/etc/passwd", bench.path("data/services/out.service")).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(bench.path("data/services/fifo.service"))
+        .status();
+    assert!(made.unwrap().success());
+    let links = bench.generate();
+    assert_eq!(links.len(), 2, "{links:?}");
+    let said = bench.read("dev/kmsg");
+    for name in [
+        "sh.service: line 2",
+        "big",
+        "latin",
+        "docker",
+        "x.mount",
+        "off.timer",
+        "good.service.d",
+        "dir",
+        "dev",
+        "out",
+        "fifo",
+    ] {
+        assert!(
+            said.contains(&format!("edge-generator: {name}")),
+            "{name}: {said}"
+        );
+    }
+}
+
+#[test]
+fn activate_copies_then_reloads_then_starts_and_is_quiet_the_second_time() {
+    let bench = Bench::new();
+    fs::write(
+        bench.path("etc/edge-ai/container-config/container-signing.pub"),
+        "KEY",
+    )
+    .unwrap();
+    fs::write(
+        bench.path("etc/edge-ai/container-config/ecr-url.txt"),
+        "host/x",
+    )
+    .unwrap();
+    fs::write(bench.path("etc/edge-ai/container-config/policy.json"), "{}").unwrap();
+    bench.activate().unwrap();
+    assert_eq!(bench.read("usr/bin/calls"), "", "nothing to start");
+    fs::write(bench.path("data/config/pki/old.pub"), "OLD").unwrap();
+    fs::write(
+        bench.path("data/config/pki/container-signing.pub"),
+        "FORGED",
+    )
+    .unwrap();
+    bench.unit("app.service", UNIT);
+    bench.unit("off.service", UNIT.replace("multi-user", "poweroff"));
+    bench.activate().unwrap();
+    assert_eq!(bench.read("data/config/pki/container-signing.pub"), "KEY");
+    assert_eq!(bench.read("data/config/ecr/ecr-url.txt"), "host/x");
+    assert!(!bench.path("data/config/pki/old.pub").exists());
+    assert!(!bench.path("data/config/pki/policy.json").exists());
+    assert_eq!(
+        bench.read("usr/bin/calls"),
+        "daemon-reload\n--no-block start multi-user.target\n"
+    );
+    let before = fs::metadata(bench.path("data/config/pki/container-signing.pub")).unwrap();
+    bench.activate().unwrap();
+    let after = fs::metadata(bench.path("data/config/pki/container-signing.pub")).unwrap();
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&before),
+        std::os::unix::fs::MetadataExt::ino(&after)
+    );
+}
+
+#[test]
+fn a_folder_that_others_may_write_is_not_used() {
+    let bench = Bench::new();
+    bench.unit("app.service", UNIT);
+    fs::set_permissions(
+        bench.path("data/services"),
+        fs::Permissions::from_mode(0o777),
+    )
+    .unwrap();
+    bench.activate().unwrap();
+    assert_eq!(bench.read("usr/bin/calls"), "");
+}
+
+#[test]
+fn activate_reports_missing_anchors_and_a_failing_systemctl() {
+    let bench = Bench::new();
+    bench.unit("app.service", UNIT);
+    bench.tool("systemctl", "echo 'no bus' >&2; exit 1");
+    assert!(format!("{:#}", bench.activate().unwrap_err()).contains("no bus"));
+    fs::remove_dir_all(bench.path("etc")).unwrap();
+    assert!(format!("{:#}", bench.activate().unwrap_err()).contains("container-config"));
+}
+
+#[test]
+fn manners() {
+    let run = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_edge-generator"))
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .lines()
+            .all(|l| l.len() <= 80)
+    );
+    assert!(run(&["--version"]).status.success());
+    assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(run(&["/only-one"]).status.code(), Some(2));
+}
