@@ -9,6 +9,8 @@
 pub mod command;
 pub mod exit;
 pub mod file;
+#[cfg(feature = "mqtt")]
+pub mod identity;
 pub mod log;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;

@@ -1,0 +1,14 @@
+//! `edge-heartbeat`: see the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edge_common::{Root, exit, log};
+
+fn main() -> ExitCode {
+    log::start("edge-heartbeat");
+    exit::finish(edge_heartbeat::run(
+        &Root::system(),
+        &edge_heartbeat::Args::parse(),
+    ))
+}

@@ -1,0 +1,80 @@
+//! The claim: what every device of a batch has in its image.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use edge_common::{Root, file, identity, mqtt};
+use openssl::x509::X509;
+use serde::Deserialize;
+
+use crate::pki;
+
+/// Folder of the claim files.
+const FOLDER: &str = "/etc/edge-ai/claim";
+
+/// Claim certificate, key and where to go with them.
+pub struct Claim {
+    /// Endpoint's host name.
+    pub endpoint: String,
+    /// Port.
+    pub port: u16,
+    /// Name of the provisioning template.
+    pub template: String,
+    /// Path of the certificate.
+    pub certificate: PathBuf,
+    /// Path of the key.
+    pub key: PathBuf,
+    /// The certificate itself.
+    pub parsed: X509,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    endpoint: String,
+    template_name: String,
+    #[serde(default = "default_port")]
+    port: u16,
+}
+
+fn default_port() -> u16 {
+    mqtt::PORT
+}
+
+/// Reads and checks the claim files.
+///
+/// # Errors
+/// A file that is absent, oversized or malformed, by name; a key that is not
+/// the certificate's.
+pub fn load(root: &Root) -> Result<Claim> {
+    let path = |name: &str| root.path(FOLDER).join(name);
+    let text = file::read(&path("config.json"), identity::LARGEST)?;
+    let config: Config =
+        serde_json::from_slice(&text).with_context(|| format!("parsing {FOLDER}/config.json"))?;
+    if !identity::valid_endpoint(&config.endpoint) {
+        bail!("parsing {FOLDER}/config.json: endpoint is not a host name");
+    }
+    if !valid_template(&config.template_name) {
+        bail!("parsing {FOLDER}/config.json: template_name is not [0-9A-Za-z_-]{{1,36}}");
+    }
+    let parsed = pki::certificate(&file::read(&path("claim.crt"), identity::LARGEST)?)
+        .with_context(|| format!("parsing {FOLDER}/claim.crt"))?;
+    let key = pki::private_key(&file::read(&path("claim.key"), identity::LARGEST)?)
+        .with_context(|| format!("parsing {FOLDER}/claim.key"))?;
+    if !pki::belong_together(&parsed, &key) {
+        bail!("{FOLDER}/claim.key is not the key of claim.crt");
+    }
+    Ok(Claim {
+        endpoint: config.endpoint,
+        port: config.port,
+        template: config.template_name,
+        certificate: path("claim.crt"),
+        key: path("claim.key"),
+        parsed,
+    })
+}
+
+fn valid_template(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    (1..=36).contains(&name.len()) && name.chars().all(good)
+}
