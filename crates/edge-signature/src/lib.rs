@@ -1,1 +1,23 @@
-//! edge-signature
+//! Container signatures as cosign makes them: resolve, verify, make.
+//!
+//! edge-docker verifies with it, edge-app signs with it. Formats:
+//! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md> and
+//! <https://github.com/containers/image/blob/main/docs/containers-signature.5.md>.
+
+mod error;
+mod manifest;
+mod names;
+mod proof;
+mod reference;
+mod registry;
+mod sign;
+mod verify;
+
+pub use error::Error;
+pub use manifest::Manifest;
+pub use names::{valid_app, valid_version};
+pub use proof::Proof;
+pub use reference::{Digest, ImageRef, Repository};
+pub use registry::{Credentials, Registry};
+pub use sign::{payload, sign_with_pem};
+pub use verify::{Annotations, Keys, Signed, Verified, verify};

@@ -1,0 +1,244 @@
+//! Names of images: strict, with the registry always written out.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// `host[:port]/path` in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    host: String,
+    path: String,
+}
+
+impl Repository {
+    /// Host with its port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What follows the host.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.path)
+    }
+}
+
+impl FromStr for Repository {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bad = || {
+            Error::Malformed(format!(
+                "{text:?} is not a repository: HOST[:PORT]/NAME in lower case"
+            ))
+        };
+        let (host, path) = text.split_once('/').ok_or_else(bad)?;
+        if text.len() > 255 || !valid_host(host) || !path.split('/').all(valid_component) {
+            return Err(bad());
+        }
+        Ok(Self {
+            host: host.into(),
+            path: path.into(),
+        })
+    }
+}
+
+/// A host as docker tells it from a path: with a dot or a port, or `localhost`.
+fn valid_host(host: &str) -> bool {
+    let (name, port) = host
+        .split_once(':')
+        .map_or((host, None), |(n, p)| (n, Some(p)));
+    let label = |l: &str| {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !l.is_empty() && l.chars().all(good) && !l.starts_with('-') && !l.ends_with('-')
+    };
+    let is_host = name.contains('.') || port.is_some() || name == "localhost";
+    let good_port = port.is_none_or(|p| !p.starts_with(['0', '+']) && p.parse::<u16>().is_ok());
+    is_host && good_port && name.split('.').all(label)
+}
+
+fn valid_component(part: &str) -> bool {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    part.chars().all(good)
+        && edge(part.chars().next())
+        && edge(part.chars().next_back())
+        && !part.contains("..")
+}
+
+/// `sha256:<64 hex digits>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let hash = openssl::sha::sha256(bytes);
+        let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        Self(format!("sha256:{hex}"))
+    }
+
+    /// With its `sha256:`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The hex digits alone.
+    pub fn hex(&self) -> &str {
+        &self.0["sha256:".len()..]
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let hex = text.strip_prefix("sha256:").unwrap_or_default();
+        let good = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if hex.len() != 64 || !hex.chars().all(good) {
+            return Err(Error::Malformed(format!(
+                "{text:?} is not a digest: sha256: and 64 hex digits"
+            )));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
+
+/// `repository[:tag][@digest]`, at least one of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRef {
+    /// Where.
+    pub repository: Repository,
+    /// By which name.
+    pub tag: Option<String>,
+    /// By which content.
+    pub digest: Option<Digest>,
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ImageRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let slash = name.rfind('/').unwrap_or(0);
+        let (name, tag) = match name[slash..].find(':') {
+            Some(colon) => (
+                &name[..slash + colon],
+                Some(name[slash + colon + 1..].to_string()),
+            ),
+            None => (name, None),
+        };
+        if tag.as_deref().is_some_and(|t| !valid_tag(t)) || (tag.is_none() && digest.is_none()) {
+            return Err(Error::Malformed(format!(
+                "{text:?} is not an image: REPOSITORY:TAG or REPOSITORY@DIGEST"
+            )));
+        }
+        Ok(Self {
+            repository: name.parse()?,
+            tag,
+            digest,
+        })
+    }
+}
+
+/// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
+fn valid_tag(tag: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (1..=128).contains(&tag.len()) && tag.chars().all(good) && !tag.starts_with(['.', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_round_trip() {
+        let digest = Digest::of(b"x");
+        for good in [
+            "r.io/a:v1".to_string(),
+            format!("localhost:5000/a/b@{digest}"),
+            format!("r.io/a:t@{digest}"),
+        ] {
+            assert_eq!(good.parse::<ImageRef>().unwrap().to_string(), good);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        for bad in [
+            "",
+            "a",
+            "alpine:3",
+            "library/alpine:3",
+            "r.io/a",
+            "r.io/A:v",
+            "r.io/a:",
+            "r.io/a:-v",
+            "r.io//a:v",
+            "r.io/a/:v",
+            "r.io/a@sha256:12",
+            "r.io/a@sha512:00",
+            "r.io:0/a:v",
+            "r.io:99999/a:v",
+            "r.io:+1/a:v",
+            "u@r.io/a:v",
+            "r.io/../a:v",
+            "r.io/a:v w",
+            "r.io/a:v\n",
+            "-r.io/a:v",
+            "r..io/a:v",
+            "https://r.io/a:v",
+            "r.io/a:v?x",
+            "r.io/a:v@",
+            "r.io/a:v%20",
+        ] {
+            assert!(bad.parse::<ImageRef>().is_err(), "{bad:?}");
+        }
+    }
+}
