@@ -6,15 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, shell, sizes, units};
-
-/// Which part of the suite.
-#[derive(clap::Args)]
-pub struct Args {
-    /// Leave out the chain in the device twin
-    #[arg(long)]
-    no_twin: bool,
-}
+use crate::{shell, sizes, units};
 
 /// How many tests held and how many did not.
 #[derive(Clone, Copy, Default)]
@@ -45,7 +37,7 @@ impl Tally {
 ///
 /// # Errors
 /// A check that could not be run at all.
-pub fn run(args: &Args) -> Result<bool> {
+pub fn run() -> Result<bool> {
     let mut tally = Tally::default();
     for (name, check) in CHECKS {
         let start = Instant::now();
@@ -65,10 +57,6 @@ pub fn run(args: &Args) -> Result<bool> {
     println!("== cargo test");
     tally.add(tests()?);
     println!("== cargo test: {:.1} s", start.elapsed().as_secs_f32());
-    if !args.no_twin {
-        println!("== the chain in the twin");
-        tally.add(demo::run(&demo::Args::default())?);
-    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
 }

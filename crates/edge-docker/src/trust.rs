@@ -1,0 +1,68 @@
+//! The trust anchors: all of them in the read-only image.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use edge_common::{Root, file};
+use edge_signature::{Keys, Repository};
+use serde::Deserialize;
+
+/// Where they lie.
+const FOLDER: &str = "/etc/edge-ai/container-config";
+/// Largest of them, in bytes.
+const LARGEST: u64 = 64 * 1024;
+
+/// Keys, repository and policy.
+pub struct Trust {
+    /// Keys of which one must have signed.
+    pub keys: Keys,
+    /// The one repository.
+    pub repository: Repository,
+    /// May unsigned images called `sandbox/…` run?
+    pub sandbox: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Policy {
+    #[serde(default)]
+    sandbox: bool,
+}
+
+/// Reads the anchors.
+///
+/// # Errors
+/// One that is absent or malformed: nothing runs then.
+pub fn load(root: &Root) -> Result<Trust> {
+    let text = file::read_text(&root.path(FOLDER).join("ecr-url.txt"), LARGEST)?;
+    let policy = file::read(&root.path(FOLDER).join("policy.json"), LARGEST)?;
+    let policy: Policy =
+        serde_json::from_slice(&policy).with_context(|| format!("parsing {FOLDER}/policy.json"))?;
+    Ok(Trust {
+        keys: Keys::from_pems(&keys(root)?).with_context(|| format!("reading keys of {FOLDER}"))?,
+        repository: text
+            .trim()
+            .parse()
+            .with_context(|| format!("parsing {FOLDER}/ecr-url.txt"))?,
+        sandbox: policy.sandbox,
+    })
+}
+
+/// Every `container-signing*.pub`.
+fn keys(root: &Root) -> Result<Vec<Vec<u8>>> {
+    let folder = root.path(FOLDER);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("reading {FOLDER}"))? {
+        let path = entry.with_context(|| format!("reading {FOLDER}"))?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("container-signing") && name.ends_with(".pub") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.iter().map(|p| file::read(p, LARGEST)).collect()
+}
