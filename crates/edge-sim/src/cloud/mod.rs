@@ -1,19 +1,211 @@
-//! To be filled by its owner.
+//! The stand-in cloud, from real parts: mosquitto, docker-registry, moto, and
+//! a responder that speaks AWS IoT's published topics.
 
-use anyhow::Result;
+mod aws;
+mod daemons;
+mod pki;
+mod provisioning;
+mod proxy;
+mod responder;
+mod shadows;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use clap::Subcommand;
+use edge_common::{file, log};
+use serde_json::{Value, json};
+
+use daemons::{Daemons, free_port};
+
+/// Host name of every server of the stand-in cloud.
+pub const HOST: &str = "cloud.edge.test";
+/// Name of the provisioning template.
+const TEMPLATE: &str = "edge-ai-fleet";
+/// User of the registry.
+const USER: &str = "AWS";
 
 /// What can be done with it.
 #[derive(Subcommand)]
 pub enum Verb {
-    /// Brings it up
-    Up,
+    /// Bring it up and print its endpoints
+    Up {
+        /// Folder for all of its state
+        #[arg(long)]
+        dir: PathBuf,
+        /// Serial number that may provision; may be given again
+        #[arg(long, value_name = "SERIAL")]
+        allow: Vec<String>,
+    },
+    /// Take it down
+    Down {
+        /// Folder of its state
+        #[arg(long)]
+        dir: PathBuf,
+        /// Remove the folder too
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Print its endpoints and what runs
+    Status {
+        /// Folder of its state
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Answer fleet provisioning and shadows (started by `up`)
+    #[command(hide = true)]
+    Serve {
+        /// Folder of its state
+        #[arg(long)]
+        dir: PathBuf,
+    },
 }
 
 /// Does it.
 ///
 /// # Errors
-/// Whatever fails.
-pub fn run(_verb: Verb) -> Result<()> {
+/// Whatever fails; nothing is left running then.
+pub fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Up { dir, allow } => up(&dir, &allow),
+        Verb::Down { dir, purge } => down(&dir, purge),
+        Verb::Status { dir } => status(&dir),
+        Verb::Serve { dir } => responder::serve(&dir),
+    }
+}
+
+fn up(dir: &Path, allow: &[String]) -> Result<()> {
+    file::create_folder(dir, 0o700)?;
+    let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
+    if daemons::running(dir) {
+        log::info("already up");
+        return status(dir);
+    }
+    let ports = Ports {
+        mqtt: free_port()?,
+        registry: free_port()?,
+        aws: free_port()?,
+        proxy: free_port()?,
+    };
+    pki::make(dir)?;
+    let allowed: String = allow.iter().map(|s| format!("{s}\n")).collect();
+    put(dir, "allowlist", &allowed, 0o600)?;
+    put(dir, "acl", ACL, 0o600)?;
+    file::create_folder(&dir.join("shadows"), 0o700)?;
+    let password = pki::random_hex(16)?;
+    put(dir, "registry.password", &password, 0o600)?;
+    configure(dir, &ports, &password)?;
+    let mut daemons = Daemons::new(dir);
+    start(dir, &ports, &mut daemons)?;
+    let kms_pub = aws::seed(dir, &ports)?;
+    put(dir, "kms.pub", &kms_pub, 0o644)?;
+    let text = serde_json::to_string_pretty(&endpoints(dir, &ports))?;
+    put(dir, "endpoints.json", &text, 0o600)?;
+    daemons.keep()?;
+    status(dir)
+}
+
+/// Where everything listens.
+pub struct Ports {
+    mqtt: u16,
+    registry: u16,
+    aws: u16,
+    proxy: u16,
+}
+
+fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
+    file::write(&dir.join(name), text.as_bytes(), mode)
+}
+
+/// Claim certificates can do nothing but provision; a registered certificate
+/// gets its own thing's topics from the responder, which appends to this.
+const ACL: &str = "\
+user responder
+topic readwrite $aws/#
+
+user claim
+topic write $aws/certificates/create-from-csr/json
+topic read $aws/certificates/create-from-csr/json/+
+topic write $aws/provisioning-templates/edge-ai-fleet/provision/json
+topic read $aws/provisioning-templates/edge-ai-fleet/provision/json/+
+";
+
+fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
+    let at = dir.display();
+    let broker = format!(
+        "per_listener_settings false\nallow_anonymous false\npersistence false\n\
+         log_dest stderr\nlog_type all\nlistener {} 127.0.0.1\n\
+         cafile {at}/clients.pem\ncertfile {at}/server.crt\nkeyfile {at}/server.key\n\
+         require_certificate true\nuse_identity_as_username true\nacl_file {at}/acl\n",
+        ports.mqtt
+    );
+    put(dir, "mosquitto.conf", &broker, 0o600)?;
+    let registry = format!(
+        "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {at}/registry}}, delete: {{enabled: true}}}}\n\
+         http: {{addr: \"127.0.0.1:{}\", tls: {{certificate: {at}/server.crt, key: {at}/server.key}}}}\n\
+         auth: {{htpasswd: {{realm: edge, path: {at}/htpasswd}}}}\n",
+        ports.registry
+    );
+    put(dir, "registry.yml", &registry, 0o600)?;
+    put(dir, "htpasswd", &daemons::htpasswd(USER, password)?, 0o600)
+}
+
+fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons) -> Result<()> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    daemons.start("mosquitto", &["-c", &path("mosquitto.conf")])?;
+    daemons.start("docker-registry", &["serve", &path("registry.yml")])?;
+    let port = ports.aws.to_string();
+    daemons.start("moto_server", &["-H", "127.0.0.1", "-p", &port])?;
+    for port in [ports.mqtt, ports.registry, ports.aws] {
+        daemons.wait_for(port)?;
+    }
+    put(
+        dir,
+        "responder.json",
+        &json!({ "mqtt": ports.mqtt, "proxy": ports.proxy }).to_string(),
+        0o600,
+    )?;
+    daemons.start_ourselves(&["cloud", "serve", "--dir", &dir.display().to_string()])?;
+    daemons.wait_for(ports.proxy)
+}
+
+fn endpoints(dir: &Path, ports: &Ports) -> Value {
+    let path = |name: &str| dir.join(name).display().to_string();
+    json!({
+        "iot_endpoint": HOST, "iot_port": ports.mqtt, "template_name": TEMPLATE,
+        "registry": format!("{HOST}:{}/edge-ai", ports.registry),
+        "registry_host": format!("{HOST}:{}", ports.registry),
+        "registry_user": USER, "registry_password_file": path("registry.password"),
+        "proxy": format!("http://127.0.0.1:{}", ports.proxy),
+        "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
+        "aws_endpoint": format!("http://127.0.0.1:{}", ports.aws),
+        "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
+        "kms_alias": aws::ALIAS, "kms_pub": path("kms.pub"), "allowlist": path("allowlist"),
+    })
+}
+
+fn down(dir: &Path, purge: bool) -> Result<()> {
+    daemons::stop(dir)?;
+    if purge && dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn status(dir: &Path) -> Result<()> {
+    let text = file::read_text(&dir.join("endpoints.json"), 64 * 1024)?;
+    let values: serde_json::Map<String, Value> = serde_json::from_str(&text)?;
+    for (key, value) in values {
+        println!(
+            "{key:<23} {}",
+            value.as_str().map_or(value.to_string(), String::from)
+        );
+    }
+    println!(
+        "{:<23} {}",
+        "state",
+        if daemons::running(dir) { "up" } else { "down" }
+    );
     Ok(())
 }

@@ -1,0 +1,121 @@
+//! Seeds moto with what Terraform will create. moto does not check request
+//! signatures, so plain requests of the JSON protocol do.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use edge_common::file;
+use serde_json::{Value, json};
+
+use super::{HOST, Ports, TEMPLATE};
+
+/// The alias of the signing key.
+pub const ALIAS: &str = "alias/edge-container-signing";
+const REGION: &str = "eu-central-1";
+
+/// Creates parameters, key and repository; gives the key's PEM public half.
+///
+/// # Errors
+/// moto does not answer as AWS does.
+pub fn seed(dir: &Path, ports: &Ports) -> Result<String> {
+    let ask = |target: &str, body: Value| call(ports.aws, target, &body);
+    let key = ask(
+        "TrentService.CreateKey",
+        json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" }),
+    )?;
+    let key = key["KeyMetadata"]["KeyId"]
+        .as_str()
+        .context("no KeyId")?
+        .to_string();
+    ask(
+        "TrentService.CreateAlias",
+        json!({ "AliasName": ALIAS, "TargetKeyId": key }),
+    )?;
+    let public = ask("TrentService.GetPublicKey", json!({ "KeyId": ALIAS }))?;
+    let public = pem(public["PublicKey"].as_str().context("no PublicKey")?);
+    ask(
+        "AmazonEC2ContainerRegistry_V20150921.CreateRepository",
+        json!({ "repositoryName": "edge-ai", "imageTagMutability": "IMMUTABLE" }),
+    )?;
+    let read =
+        |name: &str| fs::read_to_string(dir.join(name)).with_context(|| format!("reading {name}"));
+    let config =
+        json!({ "endpoint": HOST, "port": ports.mqtt, "template_name": TEMPLATE }).to_string();
+    file::write(&dir.join("claim.json"), config.as_bytes(), 0o644)?;
+    for (name, value, kind) in [
+        (
+            "fleet-provisioning/claim-cert",
+            read("claim.crt")?,
+            "String",
+        ),
+        (
+            "fleet-provisioning/claim-key",
+            read("claim.key")?,
+            "SecureString",
+        ),
+        ("fleet-provisioning/config", config, "String"),
+        ("pki/container-signing-public-key", public.clone(), "String"),
+        (
+            "ecr/repository-url",
+            format!("{HOST}:{}/edge-ai", ports.registry),
+            "String",
+        ),
+        (
+            "nordvpn-token",
+            "stand-in-token".to_string(),
+            "SecureString",
+        ),
+    ] {
+        let name = format!("/edge-ai/{name}");
+        ask(
+            "AmazonSSM.PutParameter",
+            json!({ "Name": name, "Value": value, "Type": kind, "Overwrite": true }),
+        )?;
+    }
+    Ok(public)
+}
+
+fn pem(base64: &str) -> String {
+    let lines: Vec<_> = base64
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
+    format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        lines.join("\n")
+    )
+}
+
+fn call(port: u16, target: &str, body: &Value) -> Result<Value> {
+    let service = match target.split('.').next().unwrap_or_default() {
+        "TrentService" => "kms",
+        "AmazonSSM" => "ssm",
+        _ => "ecr",
+    };
+    let body = body.to_string();
+    let credential = format!(
+        "AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).context("connecting to moto")?;
+    write!(
+        stream,
+        "POST / HTTP/1.0\r\nHost: {service}.{REGION}.amazonaws.com\r\nX-Amz-Target: {target}\r\n\
+         Content-Type: application/x-amz-json-1.1\r\nAuthorization: {credential}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .context("reading moto's answer")?;
+    let (head, content) = answer
+        .split_once("\r\n\r\n")
+        .context("moto's answer has no head")?;
+    if !head.lines().next().is_some_and(|l| l.contains(" 200 ")) {
+        bail!("{target}: {content}");
+    }
+    Ok(serde_json::from_str(content).unwrap_or_default())
+}

@@ -1,0 +1,181 @@
+//! Certificates of the stand-in cloud.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_common::file;
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{HasPublic, PKey, PKeyRef, Private};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Name, X509NameBuilder};
+
+use super::HOST;
+
+/// Who signs, and with what.
+pub struct Authority {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Result<Self> {
+        let key = new_key()?;
+        let certificate = certificate(&subject(name)?, &key, None, &key, Kind::Authority)?;
+        Ok(Self { certificate, key })
+    }
+
+    /// Reads one that `make` wrote.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn load(dir: &Path, name: &str) -> Result<Self> {
+        let read = |end: &str| file::read(&dir.join(format!("{name}.{end}")), 64 * 1024);
+        Ok(Self {
+            certificate: X509::from_pem(&read("crt")?)?,
+            key: PKey::private_key_from_pem(&read("key")?)?,
+        })
+    }
+
+    /// A client certificate for somebody's public key.
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn sign<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>) -> Result<X509> {
+        certificate(&subject(name)?, key, Some(self), &self.key, Kind::Client)
+    }
+}
+
+enum Kind {
+    Authority,
+    Server,
+    Client,
+}
+
+/// Makes all that is needed, once.
+///
+/// # Errors
+/// OpenSSL's, or the folder cannot be written.
+pub fn make(dir: &Path) -> Result<()> {
+    if dir.join("signing.pub").exists() {
+        return Ok(());
+    }
+    let server_ca = Authority::new("Edge stand-in server CA")?;
+    let clients = ["claim", "device", "responder"]
+        .map(|n| (n, Authority::new(&format!("Edge stand-in {n} CA"))));
+    let mut bundle = Vec::new();
+    for (name, authority) in clients {
+        let authority = authority?;
+        bundle.extend(authority.certificate.to_pem()?);
+        if name == "device" {
+            pair(dir, "device-ca", &authority.certificate, &authority.key)?;
+        } else {
+            let key = new_key()?;
+            pair(dir, name, &authority.sign(name, &key)?, &key)?;
+        }
+    }
+    file::write(&dir.join("clients.pem"), &bundle, 0o644)?;
+    file::write(&dir.join("ca.pem"), &server_ca.certificate.to_pem()?, 0o644)?;
+    let key = new_key()?;
+    let server = certificate(
+        &subject(HOST)?,
+        &key,
+        Some(&server_ca),
+        &server_ca.key,
+        Kind::Server,
+    )?;
+    pair(dir, "server", &server, &key)?;
+    let signing = new_key()?;
+    file::write(
+        &dir.join("signing.key"),
+        &signing.private_key_to_pem_pkcs8()?,
+        0o600,
+    )?;
+    file::write(
+        &dir.join("signing.pub"),
+        &signing.public_key_to_pem()?,
+        0o644,
+    )
+}
+
+fn pair(dir: &Path, name: &str, certificate: &X509, key: &PKey<Private>) -> Result<()> {
+    file::write(
+        &dir.join(format!("{name}.key")),
+        &key.private_key_to_pem_pkcs8()?,
+        0o600,
+    )?;
+    file::write(
+        &dir.join(format!("{name}.crt")),
+        &certificate.to_pem()?,
+        0o644,
+    )
+}
+
+fn new_key() -> Result<PKey<Private>> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    PKey::from_ec_key(EcKey::generate(&group)?).context("making a key")
+}
+
+fn subject(name: &str) -> Result<X509Name> {
+    let mut subject = X509NameBuilder::new()?;
+    subject.append_entry_by_nid(Nid::COMMONNAME, name)?;
+    Ok(subject.build())
+}
+
+/// A certificate of ten years, begun a day ago; signed by itself without an issuer.
+fn certificate<T: HasPublic>(
+    name: &X509Name,
+    key: &PKeyRef<T>,
+    issuer: Option<&Authority>,
+    signer: &PKey<Private>,
+    kind: Kind,
+) -> Result<X509> {
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    let mut serial = BigNum::new()?;
+    serial.rand(120, openssl::bn::MsbOption::MAYBE_ZERO, false)?;
+    let serial = serial.to_asn1_integer()?;
+    builder.set_serial_number(&serial)?;
+    builder.set_subject_name(name)?;
+    builder.set_issuer_name(issuer.map_or(name, |i| i.certificate.subject_name()))?;
+    let day_ago = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs()
+        - 86_400;
+    let (begin, end) = (
+        Asn1Time::from_unix(i64::try_from(day_ago)?)?,
+        Asn1Time::days_from_now(3650)?,
+    );
+    builder.set_not_before(&begin)?;
+    builder.set_not_after(&end)?;
+    builder.set_pubkey(key)?;
+    match kind {
+        Kind::Authority => {
+            builder.append_extension(BasicConstraints::new().critical().ca().build()?)?
+        }
+        Kind::Client => builder.append_extension(BasicConstraints::new().build()?)?,
+        Kind::Server => {
+            let names = SubjectAlternativeName::new()
+                .dns(HOST)
+                .dns("localhost")
+                .ip("127.0.0.1")
+                .build(&builder.x509v3_context(None, None))?;
+            builder.append_extension(names)?;
+        }
+    }
+    builder.sign(signer, MessageDigest::sha256())?;
+    Ok(builder.build())
+}
+
+/// Random bytes as hex digits.
+///
+/// # Errors
+/// OpenSSL's.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    let mut buffer = vec![0; bytes];
+    openssl::rand::rand_bytes(&mut buffer)?;
+    Ok(buffer.iter().map(|b| format!("{b:02x}")).collect())
+}

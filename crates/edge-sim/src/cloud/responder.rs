@@ -1,0 +1,122 @@
+//! The half of AWS IoT that answers: one session with the broker, one message
+//! after the other. Payloads are written literally from the published API and
+//! share no type with the device tools.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use edge_common::{file, log};
+use paho_mqtt as paho;
+use serde_json::{Value, json};
+
+use super::provisioning::Provisioning;
+use super::{HOST, proxy, shadows};
+
+/// Topics that are answered.
+const FILTERS: [&str; 4] = [
+    "$aws/certificates/create-from-csr/json",
+    "$aws/provisioning-templates/+/provision/json",
+    "$aws/things/+/shadow/update",
+    "$aws/things/+/shadow/get",
+];
+
+/// An answer: the end of the topic, and what is published there.
+pub type Answers = Vec<(&'static str, Value)>;
+
+/// A refusal in AWS's form.
+pub fn rejected(status: u16, code: &str, message: &str) -> Answers {
+    vec![(
+        "rejected",
+        json!({ "statusCode": status, "errorCode": code, "errorMessage": message }),
+    )]
+}
+
+/// Serves until it is stopped.
+///
+/// # Errors
+/// The broker cannot be reached.
+pub fn serve(dir: &Path) -> Result<()> {
+    let ports: Value = serde_json::from_slice(&file::read(&dir.join("responder.json"), 4096)?)?;
+    let port = |name: &str| {
+        ports[name]
+            .as_u64()
+            .and_then(|p| u16::try_from(p).ok())
+            .context("a port")
+    };
+    let client = connect(dir, port("mqtt")?)?;
+    let inbox = client.start_consuming();
+    client
+        .subscribe_many(&FILTERS, &[1; 4])
+        .context("subscribing")?;
+    // Ready once this listens: the broker has all filters by then.
+    let listening = port("proxy")?;
+    std::thread::spawn(move || proxy::serve(listening));
+    let mut provisioning = Provisioning::load(dir)?;
+    for message in &inbox {
+        let Some(message) = message else {
+            bail!("the broker is gone");
+        };
+        let topic = message.topic();
+        for (kind, payload) in answer(dir, &mut provisioning, topic, message.payload()) {
+            let to = format!("{topic}/{kind}");
+            log::info(format_args!("{topic} → {kind}"));
+            client
+                .publish(paho::Message::new(to, payload.to_string(), 1))
+                .context("answering")?;
+        }
+    }
+    Ok(())
+}
+
+fn connect(dir: &Path, port: u16) -> Result<paho::Client> {
+    let path = |name: &str| -> PathBuf { dir.join(name) };
+    let create = paho::CreateOptionsBuilder::new()
+        .server_uri(format!("ssl://127.0.0.1:{port}"))
+        .client_id("responder")
+        .persistence(None)
+        .finalize();
+    let mut client =
+        paho::Client::new(create).with_context(|| format!("making a client of {HOST}"))?;
+    client.set_timeout(Duration::from_secs(10));
+    let mut tls = paho::SslOptionsBuilder::new();
+    tls.trust_store(path("ca.pem"))?
+        .key_store(path("responder.crt"))?
+        .private_key(path("responder.key"))?;
+    let mut connect = paho::ConnectOptionsBuilder::new_v3();
+    connect
+        .ssl_options(tls.finalize())
+        .max_inflight(1000)
+        .clean_session(true);
+    client
+        .connect(connect.finalize())
+        .context("connecting to the broker")?;
+    Ok(client)
+}
+
+fn answer(dir: &Path, provisioning: &mut Provisioning, topic: &str, payload: &[u8]) -> Answers {
+    let request: Value = match serde_json::from_slice(payload) {
+        Ok(request) => request,
+        Err(_) if payload.is_empty() => json!({}),
+        Err(_) if topic.contains("/shadow/") => {
+            return shadows::rejected(400, "Payload contains invalid json", &Value::Null);
+        }
+        Err(_) => return rejected(400, "InvalidPayload", "The payload is not valid JSON"),
+    };
+    let parts: Vec<_> = topic.split('/').collect();
+    match parts[..] {
+        ["$aws", "certificates", "create-from-csr", "json"] => provisioning.create(&request),
+        [
+            "$aws",
+            "provisioning-templates",
+            template,
+            "provision",
+            "json",
+        ] => provisioning.register(template, &request),
+        ["$aws", "things", thing, "shadow", "update"] => {
+            shadows::update(dir, thing, payload.len(), &request)
+        }
+        ["$aws", "things", thing, "shadow", "get"] => shadows::get(dir, thing, &request),
+        _ => Vec::new(),
+    }
+}
