@@ -4,7 +4,10 @@
 use std::process::{Command, Output};
 
 fn run(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_edge-docker")).args(words).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_edge-docker"))
+        .args(words)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -13,7 +16,10 @@ fn help_and_version() {
         let help = run(words);
         assert!(help.status.success());
         let help = String::from_utf8(help.stdout).unwrap();
-        assert!(help.contains("Exit codes") && help.lines().all(|l| l.chars().count() <= 80), "{help}");
+        assert!(
+            help.contains("Exit codes") && help.lines().all(|l| l.chars().count() <= 80),
+            "{help}"
+        );
     }
     assert!(run(&["--version"]).status.success());
 }
@@ -22,7 +28,9 @@ fn help_and_version() {
 #[test]
 fn hostile_lines_are_refused_by_the_rule_that_is_named() {
     let corpus = include_str!("corpus/hostile.txt");
-    let lines = corpus.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let lines = corpus
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
     let mut count = 0;
     for line in lines {
         let (rule, words) = line.split_once(" | ").unwrap_or_else(|| panic!("{line}"));
