@@ -37,7 +37,7 @@ pub fn content(root: &Root, device: &Path) -> Result<Content> {
     Ok(Content::Unknown("data of an unknown kind".into()))
 }
 
-/// `blkid -p`: 0 with `TYPE=` or `PTTYPE=`, 2 nothing found, 8 ambivalent.
+/// Runs `blkid -p` and reads its answer.
 fn signature(root: &Root, device: &Path) -> Result<Option<String>> {
     let output = root
         .command("/usr/sbin/blkid")
@@ -46,20 +46,27 @@ fn signature(root: &Root, device: &Path) -> Result<Option<String>> {
         .output()
         .context("running blkid")?;
     let said = String::from_utf8_lossy(&output.stdout);
+    answer(output.status.code(), &said).with_context(|| {
+        let words = String::from_utf8_lossy(&output.stderr);
+        format!("probing {}: {}", device.display(), words.trim())
+    })
+}
+
+/// blkid(8): 2 is nothing found, 8 ambivalent, 0 found. On a partition "found"
+/// may be its own entry in the partition table and no more.
+fn answer(code: Option<i32>, said: &str) -> Result<Option<String>> {
     let value = |key: &str| said.lines().find_map(|l| l.strip_prefix(key));
-    match output.status.code() {
+    let entry = |l: &str| l.starts_with("DEVNAME=") || l.starts_with("PART_ENTRY_");
+    match code {
         Some(0) => match value("TYPE=").or(value("PTTYPE=")) {
             Some(kind) => Ok(Some(kind.to_string())),
-            None => bail!("probing {}: blkid found no type", device.display()),
+            None if said.contains("PART_ENTRY_") && said.lines().all(entry) => Ok(None),
+            None => bail!("blkid found something without a type"),
         },
         Some(2) => Ok(None),
         Some(8) => Ok(Some("signatures of several kinds".into())),
-        _ => bail!(
-            "probing {}: blkid: {}: {}",
-            device.display(),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
+        Some(code) => bail!("blkid: exit status {code}"),
+        None => bail!("blkid was killed"),
     }
 }
 
@@ -88,4 +95,35 @@ fn blank(device: &Path) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &str = "DEVNAME=/dev/nvme0n1p16\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_NAME=DATA\n";
+
+    #[test]
+    fn an_entry_in_the_table_is_no_content() {
+        assert_eq!(answer(Some(0), ENTRY).unwrap(), None);
+        assert_eq!(answer(Some(2), "").unwrap(), None);
+    }
+
+    #[test]
+    fn anything_else_is_content_or_an_error() {
+        for kind in ["TYPE=ext4", "PTTYPE=dos", "TYPE=crypto_LUKS"] {
+            let said = format!("{ENTRY}{kind}\n");
+            assert!(answer(Some(0), &said).unwrap().is_some());
+        }
+        assert!(answer(Some(8), "").unwrap().is_some());
+        for (code, said) in [
+            (Some(0), ""),
+            (Some(0), "DEVNAME=/dev/x\n"),
+            (Some(0), &format!("{ENTRY}USAGE=other\n")),
+            (Some(4), ""),
+            (None, ""),
+        ] {
+            assert!(answer(code, said).is_err(), "{said}");
+        }
+    }
 }

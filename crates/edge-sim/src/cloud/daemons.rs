@@ -2,26 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use edge_common::command::CommandExt as _;
 use edge_common::{Root, file};
-use serde::{Deserialize, Serialize};
+
+use crate::process::{self, Process, find};
 
 /// How long a daemon may take to listen.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A process, told from a later one of the same number by its start time.
-#[derive(Serialize, Deserialize)]
-struct Process {
-    pid: u32,
-    started: String,
-}
 
 /// Daemons that are stopped again unless [`Daemons::keep`] is called.
 pub struct Daemons {
@@ -124,28 +117,6 @@ impl Drop for Daemons {
     }
 }
 
-impl Process {
-    fn of(pid: u32) -> Result<Self> {
-        Ok(Self {
-            pid,
-            started: started(pid).context("a daemon ended at once")?,
-        })
-    }
-
-    fn alive(&self) -> bool {
-        started(self.pid).is_some_and(|s| s == self.started)
-    }
-}
-
-/// Field 22 of `/proc/PID/stat`; nothing for a process that has ended.
-fn started(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    (fields.first() != Some(&"Z"))
-        .then(|| fields.get(19).map(ToString::to_string))
-        .flatten()
-}
-
 fn processes(dir: &Path) -> Vec<Process> {
     let text = file::read(&dir.join("pids.json"), 64 * 1024).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
@@ -162,42 +133,9 @@ pub fn running(dir: &Path) -> bool {
 /// # Errors
 /// Something does not end.
 pub fn stop(dir: &Path) -> Result<()> {
-    let processes = processes(dir);
-    for signal in ["-TERM", "-KILL"] {
-        let end = Instant::now() + Duration::from_secs(5);
-        for process in processes.iter().filter(|p| p.alive()) {
-            let _ = Root::system()
-                .command("/bin/kill")
-                .args([signal, &process.pid.to_string()])
-                .run();
-        }
-        while processes.iter().any(Process::alive) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-    if processes.iter().any(Process::alive) {
-        bail!("a daemon does not end");
-    }
+    process::stop(&processes(dir))?;
     let _ = fs::remove_file(dir.join("pids.json"));
     Ok(())
-}
-
-/// Where a program lies: beside the usual places, in the Python environment
-/// that `scripts/setup` makes.
-fn find(program: &str) -> Result<PathBuf> {
-    let home = std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
-    let places = [
-        PathBuf::from("/usr/sbin"),
-        PathBuf::from("/usr/bin"),
-        cache.join("edge-ai/venv/bin"),
-    ];
-    let found = places.iter().map(|p| p.join(program)).find(|p| p.exists());
-    found
-        .or_else(|| which::which(program).ok())
-        .with_context(|| format!("{program} is missing: run scripts/setup"))
 }
 
 /// One line of a password file, bcrypt. The password goes through a pipe.
@@ -218,13 +156,4 @@ pub fn htpasswd(user: &str, password: &str) -> Result<String> {
         .write_all(password.as_bytes())?;
     let output = child.wait_with_output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_string() + "\n")
-}
-
-/// A port on which nobody listens.
-///
-/// # Errors
-/// None is left.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -17,7 +17,8 @@ use clap::Subcommand;
 use edge_common::{file, log};
 use serde_json::{Value, json};
 
-use daemons::{Daemons, free_port};
+use crate::process::free_port;
+use daemons::Daemons;
 
 /// Host name of every server of the stand-in cloud.
 pub const HOST: &str = "cloud.edge.test";

@@ -1,0 +1,124 @@
+//! The part of the twin that is not ours: Debian, a kernel and an initrd, made
+//! once for each set of inputs and kept in the cache.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use edge_common::command::CommandExt as _;
+use edge_common::{Root, file, log};
+
+use super::disk;
+use crate::process::{cache, find};
+
+/// Packages beside the distribution's minimum.
+const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,\
+    e2fsprogs,ca-certificates,iproute2,initramfs-tools,lz4,kmod,curl";
+/// What is done to them.
+const CUSTOMIZE: &str = include_str!("customize.sh");
+/// Packs the root file system, run where its owners can be set.
+const PACK: &str = "set -eu
+cd \"$1\"
+mkdir root
+tar -C root -xf base.tar
+cp root/boot/vmlinuz-* vmlinuz
+cp root/boot/initrd.img-* initrd
+rm -rf root/boot/*
+mke2fs -q -F -t ext4 -L APP -b 4096 -d root base.ext4 \"$2\"
+rm -rf root base.tar";
+
+/// Where its three files lie.
+pub struct Base {
+    /// The root file system, ext4.
+    pub image: PathBuf,
+    /// Kernel.
+    pub kernel: PathBuf,
+    /// Initial RAM disk.
+    pub initrd: PathBuf,
+}
+
+/// Gives the cached base, or makes it.
+///
+/// # Errors
+/// `mmdebstrap` failing, with its words.
+pub fn get() -> Result<Base> {
+    let host = Host::read()?;
+    let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", disk::APP_BYTES);
+    let hash = openssl::sha::sha256(inputs.as_bytes());
+    let name: String = hash[..8].iter().map(|b| format!("{b:02x}")).collect();
+    let folder = cache().join("twin").join(name);
+    if !folder.join("base.ext4").exists() {
+        make(&host, &folder)?;
+    }
+    Ok(Base {
+        image: folder.join("base.ext4"),
+        kernel: folder.join("vmlinuz"),
+        initrd: folder.join("initrd"),
+    })
+}
+
+/// This machine's distribution: the twin's programs are built against its
+/// libraries, so the twin is of the same release.
+#[derive(Debug)]
+struct Host {
+    release: String,
+    kernel: &'static str,
+}
+
+impl Host {
+    fn read() -> Result<Self> {
+        let text = file::read_text(Path::new("/etc/os-release"), 64 * 1024)?;
+        let value = |key: &str| {
+            let line = text.lines().find_map(|l| l.strip_prefix(key));
+            line.map(|v| v.trim_matches('"').to_string())
+        };
+        let kernel = match value("ID=").as_deref() {
+            Some("debian") => "linux-image-cloud-amd64",
+            Some("ubuntu") => "linux-image-virtual",
+            _ => bail!("the twin needs Debian or Ubuntu to take its packages from"),
+        };
+        let release = value("VERSION_CODENAME=").context("reading the release's name")?;
+        Ok(Self { release, kernel })
+    }
+}
+
+fn make(host: &Host, folder: &Path) -> Result<()> {
+    log::info("making the twin's base system from packages, once: about 2 minutes");
+    let parent = folder.parent().context("a path without a folder")?;
+    file::create_folder(parent, 0o755)?;
+    let work = tempfile::Builder::new()
+        .prefix(".making-")
+        .tempdir_in(parent)
+        .context("making a folder")?;
+    let at = work.path();
+    let script = at.join("customize.sh");
+    file::write(&script, CUSTOMIZE.as_bytes(), 0o755)?;
+    let mmdebstrap = find("mmdebstrap")?;
+    Root::system()
+        .command(&mmdebstrap)
+        .args(["--quiet", "--variant=minbase"])
+        .arg(format!("--include={PACKAGES},{}", host.kernel))
+        .args(
+            ["doc", "man", "locale", "info"]
+                .map(|d| format!("--dpkgopt=path-exclude=/usr/share/{d}/*")),
+        )
+        .arg(format!("--customize-hook=sh '{}' \"$1\"", script.display()))
+        .arg(&host.release)
+        .arg(at.join("base.tar"))
+        .run()?;
+    // Root as whom mmdebstrap ran: the real one, or that of a user namespace.
+    let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
+    let mut pack = if root {
+        Root::system().command("/bin/sh")
+    } else {
+        let open = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(at, open).context("opening the folder")?;
+        let mut helper = Root::system().command(&mmdebstrap);
+        helper.args(["--unshare-helper", "/bin/sh"]);
+        helper
+    };
+    pack.args(["-c", PACK, "pack"]).arg(at);
+    pack.arg(format!("{}k", disk::APP_BYTES / 1024)).run()?;
+    fs::rename(at, folder).with_context(|| format!("keeping {}", folder.display()))
+}

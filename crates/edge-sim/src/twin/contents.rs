@@ -1,0 +1,307 @@
+//! What of ours goes into the root file system, from the same files that the
+//! image's recipes install.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use edge_common::file;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::base::Base;
+use super::disk;
+
+/// Device programs and where they are installed.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("edge-partition", "/usr/bin"),
+    ("edge-provision", "/usr/bin"),
+    ("edge-docker", "/usr/bin"),
+    ("edge-heartbeat", "/usr/bin"),
+    ("edge-generator", "/usr/lib/systemd/system-generators"),
+];
+const UNITS: &str = "/usr/lib/systemd/system";
+const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+const LARGEST: u64 = 1024 * 1024;
+
+/// A file or link of the twin's root.
+pub struct Entry {
+    /// Absolute path in the twin.
+    pub to: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+    /// User and group.
+    pub owner: u32,
+}
+
+/// What an entry is.
+pub enum Kind {
+    /// A copy of a file here.
+    File(PathBuf),
+    /// A file with this content.
+    Bytes(Vec<u8>),
+    /// A symbolic link.
+    Link(String),
+}
+
+/// The cloud's `endpoints.json`, as far as the twin needs it.
+#[derive(Deserialize)]
+pub struct Cloud {
+    iot_endpoint: String,
+    iot_port: u16,
+    template_name: String,
+    registry: String,
+    registry_host: String,
+    ca_file: PathBuf,
+    claim_cert: PathBuf,
+    claim_key: PathBuf,
+    signing_pub: PathBuf,
+    kms_pub: PathBuf,
+    /// Serials that may provision, a line each.
+    pub allowlist: PathBuf,
+}
+
+impl Cloud {
+    /// Reads it from the cloud's folder.
+    ///
+    /// # Errors
+    /// The cloud was never up.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let text = file::read_text(&dir.join("endpoints.json"), LARGEST)
+            .context("the stand-in cloud is not up")?;
+        serde_json::from_str(&text).context("parsing endpoints.json")
+    }
+}
+
+/// Everything that the base lacks.
+pub struct Contents<'a> {
+    /// Top folder of this repository.
+    pub source: &'a Path,
+    /// Folder of the device programs.
+    pub programs: &'a Path,
+    /// The cloud it belongs to.
+    pub cloud: &'a Cloud,
+    /// Its serial number.
+    pub serial: &'a str,
+    /// Public key of its users.
+    pub public_key: &'a str,
+}
+
+impl Contents<'_> {
+    /// The entries.
+    ///
+    /// # Errors
+    /// A source that is missing.
+    pub fn entries(&self, base: &Base) -> Result<Vec<Entry>> {
+        let mut entries = self.programs()?;
+        entries.extend(self.units()?);
+        entries.extend(self.policy());
+        entries.extend(self.anchors()?);
+        entries.extend(self.claim());
+        entries.extend(self.access(base)?);
+        Ok(entries)
+    }
+
+    fn programs(&self) -> Result<Vec<Entry>> {
+        let entry = |(name, folder): (&str, &str)| {
+            let from = self.programs.join(name);
+            fs::metadata(&from).with_context(|| {
+                format!("{} is not built: cargo build --release", from.display())
+            })?;
+            Ok(copy(from, &format!("{folder}/{name}"), 0o755))
+        };
+        PROGRAMS.into_iter().map(entry).collect()
+    }
+
+    /// Units of the crates and of the layer, enabled as they ask for.
+    fn units(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut folders = vec![
+            self.source
+                .join("yocto/meta-edge-secure/recipes-edge/edge-data/files"),
+        ];
+        for (name, _) in PROGRAMS {
+            folders.push(self.source.join("crates").join(name).join("systemd"));
+        }
+        for path in folders.iter().filter(|f| f.exists()).map(|f| files(f)) {
+            for path in path? {
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                if name.ends_with(".conf") {
+                    continue;
+                }
+                entries.extend(enabled(&path, &name)?);
+                entries.push(copy(path, &format!("{UNITS}/{name}"), 0o644));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn policy(&self) -> Vec<Entry> {
+        let recipes = self.source.join("yocto/meta-edge-secure/recipes-edge");
+        let files = [
+            (
+                "edge-data/files/edge-data.conf",
+                "/usr/lib/tmpfiles.d/edge-data.conf",
+                0o644,
+            ),
+            (
+                "edge-data/files/journald-edge.conf",
+                "/usr/lib/systemd/journald.conf.d/edge.conf",
+                0o644,
+            ),
+            (
+                "edge-policy/files/daemon.json",
+                "/etc/docker/daemon.json",
+                0o644,
+            ),
+            (
+                "edge-policy/files/docker-data.conf",
+                "/usr/lib/systemd/system/docker.service.d/edge.conf",
+                0o644,
+            ),
+            (
+                "edge-policy/files/sudoers-edge",
+                "/etc/sudoers.d/edge",
+                0o440,
+            ),
+            (
+                "edge-policy/files/sshd-edge.conf",
+                "/etc/ssh/sshd_config.d/edge.conf",
+                0o644,
+            ),
+        ];
+        files
+            .map(|(from, to, mode)| copy(recipes.join(from), to, mode))
+            .into()
+    }
+
+    /// The trust anchors, as the image recipe bakes them in.
+    fn anchors(&self) -> Result<Vec<Entry>> {
+        let folder = "/etc/edge-ai/container-config";
+        let cloud = self.cloud;
+        let registry = format!("/etc/docker/certs.d/{}/ca.crt", cloud.registry_host);
+        Ok(vec![
+            copy(cloud.ca_file.clone(), "/etc/edge-ai/ca/stand-in.pem", 0o644),
+            copy(cloud.ca_file.clone(), &registry, 0o644),
+            copy(
+                cloud.signing_pub.clone(),
+                &format!("{folder}/container-signing.pub"),
+                0o644,
+            ),
+            copy(
+                cloud.kms_pub.clone(),
+                &format!("{folder}/container-signing-kms.pub"),
+                0o644,
+            ),
+            bytes(
+                format!("{}\n", cloud.registry),
+                &format!("{folder}/ecr-url.txt"),
+                0o644,
+            ),
+            bytes(
+                json!({ "sandbox": true }).to_string(),
+                &format!("{folder}/policy.json"),
+                0o644,
+            ),
+        ])
+    }
+
+    fn claim(&self) -> Vec<Entry> {
+        let cloud = self.cloud;
+        let config = json!({
+            "endpoint": cloud.iot_endpoint, "port": cloud.iot_port, "template_name": cloud.template_name,
+        });
+        let folder = "/etc/edge-ai/claim";
+        vec![
+            copy(
+                cloud.claim_cert.clone(),
+                &format!("{folder}/claim.crt"),
+                0o644,
+            ),
+            copy(
+                cloud.claim_key.clone(),
+                &format!("{folder}/claim.key"),
+                0o600,
+            ),
+            bytes(config.to_string(), &format!("{folder}/config.json"), 0o644),
+        ]
+    }
+
+    /// Serial number, the bench's own way in, and the cloud's authority among
+    /// the system's.
+    fn access(&self, base: &Base) -> Result<Vec<Entry>> {
+        let mut bundle = disk::read(&base.image, BUNDLE)?;
+        bundle.extend(file::read(&self.cloud.ca_file, LARGEST)?);
+        let key = |home: &str, owner| Entry {
+            owner,
+            ..bytes(
+                format!("{}\n", self.public_key),
+                &format!("{home}/.ssh/authorized_keys"),
+                0o600,
+            )
+        };
+        Ok(vec![
+            bytes(format!("{}\n", self.serial), "/etc/machine-id", 0o444),
+            bytes(
+                "AllowUsers root\n",
+                "/etc/ssh/sshd_config.d/twin.conf",
+                0o644,
+            ),
+            bytes(bundle, BUNDLE, 0o644),
+            key("/home/edge", 1000),
+            key("/root", 0),
+        ])
+    }
+}
+
+fn copy(from: PathBuf, to: &str, mode: u32) -> Entry {
+    Entry {
+        to: to.into(),
+        kind: Kind::File(from),
+        mode,
+        owner: 0,
+    }
+}
+
+fn bytes(content: impl Into<Vec<u8>>, to: &str, mode: u32) -> Entry {
+    Entry {
+        to: to.into(),
+        kind: Kind::Bytes(content.into()),
+        mode,
+        owner: 0,
+    }
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut paths = entries
+        .map(|e| Ok(e?.path()))
+        .collect::<Result<Vec<_>>>()
+        .with_context(|| format!("reading {}", folder.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The links that `systemctl enable` would make.
+fn enabled(unit: &Path, name: &str) -> Result<Vec<Entry>> {
+    let text = file::read_text(unit, LARGEST)?;
+    let mut links = Vec::new();
+    for (key, suffix) in [("WantedBy=", "wants"), ("RequiredBy=", "requires")] {
+        let targets = text.lines().filter_map(|l| l.strip_prefix(key));
+        for target in targets.flat_map(str::split_whitespace) {
+            links.push(Entry {
+                to: format!("/etc/systemd/system/{target}.{suffix}/{name}"),
+                kind: Kind::Link(format!("{UNITS}/{name}")),
+                mode: 0o777,
+                owner: 0,
+            });
+        }
+    }
+    Ok(links)
+}
