@@ -54,6 +54,17 @@ pub enum Verb {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Let a serial number provision
+    Allow {
+        /// Folder of its state
+        #[arg(long)]
+        dir: PathBuf,
+        /// Even though it already has an identity, as an operator would after a repair
+        #[arg(long)]
+        again: bool,
+        /// Serial number
+        serial: String,
+    },
     /// Answer fleet provisioning and shadows (started by `up`)
     #[command(hide = true)]
     Serve {
@@ -72,6 +83,7 @@ pub fn run(verb: Verb) -> Result<()> {
         Verb::Up { dir, allow } => up(&dir, &allow),
         Verb::Down { dir, purge } => down(&dir, purge),
         Verb::Status { dir } => status(&dir),
+        Verb::Allow { dir, again, serial } => allow(&dir, &serial, again),
         Verb::Serve { dir } => responder::serve(&dir),
     }
 }
@@ -184,6 +196,25 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
         "kms_alias": aws::ALIAS, "kms_pub": path("kms.pub"), "allowlist": path("allowlist"),
     })
+}
+
+/// Adds a line to the allow-list, or also to the list of open windows.
+///
+/// # Errors
+/// The lists cannot be written.
+pub fn allow(dir: &Path, serial: &str, again: bool) -> Result<()> {
+    for name in ["allowlist", "windows"].iter().take(1 + usize::from(again)) {
+        let path = dir.join(name);
+        let text = if path.exists() {
+            file::read_text(&path, 1024 * 1024)?
+        } else {
+            String::new()
+        };
+        if !text.lines().any(|l| l == serial) {
+            file::write(&path, format!("{text}{serial}\n").as_bytes(), 0o600)?;
+        }
+    }
+    Ok(())
 }
 
 fn down(dir: &Path, purge: bool) -> Result<()> {

@@ -5,7 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use edge_common::file;
+use openssl::bn::{BigNum, BigNumContext, BigNumRef};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -59,8 +65,6 @@ pub struct Cloud {
     claim_key: PathBuf,
     signing_pub: PathBuf,
     kms_pub: PathBuf,
-    /// Serials that may provision, a line each.
-    pub allowlist: PathBuf,
 }
 
 impl Cloud {
@@ -254,10 +258,28 @@ impl Contents<'_> {
                 0o644,
             ),
             bytes(bundle, BUNDLE, 0o644),
+            bytes(docker_key()?, "/etc/docker/key.json", 0o600),
             key("/home/edge", 1000),
             key("/root", 0),
         ])
     }
+}
+
+/// Docker before 24 makes a key (a JSON Web Key, RFC 7517) beside its
+/// configuration unless one is there; the image's Docker is newer.
+fn docker_key() -> Result<String> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).context("making a key")?;
+    let key = EcKey::generate(&group).context("making a key")?;
+    let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
+    let mut context = BigNumContext::new()?;
+    let public = key.public_key();
+    public.affine_coordinates(&group, &mut x, &mut y, &mut context)?;
+    let text =
+        |n: &BigNumRef| Ok::<_, ErrorStack>(BASE64_URL_SAFE_NO_PAD.encode(n.to_vec_padded(32)?));
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "x": text(&x)?, "y": text(&y)?, "d": text(key.private_key())?,
+    });
+    Ok(key.to_string())
 }
 
 fn copy(from: PathBuf, to: &str, mode: u32) -> Entry {

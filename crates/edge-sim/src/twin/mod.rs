@@ -7,7 +7,6 @@ mod disk;
 mod machine;
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use edge_common::command::CommandExt as _;
 use edge_common::{Root, file, log};
 use serde::{Deserialize, Serialize};
 
+use crate::cloud;
 use crate::process::{find, free_port};
 use contents::{Cloud, Contents};
 
@@ -98,7 +98,7 @@ pub fn run(verb: Verb) -> Result<()> {
             cloud,
             bin_dir,
             source,
-        } => build(&dir, &Cloud::read(&cloud)?, &bin_dir, &source),
+        } => build(&dir, &cloud, &bin_dir, &source),
         Verb::Up { dir } => up(&dir),
         Verb::Ssh { dir, root, words } => ssh(&dir, root, &words),
         Verb::Stop { dir, kill } => machine::stop(&dir, kill),
@@ -107,17 +107,17 @@ pub fn run(verb: Verb) -> Result<()> {
     }
 }
 
-fn build(dir: &Path, cloud: &Cloud, programs: &Path, source: &Path) -> Result<()> {
+fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()> {
     file::create_folder(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
     stopped(dir)?;
     let twin = load(dir).or_else(|_| new(dir))?;
-    allow(&cloud.allowlist, &twin.serial)?;
+    cloud::allow(cloud, &twin.serial, false)?;
     let key = file::read_text(&dir.join("id.pub"), 4096)?;
     let contents = Contents {
         source,
         programs,
-        cloud,
+        cloud: &Cloud::read(cloud)?,
         serial: &twin.serial,
         public_key: key.trim(),
     };
@@ -150,20 +150,6 @@ fn load(dir: &Path) -> Result<Twin> {
     let text = file::read(&dir.join("twin.json"), 4096)
         .context("there is no twin: edge-sim twin build")?;
     serde_json::from_slice(&text).context("parsing twin.json")
-}
-
-fn allow(list: &Path, serial: &str) -> Result<()> {
-    if file::read_text(list, 1024 * 1024)?
-        .lines()
-        .any(|l| l == serial)
-    {
-        return Ok(());
-    }
-    let mut file = fs::File::options()
-        .append(true)
-        .open(list)
-        .with_context(|| format!("opening {}", list.display()))?;
-    writeln!(file, "{serial}").with_context(|| format!("writing {}", list.display()))
 }
 
 fn stopped(dir: &Path) -> Result<()> {
@@ -212,9 +198,13 @@ fn ssh(dir: &Path, root: bool, words: &[String]) -> Result<()> {
 }
 
 fn reset(dir: &Path) -> Result<()> {
-    load(dir)?;
+    let twin = load(dir)?;
     stopped(dir)?;
     disk::reset(&dir.join("disk.img"))?;
+    log::info(format_args!(
+        "emptied; if it had an identity: edge-sim cloud allow --again --dir CLOUD {}",
+        twin.serial
+    ));
     match fs::remove_file(dir.join("known_hosts")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context("removing known_hosts")
