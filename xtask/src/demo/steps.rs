@@ -126,7 +126,7 @@ fn app_build(world: &mut World) -> Result<String> {
             .arg(project.join("hello")),
     )?;
     let text = format!(
-        "registry: {}\nconnect: 127.0.0.1\nca: {}\ncredentials:\n  username: {}\n  password_file: {}\n\
+        "registry: {}\nca: {}\ncredentials:\n  username: {}\n  password_file: {}\n\
          signing_key: {}\nplatform: linux/amd64\ndevices:\n  twin:\n    host: twin\n    ssh_config: {}\n",
         world.endpoint("registry")?,
         world.endpoint("ca_file")?,

@@ -61,7 +61,10 @@ impl World {
         if let Some(host) = &self.docker_host {
             command.env("DOCKER_HOST", host);
         }
-        command.env("DOCKER_BUILDKIT", "0");
+        // Only the proxy of the stand-in knows its servers' names.
+        if let Ok(proxy) = self.endpoint("proxy") {
+            command.env("HTTPS_PROXY", proxy);
+        }
         command
     }
 

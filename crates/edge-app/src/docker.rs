@@ -1,0 +1,91 @@
+//! The laptop's docker, asked through its own client.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use edge_common::Root;
+use edge_common::exit::Failure;
+use tokio::process::Command;
+
+use crate::app::App;
+use crate::config::Platform;
+
+fn docker() -> Result<Command> {
+    let path = which::which("docker").map_err(|_| {
+        Failure::error(1, "docker is not installed: edge-app builds images with it")
+    })?;
+    let mut command = Command::from(Root::system().command(path));
+    command.kill_on_drop(true).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Builds the app as `image`. Docker's words go to standard error.
+///
+/// # Errors
+/// docker failing.
+pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
+    let mut probe = docker()?;
+    probe
+        .args(["buildx", "version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let buildx = probe.status().await.context("starting docker")?.success();
+    let mut command = docker()?;
+    if buildx {
+        command.args(["buildx", "build", "--load", "--provenance=false"]);
+    } else {
+        command.arg("build").env("DOCKER_BUILDKIT", "0");
+    }
+    command.args(["--platform", &platform.0, "--tag", image, "--"]);
+    command.arg(&app.folder).stdout(std::io::stderr());
+    let status = command.status().await.context("starting docker")?;
+    if !status.success() {
+        bail!("docker did not build {}: see its words above", app.name);
+    }
+    Ok(())
+}
+
+/// `docker image save`, into a file without a name.
+///
+/// # Errors
+/// No such image, or docker's words.
+pub async fn save(image: &str) -> Result<File> {
+    let file = tempfile::tempfile().context("making a temporary file")?;
+    let mut command = docker()?;
+    command.args(["image", "save", "--", image]);
+    command.stdout(file.try_clone()?).stderr(Stdio::piped());
+    let output = command
+        .spawn()
+        .context("starting docker")?
+        .wait_with_output()
+        .await?;
+    check(image, output.status.success(), &output.stderr)?;
+    Ok(file)
+}
+
+/// `docker image save` to `stdout`, for sending.
+///
+/// # Errors
+/// docker cannot be started.
+pub fn save_to(image: &str, stdout: Stdio) -> Result<tokio::process::Child> {
+    let mut command = docker()?;
+    command.args(["image", "save", "--", image]);
+    command.stdout(stdout).stderr(Stdio::piped());
+    command.spawn().context("starting docker")
+}
+
+/// What a failed `save` means.
+///
+/// # Errors
+/// It failed.
+pub fn check(image: &str, success: bool, words: &[u8]) -> Result<()> {
+    if success {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(words);
+    if words.contains("No such image") || words.contains("reference does not exist") {
+        bail!("there is no image {image} here: build it first with edge-app build");
+    }
+    bail!("docker image save {image}: {}", words.trim())
+}

@@ -1,0 +1,233 @@
+//! What `docker image save` writes, as blobs for a registry.
+//!
+//! Source: <https://github.com/moby/moby/blob/master/image/spec/v1.2.md>,
+//! "Combined Image JSON + Filesystem Changeset Format", and the OCI image layout
+//! that docker writes since version 25.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Deserialize;
+
+/// Largest configuration or manifest that is read, in bytes.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// A saved image, entries by name.
+pub struct Saved {
+    file: File,
+    entries: HashMap<PathBuf, Entry>,
+}
+
+enum Entry {
+    Data { offset: u64, size: u64 },
+    Link(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Manifest {
+    config: PathBuf,
+    layers: Vec<PathBuf>,
+}
+
+/// One blob of the image.
+pub struct Layer {
+    /// Media type.
+    pub kind: &'static str,
+    /// Compressed content.
+    pub bytes: Vec<u8>,
+}
+
+impl Saved {
+    /// Indexes the archive.
+    ///
+    /// # Errors
+    /// Not an archive.
+    pub fn open(mut file: File) -> Result<Self> {
+        file.seek(SeekFrom::Start(0))?;
+        let mut archive = tar::Archive::new(&file);
+        let mut entries = HashMap::new();
+        for entry in archive
+            .entries_with_seek()
+            .context("reading the saved image")?
+        {
+            let entry = entry.context("reading the saved image")?;
+            let path = entry
+                .path()
+                .context("reading the saved image")?
+                .into_owned();
+            let what = match entry.header().entry_type() {
+                tar::EntryType::Regular => Entry::Data {
+                    offset: entry.raw_file_position(),
+                    size: entry.size(),
+                },
+                tar::EntryType::Symlink => {
+                    let target = entry.link_name()?.context("a link to nothing")?;
+                    Entry::Link(normal(&path.parent().unwrap_or(Path::new("")).join(target)))
+                }
+                _ => continue,
+            };
+            entries.insert(path, what);
+        }
+        Ok(Self { file, entries })
+    }
+
+    /// The configuration and the paths of the layers, lowest first.
+    ///
+    /// # Errors
+    /// Not one image.
+    pub fn image(&self) -> Result<(Vec<u8>, Vec<PathBuf>)> {
+        let text = self.bytes(Path::new("manifest.json"), LARGEST)?;
+        let manifests: Vec<Manifest> =
+            serde_json::from_slice(&text).context("reading manifest.json of the saved image")?;
+        let [manifest] = &manifests[..] else {
+            bail!(
+                "the saved archive holds {} images, not one",
+                manifests.len()
+            );
+        };
+        let config = self.bytes(&manifest.config, LARGEST)?;
+        Ok((config, manifest.layers.clone()))
+    }
+
+    /// A layer, compressed if it is not.
+    ///
+    /// # Errors
+    /// Not in the archive.
+    pub fn layer(&self, path: &Path) -> Result<Layer> {
+        let mut reader = self.reader(path)?;
+        let mut start = [0; 4];
+        let seen = reader.read(&mut start)?;
+        let mut reader = start[..seen].chain(reader);
+        let (kind, bytes) = if start.starts_with(&[0x1f, 0x8b]) || start == [0x28, 0xb5, 0x2f, 0xfd]
+        {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes)?;
+            let kind = if start[0] == 0x1f {
+                "application/vnd.oci.image.layer.v1.tar+gzip"
+            } else {
+                "application/vnd.oci.image.layer.v1.tar+zstd"
+            };
+            (kind, bytes)
+        } else {
+            // No name and no time in the header: the same layer, the same bytes.
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            std::io::copy(&mut reader, &mut encoder)?;
+            encoder.flush()?;
+            (
+                "application/vnd.oci.image.layer.v1.tar+gzip",
+                encoder.finish()?,
+            )
+        };
+        Ok(Layer { kind, bytes })
+    }
+
+    fn bytes(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            bail!(
+                "{} of the saved image is larger than {limit} bytes",
+                path.display()
+            );
+        }
+        Ok(bytes)
+    }
+
+    fn reader(&self, path: &Path) -> Result<impl Read> {
+        let absent = || format!("the saved image lacks {}", path.display());
+        let entry = match self.entries.get(path).with_context(absent)? {
+            Entry::Link(target) => self.entries.get(target).with_context(absent)?,
+            data @ Entry::Data { .. } => data,
+        };
+        let Entry::Data { offset, size } = entry else {
+            bail!("{} of the saved image is a link to a link", path.display());
+        };
+        let mut file = self.file.try_clone()?;
+        file.seek(SeekFrom::Start(*offset))?;
+        Ok(file.take(*size))
+    }
+}
+
+/// Without `.` and `..`; never above the archive.
+fn normal(path: &Path) -> PathBuf {
+    let mut result = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => result.push(name),
+            Component::ParentDir => drop(result.pop()),
+            _ => {}
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(entries: &[(&str, &[u8])], links: &[(&str, &str)]) -> File {
+        let mut builder = tar::Builder::new(tempfile::tempfile().unwrap());
+        for (name, bytes) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        for (name, target) in links {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder.append_link(&mut header, name, target).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    const MANIFEST: &[u8] =
+        br#"[{"Config":"c.json","RepoTags":null,"Layers":["a/layer.tar","b/layer.tar"]}]"#;
+
+    #[test]
+    fn layers_are_found_through_links_and_compress_alike() {
+        let entries: [(&str, &[u8]); 3] = [
+            ("manifest.json", MANIFEST),
+            ("c.json", b"{}"),
+            ("a/layer.tar", b"content"),
+        ];
+        let saved = Saved::open(archive(&entries, &[("b/layer.tar", "../a/layer.tar")])).unwrap();
+        let (config, layers) = saved.image().unwrap();
+        assert_eq!(config, b"{}");
+        let bytes: Vec<_> = layers
+            .iter()
+            .map(|l| saved.layer(l).unwrap().bytes)
+            .collect();
+        assert_eq!(bytes[0], bytes[1]);
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&bytes[0][..])
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "content");
+    }
+
+    #[test]
+    fn bad_archives_are_errors() {
+        let cases: [&[(&str, &[u8])]; 4] = [
+            &[],
+            &[("manifest.json", b"[]")],
+            &[("manifest.json", b"{")],
+            &[("manifest.json", MANIFEST)],
+        ];
+        for entries in cases {
+            let saved = Saved::open(archive(entries, &[])).unwrap();
+            assert!(saved.image().is_err());
+        }
+        let loops = [("manifest.json", "x"), ("x", "manifest.json")];
+        assert!(Saved::open(archive(&[], &loops)).unwrap().image().is_err());
+        let mut torn = tempfile::tempfile().unwrap();
+        torn.write_all(&[b'x'; 700]).unwrap();
+        assert!(Saved::open(torn).is_err());
+    }
+}

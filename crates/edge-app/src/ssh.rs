@@ -1,0 +1,243 @@
+//! A device, reached by the user's own `ssh`: its configuration, agent, jump
+//! hosts and known hosts. One connection for all that a command does.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+use edge_common::command::CommandExt as _;
+use edge_common::exit::Failure;
+use edge_common::{Root, log};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+
+use crate::config::Project;
+use crate::{REFUSED, REGISTRY, UNREACHABLE};
+
+/// The gate on the device.
+const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
+/// `ssh`'s own exit code when it did not get there.
+const SSH_FAILED: i32 = 255;
+
+/// A device.
+pub struct Device {
+    name: String,
+    destination: String,
+    user: Option<String>,
+    config: Option<PathBuf>,
+    ssh: PathBuf,
+    control: TempDir,
+}
+
+impl Device {
+    /// The device `name` of the project, or a host of that name.
+    ///
+    /// # Errors
+    /// A name that is none; no ssh.
+    pub fn new(project: &Project, name: &str) -> Result<Self> {
+        let known = project.config.devices.get(name);
+        let host = known.and_then(|d| d.host.as_deref()).unwrap_or(name);
+        check_destination(host)?;
+        let user = match known.and_then(|d| d.user.as_deref()) {
+            Some(user) => {
+                check_destination(user)?;
+                Some(user.to_string())
+            }
+            None if host.contains('@') => None,
+            None => Some("edge".into()),
+        };
+        let config = known.and_then(|d| d.ssh_config.as_deref());
+        Ok(Self {
+            name: name.into(),
+            destination: host.into(),
+            user,
+            config: config.map(|c| project.path(c)),
+            ssh: which::which("ssh").map_err(|_| Failure::error(1, "ssh is not installed"))?,
+            control: tempfile::Builder::new().prefix("edge-app-").tempdir()?,
+        })
+    }
+
+    /// `ssh` with its options, up to the destination.
+    fn options(&self) -> std::process::Command {
+        let mut command = Root::system().command(&self.ssh);
+        if let Some(config) = &self.config {
+            command.arg("-F").arg(config);
+        }
+        let path = self.control.path().join("%C");
+        command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=30", "-o"]);
+        command.arg(format!("ControlPath={}", path.display()));
+        command.args(["-o", "ConnectTimeout=15"]);
+        if let Some(user) = &self.user {
+            command.args(["-l", user]);
+        }
+        command
+    }
+
+    /// `edge-docker WORDS` on the device.
+    pub fn edge_docker(&self, words: &[&str], terminal: bool) -> Command {
+        let mut command = self.options();
+        if terminal {
+            command.arg("-tt");
+        }
+        command.args(["--", &self.destination]);
+        command.arg(quote(EDGE_DOCKER.iter().chain(words)));
+        let mut command = Command::from(command);
+        command.kill_on_drop(true).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it; `input` goes to its standard input. Gives its standard output;
+    /// with `show`, lines go to our standard error as they come.
+    ///
+    /// # Errors
+    /// Unreachable, refused, failed: as the exit codes say.
+    pub async fn run(&self, words: &[&str], input: Option<&str>, show: bool) -> Result<String> {
+        let mut command = self.edge_docker(words, false);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if input.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        let mut child = command.spawn().context("starting ssh")?;
+        if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
+            // It may have ended before it read: its exit code says why.
+            let _ = stdin.write_all(text.as_bytes()).await;
+        }
+        let out = lines(child.stdout.take().context("standard output")?, show);
+        let err = lines(child.stderr.take().context("standard error")?, false);
+        let (out, err) = tokio::try_join!(out, err)?;
+        let status = child.wait().await?;
+        self.judge(status, &err)?;
+        Ok(out)
+    }
+
+    /// What an exit code means.
+    ///
+    /// # Errors
+    /// Anything but 0.
+    pub fn judge(&self, status: ExitStatus, said: &str) -> Result<()> {
+        let said = log::printable(&said.replace('\n', "; "));
+        let name = &self.name;
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(SSH_FAILED) => Err(Failure::error(
+                UNREACHABLE,
+                format_args!(
+                    "{name} is unreachable: ssh said: {said}; try `ssh {}`",
+                    self.destination
+                ),
+            )),
+            Some(125) => Err(Failure::error(
+                REFUSED,
+                format_args!("{name} refused: {said}"),
+            )),
+            Some(124) => Err(Failure::error(REGISTRY, format_args!("{name}: {said}"))),
+            code => {
+                let code = code.map_or("a signal".into(), |c| c.to_string());
+                Err(Failure::error(
+                    1,
+                    format_args!("{name}: exit {code}: {said}"),
+                ))
+            }
+        }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let mut command = self.options();
+        command.args(["-O", "exit", "--", &self.destination]);
+        // Without a connection there is none to end.
+        let _ = command.run();
+    }
+}
+
+async fn lines(stream: impl tokio::io::AsyncRead + Unpin, show: bool) -> Result<String> {
+    let mut reader = BufReader::new(stream);
+    let mut text = String::new();
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).await? > 0 {
+        let words = String::from_utf8_lossy(&line);
+        if show {
+            log::info(&words);
+        }
+        text.push_str(&words);
+        line.clear();
+    }
+    Ok(text)
+}
+
+/// A host or a user that ssh takes as one, whatever it is.
+fn check_destination(text: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(good) {
+        return Err(Failure::error(
+            2,
+            format_args!("{text:?} is not the name of a device"),
+        ));
+    }
+    Ok(())
+}
+
+/// Words for the remote shell: each in single quotes, which hold everything
+/// but themselves.
+pub fn quote<'a, T: AsRef<str> + 'a>(words: impl Iterator<Item = &'a T>) -> String {
+    let quoted: Vec<_> = words
+        .map(|w| format!("'{}'", w.as_ref().replace('\'', r"'\''")))
+        .collect();
+    quoted.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_gives_quoted_words_back() {
+        let words = [
+            "plain",
+            "",
+            "a b",
+            "$(id)",
+            "`id`",
+            "'",
+            "\"",
+            "\\",
+            "a\nb",
+            "; rm -rf /",
+            "*",
+            "~",
+            "!x",
+            "-oProxyCommand=id",
+            "é",
+            "'; id #",
+            "a'b'c",
+        ];
+        let script = format!("printf '%s\\0' {}", quote(words.iter()));
+        let said = Root::system()
+            .command("/bin/sh")
+            .args(["-c", &script])
+            .read()
+            .unwrap();
+        assert_eq!(said.split_terminator('\0').collect::<Vec<_>>(), words);
+    }
+
+    #[test]
+    fn destinations() {
+        for good in ["jetson", "edge@10.0.0.1", "fe80::1%eth0", "a-b.c_d"] {
+            assert!(check_destination(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-oProxyCommand=id",
+            "a b",
+            "a;b",
+            "$(id)",
+            "a\nb",
+            "a/b",
+            "'a'",
+        ] {
+            assert!(check_destination(bad).is_err(), "{bad}");
+        }
+    }
+}
