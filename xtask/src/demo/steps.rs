@@ -154,7 +154,7 @@ fn app_deploy(world: &mut World) -> Result<String> {
 }
 
 fn answers(world: &World) -> Result<String> {
-    let script = "curl -fsS --retry 40 --retry-connrefused --retry-delay 1 http://127.0.0.1:8080/";
+    let script = "curl -fsS --retry 60 --retry-all-errors --retry-delay 1 http://127.0.0.1:8080/";
     Ok(world
         .root(script)?
         .lines()

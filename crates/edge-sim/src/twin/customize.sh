@@ -29,6 +29,9 @@ Address=10.0.2.15/24
 Gateway=10.0.2.2
 LinkLocalAddressing=no
 END
+mkdir -p "$root/var/lib/dbus"
+ln -sf /etc/machine-id "$root/var/lib/dbus/machine-id"
+: >"$root/etc/default/locale"
 printf 'edge-twin\n' >"$root/etc/hostname"
 printf '127.0.0.1 localhost edge-twin\n10.0.2.2 cloud.edge.test\n' >"$root/etc/hosts"
 
