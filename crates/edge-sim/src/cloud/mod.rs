@@ -38,6 +38,9 @@ pub enum Verb {
         /// Serial number that may provision; may be given again
         #[arg(long, value_name = "SERIAL")]
         allow: Vec<String>,
+        /// Leave out the AWS API (SSM, KMS, ECR), which takes longest to start
+        #[arg(long)]
+        no_aws: bool,
     },
     /// Take it down
     Down {
@@ -80,7 +83,7 @@ pub enum Verb {
 /// Whatever fails; nothing is left running then.
 pub fn run(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Up { dir, allow } => up(&dir, &allow),
+        Verb::Up { dir, allow, no_aws } => up(&dir, &allow, !no_aws),
         Verb::Down { dir, purge } => down(&dir, purge),
         Verb::Status { dir } => status(&dir),
         Verb::Allow { dir, again, serial } => allow(&dir, &serial, again),
@@ -88,7 +91,7 @@ pub fn run(verb: Verb) -> Result<()> {
     }
 }
 
-fn up(dir: &Path, allow: &[String]) -> Result<()> {
+fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     file::create_folder(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
     if daemons::running(dir) {
@@ -110,10 +113,15 @@ fn up(dir: &Path, allow: &[String]) -> Result<()> {
     put(dir, "registry.password", &password, 0o600)?;
     configure(dir, &ports, &password)?;
     let mut daemons = Daemons::new(dir);
-    start(dir, &ports, &mut daemons)?;
-    let kms_pub = aws::seed(dir, &ports)?;
-    put(dir, "kms.pub", &kms_pub, 0o644)?;
-    let text = serde_json::to_string_pretty(&endpoints(dir, &ports))?;
+    start(dir, &ports, &mut daemons, aws)?;
+    let mut values = endpoints(dir, &ports);
+    if aws {
+        put(dir, "kms.pub", &aws::seed(dir, &ports)?, 0o644)?;
+        values["aws_endpoint"] = format!("http://127.0.0.1:{}", ports.aws).into();
+        values["kms_alias"] = aws::ALIAS.into();
+        values["kms_pub"] = dir.join("kms.pub").display().to_string().into();
+    }
+    let text = serde_json::to_string_pretty(&values)?;
     put(dir, "endpoints.json", &text, 0o600)?;
     daemons.keep()?;
     status(dir)
@@ -164,15 +172,17 @@ fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
     put(dir, "htpasswd", &daemons::htpasswd(USER, password)?, 0o600)
 }
 
-fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons) -> Result<()> {
+fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<()> {
     let path = |name: &str| dir.join(name).display().to_string();
     daemons.start("mosquitto", &["-c", &path("mosquitto.conf")])?;
     daemons.start("docker-registry", &["serve", &path("registry.yml")])?;
-    let port = ports.aws.to_string();
-    daemons.start("moto_server", &["-H", "127.0.0.1", "-p", &port])?;
-    for port in [ports.mqtt, ports.registry, ports.aws] {
-        daemons.wait_for(port)?;
+    if aws {
+        let port = ports.aws.to_string();
+        daemons.start("moto_server", &["-H", "127.0.0.1", "-p", &port])?;
+        daemons.wait_for(ports.aws)?;
     }
+    daemons.wait_for(ports.mqtt)?;
+    daemons.wait_for(ports.registry)?;
     put(
         dir,
         "responder.json",
@@ -192,9 +202,8 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "registry_user": USER, "registry_password_file": path("registry.password"),
         "proxy": format!("http://127.0.0.1:{}", ports.proxy),
         "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
-        "aws_endpoint": format!("http://127.0.0.1:{}", ports.aws),
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
-        "kms_alias": aws::ALIAS, "kms_pub": path("kms.pub"), "allowlist": path("allowlist"),
+        "allowlist": path("allowlist"),
     })
 }
 

@@ -64,7 +64,7 @@ pub struct Cloud {
     claim_cert: PathBuf,
     claim_key: PathBuf,
     signing_pub: PathBuf,
-    kms_pub: PathBuf,
+    kms_pub: Option<PathBuf>,
 }
 
 impl Cloud {
@@ -102,7 +102,7 @@ impl Contents<'_> {
         let mut entries = self.programs()?;
         entries.extend(self.units()?);
         entries.extend(self.policy());
-        entries.extend(self.anchors()?);
+        entries.extend(self.anchors());
         entries.extend(self.claim());
         entries.extend(self.access(base)?);
         Ok(entries)
@@ -186,21 +186,18 @@ impl Contents<'_> {
     }
 
     /// The trust anchors, as the image recipe bakes them in.
-    fn anchors(&self) -> Result<Vec<Entry>> {
+    fn anchors(&self) -> Vec<Entry> {
         let folder = "/etc/edge-ai/container-config";
         let cloud = self.cloud;
         let registry = format!("/etc/docker/certs.d/{}/ca.crt", cloud.registry_host);
-        Ok(vec![
+        let kms = cloud.kms_pub.clone();
+        let kms = kms.map(|key| copy(key, &format!("{folder}/container-signing-kms.pub"), 0o644));
+        let mut entries = vec![
             copy(cloud.ca_file.clone(), "/etc/edge-ai/ca/stand-in.pem", 0o644),
             copy(cloud.ca_file.clone(), &registry, 0o644),
             copy(
                 cloud.signing_pub.clone(),
                 &format!("{folder}/container-signing.pub"),
-                0o644,
-            ),
-            copy(
-                cloud.kms_pub.clone(),
-                &format!("{folder}/container-signing-kms.pub"),
                 0o644,
             ),
             bytes(
@@ -213,7 +210,9 @@ impl Contents<'_> {
                 &format!("{folder}/policy.json"),
                 0o644,
             ),
-        ])
+        ];
+        entries.extend(kms);
+        entries
     }
 
     fn claim(&self) -> Vec<Entry> {

@@ -1,0 +1,322 @@
+//! The stand-in cloud, seen by clients that we did not write.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod bench;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use bench::{Cloud, Device, sim};
+use serde_json::Value;
+
+fn venv(program: &str) -> PathBuf {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
+    let path = cache.join("edge-ai/venv/bin").join(program);
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/setup",
+        path.display()
+    );
+    path
+}
+
+fn said(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr].concat();
+    String::from_utf8(both).unwrap()
+}
+
+/// `mosquitto_pub` or `mosquitto_sub` with a certificate; what it says.
+fn mosquitto(
+    cloud: &Cloud,
+    program: &str,
+    certificate: &Path,
+    key: &Path,
+    words: &[&str],
+) -> String {
+    let port = cloud.value("iot_port");
+    let mut command = Command::new(Path::new("/usr/bin").join(program));
+    command.args([
+        "-h",
+        "localhost",
+        "-p",
+        &port,
+        "-V",
+        "5",
+        "-q",
+        "1",
+        "--cafile",
+    ]);
+    command.arg(cloud.file("ca.pem"));
+    command
+        .arg("--cert")
+        .arg(certificate)
+        .arg("--key")
+        .arg(key)
+        .args(words);
+    said(
+        &command
+            .output()
+            .expect("mosquitto-clients is missing: run scripts/setup"),
+    )
+}
+
+/// A `mosquitto_sub` that listens; it ends with its owner.
+struct Ear {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Ear {
+    /// Listens for `seconds`; returns once the broker has the subscription.
+    fn open(cloud: &Cloud, certificate: &Path, key: &Path, filter: &str, seconds: &str) -> Self {
+        let mut command = Command::new("/usr/bin/stdbuf");
+        command.args([
+            "-oL",
+            "/usr/bin/mosquitto_sub",
+            "-d",
+            "-h",
+            "localhost",
+            "-p",
+        ]);
+        command
+            .arg(cloud.value("iot_port"))
+            .arg("--cafile")
+            .arg(cloud.file("ca.pem"));
+        command.arg("--cert").arg(certificate).arg("--key").arg(key);
+        command.args(["-F", "got %t %p", "-t", filter, "-W", seconds]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut ear = Self { child, lines };
+        assert!(ear.until(|line| line.contains("SUBACK")).is_some());
+        ear
+    }
+
+    fn until(&mut self, wanted: impl Fn(&str) -> bool) -> Option<String> {
+        self.lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| wanted(line))
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_sdk_of_aws_provisions_and_uses_its_shadow() {
+    let cloud = Cloud::up();
+    cloud.allow("sdk1");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/awsiotsdk.py");
+    let run = |serial: &str| {
+        let mut python = Command::new(venv("python"));
+        python
+            .arg(script)
+            .arg(cloud.path())
+            .arg(serial)
+            .output()
+            .unwrap()
+    };
+    let good = run("sdk1");
+    assert!(good.status.success(), "{}", said(&good));
+    let value: Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(value["thing"], "edge-ai-sdk1");
+    assert_eq!(
+        (&value["version"], &value["token"]),
+        (&1.into(), &"t1".into())
+    );
+    assert_eq!(value["reported"]["from"], "awsiotsdk");
+    assert!(said(&run("stranger")).contains("AccessDenied"));
+}
+
+#[test]
+fn a_claim_can_do_nothing_but_provision() {
+    let cloud = Cloud::up();
+    let (certificate, key) = (cloud.file("claim.crt"), cloud.file("claim.key"));
+    for topic in [
+        "$aws/things/edge-ai-x/shadow/update",
+        "$aws/provisioning-templates/other/provision/json",
+        "$aws/certificates/create/json",
+        "plain",
+    ] {
+        let words = ["-t", topic, "-m", "{}"];
+        let said = mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words);
+        assert!(said.contains("Not authorized"), "{topic}: {said}");
+    }
+    // The broker takes any subscription, and delivers what the list permits.
+    let device = Device::allowed(&cloud, "s1");
+    let mut ear = Ear::open(&cloud, &certificate, &key, "$aws/#", "4");
+    assert_eq!(device.provision(&[]).0, 0);
+    assert_eq!(device.heartbeat().0, 0);
+    let heard = ear.until(|line| line.starts_with("got ") && line.contains("/shadow/"));
+    assert_eq!(heard, None, "a claim overhears a device");
+}
+
+#[test]
+fn a_device_reaches_its_own_thing_alone() {
+    let cloud = Cloud::up();
+    let device = Device::allowed(&cloud, "s1");
+    assert_eq!(device.provision(&[]).0, 0);
+    let folder = device.path("data/config/aws-iot");
+    let (certificate, key) = (folder.join("device.crt"), folder.join("private.key"));
+    let publish = |topic: &str| {
+        let words = ["-t", topic, "-m", r#"{"state":{"reported":{}}}"#];
+        mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words)
+    };
+    assert_eq!(publish("$aws/things/edge-ai-s1/shadow/update"), "");
+    for topic in [
+        "$aws/things/edge-ai-s2/shadow/update",
+        "$aws/things/edge-ai-s1x/shadow/update",
+        "$aws/certificates/create-from-csr/json",
+    ] {
+        assert!(publish(topic).contains("Not authorized"), "{topic}");
+    }
+}
+
+#[test]
+fn nobody_comes_in_without_a_certificate_of_ours() {
+    let (cloud, other) = (Cloud::up(), Cloud::up());
+    let words = ["-t", "x", "-m", "x"];
+    let (certificate, key) = (other.file("claim.crt"), other.file("claim.key"));
+    let said = mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words);
+    assert!(said.contains("Error"), "{said}");
+}
+
+#[test]
+fn shadows_count_versions_and_reject_what_is_wrong() {
+    let cloud = Cloud::up();
+    let device = Device::allowed(&cloud, "s1");
+    assert_eq!(device.provision(&[]).0, 0);
+    let folder = device.path("data/config/aws-iot");
+    let (certificate, key) = (folder.join("device.crt"), folder.join("private.key"));
+    let topic = "$aws/things/edge-ai-s1/shadow/update";
+    let ask = |message: &str| {
+        let mut ear = Ear::open(&cloud, &certificate, &key, &format!("{topic}/+"), "10");
+        let words = ["-t", topic, "-m", message];
+        mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words);
+        let answer = |line: &str| line.starts_with("got ") && !line.contains("/documents ");
+        ear.until(answer).unwrap_or_default()
+    };
+    for (message, wanted) in [
+        (r#"{"state":{"reported":{"a":1}}}"#, "/accepted"),
+        (
+            r#"{"state":{"reported":{"a":null,"b":2}}}"#,
+            r#""version":2"#,
+        ),
+        ("{", "/rejected"),
+        (r#"{"state":{"reported":{}},"version":1}"#, "409"),
+    ] {
+        let said = ask(message);
+        assert!(said.contains(wanted), "{message}: {said}");
+    }
+    let big = format!(
+        r#"{{"state":{{"reported":{{"a":"{}"}}}}}}"#,
+        "x".repeat(9000)
+    );
+    assert!(ask(&big).contains("413"), "{}", ask(&big));
+    assert_eq!(
+        cloud.shadow("edge-ai-s1")["state"]["reported"],
+        serde_json::json!({ "b": 2 })
+    );
+}
+
+#[test]
+fn the_registry_wants_its_password_over_tls() {
+    let cloud = Cloud::up();
+    let registry = cloud
+        .value("registry_host")
+        .replace("cloud.edge.test", "localhost");
+    let password = fs::read_to_string(cloud.file("registry.password")).unwrap();
+    let status = |user: Option<&str>| {
+        let mut curl = Command::new("/usr/bin/curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]);
+        curl.arg(cloud.file("ca.pem"))
+            .args(user.map(|u| format!("-u{u}")));
+        said(
+            &curl
+                .arg(format!("https://{registry}/v2/"))
+                .output()
+                .unwrap(),
+        )
+    };
+    assert_eq!(status(None), "401");
+    assert_eq!(status(Some("AWS:wrong")), "401");
+    assert_eq!(status(Some(&format!("AWS:{}", password.trim()))), "200");
+}
+
+#[test]
+fn the_aws_api_holds_what_terraform_will_create() {
+    let cloud = Cloud::with(&[]);
+    let script = "
+import boto3, sys, base64
+url = sys.argv[1]
+make = lambda name: boto3.client(name, endpoint_url=url, region_name='eu-central-1',
+                                 aws_access_key_id='test', aws_secret_access_key='test')
+ssm, kms, ecr = make('ssm'), make('kms'), make('ecr')
+for name in ['fleet-provisioning/claim-cert', 'fleet-provisioning/claim-key',
+             'fleet-provisioning/config', 'pki/container-signing-public-key',
+             'ecr/repository-url', 'nordvpn-token']:
+    p = ssm.get_parameter(Name='/edge-ai/' + name, WithDecryption=True)['Parameter']
+    print(name, p['Type'])
+key = kms.describe_key(KeyId='alias/edge-container-signing')['KeyMetadata']
+print(key['KeySpec'], key['KeyUsage'])
+print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
+";
+    let mut python = Command::new(venv("python"));
+    let output = python
+        .args(["-c", script, &cloud.value("aws_endpoint")])
+        .output()
+        .unwrap();
+    assert_eq!(
+        said(&output),
+        "fleet-provisioning/claim-cert String\nfleet-provisioning/claim-key SecureString\n\
+         fleet-provisioning/config String\npki/container-signing-public-key String\n\
+         ecr/repository-url String\nnordvpn-token SecureString\n\
+         ECC_NIST_P256 SIGN_VERIFY\nIMMUTABLE\n"
+    );
+}
+
+/// Processes whose command line names `folder`.
+fn processes(folder: &Path) -> usize {
+    let wanted = folder.display().to_string();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|e| fs::read_to_string(e.path().join("cmdline")).ok())
+        .filter(|line| line.contains(&wanted))
+        .count()
+}
+
+#[test]
+fn up_twice_is_up_once_and_down_leaves_nothing() {
+    let cloud = Cloud::up();
+    let ports = cloud.value("iot_port");
+    let count = processes(cloud.path());
+    assert!(count >= 3, "{count} processes");
+    let again = sim(&["cloud", "up", "--no-aws"], cloud.path());
+    assert!(said(&again).contains("already up"), "{}", said(&again));
+    assert_eq!(
+        (cloud.value("iot_port"), processes(cloud.path())),
+        (ports, count)
+    );
+    assert!(said(&sim(&["cloud", "status"], cloud.path())).contains("state                   up"));
+    for _ in 0..2 {
+        assert!(sim(&["cloud", "down"], cloud.path()).status.success());
+        assert_eq!(processes(cloud.path()), 0);
+    }
+    assert!(
+        sim(&["cloud", "down", "--purge"], cloud.path())
+            .status
+            .success()
+    );
+    assert!(!cloud.path().exists());
+}
