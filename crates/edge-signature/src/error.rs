@@ -50,6 +50,14 @@ impl Error {
             Oci::ServerError {
                 code: 401 | 403, ..
             } => Self::Unauthorized(what.into()),
+            Oci::RequestError(ref e)
+                if e.status().is_some_and(|s| matches!(s.as_u16(), 401 | 403)) =>
+            {
+                Self::Unauthorized(what.into())
+            }
+            Oci::RequestError(ref e) if e.status().is_some_and(|s| s.as_u16() == 404) => {
+                Self::NotFound(what.into())
+            }
             Oci::DigestError(e) => Self::Malformed(format!("{what}: {e}")),
             Oci::RegistryError { envelope, .. } => {
                 let is = |codes: &[OciErrorCode]| {

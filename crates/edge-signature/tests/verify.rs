@@ -1,0 +1,288 @@
+//! Which signatures count: made by cosign 2.6.5, made by us, and made wrong.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use edge_signature::{
+    Annotations, Digest, Error, ImageRef, Keys, Manifest, Proof, Repository, Signed, Verified,
+    payload, sign_with_pem, verify,
+};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use serde_json::Value;
+
+const PAYLOAD: &[u8] = include_bytes!("cosign-2.6.5/payload.json");
+const MANIFEST: &[u8] = include_bytes!("cosign-2.6.5/sig-manifest.json");
+const KEY: &[u8] = include_bytes!("cosign-2.6.5/cosign265.pub");
+const DIGEST: &str = "sha256:188f1926f462ac12509d22f7393dbcb614747cb3d706241df187898effefb47f";
+/// Cosign's fixture has no `edge.*` annotations: reaching this reason means
+/// that key, signature, digest and repository were found good.
+const GOOD_BUT_OURS: &str = "signed without good edge.* annotations";
+
+fn cosign_signature() -> String {
+    let manifest: Value = serde_json::from_slice(MANIFEST).unwrap();
+    let text = &manifest["layers"][0]["annotations"]["dev.cosignproject.cosign/signature"];
+    text.as_str().unwrap().into()
+}
+
+fn reason(payload: &[u8], signature: &str, key: &[u8], digest: &str, repository: &str) -> String {
+    let Ok(keys) = Keys::from_pems(&[key]) else {
+        return "key".into();
+    };
+    let Some(signed) = Signed::from_text(payload.to_vec(), signature) else {
+        return "base64".into();
+    };
+    let (Ok(digest), Ok(repository)) = (digest.parse(), repository.parse()) else {
+        return "name".into();
+    };
+    match verify(&keys, &repository, &digest, &[signed]) {
+        Err(Error::Untrusted(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cosigns_own_signature_is_good() {
+    let said = reason(
+        PAYLOAD,
+        &cosign_signature(),
+        KEY,
+        DIGEST,
+        "localhost:5601/c/cos2",
+    );
+    assert_eq!(said, GOOD_BUT_OURS);
+    let broken = cosign_signature().replace('M', "M\n");
+    assert_eq!(
+        reason(PAYLOAD, &broken, KEY, DIGEST, "localhost:5601/c/cos2"),
+        GOOD_BUT_OURS
+    );
+    let said = reason(
+        PAYLOAD,
+        &cosign_signature(),
+        KEY,
+        DIGEST,
+        "localhost:5601/c/cos3",
+    );
+    assert_eq!(said, "signed for another repository");
+}
+
+#[test]
+fn no_byte_of_it_may_change() {
+    let signature = cosign_signature();
+    let repository = "localhost:5601/c/cos2";
+    for index in 0..PAYLOAD.len() {
+        for bit in 0..8 {
+            let mut bad = PAYLOAD.to_vec();
+            bad[index] ^= 1 << bit;
+            let said = reason(&bad, &signature, KEY, DIGEST, repository);
+            assert_eq!(
+                said, "signed by a key that is not trusted",
+                "payload byte {index}"
+            );
+        }
+    }
+    use base64::Engine as _;
+    let der = base64::prelude::BASE64_STANDARD.decode(&signature).unwrap();
+    for index in 0..der.len() {
+        for bit in 0..8 {
+            let mut bad = der.clone();
+            bad[index] ^= 1 << bit;
+            let text = base64::prelude::BASE64_STANDARD.encode(bad);
+            let said = reason(PAYLOAD, &text, KEY, DIGEST, repository);
+            assert_eq!(
+                said, "signed by a key that is not trusted",
+                "signature byte {index}"
+            );
+        }
+    }
+    let body = 27..KEY.len() - 26;
+    for index in body.filter(|i| !b"\n=".contains(&KEY[*i])) {
+        let mut bad = KEY.to_vec();
+        bad[index] = if bad[index] == b'A' { b'B' } else { b'A' };
+        let said = reason(PAYLOAD, &signature, &bad, DIGEST, repository);
+        assert!(
+            ["key", "signed by a key that is not trusted"].contains(&&*said),
+            "key byte {index}: {said}"
+        );
+    }
+    for index in 7..DIGEST.len() {
+        let mut bad = DIGEST.as_bytes().to_vec();
+        bad[index] = if bad[index] == b'0' { b'1' } else { b'0' };
+        let bad = String::from_utf8(bad).unwrap();
+        let said = reason(PAYLOAD, &signature, KEY, &bad, repository);
+        assert_eq!(said, "signed for another digest");
+    }
+}
+
+struct Team {
+    private: Vec<u8>,
+    keys: Keys,
+}
+
+fn team() -> Team {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    Team {
+        private: key.private_key_to_pem_pkcs8().unwrap(),
+        keys: Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap(),
+    }
+}
+
+fn image() -> (ImageRef, Repository, Digest) {
+    let image: ImageRef = "r.io/team:hello-v1".parse().unwrap();
+    (image.clone(), image.repository, Digest::of(b"manifest"))
+}
+
+fn sign(team: &Team, payload: Vec<u8>) -> Signed {
+    let signature = sign_with_pem(&team.private, &payload).unwrap().0;
+    Signed::new(payload, signature)
+}
+
+fn judged(team: &Team, payload: &str) -> Result<Verified, String> {
+    let (_, repository, digest) = image();
+    let signed = sign(team, payload.into());
+    verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
+}
+
+fn good(team: &Team) -> Signed {
+    let (image, _, digest) = image();
+    let annotations = Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        serial: 7,
+        grants: vec!["gpu".into(), "net=host".into()],
+    };
+    sign(team, payload(&image, &digest, &annotations))
+}
+
+#[test]
+fn ours_round_trips_and_one_good_among_bad_ones_suffices() {
+    let (us, them) = (team(), team());
+    let (_, repository, digest) = image();
+    let all = [
+        good(&them),
+        Signed::new(b"{}".to_vec(), vec![0; 70]),
+        good(&us),
+    ];
+    let verified = verify(&us.keys, &repository, &digest, &all).unwrap();
+    assert_eq!(verified.annotations.app, "hello");
+    assert_eq!(verified.annotations.serial, 7);
+    assert_eq!(verified.annotations.grants, ["gpu", "net=host"]);
+    assert_eq!(verified.signer.len(), 64);
+    let error = verify(&us.keys, &repository, &digest, &all[..2]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no signature that counts: signed by a key that is not trusted"
+    );
+    let error = verify(&us.keys, &repository, &digest, &[]).unwrap_err();
+    assert!(matches!(error, Error::Unsigned(_)), "{error}");
+}
+
+#[test]
+fn payloads_that_say_something_else() {
+    let team = team();
+    let text = String::from_utf8(good(&team).payload().to_vec()).unwrap();
+    assert!(judged(&team, &text).is_ok());
+    let digest = Digest::of(b"manifest").to_string();
+    let cases = [
+        (
+            text.replace(&digest, Digest::of(b"x").as_str()),
+            "another digest",
+        ),
+        (
+            text.replace("r.io/team", "r.io/other"),
+            "another repository",
+        ),
+        (
+            text.replace("r.io/team", "evil.io/r.io/team"),
+            "another repository",
+        ),
+        (
+            text.replace(
+                "cosign container image signature",
+                "atomic container signature",
+            ),
+            "type",
+        ),
+        (text.replace("\"hello\"", "\"../hello\""), "annotations"),
+        (text.replace("\"hello\"", "\"Hello\""), "annotations"),
+        (text.replace("\"edge.app\"", "\"edge.App\""), "annotations"),
+        (text.replace("\"7\"", "\"-7\""), "annotations"),
+        (
+            text.replace("\"7\"", "\"18446744073709551616\""),
+            "annotations",
+        ),
+        (text.replace("\"v1\"", "\"v1 \""), "annotations"),
+        (text.replace("\"type\"", "\"Type\""), "payload"),
+        (text.replacen('{', "{\"critical\":{},", 1), "payload"),
+        (
+            text.replace("\"edge.app\"", "\"edge.app\":\"b\",\"edge.app\""),
+            "payload",
+        ),
+        (format!("{text} {{}}"), "payload"),
+        (text[..text.len() - 1].into(), "payload"),
+        (String::new(), "payload"),
+        ("[".repeat(60_000), "payload"),
+        (format!("{text}{}", " ".repeat(70_000)), "too large"),
+    ];
+    for (bad, wanted) in cases {
+        let said = judged(&team, &bad).unwrap_err();
+        assert!(said.contains(wanted), "{wanted}: {said}: {bad:.300}");
+    }
+}
+
+#[test]
+fn keys_that_are_none() {
+    assert!(Keys::from_pems::<Vec<u8>>(&[]).is_err());
+    let p384 = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
+    let p384 = PKey::from_ec_key(EcKey::generate(&p384).unwrap()).unwrap();
+    let rsa = PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
+    for (pem, wanted) in [
+        (p384.public_key_to_pem().unwrap(), "P-256"),
+        (rsa.public_key_to_pem().unwrap(), "P-256"),
+        (team().private, "not a PEM public key"),
+        (KEY[..80].to_vec(), "not a PEM public key"),
+        (Vec::new(), "not a PEM public key"),
+        (vec![b'x'; 100_000], "not a PEM public key"),
+    ] {
+        let said = Keys::from_pems(&[&pem]).err().unwrap().to_string();
+        assert!(said.contains(wanted), "{said}");
+    }
+    for bad in [
+        &b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\nAAAA\n"[..],
+        b"",
+        KEY,
+    ] {
+        let said = sign_with_pem(bad, b"x").unwrap_err().to_string();
+        assert!(said.contains("PKCS#8"), "{said}");
+    }
+}
+
+#[test]
+fn a_kept_proof_is_verified_again_and_no_byte_of_it_may_change() {
+    let team = team();
+    let (image, repository, _) = image();
+    let bytes = br#"{"schemaVersion":2,"config":{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
+    let manifest = Manifest::new(bytes.to_vec());
+    let annotations = Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        serial: 7,
+        grants: Vec::new(),
+    };
+    let signed = sign(&team, payload(&image, &manifest.digest, &annotations));
+    let proof = Proof::new(&manifest, vec![signed]);
+    assert_eq!(
+        proof.verify(&team.keys, &repository).unwrap().digest,
+        manifest.digest
+    );
+    assert!(proof.image_id().unwrap().as_str().ends_with("0000"));
+    let text = serde_json::to_vec(&proof).unwrap();
+    for index in 0..text.len() {
+        let mut bad = text.clone();
+        bad[index] = if bad[index] == b'A' { b'B' } else { b'A' };
+        let verified = serde_json::from_slice::<Proof>(&bad)
+            .ok()
+            .and_then(|p| p.verify(&team.keys, &repository).ok());
+        assert!(verified.is_none(), "byte {index}");
+    }
+}
