@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::CONFIGURATION;
 use crate::config::{self, Project};
+use crate::text::from_text;
 
 /// An app and its folder.
 pub struct App {
@@ -20,6 +21,8 @@ pub struct App {
     /// What `app.yaml` says.
     pub spec: Spec,
 }
+
+from_text!(Name, Word, Variable, Line, Volume);
 
 /// What `app.yaml` says.
 #[derive(Deserialize)]
@@ -46,8 +49,6 @@ pub struct Spec {
     pub grants: Vec<Word>,
 }
 
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 struct Name(String);
 
 impl TryFrom<String> for Name {
@@ -57,14 +58,12 @@ impl TryFrom<String> for Name {
         if valid_app(&text) {
             Ok(Self(text))
         } else {
-            Err("name must be 1 to 63 of a-z, 0-9 and -, not - at either end")
+            Err("must be 1 to 63 of a-z, 0-9 and -, not - at either end")
         }
     }
 }
 
 /// Text without blanks, commas or control characters, not starting with `-`.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub struct Word(pub String);
 
 impl TryFrom<String> for Word {
@@ -80,8 +79,7 @@ impl TryFrom<String> for Word {
 }
 
 /// Name of a variable.
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(try_from = "String")]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct Variable(pub String);
 
 impl TryFrom<String> for Variable {
@@ -128,8 +126,6 @@ impl std::fmt::Display for Value {
 }
 
 /// Text without control characters.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub struct Line(pub String);
 
 impl TryFrom<String> for Line {
@@ -144,8 +140,7 @@ impl TryFrom<String> for Line {
 }
 
 /// A folder of the app's data and where the container sees it.
-#[derive(Deserialize, Debug, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Below the data folder; empty for the folder itself.
     pub source: String,

@@ -10,12 +10,15 @@ use edge_signature::{Credentials, Digest, ImageRef, Registry, Repository};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::text::from_text;
 use crate::{CONFIGURATION, REGISTRY, aws};
 
 /// Name of the project's file.
 const NAME: &str = "edge-app.yaml";
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 256 * 1024;
+
+from_text!(Platform);
 
 /// What `edge-app.yaml` says.
 #[derive(Deserialize)]
@@ -76,8 +79,6 @@ pub struct Kms {
 }
 
 /// `linux/amd64` or `linux/arm64`.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub struct Platform(pub String);
 
 impl Default for Platform {
@@ -92,7 +93,7 @@ impl TryFrom<String> for Platform {
     fn try_from(text: String) -> Result<Self, String> {
         match text.as_str() {
             "linux/amd64" | "linux/arm64" => Ok(Self(text)),
-            _ => Err("platform must be linux/arm64 or linux/amd64".into()),
+            _ => Err("must be linux/arm64 or linux/amd64".into()),
         }
     }
 }

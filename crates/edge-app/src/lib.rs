@@ -16,6 +16,7 @@ mod push;
 mod sandbox;
 mod sign;
 mod ssh;
+mod text;
 
 use std::path::PathBuf;
 
