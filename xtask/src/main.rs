@@ -24,8 +24,8 @@ enum Chore {
     /// From power-on to a signed container running, in the stand-in cloud and
     /// the device twin; prints each step with its seconds
     Demo(demo::Args),
-    /// Formatting, lints, scripts, units, every test
-    Test,
+    /// Formatting, lints, scripts, units, every test, the whole chain
+    Test(suite::Args),
     /// A table of the device programs and their stripped sizes
     Sizes,
     /// Verifies every unit and rates its sandbox
@@ -44,9 +44,10 @@ fn main() -> ExitCode {
 }
 
 fn run(chore: Chore) -> Result<bool> {
+    shell::notice_signals()?;
     match chore {
         Chore::Demo(args) => demo::run(&args).map(|tally| tally.failed == 0),
-        Chore::Test => suite::run(),
+        Chore::Test(args) => suite::run(&args),
         Chore::Sizes => sizes::run(),
         Chore::Units => units::run(),
     }

@@ -4,8 +4,11 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// A command that runs at the root of the repository.
 #[expect(clippy::disallowed_methods, reason = "chores have no other root")]
@@ -34,6 +37,31 @@ pub fn target() -> Result<PathBuf> {
     let me = env::current_exe().context("finding the target folder")?;
     let folder = me.ancestors().nth(2).context("finding the target folder")?;
     Ok(folder.to_path_buf())
+}
+
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on a signal to stop does not end us at once: what we run gets it
+/// too and ends, and then we clean up.
+///
+/// # Errors
+/// As `sigaction`.
+pub fn notice_signals() -> Result<()> {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&STOP)).context("noticing signals")?;
+    }
+    Ok(())
+}
+
+/// Asked between steps and wherever something is waited for.
+///
+/// # Errors
+/// There was a signal to stop.
+pub fn going_on() -> Result<()> {
+    if STOP.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    Ok(())
 }
 
 /// Runs to the end with its output shown.

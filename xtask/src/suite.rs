@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{shell, sizes, units};
+use crate::{demo, shell, sizes, units};
 
 /// How many tests held and how many did not.
 #[derive(Clone, Copy, Default)]
@@ -33,11 +33,19 @@ impl Tally {
     }
 }
 
+/// What to leave out.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Leave out the chain on the device twin, which takes minutes
+    #[arg(long)]
+    no_twin: bool,
+}
+
 /// Runs all; false if anything failed.
 ///
 /// # Errors
 /// A check that could not be run at all.
-pub fn run() -> Result<bool> {
+pub fn run(args: &Args) -> Result<bool> {
     let mut tally = Tally::default();
     for (name, check) in CHECKS {
         let start = Instant::now();
@@ -57,6 +65,10 @@ pub fn run() -> Result<bool> {
     println!("== cargo test");
     tally.add(tests()?);
     println!("== cargo test: {:.1} s", start.elapsed().as_secs_f32());
+    if !args.no_twin {
+        println!("== the chain on the device twin");
+        tally.add(demo::test()?);
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
 }

@@ -3,12 +3,19 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 use edge_common::command::CommandExt as _;
+use edge_common::exit::Failure;
 use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Exit code after a signal to stop.
+const INTERRUPTED: u8 = 130;
 
 /// A process, told from a later one of the same number by its start time.
 #[derive(Serialize, Deserialize)]
@@ -84,6 +91,31 @@ fn started(pid: u32) -> Option<String> {
     (fields.first() != Some(&"Z"))
         .then(|| fields.get(19).map(ToString::to_string))
         .flatten()
+}
+
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on a signal to stop is noticed by [`going_on`]; programs that this
+/// one starts get it as ever.
+///
+/// # Errors
+/// As `sigaction`.
+pub fn notice_signals() -> Result<()> {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&STOP)).context("noticing signals")?;
+    }
+    Ok(())
+}
+
+/// Asked wherever something is waited for.
+///
+/// # Errors
+/// There was a signal to stop.
+pub fn going_on() -> Result<()> {
+    if STOP.load(Ordering::Relaxed) {
+        return Err(Failure::error(INTERRUPTED, "interrupted"));
+    }
+    Ok(())
 }
 
 /// Folder of what is kept between runs: `~/.cache/edge-ai`.

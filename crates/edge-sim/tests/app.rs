@@ -125,7 +125,10 @@ fn a_project_that_is_none() {
             "registry: r.io/team\ncolour: red\n",
             "edge-app.yaml:2:1: unknown field `colour`",
         ),
-        ("registry: r.io/team\nplatform: amiga\n", "edge-app.yaml:2:11: platform: must be"),
+        (
+            "registry: r.io/team\nplatform: amiga\n",
+            "edge-app.yaml:2:11: platform: must be",
+        ),
         ("registry: 7\n", "registry must be"),
     ] {
         project.put("edge-app.yaml", text);

@@ -3,17 +3,22 @@
 //! those behind it build on it.
 
 mod device;
+mod more;
 mod registry;
 mod steps;
 mod world;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::shell;
 use crate::suite::Tally;
 use world::World;
+
+/// A title, and a deed that asserts what the title says.
+type Step = (&'static str, fn(&mut World) -> Result<String>);
 
 /// What to do with the result.
 #[derive(clap::Args, Default)]
@@ -23,37 +28,81 @@ pub struct Args {
     keep: bool,
 }
 
-/// Runs all steps and counts them.
+/// The demo.
 ///
 /// # Errors
 /// No folder for the state.
 pub fn run(args: &Args) -> Result<Tally> {
     let mut world = World::new()?;
+    let tally = chain(&mut world, &steps::STEPS);
+    if args.keep {
+        world.keep();
+    }
+    Ok(tally)
+}
+
+/// The demo's steps and those that show what else is refused.
+///
+/// # Errors
+/// No folder for the state.
+pub fn test() -> Result<Tally> {
+    let steps = [&steps::STEPS[..], &more::STEPS].concat();
+    Ok(chain(&mut World::new()?, &steps))
+}
+
+/// Runs steps until one does not hold, and counts them.
+fn chain(world: &mut World, steps: &[Step]) -> Tally {
     let mut tally = Tally::default();
     let start = Instant::now();
-    for (name, step) in steps::STEPS {
-        print!("{name:<46} ");
-        std::io::stdout().flush()?;
+    let live = std::io::stdout().is_terminal();
+    for (name, step) in steps {
+        if live {
+            print!("     ...  {name}");
+            // Only to be looked at.
+            let _ = std::io::stdout().flush();
+        }
         let begun = Instant::now();
-        let result = step(&mut world);
+        let result = step(world).and_then(|words| shell::going_on().map(|()| words));
         let seconds = begun.elapsed().as_secs_f32();
         tally.count(result.is_ok());
+        let back = if live { "\r" } else { "" };
+        println!("{back}{seconds:>6.1} s  {name}");
         match result {
-            Ok(words) => println!("{seconds:>6.1} s  {words}"),
+            Ok(words) => print!("{}", indented(&words)),
             Err(error) => {
-                println!("{seconds:>6.1} s  FAILED\n{error:#}");
-                world.explain();
+                println!("FAILED: {error:#}");
+                if shell::going_on().is_ok() {
+                    world.explain();
+                }
                 break;
             }
         }
     }
     println!(
-        "{} steps in {:.0} s",
+        "{} steps in {:.0} s, {} failed",
         tally.passed + tally.failed,
-        start.elapsed().as_secs_f32()
+        start.elapsed().as_secs_f32(),
+        tally.failed
     );
-    if args.keep {
-        world.keep();
+    tally
+}
+
+/// `words` below a step, within 80 columns where blanks allow it.
+fn indented(words: &str) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words.split_whitespace() {
+        if column == 0 || column + 1 + word.len() > 80 {
+            text.push_str(if column == 0 { "" } else { "\n" });
+            text.push_str("         ");
+            column = 9;
+        }
+        text.push(' ');
+        text.push_str(word);
+        column += 1 + word.len();
     }
-    Ok(tally)
+    if column > 0 {
+        text.push('\n');
+    }
+    text
 }

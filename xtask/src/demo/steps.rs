@@ -7,13 +7,11 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::world::{World, until};
-use super::{device, registry};
+use super::{Step, device, registry};
 use crate::shell;
 
-type Step = fn(&mut World) -> Result<String>;
-
-/// Title and deed.
-pub const STEPS: [(&str, Step); 18] = [
+/// From power-on to a signed container running.
+pub const STEPS: [Step; 18] = [
     ("build the programs", build),
     ("stand-in cloud up", cloud),
     ("container engine for builds", World::start_engine),
@@ -153,7 +151,7 @@ fn app_deploy(world: &mut World) -> Result<String> {
     Ok(String::new())
 }
 
-fn answers(world: &World) -> Result<String> {
+pub fn answers(world: &World) -> Result<String> {
     let script = "curl -fsS --retry 60 --retry-all-errors --retry-delay 1 http://127.0.0.1:8080/";
     Ok(world
         .root(script)?
@@ -180,7 +178,7 @@ fn refused(world: &World, tag: &str, signature: bool) -> Result<String> {
     ))
 }
 
-fn login(world: &World, password: &str) -> Result<()> {
+pub fn login(world: &World, password: &str) -> Result<()> {
     use std::io::Write;
     let user = world.endpoint("registry_user")?;
     let host = world.endpoint("registry_host")?;

@@ -189,6 +189,7 @@ pub fn until<T>(
 ) -> Result<T> {
     let start = Instant::now();
     while start.elapsed() < limit {
+        shell::going_on()?;
         if let Some(answer) = ask()? {
             return Ok(answer);
         }

@@ -73,6 +73,7 @@ impl Daemons {
     pub fn wait_for(&mut self, port: u16) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            process::going_on()?;
             for child in &mut self.children {
                 if let Some(status) = child.try_wait()? {
                     bail!(

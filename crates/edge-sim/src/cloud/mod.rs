@@ -17,7 +17,7 @@ use clap::Subcommand;
 use edge_common::{file, log};
 use serde_json::{Value, json};
 
-use crate::process::free_port;
+use crate::process::{self, free_port};
 use daemons::Daemons;
 
 /// Host name of every server of the stand-in cloud.
@@ -98,6 +98,7 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         log::info("already up");
         return status(dir);
     }
+    process::notice_signals()?;
     let ports = Ports {
         mqtt: free_port()?,
         registry: free_port()?,

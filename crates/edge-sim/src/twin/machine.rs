@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use edge_common::{Root, file, log};
 
 use super::base::Base;
-use crate::process::{Process, cache, find};
+use crate::process::{Process, cache, find, going_on};
 
 /// How long a kernel may take for its first line where KVM works.
 const FIRST_LINE: Duration = Duration::from_secs(8);
@@ -131,6 +131,7 @@ fn kvm_works(base: &Base) -> Result<bool> {
 fn wait_for_ssh(port: u16, mut ended: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < BOOT {
+        going_on()?;
         if ended()? {
             bail!("QEMU ended");
         }

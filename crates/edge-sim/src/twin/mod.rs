@@ -17,7 +17,7 @@ use edge_common::{Root, file, log};
 use serde::{Deserialize, Serialize};
 
 use crate::cloud;
-use crate::process::{find, free_port};
+use crate::process::{self, find, free_port};
 use contents::{Cloud, Contents};
 
 /// What can be done with it.
@@ -166,6 +166,7 @@ fn up(dir: &Path) -> Result<()> {
         log::info("already up");
         return status(dir);
     }
+    process::notice_signals()?;
     let port = free_port()?;
     let at = dir.display();
     let config = format!(
