@@ -1,6 +1,6 @@
 //! What the twin's journal says of its own boot.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::world::World;
@@ -19,6 +19,11 @@ const ORDER: [&str; 5] = [
 pub fn boot_order(world: &World) -> Result<String> {
     let journal =
         world.root("journalctl -b -o json --no-pager _PID=1 JOB_TYPE=start JOB_RESULT=done")?;
+    // A oneshot that has ended is in no chain: the last one that stays is asked.
+    let chain = world.root("systemd-analyze critical-chain --no-pager edge-data.service")?;
+    for unit in &ORDER[..3] {
+        ensure!(chain.contains(unit), "{unit} is not in the critical chain: {chain}");
+    }
     let mut last = 0;
     let mut words = Vec::new();
     for unit in ORDER {

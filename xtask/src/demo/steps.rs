@@ -187,14 +187,16 @@ pub fn login(world: &World, password: &str) -> Result<()> {
     let mut command = world.ssh("twin", &words)?;
     command
         .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null());
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().context("starting ssh")?;
     child
         .stdin
         .take()
         .context("standard input")?
         .write_all(password.as_bytes())?;
-    ensure!(child.wait()?.success(), "login on the device did not work");
+    let out = child.wait_with_output()?;
+    ensure!(out.status.success(), "{}", shell::said(&out));
     Ok(())
 }
 
