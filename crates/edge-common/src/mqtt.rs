@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use openssl::error::ErrorStack;
+use openssl::ssl::{HandshakeError, Ssl, SslContext, SslFiletype, SslMethod, SslVerifyMode};
+use openssl::x509::X509VerifyResult;
 use paho_mqtt as paho;
 
 use crate::{Root, file, identity};
@@ -263,21 +266,64 @@ fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
     let mut last = "it has no address".to_string();
     for address in addresses {
         match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
-            Ok(_)
-                if matches!(
-                    error,
-                    paho::Error::TcpTlsConnectFailure | paho::Error::Failure
-                ) =>
-            {
-                let why = "the server's certificate or ours is not trusted, or its name differs";
-                return answer(
-                    Trouble::Tls,
-                    format!("{place} is reached, but TLS fails: {why}"),
-                );
-            }
-            Ok(_) => last = error.to_string(),
+            Ok(stream) => match tls_trouble(options, stream) {
+                Some(why) => {
+                    let message = format!("{place} is reached, but TLS fails: {why}");
+                    return answer(Trouble::Tls, message);
+                }
+                None => last = error.to_string(),
+            },
             Err(e) => last = e.to_string(),
         }
     }
     answer(Trouble::Network, format!("connecting to {place}: {last}"))
+}
+
+/// Shakes hands again, by ourselves, to learn who does not trust whom. In TLS
+/// 1.3 a server judges our certificate only after our half is done, so that
+/// its alert is read behind the handshake.
+fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    let ssl = (|| {
+        let mut context = SslContext::builder(SslMethod::tls_client())?;
+        context.set_verify(SslVerifyMode::PEER);
+        context.set_ca_file(options.authorities.path())?;
+        context.set_certificate_chain_file(&options.certificate)?;
+        context.set_private_key_file(&options.key, SslFiletype::PEM)?;
+        let mut ssl = Ssl::new(&context.build())?;
+        ssl.set_hostname(options.endpoint)?;
+        ssl.param_mut().set_host(options.endpoint)?;
+        Ok::<_, ErrorStack>(ssl)
+    })();
+    let ssl = match ssl {
+        Ok(ssl) => ssl,
+        Err(error) => return Some(reasons(&error)),
+    };
+    match ssl.connect(stream) {
+        Ok(mut stream) => match stream.ssl_read(&mut [0]) {
+            Err(error) => error.ssl_error().map(|why| {
+                format!(
+                    "the server does not trust our certificate: {}",
+                    reasons(why)
+                )
+            }),
+            Ok(_) => None,
+        },
+        Err(HandshakeError::Failure(middle)) => middle.error().ssl_error().map(|why| {
+            let verdict = middle.ssl().verify_result();
+            if verdict == X509VerifyResult::OK {
+                reasons(why)
+            } else {
+                format!("the server's certificate is not trusted: {verdict}")
+            }
+        }),
+        Err(HandshakeError::SetupFailure(error)) => Some(reasons(&error)),
+        Err(HandshakeError::WouldBlock(_)) => None,
+    }
+}
+
+/// What OpenSSL says, without its source lines.
+fn reasons(stack: &ErrorStack) -> String {
+    let words: Vec<_> = stack.errors().iter().filter_map(|e| e.reason()).collect();
+    words.join(", ")
 }

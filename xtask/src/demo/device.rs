@@ -22,7 +22,10 @@ pub fn boot_order(world: &World) -> Result<String> {
     // A oneshot that has ended is in no chain: the last one that stays is asked.
     let chain = world.root("systemd-analyze critical-chain --no-pager edge-data.service")?;
     for unit in &ORDER[..3] {
-        ensure!(chain.contains(unit), "{unit} is not in the critical chain: {chain}");
+        ensure!(
+            chain.contains(unit),
+            "{unit} is not in the critical chain: {chain}"
+        );
     }
     let mut last = 0;
     let mut words = Vec::new();

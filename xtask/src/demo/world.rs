@@ -147,15 +147,24 @@ impl World {
         println!("the twin's journal, warnings and worse:\n{journal}");
     }
 
-    /// Leaves everything running and says how to reach it.
+    /// Leaves cloud and twin running and says how to reach and to end them.
     pub fn keep(mut self) {
+        self.stop_engine();
         if let Some(folder) = self.folder.take() {
-            let folder = folder.keep();
-            println!("kept in {}; stop it with", folder.display());
-            println!(
-                "  edge-sim twin stop --dir {0}/twin; edge-sim cloud down --dir {0}/cloud",
-                folder.display()
-            );
+            let (folder, sim) = (folder.keep(), self.target.join("debug/edge-sim"));
+            let (folder, sim) = (folder.display(), sim.display());
+            println!("Left running. A shell in the twin, as user edge, or with --root:");
+            println!("  {sim} twin ssh --dir {folder}/twin");
+            println!("The end:");
+            println!("  {sim} twin stop --dir {folder}/twin");
+            println!("  {sim} cloud down --dir {folder}/cloud; rm -r {folder}");
+        }
+    }
+
+    fn stop_engine(&mut self) {
+        if let Some(mut engine) = self.engine.take() {
+            let _ = shell::command("kill").arg(engine.id().to_string()).status();
+            let _ = engine.wait();
         }
     }
 }
@@ -171,10 +180,7 @@ impl Drop for World {
         if self.path("cloud").exists() {
             let _ = self.part("cloud", "down").output();
         }
-        if let Some(mut engine) = self.engine.take() {
-            let _ = shell::command("kill").arg(engine.id().to_string()).status();
-            let _ = engine.wait();
-        }
+        self.stop_engine();
     }
 }
 
