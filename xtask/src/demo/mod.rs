@@ -69,11 +69,13 @@ fn chain(world: &mut World, steps: &[Step]) -> Tally {
         println!("{back}{seconds:>6.1} s  {name}");
         match result {
             Ok(words) => print!("{}", indented(&words)),
+            Err(_) if shell::going_on().is_err() => {
+                println!("interrupted: stopping what was started");
+                break;
+            }
             Err(error) => {
                 println!("FAILED: {error:#}");
-                if shell::going_on().is_ok() {
-                    world.explain();
-                }
+                world.explain();
                 break;
             }
         }
