@@ -110,6 +110,8 @@ fn good(command: &mut std::process::Command) -> Result<bool> {
 
 /// Runs every cargo test, shows its output and counts.
 fn tests() -> Result<Tally> {
+    // Tests run each other's programs, which `cargo test` alone does not build.
+    shell::run(shell::cargo().args(["build", "--workspace", "--bins"]))?;
     let mut child = shell::cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .stdout(Stdio::piped())

@@ -37,6 +37,22 @@ pub struct Create {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<i64>,
     pub host_config: HostConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networking_config: Option<Networking>,
+}
+
+/// Names on networks of the user's own.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Networking {
+    pub endpoints_config: BTreeMap<String, Endpoint>,
+}
+
+/// On one network.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Endpoint {
+    pub aliases: Vec<String>,
 }
 
 /// `{}`
@@ -55,16 +71,21 @@ pub struct Health {
     pub retries: i64,
 }
 
-/// The half that concerns the host. No field for privileges, devices, added
-/// capabilities, namespaces, runtimes, binds or masked paths.
+/// The half that concerns the host. No field for privileges, namespaces, binds
+/// or masked paths; devices, capabilities and the like only from a grant.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostConfig {
     pub auto_remove: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
-    #[serde(rename = "CpuShares")]
     pub cpu_shares: i64,
     pub cpuset_cpus: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_requests: Vec<DeviceRequest>,
     pub dns: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
@@ -80,10 +101,36 @@ pub struct HostConfig {
     pub port_bindings: BTreeMap<String, Vec<PortBinding>>,
     pub readonly_rootfs: bool,
     pub restart_policy: Restart,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub runtime: String,
     pub security_opt: Vec<&'static str>,
     pub shm_size: i64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
     pub tmpfs: BTreeMap<String, String>,
     pub ulimits: Vec<Ulimit>,
+}
+
+/// A device file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Device {
+    pub path_on_host: String,
+    pub path_in_container: String,
+    pub cgroup_permissions: String,
+}
+
+/// Devices that a driver of the engine adds: GPUs, and CDI's by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeviceRequest {
+    pub driver: String,
+    /// How many; -1 is all.
+    pub count: i64,
+    #[serde(rename = "DeviceIDs", skip_serializing_if = "Vec::is_empty")]
+    pub device_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Vec<String>>,
 }
 
 /// Where logs go.

@@ -1,5 +1,8 @@
 //! The engine's API over its socket.
 
+use std::io::Write;
+use std::pin::Pin;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -7,12 +10,13 @@ use bytes::Bytes;
 use edge_common::Root;
 use edge_common::log::printable;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use crate::refuse;
 
@@ -30,7 +34,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// No engine, or its error, with its words and exit code 125.
 pub async fn ask(root: &Root, method: Method, path: &str, body: Option<&[u8]>) -> Result<Value> {
-    let response = send(root, method, path, body, None).await?;
+    let kind = body.map(|_| ("Content-Type", "application/json"));
+    let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
+    let response = send(root, method, path, body, kind).await?;
     let mut bytes = Vec::new();
     let mut incoming = response.into_body();
     while let Some(frame) = incoming.frame().await {
@@ -54,9 +60,95 @@ pub async fn follow(
     root: &Root,
     path: &str,
     auth: Option<&str>,
-    mut line: impl FnMut(&Value),
+    line: impl FnMut(&Value),
 ) -> Result<()> {
-    let response = send(root, Method::POST, path, None, auth).await?;
+    let auth = auth.map(|a| ("X-Registry-Auth", a));
+    let body = Full::new(Bytes::new());
+    lines(send(root, Method::POST, path, body, auth).await?, line).await
+}
+
+/// Sends what `produce` writes, as it is written, and hands each line of the
+/// answer on.
+///
+/// # Errors
+/// As [`follow`], and those of `produce`, which come first.
+pub async fn upload(
+    root: &Root,
+    path: &str,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
+    line: impl FnMut(&Value),
+) -> Result<()> {
+    let (sender, receiver) = mpsc::channel(4);
+    let producer = std::thread::spawn(move || {
+        let mut writer = Chunks(sender);
+        let result = produce(&mut writer);
+        if result.is_err() {
+            // The engine must not take half a stream for a whole one.
+            let broken = std::io::Error::other("interrupted");
+            let _ = writer.0.blocking_send(Err(broken));
+        }
+        result
+    });
+    let kind = Some(("Content-Type", "application/x-tar"));
+    let sent = send(root, Method::POST, path, Stream(receiver), kind).await;
+    let answered = match sent {
+        Ok(response) => lines(response, line).await,
+        Err(error) => Err(error),
+    };
+    match (producer.join(), answered) {
+        // The engine hung up first: it says why.
+        (Ok(Err(error)), Err(answer)) if error.is::<HungUp>() => Err(answer),
+        (Ok(Err(error)), _) => Err(error),
+        (Ok(Ok(())), answered) => answered,
+        (Err(_), _) => bail!("reading standard input"),
+    }
+}
+
+/// The engine no longer listens.
+#[derive(Debug)]
+struct HungUp;
+
+impl std::fmt::Display for HungUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the engine hung up")
+    }
+}
+
+impl std::error::Error for HungUp {}
+
+/// Writes into a request that is under way.
+struct Chunks(mpsc::Sender<std::io::Result<Bytes>>);
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let chunk = Bytes::copy_from_slice(bytes);
+        let sent = self.0.blocking_send(Ok(chunk));
+        sent.map(|()| bytes.len())
+            .map_err(|_| std::io::Error::other(HungUp))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A request's body that comes in chunks.
+struct Stream(mpsc::Receiver<std::io::Result<Bytes>>);
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        let next = self.0.poll_recv(context);
+        next.map(|chunk| chunk.map(|c| c.map(Frame::data)))
+    }
+}
+
+async fn lines(response: Response<Incoming>, mut line: impl FnMut(&Value)) -> Result<()> {
     let mut incoming = response.into_body();
     let mut waiting = Vec::new();
     while let Some(frame) = incoming.frame().await {
@@ -81,20 +173,18 @@ pub async fn follow(
     Ok(())
 }
 
-async fn send(
+async fn send<B>(
     root: &Root,
     method: Method,
     path: &str,
-    body: Option<&[u8]>,
-    auth: Option<&str>,
-) -> Result<Response<Incoming>> {
-    let socket = root.path(SOCKET);
-    let stream = UnixStream::connect(&socket).await;
-    let stream = stream.map_err(|e| {
-        refuse(format_args!(
-            "the container engine does not answer at {SOCKET}: {e}"
-        ))
-    })?;
+    body: B,
+    header: Option<(&str, &str)>,
+) -> Result<Response<Incoming>>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let stream = connect(root).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .context("greeting the engine")?;
@@ -103,22 +193,52 @@ async fn send(
         .method(method)
         .uri(format!("/{VERSION}{path}"))
         .header("Host", "docker");
-    if body.is_some() {
-        request = request.header("Content-Type", "application/json");
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
     }
-    if let Some(auth) = auth {
-        request = request.header("X-Registry-Auth", auth);
-    }
-    let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
+    let whole = body.size_hint().exact().is_some();
     let sent = sender.send_request(request.body(body).context("asking the engine")?);
-    let response = tokio::time::timeout(LIMIT, sent)
-        .await
-        .context("the engine does not answer")?;
+    let response = if whole {
+        let response = tokio::time::timeout(LIMIT, sent).await;
+        response.context("the engine does not answer")?
+    } else {
+        // As long as the upload takes.
+        sent.await
+    };
     let response = response.context("asking the engine")?;
     if response.status().is_success() {
         return Ok(response);
     }
     Err(error(response).await)
+}
+
+async fn connect(root: &Root) -> Result<UnixStream> {
+    let stream = UnixStream::connect(root.path(SOCKET)).await;
+    stream.map_err(|e| {
+        refuse(format_args!(
+            "the container engine does not answer at {SOCKET}: {e}"
+        ))
+    })
+}
+
+/// Fails unless the engine sees the mounts that we make: a unit with a mount
+/// namespace of its own (PrivateTmp= and the like) would pin in vain.
+///
+/// # Errors
+/// It does not, or that cannot be seen.
+pub async fn same_mounts(root: &Root) -> Result<()> {
+    let context = "looking at the engine's mount namespace";
+    let peer = connect(root).await?.peer_cred().context(context)?;
+    let peer = peer.pid().context(context)?;
+    let engine = std::fs::read_link(format!("/proc/{peer}/ns/mnt")).context(context)?;
+    let ours = std::fs::read_link("/proc/self/ns/mnt").context(context)?;
+    if engine != ours {
+        return Err(refuse(
+            "mounts are refused: edge-docker runs in a mount namespace of its own; \
+             drop PrivateTmp=, ProtectSystem= and the like from its unit",
+        ));
+    }
+    Ok(())
 }
 
 async fn error(response: Response<Incoming>) -> anyhow::Error {

@@ -10,23 +10,32 @@ Usage: edge-docker COMMAND [OPTIONS] [ARGUMENTS]
 
 Commands:
   pull IMAGE               Verify the signature, then pull by digest
-  run [OPTIONS] IMAGE ...  Run a verified image, or a sandbox/APP image
-  login, logout            Keep or drop credentials of the one repository
-  push IMAGE               Push to the one repository
+  run, create IMAGE ...    Make a container of a verified image, or of a
+                           sandbox/APP image; run starts it
+  explain IMAGE | run ...  Who signed it, what it may do, what would be sent
+  start, stop, restart, kill, pause, unpause, wait, rm, exec
+                           Containers that edge-docker made
+  ps, logs, top, stats, port, inspect, diff, images, history, rmi, version,
+  info, system df|info|prune
+                           As docker's own, with short lists of options
+  login, logout, push      The one repository
   build -t sandbox/APP -   Build a sandbox image, context from standard input
   load                     Load sandbox images from standard input
-  tag, images, rmi         Sandbox names; images of the engine
-  ps, logs, exec, stop, rm, inspect, system df|info|prune
-                           As docker's own, with short lists of options
+  tag                      From sandbox/APP to sandbox/APP
 
 Rules of run:
   IMAGE     REPOSITORY:TAG or REPOSITORY@DIGEST of the one repository, signed;
             or sandbox/APP[:TAG] if the policy allows it
   -v SRC:DST[:ro]
-            SRC is exactly /data/apps/APP, or /data/sandbox/APP for a sandbox;
-            APP is what the signature says
-  Refused   everything that is not on the list: --privileged, --device,
-            --cap-add, --network host, --pid, --volumes-from, ...
+            SRC is /data/apps/APP or lies below it, /data/sandbox/APP for a
+            sandbox; APP is what the signature says
+  --grant NAME
+            All that this board gives for a grant that the signer states;
+            --device, --gpus, --runtime, --cap-add, --sysctl and --network host
+            ask for parts of it
+  --allow-downgrade
+            Take a version older than one that ran here
+  Refused   the rest, each with its reason: --privileged, --pid, ...
 
 Exit codes: 0 done; 125 refused by the policy, or the engine's error; 124 the
 registry does not tell whether the image is signed; 2 wrong usage; 1 failed;

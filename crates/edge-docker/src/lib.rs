@@ -4,17 +4,28 @@
 //! Runs when: engineers (through sudo), edge-app, and units of `/data/services`.
 //! Exits: as docker; 125 refused or the engine's error, 124 cannot verify now.
 
+mod audit;
 mod body;
+mod build;
+mod commands;
 mod engine;
+mod environment;
+mod explain;
+mod garbage;
 mod grammar;
+mod grants;
 mod help;
+mod load;
 mod login;
 mod options;
 mod passthrough;
+mod pins;
 mod policy;
 mod proofs;
 mod pull;
 mod start;
+mod subject;
+mod surface;
 mod trust;
 mod values;
 
@@ -48,20 +59,39 @@ pub fn run(root: &Root, words: Result<Vec<String>, OsString>) -> Result<()> {
         Some((&("--version" | "-v"), _)) => return help::version(),
         Some((verb, rest)) => (*verb, rest),
     };
-    if rest.first().is_some_and(|w| *w == "--help") && verb != "exec" {
-        return help::print();
+    let result = commands::ungroup(verb, rest).and_then(|(verb, rest)| {
+        if rest.first().is_some_and(|w| *w == "--help") && verb != "exec" {
+            return help::print();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(dispatch(root, verb, rest))
+    });
+    if let Err(error) = &result {
+        audit::Decision {
+            verb,
+            image: "",
+            subject: None,
+            container: "",
+        }
+        .refused(root, &format!("{error:#}"));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    result
+}
+
+async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
     match verb {
-        "run" => runtime.block_on(start::run(root, rest)),
-        "pull" => runtime.block_on(pull::command(root, rest)),
-        "push" => runtime.block_on(pull::push(root, rest)),
-        "login" => runtime.block_on(login::login(root, rest)),
-        "logout" => login::logout(root, rest),
-        "load" => runtime.block_on(passthrough::load(root, rest)),
-        "exec" => runtime.block_on(passthrough::exec(root, rest)),
-        _ => passthrough::command(root, verb, rest),
+        "run" => start::run(root, words).await,
+        "create" => start::create(root, words).await,
+        "explain" => explain::explain(root, words).await,
+        "pull" => pull::command(root, words).await,
+        "push" => pull::push(root, words).await,
+        "login" => login::login(root, words).await,
+        "logout" => login::logout(root, words),
+        "load" => load::load(root, words).await,
+        "build" => build::build(root, words).await,
+        "exec" => passthrough::exec(root, words).await,
+        _ => passthrough::command(root, verb, words).await,
     }
 }

@@ -2,65 +2,9 @@
 
 use anyhow::Result;
 
-use crate::body::{Create, Health, LogConfig, PortBinding, Restart, Ulimit};
-use crate::grammar::{self, Known, flag, value};
-use crate::{refuse, values};
-
-/// What `run` takes.
-const KNOWN: [Known; 52] = [
-    flag('d', "detach"),
-    flag('i', "interactive"),
-    flag('t', "tty"),
-    flag(' ', "rm"),
-    flag(' ', "init"),
-    flag(' ', "read-only"),
-    flag(' ', "no-healthcheck"),
-    flag('P', "publish-all"),
-    flag(' ', "sig-proxy"),
-    value(' ', "name"),
-    value(' ', "restart"),
-    value('e', "env"),
-    value('l', "label"),
-    value('p', "publish"),
-    value(' ', "expose"),
-    value(' ', "network"),
-    value(' ', "net"),
-    value(' ', "dns"),
-    value('h', "hostname"),
-    value('u', "user"),
-    value('w', "workdir"),
-    value(' ', "entrypoint"),
-    value(' ', "tmpfs"),
-    value(' ', "shm-size"),
-    value('m', "memory"),
-    value(' ', "memory-reservation"),
-    value(' ', "memory-swap"),
-    value(' ', "cpus"),
-    value('c', "cpu-shares"),
-    value(' ', "cpuset-cpus"),
-    value(' ', "pids-limit"),
-    value(' ', "ulimit"),
-    value(' ', "health-cmd"),
-    value(' ', "health-interval"),
-    value(' ', "health-timeout"),
-    value(' ', "health-start-period"),
-    value(' ', "health-retries"),
-    value(' ', "log-driver"),
-    value(' ', "log-opt"),
-    value(' ', "stop-signal"),
-    value(' ', "stop-timeout"),
-    value(' ', "cap-drop"),
-    value(' ', "security-opt"),
-    value(' ', "pull"),
-    value('v', "volume"),
-    value(' ', "mount"),
-    value('a', "attach"),
-    flag('q', "quiet"),
-    value(' ', "detach-keys"),
-    value(' ', "platform"),
-    value(' ', "cap-add"),
-    flag(' ', "privileged"),
-];
+use crate::body::{Create, Device, Endpoint, Health, LogConfig, Networking, PortBinding};
+use crate::surface::{self, Verdict};
+use crate::{grammar, refuse, values};
 
 /// Processes that a container may have if it does not say.
 const PIDS: i64 = 1024;
@@ -86,32 +30,48 @@ pub struct Request {
     pub detach: bool,
     /// Mounts asked for.
     pub mounts: Vec<Asked>,
+    /// What only a grant gives.
+    pub wishes: Vec<Wish>,
+    /// `--env-file`: paths below the app's folder.
+    pub env_files: Vec<String>,
+    /// `--allow-downgrade`: the operator takes a lower serial.
+    pub allow_downgrade: bool,
     /// The image as typed.
     pub image: String,
+    /// `--network-alias`
+    aliases: Vec<String>,
 }
 
-/// Why an option that is not taken is refused.
-fn reason(option: &str) -> String {
-    let why = match option {
-        "--env-file" | "--label-file" | "--cidfile" => {
-            "it would read or write files of the device as root"
-        }
-        "--device" | "--gpus" | "--runtime" => "devices come with a grant that the signer states",
-        "--pid" | "--ipc" | "--uts" | "--userns" | "--cgroupns" => {
-            "namespaces of the host are not shared"
-        }
-        "--volumes-from" => "another container's folders are not this app's",
-        _ => "it is not on the list of what run takes; see edge-docker --help",
-    };
-    format!("option {option} is refused: {why}")
+/// Something beyond the ordinary that the words ask for: only a grant of the
+/// signer gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// `--grant NAME[:ARGUMENT]`: all that the board gives for it.
+    Grant(String),
+    /// `--gpus all`, or how many; -1 is all.
+    Gpus(i64),
+    /// `--runtime NAME`
+    Runtime(String),
+    /// `--device PATH[:PATH[:rwm]]`
+    Device(Device),
+    /// `--device VENDOR/CLASS=NAME`, Container Device Interface.
+    Cdi(String),
+    /// `--cap-add NAME`, in capitals, without `CAP_`.
+    Capability(String),
+    /// `--sysctl NAME=VALUE`
+    Sysctl(String, String),
+    /// `--network host`
+    HostNetwork,
 }
 
-/// Parses the words behind `run`.
+/// Parses the words behind `run` or `create`.
 ///
 /// # Errors
 /// The option or value that is refused, and why.
 pub fn parse(words: &[&str]) -> Result<Request> {
-    let parsed = grammar::parse(&KNOWN, words, false, reason)?;
+    let parsed = grammar::parse(&surface::known(), words, false, |option| {
+        format!("option {option} is refused: docker does not know it; see edge-docker --help")
+    })?;
     let Some((image, command)) = parsed.words.split_first() else {
         return Err(refuse("run needs an image; see edge-docker --help"));
     };
@@ -123,7 +83,11 @@ pub fn parse(words: &[&str]) -> Result<Request> {
         name: String::new(),
         detach: false,
         mounts: Vec::new(),
+        wishes: Vec::new(),
+        env_files: Vec::new(),
+        allow_downgrade: false,
         image: (*image).into(),
+        aliases: Vec::new(),
     };
     let host = &mut request.body.host_config;
     host.network_mode = "default".into();
@@ -131,9 +95,22 @@ pub fn parse(words: &[&str]) -> Result<Request> {
     host.pids_limit = PIDS;
     host.security_opt = vec!["no-new-privileges"];
     for (option, value) in parsed.options {
-        request.take(option, value)?;
+        match surface::verdict(option) {
+            Some(Verdict::Allowed) => request.take(option, value)?,
+            Some(Verdict::Granted) => request.wish(option, value)?,
+            Some(Verdict::Refused(why)) if value != "false" || !is_flag(option) => {
+                return Err(refuse(format_args!("option --{option} is refused: {why}")));
+            }
+            _ => {}
+        }
     }
     request.finish()
+}
+
+fn is_flag(option: &str) -> bool {
+    surface::known()
+        .iter()
+        .any(|known| known.long == option && !known.value)
 }
 
 impl Request {
@@ -144,16 +121,18 @@ impl Request {
             "interactive" => self.body.open_stdin = yes,
             "tty" => self.body.tty = yes,
             "name" => self.name = values::name(option, text)?,
-            "volume" => self.mounts.push(volume(text)?),
+            "volume" => self.mounts.push(values::volume(text)?),
             "mount" => self.mount(text)?,
             "attach"
                 if ["stdin", "stdout", "stderr"].contains(&text.to_ascii_lowercase().as_str()) => {}
             "quiet" | "sig-proxy" => {}
+            "allow-downgrade" => self.allow_downgrade = yes,
+            "env-file" => self.env_files.push(text.into()),
             "pull" if text == "never" || text == "missing" => {}
-            "env" => self.body.env.push(environment(text)?),
+            "env" => self.body.env.push(values::environment(text)?),
             "label" => self.label(text)?,
             "hostname" => self.body.hostname = values::name(option, text)?,
-            "user" => self.body.user = plain(option, text)?,
+            "user" => self.body.user = values::plain(option, text)?,
             "workdir" => self.body.working_dir = values::inside(option, text)?,
             "entrypoint" => self.body.entrypoint = Some(vec![text.into()]),
             "expose" => drop(
@@ -161,7 +140,7 @@ impl Request {
                     .exposed_ports
                     .insert(values::port(option, text)?.2, crate::body::Empty {}),
             ),
-            "stop-signal" => self.body.stop_signal = plain(option, text)?,
+            "stop-signal" => self.body.stop_signal = values::plain(option, text)?,
             "stop-timeout" => {
                 self.body.stop_timeout = Some(values::number(option, text, -1, 3600)?)
             }
@@ -181,9 +160,13 @@ impl Request {
             "rm" => host.auto_remove = yes,
             "init" => host.init = Some(yes),
             "read-only" => host.readonly_rootfs = yes,
-            "restart" => host.restart_policy = restart(text)?,
-            "network" | "net" => host.network_mode = network(text)?,
-            "dns" => host.dns.push(address(option, text)?),
+            "restart" => host.restart_policy = values::restart(text)?,
+            "network" | "net" if host.network_mode != "default" => {
+                return Err(refuse("--network is refused a second time: one network"));
+            }
+            "network" | "net" => host.network_mode = values::network(text)?,
+            "network-alias" | "net-alias" => self.aliases.push(values::name(option, text)?),
+            "dns" => host.dns.push(values::address(option, text)?),
             "shm-size" => host.shm_size = values::bytes(option, text)?,
             "memory" => host.memory = values::bytes(option, text)?,
             "memory-reservation" => host.memory_reservation = values::bytes(option, text)?,
@@ -196,14 +179,14 @@ impl Request {
             }
             "cpus" => host.nano_cpus = values::cpus(option, text)?,
             "cpu-shares" => host.cpu_shares = values::number(option, text, 0, 262_144)?,
-            "cpuset-cpus" => host.cpuset_cpus = list(option, text)?,
+            "cpuset-cpus" => host.cpuset_cpus = values::list(option, text)?,
             "pids-limit" => host.pids_limit = values::number(option, text, 1, 32_768)?,
-            "ulimit" => host.ulimits.push(ulimit(text)?),
-            "cap-drop" => host.cap_drop.push(plain(option, text)?),
+            "ulimit" => host.ulimits.push(values::ulimit(text)?),
+            "cap-drop" => host.cap_drop.push(values::plain(option, text)?),
             "tmpfs" => {
                 let (path, options) = text.split_once(':').unwrap_or((text, ""));
                 host.tmpfs
-                    .insert(values::inside(option, path)?, tmpfs(options)?);
+                    .insert(values::inside(option, path)?, values::tmpfs(options)?);
             }
             "log-driver" if ["json-file", "local", "journald", "none"].contains(&text) => {
                 self.log().kind = text.into()
@@ -216,24 +199,30 @@ impl Request {
                     "no-new-privileges=true",
                 ]
                 .contains(&text) => {}
-            "privileged" if !yes => {}
-            "publish-all" if !yes => {}
-            "privileged" => {
-                return Err(refuse(
-                    "option --privileged is refused: it takes every rule away",
-                ));
-            }
-            "cap-add" => {
-                return Err(refuse(
-                    "option --cap-add is refused: capabilities come with a grant that the signer states",
-                ));
-            }
             _ => {
                 return Err(refuse(format_args!(
                     "--{option}={text} is refused: see edge-docker --help for what run takes"
                 )));
             }
         }
+        Ok(())
+    }
+
+    fn wish(&mut self, option: &str, text: &str) -> Result<()> {
+        let wish = match option {
+            "grant" => Wish::Grant(values::plain(option, text)?),
+            "gpus" if text == "all" => Wish::Gpus(-1),
+            "gpus" => Wish::Gpus(values::number(option, text, 1, 16)?),
+            "runtime" => Wish::Runtime(values::plain(option, text)?),
+            "device" if !text.starts_with('/') => Wish::Cdi(values::cdi(text)?),
+            "device" => Wish::Device(values::device(text)?),
+            "cap-add" => Wish::Capability(values::capability(text)?),
+            _ => {
+                let (key, value) = values::sysctl(text)?;
+                Wish::Sysctl(key, value)
+            }
+        };
+        self.wishes.push(wish);
         Ok(())
     }
 
@@ -326,9 +315,12 @@ impl Request {
                 target,
                 read_only,
             }),
-            "tmpfs" if source.is_empty() => {
-                drop(self.body.host_config.tmpfs.insert(target, tmpfs("")?))
-            }
+            "tmpfs" if source.is_empty() => drop(
+                self.body
+                    .host_config
+                    .tmpfs
+                    .insert(target, values::tmpfs("")?),
+            ),
             _ => {
                 return Err(refuse(format_args!(
                     "--mount type={kind} is refused: only bind and tmpfs"
@@ -340,8 +332,28 @@ impl Request {
 
     fn finish(mut self) -> Result<Self> {
         let body = &mut self.body;
-        if body.host_config.auto_remove && body.host_config.restart_policy.name != "no" {
+        let host = &mut body.host_config;
+        if host.auto_remove && host.restart_policy.name != "no" {
             return Err(refuse("--rm and --restart exclude each other"));
+        }
+        if host.network_mode == "host" {
+            self.wishes.push(Wish::HostNetwork);
+            // Until it is granted.
+            host.network_mode = "default".into();
+        }
+        if !self.aliases.is_empty() {
+            let network = &host.network_mode;
+            if ["default", "bridge", "none"].contains(&network.as_str()) {
+                return Err(refuse(
+                    "--network-alias needs --network with a network of your own",
+                ));
+            }
+            let endpoint = Endpoint {
+                aliases: self.aliases.clone(),
+            };
+            body.networking_config = Some(Networking {
+                endpoints_config: [(network.clone(), endpoint)].into(),
+            });
         }
         body.attach_stdout = !self.detach;
         body.attach_stderr = !self.detach;
@@ -349,122 +361,4 @@ impl Request {
         body.stdin_once = body.attach_stdin;
         Ok(self)
     }
-}
-
-fn volume(text: &str) -> Result<Asked> {
-    let parts: Vec<_> = text.split(':').collect();
-    let (source, target, mode) = match parts[..] {
-        [source, target] => (source, target, "rw"),
-        [source, target, mode] => (source, target, mode),
-        _ => {
-            return Err(refuse(format_args!(
-                "-v {text:?} is refused: only SOURCE:TARGET[:ro]"
-            )));
-        }
-    };
-    if !["rw", "ro"].contains(&mode) {
-        return Err(refuse(format_args!(
-            "-v {text:?} is refused: the mode is ro or rw"
-        )));
-    }
-    Ok(Asked {
-        source: source.into(),
-        target: values::inside("volume", target)?,
-        read_only: mode == "ro",
-    })
-}
-
-fn environment(text: &str) -> Result<String> {
-    match text.split_once('=') {
-        Some((key, _)) if !key.is_empty() => Ok(text.into()),
-        _ => Err(refuse(format_args!(
-            "-e {text:?} is refused: write KEY=VALUE; values of the device are not passed on"
-        ))),
-    }
-}
-
-fn network(text: &str) -> Result<String> {
-    if text == "host" || text.contains([':', '=']) {
-        return Err(refuse(format_args!(
-            "--network {text} is refused: only bridge, none, or a network of your own"
-        )));
-    }
-    values::name("network", text)
-}
-
-fn address(option: &str, text: &str) -> Result<String> {
-    text.parse::<std::net::IpAddr>()
-        .map(|a| a.to_string())
-        .map_err(|_| values::bad(option, text, "an address"))
-}
-
-fn restart(text: &str) -> Result<Restart> {
-    let (name, count) = text
-        .split_once(':')
-        .map_or((text, None), |(n, c)| (n, Some(c)));
-    let known = ["no", "always", "unless-stopped", "on-failure"].contains(&name);
-    let maximum_retry_count = match count {
-        Some(count) if name == "on-failure" => values::number("restart", count, 0, 1000)?,
-        None if known => 0,
-        _ => {
-            return Err(values::bad(
-                "restart",
-                text,
-                "no, always, unless-stopped or on-failure[:N]",
-            ));
-        }
-    };
-    Ok(Restart {
-        name: name.into(),
-        maximum_retry_count,
-    })
-}
-
-fn ulimit(text: &str) -> Result<Ulimit> {
-    let error = || values::bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
-    let (name, limits) = text.split_once('=').ok_or_else(error)?;
-    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    if !["nofile", "nproc", "core", "stack"].contains(&name) {
-        return Err(error());
-    }
-    let number = |t: &str| values::number("ulimit", t, -1, i64::MAX);
-    Ok(Ulimit {
-        name: name.into(),
-        soft: number(soft)?,
-        hard: number(hard)?,
-    })
-}
-
-fn tmpfs(options: &str) -> Result<String> {
-    for option in options.split(',').filter(|o| !o.is_empty()) {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let good = match key {
-            "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" => value.is_empty(),
-            "size" => values::bytes("tmpfs", value).is_ok(),
-            "mode" | "uid" | "gid" => {
-                !value.is_empty() && value.chars().all(|c| c.is_ascii_digit())
-            }
-            _ => false,
-        };
-        if !good {
-            return Err(refuse(format_args!("--tmpfs option {option:?} is refused")));
-        }
-    }
-    Ok(options.into())
-}
-
-fn plain(option: &str, text: &str) -> Result<String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
-    if text.is_empty() || text.len() > 128 || !text.chars().all(good) {
-        return Err(values::bad(option, text, "letters, digits, _ . - : +"));
-    }
-    Ok(text.into())
-}
-
-fn list(option: &str, text: &str) -> Result<String> {
-    let good = |c: char| c.is_ascii_digit() || ",-".contains(c);
-    if text.is_empty() || !text.chars().all(good) {
-        return Err(values::bad(option, text, "a list like 0-2,4"));
-    }
-    Ok(text.into())
 }

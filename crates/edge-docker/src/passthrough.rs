@@ -1,16 +1,17 @@
 //! Commands that docker's own client carries out, each with a short list.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
-use edge_common::Root;
-use edge_common::command::CommandExt as _;
+use edge_common::{Root, log};
 use hyper::Method;
+use serde_json::Value;
 
-use crate::grammar::{self, Known, flag, value};
-use crate::start::sandbox_app;
-use crate::{engine, refuse, trust, values};
+use crate::commands::{Words, table};
+use crate::grammar::{self, Known, Parsed, flag, value};
+use crate::subject::{self, sandbox_app};
+use crate::{audit, engine, garbage, refuse, trust, values};
 
 /// The client, with nothing of the caller's surroundings: no variable, no
 /// configuration folder, no plugin.
@@ -28,61 +29,14 @@ pub fn docker(root: &Root) -> Command {
     command
 }
 
-/// What plain words a command takes.
-enum Words {
-    None,
-    Names,
-    Any,
-}
-
-fn table(verb: &str) -> Option<(Vec<Known>, Words)> {
-    let filter = || {
-        vec![
-            flag('q', "quiet"),
-            flag(' ', "no-trunc"),
-            value('f', "filter"),
-            value(' ', "format"),
-            flag('a', "all"),
-        ]
-    };
-    let with = |more: &[Known]| [filter(), more.to_vec()].concat();
-    Some(match verb {
-        "ps" => (
-            with(&[flag('s', "size"), value('n', "last"), flag('l', "latest")]),
-            Words::None,
-        ),
-        "images" => (with(&[flag(' ', "digests")]), Words::Any),
-        "logs" => (
-            vec![
-                flag('f', "follow"),
-                flag('t', "timestamps"),
-                flag(' ', "details"),
-                value(' ', "since"),
-                value(' ', "until"),
-                value('n', "tail"),
-            ],
-            Words::Names,
-        ),
-        "stop" => (vec![value('t', "time"), value('s', "signal")], Words::Names),
-        "rm" => (vec![flag('f', "force"), flag('v', "volumes")], Words::Names),
-        "rmi" => (vec![flag('f', "force"), flag(' ', "no-prune")], Words::Any),
-        "inspect" => (
-            vec![value('f', "format"), flag('s', "size"), value(' ', "type")],
-            Words::Any,
-        ),
-        _ => return None,
-    })
-}
-
-/// `ps`, `images`, `logs`, `stop`, `rm`, `rmi`, `inspect`, `system`, `tag`, `build`.
+/// Commands that docker's client carries out.
 ///
 /// # Errors
 /// Refused, or docker cannot be started.
-pub fn command(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
+pub async fn command(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
     match verb {
         "system" => return system(root, words),
-        "tag" => return tag(root, words),
-        "build" => return build(root, words),
+        "tag" => return tag(root, words).await,
         _ => {}
     }
     let Some((known, wanted)) = table(verb) else {
@@ -90,25 +44,71 @@ pub fn command(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
             "command {verb:?} is refused: see edge-docker --help for what is taken"
         )));
     };
-    let parsed = grammar::parse(&known, words, true, |o| {
+    // Behind the name in `top NAME -ef` there are no options of docker's.
+    let mixed = !matches!(wanted, Words::Behind(_));
+    let parsed = grammar::parse(&known, words, mixed, |o| {
         format!("{verb}: option {o} is refused")
     })?;
-    match wanted {
-        Words::None if !parsed.words.is_empty() => {
-            return Err(refuse(format_args!("{verb} takes options only")));
-        }
-        Words::Names => {
-            for word in &parsed.words {
-                values::name(verb, word)?;
+    check(verb, &wanted, &parsed.words)?;
+    match verb {
+        "start" | "restart" | "unpause" => {
+            let trust = trust::load(root)?;
+            for name in &parsed.words {
+                subject::held(root, &trust, verb, name).await?;
             }
         }
+        "rm" => return remove(root, &parsed).await,
         _ => {}
     }
     exec_docker(root, &[verb], &parsed.options, &parsed.words)
 }
 
-/// Becomes docker, with options in one spelling and words behind `--`.
-fn exec_docker(root: &Root, verb: &[&str], options: &[(&str, &str)], words: &[&str]) -> Result<()> {
+fn check(verb: &str, wanted: &Words, words: &[&str]) -> Result<()> {
+    match wanted {
+        Words::None if !words.is_empty() => Err(refuse(format_args!("{verb} takes options only"))),
+        Words::Names | Words::Behind(_) if words.is_empty() => {
+            Err(refuse(format_args!("{verb} takes the name of a container")))
+        }
+        Words::Names => words
+            .iter()
+            .try_for_each(|word| values::name(verb, word).map(drop)),
+        Words::Behind(good) => {
+            values::name(verb, words[0])?;
+            match words[1..].iter().find(|w| !good(w)) {
+                Some(word) => Err(refuse(format_args!("{verb}: {word:?} is refused"))),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `rm`, and the pins of what is gone with it.
+async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
+    let status = client(root, &["rm"], &parsed.options, &parsed.words)
+        .status()
+        .context("starting docker")?;
+    garbage::collect(root).await?;
+    match status.code() {
+        Some(0) => Ok(()),
+        // Docker has said why.
+        code => std::process::exit(code.unwrap_or(1)),
+    }
+}
+
+/// A line of what the engine says while it loads or builds.
+pub fn print_stream(line: &Value) {
+    for key in ["stream", "status"] {
+        if let Some(text) = line[key].as_str() {
+            for part in text.lines().filter(|l| !l.is_empty()) {
+                println!("{}", log::printable(part));
+            }
+        }
+    }
+}
+
+/// The client, with options in one spelling and words behind `--`.
+fn client(root: &Root, verb: &[&str], options: &[(&str, &str)], words: &[&str]) -> Command {
     let mut command = docker(root);
     command.args(verb);
     command.args(
@@ -119,7 +119,19 @@ fn exec_docker(root: &Root, verb: &[&str], options: &[(&str, &str)], words: &[&s
     if !words.is_empty() {
         command.arg("--").args(words);
     }
-    Err(command.exec()).context("starting docker")
+    command
+}
+
+/// Becomes docker.
+fn exec_docker(root: &Root, verb: &[&str], options: &[(&str, &str)], words: &[&str]) -> Result<()> {
+    audit::Decision {
+        verb: &verb.join(" "),
+        image: "",
+        subject: None,
+        container: words.first().unwrap_or(&""),
+    }
+    .allowed(root);
+    Err(client(root, verb, options, words).exec()).context("starting docker")
 }
 
 fn system(root: &Root, words: &[&str]) -> Result<()> {
@@ -145,68 +157,20 @@ fn system(root: &Root, words: &[&str]) -> Result<()> {
     exec_docker(root, &["system", verb], &parsed.options, &[])
 }
 
-fn tag(root: &Root, words: &[&str]) -> Result<()> {
+/// `tag sandbox/A sandbox/B`, asked of the engine.
+async fn tag(root: &Root, words: &[&str]) -> Result<()> {
     let parsed = grammar::parse(&[], words, true, |o| format!("tag takes no {o}"))?;
+    trust::load(root)?.sandbox_allowed("tag")?;
     match parsed.words[..] {
         [from, to] if sandbox_app(from).is_some() && sandbox_app(to).is_some() => {
-            exec_docker(root, &["tag"], &[], &[from, to])
+            let (name, tag) = to.split_once(':').unwrap_or((to, "latest"));
+            let path = format!("/images/{from}/tag?repo={name}&tag={tag}");
+            engine::ask(root, Method::POST, &path, None).await.map(drop)
         }
         _ => Err(refuse(
             "tag is refused: only from sandbox/APP to sandbox/APP",
         )),
     }
-}
-
-/// `build -t sandbox/APP [--no-cache] [--build-arg K=V] -`
-fn build(root: &Root, words: &[&str]) -> Result<()> {
-    let known = [
-        value('t', "tag"),
-        flag(' ', "no-cache"),
-        flag('q', "quiet"),
-        value(' ', "build-arg"),
-        flag(' ', "rm"),
-    ];
-    let parsed = grammar::parse(&known, words, true, |o| {
-        format!("build: option {o} is refused")
-    })?;
-    if !trust::load(root)?.sandbox {
-        return Err(refuse(
-            "build is refused: this image of the device runs signed containers only",
-        ));
-    }
-    let mut tags = parsed
-        .options
-        .iter()
-        .filter(|(name, _)| *name == "tag")
-        .peekable();
-    if tags.peek().is_none() || tags.any(|(_, tag)| sandbox_app(tag).is_none()) {
-        return Err(refuse(
-            "build is refused: the image must be called -t sandbox/APP",
-        ));
-    }
-    if parsed
-        .options
-        .iter()
-        .any(|(name, value)| *name == "build-arg" && !value.contains('='))
-    {
-        return Err(refuse(
-            "build --build-arg needs KEY=VALUE: values of the device are not passed on",
-        ));
-    }
-    if parsed.words != ["-"] {
-        return Err(refuse(
-            "build is refused: give the context as a tar on standard input: build -t sandbox/APP - < context.tar",
-        ));
-    }
-    let mut command = docker(root);
-    command.env("DOCKER_BUILDKIT", "0").arg("build");
-    command.args(
-        parsed
-            .options
-            .iter()
-            .map(|(name, value)| format!("--{name}={value}")),
-    );
-    Err(command.arg("-").exec()).context("starting docker")
 }
 
 /// `exec`, only into containers that edge-docker made.
@@ -238,63 +202,9 @@ pub async fn exec(root: &Root, words: &[&str]) -> Result<()> {
             "exec -e needs KEY=VALUE: values of the device are not passed on",
         ));
     }
-    let name = values::name("exec", container)?;
-    let found = engine::ask(root, Method::GET, &format!("/containers/{name}/json"), None).await?;
-    let labels = &found["Config"]["Labels"];
+    let found = subject::made(root, "exec", container).await?;
     let id = found["Id"]
         .as_str()
-        .filter(|_| !labels["edge.app"].is_null() || !labels["edge.sandbox"].is_null());
-    let id = id.ok_or_else(|| {
-        refuse(format_args!(
-            "exec into {name} is refused: edge-docker did not make it"
-        ))
-    })?;
+        .context("the engine's answer has no Id")?;
     exec_docker(root, &["exec"], &parsed.options, &[&[id], command].concat())
-}
-
-/// `load` from standard input; names other than `sandbox/…` are taken away.
-///
-/// # Errors
-/// Refused, or docker's.
-pub async fn load(root: &Root, words: &[&str]) -> Result<()> {
-    let parsed = grammar::parse(&[flag('q', "quiet")], words, true, |o| {
-        format!("load: option {o} is refused")
-    })?;
-    if !parsed.words.is_empty() {
-        return Err(refuse("load reads standard input only"));
-    }
-    if !trust::load(root)?.sandbox {
-        return Err(refuse(
-            "load is refused: this image of the device runs signed containers only",
-        ));
-    }
-    let child = docker(root)
-        .args(["load", "--quiet"])
-        .stdin(Stdio::inherit())
-        .stdout(Stdio::piped())
-        .spawn();
-    let output = child
-        .context("starting docker")?
-        .wait_with_output()
-        .context("waiting for docker")?;
-    let mut foreign = Vec::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        match line.strip_prefix("Loaded image: ") {
-            Some(name) if sandbox_app(name).is_none() => {
-                docker(root).args(["rmi", "--no-prune", "--", name]).run()?;
-                foreign.push(name.to_string());
-            }
-            _ => println!("{line}"),
-        }
-    }
-    if !foreign.is_empty() {
-        return Err(refuse(format_args!(
-            "load keeps sandbox/APP only; taken away: {}",
-            foreign.join(", ")
-        )));
-    }
-    if !output.status.success() {
-        return Err(refuse(format_args!("docker load: {}", output.status)));
-    }
-    Ok(())
 }

@@ -1,20 +1,27 @@
-//! The rule, as a pure function: what an image may mount.
+//! The rule, as a pure function: what a container may be, given who its image
+//! is, what its signer grants and what the words ask for.
 
 use anyhow::Result;
+use edge_signature::Digest;
 
 use crate::body::{Create, Mount};
+use crate::grants::Granted;
 use crate::options::{Asked, Request};
-use crate::refuse;
+use crate::{pins, refuse};
 
 /// Whose container it will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// The app that the signature names, in that version.
+    /// The app that the signature names.
     Signed {
         /// `edge.app`.
         app: String,
         /// `edge.version`.
         version: String,
+        /// `edge.grants`.
+        grants: Vec<String>,
+        /// The manifest that was verified.
+        digest: Digest,
     },
     /// An unsigned image called `sandbox/<app>`.
     Sandbox {
@@ -24,7 +31,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The one folder that it may mount.
+    /// The one folder that it may mount, with what is below.
     pub fn folder(&self) -> String {
         match self {
             Self::Signed { app, .. } => format!("/data/apps/{app}"),
@@ -33,35 +40,121 @@ impl Subject {
     }
 }
 
-/// The body that is sent: mounts judged, image by Id, our labels.
+/// What is to be done: pins first, then the body is sent.
+pub struct Plan {
+    /// The create body.
+    pub body: Create,
+    /// Paths below the subject's folder to pin, in the order of their numbers;
+    /// empty is the folder itself.
+    pub below: Vec<String>,
+}
+
+/// The body that is sent: mounts judged and drawn from the pins of `key`,
+/// wishes held against the grants, image by Id, our labels.
 ///
 /// # Errors
-/// The mount that is refused.
-pub fn apply(request: Request, subject: &Subject, image_id: &str) -> Result<Create> {
+/// The mount or wish that is refused, and why.
+pub fn apply(
+    request: Request,
+    subject: &Subject,
+    granted: &Granted,
+    image_id: &str,
+    key: &str,
+) -> Result<Plan> {
     let mut body = request.body;
+    granted.fulfil(request.wishes, &mut body)?;
+    let mut below: Vec<String> = Vec::new();
     for asked in request.mounts {
-        body.host_config.mounts.push(mount(asked, subject)?);
+        let mount = match granted.host_mount(&asked)? {
+            Some(mount) => mount,
+            None => pinned(asked, subject, key, &mut below)?,
+        };
+        body.host_config.mounts.push(mount);
     }
     body.image = image_id.into();
     let mut label = |key: &str, value: &str| body.labels.insert(key.into(), value.into());
     match subject {
-        Subject::Signed { app, version } => {
+        Subject::Signed {
+            app,
+            version,
+            digest,
+            ..
+        } => {
             label("edge.app", app);
             label("edge.version", version);
+            label("edge.digest", digest.as_str());
         }
         Subject::Sandbox { app } => drop(label("edge.sandbox", app)),
     }
     label("edge.image", &request.image);
-    Ok(body)
+    if !below.is_empty() {
+        label("edge.pins", key);
+    }
+    Ok(Plan { body, below })
 }
 
-fn mount(asked: Asked, subject: &Subject) -> Result<Mount> {
+/// A mount of the subject's folder or of something below it, by its pin.
+fn pinned(asked: Asked, subject: &Subject, key: &str, below: &mut Vec<String>) -> Result<Mount> {
     let folder = subject.folder();
-    if asked.source != folder {
+    let Some(path) = path_below(&folder, &asked.source) else {
         return Err(refuse(format_args!(
-            "mounting {:?} is refused: this image may mount exactly {folder}",
+            "mounting {:?} is refused: this image may mount {folder} and what is below it",
             asked.source
         )));
+    };
+    let number = below.iter().position(|b| b == path).unwrap_or_else(|| {
+        below.push(path.into());
+        below.len() - 1
+    });
+    let source = pins::path(key, number);
+    Ok(Mount::bind(source, asked.target, asked.read_only))
+}
+
+/// What of `source` lies below `folder`: empty for the folder itself, nothing
+/// if it lies elsewhere or is not written plainly.
+pub fn path_below<'a>(folder: &str, source: &'a str) -> Option<&'a str> {
+    let rest = source.strip_prefix(folder)?;
+    if rest.is_empty() {
+        return Some(rest);
     }
-    Ok(Mount::bind(asked.source, asked.target, asked.read_only))
+    let path = rest.strip_prefix('/')?;
+    if path.is_empty() {
+        return Some(path);
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    pins::plain(path).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_folder_and_what_is_below() {
+        let below = |source| path_below("/data/apps/foo", source);
+        assert_eq!(below("/data/apps/foo"), Some(""));
+        assert_eq!(below("/data/apps/foo/"), Some(""));
+        assert_eq!(below("/data/apps/foo/a/b"), Some("a/b"));
+        assert_eq!(below("/data/apps/foo/a/"), Some("a"));
+        for source in [
+            "",
+            "/",
+            "/data/apps",
+            "/data/apps/foobar",
+            "/data/apps/foo-evil",
+            "/data/apps/foo/..",
+            "/data/apps/foo/../bar",
+            "/data/apps/foo/a/../../bar",
+            "/data/apps/foo//a",
+            "/data/apps/foo/./a",
+            "/data/apps/foo/a\n",
+            "data/apps/foo",
+            "//data/apps/foo",
+            "/data/apps/foo/a//",
+            "/data/apps/FOO",
+            "foo",
+        ] {
+            assert_eq!(below(source), None, "{source:?}");
+        }
+    }
 }

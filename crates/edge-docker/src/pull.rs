@@ -57,7 +57,7 @@ pub async fn pull(
     image: &ImageRef,
     quiet: bool,
 ) -> Result<(Verified, Digest)> {
-    let (verified, proof) = check(root, trust, image).await.map_err(failure)?;
+    let (verified, proof) = check(root, trust, image).await?;
     let app = &verified.annotations;
     log::info(format_args!(
         "{image}: signed as {} {}, by key {}",
@@ -90,7 +90,15 @@ pub async fn pull(
     Ok((verified, id))
 }
 
-async fn check(root: &Root, trust: &Trust, image: &ImageRef) -> Result<(Verified, Proof), Error> {
+/// Resolves and verifies; nothing is pulled.
+///
+/// # Errors
+/// As [`command`].
+pub async fn check(root: &Root, trust: &Trust, image: &ImageRef) -> Result<(Verified, Proof)> {
+    ask(root, trust, image).await.map_err(failure)
+}
+
+async fn ask(root: &Root, trust: &Trust, image: &ImageRef) -> Result<(Verified, Proof), Error> {
     let credentials = login::credentials(root, image.repository.host());
     let registry = Registry::new(&trust.repository, credentials, &[])?;
     let manifest = registry.resolve(image).await?;

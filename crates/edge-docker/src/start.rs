@@ -1,17 +1,17 @@
-//! `run`: options → request → subject → body → engine → `docker start`.
+//! `run` and `create`: options → request → subject → grants → plan → pins →
+//! the engine → `docker start`.
 
 use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context, Result};
 use edge_common::Root;
-use edge_signature::{ImageRef, valid_app};
 use hyper::Method;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
 
 use crate::options::{self, Request};
-use crate::policy::{self, Subject};
-use crate::trust::{self, Trust};
-use crate::{engine, passthrough, proofs, pull, refuse};
+use crate::pins::{self, Owner, Record};
+use crate::policy::{self, Plan};
+use crate::subject::{self, Image};
+use crate::{audit, engine, environment, garbage, grants, passthrough, trust, values};
 
 /// Runs a container.
 ///
@@ -19,18 +19,8 @@ use crate::{engine, passthrough, proofs, pull, refuse};
 /// Refused (125), cannot tell (124), or the engine's.
 pub async fn run(root: &Root, words: &[&str]) -> Result<()> {
     let request = options::parse(words)?;
-    let trust = trust::load(root)?;
-    let (subject, image_id) = subject(root, &trust, &request.image).await?;
-    let Request {
-        detach, ref name, ..
-    } = request;
-    let (name, interactive) = (name.clone(), request.body.open_stdin);
-    let mounts = !request.mounts.is_empty();
-    let body = policy::apply(request, &subject, &image_id)?;
-    if mounts {
-        folder(root, &subject.folder())?;
-    }
-    let id = create(root, &name, &body).await?;
+    let (detach, interactive) = (request.detach, request.body.open_stdin);
+    let id = make(root, "run", request).await?;
     if detach {
         engine::ask(root, Method::POST, &format!("/containers/{id}/start"), None).await?;
         println!("{id}");
@@ -44,13 +34,76 @@ pub async fn run(root: &Root, words: &[&str]) -> Result<()> {
     Err(docker.arg(&id).exec()).context("starting docker")
 }
 
-async fn create(root: &Root, name: &str, body: &crate::body::Create) -> Result<String> {
+/// Makes a container and prints its Id.
+///
+/// # Errors
+/// As [`run`].
+pub async fn create(root: &Root, words: &[&str]) -> Result<()> {
+    let request = options::parse(words)?;
+    println!("{}", make(root, "create", request).await?);
+    Ok(())
+}
+
+/// Makes the container of `request` after the policy has spoken; gives its Id.
+///
+/// # Errors
+/// As [`run`].
+pub async fn make(root: &Root, verb: &str, request: Request) -> Result<String> {
+    let trust = trust::load(root)?;
+    let image = subject::find(root, &trust, &request.image).await?;
+    let name = request.name.clone();
+    let word = request.image.clone();
+    let (plan, key) = plan(root, request, &image)?;
+    let decision = audit::Decision {
+        verb,
+        image: &word,
+        subject: Some(&image.subject),
+        container: &name,
+    };
+    decision.allowed(root);
+    let _lock = garbage::hold(root)?;
+    if plan.below.is_empty() {
+        return send(root, &name, &plan).await;
+    }
+    engine::same_mounts(root).await?;
+    let owner = owner(root, &plan, &image.id).await?;
+    let record = Record {
+        folder: image.subject.folder(),
+        below: plan.below.clone(),
+    };
+    pins::make(root, &key, &record, owner)?;
+    let made = send(root, &name, &plan).await;
+    if made.is_err() {
+        pins::remove(root, &key)?;
+    }
+    made
+}
+
+/// What is asked, held against what is granted.
+///
+/// # Errors
+/// Refused.
+pub fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, String)> {
+    let key = pins::new_key()?;
+    let granted = grants::Table::load(root)?.granted(&image.subject);
+    let files = std::mem::take(&mut request.env_files);
+    let mut from_files = Vec::new();
+    for file in files {
+        from_files.extend(environment::read(root, &image.subject.folder(), &file)?);
+    }
+    // As docker's client: variables of files first, those of -e behind them.
+    request.body.env.splice(0..0, from_files);
+    let plan = policy::apply(request, &image.subject, &granted, &image.id, &key)?;
+    Ok((plan, key))
+}
+
+async fn send(root: &Root, name: &str, plan: &Plan) -> Result<String> {
     let path = if name.is_empty() {
         "/containers/create".into()
     } else {
         format!("/containers/create?name={name}")
     };
-    let bytes = serde_json::to_vec(body).context("writing the create body")?;
+    let bytes = serde_json::to_vec(&plan.body).context("writing the create body")?;
     let answer = engine::ask(root, Method::POST, &path, Some(&bytes)).await?;
     answer["Id"]
         .as_str()
@@ -58,96 +111,14 @@ async fn create(root: &Root, name: &str, body: &crate::body::Create) -> Result<S
         .context("the engine's answer has no Id")
 }
 
-/// Who the image is, and the engine's Id of it.
-async fn subject(root: &Root, trust: &Trust, word: &str) -> Result<(Subject, String)> {
-    if word.starts_with("sandbox/") {
-        return sandbox(root, trust, word).await;
+/// Whose a folder is that has to be made: the container's user, if it is a
+/// number; else as the app's folder.
+async fn owner(root: &Root, plan: &Plan, image_id: &str) -> Result<Option<Owner>> {
+    let mut user = plan.body.user.clone();
+    if user.is_empty() {
+        let path = format!("/images/{image_id}/json");
+        let image = engine::ask(root, Method::GET, &path, None).await?;
+        user = image["Config"]["User"].as_str().unwrap_or_default().into();
     }
-    let image = pull::ours(trust, word)?;
-    let (verified, id) = match kept(root, trust, &image).await? {
-        Some(kept) => kept,
-        None => {
-            let (verified, id) = pull::pull(root, trust, &image, true).await?;
-            (verified, id.to_string())
-        }
-    };
-    let annotations = verified.annotations;
-    let subject = Subject::Signed {
-        app: annotations.app,
-        version: annotations.version,
-    };
-    Ok((subject, id))
-}
-
-/// A proof that is kept and holds, for an image that the engine has.
-async fn kept(
-    root: &Root,
-    trust: &Trust,
-    image: &ImageRef,
-) -> Result<Option<(edge_signature::Verified, String)>> {
-    let Some((digest, proof)) = proofs::find(root, image)? else {
-        return Ok(None);
-    };
-    let verified = proof
-        .verify(&trust.keys, &trust.repository)
-        .map_err(pull::failure)?;
-    if verified.digest != digest {
-        return Err(refuse(format_args!(
-            "{image}: the proof that is kept is for other content"
-        )));
-    }
-    let id = proof.image_id().map_err(pull::failure)?;
-    let local = pull::image_id(root, id.as_str()).await?;
-    Ok(local.filter(|l| l == id.as_str()).map(|id| (verified, id)))
-}
-
-async fn sandbox(root: &Root, trust: &Trust, word: &str) -> Result<(Subject, String)> {
-    let app = sandbox_app(word)
-        .ok_or_else(|| refuse(format_args!("{word:?} is not sandbox/APP[:TAG]")))?;
-    if !trust.sandbox {
-        return Err(refuse(format_args!(
-            "{word} is refused: this image of the device runs signed containers only"
-        )));
-    }
-    let id = pull::image_id(root, word).await?;
-    let id = id.ok_or_else(|| {
-        refuse(format_args!(
-            "{word}: no such image; load or build it first"
-        ))
-    })?;
-    Ok((Subject::Sandbox { app: app.into() }, id))
-}
-
-/// The app of `sandbox/<app>[:tag]`.
-pub fn sandbox_app(word: &str) -> Option<&str> {
-    let name = word.strip_prefix("sandbox/")?;
-    let (app, tag) = name.split_once(':').unwrap_or((name, "latest"));
-    (valid_app(app) && edge_signature::valid_version(tag)).then_some(app)
-}
-
-/// Makes the app's folder if it is absent; a link in its place is refused.
-fn folder(root: &Root, folder: &str) -> Result<()> {
-    let (parent, name) = folder
-        .rsplit_once('/')
-        .context("a folder without a parent")?;
-    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-    let parent = openat2(
-        CWD,
-        root.path(parent),
-        flags,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    );
-    let parent = parent.with_context(|| format!("opening the folder above {folder}"))?;
-    match mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(error).with_context(|| format!("creating {folder}")),
-    }
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    match openat2(&parent, name, flags, Mode::empty(), resolve) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(refuse(format_args!(
-            "mounting {folder} is refused: not a folder of its own: {error}"
-        ))),
-    }
+    Ok(values::owner(&user))
 }

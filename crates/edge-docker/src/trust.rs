@@ -7,6 +7,8 @@ use edge_common::{Root, file};
 use edge_signature::{Keys, Repository};
 use serde::Deserialize;
 
+use crate::refuse;
+
 /// Where they lie.
 const FOLDER: &str = "/etc/edge-ai/container-config";
 /// Largest of them, in bytes.
@@ -20,6 +22,21 @@ pub struct Trust {
     pub repository: Repository,
     /// May unsigned images called `sandbox/…` run?
     pub sandbox: bool,
+}
+
+impl Trust {
+    /// Fails where the image of the device allows no sandboxes.
+    ///
+    /// # Errors
+    /// Refused, naming `what`.
+    pub fn sandbox_allowed(&self, what: &str) -> Result<()> {
+        if self.sandbox {
+            return Ok(());
+        }
+        Err(refuse(format_args!(
+            "{what} is refused: this image of the device runs signed containers only"
+        )))
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,9 @@
 
 use anyhow::Result;
 
+use crate::body::{Device, Restart, Ulimit};
+use crate::options::Asked;
+use crate::pins::Owner;
 use crate::refuse;
 
 /// A name as docker takes it for containers and networks.
@@ -114,6 +117,200 @@ pub fn port(option: &str, text: &str) -> Result<(String, String, String)> {
         return Err(error());
     }
     Ok((bare.into(), host.into(), format!("{container}/{protocol}")))
+}
+
+/// `SOURCE:TARGET[:ro]`.
+pub fn volume(text: &str) -> Result<Asked> {
+    let parts: Vec<_> = text.split(':').collect();
+    let (source, target, mode) = match parts[..] {
+        [source, target] => (source, target, "rw"),
+        [source, target, mode] => (source, target, mode),
+        _ => {
+            return Err(refuse(format_args!(
+                "-v {text:?} is refused: only SOURCE:TARGET[:ro]"
+            )));
+        }
+    };
+    if !["rw", "ro"].contains(&mode) {
+        return Err(refuse(format_args!(
+            "-v {text:?} is refused: the mode is ro or rw"
+        )));
+    }
+    Ok(Asked {
+        source: source.into(),
+        target: inside("volume", target)?,
+        read_only: mode == "ro",
+    })
+}
+
+/// `KEY=VALUE`; a bare name would read the device's own variables.
+pub fn environment(text: &str) -> Result<String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.into()),
+        _ => Err(refuse(format_args!(
+            "-e {text:?} is refused: write KEY=VALUE; values of the device are not passed on"
+        ))),
+    }
+}
+
+/// A network other than another container's.
+pub fn network(text: &str) -> Result<String> {
+    if text.contains([':', '=']) {
+        return Err(refuse(format_args!(
+            "--network {text} is refused: only bridge, none, or a network of your own"
+        )));
+    }
+    name("network", text)
+}
+
+/// `PATH[:PATH][:rwm]`, both paths absolute.
+pub fn device(text: &str) -> Result<Device> {
+    let error = || bad("device", text, "PATH[:PATH_INSIDE][:rwm]");
+    let parts: Vec<_> = text.split(':').collect();
+    let letters = |p: &str| !p.is_empty() && p.len() <= 3 && p.chars().all(|c| "rwm".contains(c));
+    let (outside, within, permissions) = match parts[..] {
+        [path] => (path, path, "rwm"),
+        [path, p] if letters(p) => (path, path, p),
+        [path, within] => (path, within, "rwm"),
+        [path, within, p] if letters(p) => (path, within, p),
+        _ => return Err(error()),
+    };
+    Ok(Device {
+        path_on_host: inside("device", outside)?,
+        path_in_container: inside("device", within)?,
+        cgroup_permissions: permissions.into(),
+    })
+}
+
+/// `VENDOR/CLASS=NAME`, the Container Device Interface's full name.
+pub fn cdi(text: &str) -> Result<String> {
+    let good = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        !part.is_empty() && part.chars().all(plain)
+    };
+    let parts = text
+        .split_once('=')
+        .and_then(|(kind, name)| Some((kind.split_once('/')?, name)));
+    match parts {
+        Some(((vendor, class), name)) if good(vendor) && good(class) && good(name) => {
+            Ok(text.into())
+        }
+        _ => Err(bad("device", text, "a path, or VENDOR/CLASS=NAME")),
+    }
+}
+
+/// A capability in capitals, without `CAP_`.
+pub fn capability(text: &str) -> Result<String> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    let good = |c: char| c.is_ascii_uppercase() || c == '_';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(good) {
+        return Err(bad("cap-add", text, "a capability like NET_ADMIN"));
+    }
+    Ok(name.into())
+}
+
+/// `NAME=VALUE` of a kernel parameter.
+pub fn sysctl(text: &str) -> Result<(String, String)> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && name.chars().all(good) => {
+            Ok((name.into(), value.into()))
+        }
+        _ => Err(bad("sysctl", text, "NAME=VALUE")),
+    }
+}
+
+/// An IP address.
+pub fn address(option: &str, text: &str) -> Result<String> {
+    text.parse::<std::net::IpAddr>()
+        .map(|a| a.to_string())
+        .map_err(|_| bad(option, text, "an address"))
+}
+
+/// When the engine starts it again.
+pub fn restart(text: &str) -> Result<Restart> {
+    let (name, count) = text
+        .split_once(':')
+        .map_or((text, None), |(n, c)| (n, Some(c)));
+    let known = ["no", "always", "unless-stopped", "on-failure"].contains(&name);
+    let maximum_retry_count = match count {
+        Some(count) if name == "on-failure" => number("restart", count, 0, 1000)?,
+        None if known => 0,
+        _ => {
+            return Err(bad(
+                "restart",
+                text,
+                "no, always, unless-stopped or on-failure[:N]",
+            ));
+        }
+    };
+    Ok(Restart {
+        name: name.into(),
+        maximum_retry_count,
+    })
+}
+
+/// `NAME=SOFT[:HARD]`.
+pub fn ulimit(text: &str) -> Result<Ulimit> {
+    let error = || bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
+    let (name, limits) = text.split_once('=').ok_or_else(error)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    if !["nofile", "nproc", "core", "stack"].contains(&name) {
+        return Err(error());
+    }
+    let number = |t: &str| number("ulimit", t, -1, i64::MAX);
+    Ok(Ulimit {
+        name: name.into(),
+        soft: number(soft)?,
+        hard: number(hard)?,
+    })
+}
+
+/// Options of a tmpfs.
+pub fn tmpfs(options: &str) -> Result<String> {
+    for option in options.split(',').filter(|o| !o.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let good = match key {
+            "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" => value.is_empty(),
+            "size" => bytes("tmpfs", value).is_ok(),
+            "mode" | "uid" | "gid" => {
+                !value.is_empty() && value.chars().all(|c| c.is_ascii_digit())
+            }
+            _ => false,
+        };
+        if !good {
+            return Err(refuse(format_args!("--tmpfs option {option:?} is refused")));
+        }
+    }
+    Ok(options.into())
+}
+
+/// A short plain word.
+pub fn plain(option: &str, text: &str) -> Result<String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
+    if text.is_empty() || text.len() > 128 || !text.chars().all(good) {
+        return Err(bad(option, text, "letters, digits, _ . - : +"));
+    }
+    Ok(text.into())
+}
+
+/// A list like `0-2,4`.
+pub fn list(option: &str, text: &str) -> Result<String> {
+    let good = |c: char| c.is_ascii_digit() || ",-".contains(c);
+    if text.is_empty() || !text.chars().all(good) {
+        return Err(bad(option, text, "a list like 0-2,4"));
+    }
+    Ok(text.into())
+}
+
+/// `USER[:GROUP]` in numbers, as an owner; nothing if it is written in names.
+pub fn owner(text: &str) -> Option<Owner> {
+    let (user, group) = text.split_once(':').unwrap_or((text, text));
+    Some(Owner {
+        user: user.parse().ok()?,
+        group: group.parse().ok()?,
+    })
 }
 
 /// The error for a value of the wrong form.

@@ -1,0 +1,163 @@
+//! Who an image is: the app that its verified signature names, or a sandbox.
+
+use anyhow::Result;
+use edge_common::Root;
+use edge_signature::{ImageRef, Verified, valid_app, valid_version};
+use hyper::Method;
+use serde_json::Value;
+
+use crate::policy::Subject;
+use crate::trust::Trust;
+use crate::{engine, proofs, pull, refuse, values};
+
+/// An image that may run, as the engine has it.
+pub struct Image {
+    /// Whose it is.
+    pub subject: Subject,
+    /// The engine's Id.
+    pub id: String,
+    /// Who signed; nothing for a sandbox.
+    pub verified: Option<Verified>,
+}
+
+/// Who `word` is; pulled if a signed image is not here yet.
+///
+/// # Errors
+/// Refused (125), cannot tell (124), or the engine's.
+pub async fn find(root: &Root, trust: &Trust, word: &str) -> Result<Image> {
+    if word.starts_with("sandbox/") {
+        return sandbox(root, trust, word).await;
+    }
+    let image = pull::ours(trust, word)?;
+    let (verified, id) = match kept(root, trust, &image).await? {
+        Some(kept) => kept,
+        None => {
+            let (verified, id) = pull::pull(root, trust, &image, true).await?;
+            (verified, id.to_string())
+        }
+    };
+    Ok(Image {
+        subject: signed(&verified),
+        id,
+        verified: Some(verified),
+    })
+}
+
+/// As [`find`], but nothing is pulled: the registry is asked for the signature.
+///
+/// # Errors
+/// As [`find`].
+pub async fn look(root: &Root, trust: &Trust, word: &str) -> Result<Image> {
+    if word.starts_with("sandbox/") {
+        return sandbox(root, trust, word).await;
+    }
+    let image = pull::ours(trust, word)?;
+    let (verified, id) = match kept(root, trust, &image).await? {
+        Some(kept) => kept,
+        None => {
+            let (verified, proof) = pull::check(root, trust, &image).await?;
+            let id = proof.image_id().map_err(pull::failure)?;
+            (verified, id.to_string())
+        }
+    };
+    Ok(Image {
+        subject: signed(&verified),
+        id,
+        verified: Some(verified),
+    })
+}
+
+/// The subject that a signature names.
+pub fn signed(verified: &Verified) -> Subject {
+    let annotations = verified.annotations.clone();
+    Subject::Signed {
+        app: annotations.app,
+        version: annotations.version,
+        grants: annotations.grants,
+        digest: verified.digest.clone(),
+    }
+}
+
+/// A proof that is kept and holds, for an image that the engine has.
+async fn kept(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, String)>> {
+    let Some((digest, proof)) = proofs::find(root, image)? else {
+        return Ok(None);
+    };
+    let verified = proof
+        .verify(&trust.keys, &trust.repository)
+        .map_err(pull::failure)?;
+    if verified.digest != digest {
+        return Err(refuse(format_args!(
+            "{image}: the proof that is kept is for other content"
+        )));
+    }
+    let id = proof.image_id().map_err(pull::failure)?;
+    let local = pull::image_id(root, id.as_str()).await?;
+    Ok(local.filter(|l| l == id.as_str()).map(|id| (verified, id)))
+}
+
+async fn sandbox(root: &Root, trust: &Trust, word: &str) -> Result<Image> {
+    let app = sandbox_app(word)
+        .ok_or_else(|| refuse(format_args!("{word:?} is not sandbox/APP[:TAG]")))?;
+    trust.sandbox_allowed(word)?;
+    let id = pull::image_id(root, word).await?;
+    let id = id.ok_or_else(|| {
+        refuse(format_args!(
+            "{word}: no such image; load or build it first"
+        ))
+    })?;
+    Ok(Image {
+        subject: Subject::Sandbox { app: app.into() },
+        id,
+        verified: None,
+    })
+}
+
+/// The app of `sandbox/<app>[:tag]`.
+pub fn sandbox_app(word: &str) -> Option<&str> {
+    let name = word.strip_prefix("sandbox/")?;
+    let (app, tag) = name.split_once(':').unwrap_or((name, "latest"));
+    (valid_app(app) && valid_version(tag)).then_some(app)
+}
+
+/// The container `name`, if edge-docker made it and what it made still holds:
+/// its image is verified again. Gives its Id.
+///
+/// # Errors
+/// Refused, or the engine's.
+pub async fn held(root: &Root, trust: &Trust, verb: &str, name: &str) -> Result<String> {
+    let found = made(root, verb, name).await?;
+    let labels = &found["Config"]["Labels"];
+    if labels["edge.sandbox"].is_string() {
+        trust.sandbox_allowed(name)?;
+    } else {
+        let digest = labels["edge.digest"].as_str().unwrap_or_default();
+        let image = pull::ours(trust, &format!("{}@{digest}", trust.repository))?;
+        let kept = kept(root, trust, &image).await?;
+        let same = |(verified, id): &(Verified, String)| {
+            found["Image"] == id.as_str() && labels["edge.app"] == verified.annotations.app.as_str()
+        };
+        if !kept.is_some_and(|k| same(&k)) {
+            return Err(refuse(format_args!(
+                "{verb} {name} is refused: its image is not verified; run it anew"
+            )));
+        }
+    }
+    Ok(found["Id"].as_str().unwrap_or_default().to_string())
+}
+
+/// What the engine says of a container that edge-docker made.
+///
+/// # Errors
+/// Refused if another made it, or the engine's.
+pub async fn made(root: &Root, verb: &str, name: &str) -> Result<Value> {
+    let name = values::name(verb, name)?;
+    let found = engine::ask(root, Method::GET, &format!("/containers/{name}/json"), None).await?;
+    let labels = &found["Config"]["Labels"];
+    if labels["edge.app"].is_string() || labels["edge.sandbox"].is_string() {
+        return Ok(found);
+    }
+    Err(refuse(format_args!(
+        "{verb} {name} is refused: edge-docker did not make it"
+    )))
+}
