@@ -60,7 +60,7 @@ pub struct Endpoint {
 pub struct Empty {}
 
 /// How the engine asks for the container's health; times in nanoseconds.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Health {
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -74,7 +74,8 @@ fn body(root: &Root, request: Request, image: &Image) -> Result<()> {
     let (plan, _) = start::plan(root, request, image)?;
     println!("verdict   allowed");
     for (number, below) in plan.below.iter().enumerate() {
-        println!("pin {number}     {}/{below}", image.subject.folder());
+        let path = format!("{}/{below}", image.subject.folder());
+        println!("pin {number}     {}", path.trim_end_matches('/'));
     }
     let text = serde_json::to_string_pretty(&plan.body).context("writing the create body")?;
     println!("{text}");

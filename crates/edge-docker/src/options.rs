@@ -9,6 +9,8 @@ use crate::{grammar, refuse, values};
 /// Processes that a container may have if it does not say.
 const PIDS: i64 = 1024;
 
+const HEALTH: &str = "--no-healthcheck and --health-… exclude each other";
+
 /// A mount as asked for, before the policy has seen its source.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -278,14 +280,17 @@ impl Request {
 
     fn health(&mut self, option: &str, text: &str) -> Result<()> {
         let health = self.body.healthcheck.get_or_insert_with(Health::default);
+        let (none, asked) = (health.test == ["NONE"], *health != Health::default());
         match option {
+            "no-healthcheck" if text == "false" => return Ok(()),
+            "no-healthcheck" if asked && !none => return Err(refuse(HEALTH)),
+            "no-healthcheck" => health.test = vec!["NONE".into()],
+            _ if none => return Err(refuse(HEALTH)),
             "health-cmd" => health.test = vec!["CMD-SHELL".into(), text.into()],
-            "no-healthcheck" if text == "true" => health.test = vec!["NONE".into()],
             "health-interval" => health.interval = values::duration(option, text)?,
             "health-timeout" => health.timeout = values::duration(option, text)?,
             "health-start-period" => health.start_period = values::duration(option, text)?,
-            "health-retries" => health.retries = values::number(option, text, 0, 1000)?,
-            _ => {}
+            _ => health.retries = values::number(option, text, 0, 1000)?,
         }
         Ok(())
     }

@@ -1,0 +1,257 @@
+//! Is a create body harmless? Written from the rule (docs/security.md), with
+//! none of the policy's code: every field is known and has a value that the
+//! app may have, else the body is bad.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+/// What one app may have.
+#[derive(Default)]
+struct May {
+    devices: &'static [&'static str],
+    cdi: &'static [&'static str],
+    capabilities: &'static [&'static str],
+    sysctls: &'static [(&'static str, &'static str)],
+    paths: &'static [&'static str],
+    nvidia: bool,
+    host_network: bool,
+}
+
+fn may(app: &str) -> May {
+    match app {
+        "vision" => May {
+            devices: &["/dev/video0", "/dev/i2c-7"],
+            cdi: &["nvidia.com/gpu=all"],
+            nvidia: true,
+            ..May::default()
+        },
+        "net" => May {
+            devices: &["/dev/net/tun"],
+            capabilities: &["NET_ADMIN"],
+            sysctls: &[("net.core.somaxconn", "1024")],
+            paths: &["/run/dbus/system_bus_socket"],
+            host_network: true,
+            ..May::default()
+        },
+        "toy" => May {
+            devices: &["/dev/video0"],
+            ..May::default()
+        },
+        _ => May::default(),
+    }
+}
+
+/// What is bad about `body`; nothing if it may reach the engine.
+pub fn verdict(body: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(body).map_err(|e| e.to_string())?;
+    let value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    if value.to_string().len() != text.len() {
+        return Err("a field stands there twice, or the text is not plain".into());
+    }
+    let top = object(&value, "body")?;
+    let labels = object(&top["Labels"], "Labels")?;
+    let app = ["edge.app", "edge.sandbox"]
+        .iter()
+        .find_map(|l| labels.get(*l)?.as_str());
+    let app = app.ok_or("no label says whose it is")?;
+    let sandbox = labels.contains_key("edge.sandbox");
+    if sandbox == labels.contains_key("edge.app") {
+        return Err("signed and sandbox at once".into());
+    }
+    for (field, value) in top {
+        top_field(field, value, app, sandbox).map_err(|e| format!("{field}: {e}"))?;
+    }
+    let host = object(&top["HostConfig"], "HostConfig")?;
+    let may = may(app);
+    for (field, value) in host {
+        host_field(field, value, &may).map_err(|e| format!("HostConfig.{field}: {e}"))?;
+    }
+    if host.get("SecurityOpt") != Some(&serde_json::json!(["no-new-privileges"])) {
+        return Err("no-new-privileges is not imposed".into());
+    }
+    match host.get("PidsLimit").and_then(Value::as_i64) {
+        Some(1..=32_768) => Ok(()),
+        _ => Err("no limit of processes".into()),
+    }
+}
+
+fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, String> {
+    value.as_object().ok_or(format!("{what} is no object"))
+}
+
+fn top_field(field: &str, value: &Value, app: &str, sandbox: bool) -> Result<(), String> {
+    match field {
+        "Image" => {
+            let signed = edge_signature::Digest::of(app.as_bytes()).to_string();
+            let wanted = if sandbox {
+                crate::world::SANDBOX_ID
+            } else {
+                &signed
+            };
+            (value == wanted)
+                .then_some(())
+                .ok_or("not the Id of the app's image".into())
+        }
+        "Cmd" | "Entrypoint" | "Env" | "Labels" | "Hostname" | "User" | "WorkingDir" | "Tty"
+        | "OpenStdin" | "StdinOnce" | "AttachStdin" | "AttachStdout" | "AttachStderr"
+        | "ExposedPorts" | "Healthcheck" | "StopSignal" | "StopTimeout" | "HostConfig" => Ok(()),
+        "NetworkingConfig" => {
+            let networks = object(&value["EndpointsConfig"], "EndpointsConfig")?;
+            let only = |o: &Value| {
+                o.as_object()
+                    .is_some_and(|o| o.keys().all(|k| k == "Aliases"))
+            };
+            let good = networks.iter().all(|(n, o)| n != "host" && only(o));
+            good.then_some(()).ok_or("more than aliases".into())
+        }
+        _ => Err("not known".into()),
+    }
+}
+
+fn strings(value: &Value) -> Result<Vec<&str>, String> {
+    let list = value.as_array().ok_or("no list")?;
+    list.iter()
+        .map(|v| v.as_str().ok_or("no text".into()))
+        .collect()
+}
+
+fn all(value: &Value, good: impl Fn(&Value) -> bool) -> Result<(), String> {
+    let list = value.as_array().ok_or("no list")?;
+    match list.iter().find(|v| !good(v)) {
+        Some(bad) => Err(format!("{bad} is not the app's")),
+        None => Ok(()),
+    }
+}
+
+fn host_field(field: &str, value: &Value, may: &May) -> Result<(), String> {
+    match field {
+        "AutoRemove" | "CapDrop" | "CpuShares" | "CpusetCpus" | "Dns" | "Init" | "Memory"
+        | "MemoryReservation" | "MemorySwap" | "NanoCpus" | "PidsLimit" | "PortBindings"
+        | "ReadonlyRootfs" | "RestartPolicy" | "SecurityOpt" | "ShmSize" => Ok(()),
+        "CapAdd" => all(value, |v| {
+            v.as_str().is_some_and(|c| may.capabilities.contains(&c))
+        }),
+        "Devices" => all(value, |v| device(v, may)),
+        "DeviceRequests" => all(value, |v| request(v, may)),
+        "Runtime" if value == "nvidia" && may.nvidia => Ok(()),
+        "Sysctls" => {
+            let good = |(k, v): (&String, &Value)| {
+                may.sysctls.iter().any(|(name, is)| k == name && v == is)
+            };
+            let all = object(value, field)?.iter().all(good);
+            all.then_some(())
+                .ok_or("a parameter that is not granted".into())
+        }
+        "NetworkMode" => match value.as_str() {
+            Some("host") if may.host_network => Ok(()),
+            Some("host") | None => Err("the host's".into()),
+            Some(name) if name.contains([':', '/', '=']) => Err(format!("{name:?}")),
+            Some(_) => Ok(()),
+        },
+        "LogConfig" => {
+            let kinds = ["json-file", "local", "journald", "none"];
+            let options: BTreeSet<_> = object(&value["Config"], "Config")?.keys().collect();
+            let known = ["max-size", "max-file", "compress", "tag"];
+            let good = kinds.iter().any(|k| value["Type"] == *k)
+                && options.iter().all(|o| known.contains(&o.as_str()));
+            good.then_some(())
+                .ok_or("a driver or an option that is not local".into())
+        }
+        "Mounts" => all(value, |v| mount(v, may)),
+        "Tmpfs" => {
+            let good = |o: &Value| {
+                o.as_str()
+                    .is_some_and(|o| !o.contains("dev") || o.contains("nodev"))
+                    && !o
+                        .as_str()
+                        .unwrap_or_default()
+                        .split(',')
+                        .any(|o| o == "suid" || o == "dev")
+            };
+            object(value, field)?
+                .values()
+                .all(good)
+                .then_some(())
+                .ok_or("options".into())
+        }
+        "Ulimits" => all(value, |v| {
+            let name = v["Name"].as_str().unwrap_or_default();
+            ["nofile", "nproc", "core", "stack"].contains(&name)
+        }),
+        _ => Err("not known".into()),
+    }
+}
+
+fn device(value: &Value, may: &May) -> bool {
+    let keys = value.as_object().map(|o| o.len());
+    let path = value["PathOnHost"].as_str().unwrap_or_default();
+    keys == Some(3) && may.devices.contains(&path)
+}
+
+fn request(value: &Value, may: &May) -> bool {
+    let ids = strings(&value["DeviceIDs"]).unwrap_or_default();
+    match value["Driver"].as_str() {
+        Some("cdi") => !ids.is_empty() && ids.iter().all(|i| may.cdi.contains(i)),
+        Some("") => {
+            may.nvidia && ids.is_empty() && value["Capabilities"] == serde_json::json!([["gpu"]])
+        }
+        _ => false,
+    }
+}
+
+/// A pin, or a path that a grant opens.
+fn mount(value: &Value, may: &May) -> bool {
+    let source = value["Source"].as_str().unwrap_or_default();
+    let target = value["Target"].as_str().unwrap_or_default();
+    let parts: Vec<_> = source.split('/').collect();
+    let pin = match parts[..] {
+        ["", "run", "edge-docker", "pins", key, number] => {
+            key.len() == 32
+                && key.bytes().all(|b| b.is_ascii_hexdigit())
+                && number.parse::<u8>().is_ok()
+        }
+        _ => false,
+    };
+    let granted = may.paths.contains(&source) && value["ReadOnly"] == true;
+    let options = serde_json::json!({ "Propagation": "rprivate", "NonRecursive": true });
+    let keys = value.as_object().map(|o| o.len());
+    (pin || granted)
+        && keys == Some(5)
+        && value["Type"] == "bind"
+        && value["BindOptions"] == options
+        && target.starts_with('/')
+        && !target.split('/').any(|p| p == "..")
+}
+
+#[test]
+fn the_check_itself_finds_what_is_bad() {
+    let id = edge_signature::Digest::of(b"hello");
+    let good = serde_json::json!({
+        "Image": id, "Labels": { "edge.app": "hello" },
+        "HostConfig": { "PidsLimit": 9, "SecurityOpt": ["no-new-privileges"] },
+    });
+    verdict(good.to_string().as_bytes()).unwrap();
+    let doubled = good.to_string().replacen('{', "{\"Image\":\"x\",", 1);
+    assert!(verdict(doubled.as_bytes()).is_err());
+    for (field, value) in [
+        ("Privileged", serde_json::json!(true)),
+        ("privileged", serde_json::json!(true)),
+        ("Binds", serde_json::json!([])),
+        ("MaskedPaths", serde_json::json!([])),
+        ("PidMode", serde_json::json!("host")),
+        ("NetworkMode", serde_json::json!("host")),
+        ("CapAdd", serde_json::json!(["SYS_ADMIN"])),
+        ("Devices", serde_json::json!([{ "PathOnHost": "/dev/sda" }])),
+        (
+            "Mounts",
+            serde_json::json!([{ "Type": "bind", "Source": "/" }]),
+        ),
+        ("SecurityOpt", serde_json::json!([])),
+        ("PidsLimit", serde_json::json!(-1)),
+    ] {
+        let mut bad = good.clone();
+        bad["HostConfig"][field] = value;
+        assert!(verdict(bad.to_string().as_bytes()).is_err(), "{field}");
+    }
+}

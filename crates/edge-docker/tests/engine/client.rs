@@ -1,0 +1,239 @@
+//! What is allowed means what docker's own client means by the same words.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::corpus::{containers, words};
+use crate::generated::{Dice, spell};
+use crate::world::World;
+
+/// Words that docker does not have, or that its client reads from its own
+/// machine, or that ask it to stay attached.
+fn comparable(line: &[String]) -> bool {
+    let ours = [
+        "--grant",
+        "--allow-downgrade",
+        "--env-file",
+        "-d=false",
+        "--detach=false",
+        "-a",
+    ];
+    !line.iter().any(|w| {
+        ours.iter()
+            .any(|o| w == o || w.starts_with(&format!("{o}=")))
+    })
+}
+
+/// What the real client sends for `line`, detached.
+fn theirs(world: &World, line: &[String]) -> Option<Value> {
+    world.recorder.take();
+    let output = Command::new("docker")
+        .arg("--host")
+        .arg(format!(
+            "unix://{}",
+            world.path("/run/docker.sock").display()
+        ))
+        .args(["run", "-d"])
+        .args(&line[1..])
+        .env("DOCKER_CONFIG", world.folder().join("none"))
+        .output()
+        .expect("the docker client is missing: apt-get install docker.io");
+    let asked = world.recorder.take();
+    let create = asked
+        .iter()
+        .find(|a| a.target.contains("/containers/create"));
+    let body = create.map(|c| serde_json::from_slice(&c.body).unwrap());
+    if body.is_none() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{line:?}: no create: {said}");
+    }
+    body
+}
+
+/// Nothing, zero, false and empty are the same to the engine.
+fn lean(value: &Value) -> Option<Value> {
+    let empty = match value {
+        Value::Null => true,
+        Value::Bool(yes) => !yes,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    if empty {
+        return None;
+    }
+    match value {
+        Value::Array(list) if list.is_empty() => None,
+        Value::Object(fields) => {
+            let kept: serde_json::Map<_, _> = fields
+                .iter()
+                .filter_map(|(k, v)| Some((k.clone(), lean(v)?)))
+                .collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        Value::Array(list) => Some(list.iter().map(|v| lean(v).unwrap_or(json!({}))).collect()),
+        other => Some(other.clone()),
+    }
+}
+
+/// A body in a form in which both can be compared.
+fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
+    let memory = body["HostConfig"]["Tmpfs"].clone();
+    let mut body = lean(body).unwrap();
+    let mut host = body["HostConfig"].take();
+    let mut mounts = BTreeMap::new();
+    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
+    for mount in list(&host["Mounts"]) {
+        let text = |key: &str| mount[key].as_str().unwrap_or_default().to_string();
+        let source = sources
+            .get(&text("Source"))
+            .cloned()
+            .unwrap_or(text("Source"));
+        let what = match text("Type").as_str() {
+            "tmpfs" => "tmpfs".into(),
+            _ => format!("{source} {}", mount["ReadOnly"] == true),
+        };
+        mounts.insert(text("Target"), what);
+    }
+    for bind in list(&host["Binds"]) {
+        let parts: Vec<_> = bind.as_str().unwrap().split(':').collect();
+        let read_only = parts.get(2) == Some(&"ro");
+        let source = parts[0].trim_end_matches('/');
+        mounts.insert(parts[1].into(), format!("{source} {read_only}"));
+    }
+    for (target, options) in memory.as_object().cloned().unwrap_or_default() {
+        let options = options.as_str().unwrap_or_default().to_string();
+        mounts.insert(target, format!("tmpfs{options}"));
+    }
+    let capabilities = |v: &Value| -> std::collections::BTreeSet<String> {
+        let name = |v: &Value| v.as_str().unwrap().to_uppercase();
+        let plain = |v: &Value| name(v).trim_start_matches("CAP_").to_string();
+        list(v).iter().map(plain).collect()
+    };
+    let (add, drop) = (
+        capabilities(&host["CapAdd"]),
+        capabilities(&host["CapDrop"]),
+    );
+    let fields = host.as_object_mut().unwrap();
+    for key in [
+        "Mounts",
+        "Binds",
+        "Tmpfs",
+        "CapAdd",
+        "CapDrop",
+        "ConsoleSize",
+        "MemorySwappiness",
+    ] {
+        fields.remove(key);
+    }
+    // Imposed on all: no more privileges, a limit of processes.
+    fields.remove("SecurityOpt");
+    if fields.get("PidsLimit") == Some(&json!(1024)) {
+        fields.remove("PidsLimit");
+    }
+    if ["default", "bridge"]
+        .iter()
+        .any(|n| fields.get("NetworkMode") == Some(&json!(n)))
+    {
+        fields.remove("NetworkMode");
+    }
+    if fields.get("RestartPolicy") == Some(&json!({ "Name": "no" })) {
+        fields.remove("RestartPolicy");
+    }
+    if let Some(log) = fields.get_mut("LogConfig").and_then(Value::as_object_mut) {
+        // Options without a driver: the engine's own, which is this one.
+        log.entry("Type").or_insert(json!("json-file"));
+    }
+    let top = body.as_object_mut().unwrap();
+    top.remove("Image");
+    top.remove("HostConfig");
+    if let Some(labels) = top.get_mut("Labels").and_then(Value::as_object_mut) {
+        labels.retain(|name, _| !name.starts_with("edge."));
+        if labels.is_empty() {
+            top.remove("Labels");
+        }
+    }
+    let networks = top.remove("NetworkingConfig").unwrap_or_default();
+    let mut aliases = BTreeMap::new();
+    for (name, network) in networks["EndpointsConfig"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default()
+    {
+        if !network["Aliases"].is_null() {
+            aliases.insert(name, network["Aliases"].clone());
+        }
+    }
+    json!({ "top": body, "host": host, "mounts": mounts, "add": add, "drop": drop, "aliases": aliases })
+}
+
+/// What our pins stand for.
+fn sources(world: &World) -> BTreeMap<String, String> {
+    let mut sources = BTreeMap::new();
+    let Ok(records) = fs::read_dir(world.path("/data/config/edge-docker/pins")) else {
+        return sources;
+    };
+    for record in records.map(|r| r.unwrap().path()) {
+        let key = record.file_stem().unwrap().to_string_lossy().into_owned();
+        let record: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+        let folder = record["folder"].as_str().unwrap();
+        for (number, below) in record["below"].as_array().unwrap().iter().enumerate() {
+            let path = format!("{folder}/{}", below.as_str().unwrap());
+            let pin = format!("/run/edge-docker/pins/{key}/{number}");
+            sources.insert(pin, path.trim_end_matches('/').into());
+        }
+    }
+    sources
+}
+
+/// Whether `line` is allowed; if so, both clients mean the same.
+fn compare(world: &World, line: &[String]) -> bool {
+    let mut typed = vec!["run", "-d"];
+    typed.extend(line[1..].iter().map(String::as_str));
+    let outcome = world.type_line(&typed);
+    let created = outcome.created();
+    let Some(ours) = created.first() else {
+        return false;
+    };
+    let ours: Value = serde_json::from_slice(&ours.body).unwrap();
+    let theirs = theirs(world, line).unwrap_or_else(|| panic!("docker refuses {line:?}"));
+    let (ours, theirs) = (
+        meaning(&ours, &sources(world)),
+        meaning(&theirs, &BTreeMap::new()),
+    );
+    assert_eq!(ours, theirs, "{line:?}");
+    true
+}
+
+#[test]
+fn allowed_lines_mean_what_the_real_client_means() {
+    let world = World::new();
+    containers(&world);
+    let corpus = include_str!("../corpus/benign.txt").lines();
+    let lines = corpus.filter(|l| l.starts_with("run ")).map(words);
+    let mut count = 0;
+    for line in lines.filter(|l| comparable(l)) {
+        assert!(compare(&world, &line), "{line:?} is not allowed");
+        count += 1;
+    }
+    let mut dice = Dice::new(0xd1ce);
+    while count < 250 {
+        let mut line = vec!["run".to_string()];
+        for _ in 0..=dice.below(6) {
+            spell(&mut dice, true, &mut line);
+        }
+        line.extend(words("@V sh -c x"));
+        if comparable(&line) && compare(&world, &line) {
+            count += 1;
+        }
+    }
+    writeln!(
+        std::io::stdout(),
+        "{count} lines compared with docker's client"
+    )
+    .unwrap();
+}

@@ -1,0 +1,171 @@
+//! Lines in data files, each with the rule that must fire.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::check;
+use crate::world::{REPOSITORY, SANDBOX_ID, World};
+
+/// Splits as a shell does, with both kinds of quotes.
+pub fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                open = true;
+            }
+            (None, ' ') => {
+                if open || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                open = false;
+            }
+            (_, c) => word.push(c),
+        }
+    }
+    if open || !word.is_empty() {
+        words.push(word);
+    }
+    let name = |word: String| {
+        let image = |app: &str| format!("{REPOSITORY}:{app}-v1");
+        word.replace("@H", &image("hello"))
+            .replace("@V", &image("vision"))
+            .replace("@N", &image("net"))
+            .replace("@S", "sandbox/toy")
+    };
+    words.into_iter().map(name).collect()
+}
+
+/// Containers: `mine` and `toybox` are edge-docker's, `alien` is not, `stale`
+/// has lost its proof, `forged` has another image than its label says.
+pub fn containers(world: &World) {
+    let config = world.sign("hello", &[]);
+    let tag = world.path("/data/config/edge-docker/tags/hello-v1");
+    let digest = std::fs::read_to_string(tag).unwrap();
+    let container = |image: &str, labels| json!({ "Id": "1d".repeat(32), "Image": image, "Config": { "Labels": labels } });
+    let signed = |digest: &str| json!({ "edge.app": "hello", "edge.digest": digest });
+    let all = [
+        ("mine", container(config.as_str(), signed(&digest))),
+        (
+            "toybox",
+            container(SANDBOX_ID, json!({ "edge.sandbox": "toy" })),
+        ),
+        ("alien", container(config.as_str(), json!({}))),
+        (
+            "stale",
+            container(
+                config.as_str(),
+                signed(&format!("sha256:{}", "0".repeat(64))),
+            ),
+        ),
+        ("forged", container(SANDBOX_ID, signed(&digest))),
+    ];
+    for (name, found) in all {
+        world.recorder.container(name, found);
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+}
+
+#[test]
+fn hostile_lines_are_refused_by_the_rule_that_is_named() {
+    let world = World::new();
+    containers(&world);
+    let (mut count, mut wrong) = (0, String::new());
+    for line in lines(include_str!("../corpus/hostile.txt")) {
+        let (rule, typed) = line.split_once(" | ").unwrap_or_else(|| panic!("{line}"));
+        let typed = words(typed);
+        let typed: Vec<_> = typed.iter().map(String::as_str).collect();
+        let outcome = world.type_line(&typed);
+        let refused = outcome.code == 125 && outcome.asked.is_empty();
+        if !refused || !outcome.words.contains(rule) {
+            wrong += &format!("{line}\n  {}: {}\n", outcome.code, outcome.words);
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(count >= 200, "only {count} hostile lines");
+    writeln!(std::io::stdout(), "{count} hostile lines, 0 wrong").unwrap();
+}
+
+#[test]
+fn benign_lines_do_what_they_say() {
+    let world = World::new();
+    containers(&world);
+    let (mut count, mut wrong) = (0, String::new());
+    for line in lines(include_str!("../corpus/benign.txt")) {
+        let typed = words(line);
+        let typed: Vec<_> = typed.iter().map(String::as_str).collect();
+        let outcome = world.type_line(&typed);
+        let creates = ["run", "create"].contains(&typed[0])
+            || (typed[0] == "container" && ["run", "create"].contains(&typed[1]));
+        let created = outcome.created();
+        let verdicts: Result<Vec<_>, _> = created.iter().map(|c| check::verdict(&c.body)).collect();
+        let good = outcome.code == 0 && (created.len() == 1) == creates && verdicts.is_ok();
+        if !good {
+            wrong += &format!(
+                "{line}\n  {} {verdicts:?}: {}\n",
+                outcome.code, outcome.words
+            );
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(count >= 80, "only {count} benign lines");
+    writeln!(std::io::stdout(), "{count} benign lines, 0 wrong").unwrap();
+}
+
+#[test]
+fn production_runs_no_sandbox() {
+    let world = World::new();
+    let policy = world.path("/etc/edge-ai/container-config/policy.json");
+    std::fs::write(policy, r#"{"sandbox":false}"#).unwrap();
+    for line in [
+        "run @S",
+        "create @S",
+        "load",
+        "build -t sandbox/a -",
+        "tag sandbox/toy sandbox/b",
+    ] {
+        let typed = words(line);
+        let typed: Vec<_> = typed.iter().map(String::as_str).collect();
+        let outcome = world.type_line(&typed);
+        assert_eq!(outcome.code, 125, "{line}: {}", outcome.words);
+        assert!(
+            outcome.words.contains("signed containers only"),
+            "{line}: {}",
+            outcome.words
+        );
+        assert!(outcome.asked.is_empty());
+    }
+    assert_eq!(world.type_line(&["run", "r.io/edge-ai:hello-v1"]).code, 0);
+}
+
+#[test]
+fn anchors_that_are_damaged_run_nothing() {
+    for (file, content) in [
+        ("container-config/policy.json", &b"{"[..]),
+        ("container-config/policy.json", br#"{"sandbox":true,"x":1}"#),
+        ("container-config/container-signing.pub", b""),
+        ("container-config/ecr-url.txt", b"\xff"),
+        ("container-config/ecr-url.txt", b"alpine"),
+        ("devices.json", b"{\"grants\":[]}"),
+        ("devices.json", br#"{"grants":{"x":{"privileged":true}}}"#),
+        (
+            "devices.json",
+            br#"{"grants":{"x":{"devices":["../sda"]}}}"#,
+        ),
+    ] {
+        let world = World::new();
+        std::fs::write(world.folder().join("etc/edge-ai").join(file), content).unwrap();
+        let outcome = world.type_line(&["run", "r.io/edge-ai:hello-v1"]);
+        assert_ne!(outcome.code, 0, "{file}");
+        assert!(outcome.created().is_empty(), "{file}");
+    }
+}

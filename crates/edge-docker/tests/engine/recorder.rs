@@ -1,0 +1,155 @@
+//! Stands where the engine's socket is, answers as it would, keeps what it is
+//! asked. HTTP/1.1 by hand: what arrives is looked at as raw bytes.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub method: String,
+    pub target: String,
+    pub body: Vec<u8>,
+}
+
+#[derive(Default)]
+struct State {
+    asked: Vec<Asked>,
+    images: BTreeMap<String, String>,
+    containers: BTreeMap<String, Value>,
+}
+
+/// Knows images and containers, and what it was asked.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<Mutex<State>>);
+
+impl Recorder {
+    /// Listens at `socket` until the test ends.
+    pub fn start(socket: &Path) -> Self {
+        let recorder = Self::default();
+        let listener = UnixListener::bind(socket).unwrap();
+        let this = recorder.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let this = this.clone();
+                std::thread::spawn(move || this.serve(&stream));
+            }
+        });
+        recorder
+    }
+
+    pub fn image(&self, name: &str, id: &str) {
+        let mut state = self.0.lock().unwrap();
+        state.images.insert(name.into(), id.into());
+    }
+
+    pub fn container(&self, name: &str, found: Value) {
+        let mut state = self.0.lock().unwrap();
+        state.containers.insert(name.into(), found);
+    }
+
+    /// Everything asked since the last call.
+    pub fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.0.lock().unwrap().asked)
+    }
+
+    fn serve(&self, stream: &UnixStream) {
+        let mut reader = BufReader::new(stream);
+        while let Some(asked) = read(&mut reader) {
+            let (status, answer) = self.answer(&asked);
+            if asked.method != "GET" && asked.method != "HEAD" {
+                self.0.lock().unwrap().asked.push(asked.clone());
+            }
+            let body = if asked.method == "HEAD" || status == 204 {
+                String::new()
+            } else {
+                answer.to_string()
+            };
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nApi-Version: 1.41\r\nOstype: linux\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut writer = stream;
+            if writer.write_all((head + &body).as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, asked: &Asked) -> (u16, Value) {
+        let path = asked.target.split('?').next().unwrap_or_default();
+        let path = match path.strip_prefix("/v") {
+            Some(rest) => rest.find('/').map_or("", |i| &rest[i..]),
+            None => path,
+        };
+        let state = self.0.lock().unwrap();
+        let missing = || (404, json!({ "message": "no such thing" }));
+        if let Some(name) = path
+            .strip_prefix("/images/")
+            .and_then(|p| p.strip_suffix("/json"))
+        {
+            let found = state.images.get(name);
+            return found.map_or_else(missing, |id| (200, json!({ "Id": id, "Config": {} })));
+        }
+        if path == "/containers/json" || path == "/images/json" {
+            return (200, json!([]));
+        }
+        if let Some(name) = path
+            .strip_prefix("/containers/")
+            .and_then(|p| p.strip_suffix("/json"))
+        {
+            return state
+                .containers
+                .get(name)
+                .map_or_else(missing, |c| (200, c.clone()));
+        }
+        match path {
+            "/_ping" => (200, json!("OK")),
+            "/containers/create" => (201, json!({ "Id": "c0".repeat(32), "Warnings": [] })),
+            _ if path.ends_with("/start") => (204, Value::Null),
+            _ if path.ends_with("/tag") => (201, Value::Null),
+            _ => (200, json!({})),
+        }
+    }
+}
+
+fn read(reader: &mut impl BufRead) -> Option<Asked> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_string(), words.next()?.to_string());
+    let (mut length, mut chunked) = (0, false);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let header = header.trim().to_ascii_lowercase();
+        if header.is_empty() {
+            break;
+        }
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        chunked |= header == "transfer-encoding: chunked";
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    while chunked {
+        let mut size = String::new();
+        reader.read_line(&mut size).ok()?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        reader.read_exact(&mut chunk).ok()?;
+        body.extend_from_slice(&chunk[..size]);
+        chunked = size > 0;
+    }
+    Some(Asked {
+        method,
+        target,
+        body,
+    })
+}
