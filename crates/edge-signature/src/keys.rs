@@ -44,6 +44,9 @@ impl Keys {
 
 fn key(pem: &[u8]) -> Result<PKey<Public>, Error> {
     let bad = |why: &str| Error::Malformed(format!("signing key: {why}"));
+    if pem.windows(10).filter(|w| w == b"-----BEGIN").count() > 1 {
+        return Err(bad("one key a file, not several"));
+    }
     let key = PKey::public_key_from_pem(pem).map_err(|_| bad("not a PEM public key"))?;
     let curve = key.ec_key().ok().and_then(|k| k.group().curve_name());
     if curve != Some(Nid::X9_62_PRIME256V1) {

@@ -324,7 +324,7 @@ fn referrers_that_are_something_else() {
             (
                 "/layers/0",
                 layer(&[b'['; 100_000], BUNDLE),
-                "bundle: not JSON",
+                "bundle: invalid type",
             ),
         ];
         for (place, value, wanted) in cases {
@@ -343,12 +343,13 @@ fn referrers_that_are_something_else() {
 fn statuses_are_told_apart() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
+    let (registry, name) = (registry(&server), image(&server, "v1"));
     wait(async {
         us.attach(&server, &digest, Format::V2, 1).await;
         for place in ["/manifests/v1", ".sig", "/blobs/"] {
             for status in [401, 403, 429, 400, 500, 502, 503, 504, 301, 307, 418] {
                 server.hook(move |r| r.path.contains(place).then(|| Reply::new(status, "{")));
-                let error = prove(&us, &server).await.unwrap_err();
+                let error = registry.prove(&us.keys, &name).await.unwrap_err();
                 let good = match status {
                     401 | 403 => matches!(error, Error::Unauthorized(_)),
                     _ => matches!(error, Error::CannotTell(_)),
@@ -357,14 +358,18 @@ fn statuses_are_told_apart() {
             }
         }
         server.hook(|r| r.path.contains("/v1").then(|| Reply::new(404, "")));
-        let error = prove(&us, &server).await.unwrap_err();
+        let error = registry.prove(&us.keys, &name).await.unwrap_err();
         assert!(matches!(error, Error::NotFound(_)), "{error:?}");
         server.hook(|r| r.path.contains(".sig").then(|| Reply::new(404, "")));
-        let error = prove(&us, &server).await.unwrap_err();
+        let error = registry.prove(&us.keys, &name).await.unwrap_err();
         assert!(matches!(error, Error::Unsigned(_)), "{error:?}");
         let words = r#"{"errors":[{"code":"X","message":"a\u001b[2J\nb"}]}"#;
         server.hook(move |_| Some(Reply::new(500, words)));
-        let error = prove(&us, &server).await.unwrap_err().to_string();
+        let error = registry
+            .prove(&us.keys, &name)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.ends_with("a [2J b"), "{error:?}");
         let stranger = Registry::new(&server.repository().parse().unwrap(), None, &[]).unwrap();
         let error = stranger.resolve(&image(&server, "v1")).await.unwrap_err();
@@ -490,29 +495,44 @@ fn other_content_than_its_digest_says() {
 }
 
 #[test]
-fn signatures_made_at_once_are_all_there() {
+fn bundles_made_at_once_are_all_there_where_the_registry_keeps_the_list() {
     let server = Server::start();
+    let list = &server.state.referrers;
+    list.store(true, std::sync::atomic::Ordering::Relaxed);
     let digest = put_image(&server, "v1");
     let teams: Vec<_> = (0..2).map(|_| team()).collect();
-    for format in BOTH {
-        std::thread::scope(|scope| {
-            for team in &teams {
-                let (server, digest) = (&server, &digest);
-                scope.spawn(move || wait(team.attach(server, digest, format, 1)));
-            }
-        });
-    }
-    wait(async {
-        let all = registry(&server).signatures(&digest).await.unwrap();
-        assert_eq!(all.len(), 4);
+    std::thread::scope(|scope| {
         for team in &teams {
-            for format in BOTH {
-                let registry = registry(&server);
-                registry
-                    .verified(&team.keys, &digest, &[format])
-                    .await
-                    .unwrap();
-            }
+            let (server, digest) = (&server, &digest);
+            scope.spawn(move || wait(team.attach(server, digest, Format::V3, 1)));
+        }
+    });
+    wait(async {
+        for team in &teams {
+            let registry = registry(&server);
+            let found = registry.verified(&team.keys, &digest, &[Format::V3]).await;
+            found.unwrap();
+            let found = registry.verified(&team.keys, &digest, &[Format::V2]).await;
+            assert!(matches!(found, Err(Error::Unsigned(_))), "{found:?}");
+        }
+    });
+}
+
+#[test]
+fn an_addition_that_is_overwritten_is_made_again() {
+    wait(async {
+        for (format, tag) in [(Format::V2, ".sig"), (Format::V3, "")] {
+            let (server, us) = (Server::start(), team());
+            let digest = put_image(&server, "v1");
+            let tag = format!("sha256-{}{tag}", digest.hex());
+            let lost = std::sync::atomic::AtomicUsize::new(0);
+            server.hook(move |r| {
+                let write = r.method == "PUT" && r.path.ends_with(&tag);
+                let first = write && lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+                first.then(|| Reply::new(201, ""))
+            });
+            us.attach(&server, &digest, format, 1).await;
+            proved(&us, &server).await;
         }
     });
 }

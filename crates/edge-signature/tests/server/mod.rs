@@ -98,14 +98,16 @@ pub fn certificate() -> (X509, PKey<Private>) {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "localhost").unwrap();
-    let name = name.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
     let mut serial = BigNum::new().unwrap();
     serial
         .rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false)
         .unwrap();
+    // Authorities are told apart by their names.
+    let common = format!("test {}", serial.to_hex_str().unwrap());
+    name.append_entry_by_text("CN", &common).unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
     builder
         .set_serial_number(&serial.to_asn1_integer().unwrap())
         .unwrap();
