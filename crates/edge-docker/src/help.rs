@@ -9,7 +9,8 @@ repository, and sandbox images where the image of the device allows them.
 Usage: edge-docker COMMAND [OPTIONS] [ARGUMENTS]
 
 Commands:
-  pull IMAGE               Verify the signature, then pull by digest
+  pull IMAGE               Verify the signature, then pull by digest; with
+                           --username NAME --password-stdin for this pull only
   run, create IMAGE ...    Make a container of a verified image, or of a
                            sandbox/APP image; run starts it
   explain IMAGE | run ...  Who signed it, what it may do, what would be sent
@@ -34,7 +35,8 @@ Rules of run:
             --device, --gpus, --runtime, --cap-add, --sysctl and --network host
             ask for parts of it
   --allow-downgrade
-            Take a version older than one that ran here
+            Take a version whose serial is lower than one accepted here; it is
+            logged, and holds for that version alone. pull takes it too
   Refused   the rest, each with its reason: --privileged, --pid, ...
 
 Exit codes: 0 done; 125 refused by the policy, or the engine's error; 124 the

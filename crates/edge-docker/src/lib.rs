@@ -23,6 +23,7 @@ mod pins;
 mod policy;
 mod proofs;
 mod pull;
+mod serials;
 mod start;
 mod subject;
 mod surface;

@@ -12,7 +12,7 @@ use edge_signature::{Credentials, Error, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::grammar::{self, flag, value};
+use crate::grammar::{self, Parsed, flag, value};
 use crate::{pull, refuse, trust};
 
 const FOLDER: &str = "/data/.docker";
@@ -46,25 +46,8 @@ pub async fn login(root: &Root, words: &[&str]) -> Result<()> {
             "login is refused elsewhere than at {host}"
         )));
     }
-    let username = parsed
-        .options
-        .iter()
-        .rev()
-        .find(|(o, _)| *o == "username")
-        .map(|(_, v)| v.to_string());
-    let username = username.filter(|u| !u.is_empty() && !u.contains(':'));
-    if !parsed.options.contains(&("password-stdin", "true")) || username.is_none() {
-        return Err(refuse("login needs --username NAME and --password-stdin"));
-    }
-    let mut password = String::new();
-    std::io::stdin()
-        .take(LARGEST)
-        .read_to_string(&mut password)
-        .context("reading the password")?;
-    let credentials = Credentials {
-        username: username.unwrap_or_default(),
-        password: password.trim_end_matches(['\r', '\n']).to_string(),
-    };
+    let credentials = given(&parsed)?
+        .ok_or_else(|| refuse("login needs --username NAME and --password-stdin"))?;
     verify(&trust, &credentials).await.map_err(pull::failure)?;
     let auth = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
     let config = Config {
@@ -77,9 +60,36 @@ pub async fn login(root: &Root, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// What `--username NAME --password-stdin` and standard input say, if anything.
+///
+/// # Errors
+/// One without the other.
+pub fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
+    let username = parsed.options.iter().rev().find(|(o, _)| *o == "username");
+    let stdin = parsed.options.contains(&("password-stdin", "true"));
+    let username = match (username, stdin) {
+        (None, false) => return Ok(None),
+        (Some((_, name)), true) if !name.is_empty() && !name.contains(':') => *name,
+        _ => {
+            return Err(refuse(
+                "--username NAME and --password-stdin go together, and NAME holds no colon",
+            ));
+        }
+    };
+    let mut password = String::new();
+    std::io::stdin()
+        .take(LARGEST)
+        .read_to_string(&mut password)
+        .context("reading the password")?;
+    Ok(Some(Credentials {
+        username: username.into(),
+        password: password.trim_end_matches(['\r', '\n']).to_string(),
+    }))
+}
+
 async fn verify(trust: &trust::Trust, credentials: &Credentials) -> Result<(), Error> {
     let registry = Registry::new(&trust.repository, Some(credentials.clone()), &[])?;
-    registry.tags().await.map(|_| ())
+    registry.login().await
 }
 
 /// `logout [HOST]`: drops what is kept.
@@ -117,13 +127,12 @@ pub fn credentials(root: &Root, host: &str) -> Option<Credentials> {
 }
 
 /// The same as the engine's `X-Registry-Auth`.
-///
-/// # Errors
-/// None in practice.
-pub fn header(root: &Root, host: &str) -> Result<Option<String>> {
-    let Some(credentials) = credentials(root, host) else {
-        return Ok(None);
-    };
+pub fn header(root: &Root, host: &str) -> Option<String> {
+    credentials(root, host).map(|c| encode(&c, host))
+}
+
+/// Credentials as the engine takes them.
+pub fn encode(credentials: &Credentials, host: &str) -> String {
     let value = json!({ "username": credentials.username, "password": credentials.password, "serveraddress": host });
-    Ok(Some(URL_SAFE.encode(value.to_string())))
+    URL_SAFE.encode(value.to_string())
 }

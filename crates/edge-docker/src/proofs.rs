@@ -3,11 +3,14 @@
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
-use edge_signature::{Digest, ImageRef, Proof};
+use edge_signature::{Digest, ImageRef, Proof, Verified};
+
+use crate::trust::Trust;
+use crate::{pull, refuse};
 
 /// Where they are kept.
 const FOLDER: &str = "/data/config/edge-docker";
-/// Largest proof that is read, in bytes.
+/// Largest proof that is read, in bytes: two manifests and a signature.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// Keeps a proof, and which digest the tag named.
@@ -20,7 +23,8 @@ pub fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Re
     }
     let text = serde_json::to_vec(proof).context("writing a proof")?;
     file::ensure(&proof_path(root, digest), &text, 0o600)?;
-    if let Some(tag) = &image.tag {
+    // Beside a digest, a tag says nothing that was looked up.
+    if let (Some(tag), None) = (&image.tag, &image.digest) {
         file::ensure(
             &root.path(FOLDER).join("tags").join(tag),
             digest.as_str().as_bytes(),
@@ -42,10 +46,41 @@ pub fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = file::read(&path, LARGEST)?;
-    let proof =
-        serde_json::from_slice(&text).with_context(|| format!("parsing the proof of {digest}"))?;
+    let damaged = |why: String| refuse(format_args!("the proof kept of {digest} {why}"));
+    let text = file::read(&path, LARGEST).map_err(|e| damaged(format!("is damaged: {e:#}")))?;
+    let proof: Proof =
+        serde_json::from_slice(&text).map_err(|e| damaged(format!("is damaged: {e}")))?;
+    if proof.digest() != digest {
+        return Err(damaged("is for other content".into()));
+    }
     Ok(Some((digest, proof)))
+}
+
+/// What the proof that is kept of `image` says, and the Id that the image must
+/// have; nothing if none is kept.
+///
+/// # Errors
+/// One that is damaged or does not hold: a fresh pull replaces it.
+pub fn verified(
+    root: &Root,
+    trust: &Trust,
+    image: &ImageRef,
+) -> Result<Option<(Verified, Digest)>> {
+    let Some((digest, proof)) = find(root, image)? else {
+        return Ok(None);
+    };
+    let holds = || {
+        Ok((
+            proof.verify(&trust.keys, &trust.repository)?,
+            proof.image_id()?,
+        ))
+    };
+    holds().map(Some).map_err(|error| {
+        let error = pull::failure(error);
+        refuse(format_args!(
+            "the proof kept of {digest} does not hold: {error:#}"
+        ))
+    })
 }
 
 fn digest_of(root: &Root, image: &ImageRef) -> Option<Digest> {

@@ -1,31 +1,55 @@
 //! `pull`: resolve once, verify, pull by digest, compare, keep the proof.
 
 use anyhow::Result;
-use edge_common::exit::Failure;
+use edge_common::exit::{Failure, code_of};
 use edge_common::{Root, log};
-use edge_signature::{Digest, Error, ImageRef, Proof, Registry, Verified, verify};
+use edge_signature::{Credentials, Digest, Error, ImageRef, Proof, Registry, Verified};
 use hyper::Method;
 use serde_json::Value;
 
-use crate::grammar::{self, flag};
+use crate::grammar::{self, flag, value};
 use crate::trust::{self, Trust};
-use crate::{CANNOT_TELL, engine, login, proofs, refuse};
+use crate::{CANNOT_TELL, engine, login, proofs, refuse, serials};
 
-/// `pull [-q] IMAGE`.
+/// How a pull is done.
+pub struct How {
+    /// Prints no progress.
+    pub quiet: bool,
+    /// Takes a version that is older than one accepted before.
+    pub allow_downgrade: bool,
+    /// Logs in with these.
+    pub login: Option<Credentials>,
+}
+
+/// `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`;
+/// such credentials are for this pull and are kept nowhere.
 ///
 /// # Errors
 /// Refused (125), cannot tell (124), or the engine's.
 pub async fn command(root: &Root, words: &[&str]) -> Result<()> {
-    let parsed = grammar::parse(&[flag('q', "quiet")], words, true, |o| {
-        format!("pull takes no {o}")
-    })?;
+    let known = [
+        flag('q', "quiet"),
+        flag(' ', "allow-downgrade"),
+        value('u', "username"),
+        flag(' ', "password-stdin"),
+    ];
+    let parsed = grammar::parse(&known, words, true, |o| format!("pull takes no {o}"))?;
     let [word] = parsed.words[..] else {
         return Err(refuse("pull takes one image"));
     };
-    let quiet = parsed.options.contains(&("quiet", "true"));
+    let said = |name| {
+        let last = parsed.options.iter().rev().find(|(o, _)| *o == name);
+        last.is_some_and(|(_, value)| *value == "true")
+    };
     let trust = trust::load(root)?;
     let image = ours(&trust, word)?;
-    let (verified, _) = pull(root, &trust, &image, quiet).await?;
+    let given = login::given(&parsed)?;
+    let how = How {
+        quiet: said("quiet"),
+        allow_downgrade: said("allow-downgrade"),
+        login: given.or_else(|| login::credentials(root, image.repository.host())),
+    };
+    let (verified, _) = pull_as(root, &trust, &image, &how).await?;
     println!("{}@{}", image.repository, verified.digest);
     Ok(())
 }
@@ -48,6 +72,7 @@ pub fn ours(trust: &Trust, word: &str) -> Result<ImageRef> {
 }
 
 /// Verifies, pulls, compares and keeps the proof; gives the image's Id too.
+/// Credentials are those that `login` kept.
 ///
 /// # Errors
 /// As [`command`].
@@ -55,39 +80,62 @@ pub async fn pull(
     root: &Root,
     trust: &Trust,
     image: &ImageRef,
-    quiet: bool,
+    allow_downgrade: bool,
 ) -> Result<(Verified, Digest)> {
-    let (verified, proof) = check(root, trust, image).await?;
+    let how = How {
+        quiet: true,
+        allow_downgrade,
+        login: login::credentials(root, image.repository.host()),
+    };
+    pull_as(root, trust, image, &how).await
+}
+
+async fn pull_as(
+    root: &Root,
+    trust: &Trust,
+    image: &ImageRef,
+    how: &How,
+) -> Result<(Verified, Digest)> {
+    let proved = ask(trust, image, how.login.clone()).await;
+    let (verified, proof) = proved.map_err(failure)?;
     let app = &verified.annotations;
+    serials::judge(root, &app.app, app.serial, how.allow_downgrade)?;
     log::info(format_args!(
         "{image}: signed as {} {}, by key {}",
         app.app,
         app.version,
         &verified.signer[..16]
     ));
+    let id = fetch(root, image, &proof, how).await?;
+    proofs::keep(root, image, &verified.digest, &proof)?;
+    // Last: a pull that is cut off does not lock out the version that is here.
+    serials::check(root, &app.app, app.serial, how.allow_downgrade)?;
+    if let (Some(tag), None) = (&image.tag, &image.digest) {
+        let path = format!("/images/{id}/tag?repo={}&tag={tag}", image.repository);
+        engine::ask(root, Method::POST, &path, None).await?;
+    }
+    Ok((verified, id))
+}
+
+/// Lets the engine fetch exactly what the proof is about, and compares.
+async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Result<Digest> {
     let id = proof.image_id().map_err(failure)?;
-    let name = format!("{}@{}", image.repository, verified.digest);
-    let path = format!(
-        "/images/create?fromImage={}&tag={}",
-        image.repository, verified.digest
-    );
-    let auth = login::header(root, image.repository.host())?;
+    let digest = proof.image().map_err(failure)?.digest;
+    let repository = &image.repository;
+    let path = format!("/images/create?fromImage={repository}&tag={digest}");
+    let auth = how.login.as_ref();
+    let auth = auth.map(|l| login::encode(l, repository.host()));
     engine::follow(root, &path, auth.as_deref(), |line| {
-        print_progress(line, quiet)
+        print_progress(line, how.quiet);
     })
     .await?;
-    let local = image_id(root, &name).await?;
+    let local = image_id(root, &format!("{repository}@{digest}")).await?;
     if local.as_deref() != Some(id.as_str()) {
         return Err(refuse(format_args!(
             "{image}: the engine holds other content than what was signed"
         )));
     }
-    proofs::keep(root, image, &verified.digest, &proof)?;
-    if let Some(tag) = &image.tag {
-        let path = format!("/images/{id}/tag?repo={}&tag={tag}", image.repository);
-        engine::ask(root, Method::POST, &path, None).await?;
-    }
-    Ok((verified, id))
+    Ok(id)
 }
 
 /// Resolves and verifies; nothing is pulled.
@@ -95,16 +143,17 @@ pub async fn pull(
 /// # Errors
 /// As [`command`].
 pub async fn check(root: &Root, trust: &Trust, image: &ImageRef) -> Result<(Verified, Proof)> {
-    ask(root, trust, image).await.map_err(failure)
+    let login = login::credentials(root, image.repository.host());
+    ask(trust, image, login).await.map_err(failure)
 }
 
-async fn ask(root: &Root, trust: &Trust, image: &ImageRef) -> Result<(Verified, Proof), Error> {
-    let credentials = login::credentials(root, image.repository.host());
-    let registry = Registry::new(&trust.repository, credentials, &[])?;
-    let manifest = registry.resolve(image).await?;
-    let signed = registry.signatures(&manifest.digest).await?;
-    let verified = verify(&trust.keys, &trust.repository, &manifest.digest, &signed)?;
-    Ok((verified, Proof::new(&manifest, signed)))
+async fn ask(
+    trust: &Trust,
+    image: &ImageRef,
+    login: Option<Credentials>,
+) -> Result<(Verified, Proof), Error> {
+    let registry = Registry::new(&trust.repository, login, &[])?;
+    registry.prove(&trust.keys, image).await
 }
 
 /// "Unsigned" and "cannot tell" have different exit codes.
@@ -116,6 +165,17 @@ pub fn failure(error: Error) -> anyhow::Error {
         }
         Error::Unsigned(_) => refuse(format_args!("{error}: refused; sign it with edge-app push")),
         _ => refuse(error),
+    }
+}
+
+/// What is said where a proof is no good and a fresh pull does not mend it.
+pub fn unmended(damage: Option<anyhow::Error>, error: anyhow::Error) -> anyhow::Error {
+    match damage {
+        None => error,
+        Some(damage) => Failure::error(
+            code_of(&error),
+            format_args!("{damage:#}; pulling it again: {error:#}"),
+        ),
     }
 }
 
@@ -159,7 +219,7 @@ pub async fn push(root: &Root, words: &[&str]) -> Result<()> {
     let Some(tag) = image.tag.filter(|_| image.digest.is_none()) else {
         return Err(refuse("push takes REPOSITORY:TAG"));
     };
-    let auth = login::header(root, image.repository.host())?.unwrap_or_else(|| "e30=".into());
+    let auth = login::header(root, image.repository.host()).unwrap_or_else(|| "e30=".into());
     let path = format!("/images/{}/push?tag={tag}", image.repository);
     engine::follow(root, &path, Some(&auth), |line| print_progress(line, false)).await
 }

@@ -50,7 +50,7 @@ pub async fn create(root: &Root, words: &[&str]) -> Result<()> {
 /// As [`run`].
 pub async fn make(root: &Root, verb: &str, request: Request) -> Result<String> {
     let trust = trust::load(root)?;
-    let image = subject::find(root, &trust, &request.image).await?;
+    let image = subject::find(root, &trust, &request.image, request.allow_downgrade).await?;
     let name = request.name.clone();
     let word = request.image.clone();
     let (plan, key) = plan(root, request, &image)?;

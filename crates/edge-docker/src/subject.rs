@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use edge_common::Root;
-use edge_signature::{ImageRef, Verified, valid_app, valid_version};
+use edge_signature::{Digest, ImageRef, Verified, valid_app, valid_version};
 use hyper::Method;
 use serde_json::Value;
 
 use crate::policy::Subject;
 use crate::trust::Trust;
-use crate::{engine, proofs, pull, refuse, values};
+use crate::{engine, proofs, pull, refuse, serials, values};
 
 /// An image that may run, as the engine has it.
 pub struct Image {
@@ -20,22 +20,30 @@ pub struct Image {
     pub verified: Option<Verified>,
 }
 
-/// Who `word` is; pulled if a signed image is not here yet.
+/// Who `word` is; pulled if a signed image is not here yet, or if its proof is
+/// no good any more.
 ///
 /// # Errors
 /// Refused (125), cannot tell (124), or the engine's.
-pub async fn find(root: &Root, trust: &Trust, word: &str) -> Result<Image> {
+pub async fn find(root: &Root, trust: &Trust, word: &str, allow_downgrade: bool) -> Result<Image> {
     if word.starts_with("sandbox/") {
         return sandbox(root, trust, word).await;
     }
     let image = pull::ours(trust, word)?;
-    let (verified, id) = match kept(root, trust, &image).await? {
+    let (damage, kept) = match proofs::verified(root, trust, &image) {
+        Ok(kept) => (None, here(root, kept).await?),
+        Err(damage) => (Some(damage), None),
+    };
+    let (verified, id) = match kept {
         Some(kept) => kept,
         None => {
-            let (verified, id) = pull::pull(root, trust, &image, true).await?;
+            let pulled = pull::pull(root, trust, &image, allow_downgrade).await;
+            let (verified, id) = pulled.map_err(|e| pull::unmended(damage, e))?;
             (verified, id.to_string())
         }
     };
+    let app = &verified.annotations;
+    serials::check(root, &app.app, app.serial, allow_downgrade)?;
     Ok(Image {
         subject: signed(&verified),
         id,
@@ -80,18 +88,14 @@ pub fn signed(verified: &Verified) -> Subject {
 
 /// A proof that is kept and holds, for an image that the engine has.
 async fn kept(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, String)>> {
-    let Some((digest, proof)) = proofs::find(root, image)? else {
+    here(root, proofs::verified(root, trust, image)?).await
+}
+
+/// If the engine has that very image.
+async fn here(root: &Root, kept: Option<(Verified, Digest)>) -> Result<Option<(Verified, String)>> {
+    let Some((verified, id)) = kept else {
         return Ok(None);
     };
-    let verified = proof
-        .verify(&trust.keys, &trust.repository)
-        .map_err(pull::failure)?;
-    if verified.digest != digest {
-        return Err(refuse(format_args!(
-            "{image}: the proof that is kept is for other content"
-        )));
-    }
-    let id = proof.image_id().map_err(pull::failure)?;
     let local = pull::image_id(root, id.as_str()).await?;
     Ok(local.filter(|l| l == id.as_str()).map(|id| (verified, id)))
 }

@@ -1,11 +1,12 @@
 //! What can be said of an image and its signature.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use oci_distribution::errors::{OciDistributionError, OciErrorCode};
+/// Longest message, in characters: part of it comes from elsewhere.
+const LONGEST: usize = 600;
 
 /// Why an image is not verified. "Unsigned" and "cannot tell" are different
-/// answers.
+/// answers. Printed on one line, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
     /// No such image, or no such repository.
@@ -24,65 +25,31 @@ pub enum Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFound(what) => write!(f, "{what}: not found in the registry"),
-            Self::Unsigned(what) => write!(f, "{what}: no signature"),
-            Self::Untrusted(why) => write!(f, "no signature that counts: {why}"),
-            Self::Unauthorized(host) => write!(f, "{host}: wrong or no credentials"),
-            Self::CannotTell(why) => write!(f, "the registry does not answer: {why}"),
-            Self::Malformed(why) => f.write_str(why),
+        let text = match self {
+            Self::NotFound(what) => format!("{what}: not found in the registry"),
+            Self::Unsigned(what) => format!("{what}: no signature"),
+            Self::Untrusted(why) => format!("no signature that counts: {why}"),
+            Self::Unauthorized(host) => format!("{host}: wrong or no credentials"),
+            Self::CannotTell(why) => format!("the registry does not answer: {why}"),
+            Self::Malformed(why) => why.clone(),
+        };
+        for c in text.trim_end().chars().take(LONGEST) {
+            f.write_char(if unprintable(c) { ' ' } else { c })?;
         }
+        Ok(())
     }
+}
+
+/// Moves a cursor, ends a line, or turns the direction of writing.
+fn unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl std::error::Error for Error {}
 
-impl Error {
-    /// From the registry client's words, asked for `what`.
-    pub(crate) fn from_registry(what: &str, error: OciDistributionError) -> Self {
-        use OciDistributionError as Oci;
-        match error {
-            Oci::ImageManifestNotFoundError(_) => Self::NotFound(what.into()),
-            Oci::UnauthorizedError { .. } | Oci::AuthenticationFailure(_) => {
-                Self::Unauthorized(what.into())
-            }
-            Oci::ServerError { code: 404, .. } => Self::NotFound(what.into()),
-            Oci::ServerError {
-                code: 401 | 403, ..
-            } => Self::Unauthorized(what.into()),
-            Oci::RequestError(ref e)
-                if e.status().is_some_and(|s| matches!(s.as_u16(), 401 | 403)) =>
-            {
-                Self::Unauthorized(what.into())
-            }
-            Oci::RequestError(ref e) if e.status().is_some_and(|s| s.as_u16() == 404) => {
-                Self::NotFound(what.into())
-            }
-            Oci::DigestError(e) => Self::Malformed(format!("{what}: {e}")),
-            Oci::RegistryError { envelope, .. } => {
-                let is = |codes: &[OciErrorCode]| {
-                    envelope.errors.iter().any(|e| codes.contains(&e.code))
-                };
-                if is(&[
-                    OciErrorCode::ManifestUnknown,
-                    OciErrorCode::NameUnknown,
-                    OciErrorCode::NotFound,
-                    OciErrorCode::BlobUnknown,
-                ]) {
-                    Self::NotFound(what.into())
-                } else if is(&[OciErrorCode::Unauthorized, OciErrorCode::Denied]) {
-                    Self::Unauthorized(what.into())
-                } else {
-                    Self::CannotTell(format!("{what}: {envelope}"))
-                }
-            }
-            other => Self::CannotTell(format!("{what}: {}", causes(&other))),
-        }
-    }
-}
-
 /// An error with its causes, on one line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -90,4 +57,20 @@ fn causes(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_from_elsewhere_stay_on_their_line() {
+        let error = Error::NotFound("a\n<0>b\x1b[2J\u{202e}c\r".into());
+        assert_eq!(
+            error.to_string(),
+            "a <0>b [2J c : not found in the registry"
+        );
+        let long = Error::Malformed("x".repeat(10_000));
+        assert_eq!(long.to_string().len(), LONGEST);
+    }
 }

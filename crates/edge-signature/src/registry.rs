@@ -1,24 +1,36 @@
-//! Talking to one repository of a registry.
+//! Reading one repository of a registry.
 
 use std::time::Duration;
 
-use oci_distribution::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_distribution::manifest::OciDescriptor;
-use oci_distribution::secrets::RegistryAuth;
-use oci_distribution::{Client, Reference, RegistryOperation};
-use serde_json::{Value, json};
+use reqwest::header::LINK;
+use serde::Deserialize;
 
-use crate::manifest::{Descriptor, IMAGE_TYPES};
-use crate::verify::{LARGEST_PAYLOAD, Signed};
-use crate::{Digest, Error, ImageRef, Manifest, Repository};
+use crate::bundle::{BUNDLE, LARGEST_BUNDLE};
+use crate::http::{Answer, Ask, Http, PATIENCE};
+use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, LARGEST_MANIFEST, json};
+use crate::verify::{LARGEST_PAYLOAD, MOST_SIGNATURES, judge, no_good};
+use crate::{Digest, Error, Format, ImageRef, Keys, Manifest, Proof, Repository, Signed, Verified};
 
-/// Largest manifest that is taken, in bytes.
-const LARGEST_MANIFEST: usize = 4 * 1024 * 1024;
-/// Most signatures of one image that are read.
-const MOST_SIGNATURES: usize = 64;
+/// Every type that a manifest of an image may have.
+const ANY: [&str; 4] = [
+    IMAGE_TYPES[1],
+    IMAGE_TYPES[0],
+    INDEX_TYPES[1],
+    INDEX_TYPES[0],
+];
+/// What a signature's manifest is.
 const OCI_MANIFEST: &str = IMAGE_TYPES[1];
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// Layer type of a v2 payload.
+pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// Annotation that holds a v2 signature.
+pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// Most pages of a list that are read, and bytes of all of them.
+const PAGES: usize = 256;
+const LARGEST_LIST: usize = 16 * 1024 * 1024;
+/// What a registry says that keeps no list of referrers.
+const NO_REFERRERS: [u16; 4] = [400, 405, 406, 501];
+/// How much longer all of a verification may take than one answer.
+const ANSWERS: u32 = 6;
 
 /// A user name and a password.
 #[derive(Clone)]
@@ -31,9 +43,24 @@ pub struct Credentials {
 
 /// A repository of a registry.
 pub struct Registry {
-    client: Client,
-    repository: Repository,
-    auth: RegistryAuth,
+    pub(crate) http: Http,
+    pub(crate) repository: Repository,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) authorities: Vec<Vec<u8>>,
+    pub(crate) uploads: tokio::sync::OnceCell<oci_distribution::Client>,
+    patience: Duration,
+}
+
+/// A signature that is there, not read yet.
+enum Candidate {
+    Layer(Descriptor),
+    Bundle(Descriptor),
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
 }
 
 impl Registry {
@@ -47,27 +74,27 @@ impl Registry {
         credentials: Option<Credentials>,
         authorities: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        let certificate = |pem: &Vec<u8>| Certificate {
-            encoding: CertificateEncoding::Pem,
-            data: pem.clone(),
-        };
-        let config = ClientConfig {
-            protocol: ClientProtocol::Https,
-            extra_root_certificates: authorities.iter().map(certificate).collect(),
-            connect_timeout: Some(Duration::from_secs(10)),
-            read_timeout: Some(Duration::from_secs(30)),
-            user_agent: concat!("edge-ai/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config)
-            .map_err(|e| Error::Malformed(format!("preparing TLS: {e}")))?;
-        let auth = credentials.map_or(RegistryAuth::Anonymous, |c| {
-            RegistryAuth::Basic(c.username, c.password)
-        });
+        Self::patient(repository, credentials, authorities, PATIENCE)
+    }
+
+    /// The same, with how long an answer may take.
+    ///
+    /// # Errors
+    /// As [`Registry::new`].
+    pub fn patient(
+        repository: &Repository,
+        credentials: Option<Credentials>,
+        authorities: &[Vec<u8>],
+        patience: Duration,
+    ) -> Result<Self, Error> {
+        let (host, path) = (repository.host(), repository.path());
         Ok(Self {
-            client,
+            http: Http::new(host, path, credentials.clone(), authorities, patience)?,
             repository: repository.clone(),
-            auth,
+            credentials,
+            authorities: authorities.to_vec(),
+            uploads: tokio::sync::OnceCell::new(),
+            patience,
         })
     }
 
@@ -76,212 +103,253 @@ impl Registry {
         &self.repository
     }
 
-    fn tagged(&self, tag: &str) -> Reference {
-        Reference::with_tag(
-            self.repository.host().into(),
-            self.repository.path().into(),
-            tag.into(),
-        )
-    }
-
-    fn by_digest(&self, digest: &Digest) -> Reference {
-        Reference::with_digest(
-            self.repository.host().into(),
-            self.repository.path().into(),
-            digest.to_string(),
-        )
-    }
-
-    async fn authenticate(&self, operation: RegistryOperation) -> Result<(), Error> {
-        let image = self.tagged("any");
-        let answer = self.client.auth(&image, &self.auth, operation).await;
-        answer
-            .map(|_| ())
-            .map_err(|e| Error::from_registry(self.repository.host(), e))
-    }
-
-    /// The manifest of `image`: by digest when it names one.
+    /// The manifest or index of `image`: by digest when it names one.
     ///
     /// # Errors
     /// Not found, not allowed, unreachable, or bytes that are not the digest's.
     pub async fn resolve(&self, image: &ImageRef) -> Result<Manifest, Error> {
-        let reference = match (&image.digest, &image.tag) {
-            (Some(digest), _) => self.by_digest(digest),
-            (None, tag) => self.tagged(tag.as_deref().unwrap_or("latest")),
+        let name = match (&image.digest, &image.tag) {
+            (Some(digest), _) => digest.as_str(),
+            (None, tag) => tag.as_deref().unwrap_or("latest"),
         };
-        let manifest = self
-            .manifest(&reference, &image.to_string(), &IMAGE_TYPES)
-            .await?;
+        let manifest = self.manifest(name, &image.to_string(), &ANY).await?;
         match &image.digest {
-            Some(digest) if manifest.digest != *digest => Err(Error::Malformed(format!(
-                "{image}: the registry sent other content"
-            ))),
+            Some(digest) if manifest.digest != *digest => Err(other(&image.to_string())),
             _ => Ok(manifest),
         }
     }
 
-    async fn manifest(
-        &self,
-        reference: &Reference,
-        what: &str,
-        kinds: &[&str],
-    ) -> Result<Manifest, Error> {
-        self.authenticate(RegistryOperation::Pull).await?;
-        let answer = self
-            .client
-            .pull_manifest_raw(reference, &self.auth, kinds)
-            .await;
-        let (bytes, _) = answer.map_err(|e| Error::from_registry(what, e))?;
-        if bytes.len() > LARGEST_MANIFEST {
-            return Err(Error::Malformed(format!(
-                "{what}: manifest of {} bytes",
-                bytes.len()
-            )));
-        }
-        Ok(Manifest::new(bytes.to_vec()))
-    }
-
-    /// All signatures of the image `digest` under cosign's `.sig` tag; none when
-    /// there is no such tag.
+    /// Resolves `image` once, and this platform's image where that is an index;
+    /// finds a signature that counts, of one or the other; gives it with all
+    /// that is needed to verify again without network.
     ///
     /// # Errors
-    /// Unreachable, not allowed, or a manifest that makes no sense.
-    pub async fn signatures(&self, digest: &Digest) -> Result<Vec<Signed>, Error> {
-        let Some(manifest) = self.signature_manifest(digest).await? else {
-            return Ok(Vec::new());
-        };
-        let mut signed = Vec::new();
-        for layer in manifest.layers()?.iter().take(MOST_SIGNATURES) {
-            let Some(text) = layer
-                .annotations
-                .get(SIGNATURE)
-                .filter(|_| layer.media_type == SIMPLE_SIGNING)
-            else {
-                continue;
-            };
-            let payload = self.payload(layer).await?;
-            signed.extend(Signed::from_text(payload, text));
-        }
-        Ok(signed)
+    /// Unsigned, untrusted, or why it cannot be told.
+    pub async fn prove(&self, keys: &Keys, image: &ImageRef) -> Result<(Verified, Proof), Error> {
+        let limit = self.patience * ANSWERS;
+        let proved = tokio::time::timeout(limit, self.find_proof(keys, image)).await;
+        proved.unwrap_or_else(|_| {
+            Err(Error::CannotTell(format!(
+                "{image}: not done within {} s",
+                limit.as_secs()
+            )))
+        })
     }
 
-    async fn signature_manifest(&self, digest: &Digest) -> Result<Option<Manifest>, Error> {
-        let tag = signature_tag(digest);
-        match self
-            .manifest(&self.tagged(&tag), &tag, &[OCI_MANIFEST])
-            .await
-        {
+    async fn find_proof(&self, keys: &Keys, image: &ImageRef) -> Result<(Verified, Proof), Error> {
+        let top = self.resolve(image).await?;
+        let Some(child) = top.child()? else {
+            let (verified, signed) = self.find(keys, &top.digest).await?;
+            return Ok((verified, Proof::new(&top, vec![signed])));
+        };
+        let child = self.pinned(&child).await?;
+        let signed = match self.find(keys, &top.digest).await {
+            Ok((_, signed)) => signed,
+            Err(Error::Unsigned(_) | Error::Untrusted(_)) => {
+                self.find(keys, &child.digest).await?.1
+            }
+            Err(error) => return Err(error),
+        };
+        let proof = Proof::of_index(&top, &child, vec![signed]);
+        Ok((proof.verify(keys, &self.repository)?, proof))
+    }
+
+    /// A manifest that another one names.
+    async fn pinned(&self, descriptor: &Descriptor) -> Result<Manifest, Error> {
+        let name = descriptor.digest.as_str();
+        let manifest = self.manifest(name, name, &ANY).await?;
+        if manifest.digest != descriptor.digest || manifest.bytes.len() as u64 != descriptor.size {
+            return Err(other(name));
+        }
+        Ok(manifest)
+    }
+
+    /// Whether `digest` bears a signature by one of `keys`, in either form or
+    /// in the one that is asked for.
+    ///
+    /// # Errors
+    /// As [`Registry::prove`].
+    pub async fn verified(
+        &self,
+        keys: &Keys,
+        digest: &Digest,
+        formats: &[Format],
+    ) -> Result<Verified, Error> {
+        self.search(keys, digest, formats).await.map(|(v, _)| v)
+    }
+
+    async fn find(&self, keys: &Keys, digest: &Digest) -> Result<(Verified, Signed), Error> {
+        self.search(keys, digest, &[Format::V2, Format::V3]).await
+    }
+
+    /// The newest signature that counts. One that makes no sense hides no
+    /// other; a registry that does not answer ends the search.
+    async fn search(
+        &self,
+        keys: &Keys,
+        digest: &Digest,
+        formats: &[Format],
+    ) -> Result<(Verified, Signed), Error> {
+        let mut reasons = Vec::new();
+        for format in formats {
+            let found = self.candidates(digest, *format).await;
+            let candidates = skip(found, &mut reasons)?.unwrap_or_default();
+            for candidate in candidates.iter().rev().take(MOST_SIGNATURES) {
+                let read = self.read(digest, candidate).await;
+                let Some(signed) = skip(read, &mut reasons)? else {
+                    continue;
+                };
+                match judge(keys, &self.repository, digest, &signed) {
+                    Ok(verified) => return Ok((verified, signed)),
+                    Err(reason) => reasons.push(reason),
+                }
+            }
+        }
+        Err(no_good(&self.repository, digest, reasons))
+    }
+
+    /// All signatures of the image `digest` that can be read, in both forms;
+    /// none when there are none.
+    ///
+    /// # Errors
+    /// Unreachable or not allowed.
+    pub async fn signatures(&self, digest: &Digest) -> Result<Vec<Signed>, Error> {
+        let mut all = Vec::new();
+        for format in [Format::V2, Format::V3] {
+            let found = self.candidates(digest, format).await;
+            let candidates = skip(found, &mut Vec::new())?.unwrap_or_default();
+            for candidate in candidates.iter().take(MOST_SIGNATURES) {
+                let read = self.read(digest, candidate).await;
+                all.extend(skip(read, &mut Vec::new())?);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn candidates(&self, digest: &Digest, format: Format) -> Result<Vec<Candidate>, Error> {
+        match format {
+            Format::V2 => {
+                let manifest = self.optional(&signature_tag(digest), OCI_MANIFEST).await?;
+                let layers = manifest.map_or(Ok(Vec::new()), |m| m.layers())?;
+                let ours = layers.into_iter().filter(|l| {
+                    l.media_type == SIMPLE_SIGNING && l.annotations.contains_key(SIGNATURE)
+                });
+                Ok(ours.map(Candidate::Layer).collect())
+            }
+            Format::V3 => {
+                let listed = self.referrers(digest).await?;
+                let ours = listed
+                    .into_iter()
+                    .filter(|d| d.media_type == OCI_MANIFEST && d.artifact_type == BUNDLE);
+                Ok(ours.map(Candidate::Bundle).collect())
+            }
+        }
+    }
+
+    async fn read(&self, digest: &Digest, candidate: &Candidate) -> Result<Signed, Error> {
+        match candidate {
+            Candidate::Layer(layer) => {
+                let payload = self.blob(layer, LARGEST_PAYLOAD as u64).await?;
+                let text = layer.annotations.get(SIGNATURE).map_or("", String::as_str);
+                Signed::from_text(payload, text)
+                    .ok_or_else(|| Error::Malformed("a signature that is not base64".into()))
+            }
+            Candidate::Bundle(descriptor) => {
+                let manifest = self.pinned(descriptor).await?;
+                let bad = || Error::Malformed("a referrer that holds no bundle for it".into());
+                let (_, subject) = manifest.about()?;
+                let layers = manifest.layers()?;
+                let layer = layers.first().filter(|l| l.media_type == BUNDLE);
+                let layer = layer
+                    .filter(|_| subject.as_ref() == Some(digest) && layers.len() == 1)
+                    .ok_or_else(bad)?;
+                Signed::from_bundle(&self.blob(layer, LARGEST_BUNDLE).await?)
+            }
+        }
+    }
+
+    /// What refers to `digest`: by the registry's own list, or where it keeps
+    /// none, by the index under the fallback tag.
+    pub(crate) async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, Error> {
+        let kind = BUNDLE.replace('+', "%2B");
+        let path = format!("referrers/{digest}?artifactType={kind}");
+        let ask = Ask {
+            accept: &INDEX_TYPES,
+            absent: &NO_REFERRERS,
+            ..Ask::get(self.path(&path), digest.as_str(), LARGEST_MANIFEST)
+        };
+        let pages = match self.pages(ask).await {
+            Err(Error::NotFound(_)) => {
+                let tag = fallback_tag(digest);
+                let index = self.optional(&tag, INDEX_TYPES[1]).await?;
+                index.into_iter().map(|m| m.bytes).collect()
+            }
+            other => other?,
+        };
+        let mut all = Vec::new();
+        for page in pages {
+            all.extend(Manifest::new(page).listed()?);
+        }
+        Ok(all)
+    }
+
+    /// A list, which may come in several pages.
+    async fn pages(&self, mut ask: Ask<'_>) -> Result<Vec<Vec<u8>>, Error> {
+        let mut pages = Vec::new();
+        let mut size = 0;
+        while size <= LARGEST_LIST && pages.len() < PAGES {
+            let answer = self.http.ask(&ask).await?;
+            let next = next(&answer);
+            size += answer.body.len();
+            pages.push(answer.body);
+            match next {
+                Some(link) => ask.path = link,
+                None => return Ok(pages),
+            }
+        }
+        let what = ask.what;
+        Err(Error::CannotTell(format!("{what}: a list without end")))
+    }
+
+    /// A manifest that may be absent.
+    pub(crate) async fn optional(&self, tag: &str, kind: &str) -> Result<Option<Manifest>, Error> {
+        match self.manifest(tag, tag, &[kind]).await {
             Ok(manifest) => Ok(Some(manifest)),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn payload(&self, layer: &Descriptor) -> Result<Vec<u8>, Error> {
-        if layer.size > LARGEST_PAYLOAD as u64 {
-            return Err(Error::Malformed(format!(
-                "a signature payload of {} bytes",
-                layer.size
-            )));
-        }
-        let descriptor = OciDescriptor {
-            digest: layer.digest.to_string(),
-            size: i64::try_from(layer.size).unwrap_or(i64::MAX),
-            media_type: layer.media_type.clone(),
-            ..OciDescriptor::default()
+    async fn manifest(&self, name: &str, what: &str, kinds: &[&str]) -> Result<Manifest, Error> {
+        let path = self.path(&format!("manifests/{name}"));
+        let ask = Ask {
+            accept: kinds,
+            ..Ask::get(path, what, LARGEST_MANIFEST)
         };
-        let mut payload = Vec::new();
-        let pulled = self
-            .client
-            .pull_blob(&self.tagged("any"), &descriptor, &mut payload)
-            .await;
-        pulled.map_err(|e| Error::from_registry(layer.digest.as_str(), e))?;
-        if Digest::of(&payload) != layer.digest {
-            return Err(Error::Malformed(format!(
-                "{}: the registry sent other content",
-                layer.digest
-            )));
-        }
-        Ok(payload)
+        self.http.ask(&ask).await.map(|a| Manifest::new(a.body))
     }
 
-    /// Adds a signature beside those that are there.
-    ///
-    /// # Errors
-    /// Unreachable or not allowed.
-    pub async fn append_signature(&self, digest: &Digest, signed: &Signed) -> Result<(), Error> {
-        let mut layers = match self.signature_manifest(digest).await? {
-            Some(old) => {
-                let old: Value = serde_json::from_slice(&old.bytes)
-                    .map_err(|e| Error::Malformed(format!("{}: {e}", signature_tag(digest))))?;
-                old["layers"].as_array().cloned().unwrap_or_default()
-            }
-            None => Vec::new(),
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/v2/{}/{rest}", self.repository.path())
+    }
+
+    /// A small blob, held against its digest; another host may send it.
+    async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
+        let name = descriptor.digest.as_str();
+        let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);
+        if descriptor.size > limit {
+            return Err(Error::Malformed(format!("a signature of {size} bytes")));
+        }
+        let path = self.path(&format!("blobs/{name}"));
+        let ask = Ask {
+            elsewhere: true,
+            ..Ask::get(path, name, size)
         };
-        let payload = self.push_blob(signed.payload.clone()).await?;
-        let config = self.push_blob(b"{}".to_vec()).await?;
-        layers.push(json!({
-            "mediaType": SIMPLE_SIGNING,
-            "size": signed.payload.len(),
-            "digest": payload.as_str(),
-            "annotations": { SIGNATURE: signed.text() },
-        }));
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": config.as_str() },
-            "layers": layers,
-        });
-        let bytes = manifest.to_string().into_bytes();
-        self.push_manifest(&signature_tag(digest), bytes, OCI_MANIFEST)
-            .await
-            .map(|_| ())
-    }
-
-    /// Puts a blob there unless it is there already.
-    ///
-    /// # Errors
-    /// Unreachable or not allowed.
-    pub async fn push_blob(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
-        self.authenticate(RegistryOperation::Push).await?;
-        let digest = Digest::of(&bytes);
-        let image = self.tagged("any");
-        let context = |e| Error::from_registry(digest.as_str(), e);
-        if !self
-            .client
-            .blob_exists(&image, digest.as_str())
-            .await
-            .map_err(context)?
-        {
-            self.client
-                .push_blob(&image, bytes, digest.as_str())
-                .await
-                .map_err(context)?;
+        let bytes = self.http.ask(&ask).await?.body;
+        if Digest::of(&bytes) != descriptor.digest {
+            return Err(other(name));
         }
-        Ok(digest)
-    }
-
-    /// Puts a manifest under a tag.
-    ///
-    /// # Errors
-    /// Unreachable or not allowed.
-    pub async fn push_manifest(
-        &self,
-        tag: &str,
-        bytes: Vec<u8>,
-        kind: &'static str,
-    ) -> Result<Digest, Error> {
-        self.authenticate(RegistryOperation::Push).await?;
-        let digest = Digest::of(&bytes);
-        let kind = kind
-            .parse()
-            .map_err(|_| Error::Malformed(format!("{kind} is not a media type")))?;
-        let pushed = self
-            .client
-            .push_manifest_raw(&self.tagged(tag), bytes, kind)
-            .await;
-        pushed.map_err(|e| Error::from_registry(tag, e))?;
-        Ok(digest)
+        Ok(bytes)
     }
 
     /// Names in the repository.
@@ -289,20 +357,65 @@ impl Registry {
     /// # Errors
     /// Unreachable or not allowed.
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
-        self.authenticate(RegistryOperation::Pull).await?;
-        let answer = self
-            .client
-            .list_tags(&self.tagged("any"), &self.auth, None, None)
-            .await;
-        match answer.map_err(|e| Error::from_registry(&self.repository.to_string(), e)) {
-            Ok(answer) => Ok(answer.tags),
-            Err(Error::NotFound(_)) => Ok(Vec::new()),
+        let what = self.repository.to_string();
+        let ask = Ask::get(self.path("tags/list"), &what, LARGEST_MANIFEST);
+        let pages = match self.pages(ask).await {
+            Err(Error::NotFound(_)) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut all = Vec::new();
+        for page in pages {
+            let page: Tags =
+                json(&page).map_err(|e| Error::CannotTell(format!("{what}: list of tags: {e}")))?;
+            all.extend(page.tags.unwrap_or_default());
+        }
+        Ok(all)
+    }
+
+    /// Do the credentials open this repository? One that is still empty counts.
+    ///
+    /// # Errors
+    /// They do not, or it cannot be told.
+    pub async fn login(&self) -> Result<(), Error> {
+        let host = self.repository.host();
+        let ask = Ask::get(self.path("tags/list?n=1"), host, LARGEST_MANIFEST);
+        match self.http.ask(&ask).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Cosign's tag for the signatures of `digest`.
-fn signature_tag(digest: &Digest) -> String {
+/// The next page: `<…>; rel="next"`.
+fn next(answer: &Answer) -> Option<String> {
+    let link = answer.headers.get(LINK)?.to_str().ok()?;
+    let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;
+    parameters.contains("next").then(|| target.into())
+}
+
+/// What is absent or makes no sense is noted and passed over; what cannot be
+/// told is an error.
+fn skip<T>(result: Result<T, Error>, reasons: &mut Vec<String>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ (Error::CannotTell(_) | Error::Unauthorized(_))) => Err(error),
+        Err(error) => {
+            reasons.push(error.to_string());
+            Ok(None)
+        }
+    }
+}
+
+fn other(what: &str) -> Error {
+    Error::Malformed(format!("{what}: the registry sent other content"))
+}
+
+/// Cosign's tag for the v2 signatures of `digest`.
+pub fn signature_tag(digest: &Digest) -> String {
     format!("sha256-{}.sig", digest.hex())
+}
+
+/// The tag for what refers to `digest` where the registry keeps no list.
+pub fn fallback_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
 }

@@ -21,12 +21,7 @@ pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations)
             "image": { "docker-manifest-digest": digest.as_str() },
             "type": PAYLOAD_TYPE,
         },
-        "optional": {
-            "edge.app": annotations.app,
-            "edge.version": annotations.version,
-            "edge.serial": annotations.serial.to_string(),
-            "edge.grants": annotations.grants.join(","),
-        },
+        "optional": annotations.to_map(),
     });
     document.to_string().into_bytes()
 }

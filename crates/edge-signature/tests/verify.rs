@@ -2,18 +2,19 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use edge_signature::{
-    Annotations, Digest, Error, ImageRef, Keys, Manifest, Proof, Repository, Signed, Verified,
-    payload, sign_with_pem, verify,
+    Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Proof, Repository, Signed,
+    Verified, payload, sign_with_pem, verify,
 };
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PAYLOAD: &[u8] = include_bytes!("cosign-2.6.5/payload.json");
 const MANIFEST: &[u8] = include_bytes!("cosign-2.6.5/sig-manifest.json");
 const KEY: &[u8] = include_bytes!("cosign-2.6.5/cosign265.pub");
 const DIGEST: &str = "sha256:188f1926f462ac12509d22f7393dbcb614747cb3d706241df187898effefb47f";
+const BUNDLE: &[u8] = include_bytes!("cosign-2.6.5/bundle.json");
 /// Cosign's fixture has no `edge.*` annotations: reaching this reason means
 /// that key, signature, digest and repository were found good.
 const GOOD_BUT_OURS: &str = "signed without good edge.* annotations";
@@ -25,11 +26,15 @@ fn cosign_signature() -> String {
 }
 
 fn reason(payload: &[u8], signature: &str, key: &[u8], digest: &str, repository: &str) -> String {
+    match Signed::from_text(payload.to_vec(), signature) {
+        Some(signed) => judgement(signed, key, digest, repository),
+        None => "base64".into(),
+    }
+}
+
+fn judgement(signed: Signed, key: &[u8], digest: &str, repository: &str) -> String {
     let Ok(keys) = Keys::from_pems(&[key]) else {
         return "key".into();
-    };
-    let Some(signed) = Signed::from_text(payload.to_vec(), signature) else {
-        return "base64".into();
     };
     let (Ok(digest), Ok(repository)) = (digest.parse(), repository.parse()) else {
         return "name".into();
@@ -94,11 +99,16 @@ fn no_byte_of_it_may_change() {
             );
         }
     }
+    other_keys_and_digests(|key, digest| reason(PAYLOAD, &signature, key, digest, repository));
+}
+
+/// Every byte of the key and every digit of the digest, changed.
+fn other_keys_and_digests(reason: impl Fn(&[u8], &str) -> String) {
     let body = 27..KEY.len() - 26;
     for index in body.filter(|i| !b"\n=".contains(&KEY[*i])) {
         let mut bad = KEY.to_vec();
         bad[index] = if bad[index] == b'A' { b'B' } else { b'A' };
-        let said = reason(PAYLOAD, &signature, &bad, DIGEST, repository);
+        let said = reason(&bad, DIGEST);
         assert!(
             ["key", "signed by a key that is not trusted"].contains(&&*said),
             "key byte {index}: {said}"
@@ -108,8 +118,46 @@ fn no_byte_of_it_may_change() {
         let mut bad = DIGEST.as_bytes().to_vec();
         bad[index] = if bad[index] == b'0' { b'1' } else { b'0' };
         let bad = String::from_utf8(bad).unwrap();
-        let said = reason(PAYLOAD, &signature, KEY, &bad, repository);
-        assert_eq!(said, "signed for another digest");
+        assert_eq!(reason(KEY, &bad), "signed for another digest");
+    }
+}
+
+#[test]
+fn cosigns_own_bundle_is_good_and_no_byte_of_it_may_change() {
+    let repository = "r.io/any";
+    let open = |bytes: &[u8]| Signed::from_bundle(bytes);
+    let reason = |bytes: &[u8]| match open(bytes) {
+        Ok(signed) => judgement(signed, KEY, DIGEST, repository),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(reason(BUNDLE), GOOD_BUT_OURS);
+    let bundle: Value = serde_json::from_slice(BUNDLE).unwrap();
+    use base64::Engine as _;
+    let base64 = base64::prelude::BASE64_STANDARD;
+    for place in ["/dsseEnvelope/payload", "/dsseEnvelope/signatures/0/sig"] {
+        let bytes = base64.decode(bundle.pointer(place).unwrap().as_str().unwrap());
+        let bytes = bytes.unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let (mut bad, mut changed) = (bundle.clone(), bytes.clone());
+            changed[bit / 8] ^= 1 << (bit % 8);
+            *bad.pointer_mut(place).unwrap() = base64.encode(changed).into();
+            let said = reason(bad.to_string().as_bytes());
+            assert_eq!(
+                said, "signed by a key that is not trusted",
+                "{place} bit {bit}"
+            );
+        }
+    }
+    let signed = open(BUNDLE).unwrap();
+    other_keys_and_digests(|key, digest| judgement(signed.clone(), key, digest, repository));
+    // Of the text itself, what stands before the envelope is not signed.
+    for index in 0..BUNDLE.len() {
+        let mut bad = BUNDLE.to_vec();
+        bad[index] = if bad[index] == b'x' { b'y' } else { b'x' };
+        let envelope = BUNDLE.windows(14).position(|w| w == b"\"dsseEnvelope\"");
+        if index >= envelope.unwrap() {
+            assert_ne!(reason(&bad), GOOD_BUT_OURS, "byte {index}");
+        }
     }
 }
 
@@ -230,6 +278,106 @@ fn payloads_that_say_something_else() {
     }
 }
 
+fn statement(team: &Team, statement: &str) -> Result<Verified, String> {
+    let (_, repository, digest) = image();
+    let kind = "application/vnd.in-toto+json";
+    let pae = format!("DSSEv1 28 {kind} {} {statement}", statement.len());
+    let signature = sign_with_pem(&team.private, pae.as_bytes()).unwrap().0;
+    let signed = Signed::statement(statement.into(), signature);
+    verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
+}
+
+#[test]
+fn statements_that_say_something_else() {
+    let team = team();
+    let (image, _, digest) = image();
+    let annotations = Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        serial: 7,
+        grants: vec!["gpu".into()],
+    };
+    let draft = Draft::new(Format::V3, &image, &digest, &annotations);
+    let signature = sign_with_pem(&team.private, &draft.to_sign()).unwrap().0;
+    let good = draft.signed(signature);
+    let text = String::from_utf8(good.payload().to_vec()).unwrap();
+    assert_eq!(statement(&team, &text).unwrap().annotations, annotations);
+    let again = Signed::from_bundle(&good.to_bundle(&team.keys).unwrap()).unwrap();
+    assert_eq!(again, good);
+    let subject = &text[text.find("[").unwrap() + 1..text.find("]").unwrap()];
+    let cases = [
+        (
+            text.replace(digest.hex(), Digest::of(b"x").hex()),
+            "another digest",
+        ),
+        (text.replace("sha256", "sha512"), "another digest"),
+        (text.replace(subject, ""), "another digest"),
+        (
+            text.replace(subject, &format!("{subject},{subject}")),
+            "twice",
+        ),
+        (text.replace("cosign/sign/v1", "cosign/sign/v2"), "type"),
+        (text.replace("Statement/v1", "Statement/v0.1"), "type"),
+        (text.replace("\"edge.app\"", "\"edge.App\""), "annotations"),
+        (text.replace("edge.grants", "edge.grant"), "annotations"),
+        (text.replace("annotations", "comments"), "annotations"),
+        (text.replace("\"7\"", "7"), "in-toto"),
+        (text.replace("\"7\"", "\"07\""), "annotations"),
+        (text.replace("\"hello\"", "\"../hello\""), "annotations"),
+        (
+            text.replace("\"_type\"", "\"_type\":\"\",\"_type\""),
+            "in-toto",
+        ),
+        (text[..text.len() - 1].into(), "in-toto"),
+    ];
+    for (bad, wanted) in cases {
+        let said = statement(&team, &bad).unwrap_err();
+        assert!(said.contains(wanted), "{wanted}: {said}: {bad}");
+    }
+    // The signature of one form is none of the other.
+    let bytes = good.payload().to_vec();
+    let signature = sign_with_pem(&team.private, &bytes).unwrap().0;
+    for signed in [
+        Signed::statement(bytes.clone(), signature.clone()),
+        Signed::new(bytes, signature),
+    ] {
+        let verified = verify(&team.keys, &image.repository, &digest, &[signed]);
+        assert!(verified.is_err());
+    }
+}
+
+#[test]
+fn bundles_that_are_none() {
+    let good: Value = serde_json::from_slice(BUNDLE).unwrap();
+    for (place, value) in [
+        (
+            "/mediaType",
+            json!("application/vnd.dev.sigstore.bundle.v0.2+json"),
+        ),
+        (
+            "/mediaType",
+            json!("application/vnd.dev.sigstore.bundle+json;version=0.3"),
+        ),
+        ("/dsseEnvelope/payloadType", json!("text/plain")),
+        ("/dsseEnvelope/signatures", json!([])),
+        (
+            "/dsseEnvelope/signatures",
+            json!([{ "sig": "MA==" }, { "sig": "MA==" }]),
+        ),
+        ("/dsseEnvelope/signatures/0/sig", json!("MA")),
+        ("/dsseEnvelope/payload", json!("%")),
+        ("/dsseEnvelope/payload", json!("AAAA".repeat(30_000))),
+        ("/dsseEnvelope", json!(null)),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value;
+        assert!(
+            Signed::from_bundle(bad.to_string().as_bytes()).is_err(),
+            "{place}"
+        );
+    }
+}
+
 #[test]
 fn keys_that_are_none() {
     assert!(Keys::from_pems::<Vec<u8>>(&[]).is_err());
@@ -242,6 +390,7 @@ fn keys_that_are_none() {
         (team().private, "not a PEM public key"),
         (KEY[..80].to_vec(), "not a PEM public key"),
         (Vec::new(), "not a PEM public key"),
+        (KEY.repeat(2), "one key a file"),
         (vec![b'x'; 100_000], "not a PEM public key"),
     ] {
         let said = Keys::from_pems(&[&pem]).err().unwrap().to_string();
