@@ -29,6 +29,8 @@ pub struct Superblock {
     pub bytes: u64,
     /// Was it ever mounted? If not, it holds nothing of anybody.
     pub mounted: bool,
+    /// Does it bear our label?
+    pub ours: bool,
 }
 
 /// Reads the superblock, if there is one.
@@ -64,9 +66,11 @@ fn parse(block: &[u8]) -> Option<Superblock> {
     let blocks = high << 32 | u64::from(word(0x4)?);
     let size = 1024_u64.checked_shl(word(0x18)?)?;
     let path = block.get(0x88..0x88 + 64)?;
+    let label = block.get(0x78..0x78 + 16)?;
     Some(Superblock {
         bytes: blocks.checked_mul(size)?,
         mounted: word(0x2c)? != 0 || half(0x34)? != 0 || path.iter().any(|b| *b != 0),
+        ours: label.starts_with(b"data\0"),
     })
 }
 
@@ -153,7 +157,7 @@ pub fn growth(file_system: u64, partition: u64) -> Option<u64> {
 /// The check that is needed before, as [`check`].
 pub fn grow(root: &Root, device: &Path, bytes: u64) -> Result<()> {
     if !check_as(root, device, &["-f", "-p"])? {
-        return check(root, device);
+        check(root, device)?;
     }
     let mut command = root.command("/usr/sbin/resize2fs");
     let command = command.arg(device).arg(format!("{}K", bytes / 1024));
@@ -200,6 +204,9 @@ mod tests {
         block[0x18] = 2;
         let fresh = parse(&block).unwrap();
         assert_eq!((fresh.bytes, fresh.mounted), (40_960, false));
+        assert!(!fresh.ours);
+        block[0x78..0x7c].copy_from_slice(b"data");
+        assert!(parse(&block).unwrap().ours);
         block[0x34] = 1;
         assert!(parse(&block).unwrap().mounted);
         block[0x18] = 255;

@@ -163,6 +163,8 @@ fn decide(found: &Found) -> Decision {
         Content::Unknown(_) if ours => Decision::Format(half),
         Content::FileSystem(kind) if ours && kind.starts_with("ext") => Decision::Format(half),
         Content::FileSystem(kind) if kind == "ext4" => keep(found),
+        // No probe knows it, but it is ours: damaged, with copies to repair it from.
+        Content::Unknown(_) if found.superblock.as_ref().is_some_and(|s| s.ours) => keep(found),
         Content::FileSystem(what) | Content::Unknown(what) => {
             Decision::Refuse(FOREIGN, format!("holds {what}"))
         }
@@ -265,7 +267,11 @@ mod tests {
 
     fn ext4(bytes: u64, mounted: bool) -> Found {
         Found {
-            superblock: Some(ext4::Superblock { bytes, mounted }),
+            superblock: Some(ext4::Superblock {
+                bytes,
+                mounted,
+                ours: true,
+            }),
             ..file_system("ext4")
         }
     }
@@ -304,6 +310,19 @@ mod tests {
             ..found(Content::Nothing)
         };
         assert!(!formats(&busy));
+    }
+
+    #[test]
+    fn a_damaged_one_of_ours_is_checked_and_one_of_others_refused() {
+        let mut damaged = Found {
+            content: Content::Unknown("x".into()),
+            ..ext4(1 << 30, true)
+        };
+        assert_eq!(decide(&damaged), Decision::Check);
+        if let Some(superblock) = &mut damaged.superblock {
+            superblock.ours = false;
+        }
+        assert!(matches!(decide(&damaged), Decision::Refuse(FOREIGN, _)));
     }
 
     #[test]
