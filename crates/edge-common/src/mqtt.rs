@@ -1,12 +1,13 @@
 //! One MQTT 3.1.1 session with AWS IoT over mutual TLS.
 //!
 //! Trust: only the authorities that are given, never the system's store. The
-//! C library below takes about a second to tear itself down; [`Session`] ends
-//! with a DISCONNECT and leaves the rest to the end of the process.
+//! C library below takes about a second to tear itself down when its last client
+//! is dropped; [`Session::close`] says goodbye and leaves that to the end of the
+//! process, as a program does that ends anyway.
 
 use std::fmt;
 use std::io::Write;
-use std::mem::ManuallyDrop;
+use std::mem;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ pub enum Event {
 
 /// A connection that is up.
 pub struct Session {
-    client: ManuallyDrop<paho::Client>,
+    client: paho::Client,
     inbox: paho::SyncReceiver<Option<paho::Message>>,
 }
 
@@ -153,8 +154,7 @@ impl Session {
             .client_id(options.client_id)
             .persistence(None)
             .finalize();
-        let mut client =
-            ManuallyDrop::new(paho::Client::new(create).context("making an MQTT client")?);
+        let mut client = paho::Client::new(create).context("making an MQTT client")?;
         client.set_timeout(options.timeout);
         let inbox = client.start_consuming();
         let connect = connect_options(options)?;
@@ -214,8 +214,15 @@ impl Session {
         }
     }
 
-    /// Says goodbye, so that the last will is not published.
+    /// Says goodbye, so that the last will is not published; the client itself
+    /// is left to the end of the process.
     pub fn close(self) {
+        let _ = self.client.disconnect(None);
+        mem::forget(self.client);
+    }
+
+    /// Says goodbye, and leaves nothing: for a program that connects again.
+    pub fn end(self) {
         let _ = self.client.disconnect(None);
     }
 }

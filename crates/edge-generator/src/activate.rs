@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use edge_common::command::CommandExt;
-use edge_common::{Root, file, log};
+use edge_common::{Root, boot, file, log};
 
-use crate::{SERVICES, load, plan};
+use crate::plan::targets;
+use crate::{Refusals, plan};
 
 /// Where the trust anchors lie that others may want to read on `/data`.
 const ANCHORS: &str = "/etc/edge-ai/container-config";
@@ -21,43 +21,32 @@ const LARGEST: u64 = 64 * 1024;
 /// # Errors
 /// A copy or `systemctl` not working.
 pub fn run(root: &Root) -> Result<()> {
+    boot::carry(root)?;
     copies(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
     copies(root, "/data/config/ecr", |name| name == "ecr-url.txt")?;
-    if !trusted(&root.path(SERVICES)) {
-        log::warn(format_args!(
-            "{SERVICES} can be written by others than root: not using it"
-        ));
-        return Ok(());
-    }
-    let (units, refused) = load::units(root);
-    for message in &refused {
+    let mut refused = Refusals::default();
+    let links = plan(root, &mut refused);
+    for message in refused.all() {
         log::warn(format_args!("ignoring {message}"));
     }
-    if units.is_empty() {
+    if links.is_empty() {
         return Ok(());
     }
     root.command("/usr/bin/systemctl")
         .arg("daemon-reload")
         .run()?;
-    let mut start = root.command("/usr/bin/systemctl");
-    start
-        .args(["--no-block", "start"])
-        .args(plan::targets(&units));
-    if plan::targets(&units).is_empty() {
-        Ok(())
-    } else {
-        start.run()
+    let targets = targets(&links);
+    if targets.is_empty() {
+        return Ok(());
     }
+    root.command("/usr/bin/systemctl")
+        .args(["--no-block", "start"])
+        .args(targets)
+        .run()
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
-}
-
-/// Root's own folder, which nobody else may write.
-fn trusted(folder: &Path) -> bool {
-    let owned_by = |m: &fs::Metadata| m.uid() == rustix::process::getuid().as_raw();
-    fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir() && owned_by(&m) && m.mode() & 0o022 == 0)
 }
 
 /// Keeps the files of `folder` equal to the anchors that `wanted` names.

@@ -5,18 +5,24 @@
 //! Exits: 0 done (broken units are ignored with a message), 1 failed, 2 usage.
 
 mod activate;
+mod cycles;
 mod load;
 mod plan;
+mod rules;
 mod unit;
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use edge_common::{Root, file};
+use edge_common::{Root, boot, file};
 
 /// Where units of the device's owner lie.
 const SERVICES: &str = "/data/services";
+/// Most messages of one run.
+const MESSAGES: usize = 200;
 
 /// Lets units of /data/services run, if all that they start is edge-docker.
 #[derive(Parser)]
@@ -58,33 +64,75 @@ enum Verb {
 /// The argument folders cannot be written; for `activate` see the message.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     match (&args.verb, &args.normal) {
-        (Some(Verb::Activate), _) => activate::run(root),
+        (Some(Verb::Activate), _) => boot::recorded(root, "edge-generator", || activate::run(root)),
         (None, Some(normal)) => generate(root, normal),
         (None, None) => Ok(()),
     }
 }
 
-fn generate(root: &Root, normal: &std::path::Path) -> Result<()> {
-    let (units, refused) = load::units(root);
-    let (links, unlinked) = plan::links(&units);
-    for message in refused.iter().chain(&unlinked) {
-        kernel_log(root, message);
+fn generate(root: &Root, normal: &Path) -> Result<()> {
+    let mut refused = Refusals::default();
+    let links = plan(root, &mut refused);
+    for message in refused.all() {
+        kernel_log(root, &message);
     }
-    for link in links {
-        place(&normal.join(&link.name), &link.target)?;
+    let mut folders = HashSet::new();
+    for (name, file) in &links {
+        let link = normal.join(name);
+        let folder = link.parent().context("a link without a folder")?;
+        if !folders.contains(folder) {
+            file::create_folder(folder, 0o755)?;
+            folders.insert(folder.to_path_buf());
+        }
+        place(&link, &Path::new(SERVICES).join(file))?;
     }
     Ok(())
 }
 
+/// What is to be linked; what is refused is told.
+fn plan(root: &Root, refused: &mut Refusals) -> plan::Links {
+    let image = load::Image::read(root);
+    let units = load::units(root, &image, refused);
+    plan::links(units, &image, refused)
+}
+
+/// Messages about what is not done, a bounded number of them.
+#[derive(Default)]
+struct Refusals {
+    messages: Vec<String>,
+    more: usize,
+}
+
+impl Refusals {
+    fn tell(&mut self, message: String) {
+        if self.messages.len() < MESSAGES {
+            self.messages.push(message);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn all(self) -> Vec<String> {
+        let mut messages = self.messages;
+        if self.more > 0 {
+            messages.push(format!("{} more messages are left out", self.more));
+        }
+        messages
+    }
+}
+
 /// Makes or replaces one link.
-fn place(link: &std::path::Path, target: &std::path::Path) -> Result<()> {
-    let folder = link.parent().context("a link without a folder")?;
-    file::create_folder(folder, 0o755)?;
+fn place(link: &Path, target: &Path) -> Result<()> {
+    let context = || format!("linking {}", link.display());
+    match symlink(target, link) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => return made.with_context(context),
+    }
     if std::fs::read_link(link).is_ok_and(|old| old == target) {
         return Ok(());
     }
-    let _ = std::fs::remove_file(link);
-    std::os::unix::fs::symlink(target, link).with_context(|| format!("linking {}", link.display()))
+    std::fs::remove_file(link).with_context(context)?;
+    symlink(target, link).with_context(context)
 }
 
 /// Generators run before the journal: their words go to the kernel's log.

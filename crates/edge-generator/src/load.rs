@@ -1,82 +1,279 @@
-//! Reading `/data/services`.
+//! Reading `/data/services`: only regular files of root, never through a link
+//! that leads out, never a device, and never more than is sensible.
 
-use std::fs;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use edge_common::{Root, file};
+use edge_common::Root;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
-use crate::SERVICES;
+use crate::rules;
 use crate::unit::{self, Unit};
+use crate::{Refusals, SERVICES};
 
 /// Largest unit that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
-/// Most files that are looked at.
-const MOST: usize = 10_000;
+/// Most files that are looked at, drop-ins included.
+const MOST: usize = 20_000;
 /// Folders whose units must not be shadowed.
-const TAKEN: [&str; 3] = [
+const TAKEN: [&str; 6] = [
     "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
+    "/run/systemd/generator.early",
 ];
 
-/// The good units, sorted by name, and a message for each refused file.
-/// A folder that is absent (as at the first run of a boot) holds nothing.
-pub fn units(root: &Root) -> (Vec<Unit>, Vec<String>) {
-    let mut units = Vec::new();
-    let mut refused = Vec::new();
-    for name in names(root, &mut refused) {
-        match load(root, &name) {
-            Ok(Some(unit)) => units.push(unit),
-            Ok(None) => {}
-            Err(message) => refused.push(message),
-        }
+/// Names of the image's units.
+pub struct Image(HashSet<String>);
+
+impl Image {
+    /// Reads the folders once.
+    pub fn read(root: &Root) -> Self {
+        let entries = TAKEN
+            .iter()
+            .filter_map(|f| fs::read_dir(root.path(f)).ok())
+            .flat_map(|entries| entries.flatten());
+        Self(
+            entries
+                .filter_map(|e| e.file_name().into_string().ok())
+                .collect(),
+        )
     }
-    (units, refused)
+
+    /// Has the image a unit of this name, or the template of it?
+    pub fn has(&self, name: &str) -> bool {
+        rules::of_system(name)
+            || self.0.contains(name)
+            || template(name).is_some_and(|t| self.0.contains(&t))
+    }
 }
 
-fn names(root: &Root, refused: &mut Vec<String>) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(root.path(SERVICES)) else {
-        return Vec::new();
+/// `a@.service` for `a@b.service`.
+pub fn template(name: &str) -> Option<String> {
+    let (stem, rest) = name.split_once('@')?;
+    let (instance, kind) = rest.rsplit_once('.')?;
+    (!instance.is_empty()).then(|| format!("{stem}@.{kind}"))
+}
+
+/// The good units by name; what is refused is told. A folder that is absent (as
+/// at the first run of a boot) holds nothing.
+pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> BTreeMap<String, Unit> {
+    let path = root.path(SERVICES);
+    let mut units = BTreeMap::new();
+    if fs::symlink_metadata(&path).is_err() {
+        return units;
+    }
+    let Some(folder) = open_folder(&path) else {
+        refused.tell(format!(
+            "{SERVICES} is not a folder that only root may write: not using it"
+        ));
+        return units;
     };
+    let mut left = MOST;
+    let mut later = Vec::new();
+    for name in names(&path, &mut left, refused) {
+        let judged = match kind(&name, image) {
+            Ok(Kind::Ignored) => continue,
+            Ok(Kind::Unit) => load(&folder, &name),
+            Ok(Kind::DropIns) => {
+                later.push(Later::DropIns(name));
+                continue;
+            }
+            Err(message) => Err(message),
+        };
+        match judged {
+            Ok(Loaded::Unit(unit)) => drop(units.insert(name, *unit)),
+            Ok(Loaded::Link) => later.push(Later::Link(name)),
+            Err(message) => refused.tell(message),
+        }
+    }
+    for more in later {
+        let added = match &more {
+            Later::Link(name) => link(&path, name, &mut units),
+            Later::DropIns(name) => drop_ins(&path, name, &mut left, &mut units, refused),
+        };
+        if let Err(message) = added {
+            refused.tell(message);
+        }
+    }
+    units
+}
+
+enum Kind {
+    Ignored,
+    Unit,
+    DropIns,
+}
+
+enum Loaded {
+    Unit(Box<Unit>),
+    Link,
+}
+
+enum Later {
+    Link(String),
+    DropIns(String),
+}
+
+/// Root's own folder, which nobody else may write.
+fn open_folder(path: &Path) -> Option<File> {
+    let real = fs::symlink_metadata(path).ok()?;
+    let folder = File::open(path).ok()?;
+    let data = folder.metadata().ok()?;
+    let same = real.is_dir() && real.ino() == data.ino();
+    (same && data.is_dir() && roots_own(&data)).then_some(folder)
+}
+
+fn roots_own(data: &fs::Metadata) -> bool {
+    data.uid() == rustix::process::geteuid().as_raw() && data.mode() & 0o022 == 0
+}
+
+fn names(folder: &Path, left: &mut usize, refused: &mut Refusals) -> Vec<String> {
     let mut names = Vec::new();
-    for entry in entries.flatten() {
-        if names.len() == MOST {
-            refused.push(format!(
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if *left == 0 {
+            refused.tell(format!(
                 "{SERVICES} holds more than {MOST} files: ignoring the rest"
             ));
             break;
         }
+        *left -= 1;
         match entry.file_name().into_string() {
             Ok(name) => names.push(name),
-            Err(name) => refused.push(format!("{}: name is not UTF-8", name.to_string_lossy())),
+            Err(name) => refused.tell(format!("{}: name is not UTF-8", name.to_string_lossy())),
         }
     }
     names.sort();
     names
 }
 
-fn load(root: &Root, name: &str) -> Result<Option<Unit>, String> {
+fn kind(name: &str, image: &Image) -> Result<Kind, String> {
     if name.starts_with('.') {
-        return Ok(None);
+        return Ok(Kind::Ignored);
     }
     if name.ends_with(".d") {
-        return Err(format!("{name}: drop-ins are not taken from {SERVICES}"));
+        return Ok(Kind::DropIns);
     }
-    if !unit::valid_name(name) {
+    if !rules::valid_name(name) {
         return Err(format!("{name}: not a service, socket, timer or path unit"));
     }
-    if TAKEN.iter().any(|f| exists(&root.path(f).join(name))) {
+    if image.has(name) {
         return Err(format!("{name}: the image has a unit of this name"));
     }
-    let path = root.path(SERVICES).join(name);
-    let is_file = fs::symlink_metadata(&path).is_ok_and(|m| m.is_file());
-    if !is_file {
-        return Err(format!("{name}: not a regular file"));
-    }
-    let text = file::read_text(&path, LARGEST).map_err(|e| format!("{name}: {e:#}"))?;
-    unit::parse(name, &text).map(Some)
+    Ok(Kind::Unit)
 }
 
-fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+fn load(folder: &File, name: &str) -> Result<Loaded, String> {
+    match read(folder, name) {
+        Ok(text) => Ok(Loaded::Unit(Box::new(unit::parse(name, &text)?))),
+        Err(Trouble::Link) => Ok(Loaded::Link),
+        Err(Trouble::Other(why)) => Err(format!("{name}: {why}")),
+    }
+}
+
+enum Trouble {
+    Link,
+    Other(String),
+}
+
+/// Reads a file without following a link and without waiting for a writer.
+fn read(folder: &impl AsFd, name: &str) -> Result<String, Trouble> {
+    let other = |why: String| Trouble::Other(why);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(folder, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return Err(Trouble::Link),
+        Err(error) => return Err(other(error.to_string())),
+    };
+    let data = file.metadata().map_err(|e| other(e.to_string()))?;
+    if !data.is_file() {
+        return Err(other("not a regular file".into()));
+    }
+    if !roots_own(&data) {
+        return Err(other("others than root may write it".into()));
+    }
+    if data.len() > LARGEST {
+        return Err(other(format!("larger than {LARGEST} bytes")));
+    }
+    let mut text = Vec::with_capacity(usize::try_from(data.len()).unwrap_or(0) + 1);
+    file.take(LARGEST)
+        .read_to_end(&mut text)
+        .map_err(|e| other(e.to_string()))?;
+    String::from_utf8(text).map_err(|_| other("not UTF-8".into()))
+}
+
+/// A link within the folder: another name of a unit, or an instance of a template.
+fn link(folder: &Path, name: &str, units: &mut BTreeMap<String, Unit>) -> Result<(), String> {
+    let out = || format!("{name}: a link that leads out of {SERVICES}");
+    let target = fs::read_link(folder.join(name)).map_err(|_| out())?;
+    let target = target.strip_prefix(SERVICES).unwrap_or(&target);
+    let target = target.to_str().ok_or_else(out)?;
+    if target.contains('/') {
+        return Err(out());
+    }
+    let unit = units
+        .get_mut(target)
+        .ok_or_else(|| format!("{name}: a link to {target}, which is no unit here"))?;
+    if template(name).is_some_and(|t| t == unit.name) {
+        unit.instances.push(name.into());
+    } else {
+        unit.aliases.push(name.into());
+    }
+    Ok(())
+}
+
+/// `a.service.d/*.conf`. One that is refused takes its unit with it: the unit
+/// without it might do what its author did not want.
+fn drop_ins(
+    folder: &Path,
+    name: &str,
+    left: &mut usize,
+    units: &mut BTreeMap<String, Unit>,
+    refused: &mut Refusals,
+) -> Result<(), String> {
+    let of = name.trim_end_matches(".d");
+    let owner = if units.contains_key(of) {
+        of.to_string()
+    } else {
+        template(of)
+            .filter(|t| units.contains_key(t))
+            .ok_or_else(|| format!("{name}: drop-ins for no unit of {SERVICES}"))?
+    };
+    let path = folder.join(name);
+    let read_all = || -> Result<Vec<(String, String)>, String> {
+        let opened = open_folder(&path)
+            .ok_or_else(|| format!("{name}: not a folder that only root may write"))?;
+        let mut texts = Vec::new();
+        for conf in names(&path, left, refused) {
+            if conf.starts_with('.') || !conf.ends_with(".conf") {
+                continue;
+            }
+            let file = format!("{name}/{conf}");
+            match read(&opened, &conf) {
+                Ok(text) => texts.push((file, text)),
+                Err(Trouble::Link) => return Err(format!("{file}: a link")),
+                Err(Trouble::Other(why)) => return Err(format!("{file}: {why}")),
+            }
+        }
+        Ok(texts)
+    };
+    let taken = { read_all }().and_then(|texts| {
+        let unit = units.get_mut(&owner).ok_or("no unit")?;
+        for (file, text) in texts {
+            unit.read(&file, &text)?;
+            unit.drop_ins.push(file);
+        }
+        Ok(())
+    });
+    if taken.is_err() {
+        units.remove(&owner);
+    }
+    taken.map_err(|message| format!("{message} (so {owner} is not used)"))
 }

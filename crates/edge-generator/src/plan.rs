@@ -1,35 +1,46 @@
-//! From units to links: a pure function.
+//! From units to links: pure functions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use crate::SERVICES;
-use crate::unit::{Unit, valid_name, valid_target};
+use crate::load::{Image, template};
+use crate::rules::{self, MAY_NEED, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
+use crate::unit::Unit;
+use crate::{Refusals, SERVICES, cycles};
 
-/// A link to make: `name` is relative to the folder for normal priority.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Where.
-    pub name: PathBuf,
-    /// To what.
-    pub target: PathBuf,
-}
+/// Units by name.
+pub type Units = BTreeMap<String, Unit>;
 
-/// All links, and a message for each thing asked that is not done.
-pub fn links(units: &[Unit]) -> (Vec<Link>, Vec<String>) {
-    let names: BTreeSet<_> = units.iter().map(|u| u.name.as_str()).collect();
-    let mut links = Vec::new();
-    let mut messages = Vec::new();
-    for unit in units {
-        match foreign_start(unit, &names) {
-            Some(other) => messages.push(format!(
-                "{}: may not start {other}: not a unit of {SERVICES}",
-                unit.name
-            )),
-            None => of_unit(unit, &names, &mut links, &mut messages),
-        }
+/// Links to make: places relative to the folder for normal priority, and the
+/// file below [`SERVICES`] that each leads to.
+pub type Links = BTreeMap<PathBuf, String>;
+
+/// All links; what was asked and is not done is told.
+pub fn links(mut units: Units, image: &Image, refused: &mut Refusals) -> Links {
+    let bad: HashMap<String, String> = units
+        .values()
+        .filter_map(|unit| Some((unit.name.clone(), foreign(unit, &units, image)?)))
+        .collect();
+    for unit in units.keys().filter(|name| bad.contains_key(*name)) {
+        refused.tell(format!("{unit}: {}", bad[unit]));
     }
-    (links, messages)
+    units.retain(|name, _| !bad.contains_key(name));
+    for name in cycles::members(&units) {
+        refused.tell(format!(
+            "{name}: waits for itself through After= and Before="
+        ));
+        units.remove(&name);
+    }
+    let mut plan = Plan {
+        units: &units,
+        image,
+        links: Links::new(),
+        refused,
+    };
+    for unit in units.values() {
+        plan.unit(unit);
+    }
+    plan.links
 }
 
 /// Targets that a boot reaches anyway: starting them again starts what they
@@ -41,59 +52,136 @@ const BOOT_TARGETS: [&str; 4] = [
     "paths.target",
 ];
 
-/// Boot targets that want or require one of `units`.
-pub fn targets(units: &[Unit]) -> BTreeSet<&str> {
-    let asked = units
-        .iter()
-        .flat_map(|u| u.wanted_by.iter().chain(&u.required_by));
-    let asked = asked.filter(|t| BOOT_TARGETS.contains(&t.as_str()));
-    asked.map(String::as_str).collect()
-}
-
-fn foreign_start<'a>(unit: &'a Unit, names: &BTreeSet<&str>) -> Option<&'a str> {
-    unit.starts
-        .iter()
-        .map(String::as_str)
-        .find(|s| !names.contains(s))
-}
-
-fn of_unit(unit: &Unit, names: &BTreeSet<&str>, links: &mut Vec<Link>, messages: &mut Vec<String>) {
-    let target = Path::new(SERVICES).join(&unit.name);
-    let mut link = |name: PathBuf| {
-        links.push(Link {
-            name,
-            target: target.clone(),
-        })
+/// Boot targets that are asked for by a link.
+pub fn targets(links: &Links) -> BTreeSet<&'static str> {
+    let wanted = |target: &&&str| {
+        let of = |kind: &str| PathBuf::from(format!("{target}.{kind}"));
+        let (wants, requires) = (of("wants"), of("requires"));
+        links
+            .keys()
+            .any(|l| l.starts_with(&wants) || l.starts_with(&requires))
     };
-    link(PathBuf::from(&unit.name));
-    for alias in &unit.aliases {
-        let same_kind = Path::new(alias).extension() == Path::new(&unit.name).extension();
-        if same_kind && valid_name(alias) && !names.contains(alias.as_str()) {
-            link(PathBuf::from(alias));
-        } else {
-            messages.push(format!("{}: ignoring Alias={alias}", unit.name));
-        }
+    BOOT_TARGETS.iter().filter(wanted).copied().collect()
+}
+
+/// Is `name` one of ours, or an instance of a template of ours? Inside a
+/// template the instance may be its own (`%i`).
+pub fn owned<'a>(name: &str, units: &'a Units) -> Option<&'a Unit> {
+    let plain = name.replace("@%i.", "@x.");
+    if !rules::valid_name(&plain) {
+        return None;
     }
-    let Some(started) = started_name(unit) else {
-        return;
-    };
-    for (wishes, kind) in [(&unit.wanted_by, "wants"), (&unit.required_by, "requires")] {
-        for wish in wishes {
-            if valid_target(wish) {
-                link(Path::new(&format!("{wish}.{kind}")).join(&started));
-            } else {
-                messages.push(format!("{}: ignoring {wish} in [Install]", unit.name));
+    units.get(name).or_else(|| units.get(&template(&plain)?))
+}
+
+/// Why a unit would start, or hold up, what is not of `/data/services`.
+fn foreign(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
+    let ours = |name: &&String| owned(name, units).is_none();
+    if let Some(other) = unit.fires().iter().find(ours) {
+        return Some(format!("may not start {other}: not a unit of {SERVICES}"));
+    }
+    let mut needs = unit.needs.iter().filter(ours);
+    if let Some(other) = needs.find(|n| !MAY_NEED.contains(&n.as_str())) {
+        return Some(format!(
+            "may not pull in {other}: neither a unit of {SERVICES} nor of the boot"
+        ));
+    }
+    let mut before = unit.before.iter().filter(ours);
+    before
+        .find(|n| !MAY_WAIT.contains(&n.as_str()) && !harmless(n, image))
+        .map(|other| format!("may not hold up {other} (Before=)"))
+}
+
+/// A unit that the image does not have, and that nothing else makes.
+fn harmless(name: &str, image: &Image) -> bool {
+    let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+    rules::valid_target(name)
+        && matches!(kind, "service" | "target" | "timer" | "socket" | "path")
+        && !image.has(name)
+}
+
+struct Plan<'a> {
+    units: &'a Units,
+    image: &'a Image,
+    links: Links,
+    refused: &'a mut Refusals,
+}
+
+impl Plan<'_> {
+    fn unit(&mut self, unit: &Unit) {
+        self.link(PathBuf::from(&unit.name), &unit.name);
+        for file in &unit.drop_ins {
+            self.link(PathBuf::from(file), file);
+        }
+        for alias in &unit.aliases {
+            self.alias(unit, alias);
+        }
+        let mut started: BTreeSet<String> = unit.instances.iter().cloned().collect();
+        started.extend(self.started(unit));
+        for name in started {
+            self.wishes(unit, &name);
+        }
+        for other in &unit.also {
+            match owned(other, self.units) {
+                Some(also) if also.is_template() && *other != also.name => self.wishes(also, other),
+                Some(_) => {}
+                None => self.ignore(unit, "Also", other),
             }
         }
     }
-}
 
-/// The name under which it is started; a template needs an instance.
-fn started_name(unit: &Unit) -> Option<String> {
-    if !unit.is_template() {
-        return Some(unit.name.clone());
+    fn alias(&mut self, unit: &Unit, alias: &str) {
+        let same_kind = Path::new(alias).extension() == Path::new(&unit.name).extension();
+        let same_form = alias.contains("@.") == unit.is_template();
+        let free = rules::valid_name(alias)
+            && !self.image.has(alias)
+            && !self.units.contains_key(alias)
+            && !self.links.contains_key(Path::new(alias));
+        if same_kind && same_form && free {
+            self.link(PathBuf::from(alias), &unit.name);
+        } else {
+            self.ignore(unit, "Alias", alias);
+        }
     }
-    let instance = unit.instance.as_deref()?;
-    let name = unit.name.replacen("@.", &format!("@{instance}."), 1);
-    valid_name(&name).then_some(name)
+
+    /// The name under which it is started by itself; a template needs an instance.
+    fn started(&mut self, unit: &Unit) -> Option<String> {
+        if !unit.is_template() {
+            return Some(unit.name.clone());
+        }
+        let instance = unit.instance.as_deref()?;
+        let name = unit.name.replacen("@.", &format!("@{instance}."), 1);
+        if rules::valid_name(&name) && !instance.is_empty() {
+            return Some(name);
+        }
+        self.ignore(unit, "DefaultInstance", instance);
+        None
+    }
+
+    /// Links below the targets that want or require it.
+    fn wishes(&mut self, unit: &Unit, started: &str) {
+        for (wishes, kind, key, may) in [
+            (&unit.wanted_by, "wants", "WantedBy", &MAY_WANT[..]),
+            (&unit.required_by, "requires", "RequiredBy", &MAY_REQUIRE),
+        ] {
+            for wish in wishes {
+                let ours = owned(wish, self.units).is_some() && !wish.contains('%');
+                if may.contains(&wish.as_str()) || ours || harmless(wish, self.image) {
+                    let place = Path::new(&format!("{wish}.{kind}")).join(started);
+                    self.link(place, &unit.name);
+                } else {
+                    self.ignore(unit, key, wish);
+                }
+            }
+        }
+    }
+
+    fn ignore(&mut self, unit: &Unit, key: &str, value: &str) {
+        self.refused
+            .tell(format!("{}: ignoring {key}={value}", unit.name));
+    }
+
+    fn link(&mut self, place: PathBuf, file: &str) {
+        self.links.entry(place).or_insert_with(|| file.into());
+    }
 }

@@ -40,6 +40,7 @@ impl Bench {
             fs::Permissions::from_mode(0o755),
         )
         .unwrap();
+        fs::create_dir(bench.path("data/log")).unwrap();
         fs::write(bench.path("dev/kmsg"), "").unwrap();
         bench.tool("systemctl", "echo \"$@\" >> \"$(dirname \"$0\")/calls\"");
         bench
@@ -139,39 +140,90 @@ fn no_data_yet_is_no_work() {
     assert_eq!(bench.read("dev/kmsg"), "");
 }
 
-#[test]
-fn hostile_files_are_ignored_by_name() {
+fn assert_said(bench: &Bench, all: &[&str]) {
+    let said = bench.read("dev/kmsg");
+    for words in all {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+/// One good unit among everything that must not be taken.
+fn hostile() -> Bench {
     let bench = Bench::new();
     bench.unit("good.service", UNIT);
     bench.unit("sh.service", "[Service]\nExecStart=/bin/sh\n");
     bench.unit("big.service", vec![b'#'; 10_000_000]);
+    bench.unit(
+        "long.service",
+        [b"[Unit]\nDescription=", &[b'x'; 10_000_000][..]].concat(),
+    );
     bench.unit("latin.service", b"[Unit]\nDescription=\xff\n");
-    bench.unit("docker.service", UNIT);
-    fs::write(bench.path("usr/lib/systemd/system/docker.service"), "").unwrap();
+    bench.unit("sshd.service", UNIT);
+    bench.unit("tool.service", UNIT);
+    bench.unit("gate@one.service", UNIT);
+    fs::write(bench.path("usr/lib/systemd/system/tool.service"), "").unwrap();
+    fs::write(bench.path("usr/lib/systemd/system/gate@.service"), "").unwrap();
     bench.unit("x.mount", "[Mount]\n");
     bench.unit("off.timer", "[Timer]\nOnBootSec=1\nUnit=poweroff.target\n");
-    fs::create_dir(bench.path("data/services/good.service.d")).unwrap();
+    bench.unit("tool2.path", "[Path]\nPathExists=/\nUnit=tool.service\n");
+    bench.unit("lonely.timer", "[Timer]\nOnBootSec=1\n");
+    bench.unit(
+        "pull.service",
+        UNIT.replace("[Service]", "[Unit]\nWants=debug-shell.service\n[Service]"),
+    );
+    bench.unit(
+        "hold.service",
+        UNIT.replace("[Service]", "[Unit]\nBefore=data.mount\n[Service]"),
+    );
+    bench.unit("open.service", UNIT);
+    let open = bench.path("data/services/open.service");
+    fs::set_permissions(open, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::create_dir(bench.path("data/services/tool.service.d")).unwrap();
+    fs::create_dir(bench.path("data/services/service.d")).unwrap();
     fs::create_dir(bench.path("data/services/dir.service")).unwrap();
     symlink("/dev/zero", bench.path("data/services/dev.service")).unwrap();
     symlink("/etc/passwd", bench.path("data/services/out.service")).unwrap();
+    symlink(
+        "../services/good.service",
+        bench.path("data/services/up.service"),
+    )
+    .unwrap();
+    symlink("loop.service", bench.path("data/services/loop.service")).unwrap();
     let made = Command::new("mkfifo")
         .arg(bench.path("data/services/fifo.service"))
         .status();
     assert!(made.unwrap().success());
+    bench
+}
+
+#[test]
+fn hostile_files_are_ignored_by_name() {
+    let bench = hostile();
     let links = bench.generate();
     assert_eq!(links.len(), 2, "{links:?}");
     let said = bench.read("dev/kmsg");
     for name in [
         "sh.service: line 2",
         "big",
+        "long",
         "latin",
-        "docker",
+        "sshd",
+        "tool.service",
+        "gate@one",
         "x.mount",
         "off.timer",
-        "good.service.d",
+        "tool2.path",
+        "lonely.timer: may not start lonely.service",
+        "pull.service: may not pull in debug-shell.service",
+        "hold.service: may not hold up data.mount",
+        "open",
+        "tool.service.d",
+        "service.d",
         "dir",
         "dev",
         "out",
+        "up",
+        "loop",
         "fifo",
     ] {
         assert!(
@@ -179,6 +231,129 @@ fn hostile_files_are_ignored_by_name() {
             "{name}: {said}"
         );
     }
+}
+
+#[test]
+fn drop_ins_instances_and_aliases() {
+    let bench = Bench::new();
+    let services = bench.path("data/services");
+    bench.unit("app.service", UNIT);
+    bench.unit("t@.service", UNIT);
+    bench.unit("bad.service", UNIT);
+    for name in ["app.", "t@.", "t@two.", "bad."] {
+        let folder = services.join(format!("{name}service.d"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("a.conf"), "[Service]\nRestartSec=9\n").unwrap();
+        fs::write(folder.join("readme"), "no").unwrap();
+    }
+    bench.unit(
+        "z.service",
+        format!("{UNIT}Alias=app.service x.service\nAlso=t@three.service no.service\n"),
+    );
+    let shell = "[Unit]\n\n[Service]\nExecStartPre=-/bin/sh\n";
+    fs::write(services.join("bad.service.d/b.conf"), shell).unwrap();
+    symlink("t@.service", services.join("t@two.service")).unwrap();
+    symlink("/data/services/app.service", services.join("other.service")).unwrap();
+    symlink("app.service", services.join("ssh.service")).unwrap();
+    symlink("app.service", services.join("kind.timer")).unwrap();
+    let links = bench.generate();
+    let names: Vec<_> = links.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "app.service",
+            "app.service.d/a.conf",
+            "multi-user.target.wants/app.service",
+            "multi-user.target.wants/t@three.service",
+            "multi-user.target.wants/t@two.service",
+            "multi-user.target.wants/z.service",
+            "other.service",
+            "t@.service",
+            "t@.service.d/a.conf",
+            "t@two.service.d/a.conf",
+            "x.service",
+            "z.service",
+        ]
+    );
+    assert_eq!(
+        links["app.service.d/a.conf"],
+        "/data/services/app.service.d/a.conf"
+    );
+    assert_said(
+        &bench,
+        &[
+            "bad.service.d/b.conf: line 4: ExecStartPre= may only start",
+            "ssh.service: the image has",
+            "app.service: ignoring Alias=kind.timer",
+            "z.service: ignoring Alias=app.service",
+            "z.service: ignoring Also=no.service",
+        ],
+    );
+}
+
+#[test]
+fn circles_duplicates_and_wishes_that_could_break_the_boot() {
+    let bench = Bench::new();
+    let unit = |more: &str, install: &str| {
+        format!("[Unit]\n{more}\n{UNIT}{install}\n").replace(
+            "multi-user.target\n",
+            "multi-user.target multi-user.target\n",
+        )
+    };
+    fs::write(bench.path("usr/lib/systemd/system/sysinit.target"), "").unwrap();
+    bench.unit("a.service", unit("After=b.service", ""));
+    bench.unit("b.service", unit("After=c.service", ""));
+    bench.unit("c.service", unit("After=a.service", ""));
+    bench.unit(
+        "d.service",
+        unit("After=a.service", "RequiredBy=sysinit.target"),
+    );
+    bench.unit("e.service", unit("", "Alias=same.service"));
+    bench.unit("f.service", unit("", "Alias=same.service"));
+    let links = bench.generate();
+    let names: Vec<_> = links.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "d.service",
+            "e.service",
+            "f.service",
+            "multi-user.target.wants/d.service",
+            "multi-user.target.wants/e.service",
+            "multi-user.target.wants/f.service",
+            "same.service",
+        ]
+    );
+    assert_said(
+        &bench,
+        &[
+            "a.service: waits for itself",
+            "b.service: waits for itself",
+            "c.service: waits for itself",
+            "d.service: ignoring RequiredBy=sysinit.target",
+            "f.service: ignoring Alias=same.service",
+        ],
+    );
+}
+
+#[test]
+fn ten_thousand_units_and_as_many_messages() {
+    let bench = Bench::new();
+    for number in 0..10_000 {
+        let name = format!("app-{number}.service");
+        bench.unit(
+            &name,
+            if number % 2 == 0 {
+                UNIT
+            } else {
+                "[Service]\nUser=x\n"
+            },
+        );
+    }
+    assert_eq!(bench.generate().len(), 10_000);
+    let said = bench.read("dev/kmsg");
+    assert!(said.lines().count() <= 201, "{}", said.lines().count());
+    assert!(said.contains("4800 more messages"), "{said}");
 }
 
 #[test]
@@ -242,6 +417,11 @@ fn activate_reports_missing_anchors_and_a_failing_systemctl() {
     bench.unit("app.service", UNIT);
     bench.tool("systemctl", "echo 'no bus' >&2; exit 1");
     assert!(format!("{:#}", bench.activate().unwrap_err()).contains("no bus"));
+    let line = bench.read("data/log/boot/edge-generator.json");
+    assert!(
+        line.contains("no bus") && line.contains("\"code\":1"),
+        "{line}"
+    );
     fs::remove_dir_all(bench.path("etc")).unwrap();
     assert!(format!("{:#}", bench.activate().unwrap_err()).contains("container-config"));
 }

@@ -1,4 +1,4 @@
-//! How many containers are in which state, asked at the engine's socket.
+//! Containers by state, and what each app runs, asked at the engine's socket.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -7,21 +7,49 @@ use std::time::Duration;
 
 use edge_common::Root;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Largest answer that is read, in bytes.
-const LARGEST: u64 = 4 * 1024 * 1024;
+const LARGEST: u64 = 2 * 1024 * 1024;
+/// Longest value that is taken from a label.
+const LONGEST: usize = 128;
+/// All states, in the engine's words: one without containers is told as null,
+/// which removes what an earlier report said.
+const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
 
 #[derive(Deserialize)]
 struct Container {
     #[serde(rename = "State")]
     state: String,
+    #[serde(rename = "Names", default)]
+    names: Vec<String>,
+    #[serde(rename = "Labels", default)]
+    labels: Option<BTreeMap<String, String>>,
 }
 
-/// Counts by state; nothing when no engine answers.
-pub fn by_state(root: &Root) -> Option<Value> {
+/// What was found: counts by state and the apps; nothing of either when no
+/// engine answers.
+pub fn report(root: &Root) -> (Option<Value>, Option<Value>) {
+    let Some(containers) = list(root) else {
+        return (None, None);
+    };
+    (Some(counts(&containers)), Some(apps(&containers)))
+}
+
+fn list(root: &Root) -> Option<Vec<Container>> {
     let mut socket = UnixStream::connect(root.path("/run/docker.sock")).ok()?;
     socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    socket
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .ok()?;
     // HTTP/1.0: the answer ends with the connection and is not chunked.
     socket
         .write_all(b"GET /containers/json?all=1 HTTP/1.0\r\nHost: docker\r\n\r\n")
@@ -30,10 +58,92 @@ pub fn by_state(root: &Root) -> Option<Value> {
     socket.take(LARGEST).read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.lines().next()?.contains(" 200 ").then_some(())?;
-    let containers: Vec<Container> = serde_json::from_str(body).ok()?;
-    let mut counts = BTreeMap::new();
-    for container in containers {
-        *counts.entry(container.state).or_insert(0_u32) += 1;
+    serde_json::from_str(body).ok()
+}
+
+fn counts(containers: &[Container]) -> Value {
+    let count = |state: &str| containers.iter().filter(|c| c.state == state).count();
+    let count = |state: &&str| match count(state) {
+        0 => Value::Null,
+        number => json!(number),
+    };
+    let all: Map<_, _> = STATES.iter().map(|s| (s.to_string(), count(s))).collect();
+    Value::Object(all)
+}
+
+/// A list, so that a report replaces the one before. The labels are those that
+/// edge-docker sets from a verified signature.
+fn apps(containers: &[Container]) -> Value {
+    let app = |container: &Container| {
+        let labels = container.labels.as_ref()?;
+        let label = |key: &str| labels.get(key).map(|v| short(v));
+        let (app, sandbox) = (label("edge.app"), label("edge.sandbox"));
+        let name = app.clone().or(sandbox.clone())?;
+        let container_name = container.names.first().map(|n| n.trim_start_matches('/'));
+        let facts = [
+            ("name", Some(name.clone())),
+            (
+                "container",
+                container_name.map(short).filter(|c| *c != name),
+            ),
+            ("state", Some(short(&container.state))),
+            ("version", label("edge.version")),
+            ("image", label("edge.image")),
+            ("signer", label("edge.signer")),
+            (
+                "sandbox",
+                (app.is_none() && sandbox.is_some()).then(|| "yes".into()),
+            ),
+        ];
+        let facts = facts.into_iter().filter_map(|(k, v)| Some((k, v?)));
+        Some(facts.collect::<BTreeMap<_, _>>())
+    };
+    let mut apps: Vec<_> = containers.iter().filter_map(app).collect();
+    apps.sort();
+    json!(apps)
+}
+
+/// What matters of a value: digests stand at the end of image names.
+fn short(text: &str) -> String {
+    let skip = text.chars().count().saturating_sub(LONGEST);
+    text.chars().skip(skip).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_apps() {
+        let text = r#"[
+            {"State":"running","Names":["/b"],"Image":"x","Labels":{"edge.app":"b","edge.version":"v2",
+             "edge.image":"host/x@sha256:1","edge.signer":"k1"}},
+            {"State":"exited","Names":["/one"],"Labels":{"edge.sandbox":"a"}},
+            {"State":"running","Names":["/foreign"],"Labels":{}},
+            {"State":"running","Names":[],"Labels":null}]"#;
+        let containers: Vec<Container> = serde_json::from_str(text).unwrap();
+        let counts = counts(&containers);
+        assert_eq!(
+            (&counts["running"], &counts["exited"]),
+            (&json!(3), &json!(1))
+        );
+        assert!(counts["dead"].is_null() && counts.get("dead").is_some());
+        let expected = json!([
+            { "name": "a", "container": "one", "state": "exited", "sandbox": "yes" },
+            { "name": "b", "state": "running", "version": "v2", "image": "host/x@sha256:1", "signer": "k1" },
+        ]);
+        let found = apps(&containers);
+        let sorted = |v: &Value| {
+            let mut texts: Vec<_> = v.as_array().unwrap().iter().map(Value::to_string).collect();
+            texts.sort();
+            texts
+        };
+        assert_eq!(sorted(&found), sorted(&expected));
     }
-    Some(json!(counts))
+
+    #[test]
+    fn long_values_keep_their_end() {
+        let long = format!("{}@sha256:1", "é".repeat(500));
+        assert!(short(&long).ends_with("@sha256:1") && short(&long).chars().count() == LONGEST);
+    }
 }

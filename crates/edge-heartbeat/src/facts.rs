@@ -3,30 +3,35 @@
 use std::fs;
 use std::net::UdpSocket;
 
-use edge_common::{Root, file};
+use edge_common::{Root, boot, file};
 use serde_json::{Map, Value, json};
 
-use crate::containers;
+use crate::{containers, disk, heat};
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
 /// All facts, for the shadow.
 pub fn gather(root: &Root) -> Map<String, Value> {
+    let (containers, apps) = containers::report(root);
     let all = [
         ("uptime_seconds", uptime(root)),
         ("load", load(root)),
         ("memory", memory(root)),
-        ("disk", disk(root)),
-        ("temperature_celsius", temperatures(root)),
-        ("throttled", throttled(root)),
-        ("containers", containers::by_state(root)),
+        ("disk", disk::report(root)),
+        ("temperature_celsius", heat::temperatures(root)),
+        ("throttling", heat::throttling(root)),
+        ("over_current_events", heat::over_current(root)),
+        ("containers", containers),
+        ("apps", apps),
+        ("apps_omitted", None),
         ("address", address()),
         ("software", software(root)),
         (
             "vpn_hostname",
             line(root, "/data/config/nordvpn/meshnet-hostname").map(Value::from),
         ),
+        ("boot", boot_chain(root)),
     ];
     // A null removes what an earlier report said.
     all.into_iter()
@@ -34,7 +39,22 @@ pub fn gather(root: &Root) -> Map<String, Value> {
         .collect()
 }
 
-fn text(root: &Root, path: &str) -> Option<String> {
+/// What became of each step of the boot.
+fn boot_chain(root: &Root) -> Option<Value> {
+    let step = |record: boot::Record| {
+        let ok = record.code.map(|code| code == 0);
+        let message = record.message.chars().take(200).collect::<String>();
+        let message = (!message.is_empty()).then_some(message);
+        let facts =
+            json!({ "ok": ok, "code": record.code, "message": message, "time": record.time });
+        (record.tool, facts)
+    };
+    let steps: Map<_, _> = boot::records(root).into_iter().map(step).collect();
+    (!steps.is_empty()).then_some(Value::Object(steps))
+}
+
+/// Reads a file of `/proc` or `/sys`.
+pub fn text(root: &Root, path: &str) -> Option<String> {
     // Files of /proc say that they are empty: read them until their end.
     use std::io::Read;
     let mut text = String::new();
@@ -78,51 +98,6 @@ fn memory(root: &Root) -> Option<Value> {
     Some(json!({ "total_kb": value("MemTotal")?, "available_kb": value("MemAvailable")? }))
 }
 
-/// Megabytes of `/data` in all and available.
-fn disk(root: &Root) -> Option<Value> {
-    let stat = rustix::fs::statvfs(root.path("/data")).ok()?;
-    let megabytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize) / 1_000_000;
-    Some(json!({ "total_mb": megabytes(stat.f_blocks), "available_mb": megabytes(stat.f_bavail) }))
-}
-
-/// Degrees by thermal zone, as Linux and Tegra name them.
-fn temperatures(root: &Root) -> Option<Value> {
-    let mut zones = Map::new();
-    for entry in fs::read_dir(root.path("/sys/class/thermal"))
-        .ok()?
-        .flatten()
-        .take(64)
-    {
-        let folder = format!("/sys/class/thermal/{}", entry.file_name().to_string_lossy());
-        let kind = text(root, &format!("{folder}/type"));
-        let degrees = text(root, &format!("{folder}/temp"));
-        if let (Some(kind), Some(Ok(milli))) = (kind, degrees.map(|d| d.trim().parse::<i32>())) {
-            zones.insert(
-                kind.trim().chars().take(32).collect(),
-                json!(f64::from(milli) / 1000.0),
-            );
-        }
-    }
-    (!zones.is_empty()).then_some(Value::Object(zones))
-}
-
-/// Is any cooling device at work?
-fn throttled(root: &Root) -> Option<Value> {
-    let entries = fs::read_dir(root.path("/sys/class/thermal"))
-        .ok()?
-        .flatten()
-        .take(256);
-    let states = entries.filter_map(|e| {
-        let name = e.file_name().to_string_lossy().into_owned();
-        let state = text(root, &format!("/sys/class/thermal/{name}/cur_state"))?;
-        let kind = text(root, &format!("/sys/class/thermal/{name}/type"))?;
-        let slows = !kind.contains("fan");
-        slows.then(|| state.trim().parse::<u32>().ok()).flatten()
-    });
-    let states: Vec<_> = states.collect();
-    (!states.is_empty()).then(|| json!(states.iter().any(|s| *s > 0)))
-}
-
 /// The address from which this device reaches others; nothing is sent.
 fn address() -> Option<Value> {
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
@@ -145,67 +120,64 @@ fn software(root: &Root) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     #![allow(clippy::disallowed_methods)]
     use super::*;
 
-    fn put(root: &Root, path: &str, text: &str) {
-        let path = root.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+    /// A root that holds these files.
+    pub fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        for (path, text) in files {
+            let path = root.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        (folder, root)
     }
 
     #[test]
     fn what_is_there_is_reported_and_the_rest_is_null() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let (_folder, root) = root_with(&[]);
         assert_eq!(gather(&root)["uptime_seconds"], Value::Null);
-        put(&root, "/proc/uptime", "77.25 12.1\n");
-        put(&root, "/proc/loadavg", "0.1 0.2 0.3 1/2 3\n");
-        put(
-            &root,
-            "/proc/meminfo",
-            "MemTotal:  1000 kB\nMemAvailable:   400 kB\n",
-        );
-        put(
-            &root,
-            "/sys/class/thermal/thermal_zone0/type",
-            "cpu-thermal\n",
-        );
-        put(&root, "/sys/class/thermal/thermal_zone0/temp", "47500\n");
-        put(
-            &root,
-            "/sys/class/thermal/cooling_device0/type",
-            "pwm-fan\n",
-        );
-        put(&root, "/sys/class/thermal/cooling_device0/cur_state", "3\n");
-        put(
-            &root,
-            "/sys/class/thermal/cooling_device1/type",
-            "cpufreq-cpu0\n",
-        );
-        put(&root, "/sys/class/thermal/cooling_device1/cur_state", "0\n");
-        put(&root, "/etc/os-release", "ID=edge-ai\nVERSION_ID=\"1.2\"\n");
-        put(&root, "/data/config/nordvpn/meshnet-hostname", "a.nord\n");
+        let (_folder, root) = root_with(&[
+            ("/proc/uptime", "77.25 12.1\n"),
+            ("/proc/loadavg", "0.1 0.2 0.3 1/2 3\n"),
+            (
+                "/proc/meminfo",
+                "MemTotal:  1000 kB\nMemAvailable:   400 kB\n",
+            ),
+            ("/etc/os-release", "ID=edge-ai\nVERSION_ID=\"1.2\"\n"),
+            ("/data/config/nordvpn/meshnet-hostname", "a.nord\n"),
+        ]);
         let facts = gather(&root);
         assert_eq!(facts["uptime_seconds"], 77);
         assert_eq!(facts["load"], json!([0.1, 0.2, 0.3]));
         assert_eq!(facts["memory"]["available_kb"], 400);
-        assert_eq!(facts["temperature_celsius"], json!({ "cpu-thermal": 47.5 }));
-        assert_eq!(facts["throttled"], false);
         assert_eq!(facts["software"]["version"], "1.2");
         assert_eq!(facts["vpn_hostname"], "a.nord");
         assert!(facts["disk"]["total_mb"].is_u64());
     }
 
     #[test]
+    fn the_boot_chain_names_the_step_that_failed() {
+        let (_folder, root) = root_with(&[("/data/log/x", "")]);
+        boot::recorded(&root, "edge-partition", || Ok(())).unwrap();
+        boot::recorded(&root, "edge-vpn", || anyhow::bail!("token refused")).unwrap_err();
+        let chain = &gather(&root)["boot"];
+        assert_eq!(chain["edge-partition"]["ok"], true);
+        assert_eq!(chain["edge-vpn"]["code"], 1);
+        assert_eq!(chain["edge-vpn"]["message"], "token refused");
+    }
+
+    #[test]
     fn garbage_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
-        put(&root, "/proc/uptime", "soon");
-        put(&root, "/proc/loadavg", "0.1");
-        put(&root, "/proc/meminfo", "MemTotal: x kB");
-        put(&root, "/data/config/nordvpn/meshnet-hostname", "a\u{1b}[2J");
+        let (_folder, root) = root_with(&[
+            ("/proc/uptime", "soon"),
+            ("/proc/loadavg", "0.1"),
+            ("/proc/meminfo", "MemTotal: x kB"),
+            ("/data/config/nordvpn/meshnet-hostname", "a\u{1b}[2J"),
+        ]);
         let facts = gather(&root);
         for key in ["uptime_seconds", "load", "memory", "vpn_hostname"] {
             assert_eq!(facts[key], Value::Null, "{key}");

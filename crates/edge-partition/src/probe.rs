@@ -10,11 +10,16 @@ use edge_common::Root;
 /// How much is read at either end of the partition, in bytes: past every
 /// superblock and partition table that `blkid` knows.
 const EDGE: u64 = 4 * 1024 * 1024;
+/// How many pieces in between are read, and their size in bytes.
+const PIECES: u64 = 1024;
+const PIECE: u64 = 4096;
+/// A partition up to this size is read whole.
+const WHOLE: u64 = 64 * 1024 * 1024;
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Content {
-    /// No signature, and nothing but zeros (or erased flash) at both ends.
+    /// No signature, and nothing but zeros (or erased flash) wherever one looks.
     Nothing,
     /// A file system, a partition table or a container, by `blkid`'s name.
     FileSystem(String),
@@ -22,7 +27,7 @@ pub enum Content {
     Unknown(String),
 }
 
-/// Asks `blkid` for signatures and looks at both ends of the partition.
+/// Asks `blkid` for signatures and, if there is none, looks for any content.
 ///
 /// # Errors
 /// A read error, or an answer of `blkid` that is neither "found" nor "nothing
@@ -70,7 +75,9 @@ fn answer(code: Option<i32>, said: &str) -> Result<Option<String>> {
     }
 }
 
-/// Are both ends of the partition zeros, or erased flash?
+/// Is all that is looked at zeros, or erased flash? Both ends, where backups of
+/// an ext4 superblock would lie (somebody may have cleared only the first), and
+/// places spread over the whole partition.
 fn blank(device: &Path) -> Result<bool> {
     let context = || format!("reading {}", device.display());
     let mut file = File::open(device).with_context(context)?;
@@ -79,22 +86,38 @@ fn blank(device: &Path) -> Result<bool> {
         bail!("reading {}: it has no size", device.display());
     }
     let mut filler = None;
-    for start in [0, size.saturating_sub(EDGE)] {
+    let mut buffer = vec![0; 64 * 1024];
+    for (start, length) in places(size) {
         file.seek(SeekFrom::Start(start)).with_context(context)?;
-        let mut edge = Vec::new();
-        file.by_ref()
-            .take(EDGE)
-            .read_to_end(&mut edge)
-            .with_context(context)?;
-        if edge.len() as u64 != EDGE.min(size) {
-            bail!("reading {}: shorter than its size", device.display());
-        }
-        let first = *filler.get_or_insert(edge[0]);
-        if !matches!(first, 0x00 | 0xff) || edge.iter().any(|byte| *byte != first) {
-            return Ok(false);
+        let mut left = usize::try_from(length.min(size - start)).unwrap_or(usize::MAX);
+        while left > 0 {
+            let piece = left.min(buffer.len());
+            let piece = &mut buffer[..piece];
+            file.read_exact(piece).with_context(context)?;
+            let first = *filler.get_or_insert(piece[0]);
+            if !matches!(first, 0x00 | 0xff) || piece.iter().any(|byte| *byte != first) {
+                return Ok(false);
+            }
+            left -= piece.len();
         }
     }
     Ok(true)
+}
+
+/// Where [`blank`] looks: offsets and lengths, each begins within `size`.
+fn places(size: u64) -> Vec<(u64, u64)> {
+    if size <= WHOLE {
+        return vec![(0, size)];
+    }
+    let mut places = vec![(0, EDGE), (size - EDGE, EDGE)];
+    // Groups that hold a copy of the superblock, for each size of a block.
+    for (block, first) in [(1024, 1), (2048, 0), (4096, 0)] {
+        let copies = [1, 3, 5, 7, 9, 25, 27, 49, 81];
+        places.extend(copies.map(|g| ((g * 8 * block + first) * block, PIECE)));
+    }
+    places.extend((1..PIECES).map(|n| (size / PIECES * n, PIECE)));
+    places.retain(|(start, _)| *start < size);
+    places
 }
 
 #[cfg(test)]
@@ -125,5 +148,18 @@ mod tests {
         ] {
             assert!(answer(code, said).is_err(), "{said}");
         }
+    }
+
+    #[test]
+    fn a_small_partition_is_read_whole_and_none_beyond_its_end() {
+        assert_eq!(places(WHOLE), [(0, WHOLE)]);
+        for size in [WHOLE + 1, 1 << 30, 1 << 40] {
+            let places = places(size);
+            assert!(places.iter().all(|(start, _)| *start < size));
+            assert!(places.contains(&(size - EDGE, EDGE)) && places.contains(&(0, EDGE)));
+        }
+        // The first copy for blocks of 4,096 bytes.
+        assert!(places(1 << 30).contains(&(128 * 1024 * 1024, PIECE)));
+        assert!(places(1 << 30).contains(&(8193 * 1024, PIECE)));
     }
 }

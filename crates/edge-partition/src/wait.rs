@@ -11,7 +11,7 @@ use edge_common::exit::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
-use crate::ABSENT;
+use crate::{ABSENT, AMBIGUOUS};
 
 /// The first of `candidates` that exists, waiting at most `limit`. As long as
 /// time is left an earlier one is given a second's start over a later one.
@@ -40,6 +40,34 @@ pub fn first(root: &Root, candidates: &[PathBuf], limit: Duration) -> Result<Pat
         }
         wait(&watch, left)?;
     }
+}
+
+/// Refuses two partitions labelled `DATA`: the link by label leads to either.
+///
+/// # Errors
+/// There are two: exit code 6.
+pub fn only_one(root: &Root) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(root.path("/sys/class/block")) else {
+        return Ok(());
+    };
+    let labelled = entries.flatten().filter(|entry| {
+        let text = std::fs::read_to_string(entry.path().join("uevent"));
+        text.is_ok_and(|t| t.lines().any(|l| l == "PARTNAME=DATA"))
+    });
+    let mut names: Vec<_> = labelled
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    if names.len() < 2 {
+        return Ok(());
+    }
+    Err(Failure::error(
+        AMBIGUOUS,
+        format_args!(
+            "{} are all labelled DATA: take one away, or name one with --device",
+            names.join(" and ")
+        ),
+    ))
 }
 
 fn absent(candidates: &[PathBuf], limit: Duration) -> anyhow::Error {
@@ -125,6 +153,27 @@ mod tests {
             device
         );
         later.join().unwrap();
+    }
+
+    #[test]
+    fn two_partitions_of_one_label_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        only_one(&root).unwrap();
+        for (name, label) in [
+            ("nvme0n1p1", "APP"),
+            ("nvme0n1p16", "DATA"),
+            ("sda1", "DATA"),
+        ] {
+            only_one(&root).unwrap();
+            let place = root.path("/sys/class/block").join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            let text = format!("DEVNAME={name}\nPARTN=1\nPARTNAME={label}\n");
+            edge_common::file::write(&place.join("uevent"), text.as_bytes(), 0o600).unwrap();
+        }
+        let error = only_one(&root).unwrap_err();
+        assert_eq!(edge_common::exit::code_of(&error), AMBIGUOUS);
+        assert!(error.to_string().contains("nvme0n1p16 and sda1"));
     }
 
     #[test]

@@ -173,7 +173,10 @@ impl Provisioning {
     fn grant(&self, certificate: &str, thing: &str) -> Result<()> {
         let path = self.dir.join("acl");
         let acl = fs::read_to_string(&path).context("reading the access list")?;
-        let acl = format!("{acl}\nuser {certificate}\n{}\n", topics(thing));
+        let acl = format!(
+            "{acl}\nuser {certificate}\n{}\ntopic write edge-ai/{thing}/offline\n",
+            topics(thing)
+        );
         file::write(&path, acl.as_bytes(), 0o600)?;
         let log = self.dir.join("mosquitto.log");
         let seen = fs::metadata(&log)

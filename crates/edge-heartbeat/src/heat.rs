@@ -1,0 +1,157 @@
+//! Temperatures and throttling, from the trees of sysfs that Linux and NVIDIA's
+//! boards have.
+
+use std::fs;
+
+use edge_common::Root;
+use serde_json::{Map, Value, json};
+
+use crate::facts::text;
+
+const THERMAL: &str = "/sys/class/thermal";
+const HWMON: &str = "/sys/class/hwmon";
+/// Most entries of a folder that are looked at.
+const MOST: usize = 256;
+
+/// Degrees by sensor: thermal zones, and the disk's own sensor; all sensors of
+/// the board where there are no zones.
+pub fn temperatures(root: &Root) -> Option<Value> {
+    let mut found = Map::new();
+    for folder in folders(root, THERMAL, "thermal_zone") {
+        // A part that is powered off has no temperature.
+        if let (Some(name), Some(degrees)) = (
+            word(root, &format!("{folder}/type")),
+            degrees(root, &format!("{folder}/temp")),
+        ) {
+            found.insert(name, degrees);
+        }
+    }
+    let zones = !found.is_empty();
+    for folder in folders(root, HWMON, "hwmon") {
+        let Some(name) = word(root, &format!("{folder}/name")) else {
+            continue;
+        };
+        if zones && name != "nvme" {
+            continue;
+        }
+        if let Some(degrees) = degrees(root, &format!("{folder}/temp1_input")) {
+            found.entry(name).or_insert(degrees);
+        }
+    }
+    (!found.is_empty()).then_some(Value::Object(found))
+}
+
+/// Which cooling devices that slow the board down are at work; an empty list if
+/// none is. Fans slow nothing down.
+pub fn throttling(root: &Root) -> Option<Value> {
+    let mut any = false;
+    let mut active = Vec::new();
+    for folder in folders(root, THERMAL, "cooling_device") {
+        let kind = word(root, &format!("{folder}/type"));
+        let state = word(root, &format!("{folder}/cur_state"));
+        if let (Some(kind), Some(Ok(state))) = (kind, state.map(|s| s.parse::<u32>())) {
+            if kind.contains("fan") {
+                continue;
+            }
+            any = true;
+            if state > 0 && active.len() < 16 {
+                active.push(kind);
+            }
+        }
+    }
+    active.sort();
+    active.dedup();
+    any.then(|| json!(active))
+}
+
+/// How often the board's supply was overloaded since it started (Tegra's
+/// `soctherm_oc`): the usual reason for throttling that is not heat.
+pub fn over_current(root: &Root) -> Option<Value> {
+    let mut sum = None;
+    for folder in folders(root, HWMON, "hwmon") {
+        for number in 1..=8 {
+            let count = word(root, &format!("{folder}/oc{number}_event_cnt"));
+            if let Some(count) = count.and_then(|c| c.parse::<u64>().ok()) {
+                sum = Some(count.saturating_add(sum.unwrap_or(0)));
+            }
+        }
+    }
+    sum.map(Value::from)
+}
+
+fn folders(root: &Root, path: &str, prefix: &str) -> Vec<String> {
+    let entries = fs::read_dir(root.path(path)).into_iter().flatten();
+    let names = entries
+        .flatten()
+        .take(MOST)
+        .map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut folders: Vec<_> = names
+        .filter(|n| n.starts_with(prefix))
+        .map(|n| format!("{path}/{n}"))
+        .collect();
+    folders.sort();
+    folders
+}
+
+fn word(root: &Root, path: &str) -> Option<String> {
+    let text = text(root, path)?;
+    let word: String = text.trim().chars().take(32).collect();
+    (!word.is_empty() && !word.contains(char::is_control)).then_some(word)
+}
+
+fn degrees(root: &Root, path: &str) -> Option<Value> {
+    let milli: i32 = word(root, path)?.parse().ok()?;
+    // -256 and the like stand for "powered off".
+    (-60_000..=200_000)
+        .contains(&milli)
+        .then(|| json!(f64::from(milli) / 1000.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::tests::root_with;
+
+    #[test]
+    fn an_orin_board() {
+        let (_folder, root) = root_with(&[
+            ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+            ("/sys/class/thermal/thermal_zone0/temp", "47500\n"),
+            ("/sys/class/thermal/thermal_zone1/type", "gpu-thermal\n"),
+            ("/sys/class/thermal/thermal_zone1/temp", "-256000\n"),
+            ("/sys/class/thermal/cooling_device0/type", "pwm-fan\n"),
+            ("/sys/class/thermal/cooling_device0/cur_state", "3\n"),
+            ("/sys/class/thermal/cooling_device1/type", "cpufreq-cpu0\n"),
+            ("/sys/class/thermal/cooling_device1/cur_state", "0\n"),
+            (
+                "/sys/class/thermal/cooling_device2/type",
+                "gpu-throttle-alert\n",
+            ),
+            ("/sys/class/thermal/cooling_device2/cur_state", "1\n"),
+            ("/sys/class/hwmon/hwmon0/name", "nvme\n"),
+            ("/sys/class/hwmon/hwmon0/temp1_input", "38850\n"),
+            ("/sys/class/hwmon/hwmon1/name", "soctherm_oc\n"),
+            ("/sys/class/hwmon/hwmon1/oc1_event_cnt", "2\n"),
+            ("/sys/class/hwmon/hwmon1/oc3_event_cnt", "5\n"),
+        ]);
+        let expected = json!({ "cpu-thermal": 47.5, "nvme": 38.85 });
+        assert_eq!(temperatures(&root).unwrap(), expected);
+        assert_eq!(throttling(&root).unwrap(), json!(["gpu-throttle-alert"]));
+        assert_eq!(over_current(&root).unwrap(), 7);
+    }
+
+    #[test]
+    fn another_board_and_none() {
+        let (_folder, root) = root_with(&[
+            ("/sys/class/hwmon/hwmon0/name", "coretemp\n"),
+            ("/sys/class/hwmon/hwmon0/temp1_input", "51000\n"),
+            ("/sys/class/thermal/cooling_device0/type", "Processor\n"),
+            ("/sys/class/thermal/cooling_device0/cur_state", "0\n"),
+        ]);
+        assert_eq!(temperatures(&root).unwrap(), json!({ "coretemp": 51.0 }));
+        assert_eq!(throttling(&root).unwrap(), json!([]));
+        let (_folder, root) = root_with(&[("/sys/class/thermal/thermal_zone0/type", "x")]);
+        assert_eq!((temperatures(&root), throttling(&root)), (None, None));
+        assert_eq!(over_current(&root), None);
+    }
+}
