@@ -157,7 +157,7 @@ fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
     let at = dir.display();
     let broker = format!(
         "user root\nper_listener_settings false\nallow_anonymous false\npersistence false\n\
-         log_dest stderr\nlog_type all\nlistener {} 127.0.0.1\n\
+         log_dest stderr\nlog_type all\nset_tcp_nodelay true\nlistener {} 127.0.0.1\n\
          cafile {at}/clients.pem\ncertfile {at}/server.crt\nkeyfile {at}/server.key\n\
          require_certificate true\nuse_identity_as_username true\nacl_file {at}/acl\n",
         ports.mqtt
