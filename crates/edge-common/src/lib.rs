@@ -3,9 +3,10 @@
 //!
 //! [`Root`] is passed first to everything that touches the world; [`file`]
 //! writes durably; [`command`] runs programs; [`log`] speaks to the journal;
-//! [`exit`] turns results into documented exit codes; `mqtt` (feature) holds
-//! one session with AWS IoT.
+//! [`exit`] turns results into documented exit codes; [`boot`] leaves them for
+//! who looks from a distance; `mqtt` (feature) holds one session with AWS IoT.
 
+pub mod boot;
 pub mod command;
 pub mod exit;
 pub mod file;

@@ -1,15 +1,17 @@
 //! One MQTT 3.1.1 session with AWS IoT over mutual TLS.
 //!
 //! Trust: only the authorities that are given, never the system's store. The
-//! C library below takes about a second to tear itself down; [`Session`] ends
-//! with a DISCONNECT and leaves the rest to the end of the process.
+//! C library below takes about a second to tear itself down when its last client
+//! is dropped; [`Session::close`] says goodbye and leaves that to the end of the
+//! process, as a program does that ends anyway.
 
 use std::fmt;
-use std::io::Write;
-use std::mem::ManuallyDrop;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{Read, Write};
+use std::mem;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +24,12 @@ use crate::{Root, file, identity};
 
 /// Port of AWS IoT for MQTT with client certificates.
 pub const PORT: u16 = 8883;
+/// The port that every firewall lets out; AWS tells MQTT there by its ALPN name.
+const HTTPS: u16 = 443;
+/// That name.
+const ALPN: &str = "x-amzn-mqtt-ca";
+/// Limit of a look-up and of a connection while a failure is examined.
+const EXAMINE: Duration = Duration::from_secs(5);
 /// Largest message that is looked at, in bytes: AWS allows 128 KiB.
 const LARGEST: usize = 128 * 1024;
 
@@ -31,6 +39,8 @@ pub struct Options<'a> {
     pub endpoint: &'a str,
     /// TCP port.
     pub port: u16,
+    /// `http://HOST:PORT` of a proxy that takes CONNECT.
+    pub proxy: Option<&'a str>,
     /// Client id.
     pub client_id: &'a str,
     /// Client certificate, PEM.
@@ -105,6 +115,8 @@ pub enum Trouble {
 pub struct ConnectError {
     /// Its kind.
     pub trouble: Trouble,
+    /// Was a server reached at all?
+    pub reached: bool,
     message: String,
 }
 
@@ -138,7 +150,7 @@ pub enum Event {
 
 /// A connection that is up.
 pub struct Session {
-    client: ManuallyDrop<paho::Client>,
+    client: paho::Client,
     inbox: paho::SyncReceiver<Option<paho::Message>>,
 }
 
@@ -153,8 +165,7 @@ impl Session {
             .client_id(options.client_id)
             .persistence(None)
             .finalize();
-        let mut client =
-            ManuallyDrop::new(paho::Client::new(create).context("making an MQTT client")?);
+        let mut client = paho::Client::new(create).context("making an MQTT client")?;
         client.set_timeout(options.timeout);
         let inbox = client.start_consuming();
         let connect = connect_options(options)?;
@@ -214,9 +225,16 @@ impl Session {
         }
     }
 
-    /// Says goodbye, so that the last will is not published.
+    /// Is the connection still up, as far as one can know?
+    pub fn is_up(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    /// Says goodbye, so that the last will is not published; the client itself
+    /// is left to the end of the process.
     pub fn close(self) {
         let _ = self.client.disconnect(None);
+        mem::forget(self.client);
     }
 }
 
@@ -232,12 +250,18 @@ fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
     tls.verify(true)
         .enable_server_cert_auth(true)
         .disable_default_trust_store(true);
+    if options.port == HTTPS {
+        tls.alpn_protos(&[ALPN]);
+    }
     let mut connect = paho::ConnectOptionsBuilder::new_v3();
     connect
         .ssl_options(tls.finalize())
         .keep_alive_interval(Duration::from_secs(60))
         .connect_timeout(options.timeout)
         .clean_session(true);
+    if let Some(proxy) = options.proxy {
+        connect.https_proxy(proxy);
+    }
     if let Some((topic, payload)) = &options.will {
         connect.will_message(paho::Message::new(*topic, payload.clone(), 1));
     }
@@ -247,36 +271,95 @@ fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
 /// Finds out what kind of trouble it is: the library does not tell.
 fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
     let place = format!("{}:{}", options.endpoint, options.port);
-    let answer = |trouble, message| ConnectError { trouble, message };
+    let answer = |trouble, reached, message| ConnectError {
+        trouble,
+        reached,
+        message,
+    };
     if let paho::Error::ConnectReturn(code) = error {
-        return answer(
-            Trouble::Refused,
-            format!("{place} refused the connection: {code}"),
-        );
+        let message = format!("{place} refused the connection: {code}");
+        return answer(Trouble::Refused, true, message);
     }
-    let addresses = match place.to_socket_addrs() {
+    let first = options.proxy.map_or(place.as_str(), |proxy| {
+        proxy.strip_prefix("http://").unwrap_or(proxy)
+    });
+    let addresses = match look_up(first) {
         Ok(addresses) => addresses,
-        Err(e) => {
-            return answer(
-                Trouble::Network,
-                format!("looking up {}: {e}", options.endpoint),
-            );
-        }
+        Err(message) => return answer(Trouble::Network, false, message),
     };
     let mut last = "it has no address".to_string();
+    let mut reached = false;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
-            Ok(stream) => match tls_trouble(options, stream) {
-                Some(why) => {
-                    let message = format!("{place} is reached, but TLS fails: {why}");
-                    return answer(Trouble::Tls, message);
+        match TcpStream::connect_timeout(&address, EXAMINE) {
+            Ok(stream) => match behind_proxy(options, stream) {
+                Ok(stream) => {
+                    reached = true;
+                    match tls_trouble(options, stream) {
+                        Some(why) => {
+                            let message = format!("{place} is reached, but TLS fails: {why}");
+                            return answer(Trouble::Tls, true, message);
+                        }
+                        None => last = error.to_string(),
+                    }
                 }
-                None => last = error.to_string(),
+                Err(why) => last = why,
             },
             Err(e) => last = e.to_string(),
         }
     }
-    answer(Trouble::Network, format!("connecting to {place}: {last}"))
+    let way = options
+        .proxy
+        .map_or(String::new(), |p| format!(" through {p}"));
+    let message = format!("connecting to {place}{way}: {last}");
+    answer(Trouble::Network, reached, message)
+}
+
+/// The addresses of `HOST:PORT`. The resolver's own limits add up to half a
+/// minute; nobody waits so long here.
+fn look_up(place: &str) -> Result<Vec<SocketAddr>, String> {
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let (answer, answered) = mpsc::channel();
+    let wanted = place.to_string();
+    std::thread::spawn(move || {
+        let found = wanted.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let _ = answer.send(found);
+    });
+    match answered.recv_timeout(EXAMINE) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(format!("looking up {host}: {error}")),
+        Err(_) => Err(format!(
+            "looking up {host}: no answer within {} s",
+            EXAMINE.as_secs()
+        )),
+    }
+}
+
+/// Asks the proxy, if there is one, for the way to the endpoint.
+fn behind_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, String> {
+    if options.proxy.is_none() {
+        return Ok(stream);
+    }
+    let place = format!("{}:{}", options.endpoint, options.port);
+    let mut ask = || {
+        stream.set_read_timeout(Some(EXAMINE))?;
+        write!(stream, "CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&head).into_owned())
+    };
+    let head = ask().map_err(|e| format!("the proxy does not answer: {e}"))?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    match status {
+        "200" => Ok(stream),
+        _ => Err(format!(
+            "the proxy refuses: {}",
+            head.lines().next().unwrap_or_default()
+        )),
+    }
 }
 
 /// Shakes hands again, by ourselves, to learn who does not trust whom. In TLS
@@ -290,6 +373,9 @@ fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
         context.set_ca_file(options.authorities.path())?;
         context.set_certificate_chain_file(&options.certificate)?;
         context.set_private_key_file(&options.key, SslFiletype::PEM)?;
+        if options.port == HTTPS {
+            context.set_alpn_protos(b"\x0ex-amzn-mqtt-ca")?;
+        }
         let mut ssl = Ssl::new(&context.build())?;
         ssl.set_hostname(options.endpoint)?;
         ssl.param_mut().set_host(options.endpoint)?;

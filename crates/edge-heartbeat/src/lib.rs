@@ -94,6 +94,7 @@ impl Device<'_> {
         let session = Session::connect(&Options {
             endpoint: &self.config.endpoint,
             port: self.config.port.unwrap_or(PORT),
+            proxy: self.config.proxy.as_deref(),
             client_id: &self.config.thing_name,
             certificate: self.root.path(CERTIFICATE),
             key: self.root.path(KEY),
