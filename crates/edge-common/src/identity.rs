@@ -35,6 +35,9 @@ pub struct DeviceConfig {
     /// Port if it is not 8883.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// `http://HOST:PORT` of the proxy, if the image names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 impl DeviceConfig {
@@ -52,8 +55,21 @@ impl DeviceConfig {
         if !valid_thing_name(&config.thing_name) {
             bail!("parsing {CONFIG}: thing_name is not [a-zA-Z0-9:_-]{{1,128}}");
         }
+        if config.proxy.as_deref().is_some_and(|p| !valid_proxy(p)) {
+            bail!("parsing {CONFIG}: proxy is not http://HOST:PORT");
+        }
         Ok(config)
     }
+}
+
+/// `http://HOST:PORT`, nothing else: a name and a password would be readable.
+pub fn valid_proxy(proxy: &str) -> bool {
+    let parts = proxy
+        .strip_prefix("http://")
+        .and_then(|p| p.split_once(':'));
+    parts.is_some_and(|(host, port)| {
+        valid_endpoint(host) && port.parse::<u16>().is_ok_and(|p| p > 0)
+    })
 }
 
 /// AWS: `[a-zA-Z0-9:_-]{1,128}`.
@@ -66,4 +82,26 @@ pub fn valid_thing_name(name: &str) -> bool {
 pub fn valid_endpoint(host: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
     (1..=253).contains(&host.len()) && !host.starts_with(['.', '-']) && host.chars().all(good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_a_host_and_a_port() {
+        for good in ["http://proxy:3128", "http://10.0.0.1:80"] {
+            assert!(valid_proxy(good), "{good}");
+        }
+        for bad in [
+            "proxy:3128",
+            "https://proxy:1",
+            "http://u:p@proxy:1",
+            "http://proxy",
+            "http://proxy:0",
+            "http://a:1/x",
+        ] {
+            assert!(!valid_proxy(bad), "{bad}");
+        }
+    }
 }

@@ -6,11 +6,12 @@
 //! process, as a program does that ends anyway.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::mem;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,12 @@ use crate::{Root, file, identity};
 
 /// Port of AWS IoT for MQTT with client certificates.
 pub const PORT: u16 = 8883;
+/// The port that every firewall lets out; AWS tells MQTT there by its ALPN name.
+const HTTPS: u16 = 443;
+/// That name.
+const ALPN: &str = "x-amzn-mqtt-ca";
+/// Limit of a look-up and of a connection while a failure is examined.
+const EXAMINE: Duration = Duration::from_secs(5);
 /// Largest message that is looked at, in bytes: AWS allows 128 KiB.
 const LARGEST: usize = 128 * 1024;
 
@@ -32,6 +39,8 @@ pub struct Options<'a> {
     pub endpoint: &'a str,
     /// TCP port.
     pub port: u16,
+    /// `http://HOST:PORT` of a proxy that takes CONNECT.
+    pub proxy: Option<&'a str>,
     /// Client id.
     pub client_id: &'a str,
     /// Client certificate, PEM.
@@ -106,6 +115,8 @@ pub enum Trouble {
 pub struct ConnectError {
     /// Its kind.
     pub trouble: Trouble,
+    /// Was a server reached at all?
+    pub reached: bool,
     message: String,
 }
 
@@ -214,6 +225,11 @@ impl Session {
         }
     }
 
+    /// Is the connection still up, as far as one can know?
+    pub fn is_up(&self) -> bool {
+        self.client.is_connected()
+    }
+
     /// Says goodbye, so that the last will is not published; the client itself
     /// is left to the end of the process.
     pub fn close(self) {
@@ -239,12 +255,18 @@ fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
     tls.verify(true)
         .enable_server_cert_auth(true)
         .disable_default_trust_store(true);
+    if options.port == HTTPS {
+        tls.alpn_protos(&[ALPN]);
+    }
     let mut connect = paho::ConnectOptionsBuilder::new_v3();
     connect
         .ssl_options(tls.finalize())
         .keep_alive_interval(Duration::from_secs(60))
         .connect_timeout(options.timeout)
         .clean_session(true);
+    if let Some(proxy) = options.proxy {
+        connect.https_proxy(proxy);
+    }
     if let Some((topic, payload)) = &options.will {
         connect.will_message(paho::Message::new(*topic, payload.clone(), 1));
     }
@@ -254,36 +276,95 @@ fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
 /// Finds out what kind of trouble it is: the library does not tell.
 fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
     let place = format!("{}:{}", options.endpoint, options.port);
-    let answer = |trouble, message| ConnectError { trouble, message };
+    let answer = |trouble, reached, message| ConnectError {
+        trouble,
+        reached,
+        message,
+    };
     if let paho::Error::ConnectReturn(code) = error {
-        return answer(
-            Trouble::Refused,
-            format!("{place} refused the connection: {code}"),
-        );
+        let message = format!("{place} refused the connection: {code}");
+        return answer(Trouble::Refused, true, message);
     }
-    let addresses = match place.to_socket_addrs() {
+    let first = options.proxy.map_or(place.as_str(), |proxy| {
+        proxy.strip_prefix("http://").unwrap_or(proxy)
+    });
+    let addresses = match look_up(first) {
         Ok(addresses) => addresses,
-        Err(e) => {
-            return answer(
-                Trouble::Network,
-                format!("looking up {}: {e}", options.endpoint),
-            );
-        }
+        Err(message) => return answer(Trouble::Network, false, message),
     };
     let mut last = "it has no address".to_string();
+    let mut reached = false;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
-            Ok(stream) => match tls_trouble(options, stream) {
-                Some(why) => {
-                    let message = format!("{place} is reached, but TLS fails: {why}");
-                    return answer(Trouble::Tls, message);
+        match TcpStream::connect_timeout(&address, EXAMINE) {
+            Ok(stream) => match behind_proxy(options, stream) {
+                Ok(stream) => {
+                    reached = true;
+                    match tls_trouble(options, stream) {
+                        Some(why) => {
+                            let message = format!("{place} is reached, but TLS fails: {why}");
+                            return answer(Trouble::Tls, true, message);
+                        }
+                        None => last = error.to_string(),
+                    }
                 }
-                None => last = error.to_string(),
+                Err(why) => last = why,
             },
             Err(e) => last = e.to_string(),
         }
     }
-    answer(Trouble::Network, format!("connecting to {place}: {last}"))
+    let way = options
+        .proxy
+        .map_or(String::new(), |p| format!(" through {p}"));
+    let message = format!("connecting to {place}{way}: {last}");
+    answer(Trouble::Network, reached, message)
+}
+
+/// The addresses of `HOST:PORT`. The resolver's own limits add up to half a
+/// minute; nobody waits so long here.
+fn look_up(place: &str) -> Result<Vec<SocketAddr>, String> {
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+    let (answer, answered) = mpsc::channel();
+    let wanted = place.to_string();
+    std::thread::spawn(move || {
+        let found = wanted.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let _ = answer.send(found);
+    });
+    match answered.recv_timeout(EXAMINE) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(format!("looking up {host}: {error}")),
+        Err(_) => Err(format!(
+            "looking up {host}: no answer within {} s",
+            EXAMINE.as_secs()
+        )),
+    }
+}
+
+/// Asks the proxy, if there is one, for the way to the endpoint.
+fn behind_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, String> {
+    if options.proxy.is_none() {
+        return Ok(stream);
+    }
+    let place = format!("{}:{}", options.endpoint, options.port);
+    let mut ask = || {
+        stream.set_read_timeout(Some(EXAMINE))?;
+        write!(stream, "CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&head).into_owned())
+    };
+    let head = ask().map_err(|e| format!("the proxy does not answer: {e}"))?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    match status {
+        "200" => Ok(stream),
+        _ => Err(format!(
+            "the proxy refuses: {}",
+            head.lines().next().unwrap_or_default()
+        )),
+    }
 }
 
 /// Shakes hands again, by ourselves, to learn who does not trust whom. In TLS
@@ -297,6 +378,9 @@ fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
         context.set_ca_file(options.authorities.path())?;
         context.set_certificate_chain_file(&options.certificate)?;
         context.set_private_key_file(&options.key, SslFiletype::PEM)?;
+        if options.port == HTTPS {
+            context.set_alpn_protos(b"\x0ex-amzn-mqtt-ca")?;
+        }
         let mut ssl = Ssl::new(&context.build())?;
         ssl.set_hostname(options.endpoint)?;
         ssl.param_mut().set_host(options.endpoint)?;

@@ -137,6 +137,7 @@ impl Device {
         Shadow::connect(&Options {
             endpoint: &self.config.endpoint,
             port: self.config.port.unwrap_or(PORT),
+            proxy: self.config.proxy.as_deref(),
             client_id: thing,
             certificate: self.certificate.clone(),
             key: self.key.clone(),

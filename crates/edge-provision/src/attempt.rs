@@ -1,22 +1,23 @@
 //! One attempt, from whatever state a cut has left to a committed identity.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use edge_common::exit::Failure;
-use edge_common::identity::{CERTIFICATE, KEY};
-use edge_common::mqtt::{self, Authorities, ConnectError, Options, Session};
+use edge_common::mqtt::{self, Authorities, ConnectError, Event, Options, Session};
 use edge_common::{Root, log};
 use openssl::pkey::{PKey, Private};
 
 use crate::claim::Claim;
 use crate::device::Identity;
-use crate::state::Pending;
-use crate::{NETWORK, REFUSED, TLS, exchange, pki, state};
+use crate::exchange::{self, Proof};
+use crate::state::{Pending, Place};
+use crate::{NETWORK, REFUSED, TLS, pki, state};
 
 /// Limit of each step on the network.
 pub const STEP: Duration = Duration::from_secs(10);
+/// Limit of a question to the thing's shadow.
+const SHADOW: Duration = Duration::from_secs(3);
 /// Base of the back-off.
 pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause between two attempts.
@@ -27,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub enum Trouble {
     /// The cloud answered no, for good.
     Refused(String),
+    /// Its hook does not want this device, or not without a proof.
+    Denied(String),
     /// The ownership token is not taken: a new certificate is needed.
     StaleToken,
     /// One side does not trust the other.
@@ -51,7 +54,9 @@ impl From<anyhow::Error> for Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(why) | Self::Tls(why) | Self::Passing(why) => f.write_str(why),
+            Self::Refused(why) | Self::Denied(why) | Self::Tls(why) | Self::Passing(why) => {
+                f.write_str(why)
+            }
             Self::StaleToken => f.write_str("the ownership token is no longer taken"),
             Self::Local(error) => write!(f, "{error:#}"),
         }
@@ -61,13 +66,13 @@ impl fmt::Display for Trouble {
 impl Trouble {
     /// Would another attempt end the same way?
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Tls(_) | Self::Local(_))
+        !matches!(self, Self::StaleToken | Self::Passing(_))
     }
 
     /// With its exit code.
     pub fn into_failure(self) -> anyhow::Error {
         match self {
-            Self::Refused(_) => Failure::error(REFUSED, self),
+            Self::Refused(_) | Self::Denied(_) => Failure::error(REFUSED, self),
             Self::Tls(_) => Failure::error(TLS, self),
             Self::StaleToken | Self::Passing(_) => Failure::error(NETWORK, self),
             Self::Local(error) => error,
@@ -85,36 +90,67 @@ pub fn next_pause(last: Duration, fraction: f64) -> Duration {
 pub struct Attempt<'a> {
     /// Root of the file system.
     pub root: &'a Root,
+    /// Which identity is made.
+    pub place: Place,
     /// This device.
     pub thing: &'a Identity,
     /// The claim of the image.
     pub claim: &'a Claim,
-    /// The device's key.
+    /// The key of that identity.
     pub key: &'a PKey<Private>,
+    /// The key that the cloud knows, if there may be one.
+    pub known: &'a PKey<Private>,
     /// Authorities of the image.
     pub authorities: &'a Authorities,
+    /// The claim's session, kept between attempts while it is up.
+    pub session: Option<Session>,
 }
 
 impl Attempt<'_> {
-    /// Goes on from the state on disk.
+    /// Attempts until it is done, final, or `end` is near.
     ///
     /// # Errors
-    /// What went wrong; the state on disk is good for another attempt.
-    pub fn run(&self) -> Result<(), Trouble> {
-        let pending = state::pending(self.root, self.key);
-        // The registration may have succeeded and only its answer been lost.
-        if pending.is_some() && self.check().is_ok() {
-            return self.commit();
-        }
-        let session = self.claim_session()?;
-        match self.register(&session, pending) {
-            Err(Trouble::StaleToken) => {
-                state::forget(self.root)?;
-                self.register(&session, None)?;
+    /// The last trouble; the state on disk is good for another run.
+    pub fn persist(&mut self, end: Instant) -> Result<(), Trouble> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Err(trouble) = self.run() else {
+                return Ok(());
+            };
+            pause = next_pause(pause, pki::random_fraction()?);
+            if trouble.is_final() || Instant::now() + pause >= end {
+                return Err(trouble);
             }
-            other => other?,
+            log::warn(format_args!(
+                "{trouble}; trying again in {:.0} s",
+                pause.as_secs_f32()
+            ));
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Goes on from the state on disk to a committed identity.
+    fn run(&mut self) -> Result<(), Trouble> {
+        let pending = state::pending(self.root, self.place, self.key);
+        let up = self.session.as_ref().is_some_and(Session::is_up);
+        if let Some(pending) = pending.as_ref().filter(|_| !up) {
+            // The registration may have succeeded and only its answer been lost.
+            state::show(self.root, self.place, pending)?;
+            if self.speaks()? {
+                return self.commit();
+            }
+        }
+        let session = match self.session.take().filter(|_| up) {
+            Some(session) => session,
+            None => self.claim_session()?,
+        };
+        let registered = self.register(&session, pending);
+        if registered.is_err() {
+            self.session = Some(session);
+            return registered;
         }
         session.close();
+        log::info(format_args!("registered {}", self.thing.name));
         self.check()?;
         self.commit()
     }
@@ -124,6 +160,7 @@ impl Attempt<'_> {
         let session = Session::connect(&Options {
             endpoint: &self.claim.endpoint,
             port: self.claim.port,
+            proxy: self.claim.proxy.as_deref(),
             client_id: &client_id,
             certificate: self.claim.certificate.clone(),
             key: self.claim.key.clone(),
@@ -135,41 +172,91 @@ impl Attempt<'_> {
         Ok(session)
     }
 
+    /// Gets a certificate unless one is pending, and has it registered. A
+    /// token that is no longer taken is replaced once, and a refusal answered
+    /// once with the proof that we are who we were.
     fn register(&self, session: &Session, pending: Option<Pending>) -> Result<(), Trouble> {
-        let pending = match pending.filter(Pending::fresh) {
-            Some(pending) => pending,
-            None => {
-                let pending = exchange::certificate(session, self.key, &self.thing.name)?;
-                state::keep(self.root, &pending)?;
-                pending
+        let mut pending = pending.filter(Pending::fresh);
+        let mut proof = (self.place == Place::Next).then_some(Proof(self.known));
+        let mut renewed = pending.is_none();
+        loop {
+            let current = match pending.take() {
+                Some(pending) => pending,
+                None => {
+                    let fresh = exchange::certificate(session, self.key, &self.thing.name)?;
+                    state::keep(self.root, self.place, &fresh)?;
+                    fresh
+                }
+            };
+            let template = &self.claim.template;
+            let token = &current.token;
+            match exchange::register(session, template, self.thing, token, proof, self.key) {
+                Err(Trouble::StaleToken) if !renewed => {
+                    if self.speaks()? {
+                        return Ok(());
+                    }
+                    state::forget(self.root, self.place)?;
+                    renewed = true;
+                }
+                Err(Trouble::Denied(_)) if proof.is_none() => {
+                    proof = Some(Proof(self.known));
+                    pending = Some(current);
+                }
+                other => return other,
             }
-        };
-        exchange::register(session, &self.claim.template, self.thing, &pending.token)
+        }
+    }
+
+    /// Connects as the new identity.
+    fn open(&self) -> anyhow::Result<Session> {
+        Session::connect(&Options {
+            endpoint: &self.claim.endpoint,
+            port: self.claim.port,
+            proxy: self.claim.proxy.as_deref(),
+            client_id: &self.thing.name,
+            certificate: self.place.certificate(self.root),
+            key: self.place.key(self.root),
+            authorities: self.authorities,
+            timeout: STEP,
+            will: None,
+        })
     }
 
     /// Connects as the new identity and listens on a topic of its own.
     fn check(&self) -> Result<(), Trouble> {
-        let session = Session::connect(&Options {
-            endpoint: &self.claim.endpoint,
-            port: self.claim.port,
-            client_id: &self.thing.name,
-            certificate: self.root.path(CERTIFICATE),
-            key: self.root.path(KEY),
-            authorities: self.authorities,
-            timeout: STEP,
-            will: None,
-        })?;
         let topic = format!("$aws/things/{}/shadow/get/accepted", self.thing.name);
+        let session = self.open()?;
         let listened = session.subscribe(&[&topic]);
         session.close();
         listened.map_err(|e| Trouble::Passing(format!("checking the new identity: {e:#}")))
     }
 
+    /// Does the cloud already let the pending identity speak for its thing? A
+    /// broker may let it connect and listen without that, so it has to get an
+    /// answer.
+    fn speaks(&self) -> Result<bool, Trouble> {
+        let topic = format!("$aws/things/{}/shadow/get", self.thing.name);
+        let session = match self.open() {
+            Ok(session) => session,
+            Err(error) => {
+                let error_of = error.downcast_ref::<ConnectError>();
+                let unreached = error_of.is_some_and(|e| !e.reached);
+                return if unreached {
+                    Err(error.into())
+                } else {
+                    Ok(false)
+                };
+            }
+        };
+        let answers = format!("{topic}/+");
+        let asked = session.subscribe(&[&answers]).is_ok() && session.publish(&topic, "{}").is_ok();
+        let answered = asked && matches!(session.receive(SHADOW), Event::Message(_));
+        session.close();
+        Ok(answered)
+    }
+
     fn commit(&self) -> Result<(), Trouble> {
-        state::commit(self.root, self.thing, self.claim)?;
-        state::committed(self.root, &self.thing.name)
-            .map_err(|e| Trouble::Local(anyhow!("what was committed is not good: {e:#}")))?;
-        log::info(format_args!("provisioned as {}", self.thing.name));
+        state::commit(self.root, self.place, self.thing, self.claim)?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The claim: what every device of a batch has in its image.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use edge_common::{Root, file, identity, mqtt};
@@ -11,6 +12,8 @@ use crate::pki;
 
 /// Folder of the claim files.
 const FOLDER: &str = "/etc/edge-ai/claim";
+/// Longest spread that makes sense, in seconds.
+const LONGEST_SPREAD: u64 = 3600;
 
 /// Claim certificate, key and where to go with them.
 pub struct Claim {
@@ -18,8 +21,12 @@ pub struct Claim {
     pub endpoint: String,
     /// Port.
     pub port: u16,
+    /// `http://HOST:PORT` of a proxy.
+    pub proxy: Option<String>,
     /// Name of the provisioning template.
     pub template: String,
+    /// How far the first tries of a fleet are spread, if the image says so.
+    pub spread: Option<Duration>,
     /// Path of the certificate.
     pub certificate: PathBuf,
     /// Path of the key.
@@ -35,6 +42,8 @@ struct Config {
     template_name: String,
     #[serde(default = "default_port")]
     port: u16,
+    proxy: Option<String>,
+    spread_seconds: Option<u64>,
 }
 
 fn default_port() -> u16 {
@@ -51,12 +60,7 @@ pub fn load(root: &Root) -> Result<Claim> {
     let text = file::read(&path("config.json"), identity::LARGEST)?;
     let config: Config =
         serde_json::from_slice(&text).with_context(|| format!("parsing {FOLDER}/config.json"))?;
-    if !identity::valid_endpoint(&config.endpoint) {
-        bail!("parsing {FOLDER}/config.json: endpoint is not a host name");
-    }
-    if !valid_template(&config.template_name) {
-        bail!("parsing {FOLDER}/config.json: template_name is not [0-9A-Za-z_-]{{1,36}}");
-    }
+    check(&config).with_context(|| format!("parsing {FOLDER}/config.json"))?;
     let parsed = pki::certificate(&file::read(&path("claim.crt"), identity::LARGEST)?)
         .with_context(|| format!("parsing {FOLDER}/claim.crt"))?;
     let key = pki::private_key(&file::read(&path("claim.key"), identity::LARGEST)?)
@@ -67,11 +71,36 @@ pub fn load(root: &Root) -> Result<Claim> {
     Ok(Claim {
         endpoint: config.endpoint,
         port: config.port,
+        proxy: config.proxy,
         template: config.template_name,
+        spread: config.spread_seconds.map(Duration::from_secs),
         certificate: path("claim.crt"),
         key: path("claim.key"),
         parsed,
     })
+}
+
+fn check(config: &Config) -> Result<()> {
+    if !identity::valid_endpoint(&config.endpoint) {
+        bail!("endpoint is not a host name");
+    }
+    if config.port == 0 {
+        bail!("port is not 1..=65535");
+    }
+    if !valid_template(&config.template_name) {
+        bail!("template_name is not [0-9A-Za-z_-]{{1,36}}");
+    }
+    if config
+        .proxy
+        .as_deref()
+        .is_some_and(|p| !identity::valid_proxy(p))
+    {
+        bail!("proxy is not http://HOST:PORT");
+    }
+    if config.spread_seconds.is_some_and(|s| s > LONGEST_SPREAD) {
+        bail!("spread_seconds is not 0..={LONGEST_SPREAD}");
+    }
+    Ok(())
 }
 
 fn valid_template(name: &str) -> bool {

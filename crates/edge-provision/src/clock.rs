@@ -1,6 +1,7 @@
-//! TLS needs a clock; a board without a battery starts in 1970.
+//! TLS needs a clock; a board without a battery starts in 1970, and a broken
+//! one anywhere.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use edge_common::exit::Failure;
@@ -11,28 +12,43 @@ use crate::{CLOCK, pki};
 
 /// Longest wait for the clock.
 const LIMIT: Duration = Duration::from_secs(120);
+/// 2026-01-01: no device runs this program earlier, in seconds of Unix time.
+const FLOOR: Duration = Duration::from_secs(1_767_225_600);
 
-/// Waits until the clock is past the begin of the claim certificate, which was
-/// made before the image. Nothing announces a step of the clock to everyone,
-/// so it is looked at once a second.
+/// Waits until the clock is one at which the claim certificate is valid.
+/// Nothing announces a step of the clock to everyone, so it is looked at once
+/// a second.
 ///
 /// # Errors
-/// Still before it after two minutes, or at `end`: exit code 4.
+/// Still out of bounds after two minutes, or at `end`: exit code 4.
 pub fn wait(claim: &Claim, end: Instant) -> Result<()> {
     let end = end.min(Instant::now() + LIMIT);
     let mut told = false;
-    while pki::not_yet_valid(&claim.parsed)? {
+    while let Some(why) = trouble(claim)? {
         if Instant::now() >= end {
-            return Err(Failure::error(
-                CLOCK,
-                "the clock is before the begin of the claim certificate: is time synchronisation running?",
-            ));
+            return Err(Failure::error(CLOCK, why));
         }
         if !told {
-            log::info("waiting for the clock");
+            log::info(format_args!("waiting for the clock: {why}"));
             told = true;
         }
-        std::thread::sleep(Duration::from_secs(1));
+        let left = end.saturating_duration_since(Instant::now());
+        std::thread::sleep(left.min(Duration::from_secs(1)));
     }
     Ok(())
+}
+
+/// What is wrong with the clock.
+fn trouble(claim: &Claim) -> Result<Option<&'static str>> {
+    let now = SystemTime::now();
+    let early = now < SystemTime::UNIX_EPOCH + FLOOR || pki::not_yet_valid(&claim.parsed)?;
+    if early {
+        return Ok(Some(
+            "it is before this image was made: is time synchronisation running?",
+        ));
+    }
+    let late = pki::expired(&claim.parsed)?;
+    Ok(late.then_some(
+        "it is past the end of the claim certificate: the clock is wrong, or the image is too old",
+    ))
 }

@@ -8,7 +8,9 @@ use std::time::Instant;
 use anyhow::anyhow;
 use edge_common::log::printable;
 use edge_common::mqtt::{Event, Session};
+use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
 use serde_json::{Value, json};
 
 use crate::attempt::{STEP, Trouble};
@@ -57,7 +59,23 @@ pub fn certificate(session: &Session, key: &PKey<Private>, name: &str) -> Result
     })
 }
 
-/// Registers the thing.
+/// The key that the cloud knows this device by. A signature of it over the new
+/// key tells the cloud's hook that the device itself replaces its certificate.
+#[derive(Clone, Copy)]
+pub struct Proof<'a>(pub &'a PKey<Private>);
+
+impl Proof<'_> {
+    /// Over the thing's name, a line feed, and the new key as
+    /// `SubjectPublicKeyInfo` in DER; Base64.
+    fn over(self, name: &str, key: &PKey<Private>) -> anyhow::Result<String> {
+        let mut signer = Signer::new(MessageDigest::sha256(), self.0)?;
+        signer.update(format!("{name}\n").as_bytes())?;
+        signer.update(&key.public_key_to_der()?)?;
+        Ok(openssl::base64::encode_block(&signer.sign_to_vec()?))
+    }
+}
+
+/// Registers the thing with the certificate that `token` stands for.
 ///
 /// # Errors
 /// Refused, unanswered, or another thing than ours.
@@ -66,8 +84,10 @@ pub fn register(
     template: &str,
     thing: &Identity,
     token: &str,
+    proof: Option<Proof>,
+    key: &PKey<Private>,
 ) -> Result<(), Trouble> {
-    let request = json!({
+    let mut request = json!({
         "certificateOwnershipToken": token,
         "parameters": {
             "SerialNumber": thing.serial,
@@ -75,6 +95,9 @@ pub fn register(
             "ThingName": thing.name,
         },
     });
+    if let Some(proof) = proof {
+        request["parameters"]["Proof"] = proof.over(&thing.name, key)?.into();
+    }
     ask(session, &provision(template), &request, |answer| {
         let name = text(answer, "thingName")?;
         if name != thing.name {
@@ -138,6 +161,7 @@ fn rejected(answer: &Value) -> Trouble {
     let words = format!("the cloud refused: {} ({status}): {short}", printable(code));
     match status {
         _ if code == "InvalidCertificateOwnershipToken" => Trouble::StaleToken,
+        403 => Trouble::Denied(words),
         400..=428 | 430..=499 => Trouble::Refused(words),
         _ => Trouble::Passing(words),
     }
@@ -160,7 +184,8 @@ mod tests {
                 &json!({"statusCode": status, "errorCode": code, "errorMessage": "x\u{1b}[2J"}),
             )
         };
-        assert!(matches!(answer(403, "AccessDenied"), Trouble::Refused(_)));
+        assert!(matches!(answer(403, "AccessDenied"), Trouble::Denied(_)));
+        assert!(matches!(answer(404, "NotFound"), Trouble::Refused(_)));
         assert!(matches!(
             answer(400, "InvalidCertificateOwnershipToken"),
             Trouble::StaleToken

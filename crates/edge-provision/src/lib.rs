@@ -1,7 +1,7 @@
 //! Replaces: `edge-provision.py`.
 //! Reads: claim files and authorities in `/etc/edge-ai`, the serial number.
 //! Writes: `/data/config/aws-iot`, and with `mark` `/data/.provisioned`.
-//! Runs when: `edge-bootstrap.service`, until `/data/.provisioned` exists.
+//! Runs when: `edge-bootstrap.service` once, then at each boot and by a timer.
 //! Exits: 0 done, 1 failed, 2 usage, 3 claim, 4 clock, 5 network, 6 refused, 7 TLS.
 
 mod attempt;
@@ -11,15 +11,21 @@ mod device;
 mod exchange;
 mod mark;
 mod pki;
+mod renew;
 mod state;
+mod status;
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use edge_common::exit::Failure;
 use edge_common::mqtt::Authorities;
-use edge_common::{Root, log};
+use edge_common::{Root, boot, file, log};
+use rustix::fs::{FlockOperation, flock};
+
+use state::Place;
 
 /// Exit code: the claim files are missing or unusable.
 pub const CLAIM: u8 = 3;
@@ -33,7 +39,8 @@ pub const REFUSED: u8 = 6;
 pub const TLS: u8 = 7;
 
 /// Gets the device its own identity from AWS IoT, by fleet provisioning with
-/// the claim certificate of the image. Resumes with the same key after a cut.
+/// the claim certificate of the image. Resumes with the same key after a cut,
+/// and repairs an identity that is damaged.
 #[derive(Parser)]
 #[command(
     version,
@@ -43,20 +50,36 @@ Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 claim files
 missing or unusable, 4 the clock is not set, 5 no network or no answer, 6 the
 cloud refused, 7 the server or the claim certificate is not trusted
 
-Example: edge-provision --budget 60"
+Examples: edge-provision --budget 60
+          edge-provision --renew --within 30
+          edge-provision status --json"
 )]
 pub struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// How long to try before giving up
+    /// How long to try before giving up; the last try may take a minute more
     #[arg(long, value_name = "SECS", default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     budget: u64,
+    /// First wait a random time up to this, so that a fleet that is switched on
+    /// at once does not ask at once; `spread_seconds` of the image comes first
+    #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    spread: u64,
+    /// Get another key and certificate, and replace those in use by them
+    #[arg(long)]
+    renew: bool,
+    /// With --renew: only if the certificate ends within so many days
+    #[arg(long, value_name = "DAYS", requires = "renew")]
+    within: Option<u32>,
 }
 
 #[derive(Subcommand)]
 enum Verb {
     /// Print what is there, one fact a line; no network
-    Status,
+    Status {
+        /// As one object
+        #[arg(long)]
+        json: bool,
+    },
     /// Write /data/.provisioned if a valid identity is committed
     Mark,
 }
@@ -66,48 +89,75 @@ enum Verb {
 /// # Errors
 /// As the exit codes say.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
-    let thing = device::identity(root)?;
+    let end = Instant::now() + Duration::from_secs(args.budget);
     match args.verb {
-        Some(Verb::Status) => mark::status(root, &thing),
-        Some(Verb::Mark) => mark::mark(root, &thing),
-        None => provision(root, &thing, Duration::from_secs(args.budget)),
+        Some(Verb::Status { json }) => status::print(root, &device::identity(root)?, json),
+        Some(Verb::Mark) => mark::mark(root, &device::identity(root)?),
+        None if args.renew => boot::recorded(root, "edge-provision-renew", || {
+            let thing = device::identity(root)?;
+            let _alone = alone(root)?;
+            renew::settle(root)?;
+            renew::run(root, &thing, args.within, end)
+        }),
+        None => boot::recorded(root, "edge-provision", || provision(root, args, end)),
     }
 }
 
-fn provision(root: &Root, thing: &device::Identity, budget: Duration) -> Result<()> {
+/// Only one at a time works on the identity; the lock ends with its file.
+fn alone(root: &Root) -> Result<File> {
+    let folder = root.path("/data/config");
+    file::create_folder(&folder, 0o755)?;
+    let lock = File::open(&folder).context("locking /data/config")?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("another edge-provision is at work");
+    }
+    Ok(lock)
+}
+
+fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
+    let thing = device::identity(root)?;
+    let _alone = alone(root)?;
+    renew::settle(root)?;
     let Err(why) = state::committed(root, &thing.name) else {
-        return Ok(());
+        return state::forget(root, Place::Current);
     };
     log::info(format_args!("provisioning {}: {why:#}", thing.name));
-    let end = Instant::now() + budget;
     let claim = claim::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
     let authorities = Authorities::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
-    clock::wait(&claim, end)?;
-    let key = state::key(root)?;
-    if state::repair(root, thing, &claim, &key)? {
+    let key = state::key(root, Place::Current)?;
+    if state::repair(root, &thing, &claim, &key)? {
         return Ok(());
     }
-    let attempt = attempt::Attempt {
+    clock::wait(&claim, end)?;
+    wait_spread(claim.spread.unwrap_or(Duration::from_secs(args.spread)))?;
+    let mut attempt = attempt::Attempt {
         root,
-        thing,
+        place: Place::Current,
+        thing: &thing,
         claim: &claim,
         key: &key,
+        known: &key,
         authorities: &authorities,
+        session: None,
     };
-    let mut pause = attempt::FIRST_PAUSE;
-    loop {
-        let trouble = match attempt.run() {
-            Ok(()) => return Ok(()),
-            Err(trouble) => trouble,
-        };
-        pause = attempt::next_pause(pause, pki::random_fraction()?);
-        if trouble.is_final() || Instant::now() + pause >= end {
-            return Err(trouble.into_failure());
-        }
-        log::warn(format_args!(
-            "{trouble}; trying again in {:.0} s",
-            pause.as_secs_f32()
+    let done = attempt.persist(end);
+    done.map_err(attempt::Trouble::into_failure)?;
+    let checked = state::committed(root, &thing.name);
+    checked.context("checking what was committed")?;
+    state::forget(root, Place::Current)?;
+    log::info(format_args!("provisioned as {}", thing.name));
+    Ok(())
+}
+
+/// Waits a random time up to `most`.
+fn wait_spread(most: Duration) -> Result<()> {
+    let wait = most.mul_f64(pki::random_fraction()?);
+    if !wait.is_zero() {
+        log::info(format_args!(
+            "waiting {:.0} s, so that not all devices ask at once",
+            wait.as_secs_f32()
         ));
-        std::thread::sleep(pause);
+        std::thread::sleep(wait);
     }
+    Ok(())
 }

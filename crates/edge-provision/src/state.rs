@@ -1,23 +1,64 @@
 //! The identity on disk. Order of its making, each step durable: key, pending
-//! certificate with its token, registered, certificate, configuration.
+//! certificate with its token, registered, verified, configuration. So a
+//! configuration that is there means "committed".
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use edge_common::identity::{self, CERTIFICATE, CONFIG, DeviceConfig, FOLDER, KEY, LARGEST};
 use edge_common::{Root, file, log, mqtt};
 use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
 
 use crate::claim::Claim;
 use crate::device::Identity;
 use crate::pki;
 
-/// What has been asked for but is not committed; holds a secret, mode 0600.
-const PENDING: &str = "/data/config/aws-iot/pending.json";
 /// A token lives one hour; one older than this is not tried, in seconds.
 const TOKEN_AGE: u64 = 55 * 60;
+
+/// A folder that holds an identity, or becomes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The device's own.
+    Current,
+    /// The one that a renewal prepares.
+    Next,
+}
+
+impl Place {
+    /// The folder.
+    pub fn folder(self, root: &Root) -> PathBuf {
+        match self {
+            Self::Current => root.path(FOLDER),
+            Self::Next => root.path(format!("{FOLDER}.next")),
+        }
+    }
+
+    /// The private key.
+    pub fn key(self, root: &Root) -> PathBuf {
+        self.folder(root).join("private.key")
+    }
+
+    /// The certificate.
+    pub fn certificate(self, root: &Root) -> PathBuf {
+        self.folder(root).join("device.crt")
+    }
+
+    /// Written last.
+    pub fn config(self, root: &Root) -> PathBuf {
+        self.folder(root).join("config.json")
+    }
+
+    /// What has been asked for but is not committed; holds a secret.
+    pub fn pending(self, root: &Root) -> PathBuf {
+        self.folder(root).join("pending.json")
+    }
+}
 
 /// A certificate that may or may not be registered yet.
 #[derive(Serialize, Deserialize)]
@@ -40,7 +81,8 @@ impl Pending {
         }
     }
 
-    /// Young enough to be redeemed?
+    /// Young enough to be redeemed? One from the future is not: the clock was
+    /// set back meanwhile, and its age is not known.
     pub fn fresh(&self) -> bool {
         now()
             .checked_sub(self.issued)
@@ -54,16 +96,14 @@ fn now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// Checks what is committed: files, key, name, dates.
+/// Checks what is committed: files, modes, key, name, dates. Gives the
+/// configuration and the certificate.
 ///
 /// # Errors
 /// What is wrong with it, or that there is none.
-pub fn committed(root: &Root, thing: &str) -> Result<DeviceConfig> {
+pub fn committed(root: &Root, thing: &str) -> Result<(DeviceConfig, X509)> {
     if !root.path(CONFIG).exists() {
         bail!("no identity is committed yet");
-    }
-    if root.path(PENDING).exists() {
-        bail!("a certificate is pending");
     }
     let config = DeviceConfig::load(root)?;
     if config.thing_name != thing {
@@ -82,24 +122,38 @@ pub fn committed(root: &Root, thing: &str) -> Result<DeviceConfig> {
     if pki::expired(&certificate)? {
         bail!("{CERTIFICATE} has expired");
     }
-    Ok(config)
+    if open_to_others(root, Place::Current)? {
+        bail!("{KEY} can be read by others");
+    }
+    Ok((config, certificate))
 }
 
-/// The device's key: the one that is there, else a new one. One that cannot be
-/// parsed is replaced, and what was made for it dropped.
+fn open_to_others(root: &Root, place: Place) -> Result<bool> {
+    let data = fs::metadata(place.key(root)).with_context(|| format!("reading {KEY}"))?;
+    Ok(data.permissions().mode() & 0o077 != 0)
+}
+
+/// The key in `place`: the one that is there, else a new one. One that cannot
+/// be parsed is replaced, and what was made for it dropped.
 ///
 /// # Errors
 /// The folder cannot be read or written.
-pub fn key(root: &Root) -> Result<PKey<Private>> {
-    file::create_folder(&root.path(FOLDER), 0o700)?;
-    let path = root.path(KEY);
+pub fn key(root: &Root, place: Place) -> Result<PKey<Private>> {
+    file::create_folder(&place.folder(root), 0o700)?;
+    let path = place.key(root);
     if path.exists() {
-        match pki::private_key(&file::read(&path, LARGEST)?) {
+        let pem = file::read(&path, LARGEST)?;
+        match pki::private_key(&pem) {
+            Ok(key) if open_to_others(root, place)? => {
+                log::warn(format_args!("{KEY} could be read by others: closing it"));
+                file::write(&path, &pem, 0o600)?;
+                return Ok(key);
+            }
             Ok(key) => return Ok(key),
             Err(_) => log::warn(format_args!("{KEY} is damaged: making a new one")),
         }
     }
-    forget(root)?;
+    forget(root, place)?;
     let key = pki::new_key()?;
     let pem = key.private_key_to_pem_pkcs8().context("making a key")?;
     file::write(&path, &pem, 0o600)?;
@@ -107,8 +161,8 @@ pub fn key(root: &Root) -> Result<PKey<Private>> {
 }
 
 /// What is pending for `key`; one that is damaged or for another key is not.
-pub fn pending(root: &Root, key: &PKey<Private>) -> Option<Pending> {
-    let text = file::read(&root.path(PENDING), LARGEST).ok()?;
+pub fn pending(root: &Root, place: Place, key: &PKey<Private>) -> Option<Pending> {
+    let text = file::read(&place.pending(root), LARGEST).ok()?;
     let pending: Pending = serde_json::from_slice(&text).ok()?;
     let certificate = pki::certificate(pending.certificate.as_bytes()).ok()?;
     pki::belong_together(&certificate, key).then_some(pending)
@@ -118,35 +172,45 @@ pub fn pending(root: &Root, key: &PKey<Private>) -> Option<Pending> {
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn keep(root: &Root, pending: &Pending) -> Result<()> {
+pub fn keep(root: &Root, place: Place, pending: &Pending) -> Result<()> {
+    // What was committed is over from here on.
+    remove(root, place, place.config(root))?;
     let text = serde_json::to_vec(pending).context("writing what is pending")?;
-    file::write(&root.path(PENDING), &text, 0o600)?;
-    // Beside it as PEM, because the MQTT library reads certificates from files.
-    file::write(
-        &root.path(CERTIFICATE),
-        pending.certificate.as_bytes(),
-        0o644,
-    )
+    file::write(&place.pending(root), &text, 0o600)?;
+    show(root, place, pending)
+}
+
+/// Puts the pending certificate beside as PEM, because the MQTT library reads
+/// certificates from files.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn show(root: &Root, place: Place, pending: &Pending) -> Result<()> {
+    let pem = pending.certificate.as_bytes();
+    file::ensure(&place.certificate(root), pem, 0o644).map(|_| ())
+}
+
+fn remove(root: &Root, place: Place, path: PathBuf) -> Result<()> {
+    if path.exists() {
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        file::sync_folder(&place.folder(root))?;
+    }
+    Ok(())
 }
 
 /// Drops what is pending.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn forget(root: &Root) -> Result<()> {
-    let path = root.path(PENDING);
-    if path.exists() {
-        fs::remove_file(&path).with_context(|| format!("removing {PENDING}"))?;
-        file::sync_folder(&root.path(FOLDER))?;
-    }
-    Ok(())
+pub fn forget(root: &Root, place: Place) -> Result<()> {
+    remove(root, place, place.pending(root))
 }
 
-/// Commits: from now on the device has this identity.
+/// Writes the configuration: from now on the identity in `place` is good.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn commit(root: &Root, thing: &Identity, claim: &Claim) -> Result<()> {
+pub fn commit(root: &Root, place: Place, thing: &Identity, claim: &Claim) -> Result<()> {
     let config = DeviceConfig {
         endpoint: claim.endpoint.clone(),
         thing_name: thing.name.clone(),
@@ -154,29 +218,29 @@ pub fn commit(root: &Root, thing: &Identity, claim: &Claim) -> Result<()> {
         key_path: KEY.into(),
         ca_path: identity::AUTHORITIES.into(),
         port: (claim.port != mqtt::PORT).then_some(claim.port),
+        proxy: claim.proxy.clone(),
     };
     let text = serde_json::to_vec_pretty(&config).context("writing the configuration")?;
-    file::write(&root.path(CONFIG), &text, 0o644)?;
-    forget(root)
+    file::write(&place.config(root), &text, 0o644)
 }
 
-/// Repairs a damaged `config.json` beside a certificate and key that were
-/// committed: nothing is pending, and they belong together.
+/// Repairs a damaged or lost configuration beside a certificate and key that
+/// were committed: nothing is pending, and they belong together.
 ///
 /// # Errors
 /// The folder cannot be written.
 pub fn repair(root: &Root, thing: &Identity, claim: &Claim, key: &PKey<Private>) -> Result<bool> {
-    let was_committed = root.path(CONFIG).exists() && !root.path(PENDING).exists();
     let certificate = file::read(&root.path(CERTIFICATE), LARGEST).ok();
     let certificate = certificate.and_then(|pem| pki::certificate(&pem).ok());
     let good = certificate
         .is_some_and(|c| pki::belong_together(&c, key) && !pki::expired(&c).unwrap_or(true));
-    if !was_committed || !good {
+    if !good || Place::Current.pending(root).exists() {
         return Ok(false);
     }
     log::info(format_args!(
         "writing {CONFIG} again: certificate and key are good"
     ));
-    commit(root, thing, claim)?;
+    commit(root, Place::Current, thing, claim)?;
+    committed(root, &thing.name)?;
     Ok(true)
 }

@@ -1,6 +1,8 @@
 //! Test bench, never shipped: the stand-in cloud and the device twin.
 
 pub mod cloud;
+pub mod endpoint;
+pub mod kill;
 mod process;
 pub mod twin;
 

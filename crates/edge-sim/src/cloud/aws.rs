@@ -43,7 +43,8 @@ pub fn seed(dir: &Path, ports: &Ports) -> Result<String> {
     let read =
         |name: &str| fs::read_to_string(dir.join(name)).with_context(|| format!("reading {name}"));
     let config =
-        json!({ "endpoint": HOST, "port": ports.mqtt, "template_name": TEMPLATE }).to_string();
+        json!({ "endpoint": HOST, "port": ports.mqtt, "template_name": TEMPLATE, "spread_seconds": 0 })
+            .to_string();
     file::write(&dir.join("claim.json"), config.as_bytes(), 0o644)?;
     for (name, value, kind) in [
         (

@@ -3,10 +3,10 @@
 
 mod aws;
 mod daemons;
-mod pki;
-mod provisioning;
+pub mod pki;
+pub mod provisioning;
 mod proxy;
-mod responder;
+pub mod responder;
 mod shadows;
 
 use std::fs;
@@ -91,6 +91,17 @@ pub fn run(verb: Verb) -> Result<()> {
     }
 }
 
+/// What every stand-in needs: certificates, lists, a place for shadows.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn found(dir: &Path, allow: &[String]) -> Result<()> {
+    pki::make(dir)?;
+    let allowed: String = allow.iter().map(|s| format!("{s}\n")).collect();
+    put(dir, "allowlist", &allowed, 0o600)?;
+    file::create_folder(&dir.join("shadows"), 0o700)
+}
+
 fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     file::create_folder(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
@@ -105,11 +116,8 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         aws: free_port()?,
         proxy: free_port()?,
     };
-    pki::make(dir)?;
-    let allowed: String = allow.iter().map(|s| format!("{s}\n")).collect();
-    put(dir, "allowlist", &allowed, 0o600)?;
+    found(dir, allow)?;
     put(dir, "acl", ACL, 0o600)?;
-    file::create_folder(&dir.join("shadows"), 0o700)?;
     let password = pki::random_hex(16)?;
     put(dir, "registry.password", &password, 0o600)?;
     configure(dir, &ports, &password)?;
@@ -157,7 +165,7 @@ fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
     let at = dir.display();
     let broker = format!(
         "user root\nper_listener_settings false\nallow_anonymous false\npersistence false\n\
-         log_dest stderr\nlog_type all\nlistener {} 127.0.0.1\n\
+         log_dest stderr\nlog_type all\nset_tcp_nodelay true\nlistener {} 127.0.0.1\n\
          cafile {at}/clients.pem\ncertfile {at}/server.crt\nkeyfile {at}/server.key\n\
          require_certificate true\nuse_identity_as_username true\nacl_file {at}/acl\n",
         ports.mqtt

@@ -15,6 +15,9 @@ use openssl::x509::{X509, X509Name, X509NameBuilder};
 
 use super::HOST;
 
+/// In seconds.
+const DAY: i64 = 86_400;
+
 /// Who signs, and with what.
 pub struct Authority {
     certificate: X509,
@@ -24,7 +27,14 @@ pub struct Authority {
 impl Authority {
     fn new(name: &str) -> Result<Self> {
         let key = new_key()?;
-        let certificate = certificate(&subject(name)?, &key, None, &key, Kind::Authority)?;
+        let certificate = certificate(
+            &subject(name)?,
+            &key,
+            None,
+            &key,
+            Kind::Authority,
+            TEN_YEARS,
+        )?;
         Ok(Self { certificate, key })
     }
 
@@ -45,14 +55,55 @@ impl Authority {
     /// # Errors
     /// OpenSSL's.
     pub fn sign<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>) -> Result<X509> {
-        certificate(&subject(name)?, key, Some(self), &self.key, Kind::Client)
+        self.sign_for(name, key, TEN_YEARS)
+    }
+
+    /// As [`Authority::sign`], good until so many days from now.
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn sign_for<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>, days: i64) -> Result<X509> {
+        certificate(
+            &subject(name)?,
+            key,
+            Some(self),
+            &self.key,
+            Kind::Client,
+            days,
+        )
     }
 }
 
-enum Kind {
+enum Kind<'a> {
     Authority,
-    Server,
+    Server(&'a str),
     Client,
+}
+
+/// Days.
+const TEN_YEARS: i64 = 3650;
+
+/// A server's certificate and key, PEM, for another host than ours, or by an
+/// authority that nobody trusts.
+///
+/// # Errors
+/// OpenSSL's, or the authority is not there.
+pub fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X509, PKey<Private>)> {
+    let authority = if unknown {
+        Authority::new("Somebody's CA")?
+    } else {
+        Authority::load(dir, "server-ca")?
+    };
+    let key = new_key()?;
+    let server = certificate(
+        &subject(host)?,
+        &key,
+        Some(&authority),
+        &authority.key,
+        Kind::Server(host),
+        TEN_YEARS,
+    )?;
+    Ok((server, key))
 }
 
 /// Makes all that is needed, once.
@@ -85,8 +136,10 @@ pub fn make(dir: &Path) -> Result<()> {
         &key,
         Some(&server_ca),
         &server_ca.key,
-        Kind::Server,
+        Kind::Server(HOST),
+        TEN_YEARS,
     )?;
+    pair(dir, "server-ca", &server_ca.certificate, &server_ca.key)?;
     pair(dir, "server", &server, &key)?;
     let signing = new_key()?;
     file::write(
@@ -125,13 +178,15 @@ fn subject(name: &str) -> Result<X509Name> {
     Ok(subject.build())
 }
 
-/// A certificate of ten years, begun a day ago; signed by itself without an issuer.
+/// A certificate of so many days from now, begun two days ago; signed by itself
+/// without an issuer.
 fn certificate<T: HasPublic>(
     name: &X509Name,
     key: &PKeyRef<T>,
     issuer: Option<&Authority>,
     signer: &PKey<Private>,
     kind: Kind,
+    days: i64,
 ) -> Result<X509> {
     let mut builder = X509::builder()?;
     builder.set_version(2)?;
@@ -141,13 +196,11 @@ fn certificate<T: HasPublic>(
     builder.set_serial_number(&serial)?;
     builder.set_subject_name(name)?;
     builder.set_issuer_name(issuer.map_or(name, |i| i.certificate.subject_name()))?;
-    let day_ago = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_secs()
-        - 86_400;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let now = i64::try_from(now.as_secs())?;
     let (begin, end) = (
-        Asn1Time::from_unix(i64::try_from(day_ago)?)?,
-        Asn1Time::days_from_now(3650)?,
+        Asn1Time::from_unix(now - 2 * DAY)?,
+        Asn1Time::from_unix(now + days * DAY)?,
     );
     builder.set_not_before(&begin)?;
     builder.set_not_after(&end)?;
@@ -157,12 +210,13 @@ fn certificate<T: HasPublic>(
             builder.append_extension(BasicConstraints::new().critical().ca().build()?)?
         }
         Kind::Client => builder.append_extension(BasicConstraints::new().build()?)?,
-        Kind::Server => {
-            let names = SubjectAlternativeName::new()
-                .dns(HOST)
-                .dns("localhost")
-                .ip("127.0.0.1")
-                .build(&builder.x509v3_context(None, None))?;
+        Kind::Server(host) => {
+            let mut names = SubjectAlternativeName::new();
+            names.dns(host);
+            if host == HOST {
+                names.dns("localhost").ip("127.0.0.1");
+            }
+            let names = names.build(&builder.x509v3_context(None, None))?;
             builder.append_extension(names)?;
         }
     }

@@ -1,18 +1,22 @@
 //! Fleet provisioning by claim, with the rules of the pre-provisioning hook.
 //!
-//! Known difference from AWS: there is no way to answer only the connection
-//! that asked, so every claim session sees every answer.
+//! Known difference from AWS, behind mosquitto: there is no way to answer only
+//! the connection that asked, so every claim session sees every answer. The
+//! strict endpoint does not have it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt;
 use edge_common::{Root, file};
-use openssl::x509::X509Req;
+use openssl::hash::MessageDigest;
+use openssl::sign::Verifier;
+use openssl::x509::{X509, X509Req};
 use serde_json::{Value, json};
 
 use super::responder::{Answers, rejected};
@@ -26,15 +30,29 @@ const LARGEST_CSR: usize = 4096;
 /// A certificate that was issued; bound to its token.
 struct Issued {
     certificate: String,
+    key: Vec<u8>,
+    pem: String,
     at: Instant,
     thing: Option<String>,
+}
+
+/// Who learns that a certificate may speak for a thing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Grants {
+    /// mosquitto, by its access list.
+    Broker,
+    /// Whoever asks [`Provisioning::thing_of`].
+    Here,
 }
 
 /// What was issued and registered while this runs.
 pub struct Provisioning {
     dir: PathBuf,
     authority: pki::Authority,
+    grants: Grants,
     tokens: HashMap<String, Issued>,
+    things: HashMap<String, String>,
+    keys: HashSet<Vec<u8>>,
 }
 
 impl Provisioning {
@@ -42,13 +60,32 @@ impl Provisioning {
     ///
     /// # Errors
     /// It is not there.
-    pub fn load(dir: &Path) -> Result<Self> {
+    pub fn load(dir: &Path, grants: Grants) -> Result<Self> {
         let authority = pki::Authority::load(dir, "device-ca")?;
+        file::create_folder(&dir.join("things"), 0o700)?;
         Ok(Self {
             dir: dir.into(),
             authority,
+            grants,
             tokens: HashMap::new(),
+            things: HashMap::new(),
+            keys: HashSet::new(),
         })
+    }
+
+    /// The thing that a certificate, by its id, may speak for.
+    pub fn thing_of(&self, certificate: &str) -> Option<&str> {
+        self.things.get(certificate).map(String::as_str)
+    }
+
+    /// From now on no token that was issued is taken.
+    pub fn expire_tokens(&mut self) {
+        self.tokens.clear();
+    }
+
+    /// How many different keys certificates were issued for.
+    pub fn keys_seen(&self) -> usize {
+        self.keys.len()
     }
 
     /// `CreateCertificateFromCsr`
@@ -82,10 +119,14 @@ impl Provisioning {
         let Ok((id, pem, token)) = issued else {
             return rejected(500, "InternalError", "Internal error");
         };
+        let der = key.public_key_to_der().unwrap_or_default();
+        self.keys.insert(der.clone());
         self.tokens.insert(
             token.clone(),
             Issued {
                 certificate: id.clone(),
+                key: der,
+                pem: pem.clone(),
                 at: Instant::now(),
                 thing: None,
             },
@@ -134,15 +175,16 @@ impl Provisioning {
             // A repeat of what has succeeded.
             return accepted(&thing);
         }
-        if issued.thing.is_some() || !self.allowed(serial) || self.taken(&thing) {
+        let may = !self.taken(&thing) || self.proven(&thing, issued, &parameters["Proof"]);
+        if issued.thing.is_some() || !self.allowed(serial) || !may {
             return rejected(
                 403,
                 "AccessDenied",
                 "The pre-provisioning hook refused the device",
             );
         }
-        let certificate = issued.certificate.clone();
-        if let Err(error) = self.grant(&certificate, &thing) {
+        let (certificate, pem) = (issued.certificate.clone(), issued.pem.clone());
+        if let Err(error) = self.grant(&certificate, &thing, &pem) {
             edge_common::log::error(format_args!("{error:#}"));
             return rejected(500, "InternalError", "Internal error");
         }
@@ -161,16 +203,42 @@ impl Provisioning {
         self.lists("allowlist", serial)
     }
 
-    /// Has the thing an active certificate, and no operator opened a window?
-    fn taken(&self, thing: &str) -> bool {
-        let acl = fs::read_to_string(self.dir.join("acl")).unwrap_or_default();
-        let serial = thing.trim_start_matches("edge-ai-");
-        acl.lines().any(|l| l == topics(thing)) && !self.lists("windows", serial)
+    /// Where the thing's newest certificate lies.
+    fn current(&self, thing: &str) -> PathBuf {
+        self.dir.join("things").join(format!("{thing}.pem"))
     }
 
-    /// Lets the certificate reach its own thing's topics, and waits until the
-    /// broker knows.
-    fn grant(&self, certificate: &str, thing: &str) -> Result<()> {
+    /// Has the thing an active certificate, and no operator opened a window?
+    fn taken(&self, thing: &str) -> bool {
+        let serial = thing.trim_start_matches("edge-ai-");
+        self.current(thing).exists() && !self.lists("windows", serial)
+    }
+
+    /// Is `proof` a signature of the thing's current key over the new one?
+    fn proven(&self, thing: &str, issued: &Issued, proof: &Value) -> bool {
+        let check = || {
+            let current = X509::from_pem(&fs::read(self.current(thing)).ok()?).ok()?;
+            let signature = openssl::base64::decode_block(proof.as_str()?).ok()?;
+            let key = current.public_key().ok()?;
+            let mut verifier = Verifier::new(MessageDigest::sha256(), &key).ok()?;
+            verifier.update(format!("{thing}\n").as_bytes()).ok()?;
+            verifier.update(&issued.key).ok()?;
+            verifier.verify(&signature).ok()
+        };
+        check().unwrap_or(false)
+    }
+
+    /// Lets the certificate reach its own thing's topics.
+    fn grant(&mut self, certificate: &str, thing: &str, pem: &str) -> Result<()> {
+        if self.grants == Grants::Broker {
+            self.tell_broker(certificate, thing)?;
+        }
+        self.things.insert(certificate.into(), thing.into());
+        file::write(&self.current(thing), pem.as_bytes(), 0o600)
+    }
+
+    /// Appends to the access list, and waits until the broker knows.
+    fn tell_broker(&self, certificate: &str, thing: &str) -> Result<()> {
         let path = self.dir.join("acl");
         let acl = fs::read_to_string(&path).context("reading the access list")?;
         let acl = format!(
@@ -182,14 +250,20 @@ impl Provisioning {
         let seen = fs::metadata(&log)
             .context("reading the broker's log")?
             .len();
-        let pids: Value =
-            serde_json::from_slice(&file::read(&self.dir.join("pids.json"), 64 * 1024)?)?;
+        let file = |name: &str| file::read(&self.dir.join(name), 64 * 1024);
+        let pids: Value = serde_json::from_slice(&file("pids.json")?)?;
+        let ports: Value = serde_json::from_slice(&file("responder.json")?)?;
         let pid = pids[0]["pid"].to_string();
         Root::system()
             .command("/bin/kill")
             .args(["-HUP", &pid])
             .run()?;
-        wait_for(&log, seen, "Reloading config")
+        // It looks at its signals once it has something else to do.
+        let port = ports["mqtt"].as_u64().and_then(|p| u16::try_from(p).ok());
+        let woken = TcpStream::connect(("127.0.0.1", port.context("the broker's port")?));
+        let reloaded = wait_for(&log, seen, "Reloading config");
+        drop(woken);
+        reloaded
     }
 }
 
@@ -214,7 +288,7 @@ fn wait_for(log: &Path, from: u64, words: &str) -> Result<()> {
         if text.contains(words) {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(1));
     }
     bail!("the broker did not reload its access list");
 }

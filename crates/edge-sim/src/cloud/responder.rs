@@ -10,7 +10,7 @@ use edge_common::{file, log};
 use paho_mqtt as paho;
 use serde_json::{Value, json};
 
-use super::provisioning::Provisioning;
+use super::provisioning::{Grants, Provisioning};
 use super::{HOST, proxy, shadows};
 
 /// Topics that are answered.
@@ -52,7 +52,7 @@ pub fn serve(dir: &Path) -> Result<()> {
     // Ready once this listens: the broker has all filters by then.
     let listening = port("proxy")?;
     std::thread::spawn(move || proxy::serve(listening));
-    let mut provisioning = Provisioning::load(dir)?;
+    let mut provisioning = Provisioning::load(dir, Grants::Broker)?;
     for message in &inbox {
         let Some(message) = message else {
             bail!("the broker is gone");
@@ -94,7 +94,8 @@ fn connect(dir: &Path, port: u16) -> Result<paho::Client> {
     Ok(client)
 }
 
-fn answer(dir: &Path, provisioning: &mut Provisioning, topic: &str, payload: &[u8]) -> Answers {
+/// What AWS IoT would publish in answer to a message.
+pub fn answer(dir: &Path, provisioning: &mut Provisioning, topic: &str, payload: &[u8]) -> Answers {
     let request: Value = match serde_json::from_slice(payload) {
         Ok(request) => request,
         Err(_) if payload.is_empty() => json!({}),

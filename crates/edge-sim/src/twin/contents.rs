@@ -219,6 +219,7 @@ impl Contents<'_> {
         let cloud = self.cloud;
         let config = json!({
             "endpoint": cloud.iot_endpoint, "port": cloud.iot_port, "template_name": cloud.template_name,
+            "spread_seconds": 0,
         });
         let folder = "/etc/edge-ai/claim";
         vec![

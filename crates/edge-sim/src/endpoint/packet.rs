@@ -1,0 +1,195 @@
+//! The server's half of MQTT 3.1.1, as much of it as AWS IoT speaks.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+/// Largest packet that is taken, in bytes: AWS allows 128 KiB of payload.
+const LARGEST: usize = 256 * 1024;
+
+/// What a client says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// Client id, and the keep-alive in seconds.
+    Connect(String, u16),
+    /// Packet id and filters.
+    Subscribe(u16, Vec<String>),
+    /// Packet id (0 with QoS 0), topic, payload, retain.
+    Publish(u16, String, Vec<u8>, bool),
+    /// It has a message of ours.
+    Acknowledge,
+    /// It is there.
+    Ping,
+    /// It leaves.
+    Disconnect,
+}
+
+fn bad(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what)
+}
+
+/// Reads one packet.
+///
+/// # Errors
+/// The connection's, or something that is no packet of a client.
+pub fn read(from: &mut impl Read) -> io::Result<Packet> {
+    let mut head = [0];
+    from.read_exact(&mut head)?;
+    let mut length = 0_usize;
+    for shift in [0, 7, 14, 21] {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        length |= usize::from(byte[0] & 0x7f) << shift;
+        if byte[0] & 0x80 == 0 {
+            break;
+        }
+    }
+    if length > LARGEST {
+        return Err(bad("packet too large"));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    parse(head[0], &body).ok_or_else(|| bad("no packet of a client"))
+}
+
+fn parse(head: u8, body: &[u8]) -> Option<Packet> {
+    let mut rest = body;
+    Some(match head >> 4 {
+        1 => {
+            let (protocol, level) = (text(&mut rest)?, take(&mut rest, 1)?[0]);
+            if protocol != "MQTT" || level != 4 {
+                return None;
+            }
+            take(&mut rest, 1)?;
+            let keep_alive = number(&mut rest)?;
+            Packet::Connect(text(&mut rest)?, keep_alive)
+        }
+        3 => {
+            let topic = text(&mut rest)?;
+            let id = if head & 0x06 == 0 {
+                0
+            } else {
+                number(&mut rest)?
+            };
+            Packet::Publish(id, topic, rest.to_vec(), head & 1 == 1)
+        }
+        4 => Packet::Acknowledge,
+        8 => {
+            let id = number(&mut rest)?;
+            let mut filters = Vec::new();
+            while !rest.is_empty() {
+                filters.push(text(&mut rest)?);
+                take(&mut rest, 1)?;
+            }
+            Packet::Subscribe(id, filters)
+        }
+        12 => Packet::Ping,
+        14 => Packet::Disconnect,
+        _ => return None,
+    })
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (first, last) = rest.split_at_checked(count)?;
+    *rest = last;
+    Some(first)
+}
+
+fn number(rest: &mut &[u8]) -> Option<u16> {
+    take(rest, 2).map(|b| u16::from_be_bytes([b[0], b[1]]))
+}
+
+fn text(rest: &mut &[u8]) -> Option<String> {
+    let length = number(rest)?;
+    String::from_utf8(take(rest, length.into())?.to_vec()).ok()
+}
+
+fn send(to: &mut impl Write, head: u8, body: &[u8]) -> io::Result<()> {
+    let mut packet = vec![head];
+    let mut length = body.len();
+    loop {
+        let digit = u8::try_from(length % 128).unwrap_or(0);
+        length /= 128;
+        packet.push(digit | if length > 0 { 0x80 } else { 0 });
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend(body);
+    to.write_all(&packet)?;
+    to.flush()
+}
+
+/// CONNACK with its return code.
+///
+/// # Errors
+/// The connection's.
+pub fn connected(to: &mut impl Write, code: u8) -> io::Result<()> {
+    send(to, 0x20, &[0, code])
+}
+
+/// SUBACK that grants QoS 1 for `count` filters.
+///
+/// # Errors
+/// The connection's.
+pub fn subscribed(to: &mut impl Write, id: u16, count: usize) -> io::Result<()> {
+    let body = [&id.to_be_bytes()[..], &vec![1; count]].concat();
+    send(to, 0x90, &body)
+}
+
+/// PUBACK.
+///
+/// # Errors
+/// The connection's.
+pub fn published(to: &mut impl Write, id: u16) -> io::Result<()> {
+    send(to, 0x40, &id.to_be_bytes())
+}
+
+/// PINGRESP.
+///
+/// # Errors
+/// The connection's.
+pub fn pong(to: &mut impl Write) -> io::Result<()> {
+    send(to, 0xd0, &[])
+}
+
+/// PUBLISH with QoS 1.
+///
+/// # Errors
+/// The connection's.
+pub fn publish(to: &mut impl Write, id: u16, topic: &str, payload: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(topic.len()).map_err(|_| bad("topic too long"))?;
+    let body = [
+        &length.to_be_bytes()[..],
+        topic.as_bytes(),
+        &id.to_be_bytes(),
+        payload,
+    ];
+    send(to, 0x32, &body.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_read_and_others_refused() {
+        let connect = b"\x10\x0f\0\x04MQTT\x04\x02\0\x3c\0\x03abc";
+        let wanted = Packet::Connect("abc".into(), 60);
+        assert_eq!(read(&mut &connect[..]).unwrap(), wanted);
+        let subscribe = b"\x82\x09\0\x07\0\x04a/+b\x01";
+        let wanted = Packet::Subscribe(7, vec!["a/+b".into()]);
+        assert_eq!(read(&mut &subscribe[..]).unwrap(), wanted);
+        let mut sent = Vec::new();
+        publish(&mut sent, 9, "t", &[b'x'; 200]).unwrap();
+        assert_eq!(sent[..3], [0x32, 0xcd, 0x01]);
+        let wanted = Packet::Publish(9, "t".into(), vec![b'x'; 200], false);
+        assert_eq!(read(&mut &sent[..]).unwrap(), wanted);
+        for garbage in [
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            b"\x10\x02\0\x09",
+            b"\xf0\0",
+            b"",
+        ] {
+            assert!(read(&mut &garbage[..]).is_err());
+        }
+    }
+}
