@@ -26,7 +26,7 @@ def aws(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-def render(template, **values):
+def render(template, values):
     """A *.json.tftpl as Terraform's templatefile() gives it; an unknown name is an error."""
     text = pathlib.Path(template).read_text()
     parts = re.split(r"(\$?\$\{[^}]*\})", text)
