@@ -1,0 +1,49 @@
+output "endpoint" {
+  description = "Where devices connect; goes into /edge-ai/fleet-provisioning/config."
+  value       = data.aws_iot_endpoint.data.endpoint_address
+}
+
+output "credentials_endpoint" {
+  description = "Where a device exchanges its certificate for credentials to pull images, with the role alias edge-ai-pull."
+  value       = data.aws_iot_endpoint.credentials.endpoint_address
+}
+
+output "template" {
+  description = "Name of the provisioning template."
+  value       = aws_iot_provisioning_template.fleet.name
+}
+
+output "repository_url" {
+  description = "The one repository that devices trust."
+  value       = aws_ecr_repository.apps.repository_url
+}
+
+output "signing_alias" {
+  description = "KMS alias that edge-app signs with."
+  value       = aws_kms_alias.signing.name
+}
+
+output "parameters_key" {
+  description = "ARN of the key that encrypts the secret parameters; infra/builder needs it."
+  value       = aws_kms_key.parameters.arn
+}
+
+output "devices_table" {
+  description = "The allow-list."
+  value       = aws_dynamodb_table.devices.name
+}
+
+output "claims" {
+  description = "Id of each claim certificate, by batch."
+  value       = { for batch, claim in aws_iot_certificate.claim : batch => claim.id }
+}
+
+output "developer_policy" {
+  description = "ARN of the policy for those who push images."
+  value       = aws_iam_policy.developer.arn
+}
+
+output "operator_policy" {
+  description = "ARN of the policy for those who allow devices."
+  value       = aws_iam_policy.operator.arn
+}

@@ -1,0 +1,30 @@
+# What builds and laptops look up. The two secrets, /edge-ai/fleet-provisioning/claim-key
+# and /edge-ai/nordvpn-token, are put beside these by hand (docs/cloud.md), so that
+# neither Terraform nor its state ever sees them.
+
+locals {
+  parameters = merge(
+    {
+      "fleet-provisioning/claim-cert" = aws_iot_certificate.claim[var.current_claim].certificate_pem
+      "fleet-provisioning/config" = jsonencode({
+        endpoint      = data.aws_iot_endpoint.data.endpoint_address
+        template_name = local.template
+      })
+      "pki/container-signing-public-key" = data.aws_kms_public_key.signing[var.current_signing_key].public_key_pem
+      "ecr/repository-url"               = aws_ecr_repository.apps.repository_url
+    },
+    {
+      for name, key in data.aws_kms_public_key.signing :
+      "pki/container-signing-public-key-${name}" => key.public_key_pem if name != var.current_signing_key
+    },
+  )
+}
+
+resource "aws_ssm_parameter" "public" {
+  # checkov:skip=CKV2_AWS_34: certificates, public keys and addresses are public
+  # checkov:skip=CKV_AWS_337: the same
+  for_each = local.parameters
+  name     = "/edge-ai/${each.key}"
+  type     = "String"
+  value    = each.value
+}

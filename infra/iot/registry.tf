@@ -1,0 +1,82 @@
+# The one repository, and how devices may pull from it without a stored secret.
+
+resource "aws_ecr_repository" "apps" {
+  # checkov:skip=CKV_AWS_51: immutable but for signature tags, to which a second signer appends
+  # checkov:skip=CKV_AWS_136: images are no secret; whoever may pull them may read them
+  name                 = "edge-ai"
+  image_tag_mutability = "IMMUTABLE_WITH_EXCLUSION"
+  image_tag_mutability_exclusion_filter {
+    filter      = "sha256-*.sig"
+    filter_type = "WILDCARD"
+  }
+  image_scanning_configuration {
+    scan_on_push = true
+  }
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_ecr_lifecycle_policy" "apps" {
+  repository = aws_ecr_repository.apps.name
+  policy = jsonencode({
+    rules = [
+      {
+        # What an earlier rule names, a later one does not touch: signatures stay.
+        rulePriority = 1
+        description  = "signatures stay"
+        selection = {
+          tagStatus      = "tagged"
+          tagPatternList = ["sha256-*"]
+          countType      = "imageCountMoreThan"
+          countNumber    = 100000
+        }
+        action = { type = "expire" }
+      },
+      {
+        rulePriority = 2
+        description  = "untagged images go after a fortnight"
+        selection = {
+          tagStatus   = "untagged"
+          countType   = "sinceImagePushed"
+          countUnit   = "days"
+          countNumber = 14
+        }
+        action = { type = "expire" }
+      },
+      {
+        rulePriority = 3
+        description  = "the newest images stay"
+        selection = {
+          tagStatus      = "tagged"
+          tagPatternList = ["*"]
+          countType      = "imageCountMoreThan"
+          countNumber    = var.keep_images
+        }
+        action = { type = "expire" }
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role" "pull" {
+  name = "edge-ai-pull"
+  assume_role_policy = templatefile("${path.module}/policies/trust.json.tftpl", {
+    service = "credentials.iot.amazonaws.com"
+    account = local.account
+  })
+}
+
+resource "aws_iam_role_policy" "pull" {
+  name = "pull"
+  role = aws_iam_role.pull.id
+  policy = templatefile("${path.module}/policies/pull-role.json.tftpl", {
+    repository = aws_ecr_repository.apps.arn
+  })
+}
+
+resource "aws_iot_role_alias" "pull" {
+  alias               = local.role_alias
+  role_arn            = aws_iam_role.pull.arn
+  credential_duration = 3600
+}

@@ -1,0 +1,29 @@
+# Keys that sign containers. Only the public halves leave KMS.
+
+resource "aws_kms_key" "signing" {
+  # checkov:skip=CKV_AWS_7: KMS does not rotate asymmetric keys; docs/cloud.md says how we do
+  # checkov:skip=CKV_AWS_227: an operator switches a key off by its variable
+  for_each                 = var.signing_keys
+  description              = "edge-ai: container signing (${each.key})"
+  key_usage                = "SIGN_VERIFY"
+  customer_master_key_spec = "ECC_NIST_P256"
+  is_enabled               = each.value.enabled
+  deletion_window_in_days  = 30
+  policy = templatefile("${path.module}/policies/signing-key.json.tftpl", {
+    root    = local.root
+    signers = jsonencode(var.signers)
+  })
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_kms_alias" "signing" {
+  name          = "alias/edge-container-signing"
+  target_key_id = aws_kms_key.signing[var.current_signing_key].key_id
+}
+
+data "aws_kms_public_key" "signing" {
+  for_each = { for name, key in var.signing_keys : name => key if key.trusted && key.enabled }
+  key_id   = aws_kms_key.signing[each.key].arn
+}

@@ -1,0 +1,112 @@
+"""Terraform providers that know what may be written, and can do nothing.
+
+They speak as much of Terraform's plugin protocol (version 5) as `validate` and
+`test` with mock_provider need. Terraform is told of a running one by the variable
+TF_REATTACH_PROVIDERS, so none is downloaded. What they know comes from schema/.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import tempfile
+from concurrent import futures
+
+import grpc
+
+SCHEMAS = pathlib.Path(__file__).resolve().parent / "schema"
+NESTING = {"single": 1, "list": 2, "set": 3, "map": 4}
+# Of the provider's own block only what our configurations write.
+OWN = {"attributes": {"region": {"type": "string", "required": False}},
+       "blocks": {"default_tags": {
+           "nesting": "list", "min": 0, "max": 1, "blocks": {},
+           "attributes": {"tags": {"type": ["map", "string"], "required": False}}}}}
+
+
+def varint(number):
+    """A number as Protocol Buffers write it."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes(out + bytes([number]))
+
+
+def field(number, value):
+    """A field of a message; nothing for what is empty."""
+    if not value:
+        return b""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def attribute(name, told):
+    """Schema.Attribute. An optional one may also be filled in by the provider."""
+    required, computed = told.get("required", False), told.get("computed", False)
+    return (field(1, name) + field(2, json.dumps(told["type"])) + field(4, int(required))
+            + field(5, int(not required and not computed)) + field(6, int(not required)))
+
+
+def block(told):
+    """Schema.Block"""
+    out = b"".join(field(2, attribute(*pair)) for pair in told["attributes"].items())
+    for name, inner in told["blocks"].items():
+        out += field(3, field(1, name) + field(2, block(inner)) + field(3, NESTING[inner["nesting"]])
+                     + field(4, inner["min"]) + field(5, inner["max"]))
+    return out
+
+
+def schema(told):
+    """Schema; a block without fields is a block all the same."""
+    inner = block(told)
+    return varint(2 << 3 | 2) + varint(len(inner)) + inner
+
+
+def schemas(name):
+    """GetProviderSchema.Response"""
+    told = json.loads((SCHEMAS / f"{name}.json").read_text())
+    out = field(1, schema(OWN if name == "aws" else {"attributes": {}, "blocks": {}}))
+    for number, part in ((2, "resources"), (3, "data")):
+        for kind, inner in told[part].items():
+            out += field(number, field(1, kind) + field(2, schema(inner)))
+    return out
+
+
+@contextlib.contextmanager
+def running(*names):
+    """Serves these providers; gives the value of TF_REATTACH_PROVIDERS."""
+    with tempfile.TemporaryDirectory(prefix="edge-provider-") as folder:
+        attach, servers = {}, []
+        for name in names:
+            socket = f"{folder}/{name}"
+            servers.append(serve(schemas(name), socket))
+            attach[f"registry.terraform.io/hashicorp/{name}"] = {
+                "Protocol": "grpc", "ProtocolVersion": 5, "Pid": os.getpid(), "Test": True,
+                "Addr": {"Network": "unix", "String": socket}}
+        try:
+            yield json.dumps(attach)
+        finally:
+            for server in servers:
+                server.stop(0)
+
+
+def serve(answer, socket):
+    """One provider on a socket."""
+    answers = {
+        "GetSchema": lambda request, _: answer,
+        # Both messages hold the configuration as their first field.
+        "PrepareProviderConfig": lambda request, _: request,
+    }
+    for name in ("ValidateResourceTypeConfig", "ValidateDataSourceConfig", "Configure", "Stop"):
+        answers[name] = lambda request, _: b""
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.max_send_message_length", -1)])
+    handlers = {name: grpc.unary_unary_rpc_method_handler(do) for name, do in answers.items()}
+    server.add_generic_rpc_handlers((
+        grpc.method_handlers_generic_handler("tfplugin5.Provider", handlers),
+        grpc.method_handlers_generic_handler("plugin.GRPCController", {
+            "Shutdown": grpc.unary_unary_rpc_method_handler(lambda request, _: b"")})))
+    server.add_insecure_port(f"unix:{socket}")
+    server.start()
+    return server

@@ -1,0 +1,107 @@
+"""The policy documents: what parliament says of them, and what a `*` stands for."""
+
+import json
+import subprocess
+
+import pytest
+from conftest import INFRA, render
+from test_terraform import found_in_checks
+
+VALUES = {
+    "account": "123456789012", "region": "eu-central-1", "partition": "aws",
+    "iot": "arn:aws:iot:eu-central-1:123456789012",
+    "ssm": "arn:aws:ssm:eu-central-1:123456789012",
+    "root": "arn:aws:iam::123456789012:root",
+    "template": "edge-ai-fleet", "role_alias": "edge-ai-pull", "thing_type": "edge-ai-device",
+    "device_policy": "edge-ai-device", "service": "iot.amazonaws.com",
+    "table": "arn:aws:dynamodb:eu-central-1:123456789012:table/edge-ai-devices",
+    "key": "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000",
+    "log_group": "arn:aws:logs:eu-central-1:123456789012:log-group:/edge-ai/lifecycle",
+    "alarms": "arn:aws:sns:eu-central-1:123456789012:edge-ai-alarms",
+    "topic": "arn:aws:sns:eu-central-1:123456789012:edge-ai-alarms",
+    "repository": "arn:aws:ecr:eu-central-1:123456789012:repository/edge-ai",
+    "cache": "arn:aws:s3:::edge-ai-build-cache",
+    "signers": '["arn:aws:iam::123456789012:role/release"]',
+    "services": '["ssm.eu-central-1.amazonaws.com"]',
+}
+FILES = sorted(INFRA.glob("*/policies/*.json.tftpl"))
+# Documents of AWS IoT, which parliament does not know; nor whom a role trusts.
+IOT = {"claim", "device"}
+# parliament's word for what is meant here, and why it is meant.
+ACCEPTED = {
+    # A key's policy speaks of the key it belongs to; "*" is the only way to say so.
+    ("signing-key", "RESOURCE_STAR"), ("data-key", "RESOURCE_STAR"), ("operations-key", "RESOURCE_STAR"),
+}
+# For these actions AWS knows no resource to name.
+STARS = {
+    "ecr:GetAuthorizationToken", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal",
+    "iot:ListPrincipalThings", "iot:ListThingPrincipals", "iot:RegisterThing",
+}
+
+SCRIPT = """
+import json, sys, parliament
+for name, text in json.load(sys.stdin).items():
+    for finding in parliament.analyze_policy_string(text).findings:
+        print(json.dumps([name, finding.issue, str(finding.detail)]))
+"""
+
+
+def name(path):
+    return path.name.removesuffix(".json.tftpl")
+
+
+def document(path):
+    return json.loads(render(path, VALUES))
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def test_there_are_documents():
+    assert len(FILES) > 15
+
+
+def test_parliament_knows_every_action_and_resource():
+    texts = {name(p): render(p, VALUES) for p in FILES
+             if name(p) not in IOT and not name(p).startswith("trust")}
+    done = subprocess.run([found_in_checks("python"), "-c", SCRIPT], input=json.dumps(texts),
+                          capture_output=True, text=True, check=True)
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [f for f in findings if (f[0], f[1]) not in ACCEPTED] == []
+
+
+def test_parliament_can_object():
+    wrong = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "iot:UpdateCertificat", "Resource": "*"}]}
+    done = subprocess.run([found_in_checks("python"), "-c", SCRIPT],
+                          input=json.dumps({"wrong": json.dumps(wrong)}),
+                          capture_output=True, text=True, check=True)
+    assert "UNKNOWN_ACTION" in done.stdout
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_a_star_is_only_where_no_resource_can_be_named(path):
+    for statement in document(path)["Statement"]:
+        if statement["Effect"] != "Allow" or "Principal" in statement:
+            continue
+        if "*" in listed(statement["Resource"]):
+            assert set(listed(statement["Action"])) <= STARS
+        assert not [a for a in listed(statement["Action"]) if "*" in a]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_what_a_service_may_do_is_for_this_account(path):
+    for statement in document(path)["Statement"]:
+        service = statement.get("Principal", {})
+        if not isinstance(service, dict) or "Service" not in service:
+            continue
+        # A function and a machine are always the account's own.
+        if service["Service"] in ("lambda.amazonaws.com", "ec2.amazonaws.com"):
+            continue
+        assert VALUES["account"] in json.dumps(statement["Condition"])
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p) in IOT], ids=name)
+def test_a_policy_of_iot_is_not_too_long(path):
+    assert len("".join(render(path, VALUES).split())) <= 2048
