@@ -8,9 +8,12 @@ LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda
 
 EDGE_UNITS = "data.mount edge-ssh-keys.service var-lib-containerd.mount var-log.mount"
 
-SRC_URI = "file://edge-data.conf \
+SRC_URI = "file://data.mount \
+           file://edge-data.conf \
+           file://edge-ssh-keys.service \
            file://journald-edge.conf \
-           ${@' '.join('file://' + u for u in d.getVar('EDGE_UNITS').split())} \
+           file://var-lib-containerd.mount \
+           file://var-log.mount \
            "
 
 S = "${WORKDIR}"
