@@ -6,9 +6,10 @@ mod manifest;
 mod parse;
 mod recipe;
 
+use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{shell, sizes};
 use recipe::{Recipe, Stage};
@@ -58,6 +59,7 @@ pub fn run(args: &Args) -> Result<bool> {
     tell("programs", programs(&recipes)?);
     tell("files", recipe::files()?);
     tell("refusals", refusals(&recipes)?);
+    tell("policy", policy(&recipes)?);
     tell("same as the twin", manifest::check(&recipes)?);
     tell("oelint-adv", lint::oelint()?);
     tell("yamllint", lint::yamllint()?);
@@ -97,6 +99,32 @@ fn programs(recipes: &[Recipe]) -> Result<Findings> {
             "{} is not of version {version}: rename it",
             tools.name()
         ));
+    }
+    Ok(findings)
+}
+
+/// Sandbox images run where the build asked for it, and nowhere else.
+fn policy(recipes: &[Recipe]) -> Result<Findings> {
+    let mut findings = Vec::new();
+    for (before, sandbox) in [
+        ("", false),
+        ("EDGE_SANDBOX=0", false),
+        ("EDGE_SANDBOX=1", true),
+    ] {
+        let stage = Stage::new()?;
+        let installed = recipe::named(recipes, "edge-policy")?.install(&stage, before)?;
+        let file = |name: &str| -> Result<serde_json::Value> {
+            let item = installed.items.iter().find(|i| i.path.ends_with(name));
+            let text = fs::read(&item.with_context(|| format!("no {name}"))?.file)?;
+            serde_json::from_slice(&text).with_context(|| format!("parsing {name}"))
+        };
+        if file("/policy.json")? != serde_json::json!({ "sandbox": sandbox }) {
+            findings.push(format!("policy.json after {before:?} is not {sandbox}"));
+        }
+        if file("/daemon.json")?.get("default-runtime").is_some() {
+            findings.push("daemon.json names a default-runtime".into());
+        }
+        file("/devices.json")?;
     }
     Ok(findings)
 }
