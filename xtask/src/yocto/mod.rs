@@ -145,12 +145,8 @@ const REFUSALS: [(&str, &str, &str); 8] = [
         "rm $EDGE_POLICY_DIR/ecr-url.txt",
         "ecr-url.txt",
     ),
-    ("edge-user", "EDGE_POLICY_DIR=", "EDGE_POLICY_DIR"),
-    (
-        "edge-user",
-        "rm $EDGE_POLICY_DIR/authorized_keys",
-        "authorized_keys",
-    ),
+    ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
+    ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];
 
 /// A build with a file missing stops, and says which.

@@ -280,7 +280,7 @@ impl Stage {
             "claim/config.json",
             "policy/container-signing.pub",
             "policy/ecr-url.txt",
-            "policy/authorized_keys",
+            "authorized_keys",
         ];
         for file in outside.into_iter().chain(tools.iter().map(String::as_str)) {
             fs::copy("/etc/os-release", stage.place(file))?;
@@ -304,6 +304,7 @@ impl Stage {
             .env("B", self.place("build"))
             .env("WORKDIR", self.work())
             .env("OWNERS", self.place("owners"))
+            .env("EDGE_AUTHORIZED_KEYS", self.place("authorized_keys"))
             .env("EDGE_CLAIM_DIR", self.place("claim"))
             .env("EDGE_POLICY_DIR", self.place("policy"));
         shell

@@ -1,6 +1,6 @@
 SUMMARY = "Network of an Edge AI device"
 DESCRIPTION = "NetworkManager with its connections and its state on the data \
-partition; connections of the image from EDGE_POLICY_DIR/network."
+partition; connections of the image from the folder EDGE_NETWORK_DIR, if there is one."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -20,7 +20,7 @@ REQUIRED_DISTRO_FEATURES = "systemd"
 
 SYSTEMD_SERVICE:${PN} = "var-lib-NetworkManager.mount"
 
-EDGE_POLICY_DIR ??= ""
+EDGE_NETWORK_DIR ??= ""
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -32,13 +32,13 @@ do_install() {
         ${D}${systemd_system_unitdir}/NetworkManager.service.d/edge.conf
     install -D -m 0644 ${WORKDIR}/var-lib-NetworkManager.mount \
         ${D}${systemd_system_unitdir}/var-lib-NetworkManager.mount
-    for connection in ${EDGE_POLICY_DIR}/network/*.nmconnection; do
+    for connection in ${EDGE_NETWORK_DIR}/*.nmconnection; do
         [ ! -f "$connection" ] || install -D -m 0600 -t \
             ${D}${nonarch_libdir}/NetworkManager/system-connections "$connection"
     done
 }
 # Other connections are another package.
-do_install[file-checksums] += "${@d.getVar('EDGE_POLICY_DIR') + '/network/*:True' if d.getVar('EDGE_POLICY_DIR') else ''}"
+do_install[file-checksums] += "${@d.getVar('EDGE_NETWORK_DIR') + '/*:True' if d.getVar('EDGE_NETWORK_DIR') else ''}"
 
 FILES:${PN} += "${nonarch_libdir} ${systemd_system_unitdir}"
 

@@ -1,6 +1,6 @@
 SUMMARY = "The user of engineers on an Edge AI device"
-DESCRIPTION = "The user edge: no password, keys of the folder EDGE_POLICY_DIR, \
-in no group of the container engine."
+DESCRIPTION = "The user edge: no password, keys of the file \
+EDGE_AUTHORIZED_KEYS, in no group of the container engine."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -10,7 +10,7 @@ SRC_URI = ""
 
 inherit useradd
 
-EDGE_POLICY_DIR ??= ""
+EDGE_AUTHORIZED_KEYS ??= ""
 
 USERADD_PACKAGES = "${PN}"
 # `*` is no password, and yet not a locked account: sshd lets keys in.
@@ -20,17 +20,17 @@ do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
 do_install() {
-    if [ -z "${EDGE_POLICY_DIR}" ]; then
-        bbfatal "EDGE_POLICY_DIR is not set: name the folder with authorized_keys, the keys of your engineers"
+    if [ -z "${EDGE_AUTHORIZED_KEYS}" ]; then
+        bbfatal "EDGE_AUTHORIZED_KEYS is not set: name the file with the public SSH keys of your engineers"
     fi
-    if [ ! -s "${EDGE_POLICY_DIR}/authorized_keys" ]; then
-        bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR}/authorized_keys is missing or empty: nobody could log in"
+    if [ ! -s "${EDGE_AUTHORIZED_KEYS}" ]; then
+        bbfatal "EDGE_AUTHORIZED_KEYS: ${EDGE_AUTHORIZED_KEYS} is missing or empty: nobody could log in"
     fi
     install -d -m 0750 -o edge -g edge ${D}/home/edge
     install -d -m 0700 -o edge -g edge ${D}/home/edge/.ssh
-    install -m 0600 -o edge -g edge ${EDGE_POLICY_DIR}/authorized_keys ${D}/home/edge/.ssh/authorized_keys
+    install -m 0600 -o edge -g edge ${EDGE_AUTHORIZED_KEYS} ${D}/home/edge/.ssh/authorized_keys
 }
 # Other keys are another package.
-do_install[file-checksums] += "${@d.getVar('EDGE_POLICY_DIR') + '/authorized_keys:True' if d.getVar('EDGE_POLICY_DIR') else ''}"
+do_install[file-checksums] += "${@d.getVar('EDGE_AUTHORIZED_KEYS') + ':True' if d.getVar('EDGE_AUTHORIZED_KEYS') else ''}"
 
 FILES:${PN} += "/home/edge"
