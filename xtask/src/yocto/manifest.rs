@@ -13,7 +13,7 @@ use super::recipe::{Installed, Recipe, Stage};
 use crate::shell;
 
 /// In the image alone, and why. A prefix that fits nothing is an error.
-const IMAGE: [(&str, &str); 11] = [
+const IMAGE: [(&str, &str); 12] = [
     (
         "/etc/edge-ai/ca/",
         "Amazon's authorities; the twin's cloud has its own",
@@ -33,6 +33,10 @@ const IMAGE: [(&str, &str); 11] = [
         NETWORKD,
     ),
     ("/usr/lib/systemd/system/edge-cdi.service", "no GPU"),
+    (
+        "/usr/lib/systemd/system/sshdgenkeys.service.d/",
+        "Debian's sshd has no such unit",
+    ),
     (
         "/usr/lib/systemd/system/var-lib-NetworkManager.mount",
         NETWORKD,

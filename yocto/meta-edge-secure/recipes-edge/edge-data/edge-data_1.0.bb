@@ -12,6 +12,7 @@ SRC_URI = "file://data.mount \
            file://edge-data.conf \
            file://edge-ssh-keys.service \
            file://journald-edge.conf \
+           file://sshdgenkeys-edge.conf \
            file://var-lib-containerd.mount \
            file://var-log.mount \
            "
@@ -34,6 +35,8 @@ do_install() {
     done
     install -D -m 0644 ${WORKDIR}/edge-data.conf ${D}${nonarch_libdir}/tmpfiles.d/edge-data.conf
     install -D -m 0644 ${WORKDIR}/journald-edge.conf ${D}${nonarch_libdir}/systemd/journald.conf.d/edge.conf
+    install -D -m 0644 ${WORKDIR}/sshdgenkeys-edge.conf \
+        ${D}${systemd_system_unitdir}/sshdgenkeys.service.d/edge.conf
 }
 
 FILES:${PN} += "/data ${nonarch_libdir} ${systemd_system_unitdir}"
