@@ -5,6 +5,7 @@ mod shell;
 mod sizes;
 mod suite;
 mod units;
+mod yocto;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ enum Chore {
     Sizes,
     /// Verifies every unit and rates its sandbox
     Units,
+    /// Checks the Yocto layer and the kas files; renews the list of crates
+    Yocto(yocto::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,5 +53,6 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Test(args) => suite::run(&args),
         Chore::Sizes => sizes::run(),
         Chore::Units => units::run(),
+        Chore::Yocto(args) => yocto::run(&args),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, shell, sizes, units};
+use crate::{demo, shell, sizes, units, yocto};
 
 /// How many tests held and how many did not.
 #[derive(Clone, Copy, Default)]
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Check = fn() -> Result<bool>;
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("cargo fmt", || {
         good(shell::cargo().args(["fmt", "--all", "--check"]))
     }),
@@ -101,6 +101,7 @@ const CHECKS: [(&str, Check); 5] = [
     }),
     ("units", units::run),
     ("sizes", sizes::run),
+    ("yocto", yocto::check),
 ];
 
 fn good(command: &mut std::process::Command) -> Result<bool> {

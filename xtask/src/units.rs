@@ -63,6 +63,7 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
         "systemctl",
         "systemd-tmpfiles",
         "ssh-keygen",
+        "nvidia-ctk",
         "dockerd",
         "containerd",
         "sh",

@@ -374,3 +374,20 @@ fn words(wish: &Wish) -> String {
         Wish::HostNetwork => "--network host".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_image_is_one() {
+        let text = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/devices.json"
+        ));
+        let table: Table = serde_json::from_str(text).unwrap();
+        table.check().unwrap();
+        assert!(table.sandbox.is_empty());
+        assert!(table.part("i2c:7").is_some() && table.part("i2c").is_none());
+    }
+}

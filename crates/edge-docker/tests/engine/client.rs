@@ -1,6 +1,6 @@
 //! What is allowed means what docker's own client means by the same words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::process::Command;
@@ -80,19 +80,21 @@ fn lean(value: &Value) -> Option<Value> {
     }
 }
 
-/// A body in a form in which both can be compared.
-fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
-    let memory = body["HostConfig"]["Tmpfs"].clone();
-    let mut body = lean(body).unwrap();
-    let mut host = body["HostConfig"].take();
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn fields(value: &Value) -> serde_json::Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+/// By target: what is mounted there, however it was asked for.
+fn mounts(host: &Value, sources: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut mounts = BTreeMap::new();
-    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
     for mount in list(&host["Mounts"]) {
         let text = |key: &str| mount[key].as_str().unwrap_or_default().to_string();
-        let source = sources
-            .get(&text("Source"))
-            .cloned()
-            .unwrap_or(text("Source"));
+        let named = sources.get(&text("Source")).cloned();
+        let source = named.unwrap_or(text("Source"));
         let what = match text("Type").as_str() {
             "tmpfs" => "tmpfs".into(),
             _ => format!("{source} {}", mount["ReadOnly"] == true),
@@ -105,20 +107,23 @@ fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
         let source = parts[0].trim_end_matches('/');
         mounts.insert(parts[1].into(), format!("{source} {read_only}"));
     }
-    for (target, options) in memory.as_object().cloned().unwrap_or_default() {
-        let options = options.as_str().unwrap_or_default().to_string();
+    for (target, options) in fields(&host["Tmpfs"]) {
+        let options = options.as_str().unwrap_or_default();
         mounts.insert(target, format!("tmpfs{options}"));
     }
-    let capabilities = |v: &Value| -> std::collections::BTreeSet<String> {
-        let name = |v: &Value| v.as_str().unwrap().to_uppercase();
-        let plain = |v: &Value| name(v).trim_start_matches("CAP_").to_string();
-        list(v).iter().map(plain).collect()
-    };
-    let (add, drop) = (
-        capabilities(&host["CapAdd"]),
-        capabilities(&host["CapDrop"]),
-    );
-    let fields = host.as_object_mut().unwrap();
+    mounts
+}
+
+fn capabilities(value: &Value) -> BTreeSet<String> {
+    let name = |v: &Value| v.as_str().unwrap().to_uppercase();
+    let plain = |v: &Value| name(v).trim_start_matches("CAP_").to_string();
+    list(value).iter().map(plain).collect()
+}
+
+/// The rest of the host's half, without what is compared apart, imposed on all
+/// (no new privileges, a limit of processes), or the engine's own default.
+fn rest(host: &Value) -> Value {
+    let mut rest = fields(&lean(host).unwrap_or_default());
     for key in [
         "Mounts",
         "Binds",
@@ -127,48 +132,48 @@ fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
         "CapDrop",
         "ConsoleSize",
         "MemorySwappiness",
+        "SecurityOpt",
     ] {
-        fields.remove(key);
+        rest.remove(key);
     }
-    // Imposed on all: no more privileges, a limit of processes.
-    fields.remove("SecurityOpt");
-    if fields.get("PidsLimit") == Some(&json!(1024)) {
-        fields.remove("PidsLimit");
+    let defaults = [
+        ("PidsLimit", json!(1024)),
+        ("NetworkMode", json!("default")),
+        ("NetworkMode", json!("bridge")),
+        ("RestartPolicy", json!({ "Name": "no" })),
+    ];
+    for (key, value) in defaults {
+        if rest.get(key) == Some(&value) {
+            rest.remove(key);
+        }
     }
-    if ["default", "bridge"]
-        .iter()
-        .any(|n| fields.get("NetworkMode") == Some(&json!(n)))
-    {
-        fields.remove("NetworkMode");
-    }
-    if fields.get("RestartPolicy") == Some(&json!({ "Name": "no" })) {
-        fields.remove("RestartPolicy");
-    }
-    if let Some(log) = fields.get_mut("LogConfig").and_then(Value::as_object_mut) {
-        // Options without a driver: the engine's own, which is this one.
+    if let Some(log) = rest.get_mut("LogConfig").and_then(Value::as_object_mut) {
         log.entry("Type").or_insert(json!("json-file"));
     }
-    let top = body.as_object_mut().unwrap();
-    top.remove("Image");
-    top.remove("HostConfig");
-    if let Some(labels) = top.get_mut("Labels").and_then(Value::as_object_mut) {
-        labels.retain(|name, _| !name.starts_with("edge."));
-        if labels.is_empty() {
-            top.remove("Labels");
-        }
+    Value::Object(rest)
+}
+
+/// A body in a form in which both can be compared.
+fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
+    let host = &body["HostConfig"];
+    let mut top = fields(&lean(body).unwrap());
+    for key in ["Image", "HostConfig", "NetworkingConfig"] {
+        top.remove(key);
     }
-    let networks = top.remove("NetworkingConfig").unwrap_or_default();
-    let mut aliases = BTreeMap::new();
-    for (name, network) in networks["EndpointsConfig"]
-        .as_object()
-        .cloned()
-        .unwrap_or_default()
-    {
-        if !network["Aliases"].is_null() {
-            aliases.insert(name, network["Aliases"].clone());
-        }
-    }
-    json!({ "top": body, "host": host, "mounts": mounts, "add": add, "drop": drop, "aliases": aliases })
+    let mut labels = fields(&top.remove("Labels").unwrap_or_default());
+    labels.retain(|name, _| !name.starts_with("edge."));
+    let networks = fields(&body["NetworkingConfig"]["EndpointsConfig"]);
+    let aliases = networks.into_iter().map(|(n, o)| (n, o["Aliases"].clone()));
+    let aliases: BTreeMap<_, _> = aliases.filter(|(_, a)| !list(a).is_empty()).collect();
+    json!({
+        "top": top,
+        "labels": labels,
+        "host": rest(host),
+        "mounts": mounts(host, sources),
+        "add": capabilities(&host["CapAdd"]),
+        "drop": capabilities(&host["CapDrop"]),
+        "aliases": aliases,
+    })
 }
 
 /// What our pins stand for.

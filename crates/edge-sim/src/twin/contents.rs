@@ -13,7 +13,7 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::base::Base;
 use super::disk;
@@ -99,22 +99,30 @@ impl Contents<'_> {
     /// # Errors
     /// A source that is missing.
     pub fn entries(&self, base: &Base) -> Result<Vec<Entry>> {
-        let mut entries = self.programs()?;
-        entries.extend(self.units()?);
-        entries.extend(self.policy());
-        entries.extend(self.anchors());
-        entries.extend(self.claim());
-        entries.extend(self.access(base)?);
-        Ok(entries)
-    }
-
-    fn programs(&self) -> Result<Vec<Entry>> {
-        let entry = |(name, folder): (&str, &str)| {
+        for (name, _) in PROGRAMS {
             let from = self.programs.join(name);
             fs::metadata(&from).with_context(|| {
                 format!("{} is not built: cargo build --release", from.display())
             })?;
-            Ok(copy(from, &format!("{folder}/{name}"), 0o755))
+        }
+        let mut bundle = disk::read(&base.image, BUNDLE)?;
+        bundle.extend(file::read(&self.cloud.ca_file, LARGEST)?);
+        self.with(bundle)
+    }
+
+    fn with(&self, bundle: Vec<u8>) -> Result<Vec<Entry>> {
+        let mut entries = self.programs();
+        entries.extend(self.units()?);
+        entries.extend(self.policy());
+        entries.extend(self.anchors());
+        entries.extend(self.claim());
+        entries.extend(self.access(bundle)?);
+        Ok(entries)
+    }
+
+    fn programs(&self) -> Vec<Entry> {
+        let entry = |(name, folder): (&str, &str)| {
+            copy(self.programs.join(name), &format!("{folder}/{name}"), 0o755)
         };
         PROGRAMS.into_iter().map(entry).collect()
     }
@@ -239,9 +247,7 @@ impl Contents<'_> {
 
     /// Serial number, the bench's own way in, and the cloud's authority among
     /// the system's.
-    fn access(&self, base: &Base) -> Result<Vec<Entry>> {
-        let mut bundle = disk::read(&base.image, BUNDLE)?;
-        bundle.extend(file::read(&self.cloud.ca_file, LARGEST)?);
+    fn access(&self, bundle: Vec<u8>) -> Result<Vec<Entry>> {
         let key = |home: &str, owner| Entry {
             owner,
             ..bytes(
@@ -263,6 +269,44 @@ impl Contents<'_> {
             key("/root", 0),
         ])
     }
+}
+
+/// What a twin of any cloud holds, as JSON: path, mode, owner, and the file of
+/// the repository or the target of the link.
+///
+/// # Errors
+/// A folder of units that cannot be read.
+pub fn list(source: &Path) -> Result<Value> {
+    let nowhere = PathBuf::new;
+    let cloud = Cloud {
+        iot_endpoint: String::new(),
+        iot_port: 0,
+        template_name: String::new(),
+        registry: String::new(),
+        registry_host: "REGISTRY".into(),
+        ca_file: nowhere(),
+        claim_cert: nowhere(),
+        claim_key: nowhere(),
+        signing_pub: nowhere(),
+        kms_pub: Some(nowhere()),
+    };
+    let contents = Contents {
+        source,
+        programs: Path::new(""),
+        cloud: &cloud,
+        serial: "",
+        public_key: "",
+    };
+    let item = |entry: Entry| {
+        let mut item = json!({ "path": entry.to, "mode": entry.mode, "owner": entry.owner });
+        match entry.kind {
+            Kind::File(from) if from.starts_with(source) => item["from"] = json!(from),
+            Kind::Link(target) => item["link"] = json!(target),
+            Kind::File(_) | Kind::Bytes(_) => (),
+        }
+        item
+    };
+    Ok(contents.with(Vec::new())?.into_iter().map(item).collect())
 }
 
 /// Docker before 24 makes a key (a JSON Web Key, RFC 7517) beside its

@@ -71,6 +71,12 @@ pub enum Verb {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Print as JSON what of ours it holds: paths, modes, owners, sources
+    Contents {
+        /// Top folder of this repository
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        source: PathBuf,
+    },
     /// Print its names and whether it runs
     Status {
         /// Folder of its state
@@ -103,6 +109,10 @@ pub fn run(verb: Verb) -> Result<()> {
         Verb::Ssh { dir, root, words } => ssh(&dir, root, &words),
         Verb::Stop { dir, kill } => machine::stop(&dir, kill),
         Verb::Reset { dir } => reset(&dir),
+        Verb::Contents { source } => {
+            println!("{:#}", contents::list(&source)?);
+            Ok(())
+        }
         Verb::Status { dir } => status(&dir),
     }
 }

@@ -1,0 +1,219 @@
+//! The Home Assistant example, without a container: the broker of
+//! `docs/examples/home-assistant` with real clients.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const SECRET: &str = "correct horse battery";
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/home-assistant/broker")
+}
+
+/// A running broker; its folder outlives it.
+struct Broker<'a> {
+    place: &'a Place,
+    child: Child,
+}
+
+/// Its folder and port.
+struct Place {
+    folder: TempDir,
+    port: String,
+    names: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // As root the broker becomes another user, who must get there.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        Self {
+            folder,
+            port: port.unwrap().port().to_string(),
+            names: "DNS:localhost".into(),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(script());
+        let path = std::env::var("PATH").unwrap();
+        command
+            .args(words)
+            .env("PATH", format!("{path}:/usr/sbin"))
+            .env("BROKER_DATA", self.data())
+            .env("BROKER_PORT", &self.port)
+            .env("BROKER_NAMES", &self.names);
+        command
+    }
+
+    fn run(&self, words: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It may have refused before it reads.
+        stdin.write_all(input.as_bytes()).ok();
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    }
+
+    fn start(&self) -> Broker<'_> {
+        let mut command = self.command(&[]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let words = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = words.lines();
+        let running = lines.any(|l| l.unwrap().ends_with(" running"));
+        assert!(running, "the broker ended");
+        // Somebody must read on, else it would block.
+        std::thread::spawn(move || lines.for_each(drop));
+        let broker = Broker { place: self, child };
+        // A handshake: a signal before the first one would be lost.
+        let answers = self.run(&["check"], "");
+        assert!(answers.status.success(), "{answers:?}");
+        broker
+    }
+
+    fn client(&self, program: &str, secret: &str, words: &[&str]) -> Output {
+        let authority = self.data().join("tls/ca.crt");
+        Command::new(program)
+            .args(["-h", "localhost", "-p", &self.port, "-u", "homeassistant"])
+            .args(["-P", secret, "-q", "1", "-t", "home/light", "--cafile"])
+            .arg(authority)
+            .args(words)
+            .output()
+            .unwrap()
+    }
+
+    fn publish(&self, secret: &str) -> bool {
+        let words = ["-r", "-m", "on"];
+        self.client("mosquitto_pub", secret, &words)
+            .status
+            .success()
+    }
+
+    fn read(&self) -> String {
+        let output = self.client("mosquitto_sub", SECRET, &["-C", "1", "-W", "30"]);
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Broker<'_> {
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Broker<'_> {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        assert!(self.place.folder.path().exists());
+    }
+}
+
+#[test]
+fn needs_tls_and_a_password_and_keeps_both_over_a_restart() {
+    let place = Place::new();
+    let broker = place.start();
+    let authority = place.run(&["authority"], "").stdout;
+    assert!(authority.starts_with(b"-----BEGIN CERTIFICATE"));
+    assert!(!place.publish(SECRET), "there is no password yet");
+
+    let set = place.run(&["password", "homeassistant"], &format!("{SECRET}\n"));
+    assert!(set.status.success(), "{set:?}");
+    // The broker reads it when the signal arrives: ask until it did.
+    assert!(
+        (0..100).any(|_| place.publish(SECRET)),
+        "the password is not taken"
+    );
+    assert!(!place.publish("wrong horse battery"));
+    assert!(!plain(&place), "without TLS it answers");
+
+    let other = place.run(&["password", "other"], "a second password");
+    assert!(other.status.success(), "{other:?}");
+    assert!(
+        place.publish(SECRET),
+        "the second user takes the first one's place"
+    );
+    let hashed = fs::read_to_string(place.data().join("passwords")).unwrap();
+    assert!(
+        !hashed.contains(SECRET) && hashed.lines().count() == 2,
+        "{hashed}"
+    );
+    broker.stop();
+
+    let broker = place.start();
+    assert_eq!(place.run(&["authority"], "").stdout, authority);
+    assert_eq!(place.read(), "on\n", "a retained message is lost");
+    broker.stop();
+}
+
+/// A connection without TLS.
+fn plain(place: &Place) -> bool {
+    Command::new("mosquitto_pub")
+        .args(["-h", "localhost", "-p", &place.port, "-u", "homeassistant"])
+        .args(["-P", SECRET, "-t", "x", "-m", "x"])
+        .output()
+        .unwrap()
+        .status
+        .success()
+}
+
+#[test]
+fn other_names_get_another_certificate_of_the_same_authority() {
+    let mut place = Place::new();
+    place.start().stop();
+    let file = |place: &Place, name: &str| fs::read(place.data().join("tls").join(name)).unwrap();
+    let (authority, first) = (file(&place, "ca.crt"), file(&place, "server.crt"));
+    place.start().stop();
+    assert_eq!(file(&place, "server.crt"), first, "renewed for nothing");
+    place.names = "DNS:jetson.local,IP:192.0.2.7".into();
+    place.start().stop();
+    assert_eq!(file(&place, "ca.crt"), authority);
+    assert_ne!(file(&place, "server.crt"), first);
+    assert!(!place.run(&["check"], "").status.success(), "it is stopped");
+    place.names = "jetson".into();
+    let said = place.run(&[], "");
+    assert!(!said.status.success());
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(words.contains("BROKER_NAMES"), "{words}");
+}
+
+#[test]
+fn mistakes_change_nothing() {
+    let place = Place::new();
+    let broker = place.start();
+    for (words, input) in [
+        (&["password", "homeassistant"][..], "short\n"),
+        (&["password", "homeassistant"], ""),
+        (&["password", "a:b"], "long enough a password\n"),
+        (&["password"], "long enough a password\n"),
+        (&["nonsense"], ""),
+    ] {
+        let said = place.run(words, input);
+        assert!(!said.status.success(), "{words:?}");
+        assert!(said.stderr.starts_with(b"broker: "), "{said:?}");
+    }
+    assert_eq!(fs::read(place.data().join("passwords")).unwrap(), b"");
+    broker.stop();
+}

@@ -1,0 +1,166 @@
+//! The Yocto layer and the kas files: all that can be checked without a build.
+
+mod crates;
+mod lint;
+mod manifest;
+mod parse;
+mod recipe;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::{shell, sizes};
+use recipe::{Recipe, Stage};
+
+/// What to do.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Do not renew the list of crates, only compare it
+    #[arg(long)]
+    check: bool,
+    /// Let bitbake parse the layer, with the other layers' copies in DIR,
+    /// named as in kas/edge-ai.yml; not as root
+    #[arg(long, value_name = "DIR")]
+    parse: Option<PathBuf>,
+}
+
+/// Where the layer lies.
+fn layer() -> PathBuf {
+    shell::repository().join("yocto/meta-edge-secure")
+}
+
+/// One line each for what is wrong.
+type Findings = Vec<String>;
+
+/// Checks all; false if something was found.
+///
+/// # Errors
+/// A check that could not be run.
+pub fn run(args: &Args) -> Result<bool> {
+    if let Some(layers) = &args.parse {
+        return parse::run(layers);
+    }
+    if !args.check {
+        crates::write()?;
+    }
+    let recipes = recipe::all()?;
+    let mut good = true;
+    let mut tell = |name: &str, findings: Findings| {
+        good &= findings.is_empty();
+        for finding in &findings {
+            println!("{name}: {finding}");
+        }
+        let verdict = if findings.is_empty() { "ok" } else { "FAILED" };
+        println!("{name:<20} {verdict}");
+    };
+    tell("crates", crates::check()?);
+    tell("programs", programs(&recipes)?);
+    tell("files", recipe::files()?);
+    tell("refusals", refusals(&recipes)?);
+    tell("policy", policy(&recipes)?);
+    tell("same as the twin", manifest::check(&recipes)?);
+    tell("oelint-adv", lint::oelint()?);
+    tell("yamllint", lint::yamllint()?);
+    tell("kas", lint::kas()?);
+    tell("python", lint::python()?);
+    Ok(good)
+}
+
+/// The check of `scripts/test`: nothing is written.
+///
+/// # Errors
+/// As [`run`].
+pub fn check() -> Result<bool> {
+    run(&Args {
+        check: true,
+        parse: None,
+    })
+}
+
+/// The recipe builds the programs that ship, in the version of the workspace.
+fn programs(recipes: &[Recipe]) -> Result<Findings> {
+    let tools = recipe::named(recipes, "edge-tools")?;
+    let mut listed: Vec<_> = tools.words("EDGE_TOOLS");
+    let mut shipped: Vec<_> = sizes::PROGRAMS.map(String::from).into();
+    listed.sort();
+    shipped.sort();
+    let mut findings = Vec::new();
+    if listed != shipped {
+        findings.push(format!(
+            "{} lists {listed:?}, but what ships is {shipped:?}",
+            tools.name()
+        ));
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    if !tools.name().ends_with(&format!("_{version}.bb")) {
+        findings.push(format!(
+            "{} is not of version {version}: rename it",
+            tools.name()
+        ));
+    }
+    Ok(findings)
+}
+
+/// Sandbox images run where the build asked for it, and nowhere else.
+fn policy(recipes: &[Recipe]) -> Result<Findings> {
+    let mut findings = Vec::new();
+    for (before, sandbox) in [
+        ("", false),
+        ("EDGE_SANDBOX=0", false),
+        ("EDGE_SANDBOX=1", true),
+    ] {
+        let stage = Stage::new()?;
+        let installed = recipe::named(recipes, "edge-policy")?.install(&stage, before)?;
+        let file = |name: &str| -> Result<serde_json::Value> {
+            let item = installed.items.iter().find(|i| i.path.ends_with(name));
+            let text = fs::read(&item.with_context(|| format!("no {name}"))?.file)?;
+            serde_json::from_slice(&text).with_context(|| format!("parsing {name}"))
+        };
+        if file("/policy.json")? != serde_json::json!({ "sandbox": sandbox }) {
+            findings.push(format!("policy.json after {before:?} is not {sandbox}"));
+        }
+        if file("/daemon.json")?.get("default-runtime").is_some() {
+            findings.push("daemon.json names a default-runtime".into());
+        }
+        file("/devices.json")?;
+    }
+    Ok(findings)
+}
+
+/// What do_install must refuse, and the word that its message must hold.
+const REFUSALS: [(&str, &str, &str); 8] = [
+    ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
+    ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
+    ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
+    ("edge-policy", "EDGE_POLICY_DIR=", "EDGE_POLICY_DIR"),
+    (
+        "edge-policy",
+        "rm $EDGE_POLICY_DIR/*.pub",
+        "container-signing",
+    ),
+    (
+        "edge-policy",
+        "rm $EDGE_POLICY_DIR/ecr-url.txt",
+        "ecr-url.txt",
+    ),
+    ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
+    ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
+];
+
+/// A build with a file missing stops, and says which.
+fn refusals(recipes: &[Recipe]) -> Result<Findings> {
+    let mut findings = Vec::new();
+    for (name, before, word) in REFUSALS {
+        let stage = Stage::new()?;
+        match recipe::named(recipes, name)?.install(&stage, before) {
+            Ok(_) => findings.push(format!("{name} installs after {before:?}")),
+            Err(error) if format!("{error:#}").contains(word) => (),
+            Err(error) => findings.push(format!(
+                "{name} after {before:?} does not name {word}: {error:#}"
+            )),
+        }
+    }
+    Ok(findings)
+}

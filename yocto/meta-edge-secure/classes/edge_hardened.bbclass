@@ -1,0 +1,32 @@
+# An image for the field: refuses to be built with what belongs on a desk.
+
+EDGE_REFUSED_FEATURES = "allow-empty-password allow-root-login dbg-pkgs debug-tweaks dev-pkgs \
+    empty-root-password package-management post-install-logging serial-autologin-root tools-debug \
+    tools-profile tools-sdk tools-testapps"
+# Programs of the earlier image that nothing needs any more, and ways around
+# the policy.
+EDGE_REFUSED_PROGRAMS = "cosign curl gcc jq mosquitto_pub mosquitto_sub opkg python3 socat"
+
+python edge_refuse_features () {
+    refused = set(d.getVar('EDGE_REFUSED_FEATURES').split())
+    found = sorted(refused & set(d.getVar('IMAGE_FEATURES').split()))
+    if found:
+        bb.fatal('an image for the field has none of these features: ' + ' '.join(found))
+    if d.getVar('EDGE_SANDBOX') == '1':
+        bb.fatal('an image for the field runs signed containers only: EDGE_SANDBOX must not be 1')
+}
+do_rootfs[prefuncs] += "edge_refuse_features"
+
+edge_refuse_programs () {
+    for program in ${EDGE_REFUSED_PROGRAMS}; do
+        for folder in ${bindir} ${sbindir}; do
+            if [ -e ${IMAGE_ROOTFS}$folder/$program ]; then
+                bbfatal "an image for the field does not hold $folder/$program"
+            fi
+        done
+    done
+    if grep -Eq '^[^:]+:(:|[^*!x:])' ${IMAGE_ROOTFS}${sysconfdir}/shadow; then
+        bbfatal "an image for the field has no passwords"
+    fi
+}
+ROOTFS_POSTPROCESS_COMMAND += "edge_refuse_programs"

@@ -1,0 +1,3 @@
+"""What the layer's classes compute; plain Python, tested without a build."""
+
+BBIMPORTS = ["keys"]

@@ -1,0 +1,9 @@
+# The data partition is the last of the disk and takes all that is left. A
+# layout that does not look as expected stops the build.
+FILESEXTRAPATHS:prepend:edge := "${THISDIR}/files:"
+
+SRC_URI:append:edge = " file://edge-layout.py"
+
+do_compile:append:edge() {
+    python3 ${WORKDIR}/edge-layout.py external-flash.xml
+}

@@ -1,0 +1,3 @@
+# Containers with a restart policy start with the device, not with the first
+# request to the engine.
+SYSTEMD_SERVICE:${PN}:append:edge = " docker.service"

@@ -1,0 +1,21 @@
+SUMMARY = "Everything of Edge AI"
+DESCRIPTION = "Device programs, claim, policy, data partition, user, network, \
+clock and container engine: what makes an image an Edge AI image."
+HOMEPAGE = "https://example.com/edge-ai"
+LICENSE = "MIT"
+
+inherit packagegroup
+
+RDEPENDS:${PN} = "\
+    chrony \
+    docker \
+    edge-claim \
+    edge-data \
+    edge-network \
+    edge-policy \
+    edge-tools \
+    edge-user \
+    kernel-modules \
+    openssh-sshd \
+    sudo \
+"

@@ -1,0 +1,37 @@
+SUMMARY = "Claim of a batch of Edge AI devices"
+DESCRIPTION = "Certificate and key with which a new device asks for an \
+identity of its own, from the folder EDGE_CLAIM_DIR outside the repository. \
+The folder is read when the package is built, so everyone else can parse."
+HOMEPAGE = "https://example.com/edge-ai"
+SECTION = "base"
+LICENSE = "CLOSED"
+
+SRC_URI = ""
+
+EDGE_CLAIM_DIR ??= ""
+EDGE_CLAIM_FILES = "claim.crt claim.key config.json"
+
+do_configure[noexec] = "1"
+do_compile[noexec] = "1"
+
+do_install() {
+    if [ -z "${EDGE_CLAIM_DIR}" ]; then
+        bbfatal "EDGE_CLAIM_DIR is not set: name the folder with ${EDGE_CLAIM_FILES}"
+    fi
+    for file in ${EDGE_CLAIM_FILES}; do
+        if [ ! -s "${EDGE_CLAIM_DIR}/$file" ]; then
+            bbfatal "EDGE_CLAIM_DIR: ${EDGE_CLAIM_DIR}/$file is missing or empty"
+        fi
+    done
+    install -D -m 0644 ${EDGE_CLAIM_DIR}/claim.crt ${D}${sysconfdir}/edge-ai/claim/claim.crt
+    install -D -m 0600 ${EDGE_CLAIM_DIR}/claim.key ${D}${sysconfdir}/edge-ai/claim/claim.key
+    install -D -m 0644 ${EDGE_CLAIM_DIR}/config.json ${D}${sysconfdir}/edge-ai/claim/config.json
+    if [ -s "${EDGE_CLAIM_DIR}/nordvpn-token" ]; then
+        install -D -m 0600 ${EDGE_CLAIM_DIR}/nordvpn-token ${D}${sysconfdir}/edge-ai/claim/nordvpn-token
+    fi
+}
+# Another claim is another package.
+do_install[file-checksums] += "${@' '.join('%s/%s:True' % (d.getVar('EDGE_CLAIM_DIR'), f) \
+    for f in (d.getVar('EDGE_CLAIM_FILES') + ' nordvpn-token').split()) if d.getVar('EDGE_CLAIM_DIR') else ''}"
+
+FILES:${PN} += "${sysconfdir}/edge-ai/claim"

@@ -1,0 +1,65 @@
+SUMMARY = "What an Edge AI device trusts and permits"
+DESCRIPTION = "Signing keys and the one registry from the folder \
+EDGE_POLICY_DIR outside the repository; the policy, the board's grants, the \
+engine's configuration, the authorities of the cloud, sudo and sshd."
+HOMEPAGE = "https://example.com/edge-ai"
+SECTION = "base"
+LICENSE = "MIT"
+LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+
+SRC_URI = "file://ca \
+           file://daemon.json \
+           file://devices.json \
+           file://docker-data.conf \
+           file://policy-dev.json \
+           file://policy.json \
+           file://sshd-edge.conf \
+           file://sudoers-edge \
+           "
+
+S = "${WORKDIR}"
+
+EDGE_POLICY_DIR ??= ""
+# 1: sandbox images may run, in `edge-ai-image-dev` alone.
+EDGE_SANDBOX ??= "0"
+
+do_configure[noexec] = "1"
+do_compile[noexec] = "1"
+
+do_install() {
+    if [ -z "${EDGE_POLICY_DIR}" ]; then
+        bbfatal "EDGE_POLICY_DIR is not set: name the folder with container-signing*.pub and ecr-url.txt"
+    fi
+    if [ ! -s "${EDGE_POLICY_DIR}/ecr-url.txt" ]; then
+        bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR}/ecr-url.txt is missing or empty"
+    fi
+    trust=${D}${sysconfdir}/edge-ai/container-config
+    install -d $trust
+    install -m 0644 ${EDGE_POLICY_DIR}/ecr-url.txt $trust/ecr-url.txt
+    keys=0
+    for key in ${EDGE_POLICY_DIR}/container-signing*.pub; do
+        [ -s "$key" ] || continue
+        install -m 0644 "$key" $trust/
+        keys=1
+    done
+    if [ $keys = 0 ]; then
+        bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR} holds no container-signing*.pub"
+    fi
+    policy=policy.json
+    [ "${EDGE_SANDBOX}" != 1 ] || policy=policy-dev.json
+    install -m 0644 ${WORKDIR}/$policy $trust/policy.json
+
+    install -D -m 0644 ${WORKDIR}/devices.json ${D}${sysconfdir}/edge-ai/devices.json
+    install -d ${D}${sysconfdir}/edge-ai/ca
+    install -m 0644 ${WORKDIR}/ca/*.pem ${D}${sysconfdir}/edge-ai/ca/
+    install -D -m 0644 ${WORKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json
+    install -D -m 0644 ${WORKDIR}/docker-data.conf ${D}${systemd_system_unitdir}/docker.service.d/edge.conf
+    install -D -m 0440 ${WORKDIR}/sudoers-edge ${D}${sysconfdir}/sudoers.d/edge
+    install -D -m 0644 ${WORKDIR}/sshd-edge.conf ${D}${sysconfdir}/ssh/sshd_config.d/edge.conf
+}
+# Other keys are another package.
+do_install[file-checksums] += "${@d.getVar('EDGE_POLICY_DIR') + '/*:True' if d.getVar('EDGE_POLICY_DIR') else ''}"
+
+FILES:${PN} += "${systemd_system_unitdir}"
+
+RDEPENDS:${PN} = "docker openssh-sshd sudo"

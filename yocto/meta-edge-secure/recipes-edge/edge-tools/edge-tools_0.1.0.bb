@@ -1,0 +1,83 @@
+SUMMARY = "Device programs of Edge AI"
+DESCRIPTION = "Partition, identity, generator, heartbeat and the gate to the \
+container engine: one package each, with the units that lie beside the program."
+HOMEPAGE = "https://example.com/edge-ai"
+SECTION = "base"
+LICENSE = "MIT | Apache-2.0"
+LIC_FILES_CHKSUM = "file://LICENSE-MIT;md5=b5a3affcc3707883342665f500f33d33 \
+                    file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
+                    "
+
+DEPENDS = "cmake-native openssl"
+
+require edge-tools-crates.inc
+
+inherit cargo cargo-update-recipe-crates externalsrc features_check pkgconfig systemd
+
+REQUIRED_DISTRO_FEATURES = "systemd"
+
+# The repository that this layer is a part of.
+EXTERNALSRC = "${@os.path.normpath(os.path.join(d.getVar('THISDIR'), '../../../..'))}"
+EXTERNALSRC_BUILD = "${WORKDIR}/build"
+
+# The programs. What else is in the workspace stays on laptops.
+EDGE_TOOLS = "edge-partition edge-provision edge-docker edge-generator edge-heartbeat"
+
+CARGO_BUILD_FLAGS += "${@' '.join('-p ' + t for t in d.getVar('EDGE_TOOLS').split())}"
+
+# The system's OpenSSL, and never one that a crate brings along.
+export OPENSSL_NO_VENDOR = "1"
+export OPENSSL_DIR = "${STAGING_EXECPREFIXDIR}"
+
+# cargo.bbclass would install every executable that it finds into /usr/bin.
+do_install() {
+    for tool in ${EDGE_TOOLS}; do
+        folder=${bindir}
+        if [ "$tool" = edge-generator ]; then
+            folder=${nonarch_libdir}/systemd/system-generators
+        fi
+        install -D -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$tool ${D}$folder/$tool
+        for unit in ${S}/crates/$tool/systemd/*; do
+            [ ! -f "$unit" ] || install -D -m 0644 -t ${D}${systemd_system_unitdir} "$unit"
+        done
+    done
+}
+
+PACKAGE_BEFORE_PN = "${EDGE_TOOLS}"
+SYSTEMD_PACKAGES = "${EDGE_TOOLS}"
+
+# The package of everything is empty but for what it asks for.
+ALLOW_EMPTY:${PN} = "1"
+RDEPENDS:${PN} = "${EDGE_TOOLS}"
+RDEPENDS:edge-partition = "e2fsprogs-mke2fs util-linux-blkid"
+RDEPENDS:edge-docker = "docker"
+RDEPENDS:edge-provision = "ca-certificates"
+
+# Files and units of each package follow from the folders of the source: no
+# list can forget one.
+# nooelint: oelint.task.noanonpython
+python () {
+    tools = d.getVar('EDGE_TOOLS').split()
+    crates = os.path.join(d.getVar('EXTERNALSRC'), 'crates')
+    folders = {c: os.path.join(crates, c, 'systemd') for c in sorted(os.listdir(crates))}
+    unitdir = d.getVar('systemd_system_unitdir')
+    for crate, folder in folders.items():
+        if not os.path.isdir(folder):
+            continue
+        bb.parse.mark_dependency(d, folder)
+        if crate not in tools:
+            bb.fatal('%s has units but is not in EDGE_TOOLS' % folder)
+    for tool in tools:
+        folder = folders.get(tool)
+        units = sorted(os.listdir(folder)) if folder and os.path.isdir(folder) else []
+        d.setVar('SUMMARY:' + tool, 'Edge AI: %s' % tool)
+        where = ['${bindir}/' + tool, '${nonarch_libdir}/systemd/system-generators/' + tool]
+        d.setVar('FILES:' + tool, ' '.join(where + [unitdir + '/' + u for u in units]))
+        enabled = []
+        for unit in units:
+            bb.parse.mark_dependency(d, os.path.join(folder, unit))
+            with open(os.path.join(folder, unit)) as text:
+                if '[Install]' in text.read():
+                    enabled.append(unit)
+        d.setVar('SYSTEMD_SERVICE:' + tool, ' '.join(enabled))
+}

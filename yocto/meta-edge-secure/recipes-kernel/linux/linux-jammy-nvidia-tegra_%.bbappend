@@ -1,0 +1,6 @@
+FILESEXTRAPATHS:prepend:edge := "${THISDIR}/files:"
+
+SRC_URI:append:edge = " file://containers.cfg \
+                        file://r8169.cfg \
+                        file://vpn.cfg \
+                        "

@@ -1,0 +1,198 @@
+"""The layer's own Python and shell, run without a build."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree as ET
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LAYER = os.path.join(os.path.dirname(HERE), "meta-edge-secure")
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location("module", os.path.join(LAYER, path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LAYOUT = "recipes-bsp/tegra-binaries/files/edge-layout.py"
+layout = load(LAYOUT)
+keys = load("lib/edge/keys.py")
+
+
+def disk(*partitions):
+    """A layout of an external disk with these (name, id, attribute)."""
+    text = '<?xml version="1.0"?><partition_layout><device type="external">'
+    text += '<partition name="gpt" type="primary_gpt"><size> 1 </size></partition>'
+    for name, number, attribute in partitions:
+        text += '<partition name="%s" id="%s" type="data">' % (name, number)
+        text += "<size> APPSIZE </size><allocation_attribute> %s </allocation_attribute>" % attribute
+        text += "</partition>"
+    text += '<partition name="gpt2" type="secondary_gpt"><size> 1 </size></partition>'
+    return text + "</device></partition_layout>"
+
+
+GOOD = disk(("kernel", 2, "0x8"), ("esp", 10, "0x8"), ("UDA", 14, "0x8"), ("reserved", 15, "0x8"), ("APP", 1, "0x808"))
+
+
+class Layout(unittest.TestCase):
+    def partitions(self, text):
+        return list(ET.fromstring(text).iter("partition"))
+
+    def test_data_is_last_and_fills_the_disk(self):
+        partitions = self.partitions(layout.with_data(GOOD))
+        names = [p.get("name") for p in partitions]
+        self.assertEqual(names[-3:], ["APP", "DATA", "gpt2"])
+        app, data = partitions[-3], partitions[-2]
+        self.assertEqual(app.findtext("allocation_attribute").strip(), "0x8")
+        self.assertEqual(app.findtext("size").strip(), "APPSIZE")
+        self.assertEqual(data.findtext("allocation_attribute").strip(), "0x808")
+        self.assertEqual(data.get("id"), "16")
+        self.assertIsNone(data.find("filename"))
+
+    def test_two_roots_give_data_the_next_number(self):
+        text = layout.with_data(disk(("APP", 1, "0x8"), ("reserved", 17, "0x8"), ("APP_b", 2, "0x808")))
+        self.assertEqual([p.get("id") for p in self.partitions(text) if p.get("name") == "DATA"], ["18"])
+
+    def test_what_is_not_understood_is_refused(self):
+        bad = {
+            "not XML": "x",
+            "0 external devices": GOOD.replace("external", "spi"),
+            "2 external devices": GOOD.replace("</device>", '</device><device type="external"/>'),
+            "DATA already": disk(("DATA", 3, "0x8"), ("APP", 1, "0x808")),
+            "the last partition is UDA": disk(("APP", 1, "0x8"), ("UDA", 14, "0x808")),
+            "the last partition is none": disk(),
+            "APP does not fill": disk(("APP", 1, "0x8")),
+            "fills the disk too": disk(("UDA", 14, "0x808"), ("APP", 1, "0x808")),
+            "allocation attribute of APP": disk(("APP", 1, "much")),
+        }
+        for words, text in bad.items():
+            with self.subTest(words), self.assertRaisesRegex(ValueError, words):
+                layout.with_data(text)
+
+    def test_the_program_changes_the_file_or_leaves_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "flash.xml")
+            for text, status in [(GOOD, 0), (disk(), 1)]:
+                with open(path, "w") as file:
+                    file.write(text)
+                run = subprocess.run([sys.executable, os.path.join(LAYER, LAYOUT), path], stderr=subprocess.PIPE)
+                self.assertEqual(run.returncode, status)
+                with open(path) as file:
+                    self.assertEqual(file.read() == text, status != 0)
+
+
+class Keys(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.values = {}
+        for variable, _, mark in keys.KEYS:
+            path = self.values[variable] = os.path.join(folder.name, variable)
+            with open(path, "wb") as file:
+                file.write(mark or b"blob")
+
+    def problems(self, **changes):
+        return keys.problems({**self.values, **changes}.get)
+
+    def test_all_there_is_no_problem(self):
+        self.assertEqual(self.problems(), [])
+
+    def test_each_missing_one_is_named(self):
+        found = keys.problems({}.get)
+        self.assertEqual(len(found), len(keys.KEYS))
+        for line, (variable, _, _) in zip(found, keys.KEYS):
+            self.assertTrue(line.startswith(variable) and line.endswith("not set"), line)
+
+    def test_a_bad_one_is_named(self):
+        inside = os.path.join(LAYER, "README.md")
+        for path, words in [("/nonexistent/x", "is not there"), ("x", "not an absolute path"), (inside, "in the repository"), ("/dev/null", "is not there")]:
+            with self.subTest(path):
+                (line,) = self.problems(EDGE_UEFI_DB_KEY=path)
+                self.assertRegex(line, "^EDGE_UEFI_DB_KEY.*" + words)
+
+    def test_a_certificate_is_no_key(self):
+        (line,) = self.problems(EDGE_SIGNING_PKC=self.values["EDGE_UEFI_DB_CERT"])
+        self.assertIn("does not hold one", line)
+
+
+class Names(unittest.TestCase):
+    """Machine id and host name, with a `mount` that only notes."""
+
+    def run_hook(self, serial):
+        with tempfile.TemporaryDirectory() as folder:
+            for part in ["root/run", "proc/device-tree", "proc/sys/kernel"]:
+                os.makedirs(os.path.join(folder, part))
+            if serial is not None:
+                with open(os.path.join(folder, "proc/device-tree/serial-number"), "wb") as file:
+                    file.write(serial)
+            hook = os.path.join(LAYER, "recipes-edge/edge-initramfs/files/platform-pre-switchroot")
+            script = 'mount() { echo "$*" >>"$0/mounts"; }; edge_root=$0/root edge_proc=$0/proc; . "$1"'
+            run = subprocess.run(["sh", "-euc", script, folder, hook], check=True, stdout=subprocess.PIPE, text=True)
+            return {name: self.read(folder, path) for name, path in self.FILES.items()}, run.stdout
+
+    FILES = {"id": "root/run/machine-id", "host": "proc/sys/kernel/hostname", "mounts": "mounts"}
+
+    def read(self, folder, path):
+        try:
+            with open(os.path.join(folder, path)) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def test_a_board_has_the_same_names_at_each_boot(self):
+        first, _ = self.run_hook(b"1421623005678\0")
+        self.assertEqual(first["host"].strip(), "edge-ai-1421623005678")
+        self.assertRegex(first["id"], re.compile("^[0-9a-f]{32}\n$"))
+        self.assertIn("--bind", first["mounts"])
+        again, _ = self.run_hook(b"1421623005678\0")
+        other, _ = self.run_hook(b"1421623005679\0")
+        self.assertEqual(first["id"], again["id"])
+        self.assertNotEqual(first["id"], other["id"])
+
+    def test_a_host_name_is_one(self):
+        files, _ = self.run_hook(b"Ab:c_" + b"9" * 80)
+        self.assertRegex(files["host"].strip(), "^edge-ai-ab-c-9{50}$")
+
+    def test_without_a_serial_number_nothing_is_mounted(self):
+        for serial in [None, b"", b"\0", b"a/../c"]:
+            with self.subTest(serial=serial):
+                files, words = self.run_hook(serial)
+                self.assertIsNone(files["mounts"])
+                self.assertIn("no usable serial number", words)
+
+
+class Hardened(unittest.TestCase):
+    """What an image for the field must not hold."""
+
+    def run_check(self, folder):
+        with open(os.path.join(LAYER, "classes/edge_hardened.bbclass")) as file:
+            text = file.read()
+        body = re.search(r"edge_refuse_programs \(\) \{\n(.*?)\n\}\n", text, re.S).group(1)
+        programs = re.search(r'EDGE_REFUSED_PROGRAMS = "([^"]*)"', text).group(1)
+        names = dict(IMAGE_ROOTFS=folder, EDGE_REFUSED_PROGRAMS=programs, bindir="/usr/bin", sbindir="/usr/sbin", sysconfdir="/etc")
+        script = 'bbfatal() { echo "$*"; exit 1; }\n' + body
+        return subprocess.run(["sh", "-euc", script], env={**os.environ, **names}, stdout=subprocess.PIPE, text=True)
+
+    def test_tools_and_passwords_stop_the_build(self):
+        cases = [(None, "root:*:1::", 0, ""), ("curl", "root:*:1::", 1, "/usr/bin/curl"), (None, "root:*:1::\nedge::1::", 1, "passwords"), (None, "root:$6$x:1::", 1, "passwords"), (None, "root:!:1::\nedge:*:1::", 0, "")]
+        for program, shadow, status, words in cases:
+            with self.subTest(program=program, shadow=shadow), tempfile.TemporaryDirectory() as folder:
+                os.makedirs(folder + "/usr/bin")
+                os.makedirs(folder + "/etc")
+                with open(folder + "/etc/shadow", "w") as file:
+                    file.write(shadow + "\n")
+                if program:
+                    open(folder + "/usr/bin/" + program, "w").close()
+                run = self.run_check(folder)
+                self.assertEqual(run.returncode, status)
+                self.assertIn(words, run.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
