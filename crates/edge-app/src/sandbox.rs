@@ -19,7 +19,7 @@ pub async fn run(project: &Project, app: &App, device: &str) -> Result<()> {
     let image = format!("sandbox/{}:latest", app.name);
     docker::build(app, &image, &project.config.platform).await?;
     log::info(format_args!("sending {image}"));
-    let mut load = device.edge_docker(&["load"], false);
+    let mut load = device.edge_docker(&["load"], false).await?;
     load.stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
