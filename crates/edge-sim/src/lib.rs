@@ -1,7 +1,11 @@
-//! Test bench, never shipped: the stand-in cloud and the device twin.
+//! Test bench, never shipped: the stand-in cloud, the device twin,
+//! and devices in namespaces.
 
+mod bench;
 pub mod cloud;
+pub mod device;
 mod process;
+mod relay;
 pub mod twin;
 
 use anyhow::Result;
@@ -23,6 +27,11 @@ enum Part {
     /// The device twin: a virtual machine with the real units and binaries
     #[command(subcommand)]
     Twin(twin::Verb),
+    /// Measures against the ways that were usual before
+    #[command(subcommand)]
+    Bench(bench::Verb),
+    /// A link with a delay and a rate, for ProxyCommand of ssh
+    Relay(relay::Args),
 }
 
 /// Does what the command line asks for.
@@ -33,5 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.part {
         Part::Cloud(verb) => cloud::run(verb),
         Part::Twin(verb) => twin::run(verb),
+        Part::Bench(verb) => bench::run(verb),
+        Part::Relay(args) => relay::run(args),
     }
 }
