@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::CONFIGURATION;
 use crate::config::{self, Project};
+use crate::mapping::Mapping;
 use crate::text::from_text;
 
 /// An app and its folder.
@@ -39,6 +40,9 @@ pub struct Spec {
     /// `SOURCE:TARGET[:ro]`; the source is seen from the app's data folder.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// `LOCAL:BELOW`: files that `sandbox` puts below the app's data folder.
+    #[serde(default)]
+    pub sync: Vec<Mapping>,
     /// When the engine starts it again.
     #[serde(default)]
     pub restart: Restart,

@@ -99,7 +99,7 @@ pub async fn logs(
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     // With a terminal of its own the remote end goes when we go.
     let terminal = follow && std::io::stdout().is_terminal();
-    let mut command = device.edge_docker(&words, terminal);
+    let mut command = device.edge_docker(&words, terminal).await?;
     let status = command.status().await?;
     device.judge(status, "see its words above")
 }

@@ -1,19 +1,20 @@
 //! The laptop's docker, asked through its own client.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 use edge_common::exit::Failure;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::app::App;
 use crate::config::Platform;
 
 fn docker() -> Result<Command> {
     let path = which::which("docker").map_err(|_| {
-        Failure::error(1, "docker is not installed: edge-app builds images with it")
+        Failure::error(1, "docker is not installed: edge-app builds images with it; see docs.docker.com/engine/install")
     })?;
     let mut command = Command::from(Root::system().command(path));
     command.kill_on_drop(true).stdin(Stdio::null());
@@ -46,6 +47,32 @@ pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
     Ok(())
 }
 
+/// An image of the laptop's engine.
+pub struct Local {
+    /// Its Id.
+    pub id: String,
+    /// Digests of its layers, unpacked, lowest first.
+    pub layers: Vec<String>,
+}
+
+/// `docker image inspect`.
+///
+/// # Errors
+/// No such image, or docker's words.
+pub async fn inspect(image: &str) -> Result<Local> {
+    let mut command = docker()?;
+    let format = "--format={{.Id}}{{range .RootFS.Layers}} {{.}}{{end}}";
+    command.args(["image", "inspect", format, "--", image]);
+    let output = command.output().await.context("starting docker")?;
+    check(image, output.status.success(), &output.stderr)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut words = text.split_whitespace().map(String::from);
+    Ok(Local {
+        id: words.next().context("docker told no Id")?,
+        layers: words.collect(),
+    })
+}
+
 /// `docker image save`, into a file without a name.
 ///
 /// # Errors
@@ -64,15 +91,17 @@ pub async fn save(image: &str) -> Result<File> {
     Ok(file)
 }
 
-/// `docker image save` to `stdout`, for sending.
+/// `docker image save`, and what it writes.
 ///
 /// # Errors
 /// docker cannot be started.
-pub fn save_to(image: &str, stdout: Stdio) -> Result<tokio::process::Child> {
+pub fn save_from(image: &str) -> Result<(Child, OwnedFd)> {
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
-    command.stdout(stdout).stderr(Stdio::piped());
-    command.spawn().context("starting docker")
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("starting docker")?;
+    let stdout = child.stdout.take().context("standard output")?;
+    Ok((child, stdout.into_owned_fd()?))
 }
 
 /// What a failed `save` means.
@@ -84,7 +113,10 @@ pub fn check(image: &str, success: bool, words: &[u8]) -> Result<()> {
         return Ok(());
     }
     let words = String::from_utf8_lossy(words);
-    if words.contains("No such image") || words.contains("reference does not exist") {
+    if words.contains("No such image")
+        || words.contains("no such image")
+        || words.contains("reference does not exist")
+    {
         bail!("there is no image {image} here: build it first with edge-app build");
     }
     bail!("docker image save {image}: {}", words.trim())

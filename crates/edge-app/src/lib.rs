@@ -12,11 +12,18 @@ mod deploy;
 mod docker;
 mod layers;
 mod list;
+mod mapping;
+mod pack;
+mod progress;
 mod push;
 mod sandbox;
+mod send;
 mod sign;
 mod ssh;
+mod sync;
 mod text;
+mod thin;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -106,8 +113,17 @@ enum Verb {
         version: Option<String>,
     },
     /// Build an app and run it unsigned on a development device
-    #[command(after_help = "Example: edge-app sandbox hello DEVICE")]
-    Sandbox(Placed),
+    ///
+    /// Sends only the layers that the device lacks. What app.yaml maps with
+    /// `sync` goes straight into the app's folder.
+    #[command(after_help = "Example: edge-app sandbox --watch hello DEVICE")]
+    Sandbox {
+        #[command(flatten)]
+        at: Placed,
+        /// Go on: build, send and sync again whenever a file changes
+        #[arg(short, long)]
+        watch: bool,
+    },
     /// Show what an app on a device printed
     #[command(after_help = "Example: edge-app logs -f hello DEVICE")]
     Logs {
@@ -180,7 +196,7 @@ async fn go(project: &Project, verb: Verb) -> Result<()> {
             let version = app.version(version.as_deref()).await?;
             deploy::deploy(project, &app, &version, &at.device).await
         }
-        Verb::Sandbox(at) => sandbox::run(project, &app(&at.app)?, &at.device).await,
+        Verb::Sandbox { at, watch } => sandbox::run(project, &at.app, &at.device, watch).await,
         Verb::Logs { at, follow, tail } => {
             deploy::logs(project, &at.app, &at.device, follow, tail).await
         }

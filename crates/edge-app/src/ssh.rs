@@ -1,16 +1,19 @@
 //! A device, reached by the user's own `ssh`: its configuration, agent, jump
 //! hosts and known hosts. One connection for all that a command does.
 
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 use edge_common::command::CommandExt as _;
 use edge_common::exit::Failure;
-use edge_common::{Root, log};
+use edge_common::{Root, file, log};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use crate::config::Project;
 use crate::{REFUSED, REGISTRY, UNREACHABLE};
@@ -28,6 +31,7 @@ pub struct Device {
     config: Option<PathBuf>,
     ssh: PathBuf,
     control: TempDir,
+    connected: OnceCell<()>,
 }
 
 impl Device {
@@ -53,8 +57,10 @@ impl Device {
             destination: host.into(),
             user,
             config: config.map(|c| project.path(c)),
-            ssh: which::which("ssh").map_err(|_| Failure::error(1, "ssh is not installed"))?,
+            ssh: which::which("ssh")
+                .map_err(|_| Failure::error(1, "ssh is not installed: install openssh-client"))?,
             control: tempfile::Builder::new().prefix("edge-app-").tempdir()?,
+            connected: OnceCell::new(),
         })
     }
 
@@ -64,27 +70,89 @@ impl Device {
         if let Some(config) = &self.config {
             command.arg("-F").arg(config);
         }
-        let path = self.control.path().join("%C");
-        command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=30", "-o"]);
+        // One folder a device, so that the name can be short: a socket's path
+        // has room for about a hundred letters.
+        let path = self.control.path().join("s");
+        command.arg("-o");
         command.arg(format!("ControlPath={}", path.display()));
         command.args(["-o", "ConnectTimeout=15"]);
+        // A link that is cut is noticed after half a minute.
+        command.args([
+            "-o",
+            "ServerAliveInterval=10",
+            "-o",
+            "ServerAliveCountMax=3",
+        ]);
         if let Some(user) = &self.user {
             command.args(["-l", user]);
         }
         command
     }
 
-    /// `edge-docker WORDS` on the device.
-    pub fn edge_docker(&self, words: &[&str], terminal: bool) -> Command {
+    /// The one connection that everything with this device goes over: made
+    /// when it is first needed. Here ssh may ask, for a passphrase or about an
+    /// unknown host, at the terminal; never later.
+    ///
+    /// # Errors
+    /// Unreachable, with what ssh said.
+    pub async fn connect(&self) -> Result<()> {
+        self.connected.get_or_try_init(|| self.open()).await?;
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<()> {
+        // A file, since the connection goes on in the background and would
+        // hold a pipe open.
+        let words = self.control.path().join("words");
         let mut command = self.options();
+        command.args([
+            "-o",
+            "ControlMaster=yes",
+            "-o",
+            "ControlPersist=60",
+            "-f",
+            "-N",
+        ]);
+        command.args(["--", &self.destination]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(&words).context("keeping the words of ssh")?);
+        let mut command = Command::from(command);
+        let status = command.kill_on_drop(true).status().await;
+        let status = status.context("starting ssh")?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = file::read(&words, 64 * 1024).unwrap_or_default();
+        Err(self.unreachable(String::from_utf8_lossy(&said).trim()))
+    }
+
+    /// `edge-docker WORDS` on the device.
+    ///
+    /// # Errors
+    /// Unreachable.
+    pub async fn edge_docker(&self, words: &[&str], terminal: bool) -> Result<Command> {
+        self.shell(&edge_docker(words), terminal).await
+    }
+
+    /// A line for the device's shell; its words must be [`quote`]d.
+    ///
+    /// # Errors
+    /// Unreachable.
+    pub async fn shell(&self, line: &str, terminal: bool) -> Result<Command> {
+        self.connect().await?;
+        let mut command = self.options();
+        command.args(["-o", "ControlMaster=no", "-o", "BatchMode=yes"]);
         if terminal {
             command.arg("-tt");
+        } else {
+            // Ctrl-C is for us; we decide what becomes of it.
+            command.process_group(0);
         }
         command.args(["--", &self.destination]);
-        command.arg(quote(EDGE_DOCKER.iter().chain(words)));
+        command.arg(line);
         let mut command = Command::from(command);
         command.kill_on_drop(true).stdin(Stdio::null());
-        command
+        Ok(command)
     }
 
     /// Runs it; `input` goes to its standard input. Gives its standard output;
@@ -93,7 +161,15 @@ impl Device {
     /// # Errors
     /// Unreachable, refused, failed: as the exit codes say.
     pub async fn run(&self, words: &[&str], input: Option<&str>, show: bool) -> Result<String> {
-        let mut command = self.edge_docker(words, false);
+        self.run_line(&edge_docker(words), input, show).await
+    }
+
+    /// As [`Device::run`], with a line for the device's shell.
+    ///
+    /// # Errors
+    /// Unreachable, refused, failed: as the exit codes say.
+    pub async fn run_line(&self, line: &str, input: Option<&str>, show: bool) -> Result<String> {
+        let mut command = self.shell(line, false).await?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if input.is_some() {
             command.stdin(Stdio::piped());
@@ -120,13 +196,7 @@ impl Device {
         let name = &self.name;
         match status.code() {
             Some(0) => Ok(()),
-            Some(SSH_FAILED) => Err(Failure::error(
-                UNREACHABLE,
-                format_args!(
-                    "{name} is unreachable: ssh said: {said}; try `ssh {}`",
-                    self.destination
-                ),
-            )),
+            Some(SSH_FAILED) => Err(self.unreachable(&said)),
             Some(125) => Err(Failure::error(
                 REFUSED,
                 format_args!("{name} refused: {said}"),
@@ -141,13 +211,39 @@ impl Device {
             }
         }
     }
+
+    fn unreachable(&self, said: &str) -> anyhow::Error {
+        let mut attempt = String::from("ssh ");
+        if let Some(config) = &self.config {
+            attempt += &format!("-F {} ", config.display());
+        }
+        if let Some(user) = &self.user {
+            attempt += &format!("{user}@");
+        }
+        let said = log::printable(&said.replace('\n', "; "));
+        Failure::error(
+            UNREACHABLE,
+            format_args!(
+                "{} is unreachable: ssh said: {said}; try `{attempt}{} true`",
+                self.name, self.destination
+            ),
+        )
+    }
+}
+
+/// `edge-docker WORDS` for a device's shell.
+pub fn edge_docker(words: &[&str]) -> String {
+    quote(EDGE_DOCKER.iter().chain(words))
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
+        if !self.connected.initialized() {
+            return;
+        }
         let mut command = self.options();
         command.args(["-O", "exit", "--", &self.destination]);
-        // Without a connection there is none to end.
+        // It may be gone already.
         let _ = command.run();
     }
 }

@@ -21,7 +21,10 @@ Commands:
                            As docker's own, with short lists of options
   login, logout, push      The one repository
   build -t sandbox/APP -   Build a sandbox image, context from standard input
-  load                     Load sandbox images from standard input
+  load                     Load sandbox images from standard input, plain,
+                           gzip or zstd
+  sync APP                 Put files of a tar into /data/sandbox/APP; .wh.NAME
+                           takes NAME away; archives may follow one another
   tag                      From sandbox/APP to sandbox/APP
 
 Rules of run:

@@ -15,6 +15,7 @@ mod garbage;
 mod grammar;
 mod grants;
 mod help;
+mod inflate;
 mod load;
 mod login;
 mod options;
@@ -27,6 +28,7 @@ mod serials;
 mod start;
 mod subject;
 mod surface;
+mod sync;
 mod trust;
 mod values;
 
@@ -90,6 +92,7 @@ async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
         "push" => pull::push(root, words).await,
         "login" => login::login(root, words).await,
         "logout" => login::logout(root, words),
+        "sync" => sync::command(root, words),
         "load" => load::load(root, words).await,
         "build" => build::build(root, words).await,
         "exec" => passthrough::exec(root, words).await,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
 
 use crate::grammar::{self, flag};
+use crate::inflate::{self, Frames};
 use crate::subject::sandbox_app;
 use crate::{engine, passthrough, refuse, trust};
 
@@ -61,17 +62,16 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// Copies an archive, plain or gzip, with its names filtered.
+/// Copies an archive, plain, gzip or zstd, with its names filtered.
 ///
 /// # Errors
 /// Not an archive of `docker save`, or none of its images is a sandbox.
 pub fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
-    let gzip = input
-        .fill_buf()
-        .context("reading the archive")?
-        .starts_with(b"\x1f\x8b");
-    if gzip {
+    let start = input.fill_buf().context("reading the archive")?;
+    if start.starts_with(b"\x1f\x8b") {
         copy(&mut GzDecoder::new(input), out)
+    } else if start.starts_with(inflate::MAGIC) {
+        copy(&mut Frames::new(input), out)
     } else {
         copy(&mut input, out)
     }

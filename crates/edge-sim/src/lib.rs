@@ -1,9 +1,13 @@
-//! Test bench, never shipped: the stand-in cloud and the device twin.
+//! Test bench, never shipped: the stand-in cloud, the device twin,
+//! and devices in namespaces.
 
+mod bench;
 pub mod cloud;
+pub mod device;
 pub mod endpoint;
 pub mod kill;
 mod process;
+mod relay;
 pub mod twin;
 
 use anyhow::Result;
@@ -25,6 +29,11 @@ enum Part {
     /// The device twin: a virtual machine with the real units and binaries
     #[command(subcommand)]
     Twin(twin::Verb),
+    /// Measures against the ways that were usual before
+    #[command(subcommand)]
+    Bench(bench::Verb),
+    /// A link with a delay and a rate, for ProxyCommand of ssh
+    Relay(relay::Args),
 }
 
 /// Does what the command line asks for.
@@ -35,5 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.part {
         Part::Cloud(verb) => cloud::run(verb),
         Part::Twin(verb) => twin::run(verb),
+        Part::Bench(verb) => bench::run(verb),
+        Part::Relay(args) => relay::run(args),
     }
 }

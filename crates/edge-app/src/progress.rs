@@ -1,0 +1,133 @@
+//! How far a transfer is: a bar at a terminal; elsewhere a line now and then, and
+//! one at the end in any case.
+
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use edge_common::log;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Between two lines where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// A transfer that is under way.
+pub struct Progress {
+    what: String,
+    total: u64,
+    bytes: AtomicU64,
+    start: Instant,
+    told: Mutex<Cell<Instant>>,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Of `what`, `total` bytes if that is known.
+    pub fn new(what: impl Into<String>, total: Option<u64>) -> Self {
+        let what = what.into();
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let (bar, form) = match total {
+                Some(total) => (
+                    ProgressBar::new(total),
+                    "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
+                ),
+                None => (
+                    ProgressBar::new_spinner(),
+                    "{msg} {spinner} {decimal_bytes} {decimal_bytes_per_sec}",
+                ),
+            };
+            if let Ok(style) = ProgressStyle::with_template(form) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.with_message(what.clone())
+        });
+        Self {
+            what,
+            total: total.unwrap_or(0),
+            bytes: AtomicU64::new(0),
+            start: Instant::now(),
+            told: Mutex::new(Cell::new(Instant::now())),
+            bar,
+        }
+    }
+
+    /// So many bytes more.
+    pub fn add(&self, bytes: u64) {
+        let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(sum);
+            return;
+        }
+        let Ok(told) = self.told.lock() else { return };
+        if told.get().elapsed() >= PAUSE {
+            told.set(Instant::now());
+            let of = match self.total {
+                0 => String::new(),
+                total => format!(" of {}", amount(total)),
+            };
+            log::info(format_args!("{}: {}{of}", self.what, amount(sum)));
+        }
+    }
+
+    /// Done: says how much in how long.
+    pub fn done(self) {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
+        let rate = bytes as f64 / seconds;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive"
+        )]
+        let rate = amount(rate as u64);
+        log::info(format_args!(
+            "{}: {} in {seconds:.1} s, {rate}/s",
+            self.what,
+            amount(bytes)
+        ));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `12.3 MB`
+pub fn amount(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
+    let number = bytes as f64;
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", number / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", number / 1e6),
+        _ => format!("{:.2} GB", number / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (12_345_678, "12.3 MB"),
+            (2_500_000_000, "2.50 GB"),
+        ] {
+            assert_eq!(amount(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A saved image without the layers that a device has.
+//!
+//! An engine that loads an image asks for the files of those layers alone that it
+//! lacks. Which file is which layer: since version 25 docker names them by their
+//! content; names before that, and those of the containerd store, are learned from
+//! the manifest at the end of an image, and remembered for the next time.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use edge_common::file;
+use serde::Deserialize;
+use tar::{Archive, Builder, EntryType};
+
+/// Largest manifest that is read, in bytes.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// Names of files in saved images and the layers that they hold.
+pub struct Names {
+    path: Option<PathBuf>,
+    layers: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Manifest {
+    layers: Vec<String>,
+}
+
+impl Names {
+    /// What is remembered of an app. A cache: whatever is wrong with it, it is
+    /// empty then.
+    pub fn of(app: &str) -> Self {
+        let path = cache().map(|folder| folder.join("saved").join(app));
+        let text = path.as_ref().and_then(|p| file::read_text(p, LARGEST).ok());
+        let pair = |line: &str| line.split_once(' ').map(|(n, l)| (n.into(), l.into()));
+        let layers = text.unwrap_or_default().lines().filter_map(pair).collect();
+        Self { path, layers }
+    }
+
+    /// The layer in the file `name`, if that can be told.
+    fn layer(&self, name: &str) -> Option<String> {
+        if let Some(hex) = name.strip_prefix("blobs/sha256/") {
+            if !self.layers.contains_key(name) {
+                return Some(format!("sha256:{hex}"));
+            }
+        }
+        self.layers.get(name).cloned()
+    }
+
+    fn learn(&mut self, manifest: &[u8], layers: &[String]) -> Result<()> {
+        let manifests: Vec<Manifest> =
+            serde_json::from_slice(manifest).context("reading manifest.json of the saved image")?;
+        let names = manifests
+            .into_iter()
+            .next()
+            .map_or(Vec::new(), |m| m.layers);
+        self.layers = names.into_iter().zip(layers.iter().cloned()).collect();
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let lines: Vec<_> = self
+            .layers
+            .iter()
+            .map(|(n, l)| format!("{n} {l}\n"))
+            .collect();
+        let kept = path
+            .parent()
+            .map_or(Ok(()), |f| file::create_folder(f, 0o755));
+        // Without it the next image is whole, no more.
+        let _ = kept.and_then(|()| file::write(path, lines.concat().as_bytes(), 0o644));
+        Ok(())
+    }
+}
+
+/// Folder of what can be made again.
+pub fn cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.filter(|c| c.is_absolute());
+    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
+    Some(cache?.join("edge-app"))
+}
+
+/// Copies a saved image without the first `skip` of its `layers`; the others
+/// are there even if they are the same. Gives the number of layers left out.
+///
+/// # Errors
+/// Not a saved image; `to`.
+pub fn copy(
+    saved: impl Read,
+    to: &mut dyn Write,
+    layers: &[String],
+    skip: usize,
+    names: &mut Names,
+) -> Result<usize> {
+    let needed: HashSet<_> = layers[skip..].iter().collect();
+    let mut left_out = 0;
+    let mut builder = Builder::new(to);
+    let mut archive = Archive::new(saved);
+    for entry in archive.entries().context("reading the saved image")? {
+        let mut entry = entry.context("reading the saved image")?;
+        let path = entry
+            .path()
+            .context("reading the saved image")?
+            .into_owned();
+        let name = path.to_string_lossy().into_owned();
+        let mut header = entry.header().clone();
+        let regular = header.entry_type() == EntryType::Regular;
+        let layer = names.layer(&name).filter(|_| regular);
+        if layer.is_some_and(|l| !needed.contains(&l) && layers[..skip].contains(&l)) {
+            left_out += 1;
+            continue;
+        }
+        if let Some(target) = entry.link_name().context("reading the saved image")? {
+            builder.append_link(&mut header, &path, target)?;
+        } else if name == "manifest.json" {
+            let mut manifest = Vec::new();
+            entry.take(LARGEST).read_to_end(&mut manifest)?;
+            names.learn(&manifest, layers)?;
+            builder.append_data(&mut header, &path, &manifest[..])?;
+        } else {
+            builder.append_data(&mut header, &path, &mut entry)?;
+        }
+    }
+    builder.finish()?;
+    // To the last byte: whoever writes must not see a closed pipe.
+    std::io::copy(&mut archive.into_inner(), &mut std::io::sink())?;
+    Ok(left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(names: [&str; 2]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        let manifest = format!(
+            r#"[{{"Config":"c","Layers":["{}","{}"]}}]"#,
+            names[0], names[1]
+        );
+        for (name, content) in [
+            (names[1], "upper"),
+            (names[0], "lower"),
+            ("c", "{}"),
+            ("manifest.json", &manifest),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            builder
+                .append_data(&mut header, name, content.as_bytes())
+                .unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn thin(names: &mut Names, files: [&str; 2], skip: usize) -> (usize, Vec<String>) {
+        let layers = ["sha256:l".to_string(), "sha256:u".into()];
+        let mut to = Vec::new();
+        let left_out = copy(&saved(files)[..], &mut to, &layers, skip, names).unwrap();
+        let mut archive = Archive::new(&to[..]);
+        let paths = archive.entries().unwrap().map(|e| {
+            let entry = e.unwrap();
+            entry.path().unwrap().to_string_lossy().into_owned()
+        });
+        (left_out, paths.collect())
+    }
+
+    fn nothing() -> Names {
+        Names {
+            path: None,
+            layers: HashMap::new(),
+        }
+    }
+
+    #[test]
+    fn layers_named_by_content_are_left_out_at_once() {
+        let files = ["blobs/sha256/l", "blobs/sha256/u"];
+        let (left_out, kept) = thin(&mut nothing(), files, 1);
+        assert_eq!((left_out, kept.len()), (1, 3));
+        assert!(!kept.contains(&"blobs/sha256/l".into()));
+    }
+
+    #[test]
+    fn other_names_are_learned() {
+        let files = ["x/layer.tar", "y/layer.tar"];
+        let mut names = nothing();
+        assert_eq!(thin(&mut names, files, 1).0, 0);
+        let (left_out, kept) = thin(&mut names, files, 1);
+        assert_eq!(left_out, 1);
+        assert_eq!(kept, ["y/layer.tar", "c", "manifest.json"]);
+        assert_eq!(thin(&mut names, files, 0).0, 0);
+        assert_eq!(thin(&mut names, files, 2).0, 2);
+        // Of the containerd store: the digest of what is compressed.
+        let files = ["blobs/sha256/zl", "blobs/sha256/zu"];
+        assert_eq!(thin(&mut names, files, 1).0, 0);
+        assert_eq!(thin(&mut names, files, 1).0, 1);
+    }
+}

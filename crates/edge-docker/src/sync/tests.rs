@@ -1,0 +1,117 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use edge_common::file;
+use tar::{Builder, Header};
+use tempfile::TempDir;
+
+use super::*;
+
+/// Archives of entries: name, kind, content.
+fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (name, kind, content) in entries {
+        let mut header = Header::new_gnu();
+        let field = &mut header.as_old_mut().name;
+        field[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o6755);
+        header.set_size(content.len() as u64);
+        if kind.is_symlink() || kind.is_hard_link() {
+            header.set_link_name("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, *content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+const FILE: EntryType = EntryType::Regular;
+const FOLDER: EntryType = EntryType::Directory;
+
+fn device() -> (TempDir, OwnedFd) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Root::at(folder.path());
+    file::create_folder(&root.path(SANDBOX), 0o755).unwrap();
+    let app = open(&root, "hello").unwrap();
+    (folder, app)
+}
+
+fn run(app: &OwnedFd, mut input: &[u8]) -> Result<String> {
+    let mut output = Vec::new();
+    batches(app, &mut input, &mut output)?;
+    Ok(String::from_utf8(output).unwrap())
+}
+
+#[test]
+fn batches_follow_one_another_and_each_is_told() {
+    let (folder, app) = device();
+    let path = |name: &str| folder.path().join("data/sandbox/hello").join(name);
+    let first = archive(&[
+        ("./web", FOLDER, b""),
+        ("web/a/index.html", FILE, b"one"),
+        ("run.sh", FILE, b"#!/bin/sh\n"),
+    ]);
+    let second = archive(&[
+        ("web/a/index.html", FILE, b"two"),
+        (".wh.run.sh", FILE, b""),
+    ]);
+    let third = archive(&[(".wh.web", FILE, b""), ("absent/.wh.x", FILE, b"")]);
+    let said = run(&app, &[first, second].concat()).unwrap();
+    assert_eq!(said, "3 changed, 0 removed\n1 changed, 1 removed\n");
+    assert_eq!(fs::read(path("web/a/index.html")).unwrap(), b"two");
+    let mode = fs::metadata(path("web/a/index.html"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o755, "no bits beside those of execution");
+    assert!(!path("run.sh").exists());
+    assert_eq!(run(&app, &third).unwrap(), "0 changed, 2 removed\n");
+    assert!(!path("web").exists() && !path("absent").exists());
+    assert_eq!(fs::read_dir(path(".")).unwrap().count(), 0);
+}
+
+#[test]
+fn nothing_leaves_the_folder() {
+    let (folder, app) = device();
+    let outside = folder.path().join("outside");
+    file::create_folder(&outside, 0o755).unwrap();
+    file::write(&outside.join("kept"), b"kept", 0o600).unwrap();
+    let inside = folder.path().join("data/sandbox/hello");
+    symlink(&outside, inside.join("link")).unwrap();
+    symlink(outside.join("kept"), inside.join("file")).unwrap();
+    let refused: [(&str, EntryType); 9] = [
+        ("../x", FILE),
+        ("/etc/x", FILE),
+        ("a/../../x", FILE),
+        ("link/x", FILE),
+        ("link/.wh.kept", FILE),
+        ("link", FOLDER),
+        ("s", EntryType::Symlink),
+        ("h", EntryType::Link),
+        ("d", EntryType::Char),
+    ];
+    for (name, kind) in refused {
+        assert!(run(&app, &archive(&[(name, kind, b"")])).is_err(), "{name}");
+    }
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    // A link in the place of a file makes way; what it leads to stays.
+    run(&app, &archive(&[("file", FILE, b"new")])).unwrap();
+    assert_eq!(fs::read(inside.join("file")).unwrap(), b"new");
+    run(&app, &archive(&[(".wh.link", FILE, b"")])).unwrap();
+    assert_eq!(fs::read(outside.join("kept")).unwrap(), b"kept");
+}
+
+#[test]
+fn an_archive_that_ends_early_leaves_the_old_file() {
+    let (folder, app) = device();
+    run(&app, &archive(&[("f", FILE, b"old")])).unwrap();
+    let content = [b'x'; 5000];
+    let whole = archive(&[("f", FILE, &content)]);
+    for length in [100, 512, 600, 4000] {
+        assert!(run(&app, &whole[..length]).is_err(), "{length}");
+        let inside = folder.path().join("data/sandbox/hello");
+        assert_eq!(fs::read(inside.join("f")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);
+    }
+}

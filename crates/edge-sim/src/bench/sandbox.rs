@@ -1,0 +1,265 @@
+//! `edge-app sandbox` beside `docker save | gzip`, ssh, `docker load`.
+//!
+//! Laptop and device are engines of their own on this machine, with the real
+//! sshd, sudo rule and edge-docker between them; the link is `edge-sim relay`.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use edge_common::command::CommandExt as _;
+use edge_common::{Root, file};
+use tempfile::TempDir;
+
+use super::Args;
+use crate::device::{Device, Link, Settings};
+use crate::process::{find, going_on, notice_signals};
+
+const BASE: &str = "bench-base:latest";
+const DOCKERFILE: &str = "\
+FROM bench-base:latest
+COPY hello /hello
+COPY change /change
+ENTRYPOINT [\"/hello\"]
+STOPSIGNAL SIGKILL
+";
+/// As developers had it in a script.
+const EARLIER: &str = "\
+set -e
+DOCKER_BUILDKIT=0 docker build -q -t sandbox/hello:latest hello >/dev/null
+docker save sandbox/hello:latest | gzip | ssh -F \"$1\" root@device docker load
+ssh -F \"$1\" root@device 'docker rm -f hello >/dev/null 2>&1; docker run -d --name hello \
+ -p 8080:8080 -v /data/sandbox/hello:/data sandbox/hello:latest'
+";
+const LINKS: [(&str, Link); 2] = [
+    ("loopback", Link { rtt: 0, rate: 0 }),
+    ("20 Mbit/s, 30 ms", Link { rtt: 30, rate: 20 }),
+];
+
+/// Prints the table.
+///
+/// # Errors
+/// Something that is measured does not work.
+pub fn run(args: &Args) -> Result<()> {
+    notice_signals()?;
+    let mut world = World::new(args)?;
+    println!(
+        "An image of {} MB below a layer of {} kB that changes; {}.\n\
+         Times are from the command to the new container running, build included.\n",
+        args.base,
+        args.change,
+        world.engine()?
+    );
+    println!("| link | what is sent | earlier: MB | s | edge-app: MB | s | times faster |");
+    println!("|---|---|--:|--:|--:|--:|--:|");
+    for (name, link) in LINKS {
+        world.device.set_link(link)?;
+        let mut rows = [("the whole image", None, None), ("one change", None, None)];
+        world.forget()?;
+        rows[0].1 = Some(world.measure(World::earlier)?);
+        world.change()?;
+        rows[1].1 = Some(world.measure(World::earlier)?);
+        world.forget()?;
+        rows[0].2 = Some(world.measure(World::ours)?);
+        world.change()?;
+        rows[1].2 = Some(world.measure(World::ours)?);
+        for (what, earlier, ours) in rows {
+            let (earlier, ours) = (earlier.context("a figure")?, ours.context("a figure")?);
+            println!(
+                "| {name} | {what} | {:.3} | {:.1} | {:.3} | {:.1} | {:.1} |",
+                earlier.0,
+                earlier.1,
+                ours.0,
+                ours.1,
+                earlier.1 / ours.1
+            );
+        }
+    }
+    Ok(())
+}
+
+struct World {
+    folder: TempDir,
+    programs: std::path::PathBuf,
+    laptop: Device,
+    device: Device,
+    size: usize,
+    changes: u64,
+}
+
+impl World {
+    fn new(args: &Args) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("edge-bench-").tempdir()?;
+        let programs = args
+            .programs
+            .canonicalize()
+            .context("finding the programs")?;
+        let (edge_docker, edge_sim) = (programs.join("edge-docker"), std::env::current_exe()?);
+        let start = |name: &str| {
+            let settings = Settings {
+                name,
+                edge_docker: &edge_docker,
+                edge_sim: &edge_sim,
+                ..Settings::default()
+            };
+            let folder = folder.path().join(name);
+            file::create_folder(&folder, 0o755)?;
+            Device::start(&folder, &settings)
+        };
+        let (laptop, device) = (start("laptop")?, start("device")?);
+        let mut world = Self {
+            programs,
+            laptop,
+            device,
+            folder,
+            size: args.change as usize * 1000,
+            changes: 0,
+        };
+        world.project()?;
+        world.base(args.base)?;
+        Ok(world)
+    }
+
+    fn project(&mut self) -> Result<()> {
+        let app = self.folder.path().join("hello");
+        file::create_folder(&app, 0o755)?;
+        let put = |name: &str, text: &str| {
+            file::write(&self.folder.path().join(name), text.as_bytes(), 0o644)
+        };
+        let ssh = self.device.ssh_config();
+        put(
+            "edge-app.yaml",
+            &format!(
+                "registry: registry.test/edge-ai\nplatform: linux/{}\ndevices:\n  device: {{ssh_config: {}}}\n",
+                if cfg!(target_arch = "aarch64") {
+                    "arm64"
+                } else {
+                    "amd64"
+                },
+                ssh.display()
+            ),
+        )?;
+        put(
+            "hello/app.yaml",
+            "name: hello\nports: ['8080:8080']\nvolumes: ['.:/data']\n",
+        )?;
+        put("hello/Dockerfile", DOCKERFILE)?;
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/hello/main.rs");
+        let mut rustc = Root::system().command(find("rustc")?);
+        rustc.args([
+            "-O",
+            "-C",
+            "strip=symbols",
+            "-C",
+            "target-feature=+crt-static",
+            "-o",
+        ]);
+        rustc.arg(app.join("hello")).arg(source).run()?;
+        self.change()
+    }
+
+    /// The layer that changes: bytes that do not compress.
+    fn change(&mut self) -> Result<()> {
+        going_on()?;
+        self.changes += 1;
+        let mut noise = Noise(self.changes);
+        let content: Vec<_> = (0..self.size).map(|_| noise.byte()).collect();
+        file::write(&self.folder.path().join("hello/change"), &content, 0o644)
+    }
+
+    /// What lies below: files that compress to a half, as programs do.
+    fn base(&self, millions: u32) -> Result<()> {
+        let mut import = self.docker(&["import", "-", BASE])?;
+        let child = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        let mut child = child.context("starting docker")?;
+        let stdin = child.stdin.take().context("standard input")?;
+        let mut builder = tar::Builder::new(BufWriter::new(stdin));
+        let mut noise = Noise(77);
+        for number in 0..millions {
+            let content: Vec<_> = (0..1_000_000).map(|_| noise.byte() & 0x33).collect();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(1_000_000);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("usr/lib/{number}"), &content[..])?;
+        }
+        builder.into_inner()?.flush()?;
+        if !child.wait()?.success() {
+            bail!("docker import failed: {}", self.laptop.log());
+        }
+        Ok(())
+    }
+
+    fn docker(&self, words: &[&str]) -> Result<std::process::Command> {
+        let mut command = Root::system().command(find("docker")?);
+        command.args(words).env("DOCKER_HOST", self.laptop.engine());
+        Ok(command)
+    }
+
+    fn engine(&self) -> Result<String> {
+        let format = "--format=docker {{.ServerVersion}}, {{.Driver}}, {{.NCPU}} processors";
+        Ok(self.docker(&["info", format])?.read()?.trim().into())
+    }
+
+    /// A device as it was when it was new.
+    fn forget(&self) -> Result<()> {
+        let script =
+            "docker ps -aq | xargs -r docker rm -f; docker images -q | xargs -r docker rmi -f";
+        self.device.command("sh").args(["-c", script]).run()
+    }
+
+    /// Megabytes and seconds.
+    fn measure(&self, way: fn(&Self) -> Result<()>) -> Result<(f64, f64)> {
+        going_on()?;
+        let (before, start) = (self.device.traffic()?, Instant::now());
+        way(self)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let after = self.device.traffic()?;
+        let running = self
+            .device
+            .command("docker")
+            .args(["ps", "--quiet"])
+            .read()?;
+        if running.lines().count() != 1 {
+            bail!("the new container does not run");
+        }
+        #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
+        let bytes = (after.0 + after.1 - before.0 - before.1) as f64;
+        Ok((bytes / 1e6, seconds))
+    }
+
+    fn earlier(&self) -> Result<()> {
+        let mut script = Root::system().command("/bin/sh");
+        script
+            .args(["-c", EARLIER, "earlier"])
+            .arg(self.device.ssh_config());
+        script
+            .env("DOCKER_HOST", self.laptop.engine())
+            .current_dir(self.folder.path());
+        script.run()
+    }
+
+    fn ours(&self) -> Result<()> {
+        let mut command = Root::system().command(self.programs.join("edge-app"));
+        command
+            .args(["sandbox", "hello", "device"])
+            .current_dir(self.folder.path());
+        command.env("DOCKER_HOST", self.laptop.engine());
+        command.env("XDG_CACHE_HOME", self.folder.path().join("cache"));
+        command.run()
+    }
+}
+
+/// Numbers that look like noise, the same every time (xorshift64*).
+struct Noise(u64);
+
+impl Noise {
+    fn byte(&mut self) -> u8 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8
+    }
+}

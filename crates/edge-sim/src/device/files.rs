@@ -1,0 +1,174 @@
+//! The files of a device in namespaces.
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use edge_common::command::CommandExt as _;
+use edge_common::{Root, file};
+use serde_json::json;
+
+use super::{Link, Settings};
+use crate::process::find;
+
+const ANCHORS: &str = "root/etc/edge-ai/container-config";
+const USER: u32 = 1000;
+const PASSWD: &str = "\
+root:x:0:0:root:/root:/bin/sh
+sshd:x:101:65534::/run/sshd:/usr/sbin/nologin
+edge:x:1000:1000::/home/edge:/bin/sh
+";
+const GROUP: &str = "root:x:0:\nnogroup:x:65534:\nedge:x:1000:\ndocker:x:999:\n";
+const SHADOW: &str = "root:*:1:0:99999:7:::\nsshd:*:1:0:99999:7:::\nedge:*:1:0:99999:7:::\n";
+const SUDOERS: &str = "@includedir /etc/sudoers.d\n";
+// The product's file comes first and sshd takes the first value of a key; only
+// users add up.
+const SSHD: &str = "\
+Include /etc/ssh/sshd_config.d/edge.conf
+AllowUsers root
+UsePAM no
+";
+/// The files of the product that the device takes as they are.
+const PRODUCT: [(&str, &str, u32); 2] = [
+    ("sudoers-edge", "root/etc/sudoers.d/edge", 0o440),
+    (
+        "sshd-edge.conf",
+        "root/etc/ssh/sshd_config.d/edge.conf",
+        0o644,
+    ),
+];
+
+/// Writes all of them below `folder`.
+///
+/// # Errors
+/// Something that is not built or installed, or a file that cannot be written.
+pub fn write(folder: &Path, settings: &Settings) -> Result<()> {
+    for program in ["dockerd", "docker", "sshd", "sudo", "unshare", "ssh-keygen"] {
+        find(program)?;
+    }
+    let put = |name: &str, text: &[u8], mode| {
+        let path = folder.join(name);
+        file::create_folder(path.parent().context("a folder")?, 0o755)?;
+        file::write(&path, text, mode)
+    };
+    for name in [
+        "root/data/apps",
+        "root/data/sandbox",
+        "root/data/config",
+        "links",
+        "programs",
+    ] {
+        file::create_folder(&folder.join(name), 0o755)?;
+    }
+    put("device.sh", include_bytes!("device.sh"), 0o644)?;
+    put("root/etc/passwd", PASSWD.as_bytes(), 0o644)?;
+    put("root/etc/group", GROUP.as_bytes(), 0o644)?;
+    put("root/etc/shadow", SHADOW.as_bytes(), 0o600)?;
+    put(
+        "root/etc/hosts",
+        b"127.0.0.1 localhost cloud.edge.test\n",
+        0o644,
+    )?;
+    put("root/etc/nsswitch.conf", b"hosts: files\n", 0o644)?;
+    put("root/etc/sudoers", SUDOERS.as_bytes(), 0o440)?;
+    put("root/etc/ssh/sshd_config", SSHD.as_bytes(), 0o644)?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../yocto/meta-edge-secure/recipes-edge/edge-policy/files");
+    for (from, to, mode) in PRODUCT {
+        put(to, &file::read(&source.join(from), 64 * 1024)?, mode)?;
+    }
+    if settings.engine {
+        let daemon = json!({ "data-root": "/data/docker", "log-driver": "json-file" });
+        put(
+            "root/etc/docker/daemon.json",
+            daemon.to_string().as_bytes(),
+            0o644,
+        )?;
+    }
+    anchors(settings, &put)?;
+    programs(folder, settings)?;
+    keys(folder, settings)
+}
+
+fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -> Result<()> {
+    let anchor = |name: &str| format!("{ANCHORS}/{name}");
+    put(
+        &anchor("ecr-url.txt"),
+        settings.repository.as_bytes(),
+        0o644,
+    )?;
+    let policy = json!({ "sandbox": settings.sandbox }).to_string();
+    put(&anchor("policy.json"), policy.as_bytes(), 0o644)?;
+    for (number, key) in settings.keys.iter().enumerate() {
+        let name = anchor(&format!("container-signing-{number}.pub"));
+        put(&name, &file::read(key, 64 * 1024)?, 0o644)?;
+    }
+    let host = settings.repository.split('/').next().unwrap_or_default();
+    let mut bundle = fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
+    for authority in settings.authorities {
+        let text = file::read(authority, 64 * 1024)?;
+        put(
+            &format!("root/etc/docker/certs.d/{host}/ca.crt"),
+            &text,
+            0o644,
+        )?;
+        bundle.extend(text);
+    }
+    put("root/etc/ssl/certs/ca-certificates.crt", &bundle, 0o644)
+}
+
+fn programs(folder: &Path, settings: &Settings) -> Result<()> {
+    let to = folder.join("programs/edge-docker");
+    fs::copy(settings.edge_docker, to)
+        .with_context(|| format!("copying {}", settings.edge_docker.display()))?;
+    let docker = find("docker")?;
+    if docker != Path::new("/usr/bin/docker") {
+        symlink(docker, folder.join("programs/docker")).context("linking docker")?;
+    }
+    Ok(())
+}
+
+/// Host key, the caller's key, and who is known.
+fn keys(folder: &Path, settings: &Settings) -> Result<()> {
+    let host = folder.join("root/data/config/ssh/ssh_host_ed25519_key");
+    let user = folder.join("id");
+    file::create_folder(host.parent().context("a folder")?, 0o700)?;
+    for key in [&host, &user] {
+        let mut command = Root::system().command(find("ssh-keygen")?);
+        command.args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]);
+        command.arg(key).run()?;
+    }
+    let public = |key: &Path| file::read_text(&key.with_extension("pub"), 4096);
+    let known = format!("{} {}", settings.name, public(&host)?);
+    file::write(&folder.join("known_hosts"), known.as_bytes(), 0o600)?;
+    for (home, owner) in [("root/home/edge", USER), ("root/root", 0)] {
+        let ssh = folder.join(home).join(".ssh");
+        file::create_folder(&ssh, 0o700)?;
+        let keys = ssh.join("authorized_keys");
+        file::write(&keys, public(&user)?.as_bytes(), 0o600)?;
+        for path in [&folder.join(home), &ssh, &keys] {
+            chown(path, Some(owner), Some(owner)).context("only root can make a device")?;
+        }
+    }
+    if folder
+        .to_string_lossy()
+        .contains(|c: char| c.is_whitespace() || "'\"%$".contains(c))
+    {
+        bail!("{} is no path for ssh's configuration", folder.display());
+    }
+    Ok(())
+}
+
+/// How ssh gets there.
+pub fn ssh_config(folder: &Path, name: &str, edge_sim: &Path, link: Link, pid: u32) -> String {
+    let (folder, edge_sim) = (folder.display(), edge_sim.display());
+    let Link { rtt, rate } = link;
+    format!(
+        "Host {name}\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n  \
+         UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n  \
+         StrictHostKeyChecking yes\n  \
+         ProxyCommand exec {edge_sim} relay --rtt {rtt} --rate {rate} --count {folder}/links -- \
+         /usr/bin/nsenter --all --root --wd=/ --target {pid} -- /usr/sbin/sshd -i\n"
+    )
+}
