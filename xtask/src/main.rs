@@ -1,6 +1,7 @@
 //! Every chore of this repository: `cargo xtask --help`.
 
 mod demo;
+mod measure;
 mod shell;
 mod sizes;
 mod suite;
@@ -33,6 +34,12 @@ enum Chore {
     Units,
     /// Checks the Yocto layer and the kas files; renews the list of crates
     Yocto(yocto::Args),
+    /// Prints a table of measurements
+    #[command(subcommand)]
+    Bench(measure::Bench),
+    /// Runs all cases where a test has a sample
+    #[command(subcommand)]
+    Campaign(measure::Campaign),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +61,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Sizes => sizes::run(),
         Chore::Units => units::run(),
         Chore::Yocto(args) => yocto::run(&args),
+        Chore::Bench(what) => measure::bench(&what),
+        Chore::Campaign(what) => measure::campaign(&what),
     }
 }

@@ -1,17 +1,17 @@
 //! One MQTT 3.1.1 session with AWS IoT over mutual TLS.
 //!
 //! Trust: only the authorities that are given, never the system's store. The
-//! C library below takes about a second to tear itself down when its last client
-//! is dropped; [`Session::close`] says goodbye and leaves that to the end of the
-//! process, as a program does that ends anyway.
+//! C library below takes about a second to tear down its last client, and it
+//! locks itself up if a client goes while a connection of it is still being
+//! tried. So clients that are done with are put aside and dropped a minute
+//! later, by the next connection; a program that ends leaves them.
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::mem;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -148,9 +148,25 @@ pub enum Event {
     Lost,
 }
 
+/// Clients that are done with, and since when.
+static ASIDE: Mutex<Vec<(Instant, paho::Client)>> = Mutex::new(Vec::new());
+/// After so long nothing of the library holds a client any more.
+const SETTLED: Duration = Duration::from_secs(60);
+
+fn put_aside(client: paho::Client) {
+    let mut aside = ASIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    aside.push((Instant::now(), client));
+}
+
+/// Drops the clients that were put aside long enough ago.
+fn drop_settled() {
+    let mut aside = ASIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    aside.retain(|(since, _)| since.elapsed() < SETTLED);
+}
+
 /// A connection that is up.
 pub struct Session {
-    client: paho::Client,
+    client: Option<paho::Client>,
     inbox: paho::SyncReceiver<Option<paho::Message>>,
 }
 
@@ -165,14 +181,25 @@ impl Session {
             .client_id(options.client_id)
             .persistence(None)
             .finalize();
+        drop_settled();
         let mut client = paho::Client::new(create).context("making an MQTT client")?;
         client.set_timeout(options.timeout);
         let inbox = client.start_consuming();
         let connect = connect_options(options)?;
         match client.connect(connect) {
-            Ok(_) => Ok(Self { client, inbox }),
-            Err(error) => Err(diagnose(options, &error).into()),
+            Ok(_) => Ok(Self {
+                client: Some(client),
+                inbox,
+            }),
+            Err(error) => {
+                put_aside(client);
+                Err(diagnose(options, &error).into())
+            }
         }
+    }
+
+    fn client(&self) -> Result<&paho::Client> {
+        self.client.as_ref().context("the session is over")
     }
 
     /// Subscribes to all `filters` in one packet, QoS 1.
@@ -181,7 +208,7 @@ impl Session {
     /// No answer in time, or the broker granted less.
     pub fn subscribe(&self, filters: &[&str]) -> Result<()> {
         let qos = vec![1; filters.len()];
-        let answer = self.client.subscribe_many(filters, &qos);
+        let answer = self.client()?.subscribe_many(filters, &qos);
         let answer = answer.with_context(|| format!("subscribing to {}", filters.join(", ")))?;
         let granted = answer.subscribe_many_response().unwrap_or_default();
         match granted.iter().position(|q| !(0..=2).contains(q)) {
@@ -199,7 +226,7 @@ impl Session {
     /// No acknowledgement in time.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
         let message = paho::Message::new(topic, payload, 1);
-        self.client
+        self.client()?
             .publish(message)
             .with_context(|| format!("publishing to {topic}"))
     }
@@ -219,7 +246,7 @@ impl Session {
                     });
                 }
                 Ok(None) => return Event::Lost,
-                Err(_) if self.client.is_connected() => return Event::Silence,
+                Err(_) if self.is_up() => return Event::Silence,
                 Err(_) => return Event::Lost,
             }
         }
@@ -227,14 +254,22 @@ impl Session {
 
     /// Is the connection still up, as far as one can know?
     pub fn is_up(&self) -> bool {
-        self.client.is_connected()
+        self.client.as_ref().is_some_and(paho::Client::is_connected)
     }
 
-    /// Says goodbye, so that the last will is not published; the client itself
-    /// is left to the end of the process.
+    /// Says goodbye, so that the last will is not published.
     pub fn close(self) {
-        let _ = self.client.disconnect(None);
-        mem::forget(self.client);
+        if let Some(client) = &self.client {
+            let _ = client.disconnect(None);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            put_aside(client);
+        }
     }
 
     /// Says goodbye, and leaves nothing: for a program that connects again.

@@ -34,8 +34,10 @@ pub enum Trouble {
     StaleToken,
     /// One side does not trust the other.
     Tls(String),
-    /// Network, silence, throttling: worth another attempt.
+    /// Silence, throttling: worth another attempt on the same connection.
     Passing(String),
+    /// No connection, or none any more: worth another attempt on a new one.
+    Lost(String),
     /// This device itself: disk, OpenSSL.
     Local(anyhow::Error),
 }
@@ -45,7 +47,7 @@ impl From<anyhow::Error> for Trouble {
         match error.downcast_ref::<ConnectError>().map(|e| e.trouble) {
             Some(mqtt::Trouble::Refused) => Self::Refused(format!("{error:#}")),
             Some(mqtt::Trouble::Tls) => Self::Tls(format!("{error:#}")),
-            Some(mqtt::Trouble::Network) => Self::Passing(format!("{error:#}")),
+            Some(mqtt::Trouble::Network) => Self::Lost(format!("{error:#}")),
             None => Self::Local(error),
         }
     }
@@ -54,9 +56,11 @@ impl From<anyhow::Error> for Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(why) | Self::Denied(why) | Self::Tls(why) | Self::Passing(why) => {
-                f.write_str(why)
-            }
+            Self::Refused(why)
+            | Self::Denied(why)
+            | Self::Tls(why)
+            | Self::Passing(why)
+            | Self::Lost(why) => f.write_str(why),
             Self::StaleToken => f.write_str("the ownership token is no longer taken"),
             Self::Local(error) => write!(f, "{error:#}"),
         }
@@ -66,7 +70,7 @@ impl fmt::Display for Trouble {
 impl Trouble {
     /// Would another attempt end the same way?
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::StaleToken | Self::Passing(_))
+        !matches!(self, Self::StaleToken | Self::Passing(_) | Self::Lost(_))
     }
 
     /// With its exit code.
@@ -74,7 +78,7 @@ impl Trouble {
         match self {
             Self::Refused(_) | Self::Denied(_) => Failure::error(REFUSED, self),
             Self::Tls(_) => Failure::error(TLS, self),
-            Self::StaleToken | Self::Passing(_) => Failure::error(NETWORK, self),
+            Self::StaleToken | Self::Passing(_) | Self::Lost(_) => Failure::error(NETWORK, self),
             Self::Local(error) => error,
         }
     }
@@ -145,11 +149,14 @@ impl Attempt<'_> {
             None => self.claim_session()?,
         };
         let registered = self.register(&session, pending);
-        if registered.is_err() {
-            self.session = Some(session);
-            return registered;
+        match registered {
+            Ok(()) => session.close(),
+            Err(Trouble::Lost(why)) => return Err(Trouble::Lost(why)),
+            Err(other) => {
+                self.session = Some(session);
+                return Err(other);
+            }
         }
-        session.close();
         log::info(format_args!("registered {}", self.thing.name));
         self.check()?;
         self.commit()
@@ -228,7 +235,7 @@ impl Attempt<'_> {
         let session = self.open()?;
         let listened = session.subscribe(&[&topic]);
         session.close();
-        listened.map_err(|e| Trouble::Passing(format!("checking the new identity: {e:#}")))
+        listened.map_err(|e| Trouble::Lost(format!("checking the new identity: {e:#}")))
     }
 
     /// Does the cloud already let the pending identity speak for its thing? A

@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use anyhow::anyhow;
 use edge_common::log::printable;
 use edge_common::mqtt::{Event, Session};
 use openssl::hash::MessageDigest;
@@ -34,7 +33,7 @@ pub fn subscribe(session: &Session, template: &str) -> Result<(), Trouble> {
     let topics: Vec<_> = topics.iter().flatten().map(String::as_str).collect();
     session
         .subscribe(&topics)
-        .map_err(|e| Trouble::Passing(format!("{e:#}")))
+        .map_err(|e| Trouble::Lost(format!("{e:#}")))
 }
 
 /// Asks for a certificate for our key.
@@ -117,20 +116,17 @@ fn ask<T>(
     request: &Value,
     take: impl Fn(&Value) -> Result<T, String>,
 ) -> Result<T, Trouble> {
-    let passing = |e: anyhow::Error| Trouble::Passing(format!("{e:#}"));
-    session
-        .publish(topic, request.to_string())
-        .map_err(passing)?;
+    let sent = session.publish(topic, request.to_string());
+    sent.map_err(|e| Trouble::Lost(format!("{e:#}")))?;
     let end = Instant::now() + STEP;
     let mut said = format!("no answer on {topic} within {} s", STEP.as_secs());
     loop {
         let message = match session.receive(end.saturating_duration_since(Instant::now())) {
             Event::Message(message) => message,
-            Event::Silence => return Err(passing(anyhow!("{said}"))),
+            Event::Silence => return Err(Trouble::Passing(said)),
             Event::Lost => {
-                return Err(passing(anyhow!(
-                    "the connection was lost waiting for {topic}"
-                )));
+                let why = format!("the connection was lost waiting for {topic}");
+                return Err(Trouble::Lost(why));
             }
         };
         let Some(kind) = message.topic.strip_prefix(topic) else {

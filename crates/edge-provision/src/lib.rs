@@ -96,6 +96,7 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
         None if args.renew => boot::recorded(root, "edge-provision-renew", || {
             let thing = device::identity(root)?;
             let _alone = alone(root)?;
+            state::tidy(root)?;
             renew::settle(root)?;
             renew::run(root, &thing, args.within, end)
         }),
@@ -117,6 +118,7 @@ fn alone(root: &Root) -> Result<File> {
 fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     let thing = device::identity(root)?;
     let _alone = alone(root)?;
+    state::tidy(root)?;
     renew::settle(root)?;
     let Err(why) = state::committed(root, &thing.name) else {
         return state::forget(root, Place::Current);

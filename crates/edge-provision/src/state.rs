@@ -133,6 +133,25 @@ fn open_to_others(root: &Root, place: Place) -> Result<bool> {
     Ok(data.permissions().mode() & 0o077 != 0)
 }
 
+/// Removes what a cut during a write has left beside the identity: it may hold
+/// a key that was never used.
+///
+/// # Errors
+/// A folder cannot be read or written.
+pub fn tidy(root: &Root) -> Result<()> {
+    for place in [Place::Current, Place::Next] {
+        let Ok(entries) = fs::read_dir(place.folder(root)) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".new-") {
+                remove(root, place, entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The key in `place`: the one that is there, else a new one. One that cannot
 /// be parsed is replaced, and what was made for it dropped.
 ///

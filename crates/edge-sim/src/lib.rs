@@ -1,9 +1,10 @@
 //! Test bench, never shipped: the stand-in cloud, the device twin,
 //! and devices in namespaces.
 
-mod bench;
+pub mod bench;
 pub mod cloud;
 pub mod device;
+pub mod distance;
 pub mod endpoint;
 pub mod kill;
 mod process;
@@ -34,6 +35,10 @@ enum Part {
     Bench(bench::Verb),
     /// A link with a delay and a rate, for ProxyCommand of ssh
     Relay(relay::Args),
+    /// AWS IoT's endpoint with its strict rules, quotas and scripted faults
+    Endpoint(endpoint::Args),
+    /// Puts a port of this machine far away
+    Distance(distance::Args),
 }
 
 /// Does what the command line asks for.
@@ -46,5 +51,7 @@ pub fn run(args: Args) -> Result<()> {
         Part::Twin(verb) => twin::run(verb),
         Part::Bench(verb) => bench::run(verb),
         Part::Relay(args) => relay::run(args),
+        Part::Endpoint(args) => endpoint::run(&args),
+        Part::Distance(args) => distance::run(&args),
     }
 }

@@ -1,18 +1,50 @@
 //! Measurements, side by side with the ways that were usual before. They print
 //! tables and judge nothing: a machine may be busy.
 
+mod devices;
+pub mod fleet;
+mod plot;
+mod provision;
 mod sandbox;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
+use edge_common::file;
 
 /// What is measured.
 #[derive(Subcommand)]
 pub enum Verb {
     /// A change of an app, from the command to the new container running
     Sandbox(Args),
+    /// Time, memory and traffic of one provisioning, near and far
+    Provision {
+        /// The program that runs a tool at another root: `examples/at`
+        #[arg(long)]
+        tool: PathBuf,
+        /// The structure of the earlier Python flow
+        #[arg(long)]
+        earlier: PathBuf,
+        /// Runs of each; the table has the median
+        #[arg(long, default_value_t = 7)]
+        runs: usize,
+    },
+    /// A fleet that is switched on at once, with the published quotas
+    Fleet {
+        /// The program that runs a tool at another root: `examples/at`
+        #[arg(long)]
+        tool: PathBuf,
+        /// How many devices
+        #[arg(long, default_value_t = 1000)]
+        devices: usize,
+        /// Provisionings a second that the cloud allows
+        #[arg(long, default_value_t = 10)]
+        rate: u32,
+        /// Where to draw the requests over time
+        #[arg(long)]
+        svg: Option<PathBuf>,
+    },
 }
 
 /// Arguments of `bench sandbox`.
@@ -36,5 +68,23 @@ pub struct Args {
 pub fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Sandbox(args) => sandbox::run(&args),
+        Verb::Provision {
+            tool,
+            earlier,
+            runs,
+        } => provision::run(&tool, &earlier, runs),
+        Verb::Fleet {
+            tool,
+            devices,
+            rate,
+            svg,
+        } => {
+            let fleet = fleet::run(&tool, devices, rate, 30)?;
+            println!("{fleet}");
+            match svg {
+                Some(path) => file::write(&path, plot::draw(&fleet).as_bytes(), 0o644),
+                None => Ok(()),
+            }
+        }
     }
 }

@@ -20,8 +20,12 @@ const PROVISION: &str = "$aws/provisioning-templates/edge-ai-fleet/provision/jso
 
 /// Serves until either side ends it.
 pub fn serve(stream: TcpStream, shared: &Shared) {
+    let raw = stream.try_clone();
     // Whatever ends a connection is the client's business.
     let _ = talk(stream, shared);
+    if let Ok(raw) = raw {
+        let _ = raw.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 fn forbidden(what: &str) -> io::Error {

@@ -80,6 +80,52 @@ impl FromStr for Server {
     }
 }
 
+/// A strict endpoint on this machine.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder for its state; may be one that `cloud up` made
+    #[arg(long)]
+    dir: PathBuf,
+    /// Port on 127.0.0.1; 0: a free one, which is printed
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Provisionings a second; without it there are no quotas
+    #[arg(long)]
+    rate: Option<u32>,
+    /// `proper`, `unknown` (its authority) or `elsewhere` (its name)
+    #[arg(long, default_value = "proper")]
+    server: Server,
+    /// STAGE:KIND[*TIMES], as create:silent*1; may be given again. Stages:
+    /// connect, create, register. Kinds: refused throttled broken silent late=MS
+    /// dropped lost cut twice malformed oversized incomplete other-key over
+    /// other-thing expired
+    #[arg(long)]
+    fault: Vec<Fault>,
+}
+
+/// Serves until it is stopped.
+///
+/// # Errors
+/// The folder cannot be written, or the port is taken.
+pub fn run(args: &Args) -> Result<()> {
+    edge_common::file::create_folder(&args.dir, 0o700)?;
+    if !args.dir.join("allowlist").exists() {
+        crate::cloud::found(&args.dir, &[])?;
+    }
+    let behaviour = Behaviour {
+        faults: args.fault.clone(),
+        rate: args.rate,
+        server: args.server,
+        port: args.port,
+        ..Behaviour::default()
+    };
+    let endpoint = Endpoint::start(&args.dir, &behaviour)?;
+    println!("{}", endpoint.port());
+    loop {
+        std::thread::park();
+    }
+}
+
 /// Something that was asked for.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -158,6 +204,11 @@ impl Endpoint {
     /// All that was asked for so far.
     pub fn events(&self) -> Vec<Event> {
         lock(&self.shared.events).clone()
+    }
+
+    /// How long it runs.
+    pub fn elapsed(&self) -> Duration {
+        self.shared.start.elapsed()
     }
 
     /// How many different keys certificates were issued for.

@@ -10,9 +10,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 use clap::Parser;
 use edge_common::{Root, exit};
+use edge_sim::cloud;
+use edge_sim::endpoint::{Behaviour, Endpoint};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -87,6 +90,55 @@ impl Drop for Cloud {
     }
 }
 
+/// The strict endpoint on a folder of its own, in this process.
+pub struct Strict {
+    pub endpoint: Endpoint,
+    folder: TempDir,
+}
+
+impl Strict {
+    pub fn with(behaviour: &Behaviour) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        cloud::found(folder.path(), &[]).unwrap();
+        let endpoint = Endpoint::start(folder.path(), behaviour).unwrap();
+        Self { endpoint, folder }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Another endpoint on the same folder.
+    pub fn restart(&mut self, behaviour: &Behaviour) {
+        self.endpoint = Endpoint::start(self.folder.path(), behaviour).unwrap();
+    }
+}
+
+/// Exit code (128 + signal) and all that a program says.
+pub fn ended(command: &mut Command) -> (i32, String) {
+    use std::os::unix::process::ExitStatusExt;
+    let output = command.output().unwrap();
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let signal = output.status.signal().unwrap_or(0);
+    let code = output.status.code().unwrap_or(128 + signal);
+    (code, String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The program that runs a tool at another root: `examples/at.rs`.
+pub fn at() -> PathBuf {
+    let sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
+    let path = sim.with_file_name("examples").join("at");
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build -p edge-sim --examples",
+        path.display()
+    );
+    path
+}
+
+/// One serial after the other goes onto a list.
+static LIST: Mutex<()> = Mutex::new(());
+
 /// A device's root file system: claim, authorities, serial number.
 pub struct Device {
     folder: TempDir,
@@ -95,6 +147,21 @@ pub struct Device {
 
 impl Device {
     pub fn of(cloud: &Cloud, serial: &str) -> Self {
+        let device = Self::on(cloud.path(), serial);
+        device.endpoint(cloud.value("iot_port").parse().unwrap());
+        device
+    }
+
+    /// One that the strict endpoint lets in.
+    pub fn strict(cloud: &Strict, serial: &str) -> Self {
+        let device = Self::on(cloud.folder.path(), serial);
+        device.endpoint(cloud.endpoint.port());
+        let _one = LIST.lock();
+        cloud::allow(cloud.folder.path(), serial, false).unwrap();
+        device
+    }
+
+    fn on(cloud: &Path, serial: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::at(folder.path());
         let device = Self { folder, root };
@@ -102,17 +169,17 @@ impl Device {
             "etc/edge-ai/claim",
             "etc/edge-ai/ca",
             "data/config",
+            "data/log",
+            "run",
             "sys/class/net",
         ] {
             fs::create_dir_all(device.path(path)).unwrap();
         }
-        let claim = |name: &str| format!("etc/edge-ai/claim/{name}");
-        fs::copy(cloud.file("ca.pem"), device.path("etc/edge-ai/ca/root.pem")).unwrap();
-        fs::copy(cloud.file("claim.crt"), device.path(&claim("claim.crt"))).unwrap();
-        fs::copy(cloud.file("claim.key"), device.path(&claim("claim.key"))).unwrap();
+        let claim = |name: &str| device.path("etc/edge-ai/claim").join(name);
+        fs::copy(cloud.join("ca.pem"), device.path("etc/edge-ai/ca/root.pem")).unwrap();
+        fs::copy(cloud.join("claim.crt"), claim("claim.crt")).unwrap();
+        fs::copy(cloud.join("claim.key"), claim("claim.key")).unwrap();
         fs::write(device.path("etc/machine-id"), format!("{serial}\n")).unwrap();
-        let port: u16 = cloud.value("iot_port").parse().unwrap();
-        device.endpoint(port);
         device
     }
 
@@ -124,10 +191,37 @@ impl Device {
 
     /// The claim leads to this port of this machine.
     pub fn endpoint(&self, port: u16) {
-        let config =
-            json!({ "endpoint": "localhost", "port": port, "template_name": "edge-ai-fleet" });
+        self.claim(
+            &json!({ "endpoint": "localhost", "port": port, "template_name": "edge-ai-fleet" }),
+        );
+    }
+
+    /// What the claim says.
+    pub fn claim(&self, config: &Value) {
         let path = self.path("etc/edge-ai/claim/config.json");
         fs::write(path, config.to_string()).unwrap();
+    }
+
+    /// edge-provision as a process of its own, not yet started.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(at());
+        command.arg(self.path("")).arg("edge-provision").args(words);
+        command
+    }
+
+    /// Runs edge-provision as a process of its own; exit code and all it says.
+    pub fn process(&self, words: &[&str]) -> (i32, String) {
+        ended(&mut self.command(words))
+    }
+
+    /// The names of the files of the identity.
+    pub fn files(&self) -> String {
+        let entries = fs::read_dir(self.path("data/config/aws-iot"));
+        let names = entries.into_iter().flatten().flatten();
+        let names = names.map(|e| e.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names.join(" ")
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,0 +1,44 @@
+//! Devices as folders, and `edge-provision` on them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use edge_common::{Root, file};
+use serde_json::json;
+
+/// The root file system of a device below `folder`, on a stand-in in `cloud`.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn device(folder: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()> {
+    for path in [
+        "etc/edge-ai/claim",
+        "etc/edge-ai/ca",
+        "data/config",
+        "data/log",
+        "run",
+    ] {
+        file::create_folder(&folder.join(path), 0o755)?;
+    }
+    let config = json!({ "endpoint": "localhost", "port": port, "template_name": "edge-ai-fleet" });
+    for (from, to) in [
+        ("ca.pem", "ca/root.pem"),
+        ("claim.crt", "claim/claim.crt"),
+        ("claim.key", "claim/claim.key"),
+    ] {
+        fs::copy(cloud.join(from), folder.join("etc/edge-ai").join(to))
+            .context("copying the claim")?;
+    }
+    let put = |name: &str, text: &str| file::write(&folder.join(name), text.as_bytes(), 0o644);
+    put("etc/edge-ai/claim/config.json", &config.to_string())?;
+    put("etc/machine-id", serial)
+}
+
+/// `edge-provision` at the root `folder`.
+pub fn provisioning(tool: &Path, folder: &Path, words: &[&str]) -> Command {
+    let mut command = Root::system().command(tool);
+    command.arg(folder).arg("edge-provision").args(words);
+    command
+}

@@ -1,0 +1,127 @@
+//! edge-provision is killed at its system calls, and heals.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod bench;
+
+use std::ffi::OsString;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, ensure};
+use bench::{Device, Strict, at};
+use edge_sim::endpoint::Behaviour;
+use edge_sim::kill;
+
+/// All points with `EDGE_EVERY=1`, as `cargo xtask campaign kill` does.
+fn every() -> usize {
+    let text = std::env::var("EDGE_EVERY").unwrap_or_default();
+    text.parse().unwrap_or(40)
+}
+
+/// The key on disk; nothing if there is none yet.
+fn key(device: &Device) -> Option<Vec<u8>> {
+    fs::read(device.path("data/config/aws-iot/private.key")).ok()
+}
+
+/// A certificate never lies there without its key, and no key is ever open.
+fn no_harm(device: &Device) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = device.path("data/config/aws-iot");
+    let has = |name: &str| folder.join(name).exists();
+    ensure!(
+        has("private.key") || !has("device.crt"),
+        "a certificate without its key"
+    );
+    ensure!(
+        has("device.crt") || !has("config.json"),
+        "committed without a certificate"
+    );
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let mode = entry.metadata()?.permissions().mode();
+        let text = String::from_utf8_lossy(&fs::read(entry.path())?).into_owned();
+        let secret = text.contains("PRIVATE KEY") || text.contains("token");
+        ensure!(
+            !secret || mode & 0o077 == 0,
+            "{:?} is open: {mode:o}",
+            entry.file_name()
+        );
+    }
+    Ok(())
+}
+
+fn good_end(device: &Device, before: Option<&[u8]>) -> Result<()> {
+    let (code, said) = device.process(&[]);
+    ensure!(code == 0, "the next run ends with {code}: {said}");
+    let names: Vec<_> = device.identity().into_iter().map(|f| f.0).collect();
+    ensure!(
+        names == ["config.json", "device.crt", "private.key"],
+        "left: {names:?}"
+    );
+    let after = key(device);
+    ensure!(
+        before.is_none() || before == after.as_deref(),
+        "the key was replaced"
+    );
+    ensure!(device.provision(&["status"]).0 == 0, "no valid identity");
+    Ok(())
+}
+
+#[test]
+fn kill_provisioning_at_its_system_calls() {
+    let cloud = Strict::with(&Behaviour::default());
+    let count = AtomicUsize::new(0);
+    let prepare = || {
+        let serial = format!("k{}", count.fetch_add(1, Ordering::Relaxed));
+        Device::strict(&cloud, &serial)
+    };
+    let words = |device: &Device| -> Vec<OsString> {
+        vec![at().into(), device.path("").into(), "edge-provision".into()]
+    };
+    let tally = kill::sweep(every(), prepare, words, |device, _| {
+        no_harm(device)?;
+        let before = key(device);
+        good_end(device, before.as_deref())
+    });
+    let tally = tally.unwrap();
+    println!("edge-provision: {tally}");
+    // Each device asked with one key, also those that were killed.
+    let devices = count.load(Ordering::Relaxed);
+    assert_eq!(cloud.endpoint.keys_seen(), devices, "devices with two keys");
+    assert!(tally.killed > 80, "{tally}");
+}
+
+#[test]
+fn kill_renewing_at_its_system_calls() {
+    let cloud = Strict::with(&Behaviour::default());
+    let count = AtomicUsize::new(0);
+    let prepare = || {
+        let serial = format!("r{}", count.fetch_add(1, Ordering::Relaxed));
+        let device = Device::strict(&cloud, &serial);
+        let (code, said) = device.process(&[]);
+        assert_eq!(code, 0, "{said}");
+        device
+    };
+    let words = |device: &Device| -> Vec<OsString> {
+        let words = ["edge-provision", "--renew"].map(OsString::from);
+        [vec![at().into(), device.path("").into()], words.to_vec()].concat()
+    };
+    let tally = kill::sweep(every(), prepare, words, |device, _| {
+        no_harm(device)?;
+        // What is in use is whole at any moment.
+        ensure!(
+            device.provision(&["status"]).0 == 0,
+            "no valid identity after the cut"
+        );
+        good_end(device, None)?;
+        let (code, said) = device.process(&["--renew"]);
+        ensure!(code == 0, "renewing again ends with {code}: {said}");
+        ensure!(
+            !device.path("data/config/aws-iot.next").exists(),
+            "something is left"
+        );
+        good_end(device, key(device).as_deref())
+    });
+    let tally = tally.unwrap();
+    println!("edge-provision --renew: {tally}");
+    assert!(tally.killed > 80, "{tally}");
+}
