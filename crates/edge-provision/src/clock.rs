@@ -44,11 +44,11 @@ fn trouble(claim: &Claim) -> Result<Option<&'static str>> {
     let early = now < SystemTime::UNIX_EPOCH + FLOOR || pki::not_yet_valid(&claim.parsed)?;
     if early {
         return Ok(Some(
-            "it is before this image was made: is time synchronisation running?",
+            "the clock is not set, it is before this image was made: is time synchronisation running?",
         ));
     }
     let late = pki::expired(&claim.parsed)?;
     Ok(late.then_some(
-        "it is past the end of the claim certificate: the clock is wrong, or the image is too old",
+        "the clock is past the end of the claim certificate: it is wrong, or the image is too old",
     ))
 }

@@ -5,10 +5,14 @@ mod bench;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use bench::{Cloud, Device};
+use bench::{Cloud, Device, Strict};
+use edge_sim::endpoint::Behaviour;
 
 const CLAIM: &str = "etc/edge-ai/claim/claim.crt";
+const CERTIFICATE: &str = "data/config/aws-iot/device.crt";
 const KEY: &str = "data/config/aws-iot/private.key";
 const CONFIG: &str = "data/config/aws-iot/config.json";
 
@@ -215,4 +219,174 @@ fn a_heartbeat_reports_to_the_shadow_of_its_own_thing() {
     drop(cloud);
     let (code, said) = device.heartbeat();
     assert_eq!(code, 1, "{said}");
+}
+
+#[test]
+fn a_broken_identity_is_repaired_with_what_is_still_good() {
+    let cloud = Strict::with(&Behaviour::default());
+    let cut = |path: PathBuf| fs::write(&path, &fs::read(&path).unwrap()[..30]).unwrap();
+    type Damage<'a> = &'a dyn Fn(&Device);
+    let damages: [(&str, Damage); 6] = [
+        ("no config", &|d| fs::remove_file(d.path(CONFIG)).unwrap()),
+        ("no certificate", &|d| {
+            fs::remove_file(d.path(CERTIFICATE)).unwrap()
+        }),
+        ("half a certificate", &|d| cut(d.path(CERTIFICATE))),
+        ("another certificate", &|d| {
+            fs::copy(d.path(CLAIM), d.path(CERTIFICATE)).unwrap();
+        }),
+        ("an open key", &|d| {
+            fs::set_permissions(d.path(KEY), fs::Permissions::from_mode(0o644)).unwrap();
+        }),
+        ("what a cut write leaves", &|d| {
+            fs::write(d.path("data/config/aws-iot/.new-x"), "x").unwrap();
+        }),
+    ];
+    for (n, (name, damage)) in damages.iter().enumerate() {
+        let device = Device::strict(&cloud, &format!("r{n}"));
+        assert_eq!(device.provision(&[]).0, 0, "{name}");
+        let key = fs::read(device.path(KEY)).unwrap();
+        damage(&device);
+        assert_eq!(device.provision(&[]), (0, String::new()), "{name}");
+        assert_eq!(device.provision(&["status"]), (0, String::new()), "{name}");
+        assert_eq!(fs::read(device.path(KEY)).unwrap(), key, "{name}");
+        assert_eq!(
+            device.files(),
+            "config.json device.crt private.key",
+            "{name}"
+        );
+    }
+    assert_eq!(cloud.endpoint.keys_seen(), damages.len());
+}
+
+#[test]
+fn a_lost_key_needs_an_operator_and_says_so() {
+    let cloud = Strict::with(&Behaviour::default());
+    let device = Device::strict(&cloud, "s1");
+    assert_eq!(device.provision(&[]).0, 0);
+    fs::remove_file(device.path(KEY)).unwrap();
+    let (code, said) = device.provision(&["--budget", "5"]);
+    assert_eq!((code, said.contains("AccessDenied")), (6, true), "{said}");
+    edge_sim::cloud::allow(&cloud.file(""), "s1", true).unwrap();
+    assert_eq!(device.provision(&["--budget", "5"]), (0, String::new()));
+}
+
+#[test]
+fn a_renewal_brings_another_key_and_leaves_nothing() {
+    let cloud = Strict::with(&Behaviour::default());
+    let device = Device::strict(&cloud, "s1");
+    let (code, said) = device.provision(&["--renew"]);
+    assert_eq!((code, said.contains("no identity")), (1, true), "{said}");
+    assert_eq!(device.provision(&[]).0, 0);
+    let old = device.identity();
+    assert_eq!(device.provision(&["--renew", "--within", "30"]).0, 0);
+    assert_eq!(device.identity(), old, "it was not due");
+    // The hook refuses whoever cannot prove that he is the device.
+    cloud.endpoint.play(&["register:silent*1".parse().unwrap()]);
+    assert_eq!(
+        device.provision(&["--renew", "--within", "36500"]),
+        (0, String::new())
+    );
+    assert_ne!(fs::read(device.path(KEY)).unwrap(), old[2].4);
+    assert_eq!(device.files(), "config.json device.crt private.key");
+    assert!(!device.path("data/config/aws-iot.next").exists());
+    assert_eq!(device.provision(&["status", "--json"]).0, 0);
+    cloud.endpoint.play(&["register:refused".parse().unwrap()]);
+    let good = device.identity();
+    let (code, said) = device.provision(&["--renew"]);
+    assert_eq!(
+        (code, said.contains("old certificate stays")),
+        (6, true),
+        "{said}"
+    );
+    assert_eq!(device.identity(), good);
+    assert_eq!(device.provision(&[]).0, 0);
+}
+
+#[test]
+fn through_a_proxy_to_a_name_that_only_it_can_look_up() {
+    let cloud = Cloud::up();
+    let device = Device::allowed(&cloud, "s1");
+    let port: u16 = cloud.value("iot_port").parse().unwrap();
+    let claim = |proxy: &str| {
+        device.claim(&serde_json::json!({
+            "endpoint": "cloud.edge.test", "port": port, "template_name": "edge-ai-fleet", "proxy": proxy,
+        }));
+    };
+    claim("http://127.0.0.1:1");
+    let (code, said) = device.process(&["--budget", "1"]);
+    assert_eq!(
+        (code, said.contains("through http://127.0.0.1:1")),
+        (5, true),
+        "{said}"
+    );
+    claim(&cloud.value("proxy"));
+    let (code, said) = device.process(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        fs::read_to_string(device.path(CONFIG))
+            .unwrap()
+            .contains("\"proxy\"")
+    );
+    assert_eq!(device.heartbeat(), (0, String::new()));
+}
+
+/// In a network namespace, because a port below 1024 is nobody's.
+#[test]
+fn on_port_443_mqtt_is_asked_for_by_its_alpn_name() {
+    let cloud = Strict::with(&Behaviour::default());
+    let device = Device::strict(&cloud, "s1");
+    device.endpoint(443);
+    let script = format!(
+        "ip link set lo up; sleep 30 | /usr/bin/openssl s_server -accept 443 \
+         -cert {0}/server.crt -key {0}/server.key \
+         -tlsextdebug -Verify 1 -CAfile {0}/clients.pem -alpn x-amzn-mqtt-ca >{0}/said 2>&1 & \
+         while ! grep -q ACCEPT {0}/said 2>/dev/null; do sleep 0.05; done; \
+         {1} {2} edge-provision --budget 1; cat {0}/said",
+        cloud.file("").display(),
+        bench::at().display(),
+        device.path("").display(),
+    );
+    let mut inside = std::process::Command::new("/usr/bin/unshare");
+    inside.args([
+        "--map-root-user",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+    ]);
+    inside.args(["sh", "-c", &script]);
+    let (_, said) = bench::ended(&mut inside);
+    for words in [
+        "ALPN protocols selected: x-amzn-mqtt-ca",
+        "extension \"server name\"",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn two_at_once_do_not_work_on_one_identity() {
+    let faults = vec!["create:late=1500*1".parse().unwrap()];
+    let cloud = Strict::with(&Behaviour {
+        faults,
+        ..Behaviour::default()
+    });
+    let device = Device::strict(&cloud, "s1");
+    let mut first = device
+        .command(&[])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !device.path(KEY).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let (code, said) = device.process(&[]);
+    assert_eq!(
+        (code, said.contains("another edge-provision")),
+        (1, true),
+        "{said}"
+    );
+    assert!(first.wait().unwrap().success());
+    assert_eq!(cloud.endpoint.keys_seen(), 1);
 }
