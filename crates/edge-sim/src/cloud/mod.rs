@@ -153,6 +153,7 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
 const ACL: &str = "\
 user responder
 topic readwrite $aws/#
+topic read edge-ai/+/offline
 
 user claim
 topic write $aws/certificates/create-from-csr/json
