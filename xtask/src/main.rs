@@ -1,6 +1,8 @@
 //! Every chore of this repository: `cargo xtask --help`.
 
+mod bench;
 mod demo;
+mod endure;
 mod measure;
 mod shell;
 mod sizes;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::shell;
+use crate::{bench, endure, shell};
 
 /// Tables from a command; none of them fails because the machine is busy.
 #[derive(Subcommand)]
@@ -21,6 +21,9 @@ pub enum Bench {
         #[arg(long, default_value_t = 1000)]
         devices: usize,
     },
+    /// Tables of one tool
+    #[command(flatten)]
+    Tool(bench::Table),
 }
 
 /// All points where a test has a sample.
@@ -30,6 +33,9 @@ pub enum Campaign {
     Kill,
     /// The fault matrix of provisioning, with the network 40 s late
     Faults,
+    /// What a device goes through in years
+    #[command(flatten)]
+    Endure(endure::Campaign),
 }
 
 /// Measures with the release profile.
@@ -37,6 +43,9 @@ pub enum Campaign {
 /// # Errors
 /// Something does not build or does not work.
 pub fn bench(what: &Bench) -> Result<bool> {
+    if let Bench::Tool(table) = what {
+        return bench::run(table);
+    }
     let build = [
         "build",
         "--quiet",
@@ -66,6 +75,7 @@ pub fn bench(what: &Bench) -> Result<bool> {
             }
             &mut command
         }
+        Bench::Tool(_) => &mut command,
     };
     shell::run(&mut command)?;
     Ok(true)
@@ -79,6 +89,7 @@ pub fn campaign(what: &Campaign) -> Result<bool> {
     let (test, filter) = match what {
         Campaign::Kill => ("kill*", "kill_"),
         Campaign::Faults => ("faults", "every_fault"),
+        Campaign::Endure(campaign) => return endure::run(campaign),
     };
     let mut command = shell::cargo();
     command

@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, shell, sizes, units, yocto};
+use crate::{demo, endure, shell, sizes, units, yocto};
+
+/// Power cuts in the daily run; `cargo xtask campaign cuts` makes more.
+const CUTS: u32 = 3;
 
 /// How many tests held and how many did not.
 #[derive(Clone, Copy, Default)]
@@ -68,6 +71,12 @@ pub fn run(args: &Args) -> Result<bool> {
     if !args.no_twin {
         println!("== the chain on the device twin");
         tally.add(demo::test()?);
+        println!("== power cuts of the device twin");
+        let cuts = endure::cuts(CUTS, None);
+        if let Err(error) = &cuts {
+            println!("{error:#}");
+        }
+        tally.count(cuts.is_ok());
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)

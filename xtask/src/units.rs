@@ -72,6 +72,9 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
         fs::copy("/bin/true", bin.join(program))?;
     }
     fs::copy("/bin/true", generators.join("edge-generator"))?;
+    let sbin = root.path().join("usr/sbin");
+    fs::create_dir_all(&sbin)?;
+    fs::copy("/bin/true", sbin.join("nvme"))?;
     Ok(root)
 }
 

@@ -241,7 +241,7 @@ impl Random {
     }
 }
 
-/// `cargo xtask endure heartbeat` sets 2,000; the daily test is shorter.
+/// `cargo xtask campaign heartbeat` sets 2,000; the daily test is shorter.
 #[test]
 fn a_week_in_minutes() {
     let asked = std::env::var("EDGE_INTERVALS").ok();

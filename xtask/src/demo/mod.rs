@@ -15,7 +15,7 @@ use anyhow::Result;
 
 use crate::shell;
 use crate::suite::Tally;
-use world::World;
+pub use world::{World, until};
 
 /// A title, and a deed that asserts what the title says.
 type Step = (&'static str, fn(&mut World) -> Result<String>);

@@ -1,0 +1,185 @@
+//! Tables of time and memory. They measure; they never fail because a machine
+//! is busy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell;
+
+/// Which table.
+#[derive(clap::Subcommand)]
+pub enum Table {
+    /// edge-generator over 0, 100, 1,000 and 10,000 units
+    Generator,
+    /// Peak memory of each device tool
+    Memory,
+}
+
+/// Limits that the documentation promises, in kB.
+const MEMORY: u64 = 12_000;
+/// Units, and the limit in milliseconds.
+const GENERATOR: [(usize, f64); 4] = [(0, 5.0), (100, 5.0), (1_000, 30.0), (10_000, 200.0)];
+
+/// Prints one.
+///
+/// # Errors
+/// It cannot be measured.
+pub fn run(table: &Table) -> Result<bool> {
+    shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
+    match table {
+        Table::Generator => generator(),
+        Table::Memory => memory(),
+    }?;
+    Ok(true)
+}
+
+/// A root in which this machine's libraries lie and the programs see their own
+/// `/data`, `/run` and `/dev`.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        for name in [
+            "usr",
+            "lib",
+            "lib64",
+            "bin",
+            "sbin",
+            "proc",
+            "dev",
+            "run",
+            "tmp",
+            "etc/edge-ai/ca",
+            "etc/edge-ai/container-config",
+            "data/services",
+            "data/log",
+            "opt",
+            "n",
+            "e",
+            "l",
+        ] {
+            fs::create_dir_all(folder.path().join(name))?;
+        }
+        Ok(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs the script `words` there, in a mount namespace of its own.
+    fn run(&self, words: &str) -> Result<String> {
+        let at = self.0.path().display().to_string();
+        let programs = shell::target()?.join("release");
+        let script = format!(
+            "set -e; for d in usr lib lib64 bin sbin; do [ ! -d /$d ] || mount --rbind /$d {at}/$d; done; \
+             mount --bind {} {at}/opt; mount -t tmpfs t {at}/n; exec chroot {at} /bin/sh -c '{words}'",
+            programs.display()
+        );
+        let mut unshare = shell::command("unshare");
+        let root = shell::read(shell::command("id").arg("-u"))?.trim() == "0";
+        unshare.args(if root {
+            &["--mount"][..]
+        } else {
+            &["--map-root-user", "--mount"]
+        });
+        let output = shell::output(unshare.args(["/bin/sh", "-c", &script]))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.success() || !said.is_empty(),
+            "unshare: {}",
+            output.status
+        );
+        Ok(said)
+    }
+
+    /// Milliseconds and peak kB of a program, best of some runs.
+    fn measure(&self, words: &str, runs: usize) -> Result<(f64, u64)> {
+        let timed = format!("/usr/bin/time -f \"measured %e %M\" {words} >/dev/null");
+        let mut best: Option<(f64, u64)> = None;
+        for _ in 0..runs {
+            let said = self.run(&timed)?;
+            let line = said.lines().find_map(|l| l.strip_prefix("measured "));
+            let line = line.with_context(|| format!("measuring {words}: {said}"))?;
+            let mut fields = line.split(' ');
+            let seconds: f64 = fields.next().context("time")?.parse()?;
+            let memory: u64 = fields.next().context("memory")?.parse()?;
+            let (time, peak) = best.unwrap_or((f64::MAX, 0));
+            best = Some((time.min(seconds * 1000.0), peak.max(memory)));
+        }
+        best.context("no runs")
+    }
+}
+
+const UNIT: &str = "[Unit]\nAfter=docker.service\nWants=docker.service\n\
+    [Service]\nExecStart=/usr/bin/edge-docker run --rm --name app registry/edge-ai@sha256:00\n\
+    Restart=always\nRestartSec=10\n[Install]\nWantedBy=multi-user.target\n";
+
+fn units(folder: &Path, count: usize) -> Result<()> {
+    for number in 0..count {
+        let path = folder.join(format!("app-{number}.service"));
+        #[expect(clippy::disallowed_methods, reason = "a throw-away file")]
+        fs::write(&path, UNIT).context("writing a unit")?;
+    }
+    Ok(())
+}
+
+/// Time is of ten runs in one go, so that starting the shell does not count.
+fn generator() -> Result<()> {
+    println!(
+        "{:>8} {:>10} {:>10} {:>9}",
+        "units", "ms", "limit ms", "peak kB"
+    );
+    for (count, limit) in GENERATOR {
+        let place = Place::new()?;
+        units(&place.path("data/services"), count)?;
+        let runs = if count > 1000 { 3 } else { 20 };
+        let one = "rm -rf /n/*; /opt/edge-generator /n /e /l";
+        let script = format!("sh -c \"for i in $(seq {runs}); do {one}; done\"");
+        let empty = format!("sh -c \"for i in $(seq {runs}); do rm -rf /n/*; /bin/true; done\"");
+        let (time, peak) = place.measure(&script, 3)?;
+        let (overhead, _) = place.measure(&empty, 3)?;
+        let each = (time - overhead).max(0.0) / f64::from(runs);
+        println!("{count:>8} {each:>10.2} {limit:>10.1} {peak:>9}");
+    }
+    Ok(())
+}
+
+/// The heaviest thing that each does without a network.
+fn memory() -> Result<()> {
+    println!("{:<34} {:>9} {:>9}", "program", "peak kB", "limit kB");
+    let place = Place::new()?;
+    units(&place.path("data/services"), 10_000)?;
+    let disk = fs::File::create(place.path("tmp/disk"))?;
+    disk.set_len(8 << 30)?;
+    for (name, words) in [
+        (
+            "edge-partition, formatting 8 GB",
+            "/opt/edge-partition --device /tmp/disk --timeout 0",
+        ),
+        (
+            "edge-partition, checking",
+            "/opt/edge-partition --device /tmp/disk --timeout 0",
+        ),
+        (
+            "edge-generator, 10,000 units",
+            "/opt/edge-generator /n /e /l",
+        ),
+        ("edge-provision status", "/opt/edge-provision status"),
+        ("edge-docker ps", "/opt/edge-docker ps"),
+        ("edge-heartbeat --once", "/opt/edge-heartbeat --once"),
+    ] {
+        let (_, peak) = place.measure(words, 1)?;
+        let verdict = if peak <= MEMORY {
+            ""
+        } else {
+            "  over the limit"
+        };
+        println!("{name:<34} {peak:>9} {MEMORY:>9}{verdict}");
+    }
+    println!("With a broker: the last line of `cargo xtask endure heartbeat`.");
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Campaigns that take longer than the daily tests: what a device goes through
+//! in years.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::demo::{World, until};
+use crate::shell;
+
+/// Which campaign.
+#[derive(clap::Subcommand)]
+pub enum Campaign {
+    /// Power cuts of the device twin in its first boots and its provisioning:
+    /// every following boot must end provisioned, without loss
+    Cuts {
+        /// How many
+        #[arg(long, default_value_t = 25)]
+        count: u32,
+        /// Repeats the moments of an earlier run
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// edge-heartbeat through broker restarts, network cuts and renewals
+    Heartbeat {
+        /// How many reports
+        #[arg(long, default_value_t = 2000)]
+        intervals: u32,
+    },
+    /// edge-partition and its helpers killed at every system call
+    Partition,
+}
+
+/// Runs one; false if something did not hold.
+///
+/// # Errors
+/// It cannot be run.
+pub fn run(campaign: &Campaign) -> Result<bool> {
+    match campaign {
+        Campaign::Cuts { count, seed } => cuts(*count, *seed).map(|()| true),
+        Campaign::Heartbeat { intervals } => {
+            let intervals = intervals.to_string();
+            test(
+                "edge-sim",
+                "a_week_in_minutes",
+                "EDGE_INTERVALS",
+                &intervals,
+            )
+        }
+        Campaign::Partition => test("edge-partition", "kill_", "EDGE_EVERY", "1"),
+    }
+}
+
+/// The daily test of the same name, with more of it.
+fn test(package: &str, name: &str, key: &str, value: &str) -> Result<bool> {
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--quiet", "--package", package, name, "--"]);
+    cargo.args(["--nocapture", "--test-threads", "1"]);
+    Ok(cargo.env(key, value).status()?.success())
+}
+
+/// What the console shows when a moment has come that is worth a cut.
+const MOMENTS: [&str; 10] = [
+    "systemd[1]: Starting",
+    "Make the data partition ready",
+    "formatting /dev",
+    "formatted /dev",
+    "Data partition",
+    "Prepare /data",
+    "Get this device its identity",
+    "provisioning edge-ai-",
+    "provisioned as edge-ai-",
+    "the device is provisioned",
+];
+/// How long a moment is waited for; then the cut comes anyway.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// What the device must say after the boot that follows a cut.
+const WELL: &str = "set -e
+edge-provision status
+findmnt -no FSTYPE,OPTIONS /data | grep -q '^ext4 *rw'
+cat /sys/fs/ext4/*/errors_count | grep -v '^0$' && exit 1
+journalctl -kb --no-pager | grep 'EXT4-fs error' && exit 1
+grep -L '\"result\":\"ok\"' /data/log/boot/*.json | grep . && exit 1
+stat -c %a /data/config/aws-iot/private.key | grep -q '^600$'
+ls -A /data/config/aws-iot";
+
+/// Cuts the power `count` times.
+///
+/// # Errors
+/// The first device that did not come back as it should.
+pub fn cuts(count: u32, seed: Option<u64>) -> Result<()> {
+    let world = World::new()?;
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) << 16 | 0x5eed);
+    let mut random = Random(seed);
+    println!("power cuts: {count}, seed {seed}");
+    shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
+    shell::run(shell::cargo().args(["build", "--quiet", "-p", "edge-sim"]))?;
+    shell::read(world.part("cloud", "up").arg("--no-aws"))?;
+    let mut build = world.part("twin", "build");
+    build.arg("--cloud").arg(world.path("cloud"));
+    shell::read(build.arg("--bin-dir").arg(world.programs()))?;
+    let mut kept = None;
+    for number in 1..=count {
+        shell::going_on()?;
+        // Every other cut hits a device that holds data already.
+        if number % 2 == 1 {
+            factory(&world)?;
+            kept = None;
+        }
+        let start = Instant::now();
+        let moment = cut(&world, &mut random)?;
+        let result = heals(&world, kept.as_deref(), number);
+        if result.is_err() {
+            world.explain();
+        }
+        kept = Some(result.with_context(|| format!("cut {number}, {moment}"))?);
+        let seconds = start.elapsed().as_secs();
+        println!("{number:>4}  {moment}: provisioned, clean, nothing lost; {seconds} s");
+    }
+    shell::read(&mut world.part("twin", "stop"))?;
+    clean(&world)?;
+    println!("{count} power cuts: every following boot ended provisioned");
+    Ok(())
+}
+
+/// As it leaves the factory, and welcome in the cloud again.
+fn factory(world: &World) -> Result<()> {
+    shell::read(world.part("twin", "stop").arg("--kill"))?;
+    shell::read(&mut world.part("twin", "reset"))?;
+    let serial = world.twin("serial")?;
+    shell::read(world.part("cloud", "allow").arg("--again").arg(serial))?;
+    Ok(())
+}
+
+/// Boots and cuts the power a moment after something was seen.
+fn cut(world: &World, random: &mut Random) -> Result<String> {
+    shell::read(world.part("twin", "stop").arg("--kill"))?;
+    let console = world.path("twin/console.log");
+    let _ = fs::remove_file(&console);
+    let mut up = world.part("twin", "up");
+    let mut child = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let words = MOMENTS[random.below(MOMENTS.len())];
+    let delay = Duration::from_millis(u64::try_from(random.below(2500))?);
+    let start = Instant::now();
+    let seen = wait(&mut child, &console, words)?;
+    std::thread::sleep(delay);
+    let at = start.elapsed().as_secs_f32();
+    // Who waits for SSH then sees that the machine is gone, and says so.
+    let _ = shell::output(world.part("twin", "stop").arg("--kill"))?;
+    child.wait()?;
+    let late = if seen { "" } else { " (not seen)" };
+    Ok(format!(
+        "cut at {at:.1} s, {} ms after {words:?}{late}",
+        delay.as_millis()
+    ))
+}
+
+/// Waits until the console shows `words`; false if it does not.
+fn wait(child: &mut Child, console: &Path, words: &str) -> Result<bool> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        shell::going_on()?;
+        let text = fs::read(console).unwrap_or_default();
+        if String::from_utf8_lossy(&text).contains(words) {
+            return Ok(true);
+        }
+        if let Some(status) = child.try_wait()? {
+            // It is up, and does not say these words in this boot.
+            ensure!(status.success(), "the twin does not boot: {status}");
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(false)
+}
+
+/// Boots, and looks at everything; gives what was left on the device.
+fn heals(world: &World, kept: Option<&str>, number: u32) -> Result<String> {
+    shell::read(&mut world.part("twin", "up"))?;
+    until(Duration::from_secs(180), "provisioned", || {
+        let out = world.root("cat /data/.provisioned");
+        Ok(out.ok().filter(|t| !t.trim().is_empty()))
+    })?;
+    world.root(WELL).context("not as it should be")?;
+    if let Some(kept) = kept {
+        let found = world.root("cat /data/apps/kept; sha256sum /data/config/aws-iot/*")?;
+        ensure!(found == kept, "data were lost: {found} instead of {kept}");
+    }
+    world.root(&format!(
+        "(echo {number}; head -c 300000 /dev/urandom | base64) > /data/apps/kept && sync"
+    ))?;
+    world.root("cat /data/apps/kept; sha256sum /data/config/aws-iot/*")
+}
+
+/// A full check of the data partition from outside.
+fn clean(world: &World) -> Result<()> {
+    let disk = world.path("twin/disk.img");
+    let table = shell::read(shell::command("sfdisk").arg("--json").arg(&disk))?;
+    let table: Value = serde_json::from_str(&table).context("parsing the partition table")?;
+    let partitions = table["partitiontable"]["partitions"].as_array();
+    let data = partitions.and_then(|p| p.iter().find(|p| p["name"] == "DATA"));
+    let start = data.and_then(|p| p["start"].as_u64()).context("no DATA")?;
+    let place = format!("{}?offset={}", disk.display(), start * 512);
+    let checked = shell::output(shell::command("e2fsck").args(["-f", "-n"]).arg(place))?;
+    if !checked.status.success() {
+        bail!("the file system is not clean: {}", shell::said(&checked));
+    }
+    Ok(())
+}
+
+/// Reproducible from its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).unwrap_or(0)
+    }
+}
