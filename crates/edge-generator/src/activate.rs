@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use edge_common::command::CommandExt;
 use edge_common::{Root, boot, file, log};
 
-use crate::plan::targets;
-use crate::{Refusals, plan};
+use crate::{Refusals, load, plan, units};
 
 /// Where the trust anchors lie that others may want to read on `/data`.
 const ANCHORS: &str = "/etc/edge-ai/container-config";
@@ -25,17 +24,20 @@ pub fn run(root: &Root) -> Result<()> {
     copies(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
     copies(root, "/data/config/ecr", |name| name == "ecr-url.txt")?;
     let mut refused = Refusals::default();
-    let links = plan(root, &mut refused);
+    let image = load::Image::read(root);
+    let units = units(root, &image, &mut refused);
+    let links = plan::links(&units, &image, &mut refused);
+    let (any, targets) = (!links.is_empty(), plan::targets(&links));
+    drop(links);
     for message in refused.all() {
         log::warn(format_args!("ignoring {message}"));
     }
-    if links.is_empty() {
+    if !any {
         return Ok(());
     }
     root.command("/usr/bin/systemctl")
         .arg("daemon-reload")
         .run()?;
-    let targets = targets(&links);
     if targets.is_empty() {
         return Ok(());
     }

@@ -4,17 +4,20 @@
 use std::collections::HashMap;
 
 use crate::plan::{Units, owned};
+use crate::unit::Key;
 
 /// Names of the units on circles of `After=` and `Before=` (or between two).
 pub fn members(units: &Units) -> Vec<String> {
     let mut graph = Graph::default();
     for unit in units.values() {
-        let find = |name: &String| Some(owned(name, units)?.name.as_str());
-        for first in unit.after.iter().filter_map(find) {
+        let find = |name: &str| Some(&*owned(name, units)?.name);
+        for first in unit.all(Key::After).filter_map(find) {
             graph.edge(first, &unit.name);
         }
         // What fires a unit is started before it.
-        for later in unit.before.iter().chain(&unit.fires()).filter_map(find) {
+        let implied = unit.implied();
+        let later = unit.all(Key::Before).chain(unit.all(Key::Fires));
+        for later in later.chain(implied.as_deref()).filter_map(find) {
             graph.edge(&unit.name, later);
         }
     }
@@ -77,7 +80,7 @@ mod tests {
     fn units(list: &[(&str, &str)]) -> Units {
         let unit = |(name, text): &(&str, &str)| {
             let text = format!("[Unit]\n{text}\n");
-            (name.to_string(), parse(name, &text).unwrap())
+            ((*name).into(), parse(name, &text).unwrap())
         };
         list.iter().map(unit).collect()
     }

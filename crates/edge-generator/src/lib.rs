@@ -72,12 +72,27 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
 
 fn generate(root: &Root, normal: &Path) -> Result<()> {
     let mut refused = Refusals::default();
-    let links = plan(root, &mut refused);
+    let image = load::Image::read(root);
+    let units = units(root, &image, &mut refused);
+    let links = plan::links(&units, &image, &mut refused);
+    let made = place_all(normal, &links);
+    drop(links);
     for message in refused.all() {
         kernel_log(root, &message);
     }
+    made
+}
+
+/// The units that hold; what is refused is told.
+fn units(root: &Root, image: &load::Image, refused: &mut Refusals) -> plan::Units {
+    let mut units = load::units(root, image, refused);
+    plan::judge(&mut units, image, refused);
+    units
+}
+
+fn place_all(normal: &Path, links: &plan::Links) -> Result<()> {
     let mut folders = HashSet::new();
-    for (name, file) in &links {
+    for (name, file) in links {
         let link = normal.join(name);
         let folder = link.parent().context("a link without a folder")?;
         if !folders.contains(folder) {
@@ -87,13 +102,6 @@ fn generate(root: &Root, normal: &Path) -> Result<()> {
         place(&link, &Path::new(SERVICES).join(file))?;
     }
     Ok(())
-}
-
-/// What is to be linked; what is refused is told.
-fn plan(root: &Root, refused: &mut Refusals) -> plan::Links {
-    let image = load::Image::read(root);
-    let units = load::units(root, &image, refused);
-    plan::links(units, &image, refused)
 }
 
 /// Messages about what is not done, a bounded number of them.

@@ -1,7 +1,7 @@
 //! Reading `/data/services`: only regular files of root, never through a link
 //! that leads out, never a device, and never more than is sensible.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -12,8 +12,9 @@ use edge_common::Root;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
+use crate::plan::Units;
 use crate::rules;
-use crate::unit::{self, Unit};
+use crate::unit::{self, Key, Unit};
 use crate::{Refusals, SERVICES};
 
 /// Largest unit that is read, in bytes.
@@ -64,9 +65,9 @@ pub fn template(name: &str) -> Option<String> {
 
 /// The good units by name; what is refused is told. A folder that is absent (as
 /// at the first run of a boot) holds nothing.
-pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> BTreeMap<String, Unit> {
+pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> Units {
     let path = root.path(SERVICES);
-    let mut units = BTreeMap::new();
+    let mut units = Units::new();
     if fs::symlink_metadata(&path).is_err() {
         return units;
     }
@@ -89,7 +90,7 @@ pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> BTreeMap<Str
             Err(message) => Err(message),
         };
         match judged {
-            Ok(Loaded::Unit(unit)) => drop(units.insert(name, *unit)),
+            Ok(Loaded::Unit(unit)) => drop(units.insert(unit.name.clone(), *unit)),
             Ok(Loaded::Link) => later.push(Later::Link(name)),
             Err(message) => refused.tell(message),
         }
@@ -187,7 +188,7 @@ enum Trouble {
 fn read(folder: &impl AsFd, name: &str) -> Result<String, Trouble> {
     let other = |why: String| Trouble::Other(why);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(folder, name, flags, Mode::empty()) {
+    let mut file = match openat(folder, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::LOOP) => return Err(Trouble::Link),
         Err(error) => return Err(other(error.to_string())),
@@ -202,15 +203,18 @@ fn read(folder: &impl AsFd, name: &str) -> Result<String, Trouble> {
     if data.len() > LARGEST {
         return Err(other(format!("larger than {LARGEST} bytes")));
     }
-    let mut text = Vec::with_capacity(usize::try_from(data.len()).unwrap_or(0) + 1);
-    file.take(LARGEST)
-        .read_to_end(&mut text)
-        .map_err(|e| other(e.to_string()))?;
+    // One byte more than it has: a full buffer means that it grew meanwhile.
+    let mut text = vec![0; usize::try_from(data.len()).unwrap_or(0) + 1];
+    let count = file.read(&mut text).map_err(|e| other(e.to_string()))?;
+    if count == text.len() {
+        return Err(other("changes while it is read".into()));
+    }
+    text.truncate(count);
     String::from_utf8(text).map_err(|_| other("not UTF-8".into()))
 }
 
 /// A link within the folder: another name of a unit, or an instance of a template.
-fn link(folder: &Path, name: &str, units: &mut BTreeMap<String, Unit>) -> Result<(), String> {
+fn link(folder: &Path, name: &str, units: &mut Units) -> Result<(), String> {
     let out = || format!("{name}: a link that leads out of {SERVICES}");
     let target = fs::read_link(folder.join(name)).map_err(|_| out())?;
     let target = target.strip_prefix(SERVICES).unwrap_or(&target);
@@ -221,10 +225,10 @@ fn link(folder: &Path, name: &str, units: &mut BTreeMap<String, Unit>) -> Result
     let unit = units
         .get_mut(target)
         .ok_or_else(|| format!("{name}: a link to {target}, which is no unit here"))?;
-    if template(name).is_some_and(|t| t == unit.name) {
-        unit.instances.push(name.into());
+    if template(name).is_some_and(|t| *t == *unit.name) {
+        unit.add(Key::Instance, name);
     } else {
-        unit.aliases.push(name.into());
+        unit.add(Key::Alias, name);
     }
     Ok(())
 }
@@ -235,7 +239,7 @@ fn drop_ins(
     folder: &Path,
     name: &str,
     left: &mut usize,
-    units: &mut BTreeMap<String, Unit>,
+    units: &mut Units,
     refused: &mut Refusals,
 ) -> Result<(), String> {
     let of = name.trim_end_matches(".d");
@@ -243,7 +247,7 @@ fn drop_ins(
         of.to_string()
     } else {
         template(of)
-            .filter(|t| units.contains_key(t))
+            .filter(|t| units.contains_key(t.as_str()))
             .ok_or_else(|| format!("{name}: drop-ins for no unit of {SERVICES}"))?
     };
     let path = folder.join(name);
@@ -265,15 +269,15 @@ fn drop_ins(
         Ok(texts)
     };
     let taken = { read_all }().and_then(|texts| {
-        let unit = units.get_mut(&owner).ok_or("no unit")?;
+        let unit = units.get_mut(owner.as_str()).ok_or("no unit")?;
         for (file, text) in texts {
             unit.read(&file, &text)?;
-            unit.drop_ins.push(file);
+            unit.add(Key::DropIn, &file);
         }
         Ok(())
     });
     if taken.is_err() {
-        units.remove(&owner);
+        units.remove(owner.as_str());
     }
     taken.map_err(|message| format!("{message} (so {owner} is not used)"))
 }

@@ -1,38 +1,42 @@
 //! From units to links: pure functions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::load::{Image, template};
 use crate::rules::{self, MAY_NEED, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
-use crate::unit::Unit;
+use crate::unit::{Key, Unit};
 use crate::{Refusals, SERVICES, cycles};
 
 /// Units by name.
-pub type Units = BTreeMap<String, Unit>;
+pub type Units = BTreeMap<Box<str>, Unit>;
 
 /// Links to make: places relative to the folder for normal priority, and the
 /// file below [`SERVICES`] that each leads to.
-pub type Links = BTreeMap<PathBuf, String>;
+pub type Links<'a> = BTreeMap<PathBuf, &'a str>;
 
-/// All links; what was asked and is not done is told.
-pub fn links(mut units: Units, image: &Image, refused: &mut Refusals) -> Links {
-    let bad: HashMap<String, String> = units
+/// Takes away the units that are refused for what they say of others.
+pub fn judge(units: &mut Units, image: &Image, refused: &mut Refusals) {
+    let bad: Vec<(Box<str>, String)> = units
         .values()
-        .filter_map(|unit| Some((unit.name.clone(), foreign(unit, &units, image)?)))
+        .filter_map(|unit| Some((unit.name.clone(), foreign(unit, units, image)?)))
         .collect();
-    for unit in units.keys().filter(|name| bad.contains_key(*name)) {
-        refused.tell(format!("{unit}: {}", bad[unit]));
+    for (name, why) in bad {
+        refused.tell(format!("{name}: {why}"));
+        units.remove(&name);
     }
-    units.retain(|name, _| !bad.contains_key(name));
-    for name in cycles::members(&units) {
+    for name in cycles::members(units) {
         refused.tell(format!(
             "{name}: waits for itself through After= and Before="
         ));
-        units.remove(&name);
+        units.remove(name.as_str());
     }
+}
+
+/// All links; what was asked and is not done is told.
+pub fn links<'a>(units: &'a Units, image: &'a Image, refused: &'a mut Refusals) -> Links<'a> {
     let mut plan = Plan {
-        units: &units,
+        units,
         image,
         links: Links::new(),
         refused,
@@ -53,7 +57,7 @@ const BOOT_TARGETS: [&str; 4] = [
 ];
 
 /// Boot targets that are asked for by a link.
-pub fn targets(links: &Links) -> BTreeSet<&'static str> {
+pub fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
     let wanted = |target: &&&str| {
         let of = |kind: &str| PathBuf::from(format!("{target}.{kind}"));
         let (wants, requires) = (of("wants"), of("requires"));
@@ -67,28 +71,32 @@ pub fn targets(links: &Links) -> BTreeSet<&'static str> {
 /// Is `name` one of ours, or an instance of a template of ours? Inside a
 /// template the instance may be its own (`%i`).
 pub fn owned<'a>(name: &str, units: &'a Units) -> Option<&'a Unit> {
-    let plain = name.replace("@%i.", "@x.");
-    if !rules::valid_name(&plain) {
-        return None;
+    if let Some(unit) = units.get(name) {
+        return Some(unit);
     }
-    units.get(name).or_else(|| units.get(&template(&plain)?))
+    let plain = name.replace("@%i.", "@x.");
+    units
+        .get(template(&plain)?.as_str())
+        .filter(|_| rules::valid_name(&plain))
 }
 
 /// Why a unit would start, or hold up, what is not of `/data/services`.
 fn foreign(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
-    let ours = |name: &&String| owned(name, units).is_none();
-    if let Some(other) = unit.fires().iter().find(ours) {
+    let not_ours = |name: &&str| owned(name, units).is_none();
+    let implied = unit.implied();
+    let mut fires = unit.all(Key::Fires).chain(implied.as_deref());
+    if let Some(other) = fires.find(not_ours) {
         return Some(format!("may not start {other}: not a unit of {SERVICES}"));
     }
-    let mut needs = unit.needs.iter().filter(ours);
-    if let Some(other) = needs.find(|n| !MAY_NEED.contains(&n.as_str())) {
+    let mut needs = unit.all(Key::Needs).filter(|n| !MAY_NEED.contains(n));
+    if let Some(other) = needs.find(not_ours) {
         return Some(format!(
             "may not pull in {other}: neither a unit of {SERVICES} nor of the boot"
         ));
     }
-    let mut before = unit.before.iter().filter(ours);
+    let mut before = unit.all(Key::Before).filter(|n| !MAY_WAIT.contains(n));
     before
-        .find(|n| !MAY_WAIT.contains(&n.as_str()) && !harmless(n, image))
+        .find(|n| not_ours(n) && !harmless(n, image))
         .map(|other| format!("may not hold up {other} (Before=)"))
 }
 
@@ -103,35 +111,38 @@ fn harmless(name: &str, image: &Image) -> bool {
 struct Plan<'a> {
     units: &'a Units,
     image: &'a Image,
-    links: Links,
+    links: Links<'a>,
     refused: &'a mut Refusals,
 }
 
-impl Plan<'_> {
-    fn unit(&mut self, unit: &Unit) {
-        self.link(PathBuf::from(&unit.name), &unit.name);
-        for file in &unit.drop_ins {
+impl<'a> Plan<'a> {
+    fn unit(&mut self, unit: &'a Unit) {
+        self.link(PathBuf::from(&*unit.name), &unit.name);
+        for file in unit.all(Key::DropIn) {
             self.link(PathBuf::from(file), file);
         }
-        for alias in &unit.aliases {
+        for alias in unit.all(Key::Alias) {
             self.alias(unit, alias);
         }
-        let mut started: BTreeSet<String> = unit.instances.iter().cloned().collect();
-        started.extend(self.started(unit));
-        for name in started {
+        for name in unit.all(Key::Instance) {
+            self.wishes(unit, name);
+        }
+        if let Some(name) = self.started(unit) {
             self.wishes(unit, &name);
         }
-        for other in &unit.also {
+        for other in unit.all(Key::Also) {
             match owned(other, self.units) {
-                Some(also) if also.is_template() && *other != also.name => self.wishes(also, other),
+                Some(also) if also.is_template() && *other != *also.name => {
+                    self.wishes(also, other);
+                }
                 Some(_) => {}
                 None => self.ignore(unit, "Also", other),
             }
         }
     }
 
-    fn alias(&mut self, unit: &Unit, alias: &str) {
-        let same_kind = Path::new(alias).extension() == Path::new(&unit.name).extension();
+    fn alias(&mut self, unit: &'a Unit, alias: &str) {
+        let same_kind = Path::new(alias).extension() == Path::new(&*unit.name).extension();
         let same_form = alias.contains("@.") == unit.is_template();
         let free = rules::valid_name(alias)
             && !self.image.has(alias)
@@ -147,9 +158,9 @@ impl Plan<'_> {
     /// The name under which it is started by itself; a template needs an instance.
     fn started(&mut self, unit: &Unit) -> Option<String> {
         if !unit.is_template() {
-            return Some(unit.name.clone());
+            return Some(unit.name.to_string());
         }
-        let instance = unit.instance.as_deref()?;
+        let instance = unit.all(Key::DefaultInstance).next()?;
         let name = unit.name.replacen("@.", &format!("@{instance}."), 1);
         if rules::valid_name(&name) && !instance.is_empty() {
             return Some(name);
@@ -159,14 +170,14 @@ impl Plan<'_> {
     }
 
     /// Links below the targets that want or require it.
-    fn wishes(&mut self, unit: &Unit, started: &str) {
+    fn wishes(&mut self, unit: &'a Unit, started: &str) {
         for (wishes, kind, key, may) in [
-            (&unit.wanted_by, "wants", "WantedBy", &MAY_WANT[..]),
-            (&unit.required_by, "requires", "RequiredBy", &MAY_REQUIRE),
+            (Key::WantedBy, "wants", "WantedBy", &MAY_WANT[..]),
+            (Key::RequiredBy, "requires", "RequiredBy", &MAY_REQUIRE),
         ] {
-            for wish in wishes {
-                let ours = owned(wish, self.units).is_some() && !wish.contains('%');
-                if may.contains(&wish.as_str()) || ours || harmless(wish, self.image) {
+            for wish in unit.all(wishes) {
+                let ours = || owned(wish, self.units).is_some() && !wish.contains('%');
+                if may.contains(&wish) || ours() || harmless(wish, self.image) {
                     let place = Path::new(&format!("{wish}.{kind}")).join(started);
                     self.link(place, &unit.name);
                 } else {
@@ -181,7 +192,7 @@ impl Plan<'_> {
             .tell(format!("{}: ignoring {key}={value}", unit.name));
     }
 
-    fn link(&mut self, place: PathBuf, file: &str) {
-        self.links.entry(place).or_insert_with(|| file.into());
+    fn link(&mut self, place: PathBuf, file: &'a str) {
+        self.links.entry(place).or_insert(file);
     }
 }

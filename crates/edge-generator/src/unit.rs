@@ -4,35 +4,40 @@
 
 use crate::rules;
 
-/// What a unit asks of its place in the system.
+/// What a unit says of its place in the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// `WantedBy=`.
+    WantedBy,
+    /// `RequiredBy=`.
+    RequiredBy,
+    /// `Alias=`, and links that lead here.
+    Alias,
+    /// `Also=`.
+    Also,
+    /// `DefaultInstance=` of a template.
+    DefaultInstance,
+    /// Units that it starts when it fires: `Unit=` and `Service=`.
+    Fires,
+    /// Units that it pulls in: `Wants=`, `Requires=`, `BindsTo=`.
+    Needs,
+    /// `After=`.
+    After,
+    /// `Before=`.
+    Before,
+    /// A drop-in, as a path below the folder.
+    DropIn,
+    /// An instance of this template that was asked for by a link.
+    Instance,
+}
+
+/// A unit. There may be ten thousand: one list, not one for each key.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     /// File name.
-    pub name: String,
-    /// Drop-ins, as paths below the folder.
-    pub drop_ins: Vec<String>,
-    /// Instances of this template that were asked for by links.
-    pub instances: Vec<String>,
-    /// `WantedBy=`.
-    pub wanted_by: Vec<String>,
-    /// `RequiredBy=`.
-    pub required_by: Vec<String>,
-    /// `Alias=`, and links that lead here.
-    pub aliases: Vec<String>,
-    /// `Also=`.
-    pub also: Vec<String>,
-    /// `DefaultInstance=` of a template.
-    pub instance: Option<String>,
-    /// Units that it starts when it fires: `Unit=` and `Service=`.
-    pub starts: Vec<String>,
-    /// Units that it pulls in: `Wants=`, `Requires=`, `BindsTo=`.
-    pub needs: Vec<String>,
-    /// `After=`.
-    pub after: Vec<String>,
-    /// `Before=`.
-    pub before: Vec<String>,
-    /// A socket with `Accept=yes`.
-    pub accept: bool,
+    pub name: Box<str>,
+    said: Vec<(Key, Box<str>)>,
+    accept: bool,
 }
 
 /// Reads and judges the text of a unit's own file.
@@ -49,53 +54,66 @@ pub fn parse(name: &str, text: &str) -> Result<Unit, String> {
 }
 
 impl Unit {
+    /// Everything said for `key`.
+    pub fn all(&self, key: Key) -> impl Iterator<Item = &str> {
+        self.said
+            .iter()
+            .filter(move |(k, _)| *k == key)
+            .map(|(_, value)| &**value)
+    }
+
+    /// Says one thing more.
+    pub fn add(&mut self, key: Key, value: &str) {
+        self.said.reserve_exact(1);
+        self.said.push((key, value.into()));
+    }
+
     /// Reads and judges one file of this unit, its own or a drop-in.
     ///
     /// # Errors
     /// The file, the line and what is wrong with it.
     pub fn read(&mut self, file: &str, text: &str) -> Result<(), String> {
         let mut section = String::new();
-        for (number, line) in logical_lines(text).map_err(|(n, e)| at(file, n, &e))? {
+        let read = lines(text, |line| {
             if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                section = header.into();
-                continue;
+                header.clone_into(&mut section);
+                return Ok(());
             }
             let (key, value) = line
                 .split_once('=')
-                .ok_or_else(|| at(file, number, "neither a section nor key=value"))?;
+                .ok_or("neither a section nor key=value")?;
             let (key, value) = (strip(key), strip(value));
-            let judged = rules::allowed(&section, key).and_then(|()| rules::value(key, value));
-            judged.map_err(|e| at(file, number, &e))?;
+            rules::allowed(&section, key)?;
+            rules::value(key, value)?;
             self.take(key, value);
-        }
-        Ok(())
+            Ok(())
+        });
+        read.map_err(|(number, why)| at(file, number, &why))
     }
 
     fn take(&mut self, key: &str, value: &str) {
         let list = match key {
-            "WantedBy" => &mut self.wanted_by,
-            "RequiredBy" => &mut self.required_by,
-            "Alias" => &mut self.aliases,
-            "Also" => &mut self.also,
-            "Unit" | "Service" => &mut self.starts,
-            "Wants" | "Requires" | "BindsTo" => &mut self.needs,
-            "After" => &mut self.after,
-            "Before" => &mut self.before,
-            "DefaultInstance" => {
-                self.instance = Some(value.into());
-                return;
-            }
+            "WantedBy" => Key::WantedBy,
+            "RequiredBy" => Key::RequiredBy,
+            "Alias" => Key::Alias,
+            "Also" => Key::Also,
+            "Unit" | "Service" => Key::Fires,
+            "Wants" | "Requires" | "BindsTo" => Key::Needs,
+            "After" => Key::After,
+            "Before" => Key::Before,
+            "DefaultInstance" => Key::DefaultInstance,
             "Accept" => {
                 self.accept = matches!(value, "yes" | "true" | "1" | "on" | "y" | "t");
                 return;
             }
             _ => return,
         };
-        if value.is_empty() {
-            list.clear();
+        if value.is_empty() || list == Key::DefaultInstance {
+            self.said.retain(|(key, _)| *key != list);
         }
-        let words = value.split([' ', '\t']).filter(|w| !w.is_empty());
-        list.extend(words.map(String::from));
+        for word in value.split([' ', '\t']).filter(|w| !w.is_empty()) {
+            self.add(list, word);
+        }
     }
 
     /// `foo@.service`: has no life of its own.
@@ -103,16 +121,16 @@ impl Unit {
         self.name.contains("@.")
     }
 
-    /// The unit that a timer, path or socket fires, said or implied.
-    pub fn fires(&self) -> Vec<String> {
-        let (stem, kind) = self.name.rsplit_once('.').unwrap_or((&self.name, ""));
-        if kind == "service" || !self.starts.is_empty() {
-            return self.starts.clone();
+    /// The unit that a timer, path or socket fires without saying which.
+    pub fn implied(&self) -> Option<String> {
+        let (stem, kind) = self.name.rsplit_once('.')?;
+        if kind == "service" || self.all(Key::Fires).next().is_some() {
+            return None;
         }
         if kind == "socket" && self.accept {
-            return vec![format!("{}@.service", stem.trim_end_matches('@'))];
+            return Some(format!("{}@.service", stem.trim_end_matches('@')));
         }
-        vec![format!("{stem}.service")]
+        Some(format!("{stem}.service"))
     }
 }
 
@@ -125,47 +143,63 @@ fn strip(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-type Lines = Vec<(usize, String)>;
-
-/// Lines with their numbers: comments dropped, continuations joined.
-fn logical_lines(text: &str) -> Result<Lines, (usize, String)> {
-    let mut lines = Lines::new();
-    let mut continued = false;
+/// Calls `each` with every line and its number: comments dropped, continuations
+/// joined.
+fn lines(
+    text: &str,
+    mut each: impl FnMut(&str) -> Result<(), String>,
+) -> Result<(), (usize, String)> {
+    let mut joined = String::new();
+    let mut begun = None;
     for (index, raw) in text.split('\n').enumerate() {
-        let odd = |c: char| c.is_control() && c != '\t';
-        if raw.contains(odd) {
-            return Err((index + 1, "holds a control character".into()));
-        }
-        if raw.ends_with("\\\\")
-            || raw.trim_end_matches([' ', '\t']).len() != raw.len() && strip(raw).ends_with('\\')
-        {
-            return Err((index + 1, "does not end its backslashes".into()));
-        }
+        let number = index + 1;
+        sane(raw, begun.is_some()).map_err(|why| (number, why.into()))?;
         let line = strip(raw);
-        if continued && line.starts_with(';') {
-            // A comment, and for old versions of systemd a second command.
-            return Err((index + 1, "a \";\" inside a continued line".into()));
-        }
-        if line.starts_with(['#', ';']) || (line.is_empty() && !continued) {
+        if line.starts_with(['#', ';']) || (line.is_empty() && begun.is_none()) {
             continue;
         }
-        let (part, more) = line.strip_suffix('\\').map_or((line, false), |l| (l, true));
-        match lines.last_mut().filter(|_| continued) {
-            Some((_, start)) => {
-                start.push(' ');
-                start.push_str(part);
-            }
-            None => lines.push((index + 1, part.to_string())),
+        let part = line.strip_suffix('\\');
+        if begun.is_none() && part.is_none() {
+            each(line).map_err(|why| (number, why))?;
+            continue;
         }
-        continued = more;
-    }
-    for (_, line) in &mut lines {
-        if strip(line).len() != line.len() {
-            *line = strip(line).to_string();
+        let first = *begun.get_or_insert(number);
+        joined.push_str(part.unwrap_or(line));
+        joined.push(' ');
+        if part.is_none() {
+            whole(&joined, first, &mut each)?;
+            joined.clear();
+            begun = None;
         }
     }
-    lines.retain(|(_, line)| !line.is_empty());
-    Ok(lines)
+    begun.map_or(Ok(()), |first| whole(&joined, first, &mut each))
+}
+
+fn whole(
+    joined: &str,
+    first: usize,
+    each: &mut impl FnMut(&str) -> Result<(), String>,
+) -> Result<(), (usize, String)> {
+    match strip(joined) {
+        "" => Ok(()),
+        line => each(line).map_err(|why| (first, why)),
+    }
+}
+
+/// Refuses what could be read in two ways.
+fn sane(raw: &str, continued: bool) -> Result<(), &'static str> {
+    if raw.contains(|c: char| c.is_control() && c != '\t') {
+        return Err("holds a control character");
+    }
+    let line = strip(raw);
+    if line.ends_with("\\\\") || (line.ends_with('\\') && !raw.ends_with('\\')) {
+        return Err("does not end its backslashes");
+    }
+    if continued && line.starts_with(';') {
+        // A comment, and for old versions of systemd a second command.
+        return Err("a \";\" inside a continued line");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,12 +215,13 @@ mod tests {
     #[test]
     fn a_good_unit_and_its_drop_in() {
         let mut unit = parse("a.service", GOOD).unwrap();
-        assert_eq!(unit.wanted_by, ["multi-user.target", "timers.target"]);
-        assert_eq!(unit.aliases, ["b.service"]);
+        let wanted: Vec<_> = unit.all(Key::WantedBy).collect();
+        assert_eq!(wanted, ["multi-user.target", "timers.target"]);
+        assert!(unit.all(Key::Alias).eq(["b.service"]));
         let file = "a.service.d/x.conf";
         unit.read(file, "[Install]\nWantedBy=\nWantedBy=paths.target\n")
             .unwrap();
-        assert_eq!(unit.wanted_by, ["paths.target"]);
+        assert!(unit.all(Key::WantedBy).eq(["paths.target"]));
         let said = unit.read(file, "[Service]\nExecStart=\nExecStart=/bin/sh\n");
         assert!(
             said.unwrap_err()
@@ -281,11 +316,18 @@ mod tests {
 
     #[test]
     fn what_a_unit_fires() {
-        let fires = |name: &str, text: &str| parse(name, text).unwrap().fires();
-        assert_eq!(fires("a.timer", "[Timer]\nOnBootSec=1"), ["a.service"]);
-        assert_eq!(fires("a@.timer", ""), ["a@.service"]);
-        assert_eq!(fires("a.path", "[Path]\nUnit=b.service"), ["b.service"]);
-        assert_eq!(fires("a.socket", "[Socket]\nAccept=yes"), ["a@.service"]);
-        assert_eq!(fires("a.service", ""), [""; 0]);
+        let implied = |name: &str, text: &str| parse(name, text).unwrap().implied();
+        let some = |name: &str| Some(name.to_string());
+        assert_eq!(
+            implied("a.timer", "[Timer]\nOnBootSec=1"),
+            some("a.service")
+        );
+        assert_eq!(implied("a@.timer", ""), some("a@.service"));
+        assert_eq!(
+            implied("a.socket", "[Socket]\nAccept=yes"),
+            some("a@.service")
+        );
+        assert_eq!(implied("a.service", ""), None);
+        assert_eq!(implied("a.path", "[Path]\nUnit=b.service"), None);
     }
 }
