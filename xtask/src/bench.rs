@@ -152,7 +152,7 @@ fn generator() -> Result<()> {
         units(&place.path("data/services"), count)?;
         let runs = if count > 1000 { 5 } else { 50 };
         let many = |program: &str| {
-            let one = format!("mkdir /n/$i; {program} /n/$i /e /l");
+            let one = format!("mkdir /n/\\$i; {program} /n/\\$i /e /l");
             format!("sh -c \"set -e; for i in $(seq -s \\  {runs}); do {one}; done\"")
         };
         let ours = place.measure(&many("/opt/edge-generator"), 3)?;
