@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use edge_common::Root;
 use rustix::fs::{Mode, OFlags, openat};
@@ -133,7 +134,9 @@ fn open_folder(path: &Path) -> Option<File> {
 }
 
 fn roots_own(data: &fs::Metadata) -> bool {
-    data.uid() == rustix::process::geteuid().as_raw() && data.mode() & 0o022 == 0
+    static ME: OnceLock<u32> = OnceLock::new();
+    let me = ME.get_or_init(|| rustix::process::geteuid().as_raw());
+    data.uid() == *me && data.mode() & 0o022 == 0
 }
 
 fn names(folder: &Path, left: &mut usize, refused: &mut Refusals) -> Vec<String> {
