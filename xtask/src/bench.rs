@@ -204,6 +204,6 @@ fn memory() -> Result<()> {
         };
         println!("{name:<34} {peak:>9} {MEMORY:>9}{verdict}");
     }
-    println!("With a broker: the last line of `cargo xtask endure heartbeat`.");
+    println!("With a broker: the last line of `cargo xtask campaign heartbeat`.");
     Ok(())
 }
