@@ -263,6 +263,11 @@ impl Session {
             let _ = client.disconnect(None);
         }
     }
+
+    /// As [`Session::close`], in a program that goes on.
+    pub fn end(self) {
+        self.close();
+    }
 }
 
 impl Drop for Session {
@@ -270,11 +275,6 @@ impl Drop for Session {
         if let Some(client) = self.client.take() {
             put_aside(client);
         }
-    }
-
-    /// Says goodbye, and leaves nothing: for a program that connects again.
-    pub fn end(self) {
-        let _ = self.client.disconnect(None);
     }
 }
 
