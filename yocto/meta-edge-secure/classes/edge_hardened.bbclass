@@ -29,4 +29,5 @@ edge_refuse_programs () {
         bbfatal "an image for the field has no passwords"
     fi
 }
-ROOTFS_POSTPROCESS_COMMAND += "edge_refuse_programs"
+# The last word, when root has no empty password any more.
+ROOTFS_POSTPROCESS_COMMAND:append = " edge_refuse_programs"
