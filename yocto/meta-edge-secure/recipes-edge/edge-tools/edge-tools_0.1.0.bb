@@ -51,6 +51,7 @@ ALLOW_EMPTY:${PN} = "1"
 RDEPENDS:${PN} = "${EDGE_TOOLS}"
 RDEPENDS:edge-partition = "e2fsprogs-mke2fs util-linux-blkid"
 RDEPENDS:edge-docker = "docker"
+RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
 
 # Files and units of each package follow from the folders of the source: no
