@@ -1,6 +1,7 @@
 //! Every chore of this repository: `cargo xtask --help`.
 
 mod demo;
+mod infra;
 mod shell;
 mod sizes;
 mod suite;
@@ -29,6 +30,8 @@ enum Chore {
     Test(suite::Args),
     /// A table of the device programs and their stripped sizes
     Sizes,
+    /// Terraform, its policies, the hook and scripts/run-build, without AWS
+    Infra,
     /// Verifies every unit and rates its sandbox
     Units,
     /// Checks the Yocto layer and the kas files; renews the list of crates
@@ -52,6 +55,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Demo(args) => demo::run(&args).map(|tally| tally.failed == 0),
         Chore::Test(args) => suite::run(&args),
         Chore::Sizes => sizes::run(),
+        Chore::Infra => infra::run(),
         Chore::Units => units::run(),
         Chore::Yocto(args) => yocto::run(&args),
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, shell, sizes, units, yocto};
+use crate::{demo, infra, shell, sizes, units, yocto};
 
 /// How many tests held and how many did not.
 #[derive(Clone, Copy, Default)]
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Check = fn() -> Result<bool>;
 
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("cargo fmt", || {
         good(shell::cargo().args(["fmt", "--all", "--check"]))
     }),
@@ -102,6 +102,7 @@ const CHECKS: [(&str, Check); 6] = [
     ("units", units::run),
     ("sizes", sizes::run),
     ("yocto", yocto::check),
+    ("infra", infra::run),
 ];
 
 fn good(command: &mut std::process::Command) -> Result<bool> {
