@@ -21,7 +21,14 @@ pub fn run() -> Result<bool> {
         bail!("{} is missing: run scripts/setup", python.display());
     }
     let mut command = shell::command(python);
-    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "infra/tests"]);
+    command.args([
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "infra/tests",
+    ]);
     let status = command.status().context("running pytest")?;
     Ok(status.success())
 }
