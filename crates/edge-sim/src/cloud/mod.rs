@@ -24,7 +24,7 @@ use daemons::Daemons;
 /// Host name of every server of the stand-in cloud.
 pub const HOST: &str = "cloud.edge.test";
 /// Name of the provisioning template.
-const TEMPLATE: &str = "edge-ai-fleet";
+pub const TEMPLATE: &str = "edge-ai-fleet";
 /// User of the registry.
 const USER: &str = "AWS";
 
