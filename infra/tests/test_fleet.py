@@ -193,6 +193,13 @@ def test_a_reflash_without_a_window_is_refused_and_so_is_one_after_it(cloud, cap
     refused(cloud, question("s1", cloud.certificate()), capsys, "no window")
 
 
+def test_a_renewal_by_the_device_itself_needs_a_window_too(cloud, capsys):
+    cloud.provisioned("s1")
+    event = question("s1", cloud.certificate())
+    event["parameters"]["Proof"] = "MEUCIQ=="
+    refused(cloud, event, capsys, "no window")
+
+
 def test_an_identity_that_the_list_does_not_know_is_one(cloud, capsys):
     """A device from before this list, or a list that was made anew."""
     cloud.allow("s1")
@@ -365,6 +372,7 @@ def test_the_answer_comes_within_five_seconds(monkeypatch, capsys):
         for name, value in {"TABLE": "devices", "TEMPLATE": TEMPLATE, "CLAIMS": CLAIM}.items():
             monkeypatch.setenv(name, value)
         fleet.client.cache_clear()
+        fleet.client("dynamodb", fleet.QUICK)
         start = time.monotonic()
         assert ask("s1", "a" * 64) == {"allowProvisioning": False}
         once = time.monotonic() - start

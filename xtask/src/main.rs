@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod endure;
+mod infra;
 mod measure;
 mod shell;
 mod sizes;
@@ -32,6 +33,8 @@ enum Chore {
     Test(suite::Args),
     /// A table of the device programs and their stripped sizes
     Sizes,
+    /// Terraform, its policies, the hook and scripts/run-build, without AWS
+    Infra,
     /// Verifies every unit and rates its sandbox
     Units,
     /// Checks the Yocto layer and the kas files; renews the list of crates
@@ -61,6 +64,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Demo(args) => demo::run(&args).map(|tally| tally.failed == 0),
         Chore::Test(args) => suite::run(&args),
         Chore::Sizes => sizes::run(),
+        Chore::Infra => infra::run(),
         Chore::Units => units::run(),
         Chore::Yocto(args) => yocto::run(&args),
         Chore::Bench(what) => measure::bench(&what),

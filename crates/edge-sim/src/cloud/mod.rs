@@ -4,6 +4,7 @@
 mod aws;
 mod daemons;
 pub mod pki;
+pub mod policy;
 pub mod provisioning;
 mod proxy;
 pub mod responder;
@@ -23,7 +24,7 @@ use daemons::Daemons;
 /// Host name of every server of the stand-in cloud.
 pub const HOST: &str = "cloud.edge.test";
 /// Name of the provisioning template.
-const TEMPLATE: &str = "edge-ai-fleet";
+pub const TEMPLATE: &str = "edge-ai-fleet";
 /// User of the registry.
 const USER: &str = "AWS";
 
@@ -117,7 +118,8 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         proxy: free_port()?,
     };
     found(dir, allow)?;
-    put(dir, "acl", ACL, 0o600)?;
+    let claim = policy::Policy::claim(TEMPLATE)?.access_list("claim", "")?;
+    put(dir, "acl", &format!("{RESPONDER}\n{claim}"), 0o600)?;
     let password = pki::random_hex(16)?;
     put(dir, "registry.password", &password, 0o600)?;
     configure(dir, &ports, &password)?;
@@ -148,19 +150,9 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
     file::write(&dir.join(name), text.as_bytes(), mode)
 }
 
-/// Claim certificates can do nothing but provision; a registered certificate
-/// gets its own thing's topics from the responder, which appends to this.
-const ACL: &str = "\
-user responder
-topic readwrite $aws/#
-topic read edge-ai/+/offline
-
-user claim
-topic write $aws/certificates/create-from-csr/json
-topic read $aws/certificates/create-from-csr/json/+
-topic write $aws/provisioning-templates/edge-ai-fleet/provision/json
-topic read $aws/provisioning-templates/edge-ai-fleet/provision/json/+
-";
+/// What the responder may do; claims and devices get what the deployed policies
+/// say, devices when they are registered.
+const RESPONDER: &str = "user responder\ntopic readwrite $aws/#\ntopic read edge-ai/#\n";
 
 fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
     let at = dir.display();

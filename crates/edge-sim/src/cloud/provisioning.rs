@@ -19,6 +19,7 @@ use openssl::sign::Verifier;
 use openssl::x509::{X509, X509Req};
 use serde_json::{Value, json};
 
+use super::policy::{self, Policy};
 use super::responder::{Answers, rejected};
 use super::{TEMPLATE, pki};
 
@@ -163,7 +164,9 @@ impl Provisioning {
         };
         let parameters = &request["parameters"];
         let serial = parameters["SerialNumber"].as_str().unwrap_or_default();
-        let thing = format!("edge-ai-{serial}");
+        let Ok(thing) = policy::thing_name(serial) else {
+            return rejected(500, "InternalError", "Internal error");
+        };
         if parameters["ThingName"] != thing.as_str() {
             return rejected(
                 400,
@@ -241,10 +244,8 @@ impl Provisioning {
     fn tell_broker(&self, certificate: &str, thing: &str) -> Result<()> {
         let path = self.dir.join("acl");
         let acl = fs::read_to_string(&path).context("reading the access list")?;
-        let acl = format!(
-            "{acl}\nuser {certificate}\n{}\ntopic write edge-ai/{thing}/offline\n",
-            topics(thing)
-        );
+        let rights = Policy::device()?.access_list(certificate, thing)?;
+        let acl = format!("{acl}\n{rights}");
         file::write(&path, acl.as_bytes(), 0o600)?;
         let log = self.dir.join("mosquitto.log");
         let seen = fs::metadata(&log)
@@ -265,10 +266,6 @@ impl Provisioning {
         drop(woken);
         reloaded
     }
-}
-
-fn topics(thing: &str) -> String {
-    format!("topic readwrite $aws/things/{thing}/#")
 }
 
 fn accepted(thing: &str) -> Answers {

@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::fault::{Kind, Stage, refusal, spoil};
 use super::packet::{self, Packet};
 use super::{Event, Shared, lock};
+use crate::cloud::TEMPLATE;
+use crate::cloud::policy::Policy;
 use crate::cloud::responder::{self, Answers, rejected};
 
 /// Longest wait for the first packets.
@@ -36,26 +38,14 @@ fn forbidden(what: &str) -> io::Error {
 struct Peer {
     /// The thing, or nothing for a claim.
     thing: Option<String>,
+    policy: Policy,
     filters: Vec<String>,
     sent: u16,
 }
 
 impl Peer {
-    fn may(&self, topic: &str) -> bool {
-        match &self.thing {
-            Some(thing) => topic.starts_with(&format!("$aws/things/{thing}/")),
-            None => {
-                let base = topic
-                    .strip_suffix("/accepted")
-                    .or_else(|| topic.strip_suffix("/rejected"));
-                [CREATE, PROVISION].contains(&base.unwrap_or(topic))
-            }
-        }
-    }
-
-    fn may_hear(&self, filter: &str) -> bool {
-        let base = filter.trim_end_matches("/+").trim_end_matches("/#");
-        self.may(base) || self.may(filter)
+    fn may(&self, action: &str, resource: &str) -> bool {
+        self.policy.allows(action, resource, self.thing.as_deref())
     }
 
     fn listens(&self, topic: &str) -> bool {
@@ -82,14 +72,18 @@ fn talk(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     loop {
         match packet::read(&mut tls)? {
             Packet::Subscribe(id, filters) => {
-                if filters.len() > 8 || !filters.iter().all(|f| peer.may_hear(f)) {
+                if filters.len() > 8
+                    || !filters
+                        .iter()
+                        .all(|f| peer.may("iot:Subscribe", &format!("topicfilter/{f}")))
+                {
                     return Err(forbidden("SUBSCRIBE"));
                 }
                 packet::subscribed(&mut tls, id, filters.len())?;
                 peer.filters.extend(filters);
             }
             Packet::Publish(id, topic, payload, retain) => {
-                if retain || !peer.may(&topic) {
+                if retain || !peer.may("iot:Publish", &format!("topic/{topic}")) {
                     return Err(forbidden("PUBLISH"));
                 }
                 if id != 0 {
@@ -115,10 +109,14 @@ fn admit(
         return Err(forbidden("no CONNECT"));
     };
     let thing = lock(&shared.provisioning).thing_of(&user).map(String::from);
-    let allowed = match &thing {
-        Some(thing) => *thing == client,
-        None => user == "claim" && client.starts_with("prov-"),
+    let policy = match &thing {
+        Some(_) => Policy::device(),
+        None => Policy::claim(TEMPLATE),
     };
+    let policy = policy.map_err(|e| forbidden(&format!("{e:#}")))?;
+    let known = thing.is_some() || user == "claim";
+    let client_name = format!("client/{client}");
+    let allowed = known && policy.allows("iot:Connect", &client_name, thing.as_deref());
     let in_time = lock(&shared.quotas).connect(&client);
     let fault = lock(&shared.script).next(Stage::Connect);
     note(shared, "connect", allowed && in_time && fault.is_none());
@@ -137,6 +135,7 @@ fn admit(
     }
     let peer = Peer {
         thing,
+        policy,
         filters: Vec::new(),
         sent: 0,
     };

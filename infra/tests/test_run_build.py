@@ -1,0 +1,280 @@
+"""scripts/run-build against moto, with a kas that shows what it was given."""
+
+import datetime
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import boto3
+import pytest
+from conftest import REPOSITORY
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from test_terraform import found_in_checks
+
+# What kas would build: an archive to flash, a bill of materials, under plain names.
+KAS = """#!/bin/sh
+set -eu
+echo "$@" >kas.args
+for folder in "$EDGE_CLAIM_DIR" "$EDGE_POLICY_DIR"; do
+	stat -c '%a %n' "$folder" "$folder"/*
+done >kas.saw
+cat "$EDGE_CLAIM_DIR/claim.key" "$EDGE_POLICY_DIR/ecr-url.txt" >>kas.saw
+if [ -e wait ]; then
+	echo waiting >started
+	exec sleep 600
+fi
+images=build/tmp/deploy/images/jetson
+mkdir -p "$images" build/sstate-cache/aa
+echo state >build/sstate-cache/aa/sstate:zlib.tar.zst
+echo secret >build/sstate-cache/aa/sstate:edge-claim.tar.zst
+for name in tegraflash.tar.zst spdx.tar.zst manifest; do
+	[ -e "no-$name" ] && continue
+	echo "$name" >"$images/edge-ai-image-dev-1.$name"
+	ln -sf "edge-ai-image-dev-1.$name" "$images/edge-ai-image-dev.$name"
+done
+"""
+
+
+def pair():
+    """A key, its public half and a certificate for it, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "claim")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now, now + datetime.timedelta(days=1)
+    ).sign(key, hashes.SHA256())
+    return (
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                          serialization.NoEncryption()).decode(),
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode(),
+        certificate.public_bytes(serialization.Encoding.PEM).decode())
+
+
+CLAIM_KEY, _, CLAIM_CERTIFICATE = pair()
+SIGNING_KEY, SIGNING_PUBLIC, _ = pair()
+_, EARLIER_PUBLIC, _ = pair()
+TOKEN = "a-token-that-nobody-may-see"
+PARAMETERS = {
+    "/edge-ai/fleet-provisioning/claim-cert": CLAIM_CERTIFICATE,
+    "/edge-ai/fleet-provisioning/claim-key": CLAIM_KEY,
+    "/edge-ai/fleet-provisioning/config": '{"endpoint": "a.example", "template_name": "edge-ai-fleet"}',
+    "/edge-ai/pki/container-signing-public-key": SIGNING_PUBLIC,
+    "/edge-ai/ecr/repository-url": "1.dkr.ecr.eu-central-1.amazonaws.com/edge-ai",
+    "/edge-ai/nordvpn-token": TOKEN,
+}
+
+
+class Build:
+    """A copy of the repository's script, with its own place for secrets."""
+
+    def __init__(self, folder, endpoint):
+        self.root, self.runtime = folder / "repository", folder / "run"
+        tools = folder / "bin"
+        for made in (self.root / "scripts", self.runtime, tools):
+            made.mkdir(parents=True)
+        shutil.copy2(REPOSITORY / "scripts/run-build", self.root / "scripts")
+        (tools / "kas").write_text(KAS)
+        (tools / "kas").chmod(0o755)
+        (tools / "aws").symlink_to(found_in_checks("aws"))
+        self.env = {**os.environ, "AWS_ENDPOINT_URL": endpoint, "XDG_RUNTIME_DIR": str(self.runtime),
+                    "TMPDIR": str(folder), "PATH": f"{tools}:/usr/bin:/bin"}
+        self.ssm = boto3.client("ssm", endpoint_url=endpoint)
+        for name in self.ssm.describe_parameters()["Parameters"]:
+            self.ssm.delete_parameter(Name=name["Name"])
+        for name, value in PARAMETERS.items():
+            self.put(name, value)
+
+    def put(self, name, value):
+        secret = name.endswith(("claim-key", "nordvpn-token"))
+        self.ssm.put_parameter(Name=name, Value=value, Overwrite=True,
+                               Type="SecureString" if secret else "String")
+
+    def command(self, *args):
+        return [sys.executable, self.root / "scripts/run-build", *args]
+
+    def run(self, *args):
+        """Status and all that was said, in which no secret may be; nothing may be left."""
+        done = subprocess.run(self.command(*args), env=self.env, capture_output=True, text=True,
+                              check=False)
+        words = done.stdout + done.stderr
+        assert TOKEN not in words and "PRIVATE KEY" not in words
+        assert self.left() == []
+        return done.returncode, words
+
+    def left(self):
+        """Files that hold a secret, wherever the script could have put one."""
+        return [p for p in self.runtime.parent.rglob("*")
+                if p.is_file() and p.name != "kas.saw"
+                and (TOKEN in (text := p.read_text(errors="replace")) or "BEGIN" in text and "PRIVATE" in text)
+                and p.name != "run-build"]
+
+    def saw(self):
+        return (self.root / "kas.saw").read_text()
+
+
+@pytest.fixture
+def build(tmp_path, moto):
+    return Build(tmp_path, moto)
+
+
+def test_a_dry_run_fetches_everything_and_leaves_nothing(build):
+    code, words = build.run("--dry-run")
+    assert code == 0, words
+    for name in PARAMETERS:
+        assert f"fetched {name}" in words
+    assert "would run: kas build kas/edge-ai.yml" in words
+    assert not (build.root / "kas.args").exists()
+
+
+def test_the_recipes_find_everything_and_only_their_user_does(build):
+    build.put("/edge-ai/pki/container-signing-public-key-first", EARLIER_PUBLIC)
+    code, words = build.run("--config", "kas/production.yml", "--", "--update")
+    assert code == 0, words
+    lines = build.saw().splitlines()
+    modes = {pathlib.Path(line.split(" ", 1)[1]).name: line.split()[0]
+             for line in lines if line.startswith(("600 ", "700 ", "6", "7")) and " /" in line}
+    assert modes == {
+        "EDGE_CLAIM_DIR": "700", "claim.crt": "600", "claim.key": "600", "config.json": "600",
+        "nordvpn-token": "600", "EDGE_POLICY_DIR": "700", "container-signing.pub": "600",
+        "container-signing-first.pub": "600", "ecr-url.txt": "600"}
+    assert CLAIM_KEY in build.saw() and str(build.root) not in lines[0]
+    assert (build.root / "kas.args").read_text() == "build kas/production.yml --update\n"
+
+
+def test_artefacts_come_with_checksums_and_a_bill_of_materials(build):
+    code, words = build.run()
+    assert code == 0 and "3 artefacts" in words, words
+    place, = (build.root / "out").iterdir()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    names = {"edge-ai-image-dev." + end for end in ("tegraflash.tar.zst", "spdx.tar.zst", "manifest")}
+    assert {p.name for p in place.iterdir()} == names | {"SHA256SUMS"}
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=place, check=True,
+                   capture_output=True)
+
+
+@pytest.mark.parametrize("absent,objection", [
+    ("no-spdx.tar.zst", "SBOM"), ("no-tegraflash.tar.zst", "archive to flash")])
+def test_a_build_without_what_is_wanted_fails(build, absent, objection):
+    (build.root / absent).touch()
+    code, words = build.run()
+    assert code == 1 and objection in words
+
+
+def test_all_that_is_missing_is_named(build):
+    absent = ["/edge-ai/fleet-provisioning/claim-key", "/edge-ai/nordvpn-token"]
+    for name in absent:
+        build.ssm.delete_parameter(Name=name)
+    code, words = build.run("--dry-run")
+    assert code == 3
+    assert [line.strip() for line in words.splitlines() if line.startswith("  ")] == absent
+    assert "fetched" not in words
+    code, words = build.run("--dry-run", "--without-vpn")
+    assert code == 3 and absent[0] in words and absent[1] not in words
+
+
+def test_a_device_without_vpn_needs_no_token(build):
+    build.ssm.delete_parameter(Name="/edge-ai/nordvpn-token")
+    code, words = build.run("--without-vpn")
+    assert code == 0, words
+    assert "nordvpn-token" not in build.saw()
+
+
+@pytest.mark.parametrize("wrong", [
+    {
+        "fleet-provisioning/claim-key": (SIGNING_KEY, "claim-key does not belong to"),
+        "fleet-provisioning/config": ("{}", "config is not JSON"),
+        "pki/container-signing-public-key": (SIGNING_KEY, "public-key is not a public key"),
+        "pki/container-signing-public-key-old": ("nonsense", "key-old is not a public key"),
+        "ecr/repository-url": ("https://a.example/edge-ai", "is not HOST/REPOSITORY"),
+    },
+    {
+        "fleet-provisioning/claim-key": ("nonsense", "claim-key is not a private key"),
+        "fleet-provisioning/claim-cert": (CLAIM_KEY, "claim-cert is not a certificate"),
+        "fleet-provisioning/config": ("[1", "config is not JSON"),
+    },
+], ids=["does-not-fit", "is-nothing"])
+def test_all_that_cannot_work_is_named(build, wrong):
+    for name, (value, _) in wrong.items():
+        build.put(f"/edge-ai/{name}", value)
+    code, words = build.run("--dry-run")
+    assert code == 3
+    for _, objection in wrong.values():
+        assert objection in words
+    assert len([line for line in words.splitlines() if line.startswith("  ")]) == len(wrong)
+    assert "nonsense" not in words
+
+
+def test_an_unreachable_cloud_says_so(build):
+    build.env["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+    build.env["AWS_MAX_ATTEMPTS"] = "1"
+    code, words = build.run("--dry-run")
+    assert code == 1 and "aws ssm get-parameters" in words and "Could not connect" in words
+
+
+def test_wrong_usage_is_2(build):
+    assert build.run("--dry-rnu")[0] == 2
+
+
+def test_a_missing_tool_is_named(build):
+    for tool in ("kas", "aws"):
+        (build.runtime.parent / "bin" / tool).unlink()
+        code, words = build.run()
+        assert code == 1 and f"{tool} is missing: install" in words
+
+
+def started(build):
+    """A build that has come to kas, with its secrets in place."""
+    (build.root / "wait").touch()
+    process = subprocess.Popen(build.command(), env=build.env, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    until(lambda: (build.root / "started").exists() or process.poll() is not None)
+    assert process.poll() is None and build.left()
+    return process
+
+
+def until(holds, limit=60):
+    end = time.monotonic() + limit
+    while not holds():
+        assert time.monotonic() < end, "it does not come to that"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_nothing(build, number):
+    process = started(build)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert build.left() == []
+
+
+def test_killed_without_warning_leaves_nothing(build):
+    process = started(build)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+    until(lambda: build.left() == [])
+
+
+def test_one_build_at_a_time(build):
+    process = started(build)
+    try:
+        done = subprocess.run(build.command("--dry-run"), env=build.env, capture_output=True,
+                              text=True, check=False)
+        assert done.returncode == 1 and "another build" in done.stderr
+        assert build.left(), "the secrets of the first were taken away"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def test_a_folder_of_somebody_else_is_not_used(build):
+    (build.runtime / f"edge-ai-build-{os.getuid()}").mkdir(mode=0o755)
+    code, words = build.run("--dry-run")
+    assert code == 1 and "not a folder of ours" in words
