@@ -257,12 +257,6 @@ impl App {
                 "write one; `name: NAME` suffices",
             ));
         }
-        if !folder.join("Dockerfile").is_file() {
-            return Err(missing(
-                &format!("{name} has no Dockerfile"),
-                "an app is built from one",
-            ));
-        }
         let spec: Spec = config::parse(&folder.join("app.yaml"), &format!("{name}/app.yaml"))?;
         if spec.name.0 != name {
             let what = format!("{name}/app.yaml: name is {:?}", spec.name.0);
@@ -294,21 +288,34 @@ impl App {
     }
 
     async fn git(&self) -> Result<String> {
-        let hint = || Failure::error(2, "the app is in no git repository: give --version V");
-        let git = which::which("git").map_err(|_| hint())?;
+        let described = self.ask_git(&["describe", "--always", "--dirty", "--tags"]);
+        let text = described.await.ok_or_else(|| {
+            Failure::error(2, "the app is in no git repository: give --version V")
+        })?;
+        // A tag may hold what a version may not.
+        Ok(text.replace('/', "-"))
+    }
+
+    /// The commit that the app is at, with `-dirty` if it is not exactly that.
+    pub async fn revision(&self) -> Option<String> {
+        let commit = self.ask_git(&["rev-parse", "HEAD"]).await?;
+        let changed = self.ask_git(&["status", "--porcelain", "--", "."]).await?;
+        let mark = if changed.is_empty() { "" } else { "-dirty" };
+        Some(format!("{commit}{mark}"))
+    }
+
+    async fn ask_git(&self, words: &[&str]) -> Option<String> {
+        let git = which::which("git").ok()?;
         let output = tokio::process::Command::from(edge_common::Root::system().command(git))
             .arg("-C")
             .arg(&self.folder)
-            .args(["describe", "--always", "--dirty", "--tags"])
+            .args(words)
             .kill_on_drop(true)
             .output()
-            .await?;
-        if !output.status.success() {
-            return Err(hint());
-        }
-        // A tag may hold what a version may not.
+            .await
+            .ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.trim().replace('/', "-"))
+        output.status.success().then(|| text.trim().to_string())
     }
 
     /// The words after `edge-docker run` for `image`, with the data in `data`.

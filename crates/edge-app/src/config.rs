@@ -190,13 +190,34 @@ impl Project {
         Ok(docker_login(repository.host()))
     }
 
-    /// The registry, with credentials.
+    /// The team's repository in its registry, with credentials.
     ///
     /// # Errors
     /// As [`Project::credentials`]; a `ca` that cannot be read.
     pub async fn registry(&self) -> Result<Registry> {
         let repository = self.repository().await?;
         let credentials = self.credentials(&repository).await?;
+        self.open(&repository, credentials)
+    }
+
+    /// Somebody else's repository: what the project keeps for its own registry
+    /// goes to no other host.
+    ///
+    /// # Errors
+    /// AWS; a `ca` that cannot be read.
+    pub async fn foreign(&self, repository: &Repository) -> Result<Registry> {
+        let host = repository.host();
+        let credentials = if host == self.repository().await?.host() {
+            self.credentials(repository).await?
+        } else if aws::is_ecr(host) {
+            Some(aws::ecr_token().await?)
+        } else {
+            docker_login(host)
+        };
+        self.open(repository, credentials)
+    }
+
+    fn open(&self, repository: &Repository, credentials: Option<Credentials>) -> Result<Registry> {
         let authorities = match &self.config.ca {
             Some(path) => vec![
                 file::read(&self.path(path), LARGEST)
@@ -204,7 +225,7 @@ impl Project {
             ],
             None => Vec::new(),
         };
-        Registry::new(&repository, credentials, &authorities).map_err(registry_error)
+        Registry::new(repository, credentials, &authorities).map_err(registry_error)
     }
 
     /// A path of the configuration, seen from the project's folder.

@@ -9,6 +9,7 @@ use edge_common::Root;
 use edge_common::exit::Failure;
 use tokio::process::{Child, Command};
 
+use crate::CONFIGURATION;
 use crate::app::App;
 use crate::config::Platform;
 
@@ -26,6 +27,10 @@ fn docker() -> Result<Command> {
 /// # Errors
 /// docker failing.
 pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
+    if !app.folder.join("Dockerfile").is_file() {
+        let why = format!("{} has no Dockerfile: an app is built from one", app.name);
+        return Err(Failure::error(CONFIGURATION, why));
+    }
     let mut probe = docker()?;
     probe
         .args(["buildx", "version"])

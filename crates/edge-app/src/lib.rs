@@ -13,6 +13,7 @@ mod docker;
 mod layers;
 mod list;
 mod mapping;
+mod mirror;
 mod pack;
 mod progress;
 mod push;
@@ -23,6 +24,7 @@ mod ssh;
 mod sync;
 mod text;
 mod thin;
+mod upload;
 mod watch;
 
 use std::path::PathBuf;
@@ -95,13 +97,17 @@ enum Verb {
     #[command(after_help = "Example: edge-app build hello --version v1")]
     Build(Versioned),
     /// Push an app's image to the registry and sign it
-    #[command(after_help = "Example: edge-app push hello --version v1")]
+    ///
+    /// What is signed states app, version, serial, grants and git's commit. An
+    /// image of several platforms is signed whole and each by itself.
+    #[command(after_help = "\
+Examples: edge-app push hello --version v1
+          edge-app push vpn --version v1 --from IMAGE@sha256:...")]
     Push {
         #[command(flatten)]
         app: Versioned,
-        /// Sign the grants of app.yaml without asking
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        options: push::Options,
     },
     /// Run a pushed version on a device
     #[command(after_help = "Example: edge-app deploy hello DEVICE --version v1")]
@@ -144,7 +150,14 @@ enum Verb {
     Remove(Placed),
     /// Check the signature of a pushed version
     #[command(after_help = "Example: edge-app verify hello --version v1")]
-    Verify(Versioned),
+    Verify {
+        /// Name of the app, or an image of the team's repository
+        #[arg(value_name = "APP|IMAGE")]
+        app: String,
+        /// Version [default: what git calls the app's state]
+        #[arg(long)]
+        version: Option<String>,
+    },
     /// Make a signing key (P-256, PKCS#8 PEM) and its public half FILE.pub
     #[command(after_help = "Example: edge-app keygen signing.key")]
     Keygen {
@@ -186,10 +199,10 @@ async fn go(project: &Project, verb: Verb) -> Result<()> {
             println!("{image}");
             Ok(())
         }
-        Verb::Push { app: v, yes } => {
+        Verb::Push { app: v, options } => {
             let app = app(&v.app)?;
             let version = app.version(v.version.as_deref()).await?;
-            push::push(project, &app, &version, yes).await
+            push::push(project, &app, &version, &options).await
         }
         Verb::Deploy { at, version } => {
             let app = app(&at.app)?;
@@ -202,10 +215,9 @@ async fn go(project: &Project, verb: Verb) -> Result<()> {
         }
         Verb::Stop(at) => deploy::stop(project, &at.app, &at.device).await,
         Verb::Remove(at) => deploy::remove(project, &at.app, &at.device).await,
-        Verb::Verify(v) => {
-            let app = app(&v.app)?;
-            let version = app.version(v.version.as_deref()).await?;
-            push::verify(project, &app, &version).await
+        Verb::Verify { app, version } => {
+            let image = push::named(project, &app, version.as_deref()).await?;
+            push::verify(project, &image).await
         }
         Verb::Keygen { file } => sign::keygen(&file),
     }

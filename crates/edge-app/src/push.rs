@@ -1,87 +1,218 @@
-//! `push`: upload, sign, fetch back and verify.
+//! `push`: upload or copy, sign, fetch back and verify.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
-    Annotations, Digest, Error, ImageRef, Keys, Registry, Signed, Verified, payload,
+    Annotations, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Verified,
     verify as check,
 };
-use serde_json::json;
 
 use crate::app::{App, Word};
 use crate::config::{Project, registry_error};
-use crate::layers::Saved;
 use crate::sign::Signer;
-use crate::{REGISTRY, SIGNATURE, docker};
+use crate::{SIGNATURE, mirror, upload};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Most versions of an app whose serials are looked at.
+const MOST: usize = 16;
+
+/// How signatures are written down.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum Formats {
+    /// Under a tag, as cosign 2 does: every verifier reads it
+    #[default]
+    V2,
+    /// In a bundle that refers to the image, as cosign 3 does
+    V3,
+    /// Both; cosign then looks at the bundle only
+    Both,
+}
+
+impl Formats {
+    fn list(self) -> &'static [Format] {
+        match self {
+            Self::V2 => &[Format::V2],
+            Self::V3 => &[Format::V3],
+            Self::Both => &[Format::V2, Format::V3],
+        }
+    }
+}
+
+/// How to push.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Sign the grants of app.yaml without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Sign with this PKCS#8 PEM file instead of the project's key
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// How to write the signatures down
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Formats,
+    /// Take this image, by digest, from another repository; no docker needed
+    #[arg(long, value_name = "IMAGE@DIGEST")]
+    pub from: Option<String>,
+}
 
 /// Pushes and signs a version of an app; prints its name with the digest.
 ///
 /// # Errors
 /// As the exit codes say.
-pub async fn push(project: &Project, app: &App, version: &str, yes: bool) -> Result<()> {
-    let signer = Signer::of(project).await?;
+pub async fn push(project: &Project, app: &App, version: &str, options: &Options) -> Result<()> {
+    let signer = Signer::of(project, options.key.as_deref()).await?;
     let keys = signer.keys().await?;
-    let grants: Vec<_> = app.spec.grants.iter().map(|Word(g)| g.clone()).collect();
-    confirm(app, &grants, yes)?;
+    let source = options.from.as_deref().map(mirror::source).transpose()?;
+    confirm(app, source.as_ref(), options.yes)?;
     let image = project.image(&app.name, version).await?;
     let registry = project.registry().await?;
-    let saved = Saved::open(docker::save(&image.to_string()).await?)?;
-    let digest = upload(&registry, &image, &saved).await?;
-    if let Ok(verified) = fetched(&registry, &keys, &digest).await {
-        if verified.annotations.grants == grants {
-            log::info("already signed by this key");
-            println!("{}@{digest}", image.repository);
-            return Ok(());
+    let digest = match &source {
+        Some(source) => mirror::copy(project, &registry, &image, source).await?,
+        None => upload::upload(&registry, &image).await?,
+    };
+    let image = ImageRef {
+        digest: Some(digest.clone()),
+        ..image
+    };
+    let family = registry.family(&image).await.map_err(registry_error)?;
+    let signing = Signing {
+        registry: &registry,
+        keys: &keys,
+        signer: &signer,
+        image: &image,
+        annotations: Annotations {
+            app: app.name.clone(),
+            version: version.into(),
+            serial: serial(&registry, &keys, &app.name).await?,
+            grants: grants(app),
+        },
+        git: app.revision().await,
+    };
+    let mut made = 0;
+    for manifest in &family {
+        for format in options.format.list() {
+            made += u32::from(signing.sign(manifest, *format).await?);
         }
     }
-    let annotations = Annotations {
-        app: app.name.clone(),
-        version: version.into(),
-        serial: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-        grants,
-    };
-    let payload = payload(&image, &digest, &annotations);
-    let signature = signer.sign(&payload).await?;
-    let signed = Signed::new(payload, signature);
-    let itself = check(
-        &keys,
-        &image.repository,
-        &digest,
-        std::slice::from_ref(&signed),
-    );
-    itself.map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
-    registry
-        .append_signature(&digest, &signed)
-        .await
-        .map_err(registry_error)?;
-    let verified = fetched(&registry, &keys, &digest)
-        .await
-        .map_err(registry_error)?;
-    log::info(format_args!(
-        "signed as {} {version}, serial {}, by key {}",
-        app.name,
-        verified.annotations.serial,
-        &verified.signer[..16]
-    ));
+    if made == 0 {
+        log::info("already signed by this key");
+    }
     println!("{}@{digest}", image.repository);
     Ok(())
 }
 
-/// What the registry says of the signatures of `digest`.
-async fn fetched(registry: &Registry, keys: &Keys, digest: &Digest) -> Result<Verified, Error> {
-    let signed = registry.signatures(digest).await?;
-    check(keys, registry.repository(), digest, &signed)
+fn grants(app: &App) -> Vec<String> {
+    app.spec.grants.iter().map(|Word(g)| g.clone()).collect()
+}
+
+struct Signing<'a> {
+    registry: &'a Registry,
+    keys: &'a Keys,
+    signer: &'a Signer,
+    image: &'a ImageRef,
+    annotations: Annotations,
+    git: Option<String>,
+}
+
+impl Signing<'_> {
+    /// Signs one manifest and fetches the signature back. Says whether there
+    /// was anything to sign.
+    async fn sign(&self, manifest: &Manifest, format: Format) -> Result<bool> {
+        let (registry, keys, digest) = (self.registry, self.keys, &manifest.digest);
+        match registry.verified(keys, digest, &[format]).await {
+            Ok(verified) if self.states(&verified) => return Ok(false),
+            Ok(_) | Err(Error::Unsigned(_) | Error::Untrusted(_)) => {}
+            Err(error) => return Err(registry_error(error)),
+        }
+        let name = ImageRef {
+            digest: None,
+            ..self.image.clone()
+        };
+        let mut draft = Draft::new(format, &name, digest, &self.annotations);
+        if let Some(git) = &self.git {
+            draft = draft.stating("edge.git", git);
+        }
+        let signature = self.signer.sign(&draft.to_sign()).await?;
+        let signed = draft.signed(signature);
+        let itself = check(
+            keys,
+            registry.repository(),
+            digest,
+            std::slice::from_ref(&signed),
+        );
+        itself.map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
+        let attached = registry.attach(keys, manifest, &signed).await;
+        attached.map_err(registry_error)?;
+        let verified = registry.verified(keys, digest, &[format]).await;
+        let verified = verified.map_err(registry_error)?;
+        if verified.annotations != self.annotations {
+            let why = format!("{digest}: the registry gives another signature back");
+            return Err(Failure::error(SIGNATURE, why));
+        }
+        let Annotations {
+            app,
+            version,
+            serial,
+            ..
+        } = &verified.annotations;
+        log::info(format_args!(
+            "signed {} as {app} {version}, serial {serial}, by key {}",
+            &digest.hex()[..12],
+            &verified.signer[..16]
+        ));
+        Ok(true)
+    }
+
+    /// All but the serial, which a signature keeps.
+    fn states(&self, verified: &Verified) -> bool {
+        let (ours, theirs) = (&self.annotations, &verified.annotations);
+        (&ours.app, &ours.version, &ours.grants) == (&theirs.app, &theirs.version, &theirs.grants)
+    }
+}
+
+/// Higher than that of any other version, also by a clock that is slow.
+async fn serial(registry: &Registry, keys: &Keys, app: &str) -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let mut serial = now;
+    let tags = registry.tags().await.map_err(registry_error)?;
+    let prefix = format!("{app}-");
+    let ours = tags.into_iter().rev().filter(|t| t.starts_with(&prefix));
+    for tag in ours.take(MOST) {
+        let image = ImageRef {
+            repository: registry.repository().clone(),
+            tag: Some(tag),
+            digest: None,
+        };
+        let manifest = registry.resolve(&image).await.map_err(registry_error)?;
+        // One without a signature of ours has no serial.
+        let verified = registry
+            .verified(keys, &manifest.digest, &[Format::V2, Format::V3])
+            .await;
+        if let Ok(verified) = verified {
+            if verified.annotations.app == app {
+                serial = serial.max(verified.annotations.serial + 1);
+            }
+        }
+    }
+    if serial > now {
+        log::warn(format_args!(
+            "this clock is behind an earlier signature: serial {serial} follows that"
+        ));
+    }
+    Ok(serial)
 }
 
 /// Grants go into the signature only when somebody has seen them.
-fn confirm(app: &App, grants: &[String], yes: bool) -> Result<()> {
+fn confirm(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
+    let grants = grants(app);
+    if let Some(source) = source {
+        log::info(format_args!("{} is {source}", app.name));
+    }
     if grants.is_empty() {
         return Ok(());
     }
@@ -104,70 +235,46 @@ fn confirm(app: &App, grants: &[String], yes: bool) -> Result<()> {
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("not signed");
+        bail!("not signed: nothing was pushed");
     }
     Ok(())
 }
 
-/// Uploads what the registry lacks. A tag never moves to other content.
-async fn upload(registry: &Registry, image: &ImageRef, saved: &Saved) -> Result<Digest> {
-    let (config, paths) = saved.image()?;
-    let tag = image.tag.as_deref().context("an image without a tag")?;
-    let mut layers = Vec::new();
-    for (number, path) in paths.iter().enumerate() {
-        // Compressing takes a core for seconds: say where it stands.
-        let layer = saved.layer(path)?;
-        let size = layer.bytes.len();
-        log::info(format_args!(
-            "layer {} of {}: {:.1} MB",
-            number + 1,
-            paths.len(),
-            size as f64 / 1e6
-        ));
-        let digest = registry
-            .push_blob(layer.bytes)
-            .await
-            .map_err(registry_error)?;
-        layers.push(json!({ "mediaType": layer.kind, "size": size, "digest": digest }));
+/// The name of a pushed version, or of an image in the team's repository.
+///
+/// # Errors
+/// A name that is none.
+pub async fn named(project: &Project, app: &str, version: Option<&str>) -> Result<ImageRef> {
+    if app.contains(['/', '@', ':']) {
+        let image: ImageRef = app.parse().map_err(|e| Failure::error(2, e))?;
+        let ours = project.repository().await?;
+        if image.repository != ours {
+            let why = format!("{app} is not in {ours}: edge-app push --from takes it there");
+            return Err(Failure::error(2, why));
+        }
+        return Ok(image);
     }
-    let size = config.len();
-    let config = registry.push_blob(config).await.map_err(registry_error)?;
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST,
-        "config": { "mediaType": CONFIG, "size": size, "digest": config },
-        "layers": layers,
-    });
-    let bytes = serde_json::to_vec(&manifest)?;
-    let digest = Digest::of(&bytes);
-    match registry.resolve(image).await {
-        Ok(old) if old.digest == digest => Ok(digest),
-        Ok(old) => Err(Failure::error(
-            REGISTRY,
-            format_args!(
-                "{image} is there with other content ({}): take another --version",
-                old.digest
-            ),
-        )),
-        Err(Error::NotFound(_)) => registry
-            .push_manifest(tag, bytes, MANIFEST)
-            .await
-            .map_err(registry_error),
-        Err(error) => Err(registry_error(error)),
-    }
+    let app = App::load(project, app)?;
+    let version = app.version(version).await?;
+    project.image(&app.name, &version).await
 }
 
-/// Checks a pushed version with the project's key and prints what it says.
+/// Checks an image with the project's key and prints what the signature says.
 ///
 /// # Errors
 /// Not there, not signed, not by that key.
-pub async fn verify(project: &Project, app: &App, version: &str) -> Result<()> {
-    let keys = Signer::of(project).await?.keys().await?;
-    let image = project.image(&app.name, version).await?;
+pub async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
+    let keys = Signer::of(project, None).await?.keys().await?;
     let registry = project.registry().await?;
-    let manifest = registry.resolve(&image).await.map_err(registry_error)?;
-    let verified = fetched(&registry, &keys, &manifest.digest)
-        .await
-        .map_err(registry_error)?;
+    let family = registry.family(image).await.map_err(registry_error)?;
+    let mut first = None;
+    for manifest in &family {
+        let formats = [Format::V2, Format::V3];
+        let verified = registry.verified(&keys, &manifest.digest, &formats).await;
+        let verified = verified.map_err(registry_error)?;
+        first.get_or_insert(verified);
+    }
+    let verified = first.context("an image")?;
     let says = &verified.annotations;
     println!("image    {}@{}", image.repository, verified.digest);
     println!(
@@ -179,5 +286,8 @@ pub async fn verify(project: &Project, app: &App, version: &str) -> Result<()> {
         says.grants.join(","),
         verified.signer
     );
+    if family.len() > 1 {
+        println!("images   {}, each of them signed", family.len() - 1);
+    }
     Ok(())
 }

@@ -23,21 +23,29 @@ pub enum Signer {
 }
 
 impl Signer {
-    /// The project's.
+    /// The key in `file`, seen from the current folder, or the project's.
     ///
     /// # Errors
     /// None is configured; a file that cannot be read.
-    pub async fn of(project: &Project) -> Result<Self> {
+    pub async fn of(project: &Project, file: Option<&Path>) -> Result<Self> {
+        if let Some(path) = file {
+            return Self::read(path);
+        }
         match &project.config.signing_key {
-            Some(Key::File(path)) => file::read(&project.path(path), 64 * 1024)
-                .map(Self::Pem)
-                .map_err(|e| Failure::wrap(CONFIGURATION, e)),
+            Some(Key::File(path)) => Self::read(&project.path(path)),
             Some(Key::Kms(key)) => Ok(Self::Kms(KmsKey::new(&key.kms).await)),
             None => Err(Failure::error(
                 CONFIGURATION,
-                "edge-app.yaml names no signing_key: FILE, or kms: ALIAS",
+                "edge-app.yaml names no signing_key: FILE, or kms: ALIAS; make one with \
+                 `edge-app keygen FILE`, or give --key FILE",
             )),
         }
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let key = file::read(path, 64 * 1024);
+        key.map(Self::Pem)
+            .map_err(|e| Failure::wrap(CONFIGURATION, e))
     }
 
     /// The DER signature of `payload`.

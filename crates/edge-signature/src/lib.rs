@@ -4,6 +4,7 @@
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md> and
 //! <https://github.com/containers/image/blob/main/docs/containers-signature.5.md>.
 
+mod blobs;
 mod bundle;
 mod error;
 mod http;

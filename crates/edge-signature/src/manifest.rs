@@ -135,6 +135,16 @@ impl Manifest {
         Ok(children.into_iter().filter(is_image).collect())
     }
 
+    /// The blobs of an image: its configuration and its layers; none of an index.
+    ///
+    /// # Errors
+    /// As [`Manifest::is_index`].
+    pub fn blobs(&self) -> Result<Vec<Descriptor>, Error> {
+        let document = self.parse()?;
+        let config = document.config.into_iter();
+        Ok(config.chain(document.layers.unwrap_or_default()).collect())
+    }
+
     /// The image of this machine's platform in an index; nothing for an image.
     ///
     /// # Errors
@@ -173,7 +183,10 @@ impl Manifest {
     }
 
     /// Its own type, as written in it or by its form.
-    pub(crate) fn media_type(&self) -> Result<String, Error> {
+    ///
+    /// # Errors
+    /// As [`Manifest::is_index`].
+    pub fn media_type(&self) -> Result<String, Error> {
         let document = self.parse()?;
         let types = if document.manifests.is_some() {
             INDEX_TYPES

@@ -178,7 +178,7 @@ impl Registry {
     /// # Errors
     /// Unreachable or not allowed.
     pub async fn push_blob(&self, bytes: Vec<u8>) -> Result<Digest, Error> {
-        let client = self.uploads.get_or_try_init(|| self.uploader()).await?;
+        let client = self.uploads().await?;
         let digest = Digest::of(&bytes);
         let image = self.any();
         let there = client.blob_exists(&image, digest.as_str()).await;
@@ -190,7 +190,13 @@ impl Registry {
     }
 
     /// A client that has logged in once, for uploads.
-    async fn uploader(&self) -> Result<Client, Error> {
+    pub(crate) async fn uploads(&self) -> Result<&Client, Error> {
+        let client = || self.client(RegistryOperation::Push);
+        self.uploads.get_or_try_init(client).await
+    }
+
+    /// A client that has logged in.
+    pub(crate) async fn client(&self, operation: RegistryOperation) -> Result<Client, Error> {
         let certificate = |pem: &Vec<u8>| Certificate {
             encoding: CertificateEncoding::Pem,
             data: pem.clone(),
@@ -209,14 +215,12 @@ impl Registry {
             Some(c) => RegistryAuth::Basic(c.username.clone(), c.password.clone()),
             None => RegistryAuth::Anonymous,
         };
-        let answer = client
-            .auth(&self.any(), &auth, RegistryOperation::Push)
-            .await;
+        let answer = client.auth(&self.any(), &auth, operation).await;
         answer.map_err(|e| failed(self.repository.host(), e))?;
         Ok(client)
     }
 
-    fn any(&self) -> Reference {
+    pub(crate) fn any(&self) -> Reference {
         let (host, path) = (self.repository.host(), self.repository.path());
         Reference::with_tag(host.into(), path.into(), "any".into())
     }
@@ -246,7 +250,7 @@ impl List {
 }
 
 /// From the upload client's words.
-fn failed(what: &str, error: OciDistributionError) -> Error {
+pub fn failed(what: &str, error: OciDistributionError) -> Error {
     use OciDistributionError as Oci;
     let status = match &error {
         Oci::ServerError { code, .. } => Some(*code),

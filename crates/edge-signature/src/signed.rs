@@ -123,6 +123,21 @@ impl Draft {
         Self { format, payload }
     }
 
+    /// States something more, such as `edge.git`. Who verifies passes over what
+    /// it does not know.
+    #[must_use]
+    pub fn stating(mut self, key: &str, value: &str) -> Self {
+        if let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(&self.payload) {
+            let place = match self.format {
+                Format::V2 => &mut document["optional"],
+                Format::V3 => &mut document["subject"][0]["annotations"],
+            };
+            place[key] = value.into();
+            self.payload = document.to_string().into_bytes();
+        }
+        self
+    }
+
     /// The bytes to sign: ECDSA on P-256 over SHA-256.
     pub fn to_sign(&self) -> Cow<'_, [u8]> {
         to_sign(self.format, &self.payload)

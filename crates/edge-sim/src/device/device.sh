@@ -23,6 +23,7 @@ mount --rbind /sys "$root/sys"
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mkdir -p "$root/run/sshd"
+ln -sfn /run "$root/var/run"
 chmod 1777 "$root/tmp"
 for name in alternatives ld.so.cache ld.so.conf ld.so.conf.d login.defs pam.d security ssl; do
 	if [ -e "/etc/$name" ] && [ ! -e "$root/etc/$name" ]; then

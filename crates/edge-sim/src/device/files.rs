@@ -53,6 +53,7 @@ pub fn write(folder: &Path, settings: &Settings) -> Result<()> {
         file::write(&path, text, mode)
     };
     for name in [
+        "root/home/edge",
         "root/data/apps",
         "root/data/sandbox",
         "root/data/config",
@@ -168,7 +169,7 @@ pub fn ssh_config(folder: &Path, name: &str, edge_sim: &Path, link: Link, pid: u
         "Host {name}\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n  \
          UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n  \
          StrictHostKeyChecking yes\n  \
-         ProxyCommand exec {edge_sim} relay --rtt {rtt} --rate {rate} --count {folder}/links -- \
+         ProxyCommand {edge_sim} relay --rtt {rtt} --rate {rate} --count {folder}/links -- \
          /usr/bin/nsenter --all --root --wd=/ --target {pid} -- /usr/sbin/sshd -i\n"
     )
 }
