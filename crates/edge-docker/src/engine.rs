@@ -1,6 +1,6 @@
 //! The engine's API over its socket.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::pin::Pin;
 use std::task::{self, Poll};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::refuse;
+use crate::tickets::{self, Key};
 
 /// Where root finds the engine.
 pub const SOCKET: &str = "/run/docker.sock";
@@ -35,8 +36,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// No engine, or its error, with its words and exit code 125.
 pub async fn ask(root: &Root, method: Method, path: &str, body: Option<&[u8]>) -> Result<Value> {
     let kind = body.map(|_| ("Content-Type", "application/json"));
-    let body = Full::new(Bytes::copy_from_slice(body.unwrap_or_default()));
-    let response = send(root, method, path, body, kind).await?;
+    let shown = body.unwrap_or_default();
+    let body = Full::new(Bytes::copy_from_slice(shown));
+    let response = send(root, method, path, (body, shown), kind).await?;
     let mut bytes = Vec::new();
     let mut incoming = response.into_body();
     while let Some(frame) = incoming.frame().await {
@@ -64,7 +66,11 @@ pub async fn follow(
 ) -> Result<()> {
     let auth = auth.map(|a| ("X-Registry-Auth", a));
     let body = Full::new(Bytes::new());
-    lines(send(root, Method::POST, path, body, auth).await?, line).await
+    lines(
+        send(root, Method::POST, path, (body, b""), auth).await?,
+        line,
+    )
+    .await
 }
 
 /// Sends what `produce` writes, as it is written, and hands each line of the
@@ -90,7 +96,7 @@ pub async fn upload(
         result
     });
     let kind = Some(("Content-Type", "application/x-tar"));
-    let sent = send(root, Method::POST, path, Stream(receiver), kind).await;
+    let sent = send(root, Method::POST, path, (Stream(receiver), b""), kind).await;
     let answered = match sent {
         Ok(response) => lines(response, line).await,
         Err(error) => Err(error),
@@ -101,6 +107,54 @@ pub async fn upload(
         (Ok(Err(error)), _) => Err(error),
         (Ok(Ok(())), answered) => answered,
         (Err(_), _) => bail!("reading standard input"),
+    }
+}
+
+/// Asks for a long answer, which `consume` reads as it comes, and gives what
+/// that makes of it.
+///
+/// # Errors
+/// As [`ask`], and those of `consume`.
+pub async fn download<T: Send + 'static>(
+    root: &Root,
+    path: &str,
+    consume: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let body = Full::new(Bytes::new());
+    let mut incoming = send(root, Method::GET, path, (body, b""), None)
+        .await?
+        .into_body();
+    let (sender, receiver) = mpsc::channel(16);
+    let consumer = std::thread::spawn(move || {
+        let mut arrived = Arrived(receiver, Bytes::new());
+        consume(&mut arrived)
+    });
+    while let Some(frame) = incoming.frame().await {
+        let chunk = frame.map_err(std::io::Error::other);
+        let chunk = chunk.map(|f| f.into_data().unwrap_or_default());
+        if sender.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let joined = consumer.join();
+    joined.unwrap_or_else(|_| bail!("reading the engine's answer"))
+}
+
+/// An answer that arrives in chunks.
+struct Arrived(mpsc::Receiver<std::io::Result<Bytes>>, Bytes);
+
+impl Read for Arrived {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.1.is_empty() {
+            match self.0.blocking_recv() {
+                Some(chunk) => self.1 = chunk?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.1.len());
+        buffer[..length].copy_from_slice(&self.1.split_to(length));
+        Ok(length)
     }
 }
 
@@ -173,17 +227,28 @@ async fn lines(response: Response<Incoming>, mut line: impl FnMut(&Value)) -> Re
     Ok(())
 }
 
+/// Sends a body, of which the engine's plugin is shown the second half of the
+/// pair: with a ticket, unless it only asks.
 async fn send<B>(
     root: &Root,
     method: Method,
     path: &str,
-    body: B,
+    (body, shown): (B, &[u8]),
     header: Option<(&str, &str)>,
 ) -> Result<Response<Incoming>>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
+    let uri = format!("/{VERSION}{path}");
+    // Taken by the plugin before the answer begins.
+    let _ticket = match method {
+        Method::GET => None,
+        _ => Some(tickets::leave(
+            root,
+            &Key::request(method.as_str(), &uri, shown),
+        )?),
+    };
     let stream = connect(root).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
@@ -191,7 +256,7 @@ where
     tokio::spawn(connection);
     let mut request = Request::builder()
         .method(method)
-        .uri(format!("/{VERSION}{path}"))
+        .uri(uri)
         .header("Host", "docker");
     if let Some((name, value)) = header {
         request = request.header(name, value);

@@ -26,6 +26,7 @@ Commands:
   sync APP                 Put files of a tar into /data/sandbox/APP; .wh.NAME
                            takes NAME away; archives may follow one another
   tag                      From sandbox/APP to sandbox/APP
+  fsck [APP]               Are the layers on this device those that were signed?
 
 Rules of run:
   IMAGE     REPOSITORY:TAG or REPOSITORY@DIGEST of the one repository, signed;
@@ -43,8 +44,9 @@ Rules of run:
   Refused   the rest, each with its reason: --privileged, --pid, ...
 
 Exit codes: 0 done; 125 refused by the policy, or the engine's error; 124 the
-registry does not tell whether the image is signed; 2 wrong usage; 1 failed;
-else the container's own, as docker's.
+registry does not tell whether the image is signed; 3 fsck found a layer that is
+not what was signed; 2 wrong usage; 1 failed; else the container's own, as
+docker's.
 
 Example: edge-docker run -d --name hello -p 8080:8080 \\
            -v /data/apps/hello:/data REPOSITORY:hello-v1

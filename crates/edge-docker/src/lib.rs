@@ -5,12 +5,18 @@
 //! Exits: as docker; 125 refused or the engine's error, 124 cannot verify now.
 
 mod audit;
+mod authz;
+mod authz_http;
+mod authz_rules;
+mod authz_uri;
 mod body;
 mod build;
 mod commands;
 mod engine;
 mod environment;
 mod explain;
+mod fsck;
+mod fsck_layer;
 mod garbage;
 mod grammar;
 mod grants;
@@ -26,9 +32,20 @@ mod proofs;
 mod pull;
 mod serials;
 mod start;
+mod stored;
+mod stored_config;
+mod stored_host;
+mod stored_json;
+mod stored_layers;
+mod stored_policy;
+mod stored_record;
+mod stored_same;
 mod subject;
 mod surface;
+mod sweep;
+mod sweep_state;
 mod sync;
+mod tickets;
 mod trust;
 mod values;
 
@@ -42,6 +59,8 @@ use edge_common::exit::Failure;
 pub const REFUSED: u8 = 125;
 /// Exit code: whether the image is signed cannot be told now.
 pub const CANNOT_TELL: u8 = 124;
+/// Exit code of `fsck`: a layer is not what was signed.
+const DAMAGED: u8 = 3;
 /// Exit code: wrong usage.
 const USAGE: u8 = 2;
 
@@ -62,6 +81,12 @@ pub fn run(root: &Root, words: Result<Vec<String>, OsString>) -> Result<()> {
         Some((&("--version" | "-v"), _)) => return help::version(),
         Some((verb, rest)) => (*verb, rest),
     };
+    match verb {
+        // systemd's, not an engineer's.
+        "authz" => return authz::serve(root),
+        "sweep" => return sweep::sweep(root, rest),
+        _ => {}
+    }
     let result = commands::ungroup(verb, rest).and_then(|(verb, rest)| {
         if rest.first().is_some_and(|w| *w == "--help") && verb != "exec" {
             return help::print();
@@ -95,6 +120,7 @@ async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
         "sync" => sync::command(root, words),
         "load" => load::load(root, words).await,
         "build" => build::build(root, words).await,
+        "fsck" => fsck::fsck(root, words).await,
         "exec" => passthrough::exec(root, words).await,
         _ => passthrough::command(root, verb, words).await,
     }

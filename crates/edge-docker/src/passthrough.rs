@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::commands::{Words, table};
 use crate::grammar::{self, Known, Parsed, flag, value};
 use crate::subject::{self, sandbox_app};
-use crate::{audit, engine, garbage, refuse, trust, values};
+use crate::{audit, authz_rules, engine, garbage, refuse, tickets, trust, values};
 
 /// The client, with nothing of the caller's surroundings: no variable, no
 /// configuration folder, no plugin.
@@ -206,5 +206,19 @@ pub async fn exec(root: &Root, words: &[&str]) -> Result<()> {
     let id = found["Id"]
         .as_str()
         .context("the engine's answer has no Id")?;
+    let last = |name| {
+        let mut values = parsed.options.iter().rev();
+        values.find(|(n, _)| *n == name).map_or("", |(_, v)| *v)
+    };
+    let env = parsed.options.iter().filter(|(n, _)| *n == "env");
+    let words = authz_rules::Exec {
+        container: id,
+        user: last("user"),
+        workdir: last("workdir"),
+        tty: last("tty") == "true",
+        env: env.map(|(_, v)| *v).collect(),
+        command: command.to_vec(),
+    };
+    tickets::leave(root, &authz_rules::exec(&words))?.stay();
     exec_docker(root, &["exec"], &parsed.options, &[&[id], command].concat())
 }

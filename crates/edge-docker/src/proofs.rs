@@ -83,6 +83,26 @@ pub fn verified(
     })
 }
 
+/// Digests of the manifests whose proofs are kept, in order.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn digests(root: &Root) -> Result<Vec<Digest>> {
+    let entries = match std::fs::read_dir(root.path(FOLDER).join("proofs")) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("reading {FOLDER}/proofs")),
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let digest = |name: std::ffi::OsString| {
+        let hex = name.to_str()?.strip_suffix(".json")?;
+        format!("sha256:{hex}").parse().ok()
+    };
+    let mut digests: Vec<_> = names.filter_map(digest).collect();
+    digests.sort();
+    Ok(digests)
+}
+
 fn digest_of(root: &Root, image: &ImageRef) -> Option<Digest> {
     if let Some(digest) = &image.digest {
         return Some(digest.clone());

@@ -11,7 +11,9 @@ use crate::options::{self, Request};
 use crate::pins::{self, Owner, Record};
 use crate::policy::{self, Plan};
 use crate::subject::{self, Image};
-use crate::{audit, engine, environment, garbage, grants, passthrough, trust, values};
+use crate::{
+    audit, engine, environment, garbage, grants, passthrough, stored_record, trust, values,
+};
 
 /// Runs a container.
 ///
@@ -105,10 +107,12 @@ async fn send(root: &Root, name: &str, plan: &Plan) -> Result<String> {
     };
     let bytes = serde_json::to_vec(&plan.body).context("writing the create body")?;
     let answer = engine::ask(root, Method::POST, &path, Some(&bytes)).await?;
-    answer["Id"]
-        .as_str()
-        .map(String::from)
-        .context("the engine's answer has no Id")
+    let id = answer["Id"].as_str();
+    let id = id.context("the engine's answer has no Id")?;
+    // What is not started again by itself need not outlive a power cut.
+    let durable = plan.body.host_config.restart_policy.name != "no";
+    stored_record::keep(root, id, &bytes, durable)?;
+    Ok(id.into())
 }
 
 /// Whose a folder is that has to be made: the container's user, if it is a

@@ -178,6 +178,11 @@ impl Contents<'_> {
                 0o644,
             ),
             (
+                "edge-policy/files/containerd.toml",
+                "/etc/containerd/config.toml",
+                0o644,
+            ),
+            (
                 "edge-policy/files/sudoers-edge",
                 "/etc/sudoers.d/edge",
                 0o440,

@@ -8,6 +8,7 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 SRC_URI = "file://ca \
+           file://containerd.toml \
            file://daemon.json \
            file://devices.json \
            file://docker-data.conf \
@@ -52,6 +53,7 @@ do_install() {
     install -D -m 0644 ${WORKDIR}/devices.json ${D}${sysconfdir}/edge-ai/devices.json
     install -d ${D}${sysconfdir}/edge-ai/ca
     install -m 0644 ${WORKDIR}/ca/*.pem ${D}${sysconfdir}/edge-ai/ca/
+    install -D -m 0644 ${WORKDIR}/containerd.toml ${D}${sysconfdir}/containerd/config.toml
     install -D -m 0644 ${WORKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json
     install -D -m 0644 ${WORKDIR}/docker-data.conf ${D}${systemd_system_unitdir}/docker.service.d/edge.conf
     install -D -m 0440 ${WORKDIR}/sudoers-edge ${D}${sysconfdir}/sudoers.d/edge

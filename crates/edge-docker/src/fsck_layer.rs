@@ -1,0 +1,257 @@
+//! One layer: the archive that its digest is of, and the folder that it became.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use openssl::sha::Sha256;
+use rustix::fs::{lgetxattr, major, minor};
+use rustix::io::Errno;
+use tar::{Archive, Entry, EntryType};
+
+/// Attribute with a program's capabilities, and its name in archives.
+const CAPABILITY: &str = "security.capability";
+const ARCHIVED: &str = "SCHILY.xattr.security.capability";
+/// Attributes by which a folder hides, or stands for, another one.
+const OPAQUE: &str = "trusted.overlay.opaque";
+const LEADING: [&str; 2] = ["trusted.overlay.redirect", "trusted.overlay.metacopy"];
+
+/// What the archive says of one path.
+#[derive(Debug, PartialEq, Eq)]
+struct Item {
+    kind: EntryType,
+    mode: u32,
+    owner: (u64, u64),
+    size: u64,
+    /// Where a link leads, or the numbers of a device.
+    link: PathBuf,
+    device: (u32, u32),
+    capability: Option<Vec<u8>>,
+}
+
+/// A layer's table of contents.
+#[derive(Debug, Default)]
+pub struct Layer {
+    items: BTreeMap<PathBuf, Item>,
+    /// Folders above any of these, which need not be there themselves.
+    above: BTreeSet<PathBuf>,
+    /// Removed from layers below.
+    gone: BTreeSet<PathBuf>,
+    /// Folders that hide those below.
+    opaque: BTreeSet<PathBuf>,
+}
+
+/// Counts the digest of what is read through it.
+struct Hashing<R>(R, Sha256);
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read(buffer)?;
+        self.1.update(&buffer[..length]);
+        Ok(length)
+    }
+}
+
+impl Layer {
+    /// Reads an archive to its end; gives its digest, and nothing if it is none.
+    ///
+    /// # Errors
+    /// The stream ends early.
+    pub fn read(input: &mut impl Read) -> Result<Option<(String, Self)>> {
+        let mut archive = Archive::new(Hashing(input, Sha256::new()));
+        let layer = Self::table(&mut archive);
+        let mut rest = archive.into_inner();
+        io::copy(&mut rest, &mut io::sink()).context("reading a layer")?;
+        let hash = rest.1.finish();
+        let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        Ok(layer.ok().map(|layer| (format!("sha256:{hex}"), layer)))
+    }
+
+    fn table<R: Read>(archive: &mut Archive<R>) -> Result<Self> {
+        let mut layer = Self::default();
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let path = plain(&entry.path_bytes());
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            let folder = path.parent().unwrap_or(Path::new(""));
+            layer
+                .above
+                .extend(path.ancestors().skip(1).map(Path::to_path_buf));
+            if name == b".wh..wh..opq" {
+                layer.opaque.insert(folder.into());
+            } else if name.starts_with(b".wh..wh.") {
+                // An older driver's own; the engine drops it.
+            } else if let Some(name) = name.strip_prefix(b".wh.") {
+                layer
+                    .gone
+                    .insert(folder.join(std::ffi::OsStr::from_bytes(name)));
+            } else if !matches!(entry.header().entry_type(), EntryType::XGlobalHeader) {
+                let item = Item::read(&mut entry)?;
+                if item.kind == EntryType::Link {
+                    // Another name of the same file, which gets its mode again.
+                    let target = plain(item.link.as_os_str().as_bytes());
+                    if let Some(target) = layer.items.get_mut(&target) {
+                        (target.mode, target.owner) = (item.mode, item.owner);
+                    }
+                }
+                layer.items.insert(path, item);
+            }
+        }
+        Ok(layer)
+    }
+
+    /// Is `folder` what this archive becomes, nothing more, nothing less?
+    ///
+    /// # Errors
+    /// The first path that differs.
+    pub fn compare(&self, folder: &Path) -> Result<(), String> {
+        for (path, item) in &self.items {
+            let place = folder.join(path);
+            let data = fs::symlink_metadata(&place);
+            let data = data.map_err(|_| format!("/{} is missing", path.display()))?;
+            if let Some(what) = item.fits(&data, &place, folder) {
+                return Err(format!("the {what} of /{} is another", path.display()));
+            }
+        }
+        for path in &self.gone {
+            let data = fs::symlink_metadata(folder.join(path));
+            if !data.is_ok_and(|d| whiteout(&d)) {
+                return Err(format!("/{} is not removed", path.display()));
+            }
+        }
+        self.nothing_else(folder, Path::new(""))
+    }
+
+    /// A folder stands for itself, and hides others if the archive says so.
+    fn hides_nothing(&self, place: &Path, path: &Path) -> Result<(), String> {
+        let opaque = attribute(place, OPAQUE).is_some();
+        if opaque != self.opaque.contains(path) || leads(place) {
+            return Err(format!("/{} hides what lies below", path.display()));
+        }
+        Ok(())
+    }
+
+    /// Whatever lies in `folder` is in the archive, or leads to what is.
+    fn nothing_else(&self, folder: &Path, inside: &Path) -> Result<(), String> {
+        let error = |e: io::Error| format!("/{} cannot be read: {e}", inside.display());
+        for entry in fs::read_dir(folder.join(inside)).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            let path = inside.join(entry.file_name());
+            let data = entry.metadata().map_err(error)?;
+            let known = self.items.contains_key(&path) || self.gone.contains(&path);
+            let above = data.is_dir() && self.above.contains(&path);
+            if !known && !above {
+                return Err(format!("/{} was added", path.display()));
+            }
+            if data.is_dir() {
+                self.hides_nothing(&folder.join(&path), &path)?;
+                self.nothing_else(folder, &path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Item {
+    fn read<R: Read>(entry: &mut Entry<'_, R>) -> Result<Self> {
+        let header = entry.header();
+        let (major, minor) = (header.device_major(), header.device_minor());
+        let mut item = Self {
+            kind: header.entry_type(),
+            // A field that is left empty is 0, as the engine reads it too.
+            mode: header.mode().unwrap_or(0) & 0o7777,
+            owner: (header.uid().unwrap_or(0), header.gid().unwrap_or(0)),
+            size: entry.size(),
+            link: PathBuf::new(),
+            device: (
+                major.ok().flatten().unwrap_or(0),
+                minor.ok().flatten().unwrap_or(0),
+            ),
+            capability: None,
+        };
+        if let Some(link) = entry.link_name_bytes() {
+            item.link = PathBuf::from(std::ffi::OsStr::from_bytes(&link));
+        }
+        for extension in entry.pax_extensions()?.into_iter().flatten() {
+            let extension = extension?;
+            let number = || extension.value().ok().and_then(|v| v.parse().ok());
+            match extension.key() {
+                Ok("uid") => item.owner.0 = number().context("reading a header")?,
+                Ok("gid") => item.owner.1 = number().context("reading a header")?,
+                Ok(ARCHIVED) => item.capability = Some(extension.value_bytes().to_vec()),
+                _ => {}
+            }
+        }
+        Ok(item)
+    }
+
+    /// What differs on disk.
+    fn fits(&self, data: &Metadata, place: &Path, folder: &Path) -> Option<&'static str> {
+        let kind = data.file_type();
+        if self.kind == EntryType::Link {
+            let other = fs::symlink_metadata(folder.join(plain(self.link.as_os_str().as_bytes())));
+            let same = other.is_ok_and(|o| (o.dev(), o.ino()) == (data.dev(), data.ino()));
+            return (!same).then_some("link");
+        }
+        let numbers = (major(data.rdev()), minor(data.rdev()));
+        let good = match self.kind {
+            EntryType::Directory => kind.is_dir(),
+            EntryType::Symlink => kind.is_symlink(),
+            EntryType::Char => kind.is_char_device() && numbers == self.device,
+            EntryType::Block => kind.is_block_device() && numbers == self.device,
+            EntryType::Fifo => kind.is_fifo(),
+            _ => kind.is_file(),
+        };
+        if !good {
+            return Some("kind");
+        }
+        if kind.is_symlink() && fs::read_link(place).is_ok_and(|to| to != self.link) {
+            return Some("target");
+        }
+        if kind.is_file() && data.len() != self.size {
+            return Some("size");
+        }
+        if (u64::from(data.uid()), u64::from(data.gid())) != self.owner {
+            return Some("owner");
+        }
+        if !kind.is_symlink() && data.mode() & 0o7777 != self.mode {
+            return Some("mode");
+        }
+        let other = kind.is_file() && attribute(place, CAPABILITY) != self.capability;
+        (other || kind.is_file() && leads(place)).then_some("attributes")
+    }
+}
+
+/// `./usr/bin/` as `usr/bin`.
+fn plain(path: &[u8]) -> PathBuf {
+    let path = Path::new(std::ffi::OsStr::from_bytes(path));
+    let parts = path.components();
+    parts
+        .filter(|p| matches!(p, std::path::Component::Normal(_)))
+        .collect()
+}
+
+fn whiteout(data: &Metadata) -> bool {
+    data.file_type().is_char_device() && data.rdev() == 0
+}
+
+fn leads(place: &Path) -> bool {
+    LEADING.iter().any(|name| attribute(place, name).is_some())
+}
+
+fn attribute(place: &Path, name: &str) -> Option<Vec<u8>> {
+    let mut value = vec![0; 256];
+    match lgetxattr(place, name, &mut value[..]) {
+        Ok(length) => {
+            value.truncate(length);
+            Some(value)
+        }
+        Err(Errno::NODATA | Errno::NOTSUP) => None,
+        // There, but not to be read or too long: it differs.
+        Err(_) => Some(Vec::new()),
+    }
+}

@@ -1,0 +1,110 @@
+//! JSON that can be read in one way only: no name twice in an object. Go's
+//! decoder merges such doubles and ignores case, so that a second opinion
+//! would differ; names of the wrong case are for the caller to refuse.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Parses `bytes`.
+///
+/// # Errors
+/// Not JSON, not UTF-8, anything behind it, or a name twice.
+pub fn parse(bytes: &[u8]) -> Result<Value> {
+    let once: Once = serde_json::from_slice(bytes).context("parsing JSON")?;
+    Ok(once.0)
+}
+
+struct Once(Value);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader).map(Self)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Once(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some((name, Once(value))) = entries.next_entry::<String, Once>()? {
+            if map.contains_key(&name) {
+                return Err(A::Error::custom(format_args!(
+                    "{name:?} stands there twice"
+                )));
+            }
+            map.insert(name, value);
+        }
+        Ok(map.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_serde_does() {
+        let text = r#"{"a":[1,-2,2.5,true,null,"x"],"b":{"a":{}}}"#;
+        let plain: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(parse(text.as_bytes()).unwrap(), plain);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"x":[{"a":1,"b":2,"a":3}]}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":1} {"b":2}"#,
+            r#"{"a":1}x"#,
+            "{\"a\":\"\u{0}\"}",
+            "",
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(parse(b"{\"a\":\"\xff\"}").is_err());
+        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,238 @@
+//! `sweep`: before the engine starts, what is stored for it is held against the
+//! policy; what does not fit is moved out of its reach, and kept to be looked at.
+//! A restart policy, or an edited file, is no way around the gate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use edge_common::{Root, file, log};
+use edge_signature::Digest;
+use serde_json::Value;
+
+use crate::grants::Table;
+use crate::pins::{self, Record};
+use crate::policy::Subject;
+use crate::stored::Stored;
+use crate::stored_layers::Layers;
+use crate::sweep_state::{self, Quarantine};
+use crate::trust::{self, Trust};
+use crate::{
+    proofs, pull, refuse, stored_config, stored_host, stored_json, stored_policy, stored_record,
+    subject,
+};
+
+/// Where the image says where the engine's data lies.
+const DAEMON: &str = "/etc/docker/daemon.json";
+/// Where it lies if the image does not say.
+const DATA_ROOT: &str = "/var/lib/docker";
+/// Number of the engine's process, while there is one.
+const PID: &str = "/run/docker.pid";
+/// Largest file of these, in bytes.
+const LARGEST: u64 = 64 * 1024;
+
+/// Sweeps.
+///
+/// # Errors
+/// The engine runs, the trust anchors cannot be read, or something cannot be
+/// moved: the engine must not start then.
+pub fn sweep(root: &Root, words: &[&str]) -> Result<()> {
+    if !words.is_empty() {
+        return Err(refuse("sweep takes no words"));
+    }
+    not_running(root)?;
+    let data_root = data_root(root)?;
+    let mut quarantine = Quarantine::below(&data_root);
+    sweep_state::folders(&data_root)?;
+    let kept = containers(root, &data_root, &mut quarantine)?;
+    pins_of(root, kept.values())?;
+    stored_record::forget_others(root, &kept.keys().cloned().collect())?;
+    sweep_state::check(&data_root, &mut quarantine)
+}
+
+fn not_running(root: &Root) -> Result<()> {
+    let pid = file::read_text(&root.path(PID), LARGEST).unwrap_or_default();
+    let name = fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
+    if !pid.trim().is_empty() && name.trim() == "dockerd" {
+        return Err(refuse(
+            "sweep is refused while the engine runs: it belongs before its start",
+        ));
+    }
+    Ok(())
+}
+
+/// From the image's own configuration, read as data.
+///
+/// # Errors
+/// Not JSON, or no plain absolute path.
+pub fn data_root(root: &Root) -> Result<PathBuf> {
+    let path = root.path(DAEMON);
+    let mut place = DATA_ROOT.to_string();
+    if path.exists() {
+        let daemon = stored_json::parse(&file::read(&path, LARGEST)?);
+        let daemon = daemon.with_context(|| format!("reading {DAEMON}"))?;
+        if let Some(said) = daemon["data-root"].as_str() {
+            place = said.into();
+        }
+    }
+    let plain = place
+        .split('/')
+        .skip(1)
+        .all(|p| !["", ".", ".."].contains(&p));
+    if !place.starts_with('/') || !plain {
+        bail!("{DAEMON}: data-root {place:?} is not a plain path");
+    }
+    Ok(root.path(place))
+}
+
+/// Judges every container; gives the keys of the pins of those that stay.
+fn containers(
+    root: &Root,
+    data_root: &Path,
+    quarantine: &mut Quarantine,
+) -> Result<BTreeMap<String, Option<String>>> {
+    let mut judge = Judge::new(root, data_root)?;
+    let mut kept = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for folder in sweep_state::entries(&data_root.join("containers"))? {
+        let id = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let stored = Stored::read(&folder).map_err(|e| format!("{e:#}"));
+        let name = stored.as_ref().map_or("", Stored::name).to_string();
+        let verdict = stored.and_then(|stored| judge.judge(&stored));
+        let verdict = verdict.and_then(|key| match key {
+            Some(key) if !keys.insert(key.clone()) => Err("its pins are another's".to_string()),
+            key => Ok(key),
+        });
+        match verdict {
+            Ok(key) => drop(kept.insert(id, key)),
+            Err(rule) => quarantine.take(&folder, &format!("container {id} {name}"), &rule)?,
+        }
+    }
+    Ok(kept)
+}
+
+/// Pins of containers that are gone, go.
+fn pins_of<'a>(root: &Root, kept: impl Iterator<Item = &'a Option<String>>) -> Result<()> {
+    let kept: BTreeSet<_> = kept.flatten().collect();
+    for (key, _) in pins::records(root)? {
+        if !kept.contains(&key) {
+            pins::remove(root, &key)?;
+        }
+    }
+    Ok(())
+}
+
+struct Judge<'a> {
+    root: &'a Root,
+    trust: Trust,
+    table: Table,
+    layers: Layers,
+    volumes: PathBuf,
+    /// Cgroups of version 2, where a container has a view of its own?
+    unified: bool,
+    /// By digest of the manifest: who it is, and the Id of its image.
+    proven: BTreeMap<String, (Subject, Digest)>,
+    images: BTreeMap<String, Value>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(root: &'a Root, data_root: &Path) -> Result<Self> {
+        Ok(Self {
+            root,
+            trust: trust::load(root)?,
+            table: Table::load(root)?,
+            layers: Layers::new(data_root),
+            volumes: data_root.join("volumes"),
+            unified: root.path("/sys/fs/cgroup/cgroup.controllers").exists(),
+            proven: BTreeMap::new(),
+            images: BTreeMap::new(),
+        })
+    }
+
+    /// The rule that a container breaks, or the key of its pins, made anew.
+    fn judge(&mut self, stored: &Stored) -> Result<Option<String>, String> {
+        let asked = stored_record::find(self.root, &stored.id);
+        let asked = asked.map_err(|e| format!("{e:#}"))?;
+        let asked = asked.ok_or("edge-docker did not make it")?;
+        let subject = self.subject(stored, &asked)?;
+        let image = self.image(stored.image())?;
+        stored_host::check(&stored.host, &asked["HostConfig"])?;
+        if self.unified && stored.host["CgroupnsMode"] == "host" {
+            return Err("HostConfig.CgroupnsMode is \"host\"".into());
+        }
+        stored_config::check(stored, &asked, &image["config"], &self.volumes)?;
+        self.layers.check(&stored.id, &image)?;
+        let granted = self.table.granted(&subject);
+        let pins = self.pins(&asked)?;
+        let record = pins.as_ref().map(|(_, record)| record);
+        stored_policy::check(&asked, &subject, &granted, record)?;
+        let Some((key, record)) = pins else {
+            return Ok(None);
+        };
+        pins::restore(self.root, &key, &record).map_err(|e| format!("its mounts: {e:#}"))?;
+        Ok(Some(key))
+    }
+
+    /// Whose it is: by a proof that holds for its image, or a sandbox's.
+    fn subject(&mut self, stored: &Stored, asked: &Value) -> Result<Subject, String> {
+        let labels = &asked["Labels"];
+        if let Some(app) = labels["edge.sandbox"].as_str() {
+            self.trust
+                .sandbox_allowed("a sandbox")
+                .map_err(|e| e.to_string())?;
+            if !edge_signature::valid_app(app) {
+                return Err("its label names no app".into());
+            }
+            return Ok(Subject::Sandbox { app: app.into() });
+        }
+        let digest = labels["edge.digest"].as_str().unwrap_or_default();
+        if !self.proven.contains_key(digest) {
+            let proven = self.prove(digest).map_err(|e| format!("{e:#}"))?;
+            self.proven.insert(digest.into(), proven);
+        }
+        let (subject, id) = &self.proven[digest];
+        if id.as_str() != stored.image() {
+            return Err("its image is not the one that was signed".into());
+        }
+        Ok(subject.clone())
+    }
+
+    fn prove(&self, digest: &str) -> Result<(Subject, Digest)> {
+        let image = pull::ours(&self.trust, &format!("{}@{digest}", self.trust.repository))?;
+        let found = proofs::verified(self.root, &self.trust, &image)?;
+        let (verified, id) = found.context("no proof of its image is kept")?;
+        Ok((subject::signed(&verified), id))
+    }
+
+    fn image(&mut self, id: &str) -> Result<Value, String> {
+        if let Some(image) = self.images.get(id) {
+            return Ok(image.clone());
+        }
+        let digest = id.parse().map_err(|_| "its image has no Id")?;
+        let image = self.layers.image(&digest)?;
+        self.images.insert(id.into(), image.clone());
+        Ok(image)
+    }
+
+    fn pins(&self, asked: &Value) -> Result<Option<(String, Record)>, String> {
+        let Some(key) = asked["Labels"]["edge.pins"].as_str() else {
+            return Ok(None);
+        };
+        let record = pins::record(self.root, key);
+        let record = record.map_err(|e| format!("its pins: {e:#}"))?;
+        Ok(Some((key.into(), record)))
+    }
+}
+
+/// Says what was moved.
+pub fn tell(what: &str, rule: &str, place: &Path) {
+    let place = place.display();
+    log::error(format_args!(
+        "{what} is kept from the engine: {rule}; it lies in {place}"
+    ));
+}

@@ -1,0 +1,233 @@
+//! Tickets: what edge-docker leaves at the engine's door before it asks for
+//! something, so that the engine takes it from edge-docker alone.
+//!
+//! A ticket is an empty promise about one request: its name is a hash of exactly
+//! what will be asked, it is good once, and only for a short while.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use edge_common::{Root, file};
+use edge_signature::Digest;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Where they lie: root's own, gone with a reboot.
+const FOLDER: &str = "/run/edge-docker/tickets";
+/// How long one is good.
+const GOOD: Duration = Duration::from_secs(60);
+/// Longest content of one, in bytes.
+const LARGEST: u64 = 32;
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// What a ticket is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// One request to the engine, byte by byte.
+    pub fn request(method: &str, uri: &str, body: &[u8]) -> Self {
+        Self::of(&[b"request", method.as_bytes(), uri.as_bytes(), body])
+    }
+
+    /// Something that docker's client will ask for in words of its own.
+    pub fn words<T: AsRef<str>>(kind: &str, words: &[T]) -> Self {
+        let words = words.iter().map(|w| w.as_ref().as_bytes());
+        let parts: Vec<_> = [b"words", kind.as_bytes()]
+            .into_iter()
+            .chain(words)
+            .collect();
+        Self::of(&parts)
+    }
+
+    /// Each part with its length before it: no two lists hash alike.
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut bytes = Vec::new();
+        for part in parts {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        Self(Digest::of(&bytes).hex().into())
+    }
+}
+
+/// A ticket that was left; taken back when this is dropped, if it still lies there.
+#[must_use = "a ticket that is dropped is taken back"]
+pub struct Ticket(PathBuf);
+
+impl Ticket {
+    /// Leaves it there until it is used or no longer good: for the moment before
+    /// this process becomes docker's client.
+    pub fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // Mostly the engine's plugin has already taken it.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Leaves a ticket.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn leave(root: &Root, key: &Key) -> Result<Ticket> {
+    let folder = root.path(FOLDER);
+    file::create_folder(&folder, 0o700)?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}.{}.{count}", key.0, std::process::id());
+    let path = folder.join(name);
+    // A process of the same number may have left one and died.
+    let _ = fs::remove_file(&path);
+    let context = || format!("writing a ticket in {FOLDER}");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(context)?;
+    file.write_all(now().as_nanos().to_string().as_bytes())
+        .with_context(context)?;
+    Ok(Ticket(path))
+}
+
+/// Takes a ticket for `key`, if a good one lies there; drops those that are no
+/// longer good. Removing decides: of two that take the same, one has it.
+pub fn take(root: &Root, key: &Key) -> bool {
+    let Ok(entries) = fs::read_dir(root.path(FOLDER)) else {
+        return false;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let good = good(&path);
+        let name = entry.file_name();
+        let for_key = name.to_str().and_then(|n| n.split_once('.'));
+        let for_key = for_key.is_some_and(|(hash, _)| hash == key.0);
+        if good && !for_key {
+            continue;
+        }
+        if fs::remove_file(&path).is_ok() && good {
+            return true;
+        }
+    }
+    false
+}
+
+/// Left a short while ago, by the clock that no one sets?
+fn good(path: &Path) -> bool {
+    let left = file::read_text(path, LARGEST);
+    let left = left.ok().and_then(|text| text.parse::<u64>().ok());
+    let age = left.and_then(|left| now().checked_sub(Duration::from_nanos(left)));
+    age.is_some_and(|age| age < GOOD)
+}
+
+/// Time since the device was switched on.
+fn now() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(
+        time.tv_sec.try_into().unwrap_or_default(),
+        time.tv_nsec.try_into().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::at(folder.path());
+        (folder, root)
+    }
+
+    fn tickets(root: &Root) -> usize {
+        fs::read_dir(root.path(FOLDER)).unwrap().count()
+    }
+
+    #[test]
+    fn one_is_good_once_and_for_what_it_names() {
+        let (_folder, root) = root();
+        let key = Key::request("POST", "/v1.41/containers/create", b"{}");
+        assert!(!take(&root, &key), "none was left");
+        leave(&root, &key).unwrap().stay();
+        for other in [
+            Key::request("PUT", "/v1.41/containers/create", b"{}"),
+            Key::request("POST", "/v1.41/containers/create?name=x", b"{}"),
+            Key::request("POST", "/v1.41/containers/create", b"{ }"),
+            Key::request("POST", "/v1.41/containers/create", b""),
+            Key::words("request", &["POST", "/v1.41/containers/create", "{}"]),
+        ] {
+            assert!(!take(&root, &other), "{other:?}");
+        }
+        assert!(take(&root, &key));
+        assert!(!take(&root, &key), "a ticket is good once");
+    }
+
+    #[test]
+    fn two_alike_are_two() {
+        let (_folder, root) = root();
+        let key = Key::words("load", &[""; 0]);
+        leave(&root, &key).unwrap().stay();
+        leave(&root, &key).unwrap().stay();
+        assert!(take(&root, &key) && take(&root, &key) && !take(&root, &key));
+    }
+
+    #[test]
+    fn one_that_is_dropped_is_taken_back() {
+        let (_folder, root) = root();
+        let key = Key::words("build", &["sandbox/a"]);
+        drop(leave(&root, &key).unwrap());
+        assert!(!take(&root, &key));
+        assert_eq!(tickets(&root), 0);
+    }
+
+    #[test]
+    fn old_broken_and_future_ones_are_no_good_and_go() {
+        let (_folder, root) = root();
+        let key = Key::words("load", &[""; 0]);
+        leave(&root, &key).unwrap().stay();
+        let path = fs::read_dir(root.path(FOLDER)).unwrap().next();
+        let path = path.unwrap().unwrap().path();
+        let old = now().saturating_sub(GOOD).as_nanos().to_string();
+        let future = (now() + GOOD).as_nanos().to_string();
+        for content in [&old, &future, "", "x", "-1", "99999999999999999999999"] {
+            file::write(&path, content.as_bytes(), 0o600).unwrap();
+            assert!(!take(&root, &key), "{content:?}");
+            assert_eq!(tickets(&root), 0, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_keep_lists_apart() {
+        let pairs = [
+            (Key::words("a", &["bc"]), Key::words("ab", &["c"])),
+            (Key::words("a", &["b", "c"]), Key::words("a", &["bc"])),
+            (Key::words("a", &["b", ""]), Key::words("a", &["b"])),
+        ];
+        for (one, two) in pairs {
+            assert_ne!(one, two);
+        }
+    }
+
+    #[test]
+    fn of_many_that_take_one_has_it() {
+        let (_folder, root) = root();
+        let key = Key::words("load", &[""; 0]);
+        leave(&root, &key).unwrap().stay();
+        let taken: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| usize::from(take(&root, &key))))
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 1);
+    }
+}

@@ -1,0 +1,146 @@
+//! A container at rest that is edited, swept, and put back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::device::{self, Device};
+
+/// Writes `new` at `pointer`, making what is missing.
+pub fn put(value: &mut Value, pointer: &str, new: Value) {
+    let mut at = value;
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/");
+        at = match at {
+            Value::Array(list) => {
+                let number: usize = part.parse().unwrap();
+                list.resize(list.len().max(number + 1), Value::Null);
+                &mut list[number]
+            }
+            other => {
+                if other.is_null() {
+                    *other = json!({});
+                }
+                other
+                    .as_object_mut()
+                    .unwrap()
+                    .entry(part)
+                    .or_insert(Value::Null)
+            }
+        };
+    }
+    *at = new;
+}
+
+pub struct Rest<'a> {
+    pub device: &'a Device,
+    /// The container's folder.
+    pub folder: PathBuf,
+}
+
+impl<'a> Rest<'a> {
+    /// The container `id`.
+    pub fn of(device: &'a Device, id: &str) -> Self {
+        let folder = device.path(&format!("/data/docker/containers/{id}"));
+        Self { device, folder }
+    }
+
+    /// Sweeps: what was said, and whether the container is still in its place.
+    pub fn sweep(&self) -> (String, bool) {
+        let output = self.device.run(&["edge-docker", "sweep"]);
+        let said = device::said(&output);
+        assert!(output.status.success(), "{said}");
+        (said, self.folder.exists())
+    }
+
+    /// What is kept of each container; it goes with the container.
+    fn records(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let folders = ["containers", "pins"].map(|f| format!("/data/config/edge-docker/{f}"));
+        let entries = folders
+            .iter()
+            .flat_map(|f| fs::read_dir(self.device.path(f)).unwrap());
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .map(|path| (path.clone(), fs::read(&path).unwrap()))
+            .collect()
+    }
+
+    /// Writes `text` over a file; the container must go, by that rule. Then all
+    /// is as before.
+    pub fn overwritten(&self, path: &Path, text: &[u8], rule: &str) {
+        let original = fs::read(path).unwrap();
+        fs::write(path, text).unwrap();
+        self.caught(&path.display().to_string(), rule);
+        fs::write(path, original).unwrap();
+    }
+
+    /// The same with a link in the place of whatever lies there.
+    pub fn linked(&self, path: &Path, to: &str, rule: &str) {
+        let aside = path.with_extension("aside");
+        fs::rename(path, &aside).unwrap();
+        symlink(to, path).unwrap();
+        self.caught(&path.display().to_string(), rule);
+        fs::remove_file(path).unwrap();
+        fs::rename(aside, path).unwrap();
+    }
+
+    /// The same with one value of a JSON file.
+    pub fn edited(&self, file: &str, pointer: &str, new: Value, rule: &str) {
+        let path = self.folder.join(file);
+        let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let old = value.clone();
+        put(&mut value, pointer, new);
+        assert_ne!(value, old, "{pointer}");
+        self.overwritten(&path, value.to_string().as_bytes(), rule);
+    }
+
+    /// Sweeps an edited container; it must go, by that rule, and is put back.
+    pub fn caught(&self, what: &str, rule: &str) {
+        let records = self.records();
+        let (said, there) = self.sweep();
+        for (path, content) in records {
+            fs::write(path, content).unwrap();
+        }
+        assert!(!there, "{what} is left in its place: {said}");
+        // Others of the same image may go with it; all are put back.
+        let own = self.folder.file_name().unwrap();
+        for place in fs::read_dir(self.device.path("/data/docker/quarantine")).unwrap() {
+            let place = place.unwrap().path();
+            let told = fs::read_to_string(place.join("rule")).unwrap();
+            let mut moved = fs::read_dir(&place).unwrap().map(|e| e.unwrap().path());
+            let moved = moved.find(|p| !p.ends_with("rule")).unwrap();
+            let name = moved.file_name().unwrap();
+            if name == own {
+                assert!(told.contains(rule), "{what}: {told}");
+                assert!(
+                    said.contains(told.trim().rsplit_once(": ").unwrap().1),
+                    "{said}"
+                );
+            }
+            fs::rename(&moved, self.folder.with_file_name(name)).unwrap();
+            fs::remove_dir_all(place).unwrap();
+        }
+    }
+}
+
+/// Every file below a folder with its content, mode and time of change.
+pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(tree(&path));
+        } else {
+            let data = fs::metadata(&path).unwrap();
+            files.insert(
+                path.clone(),
+                (fs::read(&path).unwrap(), data.mode(), data.mtime_nsec()),
+            );
+        }
+    }
+    files
+}

@@ -1,0 +1,108 @@
+//! Containers edited while the engine is down: the real engine's files, the real
+//! sweep, and what the engine starts afterwards.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+#[path = "../device/mod.rs"]
+mod device;
+mod edited;
+mod kinds;
+
+use std::fs;
+
+use device::{Device, Image};
+use edited::{Rest, put, tree};
+use serde_json::{Value, json};
+
+const HOST: &str = "hostconfig.json";
+const SELF: &str = "config.v2.json";
+
+#[test]
+fn what_was_edited_at_rest_does_not_start() {
+    let mut device = Device::start();
+    device.start_engine();
+    let image = device.image("foo", 0);
+    let mount = ["-v", "/data/apps/foo/state:/data", "-e", "A=b"];
+    let honest = make(&device, "honest", &mount, &image.name);
+    let edited = |n| make(&device, &format!("edited{n}"), &mount, &image.name);
+    let edited: Vec<_> = (0..9).map(edited).collect();
+    let sandbox = make(&device, "sandbox", &[], "sandbox/foo:base");
+    device.stop_engine();
+    one_by_one(&Rest::of(&device, &honest), &honest);
+    edit(&device, &edited);
+    device.start_engine();
+    honest_alone(&device, &image);
+    device.stop_engine();
+
+    // Where no sandboxes are allowed, one that was made before does not start.
+    let policy = "/etc/edge-ai/container-config/policy.json";
+    device.write(policy, br#"{"sandbox":false}"#);
+    let (said, there) = Rest::of(&device, &sandbox).sweep();
+    assert!(said.contains("signed containers only") && !there, "{said}");
+    assert!(Rest::of(&device, &honest).folder.exists());
+}
+
+fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
+    let words = "edge-docker run -d --restart always --network none --name";
+    let words: Vec<_> = words.split(' ').chain([name]).collect();
+    device.good(&[&words[..], more, &[image]].concat())
+}
+
+fn one_by_one(rest: &Rest, id: &str) {
+    let before = tree(&rest.folder);
+    let silence = (String::new(), true);
+    assert_eq!(rest.sweep(), silence, "an honest one is left alone");
+    assert_eq!(tree(&rest.folder), before);
+    kinds::values(rest);
+    kinds::texts_and_links(rest);
+    kinds::layers(rest, id);
+    kinds::records(rest, id);
+    kinds::both(rest, id);
+    kinds::state(rest.device);
+    assert_eq!(rest.sweep(), silence);
+}
+
+/// All at once.
+fn edit(device: &Device, ids: &[String]) {
+    let hosted = json!({ "Source": "/", "Destination": "/host", "RW": true, "Type": "bind" });
+    let other = format!("sha256:{}", "a".repeat(64));
+    for (id, (file, pointer, new)) in ids.iter().zip([
+        (HOST, "/Privileged", json!(true)),
+        (HOST, "/Binds", json!(["/:/host"])),
+        (HOST, "/CapAdd", json!(["SYS_ADMIN"])),
+        (HOST, "/PidMode", json!("host")),
+        (HOST, "/MaskedPaths", json!([])),
+        (SELF, "/Path", json!("/bin/sh")),
+        (SELF, "/MountPoints/~1host", hosted),
+        (SELF, "/Image", json!(other)),
+        (SELF, "/Config/Entrypoint", json!(["/bin/sh"])),
+    ]) {
+        let path = Rest::of(device, id).folder.join(file);
+        let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        put(&mut value, pointer, new);
+        fs::write(&path, value.to_string()).unwrap();
+    }
+}
+
+/// The engine starts what is left.
+fn honest_alone(device: &Device, image: &Image) {
+    device::until("what is honest", || {
+        (device.running().len() >= 2).then_some(())
+    });
+    assert_eq!(device.running(), ["honest", "sandbox"]);
+    let all = device.good(&["docker", "ps", "-a", "--format", "{{.Names}} {{.Image}}"]);
+    assert!(
+        !all.contains("edited") && all.contains(&image.id[7..19]),
+        "{all}"
+    );
+    let kept = fs::read_dir(device.path("/data/docker/quarantine")).unwrap();
+    assert_eq!(kept.count(), 9 + 6);
+    // It has its folder, by its pin.
+    device.write("/data/apps/foo/state/seen", b"");
+    let listed = device.good(&["edge-docker", "exec", "honest", "ls", "/data"]);
+    assert_eq!(listed, "seen");
+    let (code, said) = device.bad(&["edge-docker", "sweep"]);
+    assert!(
+        code == 125 && said.contains("while the engine runs"),
+        "{said}"
+    );
+}
