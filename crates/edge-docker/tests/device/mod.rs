@@ -40,7 +40,7 @@ pivot_root . old
 umount -l /old
 ip link set lo up
 : >/run/ready
-exec sleep infinity"#;
+exec cat >/dev/null"#;
 
 /// As systemd does with the plugin's socket and its service.
 const ACTIVATE: &str = r#"
@@ -87,6 +87,8 @@ impl Device {
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
             .args(["--propagation", "private", "/bin/sh", "-c", INIT, "init"])
             .arg(folder.path())
+            // It ends with this pipe, and so with us, whatever becomes of us.
+            .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         let pid = until("the device", || {
