@@ -67,6 +67,25 @@ pub async fn follow(
     lines(send(root, Method::POST, path, body, auth).await?, line).await
 }
 
+/// What happens to a container from now on: each event into `line`, until the
+/// engine ends it. The inner future listens; the outer one is ready once it does.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn events<F: FnMut(&Value)>(
+    root: &Root,
+    id: &str,
+    line: F,
+) -> Result<impl Future<Output = Result<()>> + use<F>> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .context("reading the clock")?;
+    let filters = format!("%7B%22container%22%3A%5B%22{id}%22%5D%7D");
+    let path = format!("/events?since={}&filters={filters}", now.as_secs());
+    let response = send(root, Method::GET, &path, Full::new(Bytes::new()), None).await?;
+    Ok(lines(response, line))
+}
+
 /// Sends what `produce` writes, as it is written, and hands each line of the
 /// answer on.
 ///
