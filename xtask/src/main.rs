@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod endure;
 mod measure;
+mod pages;
 mod shell;
 mod sizes;
 mod suite;
@@ -42,6 +43,8 @@ enum Chore {
     /// Runs all cases where a test has a sample
     #[command(subcommand)]
     Campaign(measure::Campaign),
+    /// Writes docs/cli/ from what the programs' --help prints
+    CliDocs(pages::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +68,6 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Yocto(args) => yocto::run(&args),
         Chore::Bench(what) => measure::bench(&what),
         Chore::Campaign(what) => measure::campaign(&what),
+        Chore::CliDocs(args) => pages::run(&args),
     }
 }
