@@ -121,8 +121,8 @@ async fn replace(root: &Root, words: &[&str]) -> Result<()> {
     let _lock = record::lock(root, name)?;
     settle(root, name).await?;
     let places = Places::find(root, name).await?;
-    let asked = std::mem::take(&mut request.body.host_config.restart_policy);
-    request.body.host_config.restart_policy.name = "no".into();
+    let restart = serde_json::to_value(&request.body.host_config.restart_policy);
+    let restart = restart.context("writing a switch")?;
     request.name = format!("{name}-next");
     let id = start::make(root, "replace", request).await?;
     if let Err(error) = same_app(root, &id, &places).await {
@@ -136,7 +136,7 @@ async fn replace(root: &Root, words: &[&str]) -> Result<()> {
         new: Kept {
             id,
             running: false,
-            restart: serde_json::to_value(&asked).context("writing a switch")?,
+            restart,
         },
         fresh: true,
         old: places.now.as_ref().map(kept),

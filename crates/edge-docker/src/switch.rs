@@ -76,6 +76,7 @@ async fn attempt(
         containers::set_restart(root, &old.id, &never()).await?;
         names.push((old.id.as_str(), format!("{name}-previous")));
     }
+    containers::set_restart(root, &record.new.id, &never()).await?;
     names.push((record.new.id.as_str(), name.clone()));
     containers::name(root, &names).await?;
     if let Some(old) = &record.old {
