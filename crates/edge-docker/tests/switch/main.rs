@@ -125,7 +125,7 @@ fn a_broken_version_gives_way_to_the_old_one() {
         (
             replace("A=b", &["-v/data/apps/x:/y"], &[]),
             125,
-            "this image may mount exactly",
+            "this image may mount /data/sandbox/hello",
         ),
         (
             replace("A=b", &["--privileged"], &[]),
