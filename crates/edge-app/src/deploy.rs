@@ -208,24 +208,6 @@ async fn last(device: &Device, app: &str) -> Result<Option<Switch>> {
     Ok(serde_json::from_str(&text).ok())
 }
 
-/// Puts a new container in the place of the old one.
-///
-/// # Errors
-/// As the exit codes say.
-pub async fn start(device: &Device, app: &App, image: &str, data: &str) -> Result<()> {
-    let name = &app.name;
-    if exists(device, name).await? {
-        log::info(format_args!("stopping the {name} that runs"));
-        device.run(&["stop", name], None, false).await?;
-        device.run(&["rm", name], None, false).await?;
-    }
-    let words = app.run_words(image, data);
-    let words: Vec<_> = std::iter::once("run")
-        .chain(words.iter().map(String::as_str))
-        .collect();
-    device.run(&words, None, false).await.map(|_| ())
-}
-
 async fn exists(device: &Device, name: &str) -> Result<bool> {
     let words = [
         "ps",
