@@ -5,6 +5,7 @@ mod demo;
 mod endure;
 mod infra;
 mod measure;
+mod pages;
 mod shell;
 mod sizes;
 mod suite;
@@ -45,6 +46,8 @@ enum Chore {
     /// Runs all cases where a test has a sample
     #[command(subcommand)]
     Campaign(measure::Campaign),
+    /// Writes docs/cli/ from what the programs' --help prints
+    CliDocs(pages::Args),
 }
 
 fn main() -> ExitCode {
@@ -69,5 +72,6 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Yocto(args) => yocto::run(&args),
         Chore::Bench(what) => measure::bench(&what),
         Chore::Campaign(what) => measure::campaign(&what),
+        Chore::CliDocs(args) => pages::run(&args),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, endure, infra, shell, sizes, units, yocto};
+use crate::{demo, endure, infra, pages, shell, sizes, units, yocto};
 
 /// Power cuts in the daily run; `cargo xtask campaign cuts` makes more.
 const CUTS: u32 = 3;
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Check = fn() -> Result<bool>;
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("cargo fmt", || {
         good(shell::cargo().args(["fmt", "--all", "--check"]))
     }),
@@ -112,6 +112,7 @@ const CHECKS: [(&str, Check); 7] = [
     ("sizes", sizes::run),
     ("yocto", yocto::check),
     ("infra", infra::run),
+    ("docs/cli", pages::check),
 ];
 
 fn good(command: &mut std::process::Command) -> Result<bool> {

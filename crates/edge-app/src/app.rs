@@ -48,6 +48,9 @@ pub struct Spec {
     pub restart: Restart,
     /// How the engine knows that it works.
     pub health: Option<Health>,
+    /// What it may use of the device.
+    #[serde(default)]
+    pub resources: Resources,
     /// What it may do beyond the ordinary; goes into the signature.
     #[serde(default)]
     pub grants: Vec<Word>,
@@ -237,6 +240,18 @@ pub struct Health {
     pub retries: Option<u32>,
 }
 
+/// What an app may use of its device.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Memory, as `512m`.
+    pub memory: Option<Word>,
+    /// Processors, as `1.5`.
+    pub cpus: Option<f64>,
+    /// Processes.
+    pub pids: Option<u32>,
+}
+
 impl App {
     /// Reads the app `name` of the project.
     ///
@@ -320,17 +335,18 @@ impl App {
 
     /// The words after `edge-docker run` for `image`, with the data in `data`.
     pub fn run_words(&self, image: &str, data: &str) -> Vec<String> {
+        let mut words: Vec<String> = ["--detach", "--name", &self.name].map(String::from).into();
+        words.extend(self.options(data));
+        words.push(image.into());
+        words
+    }
+
+    /// What `app.yaml` says, as options of `edge-docker run`.
+    pub fn options(&self, data: &str) -> Vec<String> {
         let spec = &self.spec;
-        let mut words: Vec<String> = [
-            "--detach",
-            "--name",
-            &self.name,
-            "--restart",
-            spec.restart.word(),
-        ]
-        .map(String::from)
-        .into();
+        let mut words = Vec::new();
         let mut put = |option: &str, value: String| words.push(format!("--{option}={value}"));
+        put("restart", spec.restart.word().into());
         for Word(port) in &spec.ports {
             put("publish", port.clone());
         }
@@ -361,7 +377,20 @@ impl App {
                 put("health-retries", retries.to_string());
             }
         }
-        words.push(image.into());
+        let Resources { memory, cpus, pids } = &spec.resources;
+        let limits = [
+            ("memory", memory.as_ref().map(|Word(m)| m.clone())),
+            ("cpus", cpus.map(|c| c.to_string())),
+            ("pids-limit", pids.map(|p| p.to_string())),
+        ];
+        for (option, limit) in limits {
+            if let Some(limit) = limit {
+                put(option, limit);
+            }
+        }
+        for Word(grant) in &spec.grants {
+            put("grant", grant.clone());
+        }
         words
     }
 }
@@ -371,6 +400,14 @@ impl App {
 /// # Errors
 /// Wrong usage.
 pub fn check_name(name: &str) -> Result<()> {
+    // These the device gives to containers while it switches.
+    let reserved = ["-previous", "-older", "-next", "-moving"];
+    if let Some(end) = reserved.iter().find(|r| name.ends_with(*r)) {
+        return Err(Failure::error(
+            2,
+            format_args!("{name:?} is not the name of an app: names ending in {end} are reserved"),
+        ));
+    }
     if valid_app(name) {
         return Ok(());
     }
@@ -414,7 +451,8 @@ mod tests {
     #[test]
     fn words_in_order() {
         let spec: Spec = serde_yaml::from_str(
-            "name: a\nports: ['8080:80']\nenv: {A: 'x y', B: 1}\nvolumes: ['.:/data']\nhealth: {command: 'true', retries: 2}\n",
+            "name: a\nports: ['8080:80']\nenv: {A: 'x y', B: 1}\nvolumes: ['.:/data']\nhealth: {command: 'true', retries: 2}\n\
+             resources: {memory: 64m, cpus: 1.5}\ngrants: [gpu]\n",
         )
         .unwrap();
         let app = App {
@@ -425,8 +463,8 @@ mod tests {
         let words = app.run_words("r.io/x@sha256:0", "/data/apps/a");
         assert_eq!(
             words.join("|"),
-            "--detach|--name|a|--restart|unless-stopped|--publish=8080:80|--env=A=x y|--env=B=1|\
-             --volume=/data/apps/a:/data|--health-cmd=true|--health-retries=2|r.io/x@sha256:0"
+            "--detach|--name|a|--restart=unless-stopped|--publish=8080:80|--env=A=x y|--env=B=1|\
+             --volume=/data/apps/a:/data|--health-cmd=true|--health-retries=2|--memory=64m|--cpus=1.5|--grant=gpu|r.io/x@sha256:0"
         );
     }
 }

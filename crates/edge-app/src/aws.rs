@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_kms::error::DisplayErrorContext;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{MessageType, SigningAlgorithmSpec};
 use base64::Engine as _;
@@ -17,8 +16,15 @@ async fn config() -> SdkConfig {
     aws_config::load_defaults(BehaviorVersion::latest()).await
 }
 
+/// The error with its causes; the SDK's own form appends the whole exchange.
 fn failed(code: u8, what: &str, error: impl std::error::Error) -> anyhow::Error {
-    Failure::error(code, format_args!("{what}: {}", DisplayErrorContext(error)))
+    let mut words = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        words = format!("{words}: {cause}");
+        next = cause.source();
+    }
+    Failure::error(code, format_args!("{what}: {words}"))
 }
 
 /// The value of an SSM parameter.

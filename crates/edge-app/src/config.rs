@@ -14,7 +14,7 @@ use crate::text::from_text;
 use crate::{CONFIGURATION, REGISTRY, aws};
 
 /// Name of the project's file.
-const NAME: &str = "edge-app.yaml";
+pub const NAME: &str = "edge-app.yaml";
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 256 * 1024;
 
@@ -35,6 +35,9 @@ pub struct Config {
     /// Devices by name.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
+    /// Names for several devices.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +136,7 @@ impl Project {
                 .map(Path::to_path_buf)
                 .ok_or_else(|| {
                     let why = format!(
-                        "no {NAME} here or above: write one (docs/apps.md), or give --project DIR"
+                        "no {NAME} here or above: `edge-app init APP` writes one, or give --project DIR"
                     );
                     Failure::error(CONFIGURATION, why)
                 })?,

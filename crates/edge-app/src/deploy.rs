@@ -1,69 +1,211 @@
-//! What is done with an app on a device, all of it through `edge-docker`.
+//! What is done with an app on devices, all of it through `edge-docker`.
 
 use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use edge_common::exit::{Failure, code_of};
 use edge_common::log;
+use edge_signature::Credentials;
+use serde::Deserialize;
+use tokio::time::sleep;
 
 use crate::app::{App, check_name};
 use crate::config::{Project, registry_error};
+use crate::fleet::{self, Limits};
 use crate::ssh::Device;
+use crate::{NOT_RUNNING, SWITCHED_BACK, UNREACHABLE, status};
 
-/// Runs a pushed version on a device: the verified pull comes first, and the
-/// registry's login goes again whatever happens.
-///
-/// # Errors
-/// As the exit codes say.
-pub async fn deploy(project: &Project, app: &App, version: &str, device: &str) -> Result<()> {
-    let device = Device::new(project, device)?;
-    let registry = project.registry().await?;
-    let image = project.image(&app.name, version).await?;
-    let digest = registry
-        .resolve(&image)
-        .await
-        .map_err(registry_error)?
-        .digest;
-    let image = format!("{}@{digest}", image.repository);
-    let credentials = project.credentials(registry.repository()).await?;
-    let host = registry.repository().host();
-    let pulled = match credentials {
-        Some(login) => {
-            let words = [
-                "login",
-                "--username",
-                &login.username,
-                "--password-stdin",
-                host,
-            ];
-            device.run(&words, Some(&login.password), false).await?;
-            let pulled = device.run(&["pull", &image], None, true).await;
-            device.run(&["logout", host], None, false).await?;
-            pulled
-        }
-        None => device.run(&["pull", &image], None, true).await,
-    };
-    pulled?;
-    start(&device, app, &image, &format!("/data/apps/{}", app.name)).await?;
-    println!("{} {version} runs: {image}", app.name);
-    Ok(())
+/// The label with what `app.yaml` said, for `diff`.
+pub const OPTIONS: &str = "edge-app.options";
+/// How long the device tries a new version, unless it is told.
+const LIMIT: u32 = 120;
+
+/// How a version is deployed.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// Seconds until it must work.
+    pub timeout: Option<u32>,
+    /// Take one that was signed before the newest on the device?
+    pub allow_downgrade: bool,
 }
 
-/// Puts a new container in the place of the old one.
+/// A version of an app, ready for devices.
+struct Release {
+    app: String,
+    version: String,
+    image: String,
+    login: Option<Credentials>,
+    downgrade: bool,
+    /// After `edge-docker`.
+    replace: Vec<String>,
+    limit: u32,
+}
+
+impl Release {
+    /// Asks the registry for the digest, and for credentials.
+    async fn of(project: &Project, app: &App, version: &str, how: How) -> Result<Self> {
+        let registry = project.registry().await?;
+        let image = project.image(&app.name, version).await?;
+        let manifest = registry.resolve(&image).await.map_err(registry_error)?;
+        let image = format!("{}@{}", image.repository, manifest.digest);
+        let login = project.credentials(registry.repository()).await?;
+        let limit = how.timeout.unwrap_or(LIMIT);
+        let options = app.options(&format!("/data/apps/{}", app.name));
+        let mut replace = vec!["replace".into(), app.name.clone()];
+        replace.push(format!("--timeout={limit}"));
+        replace.push(format!(
+            "--label={OPTIONS}={}",
+            serde_json::to_string(&options)?
+        ));
+        if how.allow_downgrade {
+            replace.push("--allow-downgrade".into());
+        }
+        replace.extend(options);
+        replace.push(image.clone());
+        Ok(Self {
+            app: app.name.clone(),
+            version: version.into(),
+            image,
+            login,
+            downgrade: how.allow_downgrade,
+            replace,
+            limit,
+        })
+    }
+
+    /// Verified pull, with the password on standard input and kept nowhere;
+    /// then the device switches by itself.
+    async fn to(&self, project: &Project, device: &str) -> Result<String> {
+        let device = Device::new(project, device)?;
+        let mut pull = vec!["pull"];
+        if self.downgrade {
+            pull.push("--allow-downgrade");
+        }
+        if let Some(login) = &self.login {
+            pull.extend(["--username", &login.username, "--password-stdin"]);
+        }
+        pull.push(&self.image);
+        let password = self.login.as_ref().map(|l| l.password.as_str());
+        device.run(&pull, password, false).await?;
+        let words: Vec<_> = self.replace.iter().map(String::as_str).collect();
+        switch(&device, &words, &self.app, self.limit).await?;
+        Ok(format!(
+            "{} {} runs: {}",
+            self.app, self.version, self.image
+        ))
+    }
+}
+
+/// Runs a pushed version on devices.
 ///
 /// # Errors
 /// As the exit codes say.
-pub async fn start(device: &Device, app: &App, image: &str, data: &str) -> Result<()> {
-    let name = &app.name;
-    if exists(device, name).await? {
-        log::info(format_args!("stopping the {name} that runs"));
-        device.run(&["stop", name], None, false).await?;
-        device.run(&["rm", name], None, false).await?;
+pub async fn deploy(
+    project: &Project,
+    app: &App,
+    version: &str,
+    names: &[String],
+    limits: &Limits,
+    how: How,
+) -> Result<()> {
+    for name in names {
+        Device::new(project, name)?;
     }
-    let words = app.run_words(image, data);
-    let words: Vec<_> = std::iter::once("run")
-        .chain(words.iter().map(String::as_str))
-        .collect();
-    device.run(&words, None, false).await.map(|_| ())
+    let release = &Release::of(project, app, version, how).await?;
+    let several = names.len() > 1;
+    let work = |name: String| async move {
+        let result = release.to(project, &name).await;
+        fleet::said(several, &name, &result);
+        result
+    };
+    fleet::report(fleet::run(names, limits, work).await)
+}
+
+/// Goes back to the version before.
+///
+/// # Errors
+/// As the exit codes say.
+pub async fn rollback(
+    project: &Project,
+    app: &str,
+    names: &[String],
+    limits: &Limits,
+    timeout: Option<u32>,
+) -> Result<()> {
+    check_name(app)?;
+    for name in names {
+        Device::new(project, name)?;
+    }
+    let several = names.len() > 1;
+    let limit = timeout.unwrap_or(LIMIT);
+    let work = |name: String| async move {
+        let result = back(project, app, &name, limit).await;
+        fleet::said(several, &name, &result);
+        result
+    };
+    fleet::report(fleet::run(names, limits, work).await)
+}
+
+async fn back(project: &Project, app: &str, device: &str, limit: u32) -> Result<String> {
+    let device = Device::new(project, device)?;
+    let timeout = format!("--timeout={limit}");
+    switch(&device, &["rollback", app, &timeout], app, limit).await?;
+    let apps = status::apps(&device).await?;
+    let version = apps.iter().find(|a| a.name == app);
+    let version = version
+        .and_then(|a| a.version.as_deref())
+        .unwrap_or("the version before");
+    Ok(format!("{app} {version} runs again"))
+}
+
+/// The end of a switch, as the device keeps it.
+#[derive(Deserialize)]
+struct Switch {
+    phase: String,
+    reason: String,
+    new: New,
+}
+
+#[derive(Deserialize)]
+struct New {
+    id: String,
+}
+
+/// Lets the device switch. When the connection is lost meanwhile the device
+/// goes on alone: it is asked again until it tells how that ended.
+async fn switch(device: &Device, words: &[&str], app: &str, limit: u32) -> Result<()> {
+    let before = last(device, app).await?.map(|s| s.new.id);
+    let lost = match device.run(words, None, false).await {
+        Err(error) if code_of(&error) == UNREACHABLE => error,
+        other => return other.map(|_| ()),
+    };
+    log::warn(format_args!("{lost:#}; asking how the switch ends"));
+    let end = Instant::now() + Duration::from_secs(u64::from(limit) + 60);
+    let mut idle = 0;
+    while Instant::now() < end && idle < 5 {
+        match last(device, app).await {
+            // Perhaps lost before the switch began.
+            Ok(switch) if switch.as_ref().map(|s| &s.new.id) == before.as_ref() => idle += 1,
+            Ok(Some(switch)) => match switch.phase.as_str() {
+                "switched" => return Ok(()),
+                "back" => return Err(Failure::error(SWITCHED_BACK, switch.reason)),
+                "down" => return Err(Failure::error(NOT_RUNNING, switch.reason)),
+                _ => {}
+            },
+            Ok(None) | Err(_) => {}
+        }
+        // The device has no way to call us.
+        sleep(Duration::from_secs(1)).await;
+    }
+    Err(lost)
+}
+
+async fn last(device: &Device, app: &str) -> Result<Option<Switch>> {
+    let text = device
+        .run(&["replace", "--status", app], None, false)
+        .await?;
+    Ok(serde_json::from_str(&text).ok())
 }
 
 async fn exists(device: &Device, name: &str) -> Result<bool> {
@@ -114,17 +256,22 @@ pub async fn stop(project: &Project, name: &str, device: &str) -> Result<()> {
     device.run(&["stop", name], None, false).await.map(|_| ())
 }
 
-/// Removes an app's container; nothing to do is no error.
+/// Removes an app's container and the one before it; nothing to do is no error.
 ///
 /// # Errors
 /// As the exit codes say.
 pub async fn remove(project: &Project, name: &str, device: &str) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
-    if !exists(&device, name).await? {
+    if exists(&device, name).await? {
+        device.run(&["stop", name], None, false).await?;
+        device.run(&["rm", name], None, false).await?;
+    } else {
         log::info(format_args!("there is no container {name}"));
-        return Ok(());
     }
-    device.run(&["stop", name], None, false).await?;
-    device.run(&["rm", name], None, false).await.map(|_| ())
+    let previous = format!("{name}-previous");
+    if exists(&device, &previous).await? {
+        device.run(&["rm", &previous], None, false).await?;
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::config::Project;
-use crate::{REFUSED, REGISTRY, UNREACHABLE};
+use crate::{NOT_RUNNING, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE};
 
 /// The gate on the device.
 const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
@@ -201,6 +201,11 @@ impl Device {
                 REFUSED,
                 format_args!("{name} refused: {said}"),
             )),
+            Some(123) => Err(Failure::error(
+                SWITCHED_BACK,
+                format_args!("{name}: {said}"),
+            )),
+            Some(122) => Err(Failure::error(NOT_RUNNING, format_args!("{name}: {said}"))),
             Some(124) => Err(Failure::error(REGISTRY, format_args!("{name}: {said}"))),
             code => {
                 let code = code.map_or("a signal".into(), |c| c.to_string());

@@ -2,6 +2,7 @@
 //! carries its priority (`<N>`, sd-daemon(3)) and no time, which the journal has.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::sync::OnceLock;
 
 static NAME: OnceLock<&'static str> = OnceLock::new();
@@ -28,11 +29,13 @@ pub fn info(message: impl Display) {
 
 fn line(priority: u8, message: &dyn Display) {
     let text = printable(&message.to_string());
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        eprintln!("<{priority}>{text}");
+    // Whoever listened may be gone: that ends no work.
+    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        writeln!(std::io::stderr(), "<{priority}>{text}")
     } else {
-        eprintln!("{}: {text}", NAME.get().unwrap_or(&"edge"));
-    }
+        let name = NAME.get().unwrap_or(&"edge");
+        writeln!(std::io::stderr(), "{name}: {text}")
+    };
 }
 
 /// `text` on one line and without control characters: names and answers from

@@ -73,6 +73,26 @@ pub async fn follow(
     .await
 }
 
+/// What happens to a container from now on: each event into `line`, until the
+/// engine ends it. The inner future listens; the outer one is ready once it does.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn events<F: FnMut(&Value)>(
+    root: &Root,
+    id: &str,
+    line: F,
+) -> Result<impl Future<Output = Result<()>> + use<F>> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .context("reading the clock")?;
+    let filters = format!("%7B%22container%22%3A%5B%22{id}%22%5D%7D");
+    let path = format!("/events?since={}&filters={filters}", now.as_secs());
+    let body = (Full::new(Bytes::new()), &b""[..]);
+    let response = send(root, Method::GET, &path, body, None).await?;
+    Ok(lines(response, line))
+}
+
 /// Sends what `produce` writes, as it is written, and hands each line of the
 /// answer on.
 ///

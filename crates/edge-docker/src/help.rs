@@ -14,6 +14,13 @@ Commands:
   run, create IMAGE ...    Make a container of a verified image, or of a
                            sandbox/APP image; run starts it
   explain IMAGE | run ...  Who signed it, what it may do, what would be sent
+  replace NAME [--timeout SECS] [OPTIONS] IMAGE ...
+                           Run it in the place of NAME; unless it is healthy
+                           within SECS (120), NAME as it was comes back
+  rollback NAME [--timeout SECS]
+                           Back to the container before, under the same rules
+  replace --status [NAME]  The last switches, as JSON
+  replace --recover        Finish switches that a power cut interrupted
   start, stop, restart, kill, pause, unpause, wait, rm, exec
                            Containers that edge-docker made
   ps, logs, top, stats, port, inspect, diff, images, history, rmi, version,
@@ -44,9 +51,10 @@ Rules of run:
   Refused   the rest, each with its reason: --privileged, --pid, ...
 
 Exit codes: 0 done; 125 refused by the policy, or the engine's error; 124 the
-registry does not tell whether the image is signed; 3 fsck found a layer that is
-not what was signed; 2 wrong usage; 1 failed; else the container's own, as
-docker's.
+registry does not tell whether the image is signed; 123 the new container does
+not work and the old one is back; 122 it does not work and there is none to go
+back to, or going back is still to be done; 3 fsck found a layer that is not
+what was signed; 2 wrong usage; 1 failed; else the container's own, as docker's.
 
 Example: edge-docker run -d --name hello -p 8080:8080 \\
            -v /data/apps/hello:/data REPOSITORY:hello-v1

@@ -1,8 +1,9 @@
 //! Replaces: the `edge-docker` wrapper script.
 //! Reads: trust anchors in `/etc/edge-ai/container-config`, proofs on `/data`.
-//! Writes: proofs and the registry's login on `/data`; asks the engine's socket.
+//! Writes: proofs, switches, the registry's login on `/data`; asks the engine.
 //! Runs when: engineers (through sudo), edge-app, and units of `/data/services`.
-//! Exits: as docker; 125 refused or the engine's error, 124 cannot verify now.
+//! Exits: as docker; 125 refused or the engine's error, 124 cannot verify now,
+//! 123 switched back, 122 not even that.
 
 mod audit;
 mod authz;
@@ -12,6 +13,7 @@ mod authz_uri;
 mod body;
 mod build;
 mod commands;
+mod containers;
 mod engine;
 mod environment;
 mod explain;
@@ -30,6 +32,8 @@ mod pins;
 mod policy;
 mod proofs;
 mod pull;
+mod record;
+mod replace;
 mod serials;
 mod start;
 mod stored;
@@ -44,10 +48,12 @@ mod subject;
 mod surface;
 mod sweep;
 mod sweep_state;
+mod switch;
 mod sync;
 mod tickets;
 mod trust;
 mod values;
+mod watch;
 
 use std::ffi::OsString;
 
@@ -61,6 +67,11 @@ pub const REFUSED: u8 = 125;
 pub const CANNOT_TELL: u8 = 124;
 /// Exit code of `fsck`: a layer is not what was signed.
 const DAMAGED: u8 = 3;
+/// Exit code: the new container does not work; the old one is back.
+pub const SWITCHED_BACK: u8 = 123;
+/// Exit code: the new container does not work, and there is none to go back to,
+/// or going back is still to be done.
+pub const NOT_BACK: u8 = 122;
 /// Exit code: wrong usage.
 const USAGE: u8 = 2;
 
@@ -112,6 +123,7 @@ async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
     match verb {
         "run" => start::run(root, words).await,
         "create" => start::create(root, words).await,
+        "replace" | "rollback" => replace::command(root, verb, words).await,
         "explain" => explain::explain(root, words).await,
         "pull" => pull::command(root, words).await,
         "push" => pull::push(root, words).await,

@@ -95,7 +95,11 @@ pub fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, S
     }
     // As docker's client: variables of files first, those of -e behind them.
     request.body.env.splice(0..0, from_files);
-    let plan = policy::apply(request, &image.subject, &granted, &image.id, &key)?;
+    let mut plan = policy::apply(request, &image.subject, &granted, &image.id, &key)?;
+    if let Some(verified) = &image.verified {
+        let signer = verified.signer.clone();
+        plan.body.labels.insert("edge.signer".into(), signer);
+    }
     Ok((plan, key))
 }
 

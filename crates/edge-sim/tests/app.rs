@@ -90,8 +90,24 @@ const PLAIN: &str = "registry: r.io/team\n";
 fn help_fits_and_shows_an_example() {
     let project = Project::new(PLAIN);
     for verb in [
-        "", "list", "build", "push", "deploy", "sandbox", "logs", "stop", "remove", "verify",
+        "",
+        "init",
+        "doctor",
+        "list",
+        "build",
+        "push",
+        "deploy",
+        "rollback",
+        "status",
+        "diff",
+        "sandbox",
+        "logs",
+        "stop",
+        "remove",
+        "verify",
         "keygen",
+        "completions",
+        "man",
     ] {
         let words: Vec<_> = [verb, "--help"]
             .into_iter()
@@ -102,6 +118,37 @@ fn help_fits_and_shows_an_example() {
         assert!(help.contains("Example:"), "{help}");
         assert!(help.lines().all(|l| l.chars().count() <= 80), "{help}");
     }
+}
+
+#[test]
+fn a_new_app_is_one() {
+    let project = Project::new(PLAIN);
+    for template in ["plain", "python", "gpu"] {
+        let words = ["init", template, "--template", template];
+        assert_eq!(project.run(&words).0, 0);
+        project.fails(&words, 2, "not overwritten");
+        // It is read, and what is wrong is only the version.
+        project.fails(&["build", template, "--version", "v 1"], 2, "version");
+    }
+    project.fails(&["init", "../x"], 2, "is not the name of an app");
+    let empty = tempfile::tempdir().unwrap();
+    let folder = empty.path().to_str().unwrap();
+    assert_eq!(project.run(&["--project", folder, "init", "new"]).0, 0);
+    let words = ["--project", folder, "status", "--json"];
+    project.fails(&words, 2, "no device is named");
+    let (code, found, _) = project.run(&["doctor", "--json"]);
+    assert!(code == 1 && found.contains("\"next\""), "{found}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(project.run(&["completions", shell]).1.contains("rollback"));
+    }
+    assert_eq!(project.run(&["man", "pages"]).0, 0);
+    assert!(
+        project
+            .folder
+            .path()
+            .join("pages/edge-app-deploy.1")
+            .exists()
+    );
 }
 
 #[test]
@@ -380,7 +427,8 @@ fn push_signs_once_and_a_tag_never_moves() {
         code == 0 && verified.contains("app      hello\nversion  v1"),
         "{verified}"
     );
-    assert!(project.run(&["list"]).1.contains("hello  v1\n"));
+    let list = project.run(&["list"]).1;
+    assert!(list.contains("hello  v1       "), "{list}");
 
     engine.image(&name, "two");
     project.fails(&push, 4, "is there with other content");

@@ -1,0 +1,79 @@
+//! `init`: a folder that builds and deploys as it is.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_common::exit::Failure;
+use edge_common::file;
+
+use crate::app::check_name;
+use crate::config::NAME;
+
+/// What to begin with.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Template {
+    /// A web server of busybox
+    Plain,
+    /// A web server in Python
+    Python,
+    /// On NVIDIA's L4T base, with the grant `gpu`
+    Gpu,
+}
+
+const PROJECT: &str = include_str!("../templates/edge-app.yaml");
+const IGNORE: &str = include_str!("../templates/dockerignore");
+
+/// Files of a template: name and content.
+macro_rules! files {
+    ($folder:literal: $($name:literal),+) => {
+        &[$(($name, include_str!(concat!("../templates/", $folder, "/", $name)))),+]
+    };
+}
+
+impl Template {
+    fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Plain => files!("plain": "app.yaml", "Dockerfile", "start"),
+            Self::Python => {
+                files!("python": "app.yaml", "Dockerfile", "main.py", "requirements.txt")
+            }
+            Self::Gpu => files!("gpu": "app.yaml", "Dockerfile", "start"),
+        }
+    }
+}
+
+/// Writes the folder `name` in `project`, and there an edge-app.yaml if none is
+/// found from there upwards.
+///
+/// # Errors
+/// A folder that is already there.
+pub fn init(project: Option<&Path>, name: &str, template: Template) -> Result<()> {
+    check_name(name)?;
+    let here = std::env::current_dir().context("finding the current folder")?;
+    let above = here.ancestors().find(|f| f.join(NAME).exists());
+    let folder = match project {
+        Some(folder) => here.join(folder),
+        None => above.unwrap_or(&here).to_path_buf(),
+    };
+    let app = folder.join(name);
+    if app.exists() {
+        let why = format!("{} is already there: not overwritten", app.display());
+        return Err(Failure::error(2, why));
+    }
+    file::create_folder(&app, 0o755)?;
+    let mut written = Vec::new();
+    if !folder.join(NAME).exists() {
+        file::write(&folder.join(NAME), PROJECT.as_bytes(), 0o644)?;
+        written.push(folder.join(NAME));
+    }
+    for (file, text) in template.files().iter().chain([&(".dockerignore", IGNORE)]) {
+        let text = text.replace("{name}", name);
+        file::write(&app.join(file), text.as_bytes(), 0o644)?;
+        written.push(app.join(file));
+    }
+    for path in written {
+        println!("{}", path.strip_prefix(&here).unwrap_or(&path).display());
+    }
+    eprintln!("Next: edge-app doctor; edge-app sandbox {name} DEVICE");
+    Ok(())
+}

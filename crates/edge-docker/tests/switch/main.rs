@@ -1,0 +1,282 @@
+//! The switch from one container to another, on a real engine.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod device;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use device::{Device, said, until};
+
+/// `replace hello`, with `more` options and `words` behind the image.
+fn replace<'a>(version: &'a str, more: &[&'a str], words: &[&'a str]) -> Vec<&'a str> {
+    let base = [
+        "--restart=always",
+        "--stop-signal=KILL",
+        "--publish=8080:8080",
+        "--volume=/data/sandbox/hello:/data",
+        "--health-interval=1s",
+        "--health-retries=2",
+        "--env",
+        version,
+    ];
+    [
+        &["replace", "hello", "--timeout", "20"],
+        &base[..],
+        more,
+        &["sandbox/hello"],
+        words,
+    ]
+    .concat()
+}
+
+const GOOD: &str = "--health-cmd=true";
+const SICK: &str = "--health-cmd=echo no pulse; exit 1";
+/// Neither healthy nor not, for longer than anybody waits.
+const SLOW: [&str; 2] = ["--health-cmd=exit 1", "--health-start-period=1h"];
+const POLICY: &str = "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}";
+
+fn first(device: &Device) {
+    let (code, said) = device.run(&replace("GREETING=one", &[GOOD], &[]));
+    assert_eq!(code, 0, "{said}");
+    assert!(device.answer(8080).starts_with("one, request 1"));
+}
+
+/// The first version serves, with the data that it had, and nothing else is left.
+fn unharmed(device: &Device) {
+    assert!(device.answer(8080).starts_with("one, request "));
+    assert_eq!(device.inspect("hello", POLICY), "true always");
+    assert_eq!(device.names(), ["hello"]);
+}
+
+#[test]
+fn a_good_version_takes_over_and_one_is_kept() {
+    let device = Device::start();
+    first(&device);
+    let counter = device.count(8080);
+    let start = Instant::now();
+    let (code, said) = device.run(&replace("GREETING=two", &[GOOD], &[]));
+    assert_eq!(code, 0, "{said}");
+    let seconds = start.elapsed().as_secs_f32();
+    assert!(device.answer(8080).starts_with("two"));
+    let (made, lost) = counter.end();
+    println!("a good switch of {seconds:.1} s: {lost} of {made} requests lost");
+    assert!(lost < made / 2 && said.contains("healthy after"), "{said}");
+    assert_eq!(device.inspect("hello", POLICY), "true always");
+    assert_eq!(device.inspect("hello-previous", POLICY), "false no");
+
+    let (code, said) = device.run(&replace("GREETING=three", &[], &[]));
+    assert!(code == 0 && said.contains("no health check"), "{said}");
+    assert_eq!(device.names(), ["hello", "hello-previous"]);
+    assert_eq!(device.run(&["rollback", "hello", "--timeout=20"]).0, 0);
+    assert!(device.answer(8080).starts_with("two"));
+    assert_eq!(device.inspect("hello", POLICY), "true always");
+    assert_eq!(device.run(&["rollback", "hello"]).0, 0);
+    assert!(device.answer(8080).starts_with("three"));
+    assert_eq!(device.names(), ["hello", "hello-previous"]);
+
+    // A broken previous version is no reason to go down.
+    device.run(&replace("GREETING=four", &[GOOD], &[]));
+    std::fs::write(device.path("/data/sandbox/hello/counter"), "1000").unwrap();
+    device.docker(&["rm", "hello-previous"]);
+    let (code, said) = device.run(&["rollback", "hello"]);
+    assert!(
+        code == 125 && said.contains("no previous version"),
+        "{said}"
+    );
+    assert!(device.answer(8080).starts_with("four, request 1001"));
+    let (_, status) = device.run(&["replace", "--status", "hello"]);
+    assert!(status.contains(r#""phase":"switched""#), "{status}");
+}
+
+#[test]
+fn a_broken_version_gives_way_to_the_old_one() {
+    let device = Device::start();
+    let (code, said) = device.run(&replace(
+        "A=b",
+        &["--entrypoint=/bin/sh"],
+        &["-c", "exit 7"],
+    ));
+    assert!(code == 122 && said.contains("exit code 7"), "{said}");
+    assert!(device.names().is_empty());
+    first(&device);
+    let crash = ["--entrypoint=/bin/sh"];
+    let cases: [(Vec<&str>, i32, &str); 6] = [
+        (
+            replace("A=b", &crash, &["-c", "echo oops; exit 7"]),
+            123,
+            "its log: oops",
+        ),
+        (
+            replace("A=b", &["--entrypoint=/absent"], &[]),
+            123,
+            "no such file",
+        ),
+        (
+            replace("A=b", &[SICK], &[]),
+            123,
+            "its health check fails: no pulse",
+        ),
+        (
+            replace("A=b", &[&["--timeout=x"], &SLOW[..]].concat(), &[]),
+            125,
+            "--timeout is refused",
+        ),
+        (
+            replace("A=b", &["-v/data/apps/x:/y"], &[]),
+            125,
+            "this image may mount /data/sandbox/hello",
+        ),
+        (
+            replace("A=b", &["--privileged"], &[]),
+            125,
+            "--privileged is refused",
+        ),
+    ];
+    for (words, wanted, why) in cases {
+        let (code, said) = device.run(&words);
+        assert!(
+            code == wanted && said.contains(why),
+            "{words:?}: {code}: {said}"
+        );
+        unharmed(&device);
+    }
+}
+
+#[test]
+fn one_that_never_becomes_healthy_gives_way_in_time() {
+    let device = Device::start();
+    first(&device);
+    let mut slow = replace("A=b", &SLOW, &[]);
+    slow[3] = "3";
+    let start = Instant::now();
+    let (code, said) = device.run(&slow);
+    assert!(code == 123 && said.contains("healthy within 3 s"), "{said}");
+    unharmed(&device);
+    assert!(
+        start.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        start.elapsed()
+    );
+    let (_, status) = device.run(&["replace", "--status"]);
+    assert!(status.contains(r#""phase":"back""#), "{status}");
+    let stopped = device.docker(&["stop", "hello"]);
+    let (code, said) = device.run(&replace("A=b", &[SICK], &[]));
+    assert!(
+        code == 123 && said.contains("stopped as before"),
+        "{stopped} {said}"
+    );
+    assert_eq!(device.inspect("hello", POLICY), "false always");
+}
+
+/// Starts a switch that nobody ends, and waits until the old one is stopped.
+fn hang(device: &Device) -> std::process::Child {
+    let mut command = device.edge_docker(&replace("GREETING=slow", &SLOW, &[]));
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    until("the new container", || {
+        device.get(8080).filter(|a| a.starts_with("slow"))
+    });
+    child.unwrap()
+}
+
+/// The process inside: `nsenter` waits for it.
+fn inner(child: &std::process::Child) -> String {
+    let path = format!("/proc/{0}/task/{0}/children", child.id());
+    std::fs::read_to_string(path).unwrap().trim().into()
+}
+
+fn kill(signal: &str, id: &str) {
+    assert!(
+        Command::new("kill")
+            .args([signal, id])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn a_cut_in_the_middle_leaves_the_old_one() {
+    let mut device = Device::start();
+    first(&device);
+
+    let child = hang(&device);
+    let (code, words) = device.run(&replace("GREETING=two", &[GOOD], &[]));
+    assert!(
+        code == 125 && words.contains("another switch of hello"),
+        "{words}"
+    );
+    kill("-TERM", &inner(&child));
+    let (code, words) = said(&child.wait_with_output().unwrap());
+    assert!(code == 123 && words.contains("interrupted"), "{words}");
+    unharmed(&device);
+
+    let child = hang(&device);
+    device.stop_engine();
+    device.start_engine();
+    let (code, words) = said(&child.wait_with_output().unwrap());
+    assert!(code == 123 && words.contains("engine"), "{code} {words}");
+    unharmed(&device);
+
+    let mut child = hang(&device);
+    device.power_cut();
+    child.wait().unwrap();
+    device.start_engine();
+    assert_eq!(device.get(8080), None, "nothing decides by itself");
+    let (code, words) = device.run(&["replace", "--recover"]);
+    assert!(code == 0 && words.contains("the switch was cut"), "{words}");
+    unharmed(&device);
+    assert_eq!(device.run(&["replace", "--recover"]), (0, String::new()));
+
+    device.stop_engine();
+    device.start_engine();
+    unharmed(&device);
+}
+
+#[test]
+fn a_cut_after_the_verdict_is_tidied_up() {
+    let device = Device::start();
+    first(&device);
+    assert_eq!(device.run(&replace("GREETING=two", &[GOOD], &[])).0, 0);
+    let path = device.path("/data/config/edge-docker/switches/hello.json");
+    let record = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, record.replace("switched", "keep")).unwrap();
+    device.docker(&["update", "--restart=no", "hello"]);
+    let (code, said) = device.run(&["replace", "--recover"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(device.answer(8080).starts_with("two"));
+    assert_eq!(device.inspect("hello", POLICY), "true always");
+}
+
+#[test]
+fn a_lost_connection_ends_no_switch() {
+    let device = Device::start();
+    first(&device);
+    let mut child = device.edge_docker(&replace("GREETING=two", &[], &[]));
+    let mut child = child
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the new container", || {
+        device.get(8080).filter(|a| a.starts_with("two"))
+    });
+    drop((child.stdout.take(), child.stderr.take()));
+    let inner = inner(&child);
+    kill("-HUP", &inner);
+    kill("-TERM", &inner);
+    kill("-KILL", &inner);
+    child.wait().unwrap();
+    until("the end of the switch", || {
+        let status = device.run(&["replace", "--status"]).1;
+        assert!(!status.contains("back"), "{status}");
+        status.contains(r#""phase":"switched""#).then_some(())
+    });
+    until("the second version", || {
+        (device.names() == ["hello", "hello-previous"]).then_some(())
+    });
+    assert!(device.answer(8080).starts_with("two"));
+}
