@@ -21,14 +21,9 @@ pub fn run() -> Result<bool> {
         bail!("{} is missing: run scripts/setup", python.display());
     }
     let mut command = shell::command(python);
-    command.args([
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "infra/tests",
-    ]);
+    // Two at a time, each file by one: its tests share what it starts.
+    command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+    command.args(["-n", "2", "--dist", "loadfile", "infra/tests"]);
     let status = command.status().context("running pytest")?;
     Ok(status.success())
 }
