@@ -174,7 +174,7 @@ async fn devices(project: &Project) -> Vec<Check> {
             "as the message says; `edge-app status {}` shows what runs there",
             outcome.device
         );
-        let result = outcome.result.unwrap_or_else(|| bail_not_asked());
+        let result = outcome.result.unwrap_or_else(bail_not_asked);
         Check::new(format!("device {}", outcome.device), result, next)
     };
     outcomes.into_iter().map(check).collect()

@@ -167,7 +167,7 @@ mod tests {
     use std::io::Read;
 
     fn content() -> Vec<u8> {
-        let number = |i: usize| (i * i >> 7) as u8;
+        let number = |i: usize| ((i * i) >> 7) as u8;
         (0..PIECE * 5 / 2).map(number).collect()
     }
 

@@ -1,6 +1,11 @@
 //! edge-app deploys: to a fleet of devices with a stand-in for edge-docker, and
 //! to a device with the real one and an engine.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 mod bench;
 
