@@ -36,6 +36,8 @@ umount -l /old
 ip link set lo up
 if [ -e /etc/docker/daemon.json ]; then
 	rm -f /run/docker.pid
+	# As the unit of the engine does.
+	edge-docker sweep
 	# The second socket is for those outside.
 	dockerd -H unix:///run/docker.sock -H unix:///data/engine.sock \
 		>/var/log/dockerd 2>&1 &

@@ -1,0 +1,383 @@
+//! edge-docker against a real engine: links, races, restarts, and hostile lines
+//! that would leave a mark. Needs root.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    missing_docs
+)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use edge_sim::device::{Device, Settings};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+/// A static shell for images: `busybox-static`.
+const BUSYBOX: &str = "/bin/busybox";
+/// Names of the host's root that must not be seen in a container's mount.
+const HOST: [&str; 3] = ["proc", "sys", "sbin"];
+
+struct Bench {
+    device: Device,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A device with the image `sandbox/box`: a shell.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
+        let key = folder.path().join("key.pub");
+        let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1);
+        let pair = openssl::ec::EcKey::generate(&group.unwrap()).unwrap();
+        fs::write(&key, pair.public_key_to_pem().unwrap()).unwrap();
+        let device = Device::start(
+            &folder.path().join("device"),
+            &Settings {
+                edge_docker: &sim.with_file_name("edge-docker"),
+                edge_sim: sim,
+                repository: "r.test/edge-ai",
+                keys: &[key],
+                ..Settings::default()
+            },
+        )
+        .unwrap();
+        let bench = Self {
+            device,
+            _folder: folder,
+        };
+        bench.build();
+        bench
+    }
+
+    fn build(&self) {
+        let mut tar = tar::Builder::new(Vec::new());
+        let busybox = fs::read(BUSYBOX).expect("install busybox-static");
+        let dockerfile = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n";
+        for (name, content) in [("Dockerfile", &dockerfile[..]), ("busybox", &busybox)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, name, content).unwrap();
+        }
+        let mut command = self.device.command("edge-docker");
+        command.args(["build", "-q", "-t", "sandbox/box", "-"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&tar.into_inner().unwrap()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}\n{}", self.device.log());
+    }
+
+    fn gate(&self, words: &[&str]) -> Output {
+        self.on("edge-docker", words)
+    }
+
+    fn on(&self, program: &str, words: &[&str]) -> Output {
+        let mut command: Command = self.device.command(program);
+        command.args(words).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn good(&self, program: &str, words: &[&str]) -> String {
+        let output = self.on(program, words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn folder(&self, app: &str) -> PathBuf {
+        let folder = self.device.path(&format!("/data/sandbox/{app}"));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+}
+
+/// What the container saw below `/models` in its second life.
+const ESCAPE: &str = "b=/bin/busybox
+if [ ! -e /data/done ]; then
+  $b mv /data/models /data/gone && $b ln -s / /data/models && $b touch /data/done
+  exit 1
+fi
+$b ls -a /models >/data/.seen && $b mv /data/.seen /data/seen-$($b date +%s)
+$b sleep 1000";
+
+/// All that was seen so far.
+fn seen(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let seen = names.filter(|p| {
+        p.file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("seen-")
+    });
+    seen.map(|p| fs::read_to_string(p).unwrap()).collect()
+}
+
+fn host(seen: &str) -> bool {
+    HOST.iter().all(|name| seen.lines().any(|l| l == *name))
+}
+
+fn wait_seen(bench: &Bench, folder: &Path) -> String {
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        if let Some(seen) = seen(folder).pop() {
+            return seen;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("nothing was seen: {}", bench.device.log());
+}
+
+#[test]
+fn a_nested_mount_is_no_way_out() {
+    let mut bench = Bench::new();
+    let (pinned, plain) = (bench.folder("box"), bench.folder("plain"));
+    // Docker alone: the way out is there, so this test can fail.
+    fs::create_dir(plain.join("models")).unwrap();
+    let volumes = |folder: &str| {
+        [
+            format!("/data/sandbox/{folder}:/data"),
+            format!("/data/sandbox/{folder}/models:/models"),
+        ]
+    };
+    let [data, models] = volumes("plain");
+    let words = [
+        "run",
+        "-d",
+        "--restart",
+        "always",
+        "-v",
+        &data,
+        "-v",
+        &models,
+        "sandbox/box",
+        "sh",
+        "-c",
+        ESCAPE,
+    ];
+    bench.good("docker", &words);
+    assert!(
+        host(&wait_seen(&bench, &plain)),
+        "docker has closed it by itself"
+    );
+    bench.good(
+        "docker",
+        &[
+            "rm",
+            "-f",
+            &bench.good("docker", &["ps", "-q", "-l"]).trim(),
+        ],
+    );
+
+    let [data, models] = volumes("box");
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "esc",
+        "--restart",
+        "always",
+        "-v",
+        &data,
+        "-v",
+        &models,
+        "sandbox/box",
+        "sh",
+        "-c",
+        ESCAPE,
+    ];
+    bench.good("edge-docker", &words);
+    assert!(!host(&wait_seen(&bench, &pinned)));
+    bench.good("edge-docker", &["restart", "-t", "0", "esc"]);
+
+    // After a reboot the link lies where the folder was: the app stays down.
+    let before = seen(&pinned).len();
+    bench.device.shut_down();
+    bench.device.boot().unwrap();
+    let running = bench.on("docker", &["inspect", "-f", "{{.State.Running}}", "esc"]);
+    let running = String::from_utf8_lossy(&running.stdout).into_owned();
+    assert_ne!(running, "true\n", "{}", bench.device.log());
+    assert!(!bench.gate(&["start", "esc"]).status.success());
+    assert!(seen(&pinned).iter().all(|s| !host(s)));
+    assert!(seen(&pinned).len() >= before);
+}
+
+#[test]
+fn an_honest_app_comes_back_after_a_reboot() {
+    let mut bench = Bench::new();
+    let folder = bench.folder("box");
+    let script = "/bin/busybox date >>/data/starts; /bin/busybox sleep 1000";
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "app",
+        "--restart",
+        "always",
+        "-v",
+        "/data/sandbox/box/sub:/data",
+        "-u",
+        "1234",
+        "sandbox/box",
+        "sh",
+        "-c",
+        script,
+    ];
+    bench.good("edge-docker", &words);
+    let starts = || {
+        fs::read_to_string(folder.join("sub/starts"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    let until = |wanted: usize| {
+        let end = Instant::now() + Duration::from_secs(30);
+        while starts() < wanted && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(starts(), wanted);
+    };
+    until(1);
+    bench.device.shut_down();
+    bench.device.boot().unwrap();
+    until(2);
+    // Its pins go with it.
+    let pins = || {
+        bench.good(
+            "sh",
+            &[
+                "-c",
+                "ls /run/edge-docker/pins /data/config/edge-docker/pins",
+            ],
+        )
+    };
+    assert!(pins().contains(".json"));
+    bench.good("edge-docker", &["rm", "-f", "app"]);
+    assert!(!pins().contains(".json"), "{}", pins());
+    assert_eq!(
+        bench.good("sh", &["-c", "grep -c edge-docker/pins /proc/mounts || :"]),
+        "0\n"
+    );
+}
+
+/// A folder is exchanged for a link to `/` and back, as fast as it goes, while
+/// containers start that mount it.
+#[test]
+fn a_folder_that_is_swapped_never_shows_the_host() {
+    let bench = Bench::new();
+    let folder = bench.folder("box");
+    fs::create_dir(folder.join("swap")).unwrap();
+    fs::write(folder.join("swap/mine"), "").unwrap();
+    symlink("/", folder.join("other")).unwrap();
+    let stop = AtomicBool::new(false);
+    let (started, refused) = (AtomicU32::new(0), AtomicU32::new(0));
+    let end = Instant::now() + Duration::from_secs(120);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, two) = (folder.join("swap"), folder.join("other"));
+            while !stop.load(Ordering::Relaxed) {
+                renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        let starts = (0..3).map(|_| {
+            scope.spawn(|| {
+                let words = [
+                    "run",
+                    "--rm",
+                    "-v",
+                    "/data/sandbox/box/swap:/x",
+                    "sandbox/box",
+                    "/bin/busybox",
+                    "ls",
+                    "/x",
+                ];
+                while started.load(Ordering::Relaxed) < 1000 && Instant::now() < end {
+                    let output = bench.gate(&words);
+                    let (out, said) = (
+                        String::from_utf8_lossy(&output.stdout),
+                        String::from_utf8_lossy(&output.stderr),
+                    );
+                    match output.status.code() {
+                        Some(0) => {
+                            assert_eq!(out, "mine\n");
+                            started.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Some(125) if said.contains("a link") => {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                        _ => panic!("{output:?}"),
+                    }
+                }
+            })
+        });
+        let results: Vec<_> = starts
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok), "a start went wrong");
+    });
+    let (started, refused) = (started.into_inner(), refused.into_inner());
+    assert!(
+        started > 20 && refused > 5,
+        "{started} started, {refused} refused"
+    );
+    writeln!(
+        std::io::stdout(),
+        "{started} started, {refused} refused: the host was never seen"
+    )
+    .unwrap();
+}
+
+/// The hostile lines of the corpus that run or make something, for an image
+/// that is there.
+#[test]
+fn hostile_lines_leave_no_mark() {
+    let bench = Bench::new();
+    bench.folder("box");
+    let corpus = include_str!("../../edge-docker/tests/corpus/hostile.txt");
+    let mut count = 0;
+    for line in corpus.lines().filter_map(|l| Some(l.split_once(" | ")?.1)) {
+        let plain = !line.contains(['\'', '"'])
+            && ["run ", "build ", "exec ", "create "]
+                .iter()
+                .any(|v| line.starts_with(v));
+        if !plain {
+            continue;
+        }
+        let line = ["@H", "@V", "@N", "@S"]
+            .iter()
+            .fold(line.to_string(), |l, name| l.replace(name, "sandbox/box"));
+        let words: Vec<_> = line.split(' ').collect();
+        let output = bench.gate(&words);
+        assert!(
+            matches!(output.status.code(), Some(124 | 125)),
+            "{line}: {output:?}"
+        );
+        count += 1;
+    }
+    let left =
+        bench.good("docker", &["ps", "-aq"]) + &bench.good("docker", &["volume", "ls", "-q"]);
+    assert_eq!(left, "");
+    let images = bench.good("docker", &["images", "--format", "{{.Repository}}"]);
+    assert_eq!(images, "sandbox/box\n");
+    assert!(count > 150, "{count}");
+    writeln!(
+        std::io::stdout(),
+        "{count} hostile lines at a real engine, no mark"
+    )
+    .unwrap();
+}
