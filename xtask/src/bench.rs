@@ -15,6 +15,15 @@ pub enum Table {
     Generator,
     /// Peak memory of each device tool
     Memory,
+    /// `edge-app sandbox` beside `docker save | gzip | ssh docker load`
+    Sandbox {
+        /// Millions of bytes of the image below the change
+        #[arg(long, default_value_t = 300)]
+        base: u32,
+        /// Thousands of bytes of the layer that changes
+        #[arg(long, default_value_t = 200)]
+        change: u32,
+    },
 }
 
 /// Limits that the documentation promises, in kB.
@@ -31,8 +40,20 @@ pub fn run(table: &Table) -> Result<bool> {
     match table {
         Table::Generator => generator(),
         Table::Memory => memory(),
+        Table::Sandbox { base, change } => sandbox(*base, *change),
     }?;
     Ok(true)
+}
+
+fn sandbox(base: u32, change: u32) -> Result<()> {
+    let mut cargo = shell::cargo();
+    cargo.args(["build", "--quiet", "--release"]);
+    shell::run(cargo.args(["--package=edge-app", "--package=edge-sim"]))?;
+    let release = shell::target()?.join("release");
+    let mut sim = shell::command(release.join("edge-sim"));
+    sim.args(["bench", "sandbox", "--programs"]).arg(&release);
+    sim.args(["--base", &base.to_string(), "--change", &change.to_string()]);
+    shell::run(&mut sim)
 }
 
 /// A root in which this machine's libraries lie and the programs see their own

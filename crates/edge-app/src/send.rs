@@ -32,7 +32,8 @@ struct Image {
 /// Unreachable, or refused.
 pub async fn there(device: &Device) -> Result<There> {
     let ids = edge_docker(&["images", "--quiet", "--no-trunc"]);
-    let format = "--format={{.Id}} {{join .RepoTags \",\"}};{{join .RootFS.Layers \" \"}}";
+    let format =
+        "--format={{.Id}} {{range .RepoTags}}{{.}},{{end}};{{range .RootFS.Layers}}{{.}} {{end}}";
     let inspect = edge_docker(&["inspect", "--type=image", format]);
     // An image may go in between: what is told of the others counts.
     let line = format!("i=$({ids}) || exit; [ -z \"$i\" ] || {inspect} $i || :");

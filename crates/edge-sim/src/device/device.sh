@@ -33,6 +33,7 @@ done
 cd "$root"
 pivot_root . old
 umount -l /old
+hostname localhost
 ip link set lo up
 if [ -e /etc/docker/daemon.json ]; then
 	rm -f /run/docker.pid

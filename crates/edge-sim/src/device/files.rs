@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt as _;
 use edge_common::{Root, file};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
 use serde_json::json;
 
 use super::{Link, Settings};
@@ -105,6 +108,9 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
         let name = anchor(&format!("container-signing-{number}.pub"));
         put(&name, &file::read(key, 64 * 1024)?, 0o644)?;
     }
+    if settings.keys.is_empty() {
+        put(&anchor("container-signing.pub"), &nobody()?, 0o644)?;
+    }
     let host = settings.repository.split('/').next().unwrap_or_default();
     let mut bundle = fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
     for authority in settings.authorities {
@@ -117,6 +123,13 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
         bundle.extend(text);
     }
     put("root/etc/ssl/certs/ca-certificates.crt", &bundle, 0o644)
+}
+
+/// The public half of a key that nobody has.
+fn nobody() -> Result<Vec<u8>> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
+    Ok(key.public_key_to_pem()?)
 }
 
 fn programs(folder: &Path, settings: &Settings) -> Result<()> {

@@ -28,7 +28,7 @@ pub struct Settings<'a> {
     pub edge_sim: &'a Path,
     /// The one repository.
     pub repository: &'a str,
-    /// Public keys of which one must have signed, PEM.
+    /// Public keys of which one must have signed, PEM; without any, nobody can.
     pub keys: &'a [PathBuf],
     /// Authorities of the registry, PEM.
     pub authorities: &'a [PathBuf],
