@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod endure;
+mod fuzz;
 mod infra;
 mod measure;
 mod pages;
@@ -32,6 +33,8 @@ enum Chore {
     Demo(demo::Args),
     /// Formatting, lints, scripts, units, every test, the whole chain
     Test(suite::Args),
+    /// Runs the fuzz targets of fuzz/, or those that are named
+    Fuzz(fuzz::Args),
     /// A table of the device programs and their stripped sizes
     Sizes,
     /// Terraform, its policies, the hook and scripts/run-build, without AWS
@@ -66,6 +69,7 @@ fn run(chore: Chore) -> Result<bool> {
     match chore {
         Chore::Demo(args) => demo::run(&args).map(|tally| tally.failed == 0),
         Chore::Test(args) => suite::run(&args),
+        Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Sizes => sizes::run(),
         Chore::Infra => infra::run(),
         Chore::Units => units::run(),

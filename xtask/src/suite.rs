@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, endure, infra, pages, shell, sizes, units, yocto};
+use crate::{demo, endure, fuzz, infra, pages, shell, sizes, units, yocto};
 
 /// Power cuts in the daily run; `cargo xtask campaign cuts` makes more.
 const CUTS: u32 = 3;
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 type Check = fn() -> Result<bool>;
 
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 10] = [
     ("cargo fmt", || {
         good(shell::cargo().args(["fmt", "--all", "--check"]))
     }),
@@ -113,7 +113,20 @@ const CHECKS: [(&str, Check); 8] = [
     ("yocto", yocto::check),
     ("infra", infra::run),
     ("docs/cli", pages::check),
+    ("signatures before other people's verifiers", interop),
+    ("fuzz targets, some seconds each", fuzz::short),
 ];
+
+/// Apart from the workspace, with a target folder of its own: the sigstore crate
+/// brings some 250 others, which ours need not know.
+fn interop() -> Result<bool> {
+    good(
+        shell::cargo()
+            .args(["test", "--quiet", "--locked", "--manifest-path"])
+            .arg("crates/edge-signature/interop/Cargo.toml")
+            .env("CARGO_TARGET_DIR", shell::target()?.join("interop")),
+    )
+}
 
 fn good(command: &mut std::process::Command) -> Result<bool> {
     let status = command.status().context("running a check")?;

@@ -164,7 +164,11 @@ impl Manifest {
         })
     }
 
-    pub(crate) fn layers(&self) -> Result<Vec<Descriptor>, Error> {
+    /// Its layers; of a signature's manifest, one a signature.
+    ///
+    /// # Errors
+    /// As [`Manifest::is_index`].
+    pub fn layers(&self) -> Result<Vec<Descriptor>, Error> {
         Ok(self.parse()?.layers.unwrap_or_default())
     }
 

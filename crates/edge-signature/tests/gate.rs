@@ -381,8 +381,8 @@ fn statuses_are_told_apart() {
 fn a_registry_that_takes_its_time_or_floods() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
-    type Made = fn() -> Reply;
-    let how: [(Made, &str); 5] = [
+    type Case = (fn() -> Reply, &'static str);
+    let how: [Case; 5] = [
         (|| Reply::how(How::Silent), "timed out"),
         (|| Reply::how(How::Drip), "timed out"),
         (|| Reply::how(How::Endless), "larger than"),

@@ -7,8 +7,8 @@ use std::fs;
 
 use bench::Cloud;
 use edge_signature::{
-    Annotations, Credentials, Digest, Error, ImageRef, Keys, Registry, Repository, Signed, payload,
-    sign_with_pem, verify,
+    Annotations, Credentials, Digest, Draft, Error, Format, ImageRef, Keys, Registry, Repository,
+    Signed, payload, sign_with_pem, verify,
 };
 use serde_json::json;
 
@@ -83,9 +83,57 @@ fn signatures_are_appended_and_found_again() {
             assert_eq!(all.last(), Some(&one));
             verify(&keys, registry.repository(), &digest, &all).unwrap();
         }
+        registry.login().await.unwrap();
         let mut tags = registry.tags().await.unwrap();
         tags.sort();
         assert_eq!(tags, [format!("sha256-{}.sig", digest.hex()), "v1".into()]);
+    });
+}
+
+/// docker-registry keeps no list of referrers: the fallback tag does.
+#[test]
+fn bundles_of_an_index_and_its_children() {
+    let cloud = Cloud::up();
+    let keys = Keys::from_pems(&[fs::read(cloud.file("signing.pub")).unwrap()]).unwrap();
+    let private = fs::read(cloud.file("signing.key")).unwrap();
+    wait(async {
+        let registry = registry(&cloud, None);
+        let mut entries = Vec::new();
+        for platform in ["amd64", "arm64"] {
+            let digest = push(&registry, platform).await;
+            let name = image(&registry, platform);
+            let size = registry.resolve(&name).await.unwrap().bytes.len();
+            entries.push(
+                json!({ "mediaType": MANIFEST, "digest": digest, "size": size,
+                "platform": { "os": "linux", "architecture": platform } }),
+            );
+        }
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
+        let bytes = index.to_string().into_bytes();
+        registry.push_manifest("v1", bytes, kind).await.unwrap();
+        let name = image(&registry, "v1");
+        let family = registry.family(&name).await.unwrap();
+        assert_eq!(family.len(), 3);
+        for manifest in &family {
+            for format in [Format::V2, Format::V3] {
+                let annotations = Annotations {
+                    app: "hello".into(),
+                    version: "v1".into(),
+                    serial: 1,
+                    grants: Vec::new(),
+                };
+                let draft = Draft::new(format, &name, &manifest.digest, &annotations);
+                let signature = sign_with_pem(&private, &draft.to_sign()).unwrap().0;
+                let signed = draft.signed(signature);
+                registry.attach(&keys, manifest, &signed).await.unwrap();
+                let digest = &manifest.digest;
+                registry.verified(&keys, digest, &[format]).await.unwrap();
+            }
+        }
+        let (verified, proof) = registry.prove(&keys, &name).await.unwrap();
+        assert_eq!(verified.digest, family[0].digest);
+        assert!(family[1..].contains(&proof.image().unwrap()));
     });
 }
 

@@ -217,7 +217,7 @@ fn serve(
     }
 }
 
-fn read(stream: &mut impl BufRead) -> Result<Request, Box<dyn std::error::Error>> {
+pub fn read(stream: &mut impl BufRead) -> Result<Request, Box<dyn std::error::Error>> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
     let mut words = line.split(' ');
@@ -243,7 +243,11 @@ fn read(stream: &mut impl BufRead) -> Result<Request, Box<dyn std::error::Error>
     })
 }
 
-fn send<S: Read + Write>(stream: &mut S, request: &Request, reply: &Reply) -> std::io::Result<()> {
+pub fn send<S: Read + Write>(
+    stream: &mut S,
+    request: &Request,
+    reply: &Reply,
+) -> std::io::Result<()> {
     let mut head = format!("HTTP/1.1 {} Said\r\n", reply.status);
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");

@@ -1,0 +1,26 @@
+//! Names of images: what is taken is written back as it came, and could be
+//! meant in no other way.
+#![no_main]
+
+use edge_signature::{Digest, ImageRef, Repository, valid_app, valid_version};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    if let Ok(image) = text.parse::<ImageRef>() {
+        assert_eq!(image.to_string(), text);
+        assert!(image.tag.is_some() || image.digest.is_some());
+        assert!(text.is_ascii() && !text.contains(char::is_whitespace));
+        assert!(!text.contains("..") || image.tag.as_ref().is_some_and(|t| t.contains("..")));
+        let again: Repository = image.repository.to_string().parse().unwrap();
+        assert_eq!(again, image.repository);
+        let (host, path) = (image.repository.host(), image.repository.path());
+        assert!(!host.contains('/') && !path.contains([':', '@', '%', '?', '#']));
+    }
+    if let Ok(digest) = text.parse::<Digest>() {
+        assert_eq!(digest.as_str(), text);
+        assert_eq!(digest.hex().len(), 64);
+    }
+    if valid_app(text) || valid_version(text) {
+        assert!(!text.contains(['/', ':', '\0', ' ', '\n']) && !text.starts_with(['-', '.']));
+    }
+});

@@ -1,0 +1,61 @@
+//! Payloads behind a good signature, of both forms: even a signer of ours
+//! cannot say what makes no sense.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use edge_signature::{
+    Digest, Keys, Repository, Signed, sign_with_pem, valid_app, valid_version, verify,
+};
+use libfuzzer_sys::fuzz_target;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+
+struct Team {
+    private: Vec<u8>,
+    keys: Keys,
+    repository: Repository,
+    digest: Digest,
+}
+
+static TEAM: LazyLock<Team> = LazyLock::new(|| {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    Team {
+        private: key.private_key_to_pem_pkcs8().unwrap(),
+        keys: Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap(),
+        repository: "r.io/team".parse().unwrap(),
+        digest: Digest::of(b"manifest"),
+    }
+});
+
+/// The first byte chooses the form.
+fn signed(form: u8, payload: &[u8]) -> Signed {
+    let sign = |bytes: &[u8]| sign_with_pem(&TEAM.private, bytes).unwrap().0;
+    if form & 1 == 0 {
+        return Signed::new(payload.to_vec(), sign(payload));
+    }
+    let kind = "application/vnd.in-toto+json";
+    let head = format!("DSSEv1 28 {kind} {} ", payload.len());
+    let signature = sign(&[head.as_bytes(), payload].concat());
+    Signed::statement(payload.to_vec(), signature)
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((form, payload)) = bytes.split_first() else {
+        return;
+    };
+    let signed = signed(*form, payload);
+    let Ok(verified) = verify(&TEAM.keys, &TEAM.repository, &TEAM.digest, &[signed]) else {
+        return;
+    };
+    let says = verified.annotations;
+    assert_eq!(verified.digest, TEAM.digest);
+    assert!(valid_app(&says.app) && valid_version(&says.version));
+    assert!(
+        says.grants
+            .iter()
+            .all(|g| !g.is_empty() && !g.contains(','))
+    );
+});

@@ -1,0 +1,27 @@
+//! Proofs that somebody changed on the disk: none of them holds.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use edge_signature::{Keys, Proof, Repository};
+use libfuzzer_sys::fuzz_target;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap()
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(proof) = serde_json::from_slice::<Proof>(bytes) else {
+        return;
+    };
+    let repository: Repository = "r.io/team".parse().unwrap();
+    assert!(proof.verify(&KEYS, &repository).is_err());
+    let _ = (proof.image(), proof.image_id());
+    let text = serde_json::to_vec(&proof).unwrap();
+    assert_eq!(serde_json::from_slice::<Proof>(&text).unwrap(), proof);
+});
