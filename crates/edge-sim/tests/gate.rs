@@ -173,11 +173,7 @@ fn a_nested_mount_is_no_way_out() {
     );
     bench.good(
         "docker",
-        &[
-            "rm",
-            "-f",
-            &bench.good("docker", &["ps", "-q", "-l"]).trim(),
-        ],
+        &["rm", "-f", bench.good("docker", &["ps", "-q", "-l"]).trim()],
     );
 
     let [data, models] = volumes("box");
