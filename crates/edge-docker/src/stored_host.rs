@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::stored_same::Rule::{self, Elsewhere, Filled, Parts, Same, Zero};
+use crate::stored_same::Rule::{self, Elsewhere, Filled, HeldBack, Parts, Same, Zero};
 use crate::stored_same::{compare, same, short, strings, zero};
 
 /// Every field.
@@ -67,7 +67,7 @@ const FIELDS: &[(&str, Rule)] = &[
     ("PublishAllPorts", Zero),
     ("ReadonlyPaths", Elsewhere),
     ("ReadonlyRootfs", Same),
-    ("RestartPolicy", Parts),
+    ("RestartPolicy", HeldBack),
     ("Runtime", Filled(&["runc", "io.containerd.runc.v2"])),
     ("SecurityOpt", Same),
     ("ShmSize", Elsewhere),

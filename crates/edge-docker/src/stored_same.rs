@@ -14,6 +14,9 @@ pub enum Rule {
     Parts,
     /// What was asked for, or one of these where nothing was.
     Filled(&'static [&'static str]),
+    /// A restart policy: what was asked for, or none, while a switch holds the
+    /// container back.
+    HeldBack,
     /// Looked at elsewhere.
     Elsewhere,
 }
@@ -41,6 +44,7 @@ pub fn compare(
             Rule::Zero => zero(value),
             Rule::Same => same(value, wanted),
             Rule::Parts => same(&parts(value), &parts(wanted)),
+            Rule::HeldBack => value["Name"] == "no" || same(&parts(value), &parts(wanted)),
             Rule::Filled(defaults) => {
                 same(value, wanted)
                     || zero(wanted) && value.as_str().is_some_and(|v| defaults.contains(&v))

@@ -15,8 +15,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bench::Cloud;
@@ -30,11 +30,11 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Takes as long as a small pull and a switch, and keeps its words.
 const STAND_IN: &str = r#"#!/bin/sh
 case $1 in
-pull) cat >/data/password; printf '%s\0' "$@" >/data/pull; sleep 1.5 ;;
+pull) cat >/data/password; printf '%s\0' "$@" >/data/pull; [ -e /data/fast ] || sleep 1.5 ;;
 replace)
 	[ "$2" = --status ] && exit 0
 	printf '%s\0' "$@" >/data/replace
-	sleep 1.5
+	[ -e /data/fast ] || sleep 1.5
 	if [ -e /data/broken ]; then
 		echo "edge-docker: hello: it ended with exit code 7; switched back" >&2
 		exit 123
@@ -42,6 +42,13 @@ replace)
 *) printf '%s\0' "$@" >"/data/$1" ;;
 esac
 "#;
+
+/// One test at a time: what is measured needs the machine for itself.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_edge-sim")).with_file_name(name);
@@ -226,6 +233,7 @@ fn localhost(cloud: &Cloud) -> String {
 
 #[test]
 fn a_fleet_at_once_with_broken_ones_among_it() {
+    let _alone = alone();
     let (cloud, fleet) = (Cloud::up(), Fleet::start(20));
     let registry = localhost(&cloud);
     let digest = push(&cloud, &registry);
@@ -286,6 +294,7 @@ fn a_fleet_at_once_with_broken_ones_among_it() {
 
 #[test]
 fn words_that_a_shell_would_take_arrive_as_they_are() {
+    let _alone = alone();
     let (cloud, fleet) = (Cloud::up(), Fleet::start(1));
     let registry = localhost(&cloud);
     let digest = push(&cloud, &registry);
@@ -300,6 +309,7 @@ fn words_that_a_shell_would_take_arrive_as_they_are() {
         "* ~ ! # & | > < é %s",
         "",
     ];
+    fs::write(fleet.devices[0].path("/data/fast"), "").unwrap();
     for value in nasty {
         let app = json!({
             "name": "hello", "env": { "A": value }, "ports": ["80:80"], "grants": ["a;id"],
@@ -448,6 +458,7 @@ const SERVE: &str =
 
 #[test]
 fn a_device_keeps_an_app_that_works() {
+    let _alone = alone();
     let cloud = Cloud::up();
     let real = Real::start(&cloud);
     let project = &real.project;
