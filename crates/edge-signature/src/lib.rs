@@ -16,6 +16,8 @@ mod error;
 #[cfg(feature = "registry")]
 mod http;
 mod keys;
+#[cfg(feature = "registry")]
+mod lists;
 mod manifest;
 mod names;
 mod proof;

@@ -469,6 +469,36 @@ fn redirects_lead_no_secret_and_no_manifest_elsewhere() {
 }
 
 #[test]
+fn lists_come_in_pages_from_the_same_host() {
+    let server = Server::start();
+    let page = |tag: &str, next: &str| {
+        let reply = Reply::new(200, json!({ "tags": [tag] }).to_string());
+        reply.with("Link", format!("<{next}>; rel=\"next\""))
+    };
+    wait(async {
+        let registry = registry(&server);
+        server.hook(move |r| {
+            let first = !r.path.contains("last");
+            first.then(|| page("v0", "/v2/team/tags/list?last=v0"))
+        });
+        assert_eq!(registry.tags().await.unwrap(), ["v0", "v1"]);
+        registry.login().await.unwrap();
+        server.hook(move |_| Some(page("v0", "https://evil.test/v2/team/tags/list")));
+        let error = registry.tags().await.unwrap_err().to_string();
+        assert!(error.contains("not followed"), "{error}");
+        server.hook(move |r| Some(page("v0", &r.path)));
+        let error = registry.tags().await.unwrap_err().to_string();
+        assert!(error.contains("without end"), "{error}");
+        server.hook(|_| Some(Reply::new(401, "")));
+        let refused = registry.login().await;
+        assert!(
+            matches!(refused, Err(Error::Unauthorized(_))),
+            "{refused:?}"
+        );
+    });
+}
+
+#[test]
 fn other_content_than_its_digest_says() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
