@@ -12,7 +12,7 @@ use edge_sim::device::{Device, Link, Settings};
 use tempfile::TempDir;
 
 const DOCKERFILE: &str =
-    "FROM base\nCOPY hello change /\nENTRYPOINT [\"/hello\"]\nSTOPSIGNAL SIGKILL\n";
+    "FROM base\nCOPY hello /\nCOPY change /\nENTRYPOINT [\"/hello\"]\nSTOPSIGNAL SIGKILL\n";
 /// Bytes of the layer that changes; they do not compress.
 const CHANGE: usize = 200_000;
 
