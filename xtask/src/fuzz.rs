@@ -161,7 +161,7 @@ fn merge(programs: &Path, target: &str) -> Result<()> {
     let [found, seeds] = corpora(target)?;
     shell::read(
         shell::command(programs.join(target))
-            .args(["-merge=1", "-max_len=4096"])
+            .args(["-set_cover_merge=1", "-max_len=2048"])
             .args([seeds, found]),
     )
     .map(|_| ())
