@@ -31,6 +31,8 @@ pub struct Superblock {
     pub mounted: bool,
     /// Does it bear our label?
     pub ours: bool,
+    /// Was it unmounted in order, with no journal to replay and no error noted?
+    pub clean: bool,
 }
 
 /// Reads the superblock, if there is one.
@@ -67,10 +69,12 @@ fn parse(block: &[u8]) -> Option<Superblock> {
     let size = 1024_u64.checked_shl(word(0x18)?)?;
     let path = block.get(0x88..0x88 + 64)?;
     let label = block.get(0x78..0x78 + 16)?;
+    let recover = word(0x60)? & 0x4 != 0;
     Some(Superblock {
         bytes: blocks.checked_mul(size)?,
         mounted: word(0x2c)? != 0 || half(0x34)? != 0 || path.iter().any(|b| *b != 0),
         ours: label.starts_with(b"data\0"),
+        clean: half(0x3a)? & 0x3 == 1 && !recover,
     })
 }
 
@@ -107,6 +111,11 @@ pub fn make(root: &Root, device: &Path) -> Result<()> {
 /// # Errors
 /// It cannot be repaired: exit code 7.
 pub fn check(root: &Root, device: &Path) -> Result<()> {
+    // What is clean stays as it is, byte for byte: e2fsck writes even then.
+    let clean = superblock(device)?.is_some_and(|s| s.clean);
+    if clean && check_as(root, device, &["-n"])? {
+        return Ok(());
+    }
     if check_as(root, device, &["-p"])? {
         return Ok(());
     }

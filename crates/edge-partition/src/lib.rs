@@ -271,6 +271,7 @@ mod tests {
                 bytes,
                 mounted,
                 ours: true,
+                clean: true,
             }),
             ..file_system("ext4")
         }
