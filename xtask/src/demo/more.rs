@@ -32,7 +32,10 @@ fn sandbox(world: &mut World) -> Result<String> {
         "stat -c %d:%i /data/sandbox/hello \
          $(docker inspect hello -f '{{range .Mounts}}{{.Source}}{{end}}') | uniq",
     )?;
-    ensure!(same.lines().count() == 1, "another folder is mounted: {same}");
+    ensure!(
+        same.lines().count() == 1,
+        "another folder is mounted: {same}"
+    );
     Ok(words)
 }
 
@@ -69,6 +72,7 @@ fn stranger(world: &mut World) -> Result<String> {
 }
 
 fn wrong_password(world: &mut World) -> Result<String> {
+    shell::read(&mut world.ssh("twin", "sudo -n /usr/bin/edge-docker logout")?)?;
     let failed = login(world, "wrong")
         .err()
         .context("a wrong password was taken")?;
