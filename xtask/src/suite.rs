@@ -8,8 +8,10 @@ use anyhow::{Context, Result};
 
 use crate::{demo, endure, fuzz, infra, pages, shell, sizes, units, yocto};
 
-/// Power cuts in the daily run; `cargo xtask campaign cuts` makes more.
+/// Power cuts in every run, at the same moments, those of the run that showed an
+/// empty SSH host key among them; `cargo xtask campaign cuts` draws others.
 const CUTS: u32 = 3;
+const SEED: u64 = 644_374_253;
 
 /// How many tests held and how many did not.
 #[derive(Clone, Copy, Default)]
@@ -72,7 +74,7 @@ pub fn run(args: &Args) -> Result<bool> {
         println!("== the chain on the device twin");
         tally.add(demo::test()?);
         println!("== power cuts of the device twin");
-        let cuts = endure::cuts(CUTS, None);
+        let cuts = endure::cuts(CUTS, Some(SEED));
         if let Err(error) = &cuts {
             println!("{error:#}");
         }
