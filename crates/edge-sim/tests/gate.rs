@@ -112,6 +112,16 @@ fi
 $b ls -a /models >/data/.seen && $b mv /data/.seen /data/seen-$($b date +%s)
 $b sleep 1000";
 
+/// Starts [`ESCAPE`] in a container called as its folder, mounted twice.
+fn escape(bench: &Bench, program: &str, name: &str) {
+    let data = format!("/data/sandbox/{name}:/data");
+    let models = format!("/data/sandbox/{name}/models:/models");
+    let words = ["run", "-d", "--restart", "always", "--name", name];
+    let mounts = ["-v", &data, "-v", &models];
+    let command = ["sandbox/box", "sh", "-c", ESCAPE];
+    bench.good(program, &[&words[..], &mounts, &command].concat());
+}
+
 /// All that was seen so far.
 fn seen(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
@@ -145,66 +155,25 @@ fn a_nested_mount_is_no_way_out() {
     let (pinned, plain) = (bench.folder("box"), bench.folder("plain"));
     // Docker alone: the way out is there, so this test can fail.
     fs::create_dir(plain.join("models")).unwrap();
-    let volumes = |folder: &str| {
-        [
-            format!("/data/sandbox/{folder}:/data"),
-            format!("/data/sandbox/{folder}/models:/models"),
-        ]
-    };
-    let [data, models] = volumes("plain");
-    let words = [
-        "run",
-        "-d",
-        "--restart",
-        "always",
-        "-v",
-        &data,
-        "-v",
-        &models,
-        "sandbox/box",
-        "sh",
-        "-c",
-        ESCAPE,
-    ];
-    bench.good("docker", &words);
+    escape(&bench, "docker", "plain");
     assert!(
         host(&wait_seen(&bench, &plain)),
         "docker has closed it by itself"
     );
-    bench.good(
-        "docker",
-        &["rm", "-f", bench.good("docker", &["ps", "-q", "-l"]).trim()],
-    );
+    bench.good("docker", &["rm", "-f", "plain"]);
 
-    let [data, models] = volumes("box");
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "esc",
-        "--restart",
-        "always",
-        "-v",
-        &data,
-        "-v",
-        &models,
-        "sandbox/box",
-        "sh",
-        "-c",
-        ESCAPE,
-    ];
-    bench.good("edge-docker", &words);
+    escape(&bench, "edge-docker", "box");
     assert!(!host(&wait_seen(&bench, &pinned)));
-    bench.good("edge-docker", &["restart", "-t", "0", "esc"]);
+    bench.good("edge-docker", &["restart", "-t", "0", "box"]);
 
     // After a reboot the link lies where the folder was: the app stays down.
     let before = seen(&pinned).len();
     bench.device.shut_down();
     bench.device.boot().unwrap();
-    let running = bench.on("docker", &["inspect", "-f", "{{.State.Running}}", "esc"]);
+    let running = bench.on("docker", &["inspect", "-f", "{{.State.Running}}", "box"]);
     let running = String::from_utf8_lossy(&running.stdout).into_owned();
     assert_ne!(running, "true\n", "{}", bench.device.log());
-    assert!(!bench.gate(&["start", "esc"]).status.success());
+    assert!(!bench.gate(&["start", "box"]).status.success());
     assert!(seen(&pinned).iter().all(|s| !host(s)));
     assert!(seen(&pinned).len() >= before);
 }
