@@ -259,11 +259,6 @@ impl Session {
             let _ = client.disconnect(None);
         }
     }
-
-    /// As [`Session::close`], in a program that goes on.
-    pub fn end(self) {
-        self.close();
-    }
 }
 
 impl Drop for Session {

@@ -184,7 +184,7 @@ impl Beat<'_> {
                 Idle::Due => {}
                 Idle::Lost => return Ok(End::Lost),
                 Idle::Renewed => {
-                    shadow.end();
+                    shadow.close();
                     return Ok(End::Renewed);
                 }
             }

@@ -129,11 +129,6 @@ impl Shadow {
     }
 
     /// Says goodbye, so that nobody is told that this device is gone.
-    pub fn end(self) {
-        self.session.end();
-    }
-
-    /// The same, for a program that ends now.
     pub fn close(self) {
         self.session.close();
     }
