@@ -72,6 +72,15 @@ PARAMETERS = {
 }
 
 
+def secret(path):
+    """Whether a file holds one; a file that went away meanwhile does not."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return False
+    return TOKEN in text or "BEGIN" in text and "PRIVATE" in text
+
+
 class Build:
     """A copy of the repository's script, with its own place for secrets."""
 
@@ -111,10 +120,10 @@ class Build:
 
     def left(self):
         """Files that hold a secret, wherever the script could have put one."""
-        return [p for p in self.runtime.parent.rglob("*")
-                if p.is_file() and p.name != "kas.saw"
-                and (TOKEN in (text := p.read_text(errors="replace")) or "BEGIN" in text and "PRIVATE" in text)
-                and p.name != "run-build"]
+        # os.walk passes over a folder that is taken away meanwhile; rglob raises.
+        files = (pathlib.Path(folder, name) for folder, _, names in os.walk(self.runtime.parent)
+                 for name in names if name not in ("kas.saw", "run-build"))
+        return [p for p in files if p.is_file() and secret(p)]
 
     def saw(self):
         return (self.root / "kas.saw").read_text()

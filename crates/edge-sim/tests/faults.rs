@@ -502,18 +502,19 @@ fn every_fault_has_its_end_and_the_next_boot_heals() {
     table.print();
 }
 
+/// The port is free at once, unless somebody else on this machine is given it in between.
 #[test]
 fn an_endpoint_that_is_gone_frees_its_port() {
-    let cloud = Strict::with(&Behaviour::default());
-    let port = cloud.endpoint.port();
-    let folder = cloud.file("");
-    drop(cloud.endpoint);
-    let again = Endpoint::start(
-        &folder,
-        &Behaviour {
+    let freed = || {
+        let cloud = Strict::with(&Behaviour::default());
+        let port = cloud.endpoint.port();
+        let folder = cloud.file("");
+        drop(cloud.endpoint);
+        let again = Behaviour {
             port,
             ..Behaviour::default()
-        },
-    );
-    assert_eq!(again.unwrap().port(), port);
+        };
+        Endpoint::start(&folder, &again).is_ok_and(|again| again.port() == port)
+    };
+    assert!((0..5).any(|_| freed()), "five times its port stayed taken");
 }
