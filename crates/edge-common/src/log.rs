@@ -29,13 +29,15 @@ pub fn info(message: impl Display) {
 
 fn line(priority: u8, message: &dyn Display) {
     let text = printable(&message.to_string());
-    // Whoever listened may be gone: that ends no work.
-    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        writeln!(std::io::stderr(), "<{priority}>{text}")
+    let line = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        format!("<{priority}>{text}\n")
     } else {
         let name = NAME.get().unwrap_or(&"edge");
-        writeln!(std::io::stderr(), "{name}: {text}")
+        format!("{name}: {text}\n")
     };
+    // In one write, so that lines of two processes do not mix. Whoever listened
+    // may be gone: that ends no work.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// `text` on one line and without control characters: names and answers from

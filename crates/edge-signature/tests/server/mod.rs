@@ -293,7 +293,7 @@ pub fn send<S: Read + Write>(
 }
 
 impl State {
-    fn put_manifest(&self, name: &str, kind: &str, bytes: &[u8]) -> Digest {
+    pub fn put_manifest(&self, name: &str, kind: &str, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
         let mut manifests = self.manifests.lock().unwrap();
         for name in [name, digest.as_str()] {

@@ -1,0 +1,98 @@
+//! `cargo bench -p edge-docker --bench gate`: `run --rm` and `ps` beside docker
+//! alone. Two devices take turns: one as the image has it, with the plugin, and
+//! one whose engine has none and is asked by docker. A table; nothing fails for
+//! being slow.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+#[path = "../tests/device/mod.rs"]
+mod device;
+
+use std::time::{Duration, Instant};
+
+use device::Device;
+
+const TURNS: usize = 40;
+
+fn main() {
+    // `cargo test --benches` only wants to know that this builds.
+    if std::env::args().any(|word| word == "--test") {
+        return;
+    }
+    let mut gate = Device::start();
+    gate.start_engine();
+    let ours = gate.image("small", 0).name;
+    let mut plain = Device::start();
+    plain.write(
+        "/etc/docker/daemon.json",
+        br#"{"data-root":"/data/docker"}"#,
+    );
+    plain.start_engine();
+    let theirs = plain.image("small", 0).id;
+
+    println!("medians of {TURNS} turns         docker   edge-docker      added     limit");
+    let mount = "/data/apps/small/state:/state";
+    for (what, words, limit) in [
+        ("run --rm", &["run", "--rm", "--network", "none"][..], 15.0),
+        (
+            "run --rm -v",
+            &["run", "--rm", "--network", "none", "-v", mount],
+            15.0,
+        ),
+        ("run --rm, own network", &["run", "--rm"], 15.0),
+    ] {
+        let with = |program, image| [&[program], words, &[image, "ls", "/"]].concat();
+        row(
+            what,
+            limit,
+            || plain.good(&with("docker", &theirs)),
+            || gate.good(&with("edge-docker", &ours)),
+        );
+    }
+    let ps = |program| [program, "ps"];
+    row(
+        "ps",
+        5.0,
+        || plain.good(&ps("docker")),
+        || gate.good(&ps("edge-docker")),
+    );
+    let ps = |program| [program, "ps", "-a", "--format", "{{.Names}}"];
+    row(
+        "ps -a --format",
+        5.0,
+        || plain.good(&ps("docker")),
+        || gate.good(&ps("edge-docker")),
+    );
+}
+
+/// Both in turns, the order exchanged each time.
+fn row(what: &str, limit: f64, docker: impl Fn() -> String, gate: impl Fn() -> String) {
+    docker();
+    gate();
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for turn in 0..TURNS {
+        for second in [false, true] {
+            if second == (turn % 2 == 0) {
+                theirs.push(time(&docker));
+            } else {
+                ours.push(time(&gate));
+            }
+        }
+    }
+    let (theirs, ours) = (median(theirs), median(ours));
+    println!(
+        "{what:<23} {theirs:>9.1} ms {ours:>10.1} ms {:>7.1} ms {limit:>6.0} ms",
+        ours - theirs
+    );
+}
+
+fn time(work: impl FnOnce() -> String) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// In milliseconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1000.0
+}
