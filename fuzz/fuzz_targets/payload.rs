@@ -4,16 +4,16 @@
 
 use std::sync::LazyLock;
 
-use edge_signature::{
-    Digest, Keys, Repository, Signed, sign_with_pem, valid_app, valid_version, verify,
-};
+use edge_signature::{Digest, Keys, Repository, Signed, valid_app, valid_version, verify};
 use libfuzzer_sys::fuzz_target;
 use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::PKey;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
 
 struct Team {
-    private: Vec<u8>,
+    key: PKey<Private>,
     keys: Keys,
     repository: Repository,
     digest: Digest,
@@ -23,16 +23,19 @@ static TEAM: LazyLock<Team> = LazyLock::new(|| {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
     Team {
-        private: key.private_key_to_pem_pkcs8().unwrap(),
         keys: Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap(),
         repository: "r.io/team".parse().unwrap(),
         digest: Digest::of(b"manifest"),
+        key,
     }
 });
 
 /// The first byte chooses the form.
 fn signed(form: u8, payload: &[u8]) -> Signed {
-    let sign = |bytes: &[u8]| sign_with_pem(&TEAM.private, bytes).unwrap().0;
+    let sign = |bytes: &[u8]| {
+        let mut signer = Signer::new(MessageDigest::sha256(), &TEAM.key).unwrap();
+        signer.sign_oneshot_to_vec(bytes).unwrap()
+    };
     if form & 1 == 0 {
         return Signed::new(payload.to_vec(), sign(payload));
     }

@@ -24,7 +24,8 @@ resource "aws_dynamodb_table" "devices" {
 
 data "archive_file" "hook" {
   type        = "zip"
-  source_file = "${path.module}/hook/fleet.py"
+  source_dir  = "${path.module}/hook"
+  excludes    = ["__pycache__"]
   output_path = "${path.module}/.build/hook.zip"
 }
 

@@ -12,7 +12,8 @@ The allow-list has one item a serial number:
     expires                until when the first registration may happen (optional)
     window_until           until when an operator lets it register again (optional)
     certificate_id, _at    the certificate that was last let in, and when
-    window_certificate_id  the one that used the window
+    window_certificate_id  the one that may replace others: it used the window, or
+                           the device proved that it renews its own
 Times are seconds since 1970.
 """
 
@@ -25,6 +26,7 @@ import time
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+import proof
 
 SERIAL = re.compile(r"[a-zA-Z0-9:_-]{1,120}")
 CERTIFICATE = re.compile(r"[0-9a-f]{64}")
@@ -32,9 +34,11 @@ MAC = re.compile(r"([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?")
 # AWS IoT binds a certificate to its thing within seconds of our yes. Until then
 # we cannot see whether a registration came to its end.
 SETTLE = 60
-# Three calls, each one try of at most 1.3 s: the answer comes within 5 s. Who
-# asked tries again by itself.
-QUICK = Config(connect_timeout=0.5, read_timeout=0.8, retries={"total_max_attempts": 1})
+# Certificates of a device that a proof is held against.
+PRESENT = 2
+# So many calls and three more, each one try of at most 0.9 s: the answer comes
+# within 5 s. Who asked tries again by itself.
+QUICK = Config(connect_timeout=0.4, read_timeout=0.5, retries={"total_max_attempts": 1})
 PATIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
 
 
@@ -80,9 +84,9 @@ def decide(event, now):
     if text(item, "certificate_id") == certificate:
         return overrides, "repeated"
     others = attached(client("iot", QUICK), thing) - {certificate}
-    permit(item, others, now)
-    record(table, item, certificate, now)
-    return overrides, "allowed"
+    renews = permit(item, others, now) and renewed(event, thing, others)
+    record(table, item, certificate, now, renews)
+    return overrides, "renewed" if renews else "allowed"
 
 
 def parsed(event):
@@ -106,24 +110,40 @@ def parsed(event):
 
 
 def permit(item, others, now):
-    """Refused unless it is the first registration, or an operator's window is open."""
+    """Refused unless it is the first registration, or an operator's window is open; True
+    if only the device itself can say that it has a reason."""
     last = text(item, "certificate_id")
     if last and number(item, "certificate_at") > now - SETTLE:
         raise Refused("another registration is under way")
     if number(item, "window_until") > now:
         if text(item, "window_certificate_id") in others:
             raise Refused("the window has been used")
-    elif others:
-        raise Refused("device has an identity and no window is open")
-    elif "expires" in item and number(item, "expires") <= now:
+        return False
+    if not others and "expires" in item and number(item, "expires") <= now:
         raise Refused("the allowance has expired")
+    return bool(others)
 
 
-def record(table, item, certificate, now):
+def renewed(event, thing, others):
+    """True if one of the device's present keys has signed for the new one, else Refused."""
+    said, new = event["parameters"].get("Proof"), event.get("certificatePem")
+    if not said:
+        raise Refused("device has an identity and no window is open")
+    if not isinstance(said, str) or not isinstance(new, str):
+        raise Refused("malformed parameters")
+    iot = client("iot", QUICK)
+    for certificate in sorted(others)[:PRESENT]:
+        told = iot.describe_certificate(certificateId=certificate)["certificateDescription"]
+        if told["status"] == "ACTIVE" and proof.holds(said, thing, told["certificatePem"], new):
+            return True
+    raise Refused("the proof of a renewal does not hold and no window is open")
+
+
+def record(table, item, certificate, now, renews):
     """Notes the certificate, if the item is still what the decision was made on."""
     changes = ["certificate_id = :certificate", "certificate_at = :now"]
     values = {":certificate": {"S": certificate}, ":now": {"N": str(now)}}
-    if number(item, "window_until") > now:
+    if renews or number(item, "window_until") > now:
         changes.append("window_certificate_id = :certificate")
     conditions = []
     for place, name in enumerate(("state", "certificate_id", "certificate_at", "window_until")):

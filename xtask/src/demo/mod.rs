@@ -3,6 +3,7 @@
 //! those behind it build on it.
 
 mod device;
+mod escape;
 mod more;
 mod registry;
 mod steps;
@@ -26,6 +27,10 @@ pub struct Args {
     /// Leave the cloud and the twin running and print how to reach them
     #[arg(long)]
     keep: bool,
+    /// Go on with what else is refused, an escape that fails, and what works
+    /// without the cloud
+    #[arg(long)]
+    all: bool,
 }
 
 /// The demo.
@@ -34,20 +39,35 @@ pub struct Args {
 /// No folder for the state.
 pub fn run(args: &Args) -> Result<Tally> {
     let mut world = World::new()?;
-    let tally = chain(&mut world, &steps::STEPS);
+    let tally = if args.all {
+        chain(&mut world, &all())
+    } else {
+        chain(&mut world, &steps::STEPS)
+    };
     if args.keep {
         world.keep();
     }
     Ok(tally)
 }
 
-/// The demo's steps and those that show what else is refused.
+/// The demo with all that follows it.
 ///
 /// # Errors
 /// No folder for the state.
 pub fn test() -> Result<Tally> {
-    let steps = [&steps::STEPS[..], &more::STEPS].concat();
-    Ok(chain(&mut World::new()?, &steps))
+    Ok(chain(&mut World::new()?, &all()))
+}
+
+fn all() -> Vec<Step> {
+    let (before, reboot) = steps::STEPS.split_at(steps::BEFORE_REBOOT);
+    [
+        before,
+        &[escape::START],
+        reboot,
+        &[escape::END],
+        &more::STEPS,
+    ]
+    .concat()
 }
 
 /// Runs steps until one does not hold, and counts them.

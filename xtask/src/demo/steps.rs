@@ -10,6 +10,9 @@ use super::world::{World, until};
 use super::{Step, device, registry};
 use crate::shell;
 
+/// So many of [`STEPS`] come before the twin boots again.
+pub const BEFORE_REBOOT: usize = 16;
+
 /// From power-on to a signed container running.
 pub const STEPS: [Step; 18] = [
     ("build the programs", build),
