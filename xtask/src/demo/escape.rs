@@ -20,34 +20,36 @@ pub const END: Step = ("neither restart nor reboot showed the host", end);
 
 /// A static shell: `busybox-static`.
 const BUSYBOX: &str = "/bin/busybox";
+const GATE: &str = "sudo -n /usr/bin/edge-docker";
 const FOLDER: &str = "/data/sandbox/escape";
-/// What the container does in its first life, and in all that follow.
-const SCRIPT: &str = "b=/bin/busybox
-if [ ! -e /data/done ]; then
-  $b mv /data/models /data/gone && $b ln -s / /data/models && $b touch /data/done
-  exit 1
-fi
-$b ls -a /models >/data/.seen && $b mv /data/.seen /data/seen-$($b date +%s)
-$b sleep 1000";
+/// What the container does.
+const SCRIPT: &str = include_str!("../../../crates/edge-sim/tests/escape.sh");
 
 fn start(world: &mut World) -> Result<String> {
     build(world)?;
-    let gate = "sudo -n /usr/bin/edge-docker";
+    launch(world, "first")?;
+    shell::read(&mut world.ssh("twin", &format!("{GATE} restart -t 0 first"))?)?;
+    looks(world, "first", 2)?;
+    world.root("systemctl restart docker.service")?;
+    let swept = kept_away(world, "first")?;
+    launch(world, "second")?;
+    Ok(swept)
+}
+
+/// Starts one and waits until it has looked for its way out.
+fn launch(world: &World, name: &str) -> Result<()> {
     let run = format!(
-        "{gate} run -d --restart always --name escape -v {FOLDER}:/data \
-         -v {FOLDER}/models:/models sandbox/escape sh -c '{SCRIPT}'"
+        "{GATE} run -d --restart always --name {name} -v {FOLDER}/{name}:/data \
+         -v {FOLDER}/{name}/models:/models sandbox/escape sh -c '{SCRIPT}'"
     );
     shell::read(&mut world.ssh("twin", &run)?)?;
-    let looked = |world: &World, times: usize| {
-        until(Duration::from_secs(120), "its next life", || {
-            Ok((seen(world)?.len() >= times).then_some(()))
-        })
-    };
-    looked(world, 1)?;
-    shell::read(&mut world.ssh("twin", &format!("{gate} restart -t 0 escape"))?)?;
-    looked(world, 2)?;
-    world.root("systemctl restart docker.service")?;
-    hidden(world)
+    looks(world, name, 1)
+}
+
+fn looks(world: &World, name: &str, times: usize) -> Result<()> {
+    until(Duration::from_secs(120), "its next life", || {
+        Ok((seen(world, name)?.len() >= times).then_some(()))
+    })
 }
 
 /// A shell in an image of the sandbox, built by the device itself.
@@ -61,8 +63,7 @@ fn build(world: &World) -> Result<()> {
         header.set_mode(0o755);
         archive.append_data(&mut header, name, content)?;
     }
-    let build = "sudo -n /usr/bin/edge-docker build -q -t sandbox/escape -";
-    let mut ssh = world.ssh("twin", build)?;
+    let mut ssh = world.ssh("twin", &format!("{GATE} build -q -t sandbox/escape -"))?;
     ssh.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = ssh.stderr(Stdio::piped()).spawn().context("starting ssh")?;
     let mut input = child.stdin.take().context("standard input")?;
@@ -74,38 +75,36 @@ fn build(world: &World) -> Result<()> {
 }
 
 fn end(world: &mut World) -> Result<String> {
-    let link = world.root(&format!("readlink {FOLDER}/models"))?;
+    let swept = kept_away(world, "second")?;
+    let looks = seen(world, "first")?.len() + seen(world, "second")?.len();
+    world.root(&format!("rm -r {FOLDER}"))?;
+    Ok(format!("{looks} looks; {swept}"))
+}
+
+/// The engine has started anew on the link: the container is not there, the
+/// journal says why, and it never saw the host.
+fn kept_away(world: &World, name: &str) -> Result<String> {
+    let link = world.root(&format!("readlink {FOLDER}/{name}/models"))?;
     ensure!(link == "/\n", "no link lies there: {link}");
-    let state = world.root("docker inspect escape -f '{{.State.Running}}'")?;
-    ensure!(state != "true\n", "it runs on a link");
-    let start =
-        shell::output(&mut world.ssh("twin", "sudo -n /usr/bin/edge-docker start escape")?)?;
-    ensure!(!start.status.success(), "it starts on a link");
-    let words = hidden(world)?;
-    world.root("docker rm -f escape >/dev/null 2>&1; rm -rf /data/sandbox/escape")?;
-    Ok(format!("{words}; {}", shell::said(&start)))
+    let start = shell::output(&mut world.ssh("twin", &format!("{GATE} start {name}"))?)?;
+    ensure!(!start.status.success(), "{name} starts on a link");
+    for list in seen(world, name)? {
+        let shows = |name: &&str| list.lines().any(|line| line == *name);
+        let host = ["proc", "sys", "etc"].iter().any(shows);
+        ensure!(!host, "{name} saw the host: {list}");
+    }
+    let journal = world.root("journalctl -b -u docker.service -o cat --no-pager")?;
+    let swept = journal
+        .lines()
+        .rfind(|l| l.contains("is kept from the engine"));
+    let swept = swept.context("the sweep does not say why it is not there")?;
+    Ok(swept.into())
 }
 
 /// Each list of what the container found below its second mount.
-fn seen(world: &World) -> Result<Vec<String>> {
-    let names = world.root(&format!(
-        "cd {FOLDER} && for f in seen-*; do echo = $f; cat $f; done"
-    ))?;
-    let lists = names
-        .split("= seen-")
-        .skip(1)
-        .filter(|l| !l.starts_with('*'));
+fn seen(world: &World, name: &str) -> Result<Vec<String>> {
+    let each = "for f in seen-*; do [ ! -e $f ] || { echo = $f; cat $f; }; done";
+    let names = world.root(&format!("cd {FOLDER}/{name} && {each}"))?;
+    let lists = names.split("= seen-").skip(1);
     Ok(lists.map(String::from).collect())
-}
-
-fn hidden(world: &World) -> Result<String> {
-    let seen = seen(world)?;
-    for list in &seen {
-        let shows = |name: &&str| list.lines().any(|line| line == *name);
-        ensure!(
-            !["proc", "sys", "etc"].iter().any(shows),
-            "it saw the host: {list}"
-        );
-    }
-    Ok(format!("it looked {} times", seen.len()))
 }
