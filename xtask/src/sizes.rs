@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 /// The programs that ship on the device.
-pub const PROGRAMS: [&str; 5] = [
+pub const PROGRAMS: [&str; 6] = [
     "edge-partition",
     "edge-provision",
+    "edge-vpn",
     "edge-docker",
     "edge-generator",
     "edge-heartbeat",

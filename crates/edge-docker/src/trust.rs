@@ -44,6 +44,9 @@ impl Trust {
 struct Policy {
     #[serde(default)]
     sandbox: bool,
+    /// Where SSH is let in: edge-vpn's to judge.
+    #[serde(default, rename = "ssh")]
+    _ssh: Option<serde::de::IgnoredAny>,
 }
 
 /// Reads the anchors.

@@ -141,7 +141,7 @@ pub const MAY_WAIT: [&str; 4] = [
 ];
 
 /// Names that are the system's whether or not the image has a file for them.
-const SYSTEM: [&str; 22] = [
+const SYSTEM: [&str; 24] = [
     "NetworkManager",
     "autovt@",
     "chrony",
@@ -156,6 +156,8 @@ const SYSTEM: [&str; 22] = [
     "edge-data",
     "edge-heartbeat",
     "edge-partition-setup",
+    "edge-vpn",
+    "edge-vpn-ssh",
     "emergency",
     "getty@",
     "initrd-switch-root",

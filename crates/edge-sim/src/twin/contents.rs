@@ -19,9 +19,10 @@ use super::base::Base;
 use super::disk;
 
 /// Device programs and where they are installed.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("edge-partition", "/usr/bin"),
     ("edge-provision", "/usr/bin"),
+    ("edge-vpn", "/usr/bin"),
     ("edge-docker", "/usr/bin"),
     ("edge-heartbeat", "/usr/bin"),
     ("edge-generator", "/usr/lib/systemd/system-generators"),
@@ -157,6 +158,7 @@ impl Contents<'_> {
     fn policy(&self) -> Vec<Entry> {
         let recipes = self.source.join("yocto/meta-edge-secure/recipes-edge");
         let files = [
+            ("edge-policy/files/vpn.json", "/etc/edge-ai/vpn.json", 0o644),
             (
                 "edge-data/files/edge-data.conf",
                 "/usr/lib/tmpfiles.d/edge-data.conf",

@@ -1,6 +1,6 @@
 SUMMARY = "What an Edge AI device trusts and permits"
 DESCRIPTION = "Signing keys and the one registry from the folder \
-EDGE_POLICY_DIR outside the repository; the policy, the board's grants, the \
+EDGE_POLICY_DIR outside the repository; the policy, the VPN, the board's grants, the \
 engine's configuration, the authorities of the cloud, sudo and sshd."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
@@ -16,6 +16,7 @@ SRC_URI = "file://ca \
            file://policy.json \
            file://sshd-edge.conf \
            file://sudoers-edge \
+           file://vpn.json \
            "
 
 S = "${WORKDIR}"
@@ -23,6 +24,8 @@ S = "${WORKDIR}"
 EDGE_POLICY_DIR ??= ""
 # 1: sandbox images may run, in `edge-ai-image-dev` alone.
 EDGE_SANDBOX ??= "0"
+# any: SSH over any interface; vpn: over the VPN alone (docs/vpn.md).
+EDGE_SSH ??= "any"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -49,6 +52,14 @@ do_install() {
     policy=policy.json
     [ "${EDGE_SANDBOX}" != 1 ] || policy=policy-dev.json
     install -m 0644 ${WORKDIR}/$policy $trust/policy.json
+    case "${EDGE_SSH}" in
+        any) ;;
+        vpn) sed -i 's/ }$/, "ssh": "vpn" }/' $trust/policy.json ;;
+        *) bbfatal "EDGE_SSH: ${EDGE_SSH} is neither any nor vpn" ;;
+    esac
+    vpn=${WORKDIR}/vpn.json
+    [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
+    install -D -m 0644 $vpn ${D}${sysconfdir}/edge-ai/vpn.json
 
     install -D -m 0644 ${WORKDIR}/devices.json ${D}${sysconfdir}/edge-ai/devices.json
     install -d ${D}${sysconfdir}/edge-ai/ca

@@ -1,5 +1,5 @@
 SUMMARY = "Device programs of Edge AI"
-DESCRIPTION = "Partition, identity, generator, heartbeat and the gate to the \
+DESCRIPTION = "Partition, identity, VPN, generator, heartbeat and the gate to the \
 container engine: one package each, with the units that lie beside the program."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
@@ -21,7 +21,7 @@ EXTERNALSRC = "${@os.path.normpath(os.path.join(d.getVar('THISDIR'), '../../../.
 EXTERNALSRC_BUILD = "${WORKDIR}/build"
 
 # The programs. What else is in the workspace stays on laptops.
-EDGE_TOOLS = "edge-partition edge-provision edge-docker edge-generator edge-heartbeat"
+EDGE_TOOLS = "edge-partition edge-provision edge-vpn edge-docker edge-generator edge-heartbeat"
 
 CARGO_BUILD_FLAGS += "${@' '.join('-p ' + t for t in d.getVar('EDGE_TOOLS').split())}"
 
@@ -53,6 +53,7 @@ RDEPENDS:edge-partition = "e2fsprogs-mke2fs util-linux-blkid"
 RDEPENDS:edge-docker = "docker"
 RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
+RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
 
 # Files and units of each package follow from the folders of the source: no
 # list can forget one.

@@ -1,0 +1,11 @@
+//! `edge-vpn`: see the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edge_common::{Root, exit, log};
+
+fn main() -> ExitCode {
+    log::start("edge-vpn");
+    exit::finish(edge_vpn::run(&Root::system(), &edge_vpn::Args::parse()))
+}
