@@ -10,6 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use crate::{shell, sizes};
 use recipe::{Recipe, Stage};
@@ -103,13 +104,17 @@ fn programs(recipes: &[Recipe]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Sandbox images run where the build asked for it, and nowhere else.
+/// Sandbox images run, and SSH is kept to the VPN, where the build asked for it
+/// and nowhere else.
 fn policy(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
-    for (before, sandbox) in [
-        ("", false),
-        ("EDGE_SANDBOX=0", false),
-        ("EDGE_SANDBOX=1", true),
+    let vpn = json!({ "sandbox": false, "ssh": "vpn" });
+    for (before, policy) in [
+        ("", json!({ "sandbox": false })),
+        ("EDGE_SANDBOX=0", json!({ "sandbox": false })),
+        ("EDGE_SANDBOX=1", json!({ "sandbox": true })),
+        ("EDGE_SSH=any", json!({ "sandbox": false })),
+        ("EDGE_SSH=vpn", vpn),
     ] {
         let stage = Stage::new()?;
         let installed = recipe::named(recipes, "edge-policy")?.install(&stage, before)?;
@@ -118,8 +123,11 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
             let text = fs::read(&item.with_context(|| format!("no {name}"))?.file)?;
             serde_json::from_slice(&text).with_context(|| format!("parsing {name}"))
         };
-        if file("/policy.json")? != serde_json::json!({ "sandbox": sandbox }) {
-            findings.push(format!("policy.json after {before:?} is not {sandbox}"));
+        if file("/policy.json")? != policy {
+            findings.push(format!("policy.json after {before:?} is not {policy}"));
+        }
+        if file("/vpn.json")? != json!({ "provider": "none" }) {
+            findings.push("vpn.json names a VPN that nobody asked for".into());
         }
         if file("/daemon.json")?.get("default-runtime").is_some() {
             findings.push("daemon.json names a default-runtime".into());
@@ -130,7 +138,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
 }
 
 /// What do_install must refuse, and the word that its message must hold.
-const REFUSALS: [(&str, &str, &str); 8] = [
+const REFUSALS: [(&str, &str, &str); 9] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
     ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
@@ -145,6 +153,7 @@ const REFUSALS: [(&str, &str, &str); 8] = [
         "rm $EDGE_POLICY_DIR/ecr-url.txt",
         "ecr-url.txt",
     ),
+    ("edge-policy", "EDGE_SSH=console", "EDGE_SSH"),
     ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];

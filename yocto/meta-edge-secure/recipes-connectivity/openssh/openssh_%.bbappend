@@ -3,3 +3,7 @@
 do_install:append:edge() {
     sed -i '/^HostKey /d' ${D}${sysconfdir}/ssh/sshd_config_readonly
 }
+
+# One daemon that listens where its configuration says, which edge-vpn may
+# narrow; a socket of systemd's would listen everywhere.
+PACKAGECONFIG:edge = "systemd-sshd-service-mode"

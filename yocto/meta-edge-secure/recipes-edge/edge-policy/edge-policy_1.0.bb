@@ -52,11 +52,11 @@ do_install() {
     policy=policy.json
     [ "${EDGE_SANDBOX}" != 1 ] || policy=policy-dev.json
     install -m 0644 ${WORKDIR}/$policy $trust/policy.json
-    case "${EDGE_SSH}" in
-        any) ;;
-        vpn) sed -i 's/ }$/, "ssh": "vpn" }/' $trust/policy.json ;;
-        *) bbfatal "EDGE_SSH: ${EDGE_SSH} is neither any nor vpn" ;;
-    esac
+    if [ "${EDGE_SSH}" = vpn ]; then
+        sed -i 's/"sandbox"/"ssh": "vpn", "sandbox"/' $trust/policy.json
+    elif [ -n "${EDGE_SSH}" ] && [ "${EDGE_SSH}" != any ]; then
+        bbfatal "EDGE_SSH is neither any nor vpn: ${EDGE_SSH}"
+    fi
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
     install -D -m 0644 $vpn ${D}${sysconfdir}/edge-ai/vpn.json
