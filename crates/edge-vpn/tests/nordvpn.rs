@@ -1,0 +1,389 @@
+//! NordVPN Meshnet with the client's words, in every order. Needs root.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use world::{REPOSITORY, THING, TOKEN, World};
+
+const LIST: &str = "nordvpn meshnet peer list";
+
+#[test]
+fn from_nothing_to_ready_and_then_nothing() {
+    let world = World::nordvpn();
+    let (code, said) = world.run(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        world.journal(),
+        [
+            "systemctl stop vpn-nordvpn.service",
+            "systemctl daemon-reload",
+            "systemctl --no-block start vpn-nordvpn.service",
+            "exec nordvpn nordvpn meshnet peer list",
+            "exec nordvpn nordvpn set analytics off",
+            "exec --interactive nordvpn nordvpn-login",
+            "exec nordvpn nordvpn meshnet peer list",
+            "exec nordvpn nordvpn set meshnet on",
+            "exec nordvpn nordvpn meshnet peer list",
+            &format!("exec nordvpn nordvpn meshnet set nickname {THING}"),
+        ]
+    );
+    assert_eq!(
+        world.read("data/config/nordvpn/meshnet-hostname"),
+        "me-alps.nord\n"
+    );
+    let token = world.path("data/config/nordvpn/token");
+    assert_eq!(
+        fs::metadata(&token).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(fs::read_to_string(token).unwrap().trim(), TOKEN);
+    let before = world.tree();
+    let (code, said) = world.run(&[]);
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert_eq!(
+        world.journal(),
+        [
+            "systemctl is-active --quiet vpn-nordvpn.service",
+            "exec nordvpn nordvpn meshnet peer list"
+        ]
+    );
+    assert_eq!(world.tree(), before, "the second run changed something");
+    let (code, said) = world.run(&["status"]);
+    assert!(code == 0 && said.contains("ready        yes"), "{said}");
+    let (_, said) = world.run(&["status", "--json"]);
+    assert!(said.contains(r#""hostname":"me-alps.nord""#), "{said}");
+    assert_eq!(world.tree(), before, "status changed something");
+}
+
+#[test]
+fn the_unit_is_what_the_image_says() {
+    let world = World::nordvpn();
+    assert_eq!(world.run(&[]).0, 0);
+    let unit = world.read("data/services/vpn-nordvpn.service");
+    for part in [
+        &format!("{REPOSITORY}:nordvpn-1.0\n"),
+        "--grant vpn ",
+        "--mount type=bind,source=/data/apps/nordvpn/state,target=/var/lib/nordvpn ",
+        &format!("--hostname {THING} "),
+    ] {
+        assert!(unit.contains(part), "{part}: {unit}");
+    }
+    let starts = unit
+        .lines()
+        .filter_map(|l| l.strip_prefix("Exec")?.split_once('='));
+    for (_, command) in starts {
+        assert!(
+            command
+                .trim_start_matches('-')
+                .starts_with("/usr/bin/edge-docker "),
+            "{command}"
+        );
+    }
+    // Another image: stopped before it is written, then started.
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    world.write(
+        "etc/edge-ai/vpn.json",
+        &format!(r#"{{"provider":"nordvpn","image":"{digest}"}}"#),
+    );
+    world.journal();
+    assert_eq!(world.run(&[]).0, 0);
+    assert_eq!(
+        world.journal()[..3],
+        [
+            "systemctl stop vpn-nordvpn.service",
+            "systemctl daemon-reload",
+            "systemctl --no-block start vpn-nordvpn.service",
+        ]
+    );
+    assert!(
+        world
+            .read("data/services/vpn-nordvpn.service")
+            .contains(&format!("@{digest}\n"))
+    );
+    // No VPN any more: the unit goes, and the name.
+    world.write("etc/edge-ai/vpn.json", r#"{"provider":"none"}"#);
+    world.journal();
+    assert_eq!(world.run(&[]).0, 0);
+    assert_eq!(
+        world.journal(),
+        [
+            "systemctl stop vpn-nordvpn.service",
+            "systemctl daemon-reload"
+        ]
+    );
+    assert!(!world.path("data/services/vpn-nordvpn.service").exists());
+    assert!(!world.path("data/config/nordvpn/meshnet-hostname").exists());
+}
+
+#[test]
+fn each_message_has_its_exit_code() {
+    const LOGIN: &str = "nordvpn-login";
+    const ON: &str = "nordvpn set meshnet on";
+    for (key, words, code) in [
+        (
+            LOGIN,
+            "We couldn't log you in - the access token is not valid. Please check it.",
+            5,
+        ),
+        (
+            LOGIN,
+            "Your current access token has expired or been revoked.",
+            5,
+        ),
+        (
+            LOGIN,
+            "You’re offline.\nWe can’t run this action without an internet connection.",
+            4,
+        ),
+        (
+            LOGIN,
+            "It's not you, it's us. We're having trouble reaching our servers.",
+            4,
+        ),
+        (
+            ON,
+            "Maximum device count reached. Consider removing one or more of your devices.",
+            6,
+        ),
+        (ON, "Too many requests.", 7),
+        (ON, "Creating nf_tables rules: operation not supported.", 8),
+        (
+            ON,
+            "Current application version does not support the Meshnet feature.",
+            9,
+        ),
+        (ON, "Command 'meshnet' doesn't exist.", 9),
+        (ON, "Something went wrong.", 1),
+        (LIST, "We couldn't reach System Daemon.", 10),
+        (
+            LIST,
+            "Couldn't find /run/nordvpn/nordvpnd.sock. To fix the issue, reinstall the app.",
+            10,
+        ),
+        (LIST, "Error: No such container: nordvpn", 10),
+        (
+            LIST,
+            "exec nordvpn is refused: edge-docker did not make it",
+            11,
+        ),
+    ] {
+        let world = World::nordvpn();
+        world.say(key, "always", 1, words);
+        let (got, said) = world.run(&["--budget", "1"]);
+        assert_eq!(got, code, "{words}: {said}");
+        assert!(
+            said.contains(words.split('.').next().unwrap().lines().next().unwrap()),
+            "{said}"
+        );
+        let result = world.read("data/log/boot/edge-vpn.json");
+        assert!(result.contains(&format!(r#""code":{code},"#)), "{result}");
+        assert!(!world.path("data/config/nordvpn/meshnet-hostname").exists());
+        // What was wrong is over: ready without further ado.
+        fs::remove_file(world.path(&format!("state/say/{key}.always"))).unwrap();
+        assert_eq!(world.run(&[]).0, 0, "{words}");
+    }
+}
+
+#[test]
+fn why_the_container_is_down() {
+    for (status, code) in [("125", 11), ("124", 4), ("1", 10), ("", 10)] {
+        let world = World::nordvpn();
+        world.write("state/exit-status", status);
+        world.say(LIST, "always", 125, "Error: No such container: nordvpn");
+        assert_eq!(world.run(&["--budget", "1"]).0, code, "{status}");
+        assert_eq!(world.run(&["status"]).0, code, "{status}");
+    }
+}
+
+#[test]
+fn what_passes_by_itself_is_waited_for() {
+    let world = World::nordvpn();
+    world.say(LIST, "1", 1, "Error: No such container: nordvpn");
+    world.say(LIST, "2", 1, "We couldn't reach System Daemon.");
+    world.say(
+        "nordvpn set meshnet on",
+        "1",
+        1,
+        "Please check your internet connection and try again.",
+    );
+    let (code, said) = world.run(&[]);
+    assert_eq!(code, 0, "{said}");
+    // A token that is refused is not tried a second time.
+    let world = World::nordvpn();
+    world.write("state/token", "another");
+    let (code, said) = world.run(&[]);
+    assert_eq!(code, 5, "{said}");
+    let logins = world
+        .journal()
+        .iter()
+        .filter(|l| l.ends_with("nordvpn-login"))
+        .count();
+    assert_eq!(logins, 1);
+    // A login that is taken and changes nothing ends, too.
+    let world = World::nordvpn();
+    world.say("nordvpn-login", "always", 0, "Welcome to NordVPN!");
+    assert_eq!(world.run(&[]).0, 5);
+}
+
+#[test]
+fn the_token_is_on_no_command_line_and_in_no_message() {
+    let world = World::nordvpn();
+    world.write("state/token", "another");
+    let (_, said) = world.run(&[]);
+    let text = said
+        + &world.journal().join("\n")
+        + &world.read("data/log/boot/edge-vpn.json")
+        + &world.read("data/services/vpn-nordvpn.service")
+        + &world.run(&["status", "--json"]).1;
+    assert!(!text.contains(TOKEN), "{text}");
+    assert!(text.contains("not valid"), "{text}");
+}
+
+#[test]
+fn tokens_that_are_none() {
+    let large = "a".repeat(600);
+    for (token, code) in [
+        ("", 5),
+        ("short", 5),
+        ("aaaaaaaaaaaaaaaa\naaaaaaaaaaaaaaaaa", 5),
+        ("aaaaaaaaaaaaaaaaaaaaaa --help", 5),
+        (large.as_str(), 5),
+    ] {
+        let world = World::nordvpn();
+        world.write("etc/edge-ai/claim/nordvpn-token", token);
+        let (got, said) = world.run(&[]);
+        assert_eq!(got, code, "{token:?}: {said}");
+        assert!(
+            world.journal().is_empty(),
+            "nothing is asked with a token that is none"
+        );
+    }
+    let world = World::nordvpn();
+    fs::remove_file(world.path("etc/edge-ai/claim/nordvpn-token")).unwrap();
+    let (code, said) = world.run(&[]);
+    assert!(code == 5 && said.contains("there is no"), "{said}");
+    // Without one, who is logged in stays so; and the copy does when there is one.
+    world.write("data/config/nordvpn/token", TOKEN);
+    assert_eq!(world.run(&[]).0, 0);
+    fs::remove_file(world.path("data/config/nordvpn/token")).unwrap();
+    assert_eq!(world.run(&[]).0, 0);
+}
+
+#[test]
+fn answers_that_are_cut_off_hostile_or_endless_are_no_names() {
+    let flood = "x".repeat(1 << 20);
+    let good = "This device:\nHostname: me-alps.nord\nNickname: -\nIP: 100.64.0.15\n\nLocal Peers:";
+    for words in [
+        "",
+        "This device:",
+        "This device:\nHostname: me-alps.nord",
+        &good[..good.len() - 14],
+        "This device:\nHostname: $(reboot)\nIP: 100.64.0.15\n\nLocal Peers:",
+        "This device:\nHostname: a.nord\nIP: 10.0.0.1\n\nLocal Peers:",
+        "Local Peers:\nHostname: a.nord\nIP: 100.64.0.9",
+        &flood,
+    ] {
+        let world = World::nordvpn();
+        world.say(LIST, "always", 0, words);
+        let (code, said) = world.run(&["--budget", "1"]);
+        assert!(code != 0 && said.len() < 2000, "{}", said.len());
+        assert!(
+            !world.path("data/config/nordvpn/meshnet-hostname").exists(),
+            "{said}"
+        );
+    }
+    // A notice first, and labels the other way round.
+    let world = World::nordvpn();
+    world.write(
+        "state/notice",
+        "A new version of NordVPN is available!\nPlease update the app.\n\n",
+    );
+    world.write("state/nick", THING);
+    assert_eq!(world.run(&[]).0, 0);
+    assert_eq!(
+        world.read("data/config/nordvpn/meshnet-hostname"),
+        "me-alps.nord\n"
+    );
+    assert!(!world.journal().iter().any(|l| l.contains("set nickname")));
+}
+
+#[test]
+fn a_nickname_that_is_refused_keeps_nobody_out_and_is_left_alone() {
+    let world = World::nordvpn();
+    let set = format!("nordvpn meshnet set nickname {THING}");
+    world.say(
+        &set,
+        "always",
+        1,
+        "You've reached the weekly limit for nickname changes.",
+    );
+    assert_eq!(world.run(&[]).0, 7);
+    assert_eq!(
+        world.read("data/config/nordvpn/meshnet-hostname"),
+        "me-alps.nord\n"
+    );
+    world.journal();
+    let (code, said) = world.run(&[]);
+    assert!(code == 7 && said.contains("tried again later"), "{said}");
+    assert!(!world.journal().iter().any(|l| l.contains("set nickname")));
+    // After the next boot it is.
+    fs::remove_dir_all(world.path("run/edge-vpn")).unwrap();
+    fs::remove_file(world.path(&format!("state/say/{set}.always"))).unwrap();
+    assert_eq!(world.run(&[]).0, 0);
+}
+
+#[test]
+fn peers_come_in_by_ssh_and_no_further() {
+    let world = World::new(
+        r#"{"provider":"nordvpn","image":"nordvpn-1.0","peers":["laptop","other.nord","gone.nord"]}"#,
+    );
+    let labels = |on: &str| {
+        format!(
+            "Allow Incoming Traffic: {on}\nAllow Routing: disabled\n\
+            Allow Local Network Access: disabled\nAllow Sending Files: {on}\n"
+        )
+    };
+    let peers = format!(
+        "Local Peers:\nNickname: laptop\nHostname: me-andes.nord\nIP: 100.64.0.16\n{}\n\
+         External Peers:\nHostname: other.nord\nNickname: -\nIP: 100.64.0.17\n{}\n",
+        labels("disabled"),
+        labels("enabled")
+    );
+    world.write("state/peers", &peers);
+    let (code, said) = world.run(&[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("gone.nord is not in Meshnet"), "{said}");
+    let asked = world.journal();
+    let asked: Vec<_> = asked
+        .iter()
+        .filter_map(|l| l.strip_prefix("exec nordvpn nordvpn meshnet peer "))
+        .collect();
+    let asked: Vec<_> = asked.into_iter().filter(|w| *w != "list").collect();
+    assert_eq!(
+        asked,
+        ["incoming allow me-andes.nord", "fileshare deny other.nord"]
+    );
+}
+
+#[test]
+fn what_lacks_is_named() {
+    let world = World::nordvpn();
+    fs::remove_file(world.path("dev/net/tun")).unwrap();
+    let (code, said) = world.run(&[]);
+    assert!(code == 8 && said.contains("no TUN"), "{said}");
+    let (code, said) = world.run(&["status"]);
+    assert!(code == 8 && said.contains("logged out"), "{said}");
+    // Not provisioned yet.
+    let world = World::nordvpn();
+    fs::remove_file(world.path("data/config/aws-iot/config.json")).unwrap();
+    assert_eq!(world.run(&[]).0, 1);
+    // The listed address is not this device's: SSH does not answer there.
+    let world = World::nordvpn();
+    let list = "This device:\nHostname: me-alps.nord\nNickname: edge-ai-1234567890123\nIP: 100.64.0.99\n\nLocal Peers:";
+    world.say(LIST, "always", 0, list);
+    let (code, said) = world.run(&[]);
+    assert!(code == 12 && said.contains("100.64.0.99"), "{said}");
+}

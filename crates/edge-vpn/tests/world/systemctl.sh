@@ -1,0 +1,13 @@
+#!/bin/sh
+# Stands in for systemd: knows whether the one unit is active.
+s=${0%/usr/bin/systemctl}/state
+echo "systemctl $*" >>"$s/journal"
+case $* in
+"is-active --quiet "*) [ -e "$s/active" ] ;;
+*"start "*) : >"$s/active" ;;
+"stop "*) rm -f "$s/active" ;;
+"show "*) cat "$s/exit-status" ;;
+daemon-reload) ;;
+"reload-or-restart sshd.service") ;;
+*) exit 1 ;;
+esac
