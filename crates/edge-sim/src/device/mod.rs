@@ -229,11 +229,21 @@ impl Device {
         format!("unix://{}", self.path("/data/engine.sock").display())
     }
 
+    /// Its first process, seen from outside.
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().map_or(0, |r| r.inner)
+    }
+
     /// A program on the device, run by root.
     pub fn command(&self, program: &str) -> Command {
-        let inner = self.running.as_ref().map_or(0, |r| r.inner);
         let mut command = Root::system().command("/usr/bin/nsenter");
-        command.args(["--all", "--root", "--wd=/", "--target", &inner.to_string()]);
+        command.args([
+            "--all",
+            "--root",
+            "--wd=/",
+            "--target",
+            &self.pid().to_string(),
+        ]);
         command.args(["--", program]);
         command
     }
