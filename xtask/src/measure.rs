@@ -86,16 +86,23 @@ pub fn bench(what: &Bench) -> Result<bool> {
 /// # Errors
 /// As cargo.
 pub fn campaign(what: &Campaign) -> Result<bool> {
-    let (test, filter) = match what {
-        Campaign::Kill => ("kill*", "kill_"),
-        Campaign::Faults => ("faults", "every_fault"),
+    let (package, test, filter) = match what {
+        Campaign::Kill => ("edge-sim", "kill*", "kill_"),
+        Campaign::Faults => ("edge-sim", "faults", "every_fault"),
         Campaign::Endure(campaign) => return endure::run(campaign),
     };
+    widened(package, test, filter)?;
+    if matches!(what, Campaign::Kill) {
+        widened("edge-vpn", test, filter)?;
+    }
+    Ok(true)
+}
+
+fn widened(package: &str, test: &str, filter: &str) -> Result<()> {
     let mut command = shell::cargo();
     command
-        .args(["test", "-p", "edge-sim", "--examples", "--test", test])
+        .args(["test", "-p", package, "--examples", "--test", test])
         .args([filter, "--", "--nocapture", "--test-threads=1"])
         .env("EDGE_EVERY", "1");
-    shell::run(&mut command)?;
-    Ok(true)
+    shell::run(&mut command)
 }

@@ -40,6 +40,18 @@ const CHANGING: [&str; 16] = [
 /// More calls of one name than this are a loop, not a program that ends.
 const MOST: usize = 20_000;
 
+/// Whom it hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Every thread, of a program that starts no other.
+    Threads,
+    /// The first thread alone, of a program that starts others.
+    First,
+    /// The program and all that it starts: a helper may be gone, and the program
+    /// ends by itself.
+    Helpers,
+}
+
 /// The `nth` call of `name` in whichever thread gets there first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
@@ -95,7 +107,21 @@ pub fn sweep<W>(
     words: impl Fn(&W) -> Vec<OsString> + Sync,
     check: impl Fn(&W, &Point) -> Result<()> + Sync,
 ) -> Result<Tally> {
-    let names = record(&words(&prepare()))?;
+    sweep_at(Reach::Threads, every, prepare, words, check)
+}
+
+/// As [`sweep`], for programs that start others.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn sweep_at<W>(
+    reach: Reach,
+    every: usize,
+    prepare: impl Fn() -> W + Sync,
+    words: impl Fn(&W) -> Vec<OsString> + Sync,
+    check: impl Fn(&W, &Point) -> Result<()> + Sync,
+) -> Result<Tally> {
+    let names = record(reach, &words(&prepare()))?;
     let (next, killed, untouched) = (
         AtomicUsize::new(0),
         AtomicUsize::new(0),
@@ -109,8 +135,12 @@ pub fn sweep<W>(
                 nth,
             };
             let world = prepare();
-            let status = run_killed(&point, &words(&world))?;
-            if status.signal() != Some(9) {
+            let status = run_killed(reach, &point, &words(&world))?;
+            let touched = match reach {
+                Reach::Helpers => !status.success(),
+                _ => status.signal() == Some(9),
+            };
+            if !touched {
                 untouched.fetch_add(1, Ordering::Relaxed);
                 return check(&world, &point).with_context(|| format!("untouched, {point}"));
             }
@@ -152,17 +182,20 @@ fn wanted(every: usize, name: &str, nth: usize) -> bool {
     nth == 1 || CHANGING.contains(&name) || nth % every.max(1) == 0
 }
 
-fn strace(log: &OsStr) -> Result<Command> {
+fn strace(reach: Reach, log: &OsStr) -> Result<Command> {
     let mut command = Root::system().command(find("strace")?);
-    command.args(["-f", "-qq", "-o"]).arg(log);
+    if reach != Reach::First {
+        command.arg("-f");
+    }
+    command.args(["-qq", "-o"]).arg(log);
     Ok(command)
 }
 
 /// Runs untouched once and gives the names of all system calls, those that
 /// happen most often first, so that the longest work begins first.
-fn record(words: &[OsString]) -> Result<Vec<String>> {
+fn record(reach: Reach, words: &[OsString]) -> Result<Vec<String>> {
     let log = tempfile::NamedTempFile::new().context("making a file")?;
-    let output = strace(log.path().as_os_str())?
+    let output = strace(reach, log.path().as_os_str())?
         .arg("--")
         .args(words)
         .output()
@@ -186,16 +219,18 @@ fn record(words: &[OsString]) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The call in `1234  openat(AT_FDCWD, …`; nothing in lines of other kinds.
+/// The call in `1234  openat(AT_FDCWD, …`, the number left out where there is one
+/// thread; nothing in lines of other kinds.
 fn name_of(line: &str) -> Option<&str> {
-    let call = line.trim_start().split_once(' ')?.1.trim_start();
-    let name = call.split_once('(')?.0;
+    let line = line.trim_start();
+    let call = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let name = call.trim_start().split_once('(')?.0;
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (!name.is_empty() && name.chars().all(good)).then_some(name)
 }
 
-fn run_killed(point: &Point, words: &[OsString]) -> Result<ExitStatus> {
-    let mut command = strace(OsStr::new("/dev/null"))?;
+fn run_killed(reach: Reach, point: &Point, words: &[OsString]) -> Result<ExitStatus> {
+    let mut command = strace(reach, OsStr::new("/dev/null"))?;
     command
         .arg("-e")
         .arg(format!("trace={}", point.name))
@@ -219,6 +254,7 @@ mod tests {
     #[test]
     fn lines_of_strace() {
         assert_eq!(name_of("12 openat(AT_FDCWD, \"a(b\") = 3"), Some("openat"));
+        assert_eq!(name_of("openat(AT_FDCWD, \"a(b\") = 3"), Some("openat"));
         assert_eq!(name_of("12 <... read resumed>\"\", 1) = 0"), None);
         assert_eq!(name_of("12 +++ exited with 0 +++"), None);
         assert_eq!(name_of("12 --- SIGCHLD {si_signo=SIGCHLD} ---"), None);
