@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use edge_common::{Root, boot, file};
 use serde_json::{Map, Value, json};
 
-use crate::{containers, disk, heat};
+use crate::{containers, disk, heat, vpn};
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -27,10 +27,8 @@ pub fn gather(root: &Root) -> Map<String, Value> {
         ("apps_omitted", None),
         ("address", address()),
         ("software", software(root)),
-        (
-            "vpn_hostname",
-            line(root, "/data/config/nordvpn/meshnet-hostname").map(Value::from),
-        ),
+        ("vpn_hostname", vpn::hostname(root)),
+        ("vpn", vpn::report(root)),
         ("boot", boot_chain(root)),
     ];
     // A null removes what an earlier report said.
@@ -63,7 +61,8 @@ pub fn text(root: &Root, path: &str) -> Option<String> {
     Some(text)
 }
 
-fn line(root: &Root, path: &str) -> Option<String> {
+/// The one line of a small file.
+pub fn line(root: &Root, path: &str) -> Option<String> {
     let text = file::read_text(&root.path(path), 256).ok()?;
     let line = text.lines().next()?.trim();
     (!line.is_empty() && !line.contains(char::is_control)).then(|| line.to_string())

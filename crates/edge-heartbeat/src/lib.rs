@@ -1,6 +1,6 @@
 //! Replaces: the heartbeat script.
 //! Reads: the identity and boot results on `/data`, `/proc`, `/sys`, the engine's list.
-//! Writes: the `reported` half of the device's shadow; nothing on disk.
+//! Writes: the `reported` half of the device's shadow; `/data/config/vpn/desired.json`.
 //! Runs when: `edge-heartbeat.service`, once `/data/.provisioned` is there.
 //! Exits: 0 reported once; 1 failed; 2 usage; 3 no identity.
 
@@ -12,6 +12,7 @@ mod heat;
 mod notify;
 mod pace;
 mod shadow;
+mod vpn;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -201,6 +202,16 @@ impl Beat<'_> {
                     self.interval = wished;
                     // At once, so that whoever wished it sees it.
                     next = Instant::now();
+                }
+            }
+            if let Some(wish) = shadow.wished_vpn() {
+                match vpn::keep(self.root, wish.as_ref()) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        log::info("another VPN is wished: told edge-vpn");
+                        next = Instant::now();
+                    }
+                    Err(error) => log::warn(format_args!("{error:#}")),
                 }
             }
             self.notify.alive();

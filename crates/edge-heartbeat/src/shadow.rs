@@ -25,7 +25,11 @@ pub struct Shadow {
     topic: String,
     sent: u32,
     wish: Option<Wish>,
+    vpn: Option<VpnWish>,
 }
+
+/// `desired.vpn`; nothing if it is not there.
+pub type VpnWish = Option<Map<String, Value>>;
 
 /// Where the broker says that this device is gone. Reserved topics (`$aws/…`)
 /// take no last will.
@@ -54,6 +58,7 @@ impl Shadow {
             topic,
             sent: 0,
             wish: None,
+            vpn: None,
         })
     }
 
@@ -121,6 +126,18 @@ impl Shadow {
         if let Some(wish) = wish(kind, answer) {
             self.wish = Some(wish);
         }
+        if let Some(wish) = vpn_wish(kind, answer) {
+            self.vpn = Some(wish);
+        }
+        // Such messages hold parts; whoever asks gets the whole.
+        if touches_vpn(kind, answer) {
+            let _ = self.ask();
+        }
+    }
+
+    /// A wish about the VPN that arrived since this was called last.
+    pub fn wished_vpn(&mut self) -> Option<VpnWish> {
+        self.vpn.take()
     }
 
     /// A wish that arrived since this was called last.
@@ -131,6 +148,28 @@ impl Shadow {
     /// Says goodbye, so that nobody is told that this device is gone.
     pub fn close(self) {
         self.session.close();
+    }
+}
+
+/// What is wished of the VPN, if a message says it wholly. What is no object is
+/// no wish.
+fn vpn_wish(kind: &str, answer: &Value) -> Option<VpnWish> {
+    if kind != "get/accepted" {
+        return None;
+    }
+    match &answer["state"]["desired"]["vpn"] {
+        Value::Null => Some(None),
+        Value::Object(wish) => Some(Some(wish.clone())),
+        _ => None,
+    }
+}
+
+/// Does a message say that the wish about the VPN is another?
+fn touches_vpn(kind: &str, answer: &Value) -> bool {
+    match kind {
+        "update/delta" => answer["state"].get("vpn").is_some(),
+        "update/accepted" => answer["state"]["desired"].get("vpn").is_some(),
+        _ => false,
     }
 }
 
@@ -172,5 +211,35 @@ mod tests {
         );
         assert_eq!(wish("update/accepted", &json!({})), None);
         assert_eq!(wish("update/delta", &Value::Null), None);
+    }
+
+    #[test]
+    fn wishes_about_the_vpn_are_taken_whole() {
+        let get = |v: Value| vpn_wish("get/accepted", &json!({ "state": { "desired": v } }));
+        assert_eq!(get(json!({})), Some(None));
+        let wish = json!({ "address": "10.0.0.1" });
+        let expected = wish.as_object().cloned();
+        assert_eq!(get(json!({ "vpn": wish })), Some(expected));
+        assert_eq!(get(json!({ "vpn": "on" })), None);
+        assert_eq!(
+            vpn_wish("update/delta", &json!({ "state": { "vpn": {} } })),
+            None
+        );
+        assert!(touches_vpn(
+            "update/delta",
+            &json!({ "state": { "vpn": { "peers": [] } } })
+        ));
+        assert!(touches_vpn(
+            "update/accepted",
+            &json!({ "state": { "desired": { "vpn": null } } })
+        ));
+        assert!(!touches_vpn(
+            "update/accepted",
+            &json!({ "state": { "reported": { "vpn": {} } } })
+        ));
+        assert!(!touches_vpn(
+            "get/accepted",
+            &json!({ "state": { "desired": { "vpn": {} } } })
+        ));
     }
 }

@@ -339,6 +339,38 @@ fn a_wish_is_followed_and_a_last_will_is_published() {
             reported("heartbeat_seconds") == effect
         });
     }
+    fs::create_dir_all(device.path("data/config/vpn")).unwrap();
+    let kept = device.path("data/config/vpn/desired.json");
+    let vpn = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
+    for (wish, expected) in [
+        (vpn.clone(), Some(vpn.clone())),
+        (
+            json!({ "peers": [] }),
+            Some(json!({ "address": "10.77.0.2", "peers": [] })),
+        ),
+        (
+            json!({ "peers": ["x".repeat(3000)] }),
+            Some(json!({ "address": "10.77.0.2", "peers": [] })),
+        ),
+        (json!(null), None),
+    ] {
+        let update = json!({ "state": { "desired": { "vpn": wish } } }).to_string();
+        let mut publish = client("mosquitto_pub");
+        publish.args(["-t", "$aws/things/edge-ai-s1/shadow/update", "-m", &update]);
+        assert!(publish.status().unwrap().success());
+        until("the wish about the VPN on disk and reported back", || {
+            beat.watch();
+            let text = fs::read(&kept).ok();
+            let now = text.map(|t| serde_json::from_slice::<Value>(&t).unwrap());
+            let told = reported("vpn")["peers"].clone();
+            now == expected
+                && told
+                    == expected
+                        .as_ref()
+                        .map(|e| e["peers"].clone())
+                        .unwrap_or_default()
+        });
+    }
     // Only now listened to: nothing was said while it was there.
     let mut subscribe = client("mosquitto_sub");
     subscribe.args(["-t", "edge-ai/edge-ai-s1/offline", "-C", "1", "-W", "30"]);
