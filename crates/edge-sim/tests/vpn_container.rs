@@ -1,0 +1,278 @@
+//! edge-vpn with NordVPN's client in a container: the real gate and a real engine,
+//! a signed image, its grants; the client is a stand-in with documented words.
+//! Needs root.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use edge_common::Root;
+use edge_signature::{Annotations, ImageRef, Manifest, Proof, Signed};
+use edge_sim::device::{Device, Settings};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use serde_json::{Value, json};
+
+const REPOSITORY: &str = "registry.test/edge-ai";
+const TOKEN: &str = "e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2";
+/// As systemd, for the one unit: it runs what the unit's lines say.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+unit=/data/services/vpn-nordvpn.service
+case $* in
+"is-active --quiet "*) [ -n "$(docker ps -q -f name=nordvpn)" ] ;;
+"daemon-reload") ;;
+"--no-block start "*)
+	sed -n 's/^ExecStartPre=-//p' $unit | sh >/dev/null 2>&1
+	sed -n 's/^ExecStart=/exec /p' $unit | setsid sh >/data/unit.log 2>&1 &
+	;;
+"show "*) echo 0 ;;
+"stop "*) edge-docker stop -t 0 nordvpn || : ;;
+esac
+"#;
+/// The client; its address in Meshnet is one that only NET_ADMIN can give.
+const CLIENT: &str = r#"#!/bin/sh
+s=/var/lib/nordvpn
+case "$*" in
+daemon) [ -c /dev/net/tun ] && hostname >$s/host && exec sleep 100000 ;;
+"set analytics off") : >$s/consent ;;
+"login") read -r token; [ -e $s/consent ] && [ "$token" = TOKEN ] && : >$s/in && echo Welcome ;;
+"set meshnet on") ip address add 100.64.0.15/32 dev lo && : >/on && echo "Meshnet is set to 'enabled' successfully." ;;
+"meshnet set nickname "*) echo "$4" >$s/nick ;;
+"meshnet peer list")
+	[ -e $s/in ] || { echo "You're not logged in."; exit 1; }
+	[ -e /on ] || { echo "Meshnet is not enabled."; exit 1; }
+	echo "This device:"
+	[ ! -e $s/nick ] || echo "Nickname: $(cat $s/nick)"
+	printf 'Hostname: me-alps.nord\nIP: 100.64.0.15\n\nLocal Peers:\n[no peers]\n'
+	;;
+esac
+"#;
+const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\
+    RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nENV PATH=/bin\n\
+    COPY nordvpn nordvpn-login /bin/\nCMD [\"/bin/nordvpn\", \"daemon\"]\n";
+
+struct Bench {
+    device: Device,
+    key: Vec<u8>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let public = folder.path().join("key.pub");
+        fs::write(&public, key.public_key_to_pem().unwrap()).unwrap();
+        let settings = Settings {
+            edge_docker: &sim.with_file_name("edge-docker"),
+            edge_sim: sim,
+            repository: REPOSITORY,
+            keys: &[public],
+            ..Settings::default()
+        };
+        let device = Device::start(&folder.path().join("device"), &settings).unwrap();
+        let key = key.private_key_to_pem_pkcs8().unwrap();
+        let bench = Self {
+            device,
+            key,
+            _folder: folder,
+        };
+        fs::copy(
+            sim.with_file_name("edge-vpn"),
+            bench.device.path("/data/edge-vpn"),
+        )
+        .expect("edge-vpn is not built: cargo build --workspace --bins");
+        let table = "../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/devices.json";
+        bench.write(
+            "/etc/edge-ai/devices.json",
+            &fs::read_to_string(table).unwrap(),
+        );
+        bench.write("/etc/edge-ai/claim/nordvpn-token", TOKEN);
+        let config = json!({ "endpoint": "e.test", "thing_name": "edge-ai-7", "cert_path": "c",
+            "key_path": "k", "ca_path": "a" });
+        bench.write("/data/config/aws-iot/config.json", &config.to_string());
+        bench.write("/data/systemctl", SYSTEMCTL);
+        bench.good(
+            "/bin/sh",
+            &[
+                "-c",
+                "chmod 755 /data/systemctl; mount --bind /data/systemctl /usr/bin/systemctl",
+            ],
+        );
+        bench
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.device.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn on(&self, program: &str, words: &[&str]) -> (i32, String) {
+        let mut command = self.device.command(program);
+        let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+        let both = [&output.stdout[..], &output.stderr[..]].concat();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&both).into_owned(),
+        )
+    }
+
+    fn good(&self, program: &str, words: &[&str]) -> String {
+        let output = self
+            .device
+            .command(program)
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{words:?}: {output:?} {}",
+            self.device.log()
+        );
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    }
+
+    /// Builds the client's image; gives its Id.
+    fn build(&self) -> String {
+        let mut tar = tar::Builder::new(Vec::new());
+        let busybox = fs::read("/bin/busybox").expect("install busybox-static");
+        let client = CLIENT.replace("TOKEN", TOKEN);
+        let login = "#!/bin/sh\nexec nordvpn login\n";
+        for (name, content) in [
+            ("Dockerfile", DOCKERFILE.as_bytes()),
+            ("busybox", &busybox),
+            ("nordvpn", client.as_bytes()),
+            ("nordvpn-login", login.as_bytes()),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, name, content).unwrap();
+        }
+        let mut command: Command = self.device.command("edge-docker");
+        command.args(["build", "-q", "-t", "sandbox/nordvpn", "-"]);
+        let mut child: Child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&tar.into_inner().unwrap()).unwrap();
+        drop(input);
+        assert!(child.wait().unwrap().success(), "{}", self.device.log());
+        self.good("docker", &["inspect", "-f", "{{.Id}}", "sandbox/nordvpn"])
+    }
+
+    /// Keeps a proof of it, as a pull does; gives the digest.
+    fn sign(&self, id: &str, grants: &[&str]) -> String {
+        let manifest = Manifest::new(json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": id, "size": 2 },
+            "layers": [], "annotations": { "grants": grants.join(",") },
+        }).to_string().into_bytes());
+        let annotations = Annotations {
+            app: "nordvpn".into(),
+            version: "1.0".into(),
+            serial: 1,
+            grants: grants.iter().map(ToString::to_string).collect(),
+        };
+        let reference: ImageRef = format!("{REPOSITORY}:nordvpn-1.0").parse().unwrap();
+        let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
+        let (signature, _) = edge_signature::sign_with_pem(&self.key, &payload).unwrap();
+        let proof = Proof::new(&manifest, vec![Signed::new(payload, signature)]);
+        let path = format!(
+            "/data/config/edge-docker/proofs/{}.json",
+            manifest.digest.hex()
+        );
+        self.write(&path, &serde_json::to_string(&proof).unwrap());
+        manifest.digest.to_string()
+    }
+
+    fn configure(&self, digest: &str) {
+        let vpn = json!({ "provider": "nordvpn", "image": digest });
+        self.write("/etc/edge-ai/vpn.json", &vpn.to_string());
+    }
+}
+
+#[test]
+fn through_the_gate_with_the_signers_grants_and_no_others() {
+    let bench = Bench::new();
+    let id = bench.build();
+    let mut sshd = bench.device.command("/usr/sbin/sshd");
+    let mut sshd = sshd.args(["-D"]).stdin(Stdio::null()).spawn().unwrap();
+    // Signed, but without the grant: the gate refuses the container.
+    bench.configure(&bench.sign(&id, &[]));
+    let (code, said) = bench.on("/data/edge-vpn", &["--budget", "3"]);
+    assert_eq!(code, 10, "{said}");
+    let log = fs::read_to_string(bench.device.path("/data/unit.log")).unwrap();
+    assert!(log.contains("--grant vpn is refused"), "{log}");
+    // With it: to the end.
+    let digest = bench.sign(&id, &["vpn"]);
+    bench.configure(&digest);
+    let (code, said) = bench.on("/data/edge-vpn", &[]);
+    let log = fs::read_to_string(bench.device.path("/data/unit.log")).unwrap();
+    assert_eq!(code, 0, "{said} {log}");
+    let read = |path: &str| fs::read_to_string(bench.device.path(path)).unwrap();
+    assert_eq!(
+        read("/data/config/nordvpn/meshnet-hostname"),
+        "me-alps.nord\n"
+    );
+    assert_eq!(read("/data/apps/nordvpn/state/nick"), "edge-ai-7\n");
+    assert_eq!(read("/data/apps/nordvpn/state/host"), "edge-ai-7\n");
+    assert!(!said.contains(TOKEN));
+    what_it_may(&bench);
+    the_generator_takes_the_unit(&bench);
+    assert_eq!(bench.on("/data/edge-vpn", &[]), (0, String::new()));
+    let (code, said) = bench.on("/data/edge-vpn", &["status"]);
+    assert!(code == 0 && said.contains("me-alps.nord"), "{said}");
+    // The container dies: the next step brings it back, logged in as it was.
+    bench.good("docker", &["kill", "nordvpn"]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !bench.good("docker", &["ps", "-q"]).is_empty() {
+        assert!(Instant::now() < end, "the container stays");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bench.good("/bin/sh", &["-c", "ip address del 100.64.0.15/32 dev lo"]);
+    let (code, said) = bench.on("/data/edge-vpn", &[]);
+    assert!(code == 0 && !said.contains("logged in"), "{said}");
+    let _ = sshd.kill();
+    let _ = sshd.wait();
+}
+
+/// What the engine was asked for is the grant, the one folder, and no more.
+fn what_it_may(bench: &Bench) {
+    let shown = bench.good("docker", &["inspect", "nordvpn"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let host = &shown[0]["HostConfig"];
+    assert_eq!(host["NetworkMode"], "host");
+    assert_eq!(host["CapAdd"], json!(["NET_ADMIN"]));
+    assert_eq!(
+        (&host["Privileged"], &host["Devices"][0]["PathOnHost"]),
+        (&json!(false), &json!("/dev/net/tun"))
+    );
+    let mounts = shown[0]["Mounts"].as_array().unwrap();
+    assert_eq!(mounts.len(), 1, "{mounts:?}");
+    assert_eq!(mounts[0]["Destination"], "/var/lib/nordvpn");
+}
+
+fn the_generator_takes_the_unit(bench: &Bench) {
+    let normal = tempfile::tempdir().unwrap();
+    let root = Root::at(bench.device.path("/"));
+    let folder = normal.path().display().to_string();
+    let args = edge_generator::Args::parse_from(["edge-generator", &folder, &folder, &folder]);
+    edge_generator::run(&root, &args).unwrap();
+    let link = normal
+        .path()
+        .join("multi-user.target.wants/vpn-nordvpn.service");
+    let target = fs::read_link(link).unwrap();
+    assert_eq!(target, Path::new("/data/services/vpn-nordvpn.service"));
+}
