@@ -215,6 +215,7 @@ fn memory() -> Result<()> {
             "edge-docker, a refusal",
             "/opt/edge-docker run --privileged x",
         ),
+        ("edge-vpn status", "/opt/edge-vpn status"),
         ("edge-heartbeat --once", "/opt/edge-heartbeat --once"),
     ] {
         let peak = place.measure(words, 1)?.peak;
@@ -225,6 +226,7 @@ fn memory() -> Result<()> {
         };
         println!("{name:<34} {peak:>9} {MEMORY:>9}{verdict}");
     }
+    println!("With a client: the test a_step_takes_little_memory of edge-vpn.");
     println!("With a broker: the last line of `cargo xtask campaign heartbeat`.");
     Ok(())
 }

@@ -54,7 +54,7 @@ esac
 "#;
 const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\
     RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nENV PATH=/bin\n\
-    COPY nordvpn nordvpn-login /bin/\nCMD [\"/bin/nordvpn\", \"daemon\"]\n";
+    COPY nordvpn nordvpn-login /bin/\nSTOPSIGNAL SIGKILL\nCMD [\"/bin/nordvpn\", \"daemon\"]\n";
 
 struct Bench {
     device: Device,

@@ -5,6 +5,7 @@ mod world;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use world::{REPOSITORY, THING, TOKEN, World};
 
@@ -308,6 +309,31 @@ fn answers_that_are_cut_off_hostile_or_endless_are_no_names() {
         "me-alps.nord\n"
     );
     assert!(!world.journal().iter().any(|l| l.contains("set nickname")));
+}
+
+/// From nothing to ready, the gate's stand-in included, and with an answer that
+/// never ends.
+#[test]
+fn a_step_takes_little_memory() {
+    let flood = "x".repeat(8 << 20);
+    for words in ["", &flood] {
+        let world = World::nordvpn();
+        if !words.is_empty() {
+            world.say(LIST, "1", 0, words);
+        }
+        let mut run = world.words(&["--budget", "5"]);
+        let at = run.iter().position(|w| w == "--").unwrap() + 1;
+        run.splice(at..at, ["/usr/bin/time", "-f", "peak %M"].map(String::from));
+        let output = Command::new(&run[0]).args(&run[1..]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let peak = said.lines().find_map(|l| l.strip_prefix("peak "));
+        let peak: u64 = peak.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+        println!(
+            "a step with an answer of {} kB: {peak} kB peak, limit 12000",
+            words.len() / 1000
+        );
+        assert!(peak <= 12_000, "{peak} kB");
+    }
 }
 
 #[test]
