@@ -307,38 +307,32 @@ fn a_week_in_minutes() {
     assert!(cloud.shadow("edge-ai-s1")["state"]["reported"]["uptime_seconds"].is_null());
 }
 
-/// What the broker tells others when the device is gone, and what a wish does.
+/// A client of the broker's, as an operator.
+fn client(cloud: &Cloud, program: &str) -> Command {
+    let mut command = Command::new(Path::new("/usr/bin").join(program));
+    command.args(["-h", "localhost", "-p", &cloud.value("iot_port"), "-q", "1"]);
+    command.arg("--cafile").arg(cloud.file("ca.pem"));
+    command.arg("--cert").arg(cloud.file("responder.crt"));
+    command.arg("--key").arg(cloud.file("responder.key"));
+    command
+}
+
+fn desire(cloud: &Cloud, wish: &Value) {
+    let update = json!({ "state": { "desired": wish } }).to_string();
+    let mut publish = client(cloud, "mosquitto_pub");
+    publish.args(["-t", "$aws/things/edge-ai-s1/shadow/update", "-m", &update]);
+    assert!(publish.status().unwrap().success());
+}
+
+/// What is wished of the VPN lies where edge-vpn looks for it, until it is not
+/// wished any more.
 #[test]
-fn a_wish_is_followed_and_a_last_will_is_published() {
+fn a_wish_about_the_vpn_is_kept_for_edge_vpn() {
     let cloud = Cloud::up();
     let device = Device::allowed(&cloud, "s1");
     assert_eq!(device.provision(&[]), (0, String::new()));
-    let reported = |key: &str| cloud.shadow("edge-ai-s1")["state"]["reported"][key].clone();
     let mut beat = Beat::start(&device, 60_000);
     beat.reach(1);
-    let client = |program: &str| {
-        let mut command = Command::new(Path::new("/usr/bin").join(program));
-        command.args(["-h", "localhost", "-p", &cloud.value("iot_port"), "-q", "1"]);
-        command.arg("--cafile").arg(cloud.file("ca.pem"));
-        command.arg("--cert").arg(cloud.file("responder.crt"));
-        command.arg("--key").arg(cloud.file("responder.key"));
-        command
-    };
-    for (wish, effect) in [
-        (json!(2), 2),
-        (json!(900), 60),
-        (json!("soon"), 60),
-        (json!(null), 60),
-    ] {
-        let update = json!({ "state": { "desired": { "heartbeat_seconds": wish } } }).to_string();
-        let mut publish = client("mosquitto_pub");
-        publish.args(["-t", "$aws/things/edge-ai-s1/shadow/update", "-m", &update]);
-        assert!(publish.status().unwrap().success());
-        until("the wish reported back", || {
-            beat.watch();
-            reported("heartbeat_seconds") == effect
-        });
-    }
     fs::create_dir_all(device.path("data/config/vpn")).unwrap();
     let kept = device.path("data/config/vpn/desired.json");
     let vpn = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
@@ -354,15 +348,12 @@ fn a_wish_is_followed_and_a_last_will_is_published() {
         ),
         (json!(null), None),
     ] {
-        let update = json!({ "state": { "desired": { "vpn": wish } } }).to_string();
-        let mut publish = client("mosquitto_pub");
-        publish.args(["-t", "$aws/things/edge-ai-s1/shadow/update", "-m", &update]);
-        assert!(publish.status().unwrap().success());
+        desire(&cloud, &json!({ "vpn": wish }));
         until("the wish about the VPN on disk and reported back", || {
             beat.watch();
             let text = fs::read(&kept).ok();
             let now = text.map(|t| serde_json::from_slice::<Value>(&t).unwrap());
-            let told = reported("vpn")["peers"].clone();
+            let told = cloud.shadow("edge-ai-s1")["state"]["reported"]["vpn"]["peers"].clone();
             now == expected
                 && told
                     == expected
@@ -371,8 +362,31 @@ fn a_wish_is_followed_and_a_last_will_is_published() {
                         .unwrap_or_default()
         });
     }
+}
+
+/// What the broker tells others when the device is gone, and what a wish does.
+#[test]
+fn a_wish_is_followed_and_a_last_will_is_published() {
+    let cloud = Cloud::up();
+    let device = Device::allowed(&cloud, "s1");
+    assert_eq!(device.provision(&[]), (0, String::new()));
+    let reported = |key: &str| cloud.shadow("edge-ai-s1")["state"]["reported"][key].clone();
+    let mut beat = Beat::start(&device, 60_000);
+    beat.reach(1);
+    for (wish, effect) in [
+        (json!(2), 2),
+        (json!(900), 60),
+        (json!("soon"), 60),
+        (json!(null), 60),
+    ] {
+        desire(&cloud, &json!({ "heartbeat_seconds": wish }));
+        until("the wish reported back", || {
+            beat.watch();
+            reported("heartbeat_seconds") == effect
+        });
+    }
     // Only now listened to: nothing was said while it was there.
-    let mut subscribe = client("mosquitto_sub");
+    let mut subscribe = client(&cloud, "mosquitto_sub");
     subscribe.args(["-t", "edge-ai/edge-ai-s1/offline", "-C", "1", "-W", "30"]);
     subscribe.args(["-i", "listener"]);
     let listener = subscribe.stdout(Stdio::piped()).spawn().unwrap();

@@ -27,37 +27,38 @@ fn refused(world: &World, what: &str) {
     );
 }
 
+/// What is no `vpn.json`.
+const BAD: &[&str] = &[
+    "",
+    "{",
+    "null",
+    "[]",
+    "{}",
+    r#"{"provider":"openvpn"}"#,
+    r#"{"provider":"none","x":1}"#,
+    r#"{"provider":"none"} x"#,
+    r#"{"provider":"nordvpn"}"#,
+    r#"{"provider":"nordvpn","image":""}"#,
+    r#"{"provider":"nordvpn","image":"a b"}"#,
+    r#"{"provider":"nordvpn","image":"x/y:z"}"#,
+    r#"{"provider":"nordvpn","image":"-x"}"#,
+    r#"{"provider":"nordvpn","image":"v\n[Service]\nExecStart=/bin/sh"}"#,
+    r#"{"provider":"nordvpn","image":"v","app":"../x"}"#,
+    r#"{"provider":"nordvpn","image":"v","app":"-x"}"#,
+    r#"{"provider":"nordvpn","image":"v","peers":["--help"]}"#,
+    r#"{"provider":"nordvpn","image":"v","image":"w"}"#,
+    r#"{"provider":"wireguard"}"#,
+    r#"{"provider":"wireguard","range":"0.0.0.0/0"}"#,
+    r#"{"provider":"wireguard","range":"10.0.0.1/8"}"#,
+    r#"{"provider":"wireguard","range":"::/0"}"#,
+];
+
 #[test]
 fn vpn_json_is_read_strictly() {
     let large = format!(r#"{{"provider":"none","x":"{}"}}"#, "x".repeat(70_000));
     let digest = "0A".repeat(32);
     let upper = format!(r#"{{"provider":"nordvpn","image":"sha256:{digest}"}}"#);
-    let mut texts: Vec<String> = [
-        "",
-        "{",
-        "null",
-        "[]",
-        "{}",
-        r#"{"provider":"openvpn"}"#,
-        r#"{"provider":"none","x":1}"#,
-        r#"{"provider":"none"} x"#,
-        r#"{"provider":"nordvpn"}"#,
-        r#"{"provider":"nordvpn","image":""}"#,
-        r#"{"provider":"nordvpn","image":"a b"}"#,
-        r#"{"provider":"nordvpn","image":"x/y:z"}"#,
-        r#"{"provider":"nordvpn","image":"-x"}"#,
-        r#"{"provider":"nordvpn","image":"v\n[Service]\nExecStart=/bin/sh"}"#,
-        r#"{"provider":"nordvpn","image":"v","app":"../x"}"#,
-        r#"{"provider":"nordvpn","image":"v","app":"-x"}"#,
-        r#"{"provider":"nordvpn","image":"v","peers":["--help"]}"#,
-        r#"{"provider":"nordvpn","image":"v","image":"w"}"#,
-        r#"{"provider":"wireguard"}"#,
-        r#"{"provider":"wireguard","range":"0.0.0.0/0"}"#,
-        r#"{"provider":"wireguard","range":"10.0.0.1/8"}"#,
-        r#"{"provider":"wireguard","range":"::/0"}"#,
-    ]
-    .map(String::from)
-    .into();
+    let mut texts: Vec<String> = BAD.iter().map(ToString::to_string).collect();
     texts.extend([large, upper]);
     for more in [
         r#""interface":"lo""#,

@@ -119,58 +119,61 @@ fn the_unit_is_what_the_image_says() {
     assert!(!world.path("data/config/nordvpn/meshnet-hostname").exists());
 }
 
+const LOGIN: &str = "nordvpn-login";
+const ON: &str = "nordvpn set meshnet on";
+/// To which words what is said, and the exit code.
+const MESSAGES: [(&str, &str, i32); 14] = [
+    (
+        LOGIN,
+        "We couldn't log you in - the access token is not valid. Please check it.",
+        5,
+    ),
+    (
+        LOGIN,
+        "Your current access token has expired or been revoked.",
+        5,
+    ),
+    (
+        LOGIN,
+        "You’re offline.\nWe can’t run this action without an internet connection.",
+        4,
+    ),
+    (
+        LOGIN,
+        "It's not you, it's us. We're having trouble reaching our servers.",
+        4,
+    ),
+    (
+        ON,
+        "Maximum device count reached. Consider removing one or more of your devices.",
+        6,
+    ),
+    (ON, "Too many requests.", 7),
+    (ON, "Creating nf_tables rules: operation not supported.", 8),
+    (
+        ON,
+        "Current application version does not support the Meshnet feature.",
+        9,
+    ),
+    (ON, "Command 'meshnet' doesn't exist.", 9),
+    (ON, "Something went wrong.", 1),
+    (LIST, "We couldn't reach System Daemon.", 10),
+    (
+        LIST,
+        "Couldn't find /run/nordvpn/nordvpnd.sock. To fix the issue, reinstall the app.",
+        10,
+    ),
+    (LIST, "Error: No such container: nordvpn", 10),
+    (
+        LIST,
+        "exec nordvpn is refused: edge-docker did not make it",
+        11,
+    ),
+];
+
 #[test]
 fn each_message_has_its_exit_code() {
-    const LOGIN: &str = "nordvpn-login";
-    const ON: &str = "nordvpn set meshnet on";
-    for (key, words, code) in [
-        (
-            LOGIN,
-            "We couldn't log you in - the access token is not valid. Please check it.",
-            5,
-        ),
-        (
-            LOGIN,
-            "Your current access token has expired or been revoked.",
-            5,
-        ),
-        (
-            LOGIN,
-            "You’re offline.\nWe can’t run this action without an internet connection.",
-            4,
-        ),
-        (
-            LOGIN,
-            "It's not you, it's us. We're having trouble reaching our servers.",
-            4,
-        ),
-        (
-            ON,
-            "Maximum device count reached. Consider removing one or more of your devices.",
-            6,
-        ),
-        (ON, "Too many requests.", 7),
-        (ON, "Creating nf_tables rules: operation not supported.", 8),
-        (
-            ON,
-            "Current application version does not support the Meshnet feature.",
-            9,
-        ),
-        (ON, "Command 'meshnet' doesn't exist.", 9),
-        (ON, "Something went wrong.", 1),
-        (LIST, "We couldn't reach System Daemon.", 10),
-        (
-            LIST,
-            "Couldn't find /run/nordvpn/nordvpnd.sock. To fix the issue, reinstall the app.",
-            10,
-        ),
-        (LIST, "Error: No such container: nordvpn", 10),
-        (
-            LIST,
-            "exec nordvpn is refused: edge-docker did not make it",
-            11,
-        ),
-    ] {
+    for (key, words, code) in MESSAGES {
         let world = World::nordvpn();
         world.say(key, "always", 1, words);
         let (got, said) = world.run(&["--budget", "1"]);
