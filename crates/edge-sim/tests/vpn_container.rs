@@ -31,6 +31,7 @@ case $* in
 	sed -n 's/^ExecStart=/exec /p' $unit | setsid sh >/data/unit.log 2>&1 &
 	;;
 "show "*) echo 0 ;;
+"reload-or-restart sshd.service") kill -HUP "$(cat /run/sshd.pid)" ;;
 "stop "*) edge-docker stop -t 0 nordvpn || : ;;
 esac
 "#;
@@ -98,6 +99,8 @@ impl Bench {
         let config = json!({ "endpoint": "e.test", "thing_name": "edge-ai-7", "cert_path": "c",
             "key_path": "k", "ca_path": "a" });
         bench.write("/data/config/aws-iot/config.json", &config.to_string());
+        let policy = r#"{"sandbox":true,"ssh":"vpn"}"#;
+        bench.write("/etc/edge-ai/container-config/policy.json", policy);
         bench.write("/data/systemctl", SYSTEMCTL);
         bench.good(
             "/bin/sh",
@@ -207,6 +210,7 @@ impl Bench {
 fn through_the_gate_with_the_signers_grants_and_no_others() {
     let bench = Bench::new();
     let id = bench.build();
+    bench.good("/data/edge-vpn", &["sshd"]);
     let mut sshd = bench.device.command("/usr/sbin/sshd");
     let mut sshd = sshd.args(["-D"]).stdin(Stdio::null()).spawn().unwrap();
     // Signed, but without the grant: the gate refuses the container.
@@ -229,6 +233,9 @@ fn through_the_gate_with_the_signers_grants_and_no_others() {
     assert_eq!(read("/data/apps/nordvpn/state/nick"), "edge-ai-7\n");
     assert_eq!(read("/data/apps/nordvpn/state/host"), "edge-ai-7\n");
     assert!(!said.contains(TOKEN));
+    let listening = "ss -Hltn 'sport = 22' | awk '{print $4}' | sort";
+    let listening = bench.good("/bin/sh", &["-c", listening]);
+    assert_eq!(listening, "100.64.0.15:22\n127.0.0.1:22");
     what_it_may(&bench);
     the_generator_takes_the_unit(&bench);
     assert_eq!(bench.on("/data/edge-vpn", &[]), (0, String::new()));

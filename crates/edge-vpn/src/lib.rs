@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod desired;
 mod key;
+mod later;
 mod net;
 mod nordvpn;
 mod peers;

@@ -1,7 +1,7 @@
 //! NordVPN Meshnet: from wherever the client is to "this device is in it, under
 //! its name, and answers".
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
 use edge_common::identity::DeviceConfig;
@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::config::{Nordvpn, TOKEN};
 use crate::peers::{Device, List, RANGE};
 use crate::words::Meaning;
-use crate::{RUN, keep_line, sshd, tidy, unit};
+use crate::{keep_line, later, sshd, tidy, unit};
 
 /// Folder of what is kept.
 const FOLDER: &str = "/data/config/nordvpn";
@@ -27,8 +27,6 @@ const LONGEST: u64 = 512;
 const DAEMON: Duration = Duration::from_secs(90);
 /// First and longest pause.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// A nickname that was refused is not tried again before.
-const LATER: Duration = Duration::from_secs(6 * 3600);
 /// Longest nickname.
 const NICKNAME: usize = 25;
 /// What a peer may do: the label that tells, the words, and the value it should
@@ -104,7 +102,7 @@ fn settle(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> Re
     let mut done = Done::default();
     let mut pause = PAUSES.0;
     loop {
-        let error = match step(client, token, &mut done) {
+        let error = match step(root, client, token, &mut done) {
             Ok(Some(list)) => return Ok(list),
             Ok(None) => continue,
             Err(error) => error,
@@ -133,7 +131,12 @@ struct Done {
 }
 
 /// One question, and what follows from its answer. `None`: ask again.
-fn step(client: &Client, token: Option<&str>, done: &mut Done) -> Result<Option<List>> {
+fn step(
+    root: &Root,
+    client: &Client,
+    token: Option<&str>,
+    done: &mut Done,
+) -> Result<Option<List>> {
     let said = match client.list()? {
         Ok(list) => return Ok(Some(list)),
         Err(said) => said,
@@ -143,12 +146,12 @@ fn step(client: &Client, token: Option<&str>, done: &mut Done) -> Result<Option<
             Err(Cause::Token.error("the client took the token, and is logged out all the same"))
         }
         Meaning::LoggedOut => {
-            log_in(client, token)?;
+            log_in(root, client, token)?;
             done.login = true;
             Ok(None)
         }
         Meaning::MeshnetOff if !done.meshnet => {
-            switch_on(client)?;
+            switch_on(root, client)?;
             done.meshnet = true;
             Ok(None)
         }
@@ -156,12 +159,14 @@ fn step(client: &Client, token: Option<&str>, done: &mut Done) -> Result<Option<
     }
 }
 
-fn log_in(client: &Client, token: Option<&str>) -> Result<()> {
+fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
     let token = token.ok_or_else(|| {
         Cause::Token.error(format_args!(
             "the client is logged out, and there is no {TOKEN}"
         ))
     })?;
+    let key = hash(token);
+    later::check(root, "login", &key)?;
     // Without an answer to this the login asks one of a person.
     let consent = client.ask(&["set", "analytics", "off"])?;
     if matches!(consent.meaning, Meaning::Trouble(_)) {
@@ -174,11 +179,15 @@ fn log_in(client: &Client, token: Option<&str>) -> Result<()> {
             log::info("logged in");
             Ok(())
         }
+        Meaning::Trouble(Cause::Token | Cause::Limit) => {
+            Err(later::note(root, "login", &key, said.error()))
+        }
         _ => Err(said.error()),
     }
 }
 
-fn switch_on(client: &Client) -> Result<()> {
+fn switch_on(root: &Root, client: &Client) -> Result<()> {
+    later::check(root, "meshnet", "")?;
     let said = client.ask(&["set", "meshnet", "on"])?;
     match said.meaning {
         // A login ends; the next question tells.
@@ -186,6 +195,9 @@ fn switch_on(client: &Client) -> Result<()> {
         Meaning::Unknown if said.good => {
             log::info("Meshnet is on");
             Ok(())
+        }
+        Meaning::Trouble(Cause::Full | Cause::Limit) => {
+            Err(later::note(root, "meshnet", "", said.error()))
         }
         _ => Err(said.error()),
     }
@@ -199,15 +211,7 @@ fn name(root: &Root, client: &Client, own: &Device, nickname: &str) -> Result<()
     if old.as_deref() == Some(nickname) {
         return Ok(());
     }
-    let note = root.path(format!("{RUN}/nickname-refused"));
-    let age = std::fs::metadata(&note)
-        .and_then(|m| m.modified())
-        .map(|m| SystemTime::now().duration_since(m).unwrap_or_default());
-    if age.is_ok_and(|age| age < LATER) {
-        let why = file::read_text(&note, 4096).unwrap_or_default();
-        let why = why.trim();
-        return Err(Cause::Limit.error(format_args!("{why}; it is tried again later")));
-    }
+    later::check(root, "nickname", nickname)?;
     let said = client.ask(&["meshnet", "set", "nickname", nickname])?;
     match said.meaning {
         Meaning::Already => return Ok(()),
@@ -218,11 +222,15 @@ fn name(root: &Root, client: &Client, own: &Device, nickname: &str) -> Result<()
         Meaning::Trouble(Cause::Network | Cause::Daemon) => return Err(said.error()),
         _ => {}
     }
-    let error = said
-        .error()
-        .context(format!("setting the nickname {nickname}"));
-    file::write(&note, format!("{error:#}\n").as_bytes(), 0o644)?;
-    Err(error)
+    let error = said.error();
+    let error = error.context(format!("setting the nickname {nickname}"));
+    Err(later::note(root, "nickname", nickname, error))
+}
+
+/// Eight letters that tell texts apart, and do not tell the text.
+fn hash(text: &str) -> String {
+    let hash = Sha256::digest(text);
+    hash.iter().take(4).map(|b| format!("{b:02x}")).collect()
 }
 
 /// At most 25 of small letters, digits and single hyphens; what does not fit is
@@ -243,8 +251,7 @@ pub fn nickname(thing: &str) -> String {
     if name == thing && name.len() <= NICKNAME {
         return name.into();
     }
-    let hash = Sha256::digest(thing);
-    let hash: String = hash.iter().take(4).map(|b| format!("{b:02x}")).collect();
+    let hash = hash(thing);
     let head: String = name.chars().take(NICKNAME - hash.len() - 1).collect();
     format!("{}-{hash}", head.trim_matches('-'))
 }

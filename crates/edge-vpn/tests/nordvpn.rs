@@ -185,7 +185,19 @@ fn each_message_has_its_exit_code() {
         let result = world.read("data/log/boot/edge-vpn.json");
         assert!(result.contains(&format!(r#""code":{code},"#)), "{result}");
         assert!(!world.path("data/config/nordvpn/meshnet-hostname").exists());
-        // What was wrong is over: ready without further ado.
+        // What was refused is not asked for again at once, and says so.
+        world.journal();
+        let (again, said) = world.run(&["--budget", "1"]);
+        assert_eq!(again, code, "{said}");
+        let asked = world.journal().iter().any(|l| l.ends_with(key));
+        let noted = [5, 6, 7].contains(&code);
+        assert_eq!(
+            (asked, said.contains("tried again later")),
+            (!noted, noted),
+            "{said}"
+        );
+        // After the next boot, and with what was wrong over: ready.
+        let _ = fs::remove_dir_all(world.path("run/edge-vpn"));
         fs::remove_file(world.path(&format!("state/say/{key}.always"))).unwrap();
         assert_eq!(world.run(&[]).0, 0, "{words}");
     }
@@ -226,6 +238,10 @@ fn what_passes_by_itself_is_waited_for() {
         .filter(|l| l.ends_with("nordvpn-login"))
         .count();
     assert_eq!(logins, 1);
+    // Another one is, at once.
+    world.write("state/token", "fedcba9876543210");
+    world.write("etc/edge-ai/claim/nordvpn-token", "fedcba9876543210");
+    assert_eq!(world.run(&[]).0, 0);
     // A login that is taken and changes nothing ends, too.
     let world = World::nordvpn();
     world.say("nordvpn-login", "always", 0, "Welcome to NordVPN!");
