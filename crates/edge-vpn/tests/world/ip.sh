@@ -4,13 +4,14 @@ s=${0%/usr/sbin/ip}/state
 case $* in
 "-json address show dev "*)
 	[ -e "$s/link" ] || exit 1
-	up= address=
-	[ ! -e "$s/up" ] || up='"UP"'
+	printf '[{"flags":['
+	[ ! -e "$s/up" ] || printf '"UP"'
+	printf '],"addr_info":['
 	[ ! -s "$s/address" ] || {
 		read -r a <"$s/address"
-		address='{"local":"'${a%/*}'","prefixlen":'${a#*/}',"scope":"global"}'
+		printf '{"local":"%s","prefixlen":%s,"scope":"global"}' "${a%/*}" "${a#*/}"
 	}
-	echo '[{"flags":['$up'],"addr_info":['$address']}]'
+	echo ']}]'
 	;;
 "link add "*" type wireguard") : >"$s/link" ;;
 "link set "*" up") : >"$s/up" ;;

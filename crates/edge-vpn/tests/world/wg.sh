@@ -6,7 +6,7 @@ case $1 in
 genkey) exec /usr/bin/wg genkey ;;
 pubkey) exec /usr/bin/wg pubkey ;;
 show)
-	key=none peers=
+	key=none
 	[ -e "$s/link" ] || exit 1
 	[ ! -s "$s/private" ] || read -r key <"$s/private"
 	printf '%s\tpub\t1\toff\n' "$key"
