@@ -23,24 +23,29 @@ fn path(root: &Root, what: &str) -> std::path::PathBuf {
 /// # Errors
 /// It was refused not long ago: that refusal.
 pub fn check(root: &Root, what: &str, key: &str) -> Result<()> {
-    let path = path(root, what);
-    let age = std::fs::metadata(&path)
-        .and_then(|m| m.modified())
-        .map(|m| SystemTime::now().duration_since(m).unwrap_or_default());
-    let Ok(text) = file::read_text(&path, LARGEST) else {
-        return Ok(());
-    };
-    let mut lines = text.splitn(3, '\n');
-    let mut next = || lines.next().unwrap_or_default().trim();
-    let (code, old, why) = (next(), next(), next());
-    if old != key || age.is_ok_and(|age| age >= LATER) {
-        return Ok(());
+    match noted(root, what) {
+        Some((old, error)) if old == key => Err(error),
+        _ => Ok(()),
     }
-    let code = code.parse().unwrap_or(1);
-    Err(Failure::error(
-        code,
-        format_args!("{why}; it is tried again later"),
-    ))
+}
+
+/// What was refused not long ago: its key, and the refusal.
+pub fn noted(root: &Root, what: &str) -> Option<(String, Error)> {
+    let path = path(root, what);
+    let text = file::read_text(&path, LARGEST).ok()?;
+    let modified = std::fs::metadata(&path).and_then(|m| m.modified()).ok()?;
+    // From the future: the clock was set back, and the age is not known.
+    let age = SystemTime::now()
+        .duration_since(modified)
+        .unwrap_or_default();
+    if age >= LATER {
+        return None;
+    }
+    let mut lines = text.splitn(3, '\n');
+    let mut next = || lines.next().unwrap_or_default().trim().to_string();
+    let (code, key, why) = (next(), next(), next());
+    let told = format!("{why}; it is tried again later");
+    Some((key, Failure::error(code.parse().unwrap_or(1), told)))
 }
 
 /// Notes a refusal, and gives it back.
@@ -51,4 +56,9 @@ pub fn note(root: &Root, what: &str, key: &str, error: Error) -> Error {
         Ok(()) => error,
         Err(other) => error.context(format!("{other:#}")),
     }
+}
+
+/// It is as asked by now: whatever was refused does not matter any more.
+pub fn forget(root: &Root, what: &str) {
+    let _ = std::fs::remove_file(path(root, what));
 }

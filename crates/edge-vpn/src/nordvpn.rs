@@ -50,6 +50,8 @@ pub fn reconcile(root: &Root, config: &Nordvpn, ssh: sshd::Policy, end: Instant)
     unit::ensure(root, config, &thing.thing_name)?;
     let client = Client::new(root, &config.app);
     let list = settle(root, &client, token.as_deref(), end)?;
+    later::forget(root, "login");
+    later::forget(root, "meshnet");
     let named = name(root, &client, &list.own, &nickname(&thing.thing_name));
     let permitted = permit(&client, &config.peers, &list);
     keep_line(root, HOSTNAME, list.own.hostname()?)?;
@@ -209,6 +211,7 @@ fn name(root: &Root, client: &Client, own: &Device, nickname: &str) -> Result<()
     let bare = |n: &str| n.strip_suffix(".nord").unwrap_or(n).to_string();
     let old = own.get("Nickname").map(bare);
     if old.as_deref() == Some(nickname) {
+        later::forget(root, "nickname");
         return Ok(());
     }
     later::check(root, "nickname", nickname)?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cause::Cause;
 use crate::client::Client;
 use crate::config::{Config, Nordvpn, Provider, Wireguard};
-use crate::{desired, key, nordvpn, ready, sshd, unit, wg, wireguard};
+use crate::{desired, key, later, nordvpn, ready, sshd, unit, wg, wireguard};
 
 /// Facts, and the first thing that is missing.
 struct Status {
@@ -97,6 +97,9 @@ fn of_nordvpn(root: &Root, config: &Nordvpn, status: &mut Status) {
     status.needs(nordvpn::kernel(root));
     let active = unit::active(root);
     status.fact("container", if active { "started" } else { "down" });
+    for what in ["login", "meshnet", "nickname"] {
+        status.missing.extend(later::noted(root, what).map(|n| n.1));
+    }
     let list = Client::new(root, &config.app).list();
     let list = list.and_then(|answer| {
         answer.map_err(|said| {

@@ -232,6 +232,8 @@ fn what_passes_by_itself_is_waited_for() {
     world.write("state/token", "another");
     let (code, said) = world.run(&[]);
     assert_eq!(code, 5, "{said}");
+    let (code, said) = world.run(&["status"]);
+    assert!(code == 5 && said.contains("token is refused"), "{said}");
     let logins = world
         .journal()
         .iter()
@@ -242,6 +244,7 @@ fn what_passes_by_itself_is_waited_for() {
     world.write("state/token", "fedcba9876543210");
     world.write("etc/edge-ai/claim/nordvpn-token", "fedcba9876543210");
     assert_eq!(world.run(&[]).0, 0);
+    assert_eq!(world.run(&["status"]).0, 0);
     // A login that is taken and changes nothing ends, too.
     let world = World::nordvpn();
     world.say("nordvpn-login", "always", 0, "Welcome to NordVPN!");
@@ -371,8 +374,10 @@ fn a_nickname_that_is_refused_keeps_nobody_out_and_is_left_alone() {
         "me-alps.nord\n"
     );
     world.journal();
-    let (code, said) = world.run(&[]);
-    assert!(code == 7 && said.contains("tried again later"), "{said}");
+    for words in [&[][..], &["status"]] {
+        let (code, said) = world.run(words);
+        assert!(code == 7 && said.contains("tried again later"), "{said}");
+    }
     assert!(!world.journal().iter().any(|l| l.contains("set nickname")));
     // After the next boot it is.
     fs::remove_dir_all(world.path("run/edge-vpn")).unwrap();
