@@ -96,6 +96,8 @@ const CHECKS: [(&str, Check); 10] = [
             "scripts/setup",
             "scripts/demo",
             "scripts/test",
+            "docs/examples/nordvpn/start",
+            "docs/examples/nordvpn/nordvpn-login",
             ".ci/run",
         ]))
     }),

@@ -38,25 +38,33 @@ pub fn reconcile(root: &Root, config: &Wireguard, ssh: sshd::Policy, end: Instan
     let thing = DeviceConfig::load(root).context("finding the device's name")?;
     let pair = key::ensure(root)?;
     let (wish, refused) = desired::load(root, config);
-    if let Err(error) = &refused {
+    let ready = enter(root, config, &wish, &pair, &thing.thing_name, ssh, end);
+    if let (Err(_), Err(error)) = (&ready, &refused) {
         log::warn(format_args!("{error:#}"));
     }
-    let address = address(config, &wish, &pair.public)?;
-    let (peers, unresolved) = wanted(config, &wish);
+    ready.and(refused.map_err(|e| Cause::Config.wrap(e)))
+}
+
+fn enter(
+    root: &Root,
+    config: &Wireguard,
+    wish: &Wish,
+    pair: &key::Pair,
+    thing: &str,
+    ssh: sshd::Policy,
+    end: Instant,
+) -> Result<()> {
+    let address = address(config, wish, &pair.public)?;
+    let (peers, unresolved) = wanted(config, wish);
     up(root, config, address)?;
-    set(root, config, &pair, &peers)?;
+    set(root, config, pair, &peers)?;
     keep_line(root, ADDRESS, &address.to_string())?;
-    keep_line(
-        root,
-        HOSTNAME,
-        &hostname(config, &thing.thing_name, address),
-    )?;
+    keep_line(root, HOSTNAME, &hostname(config, thing, address))?;
     sshd::open(root, ssh, address, config.range)?;
     handshake(root, config, end).map_err(|e| match unresolved {
         Some(why) => Cause::Network.error(why),
         None => e,
-    })?;
-    refused.map_err(|e| Cause::Config.wrap(e))
+    })
 }
 
 /// The image's, else the shadow's, else the one that follows from the key.
