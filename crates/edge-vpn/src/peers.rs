@@ -91,9 +91,9 @@ pub fn parse(text: &str) -> Result<List> {
                 _ => device = Device::default(),
             }
             section = next.unwrap_or(section);
-        } else if let Some((label, value)) = line.split_once(':')
-            && section != Section::Before
-        {
+        } else if section == Section::Before {
+            // A notice.
+        } else if let Some((label, value)) = line.split_once(':') {
             let entry = device.0.entry(label.trim().into());
             entry.or_insert_with(|| value.trim().into());
         }
