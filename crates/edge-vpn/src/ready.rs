@@ -39,8 +39,9 @@ pub fn wait(address: IpAddr) -> Result<()> {
         match look(address) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= end => {
-                let told = format_args!("SSH does not answer at {address}: {error}");
-                return Err(Cause::Ssh.error(told));
+                return Err(
+                    Cause::Ssh.error(format_args!("SSH does not answer at {address}: {error}"))
+                );
             }
             // Nothing tells when a socket is listened on.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
