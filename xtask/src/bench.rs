@@ -24,6 +24,15 @@ pub enum Table {
         #[arg(long, default_value_t = 200)]
         change: u32,
     },
+    /// `edge-app deploy` to many devices, one after another and at once
+    Devices {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        devices: u32,
+        /// Seconds that a pull takes, and again the switch
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
+    },
 }
 
 /// Limits that the documentation promises, in kB.
@@ -40,19 +49,27 @@ pub fn run(table: &Table) -> Result<bool> {
     match table {
         Table::Generator => generator(),
         Table::Memory => memory(),
-        Table::Sandbox { base, change } => sandbox(*base, *change),
+        Table::Sandbox { base, change } => apps("sandbox", &[("base", *base), ("change", *change)]),
+        Table::Devices { devices, seconds } => {
+            apps("devices", &[("devices", *devices), ("seconds", *seconds)])
+        }
     }?;
     Ok(true)
 }
 
-fn sandbox(base: u32, change: u32) -> Result<()> {
+/// A table of edge-app, which `edge-sim` measures.
+fn apps(table: &str, options: &[(&str, u32)]) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--release"]);
     shell::run(cargo.args(["--package=edge-app", "--package=edge-sim"]))?;
     let release = shell::target()?.join("release");
     let mut sim = shell::command(release.join("edge-sim"));
-    sim.args(["bench", "sandbox", "--programs"]).arg(&release);
-    sim.args(["--base", &base.to_string(), "--change", &change.to_string()]);
+    sim.args(["bench", table, "--programs"]).arg(&release);
+    sim.args(
+        options
+            .iter()
+            .map(|(name, value)| format!("--{name}={value}")),
+    );
     shell::run(&mut sim)
 }
 

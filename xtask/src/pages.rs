@@ -121,6 +121,9 @@ fn help(program: &str, verb: &[&str]) -> Result<String> {
     if let Some(line) = text.lines().find(|l| l.chars().count() > 80) {
         bail!("{program} {verb:?} --help: longer than 80 columns: {line}");
     }
+    if !text.contains("Example") {
+        bail!("{program} {verb:?} --help: shows no example");
+    }
     let text: Vec<_> = text.lines().map(str::trim_end).collect();
     Ok(text.join("\n").trim_end().to_string() + "\n")
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use edge_app_spec::text::from_text;
 use edge_common::exit::Failure;
 use edge_common::file;
 use edge_signature::{Credentials, Digest, ImageRef, Registry, Repository};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::text::from_text;
 use crate::{CONFIGURATION, REGISTRY, aws};
 
 /// Name of the project's file.
@@ -276,11 +276,5 @@ pub fn registry_error(error: edge_signature::Error) -> anyhow::Error {
 /// Absent, oversized, not UTF-8, malformed: all with [`CONFIGURATION`].
 pub fn parse<T: DeserializeOwned>(path: &Path, shown: &str) -> Result<T> {
     let text = file::read_text(path, LARGEST).map_err(|e| Failure::wrap(CONFIGURATION, e))?;
-    serde_yaml::from_str(&text).map_err(|error| {
-        let at = error.location();
-        let place = at.map_or(String::new(), |l| format!(":{}:{}", l.line(), l.column()));
-        let words = error.to_string();
-        let words = words.split(" at line ").next().unwrap_or_default();
-        Failure::error(CONFIGURATION, format_args!("{shown}{place}: {words}"))
-    })
+    edge_app_spec::yaml(&text, shown).map_err(|why| Failure::error(CONFIGURATION, why))
 }

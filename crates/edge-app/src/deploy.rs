@@ -13,7 +13,8 @@ use tokio::time::sleep;
 use crate::app::{App, check_name};
 use crate::config::{Project, registry_error};
 use crate::fleet::{self, Limits};
-use crate::ssh::Device;
+use crate::progress::Progress;
+use crate::ssh::{Device, edge_docker};
 use crate::{NOT_RUNNING, SWITCHED_BACK, UNREACHABLE, status};
 
 /// The label with what `app.yaml` said, for `diff`.
@@ -51,7 +52,7 @@ impl Release {
         let image = format!("{}@{}", image.repository, manifest.digest);
         let login = project.credentials(registry.repository()).await?;
         let limit = how.timeout.unwrap_or(LIMIT);
-        let options = app.options(&format!("/data/apps/{}", app.name));
+        let options = app.spec.options(&format!("/data/apps/{}", app.name));
         let mut replace = vec!["replace".into(), app.name.clone()];
         replace.push(format!("--timeout={limit}"));
         replace.push(format!(
@@ -76,8 +77,8 @@ impl Release {
 
     /// Verified pull, with the password on standard input and kept nowhere;
     /// then the device switches by itself.
-    async fn to(&self, project: &Project, device: &str) -> Result<String> {
-        let device = Device::new(project, device)?;
+    async fn to(&self, project: &Project, name: &str, alone: bool) -> Result<String> {
+        let device = Device::new(project, name)?;
         let mut pull = vec!["pull"];
         if self.downgrade {
             pull.push("--allow-downgrade");
@@ -87,13 +88,52 @@ impl Release {
         }
         pull.push(&self.image);
         let password = self.login.as_ref().map(|l| l.password.as_str());
-        device.run(&pull, password, false).await?;
+        let mut pulled = Pulled::of(alone.then_some(name));
+        let pull = edge_docker(&pull);
+        device
+            .run_with(&pull, password, |line| pulled.told(line))
+            .await?;
+        pulled.done();
         let words: Vec<_> = self.replace.iter().map(String::as_str).collect();
         switch(&device, &words, &self.app, self.limit).await?;
         Ok(format!(
             "{} {} runs: {}",
             self.app, self.version, self.image
         ))
+    }
+}
+
+/// How far a device's pull is, if somebody wants to see it.
+struct Pulled<'a> {
+    device: Option<&'a str>,
+    progress: Option<Progress>,
+}
+
+impl<'a> Pulled<'a> {
+    fn of(device: Option<&'a str>) -> Self {
+        Self {
+            device,
+            progress: None,
+        }
+    }
+
+    /// `downloading BYTES of BYTES`; other lines say something else.
+    fn told(&mut self, line: &str) {
+        let numbers = line.trim().strip_prefix("downloading ");
+        let numbers = numbers.and_then(|l| l.split_once(" of "));
+        let (Some(device), Some((bytes, total))) = (self.device, numbers) else {
+            return;
+        };
+        if let (Ok(bytes), Ok(total)) = (bytes.parse(), total.parse()) {
+            let start = || Progress::new(format!("{device} pulls"), Some(total));
+            self.progress.get_or_insert_with(start).reach(bytes, total);
+        }
+    }
+
+    fn done(self) {
+        if let Some(progress) = self.progress {
+            progress.done();
+        }
     }
 }
 
@@ -115,7 +155,7 @@ pub async fn deploy(
     let release = &Release::of(project, app, version, how).await?;
     let several = names.len() > 1;
     let work = |name: String| async move {
-        let result = release.to(project, &name).await;
+        let result = release.to(project, &name, !several).await;
         fleet::said(several, &name, &result);
         result
     };
@@ -176,7 +216,7 @@ struct New {
 /// goes on alone: it is asked again until it tells how that ended.
 async fn switch(device: &Device, words: &[&str], app: &str, limit: u32) -> Result<()> {
     let before = last(device, app).await?.map(|s| s.new.id);
-    let lost = match device.run(words, None, false).await {
+    let lost = match device.run(words).await {
         Err(error) if code_of(&error) == UNREACHABLE => error,
         other => return other.map(|_| ()),
     };
@@ -202,9 +242,7 @@ async fn switch(device: &Device, words: &[&str], app: &str, limit: u32) -> Resul
 }
 
 async fn last(device: &Device, app: &str) -> Result<Option<Switch>> {
-    let text = device
-        .run(&["replace", "--status", app], None, false)
-        .await?;
+    let text = device.run(&["replace", "--status", app]).await?;
     Ok(serde_json::from_str(&text).ok())
 }
 
@@ -216,7 +254,7 @@ async fn exists(device: &Device, name: &str) -> Result<bool> {
         &format!("name=^{name}$"),
         "--quiet",
     ];
-    Ok(!device.run(&words, None, false).await?.trim().is_empty())
+    Ok(!device.run(&words).await?.trim().is_empty())
 }
 
 /// Shows what an app printed.
@@ -253,7 +291,7 @@ pub async fn logs(
 pub async fn stop(project: &Project, name: &str, device: &str) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
-    device.run(&["stop", name], None, false).await.map(|_| ())
+    device.run(&["stop", name]).await.map(|_| ())
 }
 
 /// Removes an app's container and the one before it; nothing to do is no error.
@@ -264,14 +302,14 @@ pub async fn remove(project: &Project, name: &str, device: &str) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
     if exists(&device, name).await? {
-        device.run(&["stop", name], None, false).await?;
-        device.run(&["rm", name], None, false).await?;
+        device.run(&["stop", name]).await?;
+        device.run(&["rm", name]).await?;
     } else {
         log::info(format_args!("there is no container {name}"));
     }
     let previous = format!("{name}-previous");
     if exists(&device, &previous).await? {
-        device.run(&["rm", &previous], None, false).await?;
+        device.run(&["rm", &previous]).await?;
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub async fn diff(
     let digest = manifest.map_err(registry_error)?.digest.to_string();
     let apps = status::apps(&device).await?;
     let now = apps.into_iter().find(|a| a.name == app.name);
-    let wanted = app.options(&format!("/data/apps/{}", app.name));
+    let wanted = app.spec.options(&format!("/data/apps/{}", app.name));
     let old = match &now {
         Some(now) => now.options.clone(),
         None => Some(Vec::new()),

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::config::{Project, registry_error};
-use crate::fleet::{self, Limits};
+use crate::fleet;
 use crate::sign::Signer;
 use crate::ssh::Device;
 use crate::table;
@@ -168,26 +168,21 @@ async fn cloud(project: &Project) -> Vec<Check> {
 async fn devices(project: &Project) -> Vec<Check> {
     let names: Vec<_> = project.config.devices.keys().cloned().collect();
     let work = |name: String| async move { device(project, &name).await };
-    let outcomes = fleet::run(&names, &Limits::default(), work).await;
-    let check = |outcome: fleet::Outcome<String>| {
-        let next = format!(
-            "as the message says; `edge-app status {}` shows what runs there",
-            outcome.device
-        );
-        let result = outcome.result.unwrap_or_else(bail_not_asked);
-        Check::new(format!("device {}", outcome.device), result, next)
+    let check = |(name, answer)| {
+        let next = format!("as the message says; `edge-app status {name}` shows what runs there");
+        Check::new(format!("device {name}"), answer, next)
     };
-    outcomes.into_iter().map(check).collect()
-}
-
-fn bail_not_asked() -> Result<String> {
-    bail!("not asked")
+    fleet::ask(&names, work)
+        .await
+        .into_iter()
+        .map(check)
+        .collect()
 }
 
 async fn device(project: &Project, name: &str) -> Result<String> {
     let device = Device::new(project, name)?;
     let info = ["system", "info", "--format={{json .}}"];
-    let info = device.run(&info, None, false).await?;
+    let info = device.run(&info).await?;
     let info: Value = serde_json::from_str(&info).context("reading what the device says")?;
     let time = info["SystemTime"].as_str().unwrap_or_default();
     let version = info["ServerVersion"].as_str().unwrap_or("no engine");

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 
 use crate::config::Project;
 use crate::{NOT_RUNNING, PARTIAL, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE, table};
+
+/// Devices that are asked at a time.
+const ASKED: usize = 20;
 
 /// Which devices.
 #[derive(clap::Args)]
@@ -38,16 +41,6 @@ pub struct Limits {
 
 fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..)
-}
-
-impl Default for Limits {
-    /// For asking: all, whatever fails.
-    fn default() -> Self {
-        Self {
-            jobs: 20,
-            max_failures: u32::MAX,
-        }
-    }
 }
 
 impl Targets {
@@ -133,6 +126,22 @@ pub async fn run<T, F: Future<Output = Result<T>>>(
         }
     }
     outcomes
+}
+
+/// Asks all of `names`, whatever fails; gives the answers in their order.
+pub async fn ask<T, F: Future<Output = Result<T>>>(
+    names: &[String],
+    question: impl Fn(String) -> F,
+) -> Vec<(String, Result<T>)> {
+    let ask = |(at, name): (usize, &String)| {
+        let (name, answer) = (name.clone(), question(name.clone()));
+        async move { (at, name, answer.await) }
+    };
+    let answers = stream::iter(names).enumerate().map(ask);
+    let mut answers: Vec<_> = answers.buffer_unordered(ASKED).collect().await;
+    answers.sort_by_key(|(at, ..)| *at);
+    let named = |(_, name, answer)| (name, answer);
+    answers.into_iter().map(named).collect()
 }
 
 /// Says how one device ended; with several, as each ends.

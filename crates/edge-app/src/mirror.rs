@@ -52,7 +52,9 @@ pub async fn copy(
         blobs.extend(manifest.blobs().map_err(registry_error)?);
     }
     let total = blobs.iter().map(|b| b.size).sum();
-    let progress = Arc::new(Progress::new(format!("copying {source}"), Some(total)));
+    let name = source.repository.path().rsplit('/').next();
+    let what = format!("copying {}", name.unwrap_or_default());
+    let progress = Arc::new(Progress::new(what, Some(total)));
     for blob in &blobs {
         let told = Arc::clone(&progress);
         let copied = to

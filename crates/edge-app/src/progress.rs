@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// A transfer that is under way.
 pub struct Progress {
     what: String,
-    total: u64,
+    total: AtomicU64,
     bytes: AtomicU64,
     start: Instant,
     told: Mutex<Cell<Instant>>,
@@ -45,7 +45,7 @@ impl Progress {
         });
         Self {
             what,
-            total: total.unwrap_or(0),
+            total: AtomicU64::new(total.unwrap_or(0)),
             bytes: AtomicU64::new(0),
             start: Instant::now(),
             told: Mutex::new(Cell::new(Instant::now())),
@@ -56,6 +56,20 @@ impl Progress {
     /// So many bytes more.
     pub fn add(&self, bytes: u64) {
         let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.tell(sum);
+    }
+
+    /// So many bytes in all, of a total that has become known.
+    pub fn reach(&self, bytes: u64, total: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+        }
+        self.tell(bytes);
+    }
+
+    fn tell(&self, sum: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(sum);
             return;
@@ -63,7 +77,7 @@ impl Progress {
         let Ok(told) = self.told.lock() else { return };
         if told.get().elapsed() >= PAUSE {
             told.set(Instant::now());
-            let of = match self.total {
+            let of = match self.total.load(Ordering::Relaxed) {
                 0 => String::new(),
                 total => format!(" of {}", amount(total)),
             };

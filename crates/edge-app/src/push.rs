@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use edge_app_spec::scalar::Word;
 use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
@@ -13,7 +14,7 @@ use edge_signature::{
     verify as check,
 };
 
-use crate::app::{App, Word};
+use crate::app::App;
 use crate::config::{Project, registry_error};
 use crate::sign::Signer;
 use crate::{SIGNATURE, mirror, upload};

@@ -50,28 +50,33 @@ async fn renew(project: &Project, name: &str, device: &Device) -> Result<()> {
     start(device, app, &image).await?;
     println!("{name} runs: {image}");
     // What the new image replaced. It does not matter when it stays for once.
-    let _ = device
-        .run_line(&send::tidy(&local.id, &there), None, false)
-        .await;
+    let _ = device.run_line(&send::tidy(&local.id, &there)).await;
     Ok(())
 }
 
 /// Puts the new container in the place of the old one. One line for the device's
-/// shell, which goes on when we are interrupted or the connection is lost.
+/// shell, which goes on when we are interrupted or the connection is lost: it has
+/// no terminal, and says nothing before it fails.
+///
+/// This is not `edge-docker replace`, with which a version is deployed. That one
+/// goes back to the old container when the new one fails: here somebody wants to
+/// see how it fails, in its logs. It also watches the new one for seconds before
+/// it is content, and keeps the old one with its image. What both share is that
+/// the old one stays until the policy has agreed to the new one.
 async fn start(device: &Device, app: &App, image: &str) -> Result<()> {
     let name = &app.name;
-    let words = app.run_words(image, &format!("/data/sandbox/{name}"));
-    let run: Vec<_> = std::iter::once("run")
-        .chain(words.iter().map(String::as_str))
-        .collect();
+    let words = app.spec.run_words(image, &format!("/data/sandbox/{name}"));
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let run = [&["run"], &words[..]].concat();
+    let explain = edge_docker(&[&["explain"], &run[..]].concat());
     let filter = format!("name=^{name}$");
     let ps = edge_docker(&["ps", "--all", "--quiet", "--filter", &filter]);
     let stop = edge_docker(&["stop", "--time=1", name]);
     let (rm, run) = (edge_docker(&["rm", "--force", name]), edge_docker(&run));
     let line = format!(
-        "old=$({ps}) || exit; [ -z \"$old\" ] || {{ {stop} && {rm}; }} >/dev/null || exit; {run}"
+        "{{ {explain} && old=$({ps}) && {{ [ -z \"$old\" ] || {{ {stop} && {rm}; }}; }} && {run}; }} >/dev/null"
     );
-    device.run_line(&line, None, false).await.map(|_| ())
+    device.run_line(&line).await.map(|_| ())
 }
 
 /// Renews the sandbox whenever something changes, until we are interrupted.

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow};
+use edge_app_spec::quote;
 use edge_common::{exit, log};
 use tokio::io::AsyncReadExt as _;
 
@@ -14,8 +15,11 @@ use crate::REFUSED;
 use crate::docker::{self, Local};
 use crate::pack::{Codec, pack};
 use crate::progress::Progress;
-use crate::ssh::{Device, edge_docker, quote};
+use crate::ssh::{Device, edge_docker};
 use crate::thin::{self, Names};
+
+/// How often a device is asked for its images.
+const ATTEMPTS: u32 = 3;
 
 /// Images of a device.
 pub struct There(Vec<Image>);
@@ -29,15 +33,27 @@ struct Image {
 /// Asks a device for its images and their layers.
 ///
 /// # Errors
-/// Unreachable, or refused.
+/// Unreachable, refused, or the engine's: a device that does not tell is not
+/// one that has nothing.
 pub async fn there(device: &Device) -> Result<There> {
+    for _ in 1..ATTEMPTS {
+        match ask(device).await {
+            // An image may go between the two questions; then it is not in the
+            // first answer the next time.
+            Err(error) if exit::code_of(&error) == 1 => {}
+            other => return other,
+        }
+    }
+    ask(device).await
+}
+
+async fn ask(device: &Device) -> Result<There> {
     let ids = edge_docker(&["images", "--quiet", "--no-trunc"]);
     let format =
         "--format={{.Id}} {{range .RepoTags}}{{.}},{{end}};{{range .RootFS.Layers}}{{.}} {{end}}";
     let inspect = edge_docker(&["inspect", "--type=image", format]);
-    // An image may go in between: what is told of the others counts.
-    let line = format!("i=$({ids}) || exit; [ -z \"$i\" ] || {inspect} $i || :");
-    let text = device.run_line(&line, None, false).await?;
+    let line = format!("i=$({ids}) || exit; [ -z \"$i\" ] || {inspect} $i");
+    let text = device.run_line(&line).await?;
     Ok(There::parse(&text))
 }
 

@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
+use edge_app_spec::quote;
 use edge_common::command::CommandExt as _;
 use edge_common::exit::Failure;
 use edge_common::{Root, file, log};
@@ -74,7 +75,7 @@ impl Device {
         // has room for about a hundred letters.
         let path = self.control.path().join("s");
         command.arg("-o");
-        command.arg(format!("ControlPath={}", path.display()));
+        command.arg(format!("ControlPath={}", option(&path)));
         command.args(["-o", "ConnectTimeout=15"]);
         // A link that is cut is noticed after half a minute.
         command.args([
@@ -155,20 +156,33 @@ impl Device {
         Ok(command)
     }
 
-    /// Runs it; `input` goes to its standard input. Gives its standard output;
-    /// with `show`, lines go to our standard error as they come.
+    /// Runs it and gives its standard output.
     ///
     /// # Errors
     /// Unreachable, refused, failed: as the exit codes say.
-    pub async fn run(&self, words: &[&str], input: Option<&str>, show: bool) -> Result<String> {
-        self.run_line(&edge_docker(words), input, show).await
+    pub async fn run(&self, words: &[&str]) -> Result<String> {
+        self.run_line(&edge_docker(words)).await
     }
 
     /// As [`Device::run`], with a line for the device's shell.
     ///
     /// # Errors
     /// Unreachable, refused, failed: as the exit codes say.
-    pub async fn run_line(&self, line: &str, input: Option<&str>, show: bool) -> Result<String> {
+    pub async fn run_line(&self, line: &str) -> Result<String> {
+        self.run_with(line, None, |_| ()).await
+    }
+
+    /// As [`Device::run_line`]; `input` goes to its standard input, and `each`
+    /// sees each line of its standard output as it comes.
+    ///
+    /// # Errors
+    /// Unreachable, refused, failed: as the exit codes say.
+    pub async fn run_with(
+        &self,
+        line: &str,
+        input: Option<&str>,
+        each: impl FnMut(&str),
+    ) -> Result<String> {
         let mut command = self.shell(line, false).await?;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if input.is_some() {
@@ -179,8 +193,8 @@ impl Device {
             // It may have ended before it read: its exit code says why.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
-        let out = lines(child.stdout.take().context("standard output")?, show);
-        let err = lines(child.stderr.take().context("standard error")?, false);
+        let out = lines(child.stdout.take().context("standard output")?, each);
+        let err = lines(child.stderr.take().context("standard error")?, |_| ());
         let (out, err) = tokio::try_join!(out, err)?;
         let status = child.wait().await?;
         self.judge(status, &err)?;
@@ -253,19 +267,28 @@ impl Drop for Device {
     }
 }
 
-async fn lines(stream: impl tokio::io::AsyncRead + Unpin, show: bool) -> Result<String> {
+async fn lines(
+    stream: impl tokio::io::AsyncRead + Unpin,
+    mut each: impl FnMut(&str),
+) -> Result<String> {
     let mut reader = BufReader::new(stream);
     let mut text = String::new();
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).await? > 0 {
         let words = String::from_utf8_lossy(&line);
-        if show {
-            log::info(&words);
-        }
+        each(&words);
         text.push_str(&words);
         line.clear();
     }
     Ok(text)
+}
+
+/// A path as the value of an option of ssh, which splits at blanks and puts
+/// something else in the place of `%x`.
+fn option(path: &Path) -> String {
+    let path = path.display().to_string();
+    let path = path.replace('\\', r"\\").replace('"', "\\\"");
+    format!("\"{}\"", path.replace('%', "%%"))
 }
 
 /// A host or a user that ssh takes as one, whatever it is.
@@ -280,48 +303,9 @@ fn check_destination(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Words for the remote shell: each in single quotes, which hold everything
-/// but themselves.
-pub fn quote<'a, T: AsRef<str> + 'a>(words: impl Iterator<Item = &'a T>) -> String {
-    let quoted: Vec<_> = words
-        .map(|w| format!("'{}'", w.as_ref().replace('\'', r"'\''")))
-        .collect();
-    quoted.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shell_gives_quoted_words_back() {
-        let words = [
-            "plain",
-            "",
-            "a b",
-            "$(id)",
-            "`id`",
-            "'",
-            "\"",
-            "\\",
-            "a\nb",
-            "; rm -rf /",
-            "*",
-            "~",
-            "!x",
-            "-oProxyCommand=id",
-            "é",
-            "'; id #",
-            "a'b'c",
-        ];
-        let script = format!("printf '%s\\0' {}", quote(words.iter()));
-        let said = Root::system()
-            .command("/bin/sh")
-            .args(["-c", &script])
-            .read()
-            .unwrap();
-        assert_eq!(said.split_terminator('\0').collect::<Vec<_>>(), words);
-    }
 
     #[test]
     fn destinations() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::config::Project;
 use crate::deploy::OPTIONS;
-use crate::fleet::{self, Limits};
+use crate::fleet;
 use crate::ssh::Device;
 use crate::table;
 
@@ -88,7 +88,7 @@ struct Config {
 /// As the exit codes say.
 pub async fn apps(device: &Device) -> Result<Vec<Running>> {
     let ids = ["ps", "--all", "--quiet", "--no-trunc"];
-    let ids = device.run(&ids, None, false).await?;
+    let ids = device.run(&ids).await?;
     let words: Vec<_> = ["inspect", "--type=container"]
         .into_iter()
         .chain(ids.split_whitespace())
@@ -96,7 +96,7 @@ pub async fn apps(device: &Device) -> Result<Vec<Running>> {
     if words.len() == 2 {
         return Ok(Vec::new());
     }
-    let text = device.run(&words, None, false).await?;
+    let text = device.run(&words).await?;
     let found: Vec<Container> =
         serde_json::from_str(&text).context("reading what the device says")?;
     let mut apps: Vec<_> = found.into_iter().filter_map(running).collect();
@@ -128,7 +128,7 @@ fn running(container: Container) -> Option<Running> {
 async fn whole(project: &Project, name: &str) -> Result<OnDevice> {
     let device = Device::new(project, name)?;
     let apps = apps(&device).await?;
-    let switches = device.run(&["replace", "--status"], None, false).await?;
+    let switches = device.run(&["replace", "--status"]).await?;
     let switches = switches.lines().map(serde_json::from_str);
     Ok(OnDevice {
         device: name.into(),
@@ -141,18 +141,19 @@ async fn whole(project: &Project, name: &str) -> Result<OnDevice> {
 /// Asks devices, all at once; one that does not tell has its error.
 pub async fn ask(project: &Project, names: &[String]) -> Vec<OnDevice> {
     let work = |name: String| async move { whole(project, &name).await };
-    let outcomes = fleet::run(names, &Limits::default(), work).await;
-    let told = |outcome: fleet::Outcome<OnDevice>| match outcome.result {
-        Some(Ok(told)) => told,
-        Some(Err(error)) => OnDevice {
-            device: outcome.device,
+    let told = |(device, answer): (String, Result<OnDevice>)| {
+        answer.unwrap_or_else(|error| OnDevice {
+            device,
             error: Some(format!("{error:#}")),
             apps: Vec::new(),
             switches: Vec::new(),
-        },
-        None => unreachable!("asking stops at no failure"),
+        })
     };
-    outcomes.into_iter().map(told).collect()
+    fleet::ask(names, work)
+        .await
+        .into_iter()
+        .map(told)
+        .collect()
 }
 
 /// Prints what runs on devices. One that does not tell makes it an error.

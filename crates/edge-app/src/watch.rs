@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use edge_app_spec::mapping::Mapping;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
-
-use crate::mapping::Mapping;
 
 /// Changes that follow one another closer than this are one.
 const QUIET: Duration = Duration::from_millis(25);

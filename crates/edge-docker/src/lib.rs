@@ -14,6 +14,7 @@ mod body;
 mod build;
 mod commands;
 mod containers;
+mod downloads;
 mod engine;
 mod environment;
 mod explain;

@@ -7,6 +7,7 @@ use edge_signature::{Credentials, Digest, Error, ImageRef, Proof, Registry, Veri
 use hyper::Method;
 use serde_json::Value;
 
+use crate::downloads::Downloads;
 use crate::grammar::{self, flag, value};
 use crate::trust::{self, Trust};
 use crate::{CANNOT_TELL, engine, login, proofs, refuse, serials};
@@ -125,8 +126,12 @@ async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Resul
     let path = format!("/images/create?fromImage={repository}&tag={digest}");
     let auth = how.login.as_ref();
     let auth = auth.map(|l| login::encode(l, repository.host()));
+    let mut downloads = Downloads::default();
     engine::follow(root, &path, auth.as_deref(), |line| {
         print_progress(line, how.quiet);
+        if let Some((bytes, total)) = downloads.told(line).filter(|_| !how.quiet) {
+            println!("downloading {bytes} of {total}");
+        }
     })
     .await?;
     let local = image_id(root, &format!("{repository}@{digest}")).await?;

@@ -35,7 +35,9 @@ const MESSAGES: usize = 200;
 Exit codes: 0 done (a broken unit is ignored with a message in the kernel log),
 1 failed, 2 wrong usage
 
-systemd calls it with three folders, see systemd.generator(7)."
+systemd calls it with three folders, see systemd.generator(7).
+
+Example: edge-generator /tmp/normal /tmp/early /tmp/late"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -55,6 +57,7 @@ pub struct Args {
 enum Verb {
     /// Second stage, once /data is mounted: copies the public configuration,
     /// reloads systemd and starts what /data/services asks for
+    #[command(after_help = "Example: edge-generator activate")]
     Activate,
 }
 

@@ -75,12 +75,14 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Verb {
     /// Print what is there, one fact a line; no network
+    #[command(after_help = "Example: edge-provision status --json")]
     Status {
         /// As one object
         #[arg(long)]
         json: bool,
     },
     /// Write /data/.provisioned if a valid identity is committed
+    #[command(after_help = "Example: edge-provision mark")]
     Mark,
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_sim::device::{Device, Link, Settings};
+use edge_sim::device::{Device, Fleet, Link, Settings};
+use serde_json::json;
 use tempfile::TempDir;
 
 const DOCKERFILE: &str =
@@ -278,6 +279,107 @@ fn watch(world: &World) {
     interrupt(&app);
     assert_eq!(app.wait().unwrap().code(), Some(130));
     assert!(world.running().ends_with(" true"));
+}
+
+/// The new container is refused, or the connection is cut while it takes the
+/// place of the old one: an app runs in either case.
+#[test]
+fn a_device_is_left_with_an_app() {
+    let world = World::new();
+    // It hears no wish to stop: the old one has a second to live.
+    let dockerfile = DOCKERFILE.replace("STOPSIGNAL SIGKILL\n", "");
+    fs::write(world.path("hello/Dockerfile"), dockerfile).unwrap();
+    world.sandbox();
+    let first = world.running();
+
+    let app = "name: hello\nresources: {memory: lots}\n";
+    fs::write(world.path("hello/app.yaml"), app).unwrap();
+    let output = world.app(&["sandbox", "hello", "device"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("memory"), "{said}");
+    assert_eq!(world.running(), first);
+
+    fs::write(world.path("hello/app.yaml"), "name: hello\n").unwrap();
+    world.change(2);
+    let mut app = world.app(&["sandbox", "hello", "device"]);
+    let app = app.stderr(Stdio::piped()).spawn().unwrap();
+    until("the stop", || {
+        let mut find = world.device.command("pgrep");
+        let found = find.args(["-f", "docker.* stop --time=1"]).output();
+        !found.unwrap().stdout.is_empty()
+    });
+    world.device.cut_connections().unwrap();
+    let output = app.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    until("the second container", || {
+        let now = world.running();
+        now.ends_with(" true") && now != first
+    });
+}
+
+/// A device that does not tell what it has is not one that has nothing; and
+/// words of an app arrive as they are.
+#[test]
+fn a_device_with_a_stand_in() {
+    let world = World::new();
+    let edge_sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
+    let fleet = Fleet::start(1, edge_sim).unwrap();
+    let config = fs::read_to_string(world.path("edge-app.yaml")).unwrap();
+    let ssh = fleet.ssh_config(0);
+    let config = format!("{config}  d00: {{ssh_config: {}}}\n", ssh.display());
+    fs::write(world.path("edge-app.yaml"), config).unwrap();
+    let sandbox = || {
+        let output = world.app(&["sandbox", "hello", "d00"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), said)
+    };
+    let data = |name: &str| fleet.path(0, "/data").join(name);
+    fs::write(data("images"), "sha256:1\n").unwrap();
+    fs::write(data("trouble"), "1\n2\n3\n4\n").unwrap();
+    let (code, said) = sandbox();
+    assert!(code == 1 && said.contains("is in trouble"), "{code} {said}");
+    assert!(!data("loaded").exists() && !data("run").exists());
+    // Once, as when an image goes between two questions.
+    fs::write(data("trouble"), "1\n").unwrap();
+    let (code, said) = sandbox();
+    assert!(code == 0 && data("loaded").exists(), "{code} {said}");
+
+    for value in [
+        "$(touch /data/pwned)",
+        "'; touch /data/pwned; '",
+        "\"`touch /data/pwned`",
+        "-oProxyCommand=touch /data/pwned",
+        "a  b\\",
+    ] {
+        let app = json!({
+            "name": "hello", "env": { "A": value }, "health": { "command": value },
+            "sync": ["web:www"],
+        });
+        fs::write(world.path("hello/app.yaml"), app.to_string()).unwrap();
+        let (code, said) = sandbox();
+        assert_eq!(code, 0, "{said}");
+        let words = [
+            "run",
+            "--detach",
+            "--name",
+            "hello",
+            "--restart=unless-stopped",
+            &format!("--env=A={value}"),
+            &format!("--health-cmd={value}"),
+            "sandbox/hello:latest",
+        ];
+        let told = |verb: &str| {
+            let text = fs::read_to_string(data(verb)).unwrap();
+            let words = text.split_terminator('\0').map(String::from);
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(told("explain"), [&["explain"], &words[..]].concat());
+        assert_eq!(told("run"), words);
+        assert_eq!(told("sync"), ["sync", "hello"]);
+        assert!(!data("pwned").exists(), "{value}");
+    }
 }
 
 #[test]

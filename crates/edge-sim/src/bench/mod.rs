@@ -1,6 +1,7 @@
 //! Measurements, side by side with the ways that were usual before. They print
 //! tables and judge nothing: a machine may be busy.
 
+pub mod deploy;
 mod devices;
 pub mod fleet;
 mod plot;
@@ -18,6 +19,8 @@ use edge_common::file;
 pub enum Verb {
     /// A change of an app, from the command to the new container running
     Sandbox(Args),
+    /// A version of an app to many devices, one after another and at once
+    Devices(deploy::Args),
     /// Time, memory and traffic of one provisioning, near and far
     Provision {
         /// The program that runs a tool at another root: `examples/at`
@@ -68,6 +71,7 @@ pub struct Args {
 pub fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Sandbox(args) => sandbox::run(&args),
+        Verb::Devices(args) => deploy::run(&args),
         Verb::Provision {
             tool,
             earlier,

@@ -3,10 +3,11 @@
 //! Laptop and device are engines of their own on this machine, with the real
 //! sshd, sudo rule and edge-docker between them; the link is `edge-sim relay`.
 
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt as _;
@@ -17,7 +18,10 @@ use super::Args;
 use crate::device::{Device, Link, Settings};
 use crate::process::{find, going_on, notice_signals};
 
+/// Times that a file is saved.
+const SAVES: usize = 15;
 const BASE: &str = "bench-base:latest";
+const APP: &str = "name: hello\nports: ['8080:8080']\nvolumes: ['.:/data']\n";
 const DOCKERFILE: &str = "\
 FROM bench-base:latest
 COPY hello /hello
@@ -77,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
     }
-    Ok(())
+    world.saved_files()
 }
 
 struct World {
@@ -141,10 +145,9 @@ impl World {
                 ssh.display()
             ),
         )?;
-        put(
-            "hello/app.yaml",
-            "name: hello\nports: ['8080:8080']\nvolumes: ['.:/data']\n",
-        )?;
+        put("hello/app.yaml", APP)?;
+        file::create_folder(&app.join("web"), 0o755)?;
+        put("hello/web/index.html", "version none")?;
         put("hello/Dockerfile", DOCKERFILE)?;
         let source =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/hello/main.rs");
@@ -210,6 +213,59 @@ impl World {
         self.device.command("sh").args(["-c", script]).run()
     }
 
+    /// A file that `sync` maps, from save to visible on the device, over each
+    /// link.
+    fn saved_files(&mut self) -> Result<()> {
+        println!("\n| link | a saved file is on the device after, ms | best | worst |");
+        println!("|---|--:|--:|--:|");
+        let there = self.device.path("/data/sandbox/hello/www/index.html");
+        let app = format!("{APP}sync: ['web:www']\n");
+        let path = self.folder.path().join("hello/app.yaml");
+        file::write(&path, app.as_bytes(), 0o644)?;
+        for (name, link) in LINKS {
+            self.device.set_link(link)?;
+            let mut watching = self.edge_app(&["sandbox", "--watch", "hello", "device"]);
+            let mut watching = watching.stderr(Stdio::piped()).spawn()?;
+            let words = watching.stderr.take().context("standard error")?;
+            let mut lines = BufReader::new(words).lines();
+            let ready = lines.find(|l| !matches!(l, Ok(l) if !l.contains("watching hello")));
+            std::thread::spawn(move || lines.for_each(drop));
+            let times = match ready {
+                Some(Ok(_)) => (0..SAVES).map(|number| self.save(number, &there)).collect(),
+                _ => bail!("edge-app watches nothing"),
+            };
+            let mut interrupt = Root::system().command("/bin/kill");
+            interrupt.args(["-INT", &watching.id().to_string()]).run()?;
+            watching.wait()?;
+            let times: Result<Vec<_>> = times;
+            let mut times = times?;
+            times.sort_unstable();
+            let ms = |at: usize| times[at].as_secs_f64() * 1000.0;
+            println!(
+                "| {name} | {:.0} | {:.0} | {:.0} |",
+                ms(times.len() / 2),
+                ms(0),
+                ms(times.len() - 1)
+            );
+        }
+        Ok(())
+    }
+
+    fn save(&self, number: usize, there: &Path) -> Result<Duration> {
+        going_on()?;
+        let text = format!("version {number} at {:?}", self.device.traffic()?);
+        let near = self.folder.path().join("hello/web/index.html");
+        let start = Instant::now();
+        file::write(&near, text.as_bytes(), 0o644)?;
+        while !fs::read_to_string(there).is_ok_and(|t| t == text) {
+            if start.elapsed() > Duration::from_secs(20) {
+                bail!("a saved file never came");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(start.elapsed())
+    }
+
     /// Megabytes and seconds.
     fn measure(&self, way: fn(&Self) -> Result<()>) -> Result<(f64, f64)> {
         going_on()?;
@@ -242,13 +298,15 @@ impl World {
     }
 
     fn ours(&self) -> Result<()> {
+        self.edge_app(&["sandbox", "hello", "device"]).run()
+    }
+
+    fn edge_app(&self, words: &[&str]) -> std::process::Command {
         let mut command = Root::system().command(self.programs.join("edge-app"));
-        command
-            .args(["sandbox", "hello", "device"])
-            .current_dir(self.folder.path());
+        command.args(words).current_dir(self.folder.path());
         command.env("DOCKER_HOST", self.laptop.engine());
         command.env("XDG_CACHE_HOME", self.folder.path().join("cache"));
-        command.run()
+        command
     }
 }
 

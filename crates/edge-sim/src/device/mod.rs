@@ -4,7 +4,10 @@
 //! there is the twin. Needs root.
 
 mod files;
+mod fleet;
 mod network;
+
+pub use fleet::Fleet;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -222,6 +225,17 @@ impl Device {
     /// A path of the device, seen from outside; not below `/run`.
     pub fn path(&self, path: &str) -> PathBuf {
         self.folder.join("root").join(path.trim_start_matches('/'))
+    }
+
+    /// A path of the device while it runs, below `/run` too, seen from outside.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        let inner = self.running.as_ref().map_or(0, |r| r.inner);
+        Path::new(&format!("/proc/{inner}/root")).join(path.trim_start_matches('/'))
+    }
+
+    /// The folder of all that it consists of.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The engine's socket from outside, for `DOCKER_HOST`.

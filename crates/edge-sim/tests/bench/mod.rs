@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+pub mod apps;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -65,6 +67,12 @@ impl Cloud {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         }
+    }
+
+    /// Its registry, by a name that needs no proxy.
+    pub fn local_registry(&self) -> String {
+        let name = self.value("registry");
+        name.replace(cloud::HOST, "localhost")
     }
 
     pub fn allow(&self, serial: &str) {

@@ -1,5 +1,6 @@
 //! `sync` of `app.yaml`: what of an app's folder goes where on a device.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::text::from_text;
@@ -59,6 +60,18 @@ impl Mapping {
             (true, false) => below.to_path_buf(),
             _ => below.join(rest),
         })
+    }
+}
+
+/// As it is written in `app.yaml`.
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let below = if self.below.is_empty() {
+            "."
+        } else {
+            &self.below
+        };
+        write!(f, "{}:{below}", self.local)
     }
 }
 

@@ -40,13 +40,14 @@ where
 }
 
 /// `Deserialize` by [`read`] for types that are `TryFrom<String>`.
+#[macro_export]
 macro_rules! from_text {
     ($($name:ty),+) => {$(
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 $crate::text::read(d)
             }
         }
     )+};
 }
-pub(crate) use from_text;
+pub use from_text;
