@@ -142,11 +142,14 @@ fn cut(world: &World, random: &mut Random) -> Result<String> {
     let console = world.path("twin/console.log");
     let _ = fs::remove_file(&console);
     let mut up = world.part("twin", "up");
-    let mut child = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let said = world.path("up.log");
+    up.stdout(Stdio::null()).stderr(fs::File::create(&said)?);
+    let mut child = up.spawn()?;
     let words = MOMENTS[random.below(MOMENTS.len())];
     let delay = Duration::from_millis(u64::try_from(random.below(2500))?);
     let start = Instant::now();
-    let seen = wait(&mut child, &console, words)?;
+    let seen = wait(&mut child, &console, words);
+    let seen = seen.with_context(|| fs::read_to_string(&said).unwrap_or_default())?;
     std::thread::sleep(delay);
     let at = start.elapsed().as_secs_f32();
     // Who waits for SSH then sees that the machine is gone, and says so.
