@@ -67,6 +67,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Verb {
     /// Print what is there and what is missing, one fact a line
+    #[command(after_help = "Example: edge-vpn status --json")]
     Status {
         /// As one object
         #[arg(long)]
@@ -74,6 +75,7 @@ enum Verb {
     },
     /// Before sshd starts: let it listen on the loopback alone, if policy.json
     /// says that SSH is for the VPN
+    #[command(after_help = "Example: edge-vpn sshd    # as edge-vpn-ssh.service does")]
     Sshd,
 }
 
