@@ -95,6 +95,19 @@ pub fn create_folder(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("creating {}", path.display()))
 }
 
+/// Removes the file `path` durably, if it is there. Says whether it was.
+///
+/// # Errors
+/// As `unlink` and `fsync`, with the path.
+pub fn remove(path: &Path) -> Result<bool> {
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(false);
+    }
+    fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+    sync_folder(path.parent().context("a path without a folder")?)?;
+    Ok(true)
+}
+
 /// Makes renames and removals in `folder` durable.
 ///
 /// # Errors
@@ -119,6 +132,16 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        write(&path, b"one", 0o600).unwrap();
+        assert!(remove(&path).unwrap() && !remove(&path).unwrap());
+        assert!(!remove(&path.join("below")).unwrap());
+        assert!(remove(folder.path()).is_err());
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! The device in its VPN: what edge-vpn knows goes up, what is wished comes down.
 //! A wish is kept on `/data` for edge-vpn, which judges it.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
 use edge_common::{Root, file};
 use serde_json::{Map, Value, json};
@@ -49,12 +47,7 @@ fn read(root: &Root) -> Option<Value> {
 pub fn keep(root: &Root, wish: Option<&Map<String, Value>>) -> Result<bool> {
     let path = root.path(WISH);
     let Some(wish) = wish else {
-        let there = path.exists();
-        if there {
-            fs::remove_file(&path).with_context(|| format!("removing {WISH}"))?;
-            path.parent().map_or(Ok(()), file::sync_folder)?;
-        }
-        return Ok(there);
+        return file::remove(&path);
     };
     let text = serde_json::to_vec(wish).context("writing desired.vpn")?;
     let fits = text.len() as u64 <= LARGEST;

@@ -109,11 +109,7 @@ fn switch(root: &Root) -> Result<()> {
 /// leaves is not taken for an identity.
 fn discard(root: &Root) -> Result<()> {
     let folder = Place::Next.folder(root);
-    let config = Place::Next.config(root);
-    if config.exists() {
-        fs::remove_file(&config).with_context(|| format!("removing {}", config.display()))?;
-        file::sync_folder(&folder)?;
-    }
+    file::remove(&Place::Next.config(root))?;
     fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     file::sync_folder(folder.parent().context("a folder without a parent")?)
 }

@@ -145,7 +145,7 @@ pub fn tidy(root: &Root) -> Result<()> {
         };
         for entry in entries.flatten() {
             if entry.file_name().to_string_lossy().starts_with(".new-") {
-                remove(root, place, entry.path())?;
+                file::remove(&entry.path())?;
             }
         }
     }
@@ -193,7 +193,7 @@ pub fn pending(root: &Root, place: Place, key: &PKey<Private>) -> Option<Pending
 /// The folder cannot be written.
 pub fn keep(root: &Root, place: Place, pending: &Pending) -> Result<()> {
     // What was committed is over from here on.
-    remove(root, place, place.config(root))?;
+    file::remove(&place.config(root))?;
     let text = serde_json::to_vec(pending).context("writing what is pending")?;
     file::write(&place.pending(root), &text, 0o600)?;
     show(root, place, pending)
@@ -209,20 +209,12 @@ pub fn show(root: &Root, place: Place, pending: &Pending) -> Result<()> {
     file::ensure(&place.certificate(root), pem, 0o644).map(|_| ())
 }
 
-fn remove(root: &Root, place: Place, path: PathBuf) -> Result<()> {
-    if path.exists() {
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-        file::sync_folder(&place.folder(root))?;
-    }
-    Ok(())
-}
-
 /// Drops what is pending.
 ///
 /// # Errors
 /// The folder cannot be written.
 pub fn forget(root: &Root, place: Place) -> Result<()> {
-    remove(root, place, place.pending(root))
+    file::remove(&place.pending(root)).map(drop)
 }
 
 /// Writes the configuration: from now on the identity in `place` is good.

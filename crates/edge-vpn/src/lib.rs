@@ -129,27 +129,14 @@ fn alone(root: &Root) -> Result<File> {
 /// Names that another provider gave are no longer this device's; its unit ends.
 fn forget_others(root: &Root, provider: &Provider) -> Result<()> {
     if !matches!(provider, Provider::Nordvpn(_)) {
-        remove(root, nordvpn::HOSTNAME)?;
+        file::remove(&root.path(nordvpn::HOSTNAME))?;
         unit::remove(root)?;
     }
     if !matches!(provider, Provider::Wireguard(_)) {
-        remove(root, wireguard::HOSTNAME)?;
-        remove(root, wireguard::ADDRESS)?;
+        file::remove(&root.path(wireguard::HOSTNAME))?;
+        file::remove(&root.path(wireguard::ADDRESS))?;
     }
     Ok(())
-}
-
-/// Removes a file durably; nothing to do if it is not there.
-fn remove(root: &Root, path: &str) -> Result<bool> {
-    let place = root.path(path);
-    if std::fs::symlink_metadata(&place).is_err() {
-        return Ok(false);
-    }
-    std::fs::remove_file(&place).with_context(|| format!("removing {path}"))?;
-    if let Some(folder) = place.parent() {
-        file::sync_folder(folder)?;
-    }
-    Ok(true)
 }
 
 /// Makes `folder` for root alone, and removes what a cut during a write has left
@@ -159,9 +146,8 @@ fn tidy(root: &Root, folder: &str) -> Result<()> {
     file::create_folder(&place, 0o700)?;
     let entries = std::fs::read_dir(&place).with_context(|| format!("reading {folder}"))?;
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with(".new-") {
-            remove(root, &format!("{folder}/{}", name.to_string_lossy()))?;
+        if entry.file_name().to_string_lossy().starts_with(".new-") {
+            file::remove(&entry.path())?;
         }
     }
     Ok(())

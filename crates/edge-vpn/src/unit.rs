@@ -46,12 +46,12 @@ pub fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
 /// # Errors
 /// It cannot be removed.
 pub fn remove(root: &Root) -> Result<()> {
-    let path = format!("{FOLDER}/{NAME}");
-    if std::fs::symlink_metadata(root.path(&path)).is_err() {
+    let path = root.path(format!("{FOLDER}/{NAME}"));
+    if std::fs::symlink_metadata(&path).is_err() {
         return Ok(());
     }
     systemctl(root, &["stop", NAME])?;
-    crate::remove(root, &path)?;
+    file::remove(&path)?;
     must(root, &["daemon-reload"])
 }
 
