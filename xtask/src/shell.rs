@@ -2,8 +2,9 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -94,6 +95,22 @@ pub fn read(command: &mut Command) -> Result<String> {
 /// Not started.
 pub fn output(command: &mut Command) -> Result<Output> {
     command.output().with_context(|| line(command))
+}
+
+/// Runs to the end with `input`, whatever its status.
+///
+/// # Errors
+/// Not started, or it does not read all of it.
+pub fn feed(command: &mut Command, input: &[u8]) -> Result<Output> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| line(command))?;
+    let mut stdin = child.stdin.take().context("standard input")?;
+    stdin.write_all(input).with_context(|| line(command))?;
+    drop(stdin);
+    child.wait_with_output().with_context(|| line(command))
 }
 
 /// The last words of a program, on one line.

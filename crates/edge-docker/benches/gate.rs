@@ -7,8 +7,9 @@
 #[path = "../tests/device/mod.rs"]
 mod device;
 
-use std::time::{Duration, Instant};
+mod clock;
 
+use clock::{median, time};
 use device::Device;
 
 const TURNS: usize = 40;
@@ -77,9 +78,9 @@ fn row(what: &str, limit: f64, docker: impl Fn() -> String, gate: impl Fn() -> S
     for turn in 0..TURNS {
         for second in [false, true] {
             if second == (turn % 2 == 0) {
-                theirs.push(time(&docker));
+                theirs.push(time(|| drop(docker())));
             } else {
-                ours.push(time(&gate));
+                ours.push(time(|| drop(gate())));
             }
         }
     }
@@ -88,16 +89,4 @@ fn row(what: &str, limit: f64, docker: impl Fn() -> String, gate: impl Fn() -> S
         "{what:<23} {theirs:>9.1} ms {ours:>10.1} ms {:>7.1} ms {limit:>6.0} ms",
         ours - theirs
     );
-}
-
-fn time(work: impl FnOnce() -> String) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-/// In milliseconds.
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1000.0
 }

@@ -5,10 +5,12 @@
 #[path = "../tests/device/mod.rs"]
 mod device;
 
+mod clock;
+
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
+use clock::{median, time};
 use device::Device;
 
 const COUNT: usize = 100;
@@ -39,9 +41,9 @@ fn fsck(device: &Device) {
         fscks.push(time(|| drop(device.good(&fsck))));
     }
     let (save, fsck) = (median(saves), median(fscks));
-    let ratio = fsck.as_secs_f64() / save.as_secs_f64();
-    println!("docker save >/dev/null, 300 MB   {:>8.0} ms", ms(save));
-    println!("edge-docker fsck                 {:>8.0} ms", ms(fsck));
+    let ratio = fsck / save;
+    println!("docker save >/dev/null, 300 MB   {:>8.0} ms", save);
+    println!("edge-docker fsck                 {:>8.0} ms", fsck);
     println!("ratio (limit 1.5)                {ratio:>8.2}");
 }
 
@@ -70,23 +72,5 @@ fn sweep(device: &mut Device) {
         .count();
     assert_eq!(left, COUNT, "all are honest");
     assert!(!Path::new(&device.path("/data/docker/quarantine")).exists());
-    println!(
-        "sweep of {COUNT} containers (limit 200) {:>7.0} ms",
-        ms(swept)
-    );
-}
-
-fn time(work: impl FnOnce()) -> Duration {
-    let start = Instant::now();
-    work();
-    start.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+    println!("sweep of {COUNT} containers (limit 200) {:>7.0} ms", swept);
 }

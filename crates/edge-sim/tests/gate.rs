@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+mod images;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -18,8 +20,8 @@ use std::time::{Duration, Instant};
 use edge_sim::device::{Device, Settings};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// A static shell for images: `busybox-static`.
-const BUSYBOX: &str = "/bin/busybox";
+/// An image that is a shell.
+const DOCKERFILE: &[u8] = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n";
 /// Names of the host's root that must not be seen in a container's mount.
 const HOST: [&str; 3] = ["proc", "sys", "sbin"];
 
@@ -52,33 +54,8 @@ impl Bench {
             device,
             _folder: folder,
         };
-        bench.build();
+        images::build(&bench.device, "sandbox/box", &[("Dockerfile", DOCKERFILE)]);
         bench
-    }
-
-    fn build(&self) {
-        let mut tar = tar::Builder::new(Vec::new());
-        let busybox = fs::read(BUSYBOX).expect("install busybox-static");
-        let dockerfile = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n";
-        for (name, content) in [("Dockerfile", &dockerfile[..]), ("busybox", &busybox)] {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o755);
-            tar.append_data(&mut header, name, content).unwrap();
-        }
-        let mut command = self.device.command("edge-docker");
-        command.args(["build", "-q", "-t", "sandbox/box", "-"]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(&tar.into_inner().unwrap()).unwrap();
-        drop(input);
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{output:?}\n{}", self.device.log());
     }
 
     fn gate(&self, words: &[&str]) -> Output {

@@ -3,10 +3,11 @@
 //! Needs root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+mod images;
+
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -146,32 +147,13 @@ impl Bench {
 
     /// Builds the client's image; gives its Id.
     fn build(&self) -> String {
-        let mut tar = tar::Builder::new(Vec::new());
-        let busybox = fs::read("/bin/busybox").expect("install busybox-static");
         let client = CLIENT.replace("TOKEN", TOKEN);
-        let login = "#!/bin/sh\nexec nordvpn login\n";
-        for (name, content) in [
+        let files: [(&str, &[u8]); 3] = [
             ("Dockerfile", DOCKERFILE.as_bytes()),
-            ("busybox", &busybox),
             ("nordvpn", client.as_bytes()),
-            ("nordvpn-login", login.as_bytes()),
-        ] {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o755);
-            tar.append_data(&mut header, name, content).unwrap();
-        }
-        let mut command: Command = self.device.command("edge-docker");
-        command.args(["build", "-q", "-t", "sandbox/nordvpn", "-"]);
-        let mut child: Child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(&tar.into_inner().unwrap()).unwrap();
-        drop(input);
-        assert!(child.wait().unwrap().success(), "{}", self.device.log());
+            ("nordvpn-login", b"#!/bin/sh\nexec nordvpn login\n"),
+        ];
+        images::build(&self.device, "sandbox/nordvpn", &files);
         self.good("docker", &["inspect", "-f", "{{.Id}}", "sandbox/nordvpn"])
     }
 

@@ -3,8 +3,6 @@
 //! alone then shows it the host (`cargo test -p edge-sim --test gate` says so).
 
 use std::fs;
-use std::io::Write as _;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -64,12 +62,7 @@ fn build(world: &World) -> Result<()> {
         archive.append_data(&mut header, name, content)?;
     }
     let mut ssh = world.ssh("twin", &format!("{GATE} build -q -t sandbox/escape -"))?;
-    ssh.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = ssh.stderr(Stdio::piped()).spawn().context("starting ssh")?;
-    let mut input = child.stdin.take().context("standard input")?;
-    input.write_all(&archive.into_inner()?)?;
-    drop(input);
-    let out = child.wait_with_output()?;
+    let out = shell::feed(&mut ssh, &archive.into_inner()?)?;
     ensure!(out.status.success(), "building: {}", shell::said(&out));
     Ok(())
 }

@@ -55,7 +55,10 @@ pub fn run(args: &Args) -> Result<Tally> {
 /// # Errors
 /// No folder for the state.
 pub fn test() -> Result<Tally> {
-    Ok(chain(&mut World::new()?, &all()))
+    run(&Args {
+        all: true,
+        ..Args::default()
+    })
 }
 
 fn all() -> Vec<Step> {

@@ -1,8 +1,5 @@
 //! What an attacker with write access to the registry would do.
 
-use std::io::Write;
-use std::process::Stdio;
-
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
@@ -64,29 +61,15 @@ fn request(world: &World, tag: &str, words: &[&str], body: &str) -> Result<Strin
     curl.args(["--connect-to", &format!("{host}:127.0.0.1:")]);
     curl.args(words)
         .arg(format!("https://{host}/v2/{name}/manifests/{tag}"));
-    let out = feed(&mut curl, body)?;
+    let out = shell::feed(&mut curl, body.as_bytes())?;
     if !out.status.success() {
         bail!("manifest {tag}: {}", shell::said(&out));
     }
     Ok(String::from_utf8(out.stdout)?)
 }
 
-fn feed(command: &mut std::process::Command, body: &str) -> Result<std::process::Output> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().context("starting a program")?;
-    child
-        .stdin
-        .take()
-        .context("standard input")?
-        .write_all(body.as_bytes())?;
-    Ok(child.wait_with_output()?)
-}
-
 fn sha256(text: &str) -> Result<String> {
-    let out = feed(&mut shell::command("sha256sum"), text)?;
+    let out = shell::feed(&mut shell::command("sha256sum"), text.as_bytes())?;
     let printed = String::from_utf8(out.stdout)?;
     Ok(printed.split(' ').next().unwrap_or_default().to_string())
 }

@@ -182,23 +182,11 @@ fn refused(world: &World, tag: &str, signature: bool) -> Result<String> {
 }
 
 pub fn login(world: &World, password: &str) -> Result<()> {
-    use std::io::Write;
     let user = world.endpoint("registry_user")?;
     let host = world.endpoint("registry_host")?;
     let words =
         format!("sudo -n /usr/bin/edge-docker login --username {user} --password-stdin {host}");
-    let mut command = world.ssh("twin", &words)?;
-    command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped());
-    let mut child = command.spawn().context("starting ssh")?;
-    child
-        .stdin
-        .take()
-        .context("standard input")?
-        .write_all(password.as_bytes())?;
-    let out = child.wait_with_output()?;
+    let out = shell::feed(&mut world.ssh("twin", &words)?, password.as_bytes())?;
     ensure!(out.status.success(), "{}", shell::said(&out));
     Ok(())
 }

@@ -180,8 +180,7 @@ impl Device {
     /// The configuration of ssh cannot be written.
     pub fn set_link(&mut self, link: Link) -> Result<()> {
         self.link = link;
-        let inner = self.running.as_ref().map_or(0, |r| r.inner);
-        let text = files::ssh_config(&self.folder, &self.name, &self.edge_sim, link, inner);
+        let text = files::ssh_config(&self.folder, &self.name, &self.edge_sim, link, self.pid());
         file::write(&self.ssh_config(), text.as_bytes(), 0o600)
     }
 
@@ -229,8 +228,7 @@ impl Device {
 
     /// A path of the device while it runs, below `/run` too, seen from outside.
     pub fn inside(&self, path: &str) -> PathBuf {
-        let inner = self.running.as_ref().map_or(0, |r| r.inner);
-        Path::new(&format!("/proc/{inner}/root")).join(path.trim_start_matches('/'))
+        Path::new(&format!("/proc/{}/root", self.pid())).join(path.trim_start_matches('/'))
     }
 
     /// The folder of all that it consists of.
