@@ -2,7 +2,7 @@
 //! and what each tool adds with [`Failure`].
 
 use std::fmt;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use anyhow::Result;
 
@@ -46,10 +46,11 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Failure>().map_or(1, |f| f.code)
 }
 
-/// Ends a tool: prints an error once, with its causes, and gives the code.
-pub fn finish(result: Result<()>) -> ExitCode {
+/// Ends a tool: prints an error once, with its causes, and gives the code; that
+/// of what went well is 0, or what it says itself.
+pub fn finish(result: Result<impl Termination>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(done) => done.report(),
         Err(error) => {
             log::error(format_args!("{error:#}"));
             ExitCode::from(code_of(&error))

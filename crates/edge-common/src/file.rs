@@ -47,6 +47,20 @@ pub fn ensure(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     write(path, content, mode).map(|()| true)
 }
 
+/// Writes `path` with permission bits `mode` if it is made, as fast as it can be
+/// done: for what may be lost or cut off by a power cut.
+///
+/// # Errors
+/// As `open` and `write`, with the path.
+pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(true).mode(mode);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
@@ -121,6 +135,17 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn put_replaces_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for content in [&b"long"[..], b"x", b""] {
+            put(&path, content, 0o600).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+        assert!(put(&folder.path().join("no/x"), b"", 0o600).is_err());
+    }
 
     #[test]
     fn writes_whole_with_mode_and_leaves_no_trace() {

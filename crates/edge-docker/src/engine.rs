@@ -38,7 +38,12 @@ pub async fn ask(root: &Root, method: Method, path: &str, body: Option<&[u8]>) -
     let kind = body.map(|_| ("Content-Type", "application/json"));
     let shown = body.unwrap_or_default();
     let body = Full::new(Bytes::copy_from_slice(shown));
-    let response = send(root, method, path, (body, shown), kind).await?;
+    let response = send(root, method, path, (body, shown), kind.as_slice()).await?;
+    whole(response).await
+}
+
+/// The whole answer as JSON.
+async fn whole(response: Response<Incoming>) -> Result<Value> {
     let mut bytes = Vec::new();
     let mut incoming = response.into_body();
     while let Some(frame) = incoming.frame().await {
@@ -65,12 +70,44 @@ pub async fn follow(
     line: impl FnMut(&Value),
 ) -> Result<()> {
     let auth = auth.map(|a| ("X-Registry-Auth", a));
-    let body = Full::new(Bytes::new());
     lines(
-        send(root, Method::POST, path, (body, b""), auth).await?,
+        send(root, Method::POST, path, nothing(), auth.as_slice()).await?,
         line,
     )
     .await
+}
+
+/// No body.
+fn nothing() -> (Full<Bytes>, &'static [u8]) {
+    (Full::default(), b"")
+}
+
+/// Begins to wait for something that takes its time, such as a container's end.
+/// The outer future is ready once the engine waits; the inner one gives what it
+/// says then.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn wait(root: &Root, path: &str) -> Result<impl Future<Output = Result<Value>> + use<>> {
+    let response = send(root, Method::POST, path, nothing(), &[]).await?;
+    Ok(whole(response))
+}
+
+/// Turns a request into a stream of bytes in both directions, and gives what
+/// has arrived of it already.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn attach(root: &Root, path: &str) -> Result<(std::os::unix::net::UnixStream, Bytes)> {
+    let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
+    let response = send(root, Method::POST, path, nothing(), &headers).await?;
+    let context = "attaching to the container";
+    let upgraded = hyper::upgrade::on(response).await.context(context)?;
+    let parts = upgraded.downcast::<TokioIo<UnixStream>>();
+    let parts = parts.ok().context(context)?;
+    let stream = parts.io.into_inner().into_std().context(context)?;
+    stream.set_nonblocking(false).context(context)?;
+    Ok((stream, parts.read_buf))
 }
 
 /// What happens to a container from now on: each event into `line`, until the
@@ -88,8 +125,7 @@ pub async fn events<F: FnMut(&Value)>(
         .context("reading the clock")?;
     let filters = format!("%7B%22container%22%3A%5B%22{id}%22%5D%7D");
     let path = format!("/events?since={}&filters={filters}", now.as_secs());
-    let body = (Full::new(Bytes::new()), &b""[..]);
-    let response = send(root, Method::GET, &path, body, None).await?;
+    let response = send(root, Method::GET, &path, nothing(), &[]).await?;
     Ok(lines(response, line))
 }
 
@@ -115,8 +151,8 @@ pub async fn upload(
         }
         result
     });
-    let kind = Some(("Content-Type", "application/x-tar"));
-    let sent = send(root, Method::POST, path, (Stream(receiver), b""), kind).await;
+    let kind = [("Content-Type", "application/x-tar")];
+    let sent = send(root, Method::POST, path, (Stream(receiver), b""), &kind).await;
     let answered = match sent {
         Ok(response) => lines(response, line).await,
         Err(error) => Err(error),
@@ -140,8 +176,7 @@ pub async fn download<T: Send + 'static>(
     path: &str,
     consume: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let body = Full::new(Bytes::new());
-    let mut incoming = send(root, Method::GET, path, (body, b""), None)
+    let mut incoming = send(root, Method::GET, path, nothing(), &[])
         .await?
         .into_body();
     let (sender, receiver) = mpsc::channel(16);
@@ -254,7 +289,7 @@ async fn send<B>(
     method: Method,
     path: &str,
     (body, shown): (B, &[u8]),
-    header: Option<(&str, &str)>,
+    headers: &[(&str, &str)],
 ) -> Result<Response<Incoming>>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -273,13 +308,13 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .context("greeting the engine")?;
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder()
         .method(method)
         .uri(uri)
         .header("Host", "docker");
-    if let Some((name, value)) = header {
-        request = request.header(name, value);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let whole = body.size_hint().exact().is_some();
     let sent = sender.send_request(request.body(body).context("asking the engine")?);
@@ -291,7 +326,8 @@ where
         sent.await
     };
     let response = response.context("asking the engine")?;
-    if response.status().is_success() {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched || response.status().is_success() {
         return Ok(response);
     }
     Err(error(response).await)

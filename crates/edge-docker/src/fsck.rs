@@ -86,7 +86,7 @@ async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
                 continue;
             }
         };
-        if pull::image_id(root, &id).await?.is_none() {
+        if pull::local(root, &id).await?.is_none() {
             continue;
         }
         let config = layers.image(&id.parse()?);

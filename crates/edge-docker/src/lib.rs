@@ -5,6 +5,7 @@
 //! Exits: as docker; 125 refused or the engine's error, 124 cannot verify now,
 //! 123 switched back, 122 not even that.
 
+mod attach;
 mod audit;
 mod authz;
 mod authz_http;
@@ -57,6 +58,7 @@ mod values;
 mod watch;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use edge_common::Root;
@@ -81,27 +83,28 @@ pub(crate) fn refuse(rule: impl std::fmt::Display) -> anyhow::Error {
     Failure::error(REFUSED, rule)
 }
 
-/// Does what the words ask for, if the policy permits it.
+/// Does what the words ask for, if the policy permits it; gives the exit code of
+/// what was run.
 ///
 /// # Errors
 /// As the exit codes say.
-pub fn run(root: &Root, words: Result<Vec<String>, OsString>) -> Result<()> {
+pub fn run(root: &Root, words: Result<Vec<String>, OsString>) -> Result<ExitCode> {
     let words = words.map_err(|_| Failure::error(USAGE, "an argument is not UTF-8"))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (verb, rest) = match words.split_first() {
-        None | Some((&("--help" | "-h" | "help"), _)) => return help::print(),
-        Some((&("--version" | "-v"), _)) => return help::version(),
+        None | Some((&("--help" | "-h" | "help"), _)) => return good(help::print()),
+        Some((&("--version" | "-v"), _)) => return good(help::version()),
         Some((verb, rest)) => (*verb, rest),
     };
     match verb {
         // systemd's, not an engineer's.
-        "authz" => return authz::serve(root),
-        "sweep" => return sweep::sweep(root, rest),
+        "authz" => return good(authz::serve(root)),
+        "sweep" => return good(sweep::sweep(root, rest)),
         _ => {}
     }
     let result = commands::ungroup(verb, rest).and_then(|(verb, rest)| {
         if rest.first().is_some_and(|w| *w == "--help") && verb != "exec" {
-            return help::print();
+            return good(help::print());
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -120,9 +123,18 @@ pub fn run(root: &Root, words: Result<Vec<String>, OsString>) -> Result<()> {
     result
 }
 
-async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
+/// What has no exit code of its own.
+fn good(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<ExitCode> {
     match verb {
-        "run" => start::run(root, words).await,
+        "run" => return start::run(root, words).await,
+        "rm" => return passthrough::remove(root, words).await,
+        _ => {}
+    }
+    good(match verb {
         "create" => start::create(root, words).await,
         "replace" | "rollback" => replace::command(root, verb, words).await,
         "explain" => explain::explain(root, words).await,
@@ -136,5 +148,5 @@ async fn dispatch(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
         "fsck" => fsck::fsck(root, words).await,
         "exec" => passthrough::exec(root, words).await,
         _ => passthrough::command(root, verb, words).await,
-    }
+    })
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::attach::Streams;
 use crate::body::{Create, Device, Endpoint, Health, LogConfig, Networking, PortBinding};
 use crate::surface::{self, Verdict};
 use crate::{grammar, refuse, values};
@@ -30,6 +31,8 @@ pub struct Request {
     pub name: String,
     /// `-d`
     pub detach: bool,
+    /// What is attached to, if it is not detached.
+    pub streams: Streams,
     /// Mounts asked for.
     pub mounts: Vec<Asked>,
     /// What only a grant gives.
@@ -42,6 +45,8 @@ pub struct Request {
     pub image: String,
     /// `--network-alias`
     aliases: Vec<String>,
+    /// Was anything named with `-a`?
+    attach: bool,
 }
 
 /// Something beyond the ordinary that the words ask for: only a grant of the
@@ -84,12 +89,17 @@ pub fn parse(words: &[&str]) -> Result<Request> {
         },
         name: String::new(),
         detach: false,
+        streams: Streams {
+            signals: true,
+            ..Streams::default()
+        },
         mounts: Vec::new(),
         wishes: Vec::new(),
         env_files: Vec::new(),
         allow_downgrade: false,
         image: (*image).into(),
         aliases: Vec::new(),
+        attach: false,
     };
     let host = &mut request.body.host_config;
     host.network_mode = "default".into();
@@ -125,9 +135,9 @@ impl Request {
             "name" => self.name = values::name(option, text)?,
             "volume" => self.mounts.push(values::volume(text)?),
             "mount" => self.mount(text)?,
-            "attach"
-                if ["stdin", "stdout", "stderr"].contains(&text.to_ascii_lowercase().as_str()) => {}
-            "quiet" | "sig-proxy" => {}
+            "attach" if self.streams.take(text) => self.attach = true,
+            "sig-proxy" => self.streams.signals = yes,
+            "quiet" => {}
             "allow-downgrade" => self.allow_downgrade = yes,
             "env-file" => self.env_files.push(text.into()),
             "pull" if text == "never" || text == "missing" => {}
@@ -360,10 +370,18 @@ impl Request {
                 endpoints_config: [(network.clone(), endpoint)].into(),
             });
         }
-        body.attach_stdout = !self.detach;
-        body.attach_stderr = !self.detach;
-        body.attach_stdin = body.open_stdin && !self.detach;
-        body.stdin_once = body.attach_stdin;
+        if self.detach && self.attach {
+            return Err(refuse("-d and -a exclude each other"));
+        }
+        let streams = &mut self.streams;
+        streams.tty = body.tty;
+        streams.stdin |= body.open_stdin;
+        streams.stdout |= !self.attach;
+        streams.stderr |= !self.attach;
+        body.attach_stdin = streams.stdin && !self.detach;
+        body.attach_stdout = streams.stdout && !self.detach;
+        body.attach_stderr = streams.stderr && !self.detach;
+        body.stdin_once = body.attach_stdin && body.open_stdin;
         Ok(self)
     }
 }

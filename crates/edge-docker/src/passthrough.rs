@@ -1,7 +1,7 @@
 //! Commands that docker's own client carries out, each with a short list.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use edge_common::{Root, log};
@@ -39,6 +39,18 @@ pub async fn command(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
         "tag" => return tag(root, words).await,
         _ => {}
     }
+    let parsed = parse(verb, words)?;
+    if let "start" | "restart" | "unpause" = verb {
+        let trust = trust::load(root)?;
+        for name in &parsed.words {
+            subject::held(root, &trust, verb, name).await?;
+        }
+    }
+    exec_docker(root, &[verb], &parsed.options, &parsed.words)
+}
+
+/// The words of a command that has a list.
+fn parse<'a>(verb: &str, words: &'a [&'a str]) -> Result<Parsed<'a>> {
     let Some((known, wanted)) = table(verb) else {
         return Err(refuse(format_args!(
             "command {verb:?} is refused: see edge-docker --help for what is taken"
@@ -50,17 +62,7 @@ pub async fn command(root: &Root, verb: &str, words: &[&str]) -> Result<()> {
         format!("{verb}: option {o} is refused")
     })?;
     check(verb, &wanted, &parsed.words)?;
-    match verb {
-        "start" | "restart" | "unpause" => {
-            let trust = trust::load(root)?;
-            for name in &parsed.words {
-                subject::held(root, &trust, verb, name).await?;
-            }
-        }
-        "rm" => return remove(root, &parsed).await,
-        _ => {}
-    }
-    exec_docker(root, &[verb], &parsed.options, &parsed.words)
+    Ok(parsed)
 }
 
 fn check(verb: &str, wanted: &Words, words: &[&str]) -> Result<()> {
@@ -84,16 +86,18 @@ fn check(verb: &str, wanted: &Words, words: &[&str]) -> Result<()> {
 }
 
 /// `rm`, and the pins of what is gone with it.
-async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
+///
+/// # Errors
+/// Refused, or the engine's.
+pub async fn remove(root: &Root, words: &[&str]) -> Result<ExitCode> {
+    let parsed = parse("rm", words)?;
     let status = client(root, &["rm"], &parsed.options, &parsed.words)
         .status()
         .context("starting docker")?;
     garbage::collect(root).await?;
-    match status.code() {
-        Some(0) => Ok(()),
-        // Docker has said why.
-        code => std::process::exit(code.unwrap_or(1)),
-    }
+    // Docker has said why.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.unwrap_or(1).into())
 }
 
 /// A line of what the engine says while it loads or builds.

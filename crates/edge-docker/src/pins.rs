@@ -83,15 +83,23 @@ pub fn plain(path: &str) -> bool {
 }
 
 /// Makes the pins of `record` under `key`, missing folders with `owner`, and
-/// keeps the record; on failure nothing is left.
+/// keeps the record, `durable` where that must hold after a power cut; on failure
+/// nothing is left.
 ///
 /// # Errors
 /// A link or anything else that is no folder or file of the app's own.
-pub fn make(root: &Root, key: &str, record: &Record, owner: Option<Owner>) -> Result<()> {
+pub fn make(
+    root: &Root,
+    key: &str,
+    record: &Record,
+    owner: Option<Owner>,
+    durable: bool,
+) -> Result<()> {
     file::create_folder(&root.path(RECORDS), 0o700)?;
     let text = serde_json::to_vec(record).context("writing a record")?;
     // The record first: what it names is found and taken away after a cut.
-    file::write(&record_path(root, key), &text, 0o600)?;
+    let write = if durable { file::write } else { file::put };
+    write(&record_path(root, key), &text, 0o600)?;
     let result = pin(root, key, record, owner);
     if result.is_err() {
         remove(root, key)?;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use edge_common::exit::{Failure, code_of};
 use edge_common::{Root, log};
-use edge_signature::{Credentials, Digest, Error, ImageRef, Proof, Registry, Verified};
+use edge_signature::{Credentials, Error, ImageRef, Proof, Registry, Verified};
 use hyper::Method;
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ pub fn ours(trust: &Trust, word: &str) -> Result<ImageRef> {
     Ok(image)
 }
 
-/// Verifies, pulls, compares and keeps the proof; gives the image's Id too.
+/// Verifies, pulls, compares and keeps the proof; gives the engine's image too.
 /// Credentials are those that `login` kept.
 ///
 /// # Errors
@@ -82,7 +82,7 @@ pub async fn pull(
     trust: &Trust,
     image: &ImageRef,
     allow_downgrade: bool,
-) -> Result<(Verified, Digest)> {
+) -> Result<(Verified, Local)> {
     let how = How {
         quiet: true,
         allow_downgrade,
@@ -96,7 +96,7 @@ async fn pull_as(
     trust: &Trust,
     image: &ImageRef,
     how: &How,
-) -> Result<(Verified, Digest)> {
+) -> Result<(Verified, Local)> {
     let proved = ask(trust, image, how.login.clone()).await;
     let (verified, proof) = proved.map_err(failure)?;
     let app = &verified.annotations;
@@ -107,19 +107,22 @@ async fn pull_as(
         app.version,
         &verified.signer[..16]
     ));
-    let id = fetch(root, image, &proof, how).await?;
+    let local = fetch(root, image, &proof, how).await?;
     proofs::keep(root, image, &verified.digest, &proof)?;
     // Last: a pull that is cut off does not lock out the version that is here.
     serials::check(root, &app.app, app.serial, how.allow_downgrade)?;
     if let (Some(tag), None) = (&image.tag, &image.digest) {
-        let path = format!("/images/{id}/tag?repo={}&tag={tag}", image.repository);
+        let path = format!(
+            "/images/{}/tag?repo={}&tag={tag}",
+            local.id, image.repository
+        );
         engine::ask(root, Method::POST, &path, None).await?;
     }
-    Ok((verified, id))
+    Ok((verified, local))
 }
 
 /// Lets the engine fetch exactly what the proof is about, and compares.
-async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Result<Digest> {
+async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Result<Local> {
     let id = proof.image_id().map_err(failure)?;
     let digest = proof.image().map_err(failure)?.digest;
     let repository = &image.repository;
@@ -134,13 +137,14 @@ async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Resul
         }
     })
     .await?;
-    let local = image_id(root, &format!("{repository}@{digest}")).await?;
-    if local.as_deref() != Some(id.as_str()) {
-        return Err(refuse(format_args!(
-            "{image}: the engine holds other content than what was signed"
-        )));
-    }
-    Ok(id)
+    let local = local(root, &format!("{repository}@{digest}")).await?;
+    local
+        .filter(|local| local.id == id.as_str())
+        .ok_or_else(|| {
+            refuse(format_args!(
+                "{image}: the engine holds other content than what was signed"
+            ))
+        })
 }
 
 /// Resolves and verifies; nothing is pulled.
@@ -184,13 +188,24 @@ pub fn unmended(damage: Option<anyhow::Error>, error: anyhow::Error) -> anyhow::
     }
 }
 
-/// The engine's Id of an image; nothing if it has none of that name.
+/// An image that the engine has.
+pub struct Local {
+    /// Its Id.
+    pub id: String,
+    /// The user that it names, or empty.
+    pub user: String,
+}
+
+/// The engine's image; nothing if it has none of that name.
 ///
 /// # Errors
 /// No engine.
-pub async fn image_id(root: &Root, name: &str) -> Result<Option<String>> {
+pub async fn local(root: &Root, name: &str) -> Result<Option<Local>> {
     match engine::ask(root, Method::GET, &format!("/images/{name}/json"), None).await {
-        Ok(value) => Ok(value["Id"].as_str().map(String::from)),
+        Ok(value) => Ok(value["Id"].as_str().map(|id| Local {
+            id: id.into(),
+            user: value["Config"]["User"].as_str().unwrap_or_default().into(),
+        })),
         Err(error) if error.to_string().contains("(404)") => Ok(None),
         Err(error) => Err(error),
     }

@@ -124,7 +124,7 @@ async fn replace(root: &Root, words: &[&str]) -> Result<()> {
     let restart = serde_json::to_value(&request.body.host_config.restart_policy);
     let restart = restart.context("writing a switch")?;
     request.name = format!("{name}-next");
-    let id = start::make(root, "replace", request).await?;
+    let id = start::make(root, "replace", request).await?.id;
     if let Err(error) = same_app(root, &id, &places).await {
         containers::remove(root, &id).await?;
         return Err(error);

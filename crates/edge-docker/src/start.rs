@@ -1,39 +1,49 @@
 //! `run` and `create`: options → request → subject → grants → plan → pins →
-//! the engine → `docker start`.
+//! the engine → attached until it ends.
 
-use std::os::unix::process::CommandExt as _;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use edge_common::Root;
 use hyper::Method;
 
 use crate::options::{self, Request};
-use crate::pins::{self, Owner, Record};
+use crate::pins::{self, Record};
 use crate::policy::{self, Plan};
 use crate::subject::{self, Image};
-use crate::{
-    audit, engine, environment, garbage, grants, passthrough, stored_record, trust, values,
-};
+use crate::{attach, audit, engine, environment, garbage, grants, stored_record, trust, values};
 
-/// Runs a container.
+/// A container that was made.
+pub struct Made {
+    /// Its Id.
+    pub id: String,
+    /// Key of its pins, if it has any.
+    pins: Option<String>,
+}
+
+/// Runs a container; gives its exit code.
 ///
 /// # Errors
-/// Refused (125), cannot tell (124), or the engine's.
-pub async fn run(root: &Root, words: &[&str]) -> Result<()> {
+/// Refused (125), cannot tell (124), not startable (125 to 127), or the engine's.
+pub async fn run(root: &Root, words: &[&str]) -> Result<ExitCode> {
     let request = options::parse(words)?;
-    let (detach, interactive) = (request.detach, request.body.open_stdin);
-    let id = make(root, "run", request).await?;
+    let (detach, streams) = (request.detach, request.streams);
+    let removed = request.body.host_config.auto_remove;
+    let made = make(root, "run", request).await?;
     if detach {
-        engine::ask(root, Method::POST, &format!("/containers/{id}/start"), None).await?;
-        println!("{id}");
-        return Ok(());
+        attach::start(root, &made.id).await?;
     }
-    let mut docker = passthrough::docker(root);
-    docker.args(["start", "--attach"]);
-    if interactive {
-        docker.arg("--interactive");
+    if detach || !(streams.stdout || streams.stderr) {
+        println!("{}", made.id);
     }
-    Err(docker.arg(&id).exec()).context("starting docker")
+    if detach {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let result = attach::run(root, &made.id, streams, removed).await;
+    if let (Some(_), true) = (&made.pins, removed) {
+        garbage::collect(root).await?;
+    }
+    result
 }
 
 /// Makes a container and prints its Id.
@@ -42,15 +52,15 @@ pub async fn run(root: &Root, words: &[&str]) -> Result<()> {
 /// As [`run`].
 pub async fn create(root: &Root, words: &[&str]) -> Result<()> {
     let request = options::parse(words)?;
-    println!("{}", make(root, "create", request).await?);
+    println!("{}", make(root, "create", request).await?.id);
     Ok(())
 }
 
-/// Makes the container of `request` after the policy has spoken; gives its Id.
+/// Makes the container of `request` after the policy has spoken.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn make(root: &Root, verb: &str, request: Request) -> Result<String> {
+pub async fn make(root: &Root, verb: &str, request: Request) -> Result<Made> {
     let trust = trust::load(root)?;
     let image = subject::find(root, &trust, &request.image, request.allow_downgrade).await?;
     let name = request.name.clone();
@@ -65,20 +75,32 @@ pub async fn make(root: &Root, verb: &str, request: Request) -> Result<String> {
     decision.allowed(root);
     let _lock = garbage::hold(root)?;
     if plan.below.is_empty() {
-        return send(root, &name, &plan).await;
+        let id = send(root, &name, &plan).await?;
+        return Ok(Made { id, pins: None });
     }
     engine::same_mounts(root).await?;
-    let owner = owner(root, &plan, &image.id).await?;
     let record = Record {
         folder: image.subject.folder(),
         below: plan.below.clone(),
     };
-    pins::make(root, &key, &record, owner)?;
+    let user = Some(&plan.body.user).filter(|u| !u.is_empty());
+    // Of folders that have to be made: the container's user, if it is a number;
+    // else as the app's folder.
+    let owner = values::owner(user.unwrap_or(&image.user));
+    pins::make(root, &key, &record, owner, durable(&plan))?;
     let made = send(root, &name, &plan).await;
     if made.is_err() {
         pins::remove(root, &key)?;
     }
-    made
+    Ok(Made {
+        id: made?,
+        pins: Some(key),
+    })
+}
+
+/// What is not started again by itself need not outlive a power cut.
+fn durable(plan: &Plan) -> bool {
+    plan.body.host_config.restart_policy.name != "no"
 }
 
 /// What is asked, held against what is granted.
@@ -113,20 +135,6 @@ async fn send(root: &Root, name: &str, plan: &Plan) -> Result<String> {
     let answer = engine::ask(root, Method::POST, &path, Some(&bytes)).await?;
     let id = answer["Id"].as_str();
     let id = id.context("the engine's answer has no Id")?;
-    // What is not started again by itself need not outlive a power cut.
-    let durable = plan.body.host_config.restart_policy.name != "no";
-    stored_record::keep(root, id, &bytes, durable)?;
+    stored_record::keep(root, id, &bytes, durable(plan))?;
     Ok(id.into())
-}
-
-/// Whose a folder is that has to be made: the container's user, if it is a
-/// number; else as the app's folder.
-async fn owner(root: &Root, plan: &Plan, image_id: &str) -> Result<Option<Owner>> {
-    let mut user = plan.body.user.clone();
-    if user.is_empty() {
-        let path = format!("/images/{image_id}/json");
-        let image = engine::ask(root, Method::GET, &path, None).await?;
-        user = image["Config"]["User"].as_str().unwrap_or_default().into();
-    }
-    Ok(values::owner(&user))
 }

@@ -2,9 +2,7 @@
 //! it. On `/data`, so that it proves nothing; what it allows is judged again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -26,15 +24,8 @@ const MANY: usize = 100;
 pub fn keep(root: &Root, id: &str, body: &[u8], durable: bool) -> Result<()> {
     file::create_folder(&root.path(FOLDER), 0o700)?;
     tidy(root)?;
-    let path = path(root, id);
-    let write = || {
-        let mut options = File::options();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&path)?;
-        file.write_all(body)?;
-        if durable { file.sync_all() } else { Ok(()) }
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    let write = if durable { file::write } else { file::put };
+    write(&path(root, id), body, 0o600)
 }
 
 /// What was asked for when `id` was made, if edge-docker made it.

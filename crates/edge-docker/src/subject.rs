@@ -7,6 +7,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use crate::policy::Subject;
+use crate::pull::Local;
 use crate::trust::Trust;
 use crate::{engine, proofs, pull, refuse, serials, values};
 
@@ -16,8 +17,21 @@ pub struct Image {
     pub subject: Subject,
     /// The engine's Id.
     pub id: String,
+    /// The user that it names, or empty.
+    pub user: String,
     /// Who signed; nothing for a sandbox.
     pub verified: Option<Verified>,
+}
+
+impl Image {
+    fn signed(verified: Verified, local: Local) -> Self {
+        Self {
+            subject: signed(&verified),
+            id: local.id,
+            user: local.user,
+            verified: Some(verified),
+        }
+    }
 }
 
 /// Who `word` is; pulled if a signed image is not here yet, or if its proof is
@@ -34,21 +48,16 @@ pub async fn find(root: &Root, trust: &Trust, word: &str, allow_downgrade: bool)
         Ok(kept) => (None, here(root, kept).await?),
         Err(damage) => (Some(damage), None),
     };
-    let (verified, id) = match kept {
+    let (verified, local) = match kept {
         Some(kept) => kept,
         None => {
             let pulled = pull::pull(root, trust, &image, allow_downgrade).await;
-            let (verified, id) = pulled.map_err(|e| pull::unmended(damage, e))?;
-            (verified, id.to_string())
+            pulled.map_err(|e| pull::unmended(damage, e))?
         }
     };
     let app = &verified.annotations;
     serials::check(root, &app.app, app.serial, allow_downgrade)?;
-    Ok(Image {
-        subject: signed(&verified),
-        id,
-        verified: Some(verified),
-    })
+    Ok(Image::signed(verified, local))
 }
 
 /// As [`find`], but nothing is pulled: the registry is asked for the signature.
@@ -60,19 +69,17 @@ pub async fn look(root: &Root, trust: &Trust, word: &str) -> Result<Image> {
         return sandbox(root, trust, word).await;
     }
     let image = pull::ours(trust, word)?;
-    let (verified, id) = match kept(root, trust, &image).await? {
+    let (verified, local) = match kept(root, trust, &image).await? {
         Some(kept) => kept,
         None => {
             let (verified, proof) = pull::check(root, trust, &image).await?;
-            let id = proof.image_id().map_err(pull::failure)?;
-            (verified, id.to_string())
+            let id = proof.image_id().map_err(pull::failure)?.to_string();
+            // Its configuration is not here to name one.
+            let user = String::new();
+            (verified, Local { id, user })
         }
     };
-    Ok(Image {
-        subject: signed(&verified),
-        id,
-        verified: Some(verified),
-    })
+    Ok(Image::signed(verified, local))
 }
 
 /// The subject that a signature names.
@@ -87,32 +94,34 @@ pub fn signed(verified: &Verified) -> Subject {
 }
 
 /// A proof that is kept and holds, for an image that the engine has.
-async fn kept(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, String)>> {
+async fn kept(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, Local)>> {
     here(root, proofs::verified(root, trust, image)?).await
 }
 
 /// If the engine has that very image.
-async fn here(root: &Root, kept: Option<(Verified, Digest)>) -> Result<Option<(Verified, String)>> {
+async fn here(root: &Root, kept: Option<(Verified, Digest)>) -> Result<Option<(Verified, Local)>> {
     let Some((verified, id)) = kept else {
         return Ok(None);
     };
-    let local = pull::image_id(root, id.as_str()).await?;
-    Ok(local.filter(|l| l == id.as_str()).map(|id| (verified, id)))
+    let local = pull::local(root, id.as_str()).await?;
+    let local = local.filter(|local| local.id == id.as_str());
+    Ok(local.map(|local| (verified, local)))
 }
 
 async fn sandbox(root: &Root, trust: &Trust, word: &str) -> Result<Image> {
     let app = sandbox_app(word)
         .ok_or_else(|| refuse(format_args!("{word:?} is not sandbox/APP[:TAG]")))?;
     trust.sandbox_allowed(word)?;
-    let id = pull::image_id(root, word).await?;
-    let id = id.ok_or_else(|| {
+    let local = pull::local(root, word).await?;
+    let local = local.ok_or_else(|| {
         refuse(format_args!(
             "{word}: no such image; load or build it first"
         ))
     })?;
     Ok(Image {
         subject: Subject::Sandbox { app: app.into() },
-        id,
+        id: local.id,
+        user: local.user,
         verified: None,
     })
 }
@@ -138,8 +147,9 @@ pub async fn held(root: &Root, trust: &Trust, verb: &str, name: &str) -> Result<
         let digest = labels["edge.digest"].as_str().unwrap_or_default();
         let image = pull::ours(trust, &format!("{}@{digest}", trust.repository))?;
         let kept = kept(root, trust, &image).await?;
-        let same = |(verified, id): &(Verified, String)| {
-            found["Image"] == id.as_str() && labels["edge.app"] == verified.annotations.app.as_str()
+        let same = |(verified, local): &(Verified, Local)| {
+            found["Image"] == local.id.as_str()
+                && labels["edge.app"] == verified.annotations.app.as_str()
         };
         if !kept.is_some_and(|k| same(&k)) {
             return Err(refuse(format_args!(

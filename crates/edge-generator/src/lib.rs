@@ -11,13 +11,15 @@ mod plan;
 mod rules;
 mod unit;
 
-use std::collections::HashSet;
-use std::os::unix::fs::symlink;
+use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use edge_common::{Root, boot, file};
+use rustix::fs::{AtFlags, readlinkat, symlinkat, unlinkat};
+use rustix::io::Errno;
 
 /// Where units of the device's owner lie.
 const SERVICES: &str = "/data/services";
@@ -94,15 +96,17 @@ fn units(root: &Root, image: &load::Image, refused: &mut Refusals) -> plan::Unit
 }
 
 fn place_all(normal: &Path, links: &plan::Links) -> Result<()> {
-    let mut folders = HashSet::new();
-    for (name, file) in links {
-        let link = normal.join(name);
-        let folder = link.parent().context("a link without a folder")?;
-        if !folders.contains(folder) {
-            file::create_folder(folder, 0o755)?;
-            folders.insert(folder.to_path_buf());
+    let mut folders = HashMap::new();
+    for (link, file) in links {
+        let (folder, name) = link.rsplit_once('/').unwrap_or(("", link));
+        if !folders.contains_key(folder) {
+            let path = normal.join(folder);
+            file::create_folder(&path, 0o755)?;
+            let opened = File::open(&path);
+            folders.insert(folder, opened.with_context(|| format!("opening {folder}"))?);
         }
-        place(&link, &Path::new(SERVICES).join(file))?;
+        let target = format!("{SERVICES}/{file}");
+        place(&folders[folder], name, &target).with_context(|| format!("linking {link}"))?;
     }
     Ok(())
 }
@@ -133,17 +137,16 @@ impl Refusals {
 }
 
 /// Makes or replaces one link.
-fn place(link: &Path, target: &Path) -> Result<()> {
-    let context = || format!("linking {}", link.display());
-    match symlink(target, link) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        made => return made.with_context(context),
+fn place(folder: &File, name: &str, target: &str) -> Result<(), Errno> {
+    match symlinkat(target, folder, name) {
+        Err(Errno::EXIST) => {}
+        made => return made,
     }
-    if std::fs::read_link(link).is_ok_and(|old| old == target) {
+    if readlinkat(folder, name, Vec::new()).is_ok_and(|old| old.to_bytes() == target.as_bytes()) {
         return Ok(());
     }
-    std::fs::remove_file(link).with_context(context)?;
-    symlink(target, link).with_context(context)
+    unlinkat(folder, name, AtFlags::empty())?;
+    symlinkat(target, folder, name)
 }
 
 /// Generators run before the journal: their words go to the kernel's log.
@@ -151,7 +154,7 @@ fn kernel_log(root: &Root, message: &str) {
     use std::io::Write;
     let path = root.path("/dev/kmsg");
     let text = edge_common::log::printable(message);
-    if let Ok(mut log) = std::fs::File::options().append(true).open(path) {
+    if let Ok(mut log) = File::options().append(true).open(path) {
         let _ = log.write_all(format!("<4>edge-generator: {text}\n").as_bytes());
     }
 }

@@ -22,6 +22,10 @@ use crate::{Refusals, SERVICES};
 const LARGEST: u64 = 64 * 1024;
 /// Most files that are looked at, drop-ins included.
 const MOST: usize = 20_000;
+/// Most threads that read.
+const THREADS: usize = 4;
+/// Fewest files that a thread is worth.
+const SHARE: usize = 500;
 /// Folders whose units must not be shadowed.
 const TAKEN: [&str; 6] = [
     "/etc/systemd/system",
@@ -80,19 +84,12 @@ pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> Units {
     };
     let mut left = MOST;
     let mut later = Vec::new();
-    for name in names(&path, &mut left, refused) {
-        let judged = match kind(&name, image) {
-            Ok(Kind::Ignored) => continue,
-            Ok(Kind::Unit) => load(&folder, &name),
-            Ok(Kind::DropIns) => {
-                later.push(Later::DropIns(name));
-                continue;
-            }
-            Err(message) => Err(message),
-        };
-        match judged {
-            Ok(Loaded::Unit(unit)) => drop(units.insert(unit.name.clone(), *unit)),
-            Ok(Loaded::Link) => later.push(Later::Link(name)),
+    let names = names(&path, &mut left, refused);
+    for found in on_all_cores(&names, &|name| look(&folder, name, image)) {
+        match found {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Unit(unit)) => drop(units.insert(unit.name.clone(), *unit)),
+            Ok(Found::Later(more)) => later.push(more),
             Err(message) => refused.tell(message),
         }
     }
@@ -108,20 +105,39 @@ pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> Units {
     units
 }
 
-enum Kind {
-    Ignored,
-    Unit,
-    DropIns,
-}
-
-enum Loaded {
+/// What a name in the folder stands for.
+enum Found {
+    Nothing,
     Unit(Box<Unit>),
-    Link,
+    Later(Later),
 }
 
+/// What can be looked at only when all units are known.
 enum Later {
     Link(String),
     DropIns(String),
+}
+
+/// What `each` makes of the names, in their order. Few are not worth a thread.
+fn on_all_cores<T: Send>(names: &[String], each: &(impl Fn(&str) -> T + Sync)) -> Vec<T> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = names.len().div_ceil(cores.min(THREADS)).max(SHARE);
+    let work = |names: &[String]| names.iter().map(|name| each(name)).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let (mine, others) = names.split_at(share.min(names.len()));
+        let others: Vec<_> = others
+            .chunks(share)
+            .map(|chunk| scope.spawn(move || work(chunk)))
+            .collect();
+        let mut all = work(mine);
+        for thread in others {
+            match thread.join() {
+                Ok(part) => all.extend(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    })
 }
 
 /// Root's own folder, which nobody else may write.
@@ -158,12 +174,12 @@ fn names(folder: &Path, left: &mut usize, refused: &mut Refusals) -> Vec<String>
     names
 }
 
-fn kind(name: &str, image: &Image) -> Result<Kind, String> {
+fn look(folder: &File, name: &str, image: &Image) -> Result<Found, String> {
     if name.starts_with('.') {
-        return Ok(Kind::Ignored);
+        return Ok(Found::Nothing);
     }
     if name.ends_with(".d") {
-        return Ok(Kind::DropIns);
+        return Ok(Found::Later(Later::DropIns(name.into())));
     }
     if !rules::valid_name(name) {
         return Err(format!("{name}: not a service, socket, timer or path unit"));
@@ -171,13 +187,9 @@ fn kind(name: &str, image: &Image) -> Result<Kind, String> {
     if image.has(name) {
         return Err(format!("{name}: the image has a unit of this name"));
     }
-    Ok(Kind::Unit)
-}
-
-fn load(folder: &File, name: &str) -> Result<Loaded, String> {
     match read(folder, name) {
-        Ok(text) => Ok(Loaded::Unit(Box::new(unit::parse(name, &text)?))),
-        Err(Trouble::Link) => Ok(Loaded::Link),
+        Ok(text) => Ok(Found::Unit(Box::new(unit::parse(name, &text)?))),
+        Err(Trouble::Link) => Ok(Found::Later(Later::Link(name.into()))),
         Err(Trouble::Other(why)) => Err(format!("{name}: {why}")),
     }
 }

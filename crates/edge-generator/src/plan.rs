@@ -1,7 +1,7 @@
 //! From units to links: pure functions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::load::{Image, template};
 use crate::rules::{self, MAY_NEED, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
@@ -13,7 +13,7 @@ pub type Units = BTreeMap<Box<str>, Unit>;
 
 /// Links to make: places relative to the folder for normal priority, and the
 /// file below [`SERVICES`] that each leads to.
-pub type Links<'a> = BTreeMap<PathBuf, &'a str>;
+pub type Links<'a> = BTreeMap<String, &'a str>;
 
 /// Takes away the units that are refused for what they say of others.
 pub fn judge(units: &mut Units, image: &Image, refused: &mut Refusals) {
@@ -59,7 +59,7 @@ const BOOT_TARGETS: [&str; 4] = [
 /// Boot targets that are asked for by a link.
 pub fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
     let wanted = |target: &&&str| {
-        let of = |kind: &str| PathBuf::from(format!("{target}.{kind}"));
+        let of = |kind: &str| format!("{target}.{kind}/");
         let (wants, requires) = (of("wants"), of("requires"));
         links
             .keys()
@@ -117,9 +117,9 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn unit(&mut self, unit: &'a Unit) {
-        self.link(PathBuf::from(&*unit.name), &unit.name);
+        self.link(unit.name.to_string(), &unit.name);
         for file in unit.all(Key::DropIn) {
-            self.link(PathBuf::from(file), file);
+            self.link(file.into(), file);
         }
         for alias in unit.all(Key::Alias) {
             self.alias(unit, alias);
@@ -147,9 +147,9 @@ impl<'a> Plan<'a> {
         let free = rules::valid_name(alias)
             && !self.image.has(alias)
             && !self.units.contains_key(alias)
-            && !self.links.contains_key(Path::new(alias));
+            && !self.links.contains_key(alias);
         if same_kind && same_form && free {
-            self.link(PathBuf::from(alias), &unit.name);
+            self.link(alias.into(), &unit.name);
         } else {
             self.ignore(unit, "Alias", alias);
         }
@@ -178,8 +178,7 @@ impl<'a> Plan<'a> {
             for wish in unit.all(wishes) {
                 let ours = || owned(wish, self.units).is_some() && !wish.contains('%');
                 if may.contains(&wish) || ours() || harmless(wish, self.image) {
-                    let place = Path::new(&format!("{wish}.{kind}")).join(started);
-                    self.link(place, &unit.name);
+                    self.link(format!("{wish}.{kind}/{started}"), &unit.name);
                 } else {
                     self.ignore(unit, key, wish);
                 }
@@ -192,7 +191,7 @@ impl<'a> Plan<'a> {
             .tell(format!("{}: ignoring {key}={value}", unit.name));
     }
 
-    fn link(&mut self, place: PathBuf, file: &'a str) {
+    fn link(&mut self, place: String, file: &'a str) {
         self.links.entry(place).or_insert(file);
     }
 }

@@ -75,6 +75,11 @@ impl Recorder {
                 body.len()
             );
             let mut writer = stream;
+            if status == 101 {
+                let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+                let _ = writer.write_all(head.as_bytes());
+                return;
+            }
             if writer.write_all((head + &body).as_bytes()).is_err() {
                 return;
             }
@@ -111,6 +116,8 @@ impl Recorder {
         match path {
             "/_ping" => (200, json!("OK")),
             "/containers/create" => (201, json!({ "Id": "c0".repeat(32), "Warnings": [] })),
+            _ if path.ends_with("/attach") => (101, Value::Null),
+            _ if path.ends_with("/wait") => (200, json!({ "StatusCode": 0 })),
             _ if path.ends_with("/start") => (204, Value::Null),
             _ if path.ends_with("/tag") => (201, Value::Null),
             _ => (200, json!({})),
