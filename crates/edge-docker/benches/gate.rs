@@ -23,15 +23,7 @@ fn main() {
     gate.start_engine();
     let ours = gate.image("small", 0).name;
     let mut plain = Device::start();
-    // The same configuration, but for the door.
-    let place = "/etc/docker/daemon.json";
-    let mut daemon = plain.json(place);
-    let plugins = daemon
-        .as_object_mut()
-        .unwrap()
-        .remove("authorization-plugins");
-    assert!(plugins.is_some());
-    plain.write(place, daemon.to_string().as_bytes());
+    plain.without_plugin();
     plain.start_engine();
     let theirs = plain.image("small", 0).id;
 

@@ -125,8 +125,9 @@ pub async fn run(root: &Root, id: &str, streams: Streams, removed: bool) -> Resu
         let both = BufReader::with_capacity(CHUNK, both);
         printed.send(Event::Output(hand_on(both, streams.tty))).ok()
     });
-    start(root, id).await?;
+    // Before it prints: what is typed then is echoed by the container alone.
     let _raw = terminal.then(Raw::set).transpose()?;
+    start(root, id).await?;
     if streams.tty {
         resize(root, id).await;
     }

@@ -54,7 +54,8 @@ Exit codes: 0 done; 125 refused by the policy, or the engine's error; 124 the
 registry does not tell whether the image is signed; 123 the new container does
 not work and the old one is back; 122 it does not work and there is none to go
 back to, or going back is still to be done; 3 fsck found a layer that is not
-what was signed; 2 wrong usage; 1 failed; else the container's own, as docker's.
+what was signed; 2 wrong usage; 1 failed; 127 and 126 no such command, or none
+that can be run; else the container's own, as docker's.
 
 Example: edge-docker run -d --name hello -p 8080:8080 \\
            -v /data/apps/hello:/data REPOSITORY:hello-v1

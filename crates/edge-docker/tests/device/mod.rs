@@ -141,6 +141,15 @@ impl Device {
         }
     }
 
+    /// The same configuration of the engine, but for the door.
+    pub fn without_plugin(&self) {
+        let place = "/etc/docker/daemon.json";
+        let mut daemon = self.json(place);
+        let plugins = daemon.as_object_mut().unwrap();
+        assert!(plugins.remove("authorization-plugins").is_some());
+        self.write(place, daemon.to_string().as_bytes());
+    }
+
     /// Where a path of the device lies for us.
     pub fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.pid))
