@@ -11,13 +11,14 @@ use super::world::World;
 use crate::shell;
 
 /// They go on where the demo ends.
-pub const STEPS: [Step; 6] = [
+pub const STEPS: [Step; 7] = [
     ("sandbox: unsigned, in a folder of its own", sandbox),
     ("logs, stop, remove", manage),
     ("signed by another key: refused", stranger),
     ("wrong password: refused", wrong_password),
     ("cloud down: cannot tell", cannot_tell),
     ("cloud down: what was verified still starts", offline),
+    ("into a VPN, and SSH over it alone", vpn),
 ];
 
 fn sandbox(world: &mut World) -> Result<String> {
@@ -112,4 +113,11 @@ fn expect(out: &std::process::Output, code: i32, words: &str) -> Result<String> 
 #[expect(clippy::disallowed_methods, reason = "a throw-away file of the demo")]
 fn put(path: &std::path::Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The last one: it changes the twin's root file system.
+fn vpn(world: &mut World) -> Result<String> {
+    let wg = fs::File::open("/usr/bin/wg").context("wg is missing: scripts/setup installs it")?;
+    let mut ssh = world.ssh("twin-root", include_str!("vpn.sh"))?;
+    Ok(shell::read(ssh.stdin(wg))?.trim().into())
 }
