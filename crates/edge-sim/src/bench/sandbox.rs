@@ -216,7 +216,7 @@ impl World {
     /// A file that `sync` maps, from save to visible on the device, over each
     /// link.
     fn saved_files(&mut self) -> Result<()> {
-        println!("\n| link | a saved file is on the device after, ms | best | worst |");
+        println!("\n| link | a saved file is on the device after, ms (median) | best | worst |");
         println!("|---|--:|--:|--:|");
         let there = self.device.path("/data/sandbox/hello/www/index.html");
         let app = format!("{APP}sync: ['web:www']\n");
@@ -225,7 +225,8 @@ impl World {
         for (name, link) in LINKS {
             self.device.set_link(link)?;
             let mut watching = self.edge_app(&["sandbox", "--watch", "hello", "device"]);
-            let mut watching = watching.stderr(Stdio::piped()).spawn()?;
+            let watching = watching.stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut watching = watching.spawn()?;
             let words = watching.stderr.take().context("standard error")?;
             let mut lines = BufReader::new(words).lines();
             let ready = lines.find(|l| !matches!(l, Ok(l) if !l.contains("watching hello")));
