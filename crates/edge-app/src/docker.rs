@@ -56,6 +56,8 @@ pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
 pub struct Local {
     /// Its Id.
     pub id: String,
+    /// Bytes of its layers, unpacked; about that, for some stores.
+    pub size: u64,
     /// Digests of its layers, unpacked, lowest first.
     pub layers: Vec<String>,
 }
@@ -66,7 +68,7 @@ pub struct Local {
 /// No such image, or docker's words.
 pub async fn inspect(image: &str) -> Result<Local> {
     let mut command = docker()?;
-    let format = "--format={{.Id}}{{range .RootFS.Layers}} {{.}}{{end}}";
+    let format = "--format={{.Id}} {{.Size}}{{range .RootFS.Layers}} {{.}}{{end}}";
     command.args(["image", "inspect", format, "--", image]);
     let output = command.output().await.context("starting docker")?;
     check(image, output.status.success(), &output.stderr)?;
@@ -74,6 +76,7 @@ pub async fn inspect(image: &str) -> Result<Local> {
     let mut words = text.split_whitespace().map(String::from);
     Ok(Local {
         id: words.next().context("docker told no Id")?,
+        size: words.next().and_then(|w| w.parse().ok()).unwrap_or(0),
         layers: words.collect(),
     })
 }

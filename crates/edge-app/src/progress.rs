@@ -21,23 +21,35 @@ pub struct Progress {
     start: Instant,
     told: Mutex<Cell<Instant>>,
     bar: Option<ProgressBar>,
+    /// The bar shows what goes in, its words what comes out.
+    packed: bool,
 }
 
 impl Progress {
     /// Of `what`, `total` bytes if that is known.
     pub fn new(what: impl Into<String>, total: Option<u64>) -> Self {
-        let what = what.into();
+        let form = match total {
+            Some(_) => {
+                "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
+            }
+            None => "{msg} {spinner} {decimal_bytes} {decimal_bytes_per_sec}",
+        };
+        Self::with_form(what.into(), total, form, false)
+    }
+
+    /// Of `what`, for which about `size` bytes are read, and fewer sent.
+    pub fn packed(what: impl Into<String>, size: u64) -> Self {
+        Self::with_form(
+            what.into(),
+            Some(size),
+            "{msg} [{bar:24}] {percent} %",
+            true,
+        )
+    }
+
+    fn with_form(what: String, total: Option<u64>, form: &str, packed: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let (bar, form) = match total {
-                Some(total) => (
-                    ProgressBar::new(total),
-                    "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}",
-                ),
-                None => (
-                    ProgressBar::new_spinner(),
-                    "{msg} {spinner} {decimal_bytes} {decimal_bytes_per_sec}",
-                ),
-            };
+            let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             if let Ok(style) = ProgressStyle::with_template(form) {
                 bar.set_style(style.progress_chars("=> "));
             }
@@ -45,11 +57,12 @@ impl Progress {
         });
         Self {
             what,
-            total: AtomicU64::new(total.unwrap_or(0)),
+            total: AtomicU64::new(total.filter(|_| !packed).unwrap_or(0)),
             bytes: AtomicU64::new(0),
             start: Instant::now(),
             told: Mutex::new(Cell::new(Instant::now())),
             bar,
+            packed,
         }
     }
 
@@ -69,9 +82,22 @@ impl Progress {
         self.tell(bytes);
     }
 
+    /// So many bytes more were read.
+    pub fn read(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            // The size was about right.
+            bar.set_position((bar.position() + bytes).min(bar.length().unwrap_or(0)));
+        }
+    }
+
     fn tell(&self, sum: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_position(sum);
+            if self.packed {
+                let (sum, rate) = (amount(sum), self.rate(sum));
+                bar.set_message(format!("{}: {sum}, {rate}/s", self.what));
+            } else {
+                bar.set_position(sum);
+            }
             return;
         }
         let Ok(told) = self.told.lock() else { return };
@@ -88,23 +114,32 @@ impl Progress {
     /// Done: says how much in how long.
     pub fn done(self) {
         let bytes = self.bytes.load(Ordering::Relaxed);
-        let seconds = self.start.elapsed().as_secs_f64().max(0.001);
+        let seconds = self.seconds();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+        log::info(format_args!(
+            "{}: {} in {seconds:.1} s, {}/s",
+            self.what,
+            amount(bytes),
+            self.rate(bytes)
+        ));
+    }
+
+    fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64().max(0.001)
+    }
+
+    /// Of `bytes` since the start, in a second.
+    fn rate(&self, bytes: u64) -> String {
         #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
-        let rate = bytes as f64 / seconds;
+        let rate = bytes as f64 / self.seconds();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "positive"
         )]
-        let rate = amount(rate as u64);
-        log::info(format_args!(
-            "{}: {} in {seconds:.1} s, {rate}/s",
-            self.what,
-            amount(bytes)
-        ));
+        amount(rate as u64)
     }
 }
 

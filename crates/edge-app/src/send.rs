@@ -2,7 +2,7 @@
 //! through `edge-docker load`.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
@@ -143,7 +143,7 @@ async fn stream(device: &Device, app: &str, image: &str, local: &Local, skip: us
     let work = Work {
         from,
         to,
-        progress: Progress::new(what, None),
+        progress: Progress::packed(what, local.size),
         layers: local.layers.clone(),
         skip,
         app: app.into(),
@@ -184,7 +184,10 @@ impl Work {
             to: File::from(self.to),
             progress: &self.progress,
         };
-        let from = File::from(self.from);
+        let from = Watched {
+            from: File::from(self.from),
+            progress: &self.progress,
+        };
         let mut names = Names::of(&self.app);
         pack(Codec::Zstd, &mut sink, |to| {
             thin::copy(from, to, &self.layers, self.skip, &mut names)
@@ -194,6 +197,21 @@ impl Work {
     }
 }
 
+/// What is read, for the bar.
+struct Watched<'a> {
+    from: File,
+    progress: &'a Progress,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        self.progress.read(length as u64);
+        Ok(length)
+    }
+}
+
+/// What is sent, in bytes.
 struct Counted<'a> {
     to: File,
     progress: &'a Progress,
@@ -230,6 +248,7 @@ mod tests {
         assert_eq!(there.common(&layers("lib y")), 0);
         let local = Local {
             id: "sha256:1".into(),
+            size: 0,
             layers: Vec::new(),
         };
         assert!(there.has("sandbox/a:latest", &local) && there.has("sandbox/a:v1", &local));
