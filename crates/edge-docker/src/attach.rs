@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{containers, engine, refuse};
+use crate::{REFUSED, containers, engine, refuse};
 
 /// Exit code: there is no such command in the image.
 const NOT_FOUND: u8 = 127;
@@ -179,7 +179,10 @@ async fn follow(
             Event::Output(Err(error)) => {
                 return Err(error).context("handing on what the container prints");
             }
-            Event::Exited(said) => code = Some(exit_code(&said?)?),
+            Event::Exited(said) => {
+                let said = said.map_err(|e| Failure::wrap(REFUSED, e))?;
+                code = Some(exit_code(&said)?);
+            }
             Event::Detached => return Ok(ExitCode::SUCCESS),
             Event::Resized => resize(root, id).await,
             Event::Signal(number) => {
