@@ -160,6 +160,14 @@ fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
     for key in ["Image", "HostConfig", "NetworkingConfig"] {
         top.remove(key);
     }
+    // Docker's client shuffles variables (a map in between); of one name the last
+    // counts.
+    let variables = list(&top.remove("Env").unwrap_or_default());
+    let pair = |v: &Value| {
+        let (name, value) = v.as_str()?.split_once('=')?;
+        Some((name.to_string(), value.to_string()))
+    };
+    let variables: BTreeMap<_, _> = variables.iter().filter_map(pair).collect();
     let mut labels = fields(&top.remove("Labels").unwrap_or_default());
     labels.retain(|name, _| !name.starts_with("edge."));
     let networks = fields(&body["NetworkingConfig"]["EndpointsConfig"]);
@@ -167,6 +175,7 @@ fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
     let aliases: BTreeMap<_, _> = aliases.filter(|(_, a)| !list(a).is_empty()).collect();
     json!({
         "top": top,
+        "variables": variables,
         "labels": labels,
         "host": rest(host),
         "mounts": mounts(host, sources),
