@@ -6,6 +6,7 @@
 //! 123 switched back, 122 not even that.
 
 mod attach;
+mod attach_copy;
 mod audit;
 mod authz;
 mod authz_http;

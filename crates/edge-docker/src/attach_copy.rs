@@ -1,0 +1,201 @@
+//! What a container prints and what is typed at it: bytes between its stream
+//! at the engine and ours.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+/// Bytes that are handed on at once.
+const CHUNK: usize = 32 * 1024;
+/// Ctrl-P, Ctrl-Q: leaves the container running.
+const DETACH: [u8; 2] = [0x10, 0x11];
+
+/// The file behind one of our streams, without a buffer.
+fn unbuffered(stream: BorrowedFd) -> io::Result<File> {
+    stream.try_clone_to_owned().map(File::from)
+}
+
+/// Prints what the container prints, `arrived` first. Without a terminal it comes
+/// in frames: which stream, three zeros, the length in four bytes, the largest
+/// first.
+///
+/// # Errors
+/// Our streams', or frames that are malformed.
+pub fn hand_on(arrived: &[u8], stream: &UnixStream, tty: bool) -> io::Result<()> {
+    let from = BufReader::with_capacity(CHUNK, arrived.chain(stream));
+    let stdout = unbuffered(io::stdout().as_fd())?;
+    let stderr = unbuffered(io::stderr().as_fd())?;
+    copy(from, tty, stdout, stderr)
+}
+
+fn copy(
+    mut from: impl BufRead,
+    tty: bool,
+    mut stdout: impl Write,
+    mut stderr: impl Write,
+) -> io::Result<()> {
+    if tty {
+        return pass(&mut from, u64::MAX, &mut stdout);
+    }
+    loop {
+        let mut head = [0; 8];
+        match from.read_exact(&mut head) {
+            Ok(()) => {}
+            // The engine hung up; how it ended, the exit code tells.
+            Err(error) if over(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let [kind, 0, 0, 0, a, b, c, d] = head else {
+            return Err(io::Error::other("the engine's frames are malformed"));
+        };
+        let length = u64::from(u32::from_be_bytes([a, b, c, d]));
+        match kind {
+            0 | 1 => pass(&mut from, length, &mut stdout)?,
+            2 | 3 => pass(&mut from, length, &mut stderr)?,
+            _ => return Err(io::Error::other("the engine's frames are malformed")),
+        }
+    }
+}
+
+fn over(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+    )
+}
+
+/// Hands on `length` bytes as they come, or fewer if no more come.
+fn pass(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io::Result<()> {
+    while length > 0 {
+        let chunk = match from.fill_buf() {
+            Ok([]) => return Ok(()),
+            Ok(chunk) => chunk,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if over(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let most = usize::try_from(length).unwrap_or(usize::MAX);
+        let count = chunk.len().min(most);
+        to.write_all(&chunk[..count])?;
+        from.consume(count);
+        length -= count as u64;
+    }
+    Ok(())
+}
+
+/// How our input came to an end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// There is no more.
+    All,
+    /// Somebody typed the keys to detach.
+    Detached,
+}
+
+/// Hands on our input, and its end.
+///
+/// # Errors
+/// Reading it; or the container does not listen any more.
+pub fn feed(stream: &UnixStream, tty: bool) -> io::Result<Fed> {
+    let mut stdin = unbuffered(io::stdin().as_fd())?;
+    let fed = type_in(&mut stdin, stream, tty)?;
+    if fed == Fed::All {
+        stream.shutdown(Shutdown::Write)?;
+    }
+    Ok(fed)
+}
+
+/// Hands on what comes; at a terminal, up to the keys to detach.
+fn type_in(from: &mut impl Read, mut to: impl Write, tty: bool) -> io::Result<Fed> {
+    let mut buffer = [0; CHUNK];
+    let mut held = false;
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(Fed::All),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if !tty {
+            to.write_all(&buffer[..count])?;
+            continue;
+        }
+        let mut typed = Vec::with_capacity(count + 1);
+        for byte in &buffer[..count] {
+            if held && *byte == DETACH[1] {
+                to.write_all(&typed)?;
+                return Ok(Fed::Detached);
+            }
+            if held {
+                typed.push(DETACH[0]);
+            }
+            held = *byte == DETACH[0];
+            if !held {
+                typed.push(*byte);
+            }
+        }
+        to.write_all(&typed)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(bytes: &[u8], tty: bool) -> (io::Result<()>, Vec<u8>, Vec<u8>) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        // One byte at a time, as a slow engine may send them.
+        let from = BufReader::with_capacity(1, bytes);
+        let result = copy(from, tty, &mut out, &mut err);
+        (result, out, err)
+    }
+
+    #[test]
+    fn frames_come_apart() {
+        let frames = b"\x01\0\0\0\0\0\0\x03one\x02\0\0\0\0\0\0\x03two\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01\n";
+        let (result, out, err) = copied(frames, false);
+        result.unwrap();
+        assert_eq!((&out[..], &err[..]), (&b"one\n"[..], &b"two"[..]));
+        let (_, out, _) = copied(frames, true);
+        assert_eq!(out, frames);
+    }
+
+    #[test]
+    fn what_breaks_off_is_handed_on_and_what_is_malformed_is_said() {
+        for cut in [
+            &b"\x01\0\0\0\0\0\0\x09one"[..],
+            b"\x01\0\0\0\0\0\0\x03one\x01\0",
+        ] {
+            let (result, out, _) = copied(cut, false);
+            result.unwrap();
+            assert_eq!(out, b"one");
+        }
+        for bad in [&b"\x04\0\0\0\0\0\0\x01x"[..], b"HTTP/1.1 400 Bad"] {
+            assert!(copied(bad, false).0.is_err());
+        }
+        // A frame of 4 GiB is not waited for in memory.
+        let (_, out, _) = copied(b"\x01\0\0\0\xff\xff\xff\xffx", false);
+        assert_eq!(out, b"x");
+    }
+
+    #[test]
+    fn keys_detach_at_a_terminal_only() {
+        let typed = |keys: &[u8], tty| {
+            let mut sent = Vec::new();
+            // Also when they come one by one.
+            let fed = type_in(&mut BufReader::with_capacity(1, keys), &mut sent, tty);
+            (fed.unwrap(), sent)
+        };
+        assert_eq!(typed(b"a\x10\x11b", true), (Fed::Detached, b"a".into()));
+        assert_eq!(
+            typed(b"\x10\x10a\x11\x10b", true),
+            (Fed::All, b"\x10\x10a\x11\x10b".into())
+        );
+        assert_eq!(
+            typed(b"a\x10\x11b", false),
+            (Fed::All, b"a\x10\x11b".into())
+        );
+    }
+}
