@@ -3,7 +3,8 @@
 
 mod device;
 
-use device::{Device, Image};
+use device::Device;
+use device::image::Image;
 use serde_json::json;
 
 const JSON: [&str; 2] = ["-H", "Content-Type: application/json"];

@@ -7,7 +7,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use device::{Device, Image};
+use device::Device;
+use device::image::Image;
 
 #[test]
 fn layers_are_proved() {

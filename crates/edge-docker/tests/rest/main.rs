@@ -9,7 +9,8 @@ mod kinds;
 
 use std::fs;
 
-use device::{Device, Image};
+use device::Device;
+use device::image::Image;
 use edited::{Rest, put, tree};
 use serde_json::{Value, json};
 

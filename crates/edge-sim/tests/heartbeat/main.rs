@@ -2,19 +2,21 @@
 //! a week: the broker restarts, the network is cut, the certificate is renewed.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+#[path = "../bench/mod.rs"]
 mod bench;
-#[path = "bench/wire.rs"]
+mod broker;
+#[path = "../bench/wire.rs"]
 mod wire;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::{Cloud, Device, sim};
+use broker::Broker;
 use serde_json::{Value, json};
 use wire::Wire;
 
@@ -26,82 +28,6 @@ fn until(what: &str, mut ask: impl FnMut() -> bool) {
     while !ask() {
         assert!(Instant::now() < end, "{what}: nothing within 60 s");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Broker and responder of a cloud, as children that can be killed.
-struct Broker<'a> {
-    cloud: &'a Cloud,
-    children: Vec<Child>,
-}
-
-impl<'a> Broker<'a> {
-    /// Takes the place of those that `cloud up` started.
-    fn instead(cloud: &'a Cloud) -> Self {
-        let pids = fs::read(cloud.file("pids.json")).unwrap();
-        let pids: Vec<Value> = serde_json::from_slice(&pids).unwrap();
-        for pid in pids {
-            let pid = pid["pid"].to_string();
-            assert!(
-                Command::new("/bin/kill")
-                    .args(["-KILL", &pid])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
-            until("its end", || {
-                !Path::new("/proc").join(&pid).join("exe").exists()
-            });
-        }
-        let mut broker = Self {
-            cloud,
-            children: Vec::new(),
-        };
-        broker.start();
-        broker
-    }
-
-    fn start(&mut self) {
-        let mut mosquitto = Command::new("/usr/sbin/mosquitto");
-        mosquitto.arg("-c").arg(self.cloud.file("mosquitto.conf"));
-        let mut responder = Command::new(env!("CARGO_BIN_EXE_edge-sim"));
-        responder
-            .args(["cloud", "serve", "--dir"])
-            .arg(self.cloud.path());
-        let proxy = self.cloud.value("proxy");
-        let proxy = proxy.rsplit_once(':').unwrap().1.to_string();
-        for (mut command, port) in [
-            (mosquitto, self.cloud.value("iot_port")),
-            (responder, proxy),
-        ] {
-            let log = fs::File::options()
-                .create(true)
-                .append(true)
-                .open(self.cloud.file("week.log"))
-                .unwrap();
-            command
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().unwrap())
-                .stderr(log);
-            self.children.push(command.spawn().unwrap());
-            let port: u16 = port.parse().unwrap();
-            until("a daemon", || {
-                TcpStream::connect(("127.0.0.1", port)).is_ok()
-            });
-        }
-    }
-
-    fn stop(&mut self) {
-        for mut child in self.children.drain(..) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-}
-
-impl Drop for Broker<'_> {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

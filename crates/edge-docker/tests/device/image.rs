@@ -1,0 +1,147 @@
+//! An image made of this machine's programs, loaded and signed.
+
+use std::fs;
+use std::process::Command;
+
+use edge_signature::{Annotations, Digest, ImageRef, Manifest, Proof, Signed};
+use serde_json::json;
+
+use super::{Device, REPOSITORY, said};
+
+/// An image that is loaded, and signed as `app`.
+pub struct Image {
+    pub id: String,
+    /// `REPOSITORY@DIGEST`
+    pub name: String,
+    pub layers: Vec<String>,
+}
+
+impl Device {
+    /// Loads an image of two layers, as anyone may, and keeps a proof of it, as
+    /// a pull does. `ballast` bytes make it large.
+    pub fn image(&self, app: &str, ballast: usize) -> Image {
+        let layers = [programs(), extra(ballast)];
+        let digests = layers.each_ref().map(|l| Digest::of(l).to_string());
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z",
+            "config": { "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["sleep", "1000"],
+                "WorkingDir": "/tmp/", "Volumes": { "/cache": {} }, "Labels": { "maker": app } },
+            "rootfs": { "type": "layers", "diff_ids": digests },
+        });
+        let config = config.to_string().into_bytes();
+        let id = Digest::of(&config);
+        let contents = json!([{ "Config": "config.json", "RepoTags": [format!("sandbox/{app}:base")],
+            "Layers": ["0/layer.tar", "1/layer.tar"] }]);
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in [
+            ("config.json", &config),
+            ("0/layer.tar", &layers[0]),
+            ("1/layer.tar", &layers[1]),
+            ("manifest.json", &contents.to_string().into_bytes()),
+        ] {
+            add(&mut archive, name, 0o644, content);
+        }
+        let output = self.feed(&["edge-docker", "load"], &archive.into_inner().unwrap());
+        assert!(output.status.success(), "{}", said(&output));
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": id.as_str(), "size": config.len() },
+            "layers": [],
+        });
+        let name = self.prove(app, &Manifest::new(manifest.to_string().into_bytes()));
+        Image {
+            id: id.to_string(),
+            name,
+            layers: digests.to_vec(),
+        }
+    }
+
+    fn prove(&self, app: &str, manifest: &Manifest) -> String {
+        let annotations = Annotations {
+            app: app.into(),
+            version: "v1".into(),
+            serial: 1,
+            grants: Vec::new(),
+        };
+        let reference: ImageRef = format!("{REPOSITORY}:{app}-v1").parse().unwrap();
+        let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
+        let key = fs::read(self.path("/data/key.pem")).unwrap();
+        let (signature, _) = edge_signature::sign_with_pem(&key, &payload).unwrap();
+        let proof = Proof::new(manifest, vec![Signed::new(payload, signature)]);
+        let hex = manifest.digest.hex();
+        let path = format!("/data/config/edge-docker/proofs/{hex}.json");
+        self.write(&path, &serde_json::to_vec(&proof).unwrap());
+        format!("{REPOSITORY}@{}", manifest.digest)
+    }
+}
+
+fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8]) {
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(mode);
+    header.set_size(content.len() as u64);
+    archive.append_data(&mut header, name, content).unwrap();
+}
+
+/// A few programs of this machine, with their libraries.
+fn programs() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut folder = tar::Header::new_ustar();
+    folder.set_entry_type(tar::EntryType::Directory);
+    folder.set_mode(0o1777);
+    folder.set_size(0);
+    archive.append_data(&mut folder, "tmp/", &[][..]).unwrap();
+    let mut libraries = std::collections::BTreeSet::new();
+    for program in ["sleep", "cat", "ls", "sh"] {
+        let path = fs::canonicalize(format!("/bin/{program}")).unwrap();
+        let listed = Command::new("ldd").arg(&path).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let words = listed.split_whitespace().filter(|w| w.starts_with('/'));
+        libraries.extend(words.map(String::from));
+        add(
+            &mut archive,
+            &format!("bin/{program}"),
+            0o755,
+            &fs::read(path).unwrap(),
+        );
+    }
+    for library in libraries {
+        add(
+            &mut archive,
+            library.trim_start_matches('/'),
+            0o755,
+            &fs::read(&library).unwrap(),
+        );
+    }
+    archive.into_inner().unwrap()
+}
+
+/// Something of every kind, above the first layer.
+fn extra(ballast: usize) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    add(&mut archive, "etc/app.conf", 0o640, b"signed\n");
+    add(&mut archive, "bin/.wh.cat", 0o644, b"");
+    let mut link = tar::Header::new_ustar();
+    link.set_mode(0o777);
+    link.set_size(0);
+    link.set_entry_type(tar::EntryType::Symlink);
+    archive
+        .append_link(&mut link, "etc/app.link", "app.conf")
+        .unwrap();
+    link.set_entry_type(tar::EntryType::Link);
+    archive
+        .append_link(&mut link, "etc/app.same", "etc/app.conf")
+        .unwrap();
+    let mut state = 1_u64;
+    let noise = (0..ballast / 8).flat_map(|_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_le_bytes()
+    });
+    let noise: Vec<u8> = noise.collect();
+    for (at, part) in noise.chunks(10 << 20).enumerate() {
+        add(&mut archive, &format!("data/part{at}"), 0o644, part);
+    }
+    archive.into_inner().unwrap()
+}

@@ -1,0 +1,93 @@
+//! A device's folders below a root of their own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use edge_common::Root;
+use edge_generator::{Args, run};
+
+pub const UNIT: &str =
+    "[Service]\nExecStart=/usr/bin/edge-docker run --rm x\n[Install]\nWantedBy=multi-user.target\n";
+
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        for folder in [
+            "data/services",
+            "dev",
+            "normal",
+            "early",
+            "late",
+            "usr/lib/systemd/system",
+            "usr/bin",
+            "etc/edge-ai/container-config",
+        ] {
+            fs::create_dir_all(bench.path(folder)).unwrap();
+        }
+        fs::set_permissions(
+            bench.path("data/services"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
+        fs::create_dir(bench.path("data/log")).unwrap();
+        fs::write(bench.path("dev/kmsg"), "").unwrap();
+        bench.tool("systemctl", "echo \"$@\" >> \"$(dirname \"$0\")/calls\"");
+        bench
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn tool(&self, name: &str, script: &str) {
+        let path = self.path("usr/bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub fn unit(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path("data/services").join(name), text).unwrap();
+    }
+
+    pub fn generate(&self) -> BTreeMap<String, String> {
+        let folders = ["normal", "early", "late"].map(|f| self.path(f));
+        let words = [Path::new("x")]
+            .into_iter()
+            .chain(folders.iter().map(PathBuf::as_path));
+        run(&Root::at(self.folder.path()), &Args::parse_from(words)).unwrap();
+        assert_eq!(fs::read_dir(self.path("early")).unwrap().count(), 0);
+        let mut links = BTreeMap::new();
+        collect(&self.path("normal"), "", &mut links);
+        links
+    }
+
+    pub fn activate(&self) -> anyhow::Result<()> {
+        run(
+            &Root::at(self.folder.path()),
+            &Args::parse_from(["x", "activate"]),
+        )
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+}
+
+pub fn collect(folder: &Path, prefix: &str, links: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        match fs::read_link(entry.path()) {
+            Ok(target) => drop(links.insert(name, target.display().to_string())),
+            Err(_) => collect(&entry.path(), &format!("{name}/"), links),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What we sign, and what somebody else says in our form.
+
+use edge_signature::{
+    Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Proof, Repository, Signed,
+    Verified, payload, sign_with_pem, verify,
+};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use serde_json::{Value, json};
+
+use crate::cosign::{BUNDLE, KEY};
+
+struct Team {
+    private: Vec<u8>,
+    keys: Keys,
+}
+
+fn team() -> Team {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    Team {
+        private: key.private_key_to_pem_pkcs8().unwrap(),
+        keys: Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap(),
+    }
+}
+
+fn image() -> (ImageRef, Repository, Digest) {
+    let image: ImageRef = "r.io/team:hello-v1".parse().unwrap();
+    (image.clone(), image.repository, Digest::of(b"manifest"))
+}
+
+fn sign(team: &Team, payload: Vec<u8>) -> Signed {
+    let signature = sign_with_pem(&team.private, &payload).unwrap().0;
+    Signed::new(payload, signature)
+}
+
+fn judged(team: &Team, payload: &str) -> Result<Verified, String> {
+    let (_, repository, digest) = image();
+    let signed = sign(team, payload.into());
+    verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
+}
+
+fn good(team: &Team) -> Signed {
+    let (image, _, digest) = image();
+    let annotations = Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        serial: 7,
+        grants: vec!["gpu".into(), "net=host".into()],
+    };
+    sign(team, payload(&image, &digest, &annotations))
+}
+
+#[test]
+fn ours_round_trips_and_one_good_among_bad_ones_suffices() {
+    let (us, them) = (team(), team());
+    let (_, repository, digest) = image();
+    let all = [
+        good(&them),
+        Signed::new(b"{}".to_vec(), vec![0; 70]),
+        good(&us),
+    ];
+    let verified = verify(&us.keys, &repository, &digest, &all).unwrap();
+    assert_eq!(verified.annotations.app, "hello");
+    assert_eq!(verified.annotations.serial, 7);
+    assert_eq!(verified.annotations.grants, ["gpu", "net=host"]);
+    assert_eq!(verified.signer.len(), 64);
+    let error = verify(&us.keys, &repository, &digest, &all[..2]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no signature that counts: signed by a key that is not trusted"
+    );
+    let error = verify(&us.keys, &repository, &digest, &[]).unwrap_err();
+    assert!(matches!(error, Error::Unsigned(_)), "{error}");
+}
+
+#[test]
+fn payloads_that_say_something_else() {
+    let team = team();
+    let text = String::from_utf8(good(&team).payload().to_vec()).unwrap();
+    assert!(judged(&team, &text).is_ok());
+    let digest = Digest::of(b"manifest").to_string();
+    let cases = [
+        (
+            text.replace(&digest, Digest::of(b"x").as_str()),
+            "another digest",
+        ),
+        (
+            text.replace("r.io/team", "r.io/other"),
+            "another repository",
+        ),
+        (
+            text.replace("r.io/team", "evil.io/r.io/team"),
+            "another repository",
+        ),
+        (
+            text.replace(
+                "cosign container image signature",
+                "atomic container signature",
+            ),
+            "type",
+        ),
+        (text.replace("\"hello\"", "\"../hello\""), "annotations"),
+        (text.replace("\"hello\"", "\"Hello\""), "annotations"),
+        (text.replace("\"edge.app\"", "\"edge.App\""), "annotations"),
+        (text.replace("\"7\"", "\"-7\""), "annotations"),
+        (
+            text.replace("\"7\"", "\"18446744073709551616\""),
+            "annotations",
+        ),
+        (text.replace("\"v1\"", "\"v1 \""), "annotations"),
+        (text.replace("\"type\"", "\"Type\""), "payload"),
+        (text.replacen('{', "{\"critical\":{},", 1), "payload"),
+        (
+            text.replace("\"edge.app\"", "\"edge.app\":\"b\",\"edge.app\""),
+            "payload",
+        ),
+        (format!("{text} {{}}"), "payload"),
+        (text[..text.len() - 1].into(), "payload"),
+        (String::new(), "payload"),
+        ("[".repeat(60_000), "payload"),
+        (format!("{text}{}", " ".repeat(70_000)), "too large"),
+    ];
+    for (bad, wanted) in cases {
+        let said = judged(&team, &bad).unwrap_err();
+        assert!(said.contains(wanted), "{wanted}: {said}: {bad:.300}");
+    }
+}
+
+fn statement(team: &Team, statement: &str) -> Result<Verified, String> {
+    let (_, repository, digest) = image();
+    let kind = "application/vnd.in-toto+json";
+    let pae = format!("DSSEv1 28 {kind} {} {statement}", statement.len());
+    let signature = sign_with_pem(&team.private, pae.as_bytes()).unwrap().0;
+    let signed = Signed::statement(statement.into(), signature);
+    verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
+}
+
+#[test]
+fn statements_that_say_something_else() {
+    let team = team();
+    let (image, _, digest) = image();
+    let annotations = Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        serial: 7,
+        grants: vec!["gpu".into()],
+    };
+    let draft = Draft::new(Format::V3, &image, &digest, &annotations);
+    let signature = sign_with_pem(&team.private, &draft.to_sign()).unwrap().0;
+    let good = draft.signed(signature);
+    let text = String::from_utf8(good.payload().to_vec()).unwrap();
+    assert_eq!(statement(&team, &text).unwrap().annotations, annotations);
+    let again = Signed::from_bundle(&good.to_bundle(&team.keys).unwrap()).unwrap();
+    assert_eq!(again, good);
+    let subject = &text[text.find("[").unwrap() + 1..text.find("]").unwrap()];
+    let cases = [
+        (
+            text.replace(digest.hex(), Digest::of(b"x").hex()),
+            "another digest",
+        ),
+        (text.replace("sha256", "sha512"), "another digest"),
+        (text.replace(subject, ""), "another digest"),
+        (
+            text.replace(subject, &format!("{subject},{subject}")),
+            "twice",
+        ),
+        (text.replace("cosign/sign/v1", "cosign/sign/v2"), "type"),
+        (text.replace("Statement/v1", "Statement/v0.1"), "type"),
+        (text.replace("\"edge.app\"", "\"edge.App\""), "annotations"),
+        (text.replace("edge.grants", "edge.grant"), "annotations"),
+        (text.replace("annotations", "comments"), "annotations"),
+        (text.replace("\"7\"", "7"), "in-toto"),
+        (text.replace("\"7\"", "\"07\""), "annotations"),
+        (text.replace("\"hello\"", "\"../hello\""), "annotations"),
+        (
+            text.replace("\"_type\"", "\"_type\":\"\",\"_type\""),
+            "in-toto",
+        ),
+        (text[..text.len() - 1].into(), "in-toto"),
+    ];
+    for (bad, wanted) in cases {
+        let said = statement(&team, &bad).unwrap_err();
+        assert!(said.contains(wanted), "{wanted}: {said}: {bad}");
+    }
+    // The signature of one form is none of the other.
+    let bytes = good.payload().to_vec();
+    let signature = sign_with_pem(&team.private, &bytes).unwrap().0;
+    for signed in [
+        Signed::statement(bytes.clone(), signature.clone()),
+        Signed::new(bytes, signature),
+    ] {
+        let verified = verify(&team.keys, &image.repository, &digest, &[signed]);
+        assert!(verified.is_err());
+    }
+}
+
+#[test]
+fn bundles_that_are_none() {
+    let good: Value = serde_json::from_slice(BUNDLE).unwrap();
+    for (place, value) in [
+        (
+            "/mediaType",
+            json!("application/vnd.dev.sigstore.bundle.v0.2+json"),
+        ),
+        (
+            "/mediaType",
+            json!("application/vnd.dev.sigstore.bundle+json;version=0.3"),
+        ),
+        ("/dsseEnvelope/payloadType", json!("text/plain")),
+        ("/dsseEnvelope/signatures", json!([])),
+        (
+            "/dsseEnvelope/signatures",
+            json!([{ "sig": "MA==" }, { "sig": "MA==" }]),
+        ),
+        ("/dsseEnvelope/signatures/0/sig", json!("MA")),
+        ("/dsseEnvelope/payload", json!("%")),
+        ("/dsseEnvelope/payload", json!("AAAA".repeat(30_000))),
+        ("/dsseEnvelope", json!(null)),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(place).unwrap() = value;
+        assert!(
+            Signed::from_bundle(bad.to_string().as_bytes()).is_err(),
+            "{place}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_are_none() {
+    assert!(Keys::from_pems::<Vec<u8>>(&[]).is_err());
+    let p384 = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
+    let p384 = PKey::from_ec_key(EcKey::generate(&p384).unwrap()).unwrap();
+    let rsa = PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
+    for (pem, wanted) in [
+        (p384.public_key_to_pem().unwrap(), "P-256"),
+        (rsa.public_key_to_pem().unwrap(), "P-256"),
+        (team().private, "not a PEM public key"),
+        (KEY[..80].to_vec(), "not a PEM public key"),
+        (Vec::new(), "not a PEM public key"),
+        (KEY.repeat(2), "one key a file"),
+        (vec![b'x'; 100_000], "not a PEM public key"),
+    ] {
+        let said = Keys::from_pems(&[&pem]).err().unwrap().to_string();
+        assert!(said.contains(wanted), "{said}");
+    }
+    for bad in [
+        &b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\nAAAA\n"[..],
+        b"",
+        KEY,
+    ] {
+        let said = sign_with_pem(bad, b"x").unwrap_err().to_string();
+        assert!(said.contains("PKCS#8"), "{said}");
+    }
+}
+
+#[test]
+fn a_kept_proof_is_verified_again_and_no_byte_of_it_may_change() {
+    let team = team();
+    let (image, repository, _) = image();
+    let bytes = br#"{"schemaVersion":2,"config":{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
+    let manifest = Manifest::new(bytes.to_vec());
+    let annotations = Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        serial: 7,
+        grants: Vec::new(),
+    };
+    let signed = sign(&team, payload(&image, &manifest.digest, &annotations));
+    let proof = Proof::new(&manifest, vec![signed]);
+    assert_eq!(
+        proof.verify(&team.keys, &repository).unwrap().digest,
+        manifest.digest
+    );
+    assert!(proof.image_id().unwrap().as_str().ends_with("0000"));
+    let text = serde_json::to_vec(&proof).unwrap();
+    for index in 0..text.len() {
+        let mut bad = text.clone();
+        bad[index] = if bad[index] == b'A' { b'B' } else { b'A' };
+        let verified = serde_json::from_slice::<Proof>(&bad)
+            .ok()
+            .and_then(|p| p.verify(&team.keys, &repository).ok());
+        assert!(verified.is_none(), "byte {index}");
+    }
+}
