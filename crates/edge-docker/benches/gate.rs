@@ -60,6 +60,24 @@ fn main() {
         || plain.good(&ps("docker")),
         || gate.good(&ps("edge-docker")),
     );
+    println!(
+        "{:<23} {:>9} kB {:>10} kB",
+        "memory while attached",
+        resident(&plain, "docker", &theirs),
+        resident(&gate, "edge-docker", &ours)
+    );
+}
+
+/// Memory of what stays until an attached container ends, in kB.
+fn resident(device: &Device, program: &str, image: &str) -> String {
+    let script = format!(
+        "{program} run --rm --network none {image} sleep 1000 & run=$!
+        until [ \"$(docker ps -q | wc -l)\" = 1 ]; do sleep 0.1; done
+        grep VmRSS /proc/$run/status; docker kill $(docker ps -q) >/dev/null; wait $run"
+    );
+    let said = device.run(&["sh", "-c", &script]).stdout;
+    let said = String::from_utf8(said).unwrap();
+    said.split_whitespace().nth(1).unwrap().into()
 }
 
 /// Both in turns, the order exchanged each time.
