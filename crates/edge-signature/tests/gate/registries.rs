@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use edge_signature::{Credentials, Error, Format, ImageRef, Registry};
 use serde_json::json;
 
+use crate::keys::team;
 use crate::server::{self, How, Reply, Server};
-use crate::team::{OCI, hasty, image, image_manifest, prove, put_image, registry, team, wait};
+use crate::team::{OCI, hasty, image, image_manifest, prove, put_image, registry, wait};
 
 #[test]
 fn statuses_are_told_apart() {

@@ -3,10 +3,11 @@
 use edge_signature::{Digest, Error, Format};
 use serde_json::{Value, json};
 
+use crate::keys::team;
 use crate::server::{Reply, Server};
 use crate::team::{
     BOTH, BUNDLE, INDEX, OCI, SIMPLE, hasty, image, image_manifest, prove, proved, put_image,
-    put_index, registry, team, wait,
+    put_index, registry, wait,
 };
 
 #[test]

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use edge_signature::{
-    Annotations, Credentials, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Proof,
-    Registry, Signed, Verified, architecture, sign_with_pem,
+    Annotations, Credentials, Digest, Draft, Error, Format, ImageRef, Manifest, Proof, Registry,
+    Signed, Verified, architecture, sign_with_pem,
 };
-use openssl::ec::{EcGroup, EcKey};
-use openssl::nid::Nid;
-use openssl::pkey::PKey;
 use serde_json::json;
 
+use crate::keys::Team;
 use crate::server::Server;
 
 pub const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -18,20 +16,6 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 pub const BOTH: [Format; 2] = [Format::V2, Format::V3];
-
-pub struct Team {
-    pub private: Vec<u8>,
-    pub keys: Keys,
-}
-
-pub fn team() -> Team {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-    Team {
-        private: key.private_key_to_pem_pkcs8().unwrap(),
-        keys: Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap(),
-    }
-}
 
 impl Team {
     pub fn sign(&self, server: &Server, digest: &Digest, format: Format, serial: u64) -> Signed {

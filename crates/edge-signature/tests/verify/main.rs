@@ -2,4 +2,6 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod cosign;
+#[path = "../keys/mod.rs"]
+mod keys;
 mod ours;

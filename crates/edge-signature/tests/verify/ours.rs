@@ -10,20 +10,7 @@ use openssl::pkey::PKey;
 use serde_json::{Value, json};
 
 use crate::cosign::{BUNDLE, KEY};
-
-struct Team {
-    private: Vec<u8>,
-    keys: Keys,
-}
-
-fn team() -> Team {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-    Team {
-        private: key.private_key_to_pem_pkcs8().unwrap(),
-        keys: Keys::from_pems(&[key.public_key_to_pem().unwrap()]).unwrap(),
-    }
-}
+use crate::keys::{Team, team};
 
 fn image() -> (ImageRef, Repository, Digest) {
     let image: ImageRef = "r.io/team:hello-v1".parse().unwrap();
