@@ -42,25 +42,19 @@ struct Side {
 }
 
 impl Side {
-    fn gate() -> Self {
+    /// `docker` has the same engine without the plugin.
+    fn new(program: &'static str) -> Self {
         let mut device = Device::start();
-        device.start_engine();
-        let image = device.image("small", 0).name;
-        let program = "edge-docker";
-        Self {
-            device,
-            program,
-            image,
+        if program == "docker" {
+            device.without_plugin();
         }
-    }
-
-    /// The same engine without the plugin, for docker alone.
-    fn docker() -> Self {
-        let mut device = Device::start();
-        device.without_plugin();
         device.start_engine();
-        let image = device.image("small", 0).id;
-        let program = "docker";
+        let image = device.image("small", 0);
+        let image = if program == "docker" {
+            image.id
+        } else {
+            image.name
+        };
         Self {
             device,
             program,
@@ -105,8 +99,8 @@ impl Side {
 
 fn both() -> [Side; 2] {
     std::thread::scope(|scope| {
-        let gate = scope.spawn(Side::gate);
-        let docker = Side::docker();
+        let gate = scope.spawn(|| Side::new("edge-docker"));
+        let docker = Side::new("docker");
         [gate.join().unwrap(), docker]
     })
 }
@@ -175,10 +169,10 @@ fn streams(sides: &[Side; 2]) {
 fn failures(sides: &[Side; 2]) {
     for (command, code) in [("no-such", 127), ("/no/such", 127), ("/etc", 126)] {
         for options in [&["--rm"][..], &["--rm", "-d"]] {
-            let (found, _, _) = alike(sides, |s| {
+            let found = alike(sides, |s| {
                 let (code, _, err) = s.run(options, &[command], b"");
                 assert!(!err.is_empty());
-                (code, (), ())
+                code
             });
             assert_eq!(found, Some(code), "{command}");
         }
@@ -195,30 +189,33 @@ fn signals(sides: &[Side; 2]) {
     for (signal, expected) in [("TERM", "5"), ("INT", "6"), ("HUP", "7"), ("USR1", "8")] {
         // With -m, as without it shells have SIGINT ignored in the background.
         let script = format!(
-            r#"set -m
+            r#"set -m; rm -f /run/said
             $RUN --rm $IMAGE sh -c '
             trap "exit 5" TERM; trap "exit 6" INT; trap "exit 7" HUP; trap "exit 8" USR1
             echo ready; while :; do sleep 0.05; done' >/run/said & run=$!
-            until grep -q ready /run/said; do sleep 0.05; done
+            until grep -qs ready /run/said; do sleep 0.05; done
             kill -{signal} $run; wait $run; echo $?"#
         );
         assert_eq!(alike(sides, |s| s.script(&script)), expected, "{signal}");
     }
     // Told not to hand them on, the starter ends and the container stays.
-    let script = r#"set -m
+    let script = r#"set -m; rm -f /run/said
         $RUN --name stays --sig-proxy=false $IMAGE sh -c 'echo ready; exec sleep 1000' >/run/said & run=$!
-        until grep -q ready /run/said; do sleep 0.05; done
+        until grep -qs ready /run/said; do sleep 0.05; done
         kill -TERM $run; wait $run; echo $?"#;
     assert_eq!(alike(sides, |s| s.script(script)), "143");
-    for side in sides {
-        assert_eq!(side.device.running(), ["stays"]);
-        side.device.good(&[side.program, "rm", "-f", "stays"]);
-    }
+    runs_on(sides, "stays");
     // Nobody reads on.
     let script = "$RUN --name talks $IMAGE sh -c 'while :; do echo y; done' | { read y; echo $y; }";
     assert_eq!(alike(sides, |s| s.script(script)), "y");
+    runs_on(sides, "talks");
+}
+
+/// It is there without its starter; removed.
+fn runs_on(sides: &[Side; 2], name: &str) {
     for side in sides {
-        side.device.good(&[side.program, "rm", "-f", "talks"]);
+        assert_eq!(side.device.running(), [name]);
+        side.device.good(&[side.program, "rm", "-f", name]);
     }
 }
 
@@ -256,10 +253,7 @@ fn terminals(sides: &[Side; 2]) {
     let script = "echo ready; sleep 1000";
     let seen = alike(sides, |s| s.terminal("\\x10\\x11", stays, script));
     assert!(seen.ends_with(" 0 True"), "{seen}");
-    for side in sides {
-        assert_eq!(side.device.running(), ["stays"]);
-        side.device.good(&[side.program, "rm", "-f", "stays"]);
-    }
+    runs_on(sides, "stays");
 }
 
 /// No container and no pin.
