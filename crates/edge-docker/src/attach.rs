@@ -11,14 +11,13 @@ use anyhow::{Context, Result, bail};
 use edge_common::Root;
 use edge_common::exit::Failure;
 use edge_common::log::printable;
-use hyper::Method;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::attach_copy::{Fed, feed, hand_on};
-use crate::{REFUSED, containers, engine, refuse};
+use crate::{REFUSED, containers, engine, refuse, watch};
 
 /// Exit code: there is no such command in the image.
 const NOT_FOUND: u8 = 127;
@@ -51,6 +50,11 @@ pub struct Streams {
 }
 
 impl Streams {
+    /// Is anything of it attached to?
+    pub fn any(&self) -> bool {
+        self.stdin || self.stdout || self.stderr
+    }
+
     /// Takes the one that `-a` names; false if there is none of that name.
     pub fn take(&mut self, name: &str) -> bool {
         let stream = match name.to_ascii_lowercase().as_str() {
@@ -196,9 +200,8 @@ async fn follow(
                     let code = 128 + kind.as_raw_value();
                     return Ok(u8::try_from(code).unwrap_or(u8::MAX).into());
                 }
-                let path = format!("/containers/{id}/kill?signal={name}");
                 // It may just have ended.
-                let _ = engine::ask(root, Method::POST, &path, None).await;
+                let _ = containers::post(root, id, &format!("kill?signal={name}")).await;
             }
         }
     }
@@ -216,19 +219,11 @@ fn exit_code(said: &Value) -> Result<ExitCode> {
 
 /// From now on signals come as events.
 fn listen(sender: &UnboundedSender<Event>, tty: bool) -> Result<()> {
-    let report = |kind, event: fn(usize) -> Event, number| -> Result<()> {
-        let mut signal = signal(kind).context("noticing signals")?;
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while signal.recv().await.is_some() && sender.send(event(number)).is_ok() {}
-        });
-        Ok(())
-    };
     for (number, (kind, _)) in SIGNALS.into_iter().enumerate() {
-        report(kind, Event::Signal, number)?;
+        watch::notice(kind, sender, move || Event::Signal(number))?;
     }
     if tty {
-        report(SignalKind::window_change(), |_| Event::Resized, 0)?;
+        watch::notice(SignalKind::window_change(), sender, || Event::Resized)?;
     }
     Ok(())
 }
@@ -237,9 +232,9 @@ fn listen(sender: &UnboundedSender<Event>, tty: bool) -> Result<()> {
 async fn resize(root: &Root, id: &str) {
     if let Ok(size) = tcgetwinsize(io::stdout()) {
         let (rows, columns) = (size.ws_row, size.ws_col);
-        let path = format!("/containers/{id}/resize?h={rows}&w={columns}");
+        let size = format!("resize?h={rows}&w={columns}");
         // It may just have ended.
-        let _ = engine::ask(root, Method::POST, &path, None).await;
+        let _ = containers::post(root, id, &size).await;
     }
 }
 

@@ -117,7 +117,11 @@ pub async fn find(root: &Root, name: &str) -> Result<Option<Container>> {
     }
 }
 
-async fn post(root: &Root, id: &str, what: &str) -> Result<()> {
+/// Asks for something to be done to it: `start`, `kill?signal=SIGTERM`, …
+///
+/// # Errors
+/// The engine's.
+pub async fn post(root: &Root, id: &str, what: &str) -> Result<()> {
     let path = format!("/containers/{id}/{what}");
     engine::ask(root, Method::POST, &path, None)
         .await

@@ -45,8 +45,6 @@ pub struct Request {
     pub image: String,
     /// `--network-alias`
     aliases: Vec<String>,
-    /// Was anything named with `-a`?
-    attach: bool,
 }
 
 /// Something beyond the ordinary that the words ask for: only a grant of the
@@ -99,7 +97,6 @@ pub fn parse(words: &[&str]) -> Result<Request> {
         allow_downgrade: false,
         image: (*image).into(),
         aliases: Vec::new(),
-        attach: false,
     };
     let host = &mut request.body.host_config;
     host.network_mode = "default".into();
@@ -135,7 +132,7 @@ impl Request {
             "name" => self.name = values::name(option, text)?,
             "volume" => self.mounts.push(values::volume(text)?),
             "mount" => self.mount(text)?,
-            "attach" if self.streams.take(text) => self.attach = true,
+            "attach" if self.streams.take(text) => {}
             "sig-proxy" => self.streams.signals = yes,
             "quiet" => {}
             "allow-downgrade" => self.allow_downgrade = yes,
@@ -370,14 +367,16 @@ impl Request {
                 endpoints_config: [(network.clone(), endpoint)].into(),
             });
         }
-        if self.detach && self.attach {
+        // So far it holds what was named with -a.
+        let streams = &mut self.streams;
+        let named = streams.any();
+        if self.detach && named {
             return Err(refuse("-d and -a exclude each other"));
         }
-        let streams = &mut self.streams;
         streams.tty = body.tty;
         streams.stdin |= body.open_stdin;
-        streams.stdout |= !self.attach;
-        streams.stderr |= !self.attach;
+        streams.stdout |= !named;
+        streams.stderr |= !named;
         body.attach_stdin = streams.stdin && !self.detach;
         body.attach_stdout = streams.stdout && !self.detach;
         body.attach_stderr = streams.stderr && !self.detach;

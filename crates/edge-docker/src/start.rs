@@ -17,8 +17,8 @@ use crate::{attach, audit, engine, environment, garbage, grants, stored_record, 
 pub struct Made {
     /// Its Id.
     pub id: String,
-    /// Key of its pins, if it has any.
-    pins: Option<String>,
+    /// Has it pins?
+    pinned: bool,
 }
 
 /// Runs a container; gives its exit code.
@@ -40,7 +40,8 @@ pub async fn run(root: &Root, words: &[&str]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let result = attach::run(root, &made.id, streams, removed).await;
-    if let (Some(_), true) = (&made.pins, removed) {
+    // Unless somebody detached from it, it is gone.
+    if made.pinned && removed {
         garbage::collect(root).await?;
     }
     result
@@ -76,7 +77,7 @@ pub async fn make(root: &Root, verb: &str, request: Request) -> Result<Made> {
     let _lock = garbage::hold(root)?;
     if plan.below.is_empty() {
         let id = send(root, &name, &plan).await?;
-        return Ok(Made { id, pins: None });
+        return Ok(Made { id, pinned: false });
     }
     engine::same_mounts(root).await?;
     let record = Record {
@@ -94,7 +95,7 @@ pub async fn make(root: &Root, verb: &str, request: Request) -> Result<Made> {
     }
     Ok(Made {
         id: made?,
-        pins: Some(key),
+        pinned: true,
     })
 }
 

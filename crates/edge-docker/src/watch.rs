@@ -28,6 +28,23 @@ pub enum Event {
     Hangup,
 }
 
+/// From now on that signal ends nothing by itself, and comes as an event.
+///
+/// # Errors
+/// As `sigaction`.
+pub fn notice<T: Send + 'static>(
+    kind: SignalKind,
+    sender: &UnboundedSender<T>,
+    event: impl Fn() -> T + Send + 'static,
+) -> Result<()> {
+    let mut signal = signal(kind).context("noticing signals")?;
+    let sender = sender.clone();
+    tokio::spawn(
+        async move { while signal.recv().await.is_some() && sender.send(event()).is_ok() {} },
+    );
+    Ok(())
+}
+
 /// Signals and events, in their order.
 pub struct Watch {
     sender: UnboundedSender<Event>,
@@ -47,11 +64,7 @@ impl Watch {
             (SignalKind::terminate(), Event::Stop),
             (SignalKind::hangup(), Event::Hangup),
         ] {
-            let mut signal = signal(kind).context("noticing signals")?;
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                while signal.recv().await.is_some() && sender.send(event).is_ok() {}
-            });
+            notice(kind, &sender, move || event)?;
         }
         Ok(Self { sender, events })
     }
