@@ -4,7 +4,7 @@
 #   make firmware-app-push    APP=animal-detector VERSION=v1
 #   make firmware-app-deploy  APP=animal-detector DEVICE=192.168.86.34 VERSION=v1
 #
-# PROJECT is the folder with edge-app.yaml; DEVICE may name several devices.
+# PROJECT is the directory with edge-app.yaml; DEVICE may name several devices.
 # They reach the shell as variables, never as text of its line.
 
 EDGE_APP ?= edge-app

@@ -77,10 +77,10 @@ def schemas(name):
 @contextlib.contextmanager
 def running(*names):
     """Serves these providers; gives the value of TF_REATTACH_PROVIDERS."""
-    with tempfile.TemporaryDirectory(prefix="edge-provider-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edge-provider-") as directory:
         attach, servers = {}, []
         for name in names:
-            socket = f"{folder}/{name}"
+            socket = f"{directory}/{name}"
             servers.append(serve(schemas(name), socket))
             attach[f"registry.terraform.io/hashicorp/{name}"] = {
                 "Protocol": "grpc", "ProtocolVersion": 5, "Pid": os.getpid(), "Test": True,

@@ -76,10 +76,10 @@ def block(code, declarations, body, interface):
 def read(library, name):
     """The schema of one type."""
     data = name.startswith("data.")
-    folder = ("data-" if data else "") + name.removeprefix("data.").replace("_", "-")
-    folder = folder.replace("data-aws-", "data-aws-") if data else folder.removeprefix("aws-")
-    code = (library / folder / "index.js").read_text()
-    declarations = (library / folder / "index.d.ts").read_text()
+    directory = ("data-" if data else "") + name.removeprefix("data.").replace("_", "-")
+    directory = directory.replace("data-aws-", "data-aws-") if data else directory.removeprefix("aws-")
+    code = (library / directory / "index.js").read_text()
+    declarations = (library / directory / "index.d.ts").read_text()
     top = code[code.index("synthesizeHclAttributes"):]
     interface = re.search(r"interface (\w+) extends cdktf.TerraformMetaArguments", declarations)[1]
     schema = block(code, declarations, top, interface)

@@ -22,8 +22,8 @@ from test_terraform import found_in_checks
 KAS = """#!/bin/sh
 set -eu
 echo "$@" >kas.args
-for folder in "$EDGE_CLAIM_DIR" "$EDGE_POLICY_DIR"; do
-	stat -c '%a %n' "$folder" "$folder"/*
+for directory in "$EDGE_CLAIM_DIR" "$EDGE_POLICY_DIR"; do
+	stat -c '%a %n' "$directory" "$directory"/*
 done >kas.saw
 cat "$EDGE_CLAIM_DIR/claim.key" "$EDGE_POLICY_DIR/ecr-url.txt" >>kas.saw
 if [ -e wait ]; then
@@ -84,9 +84,9 @@ def secret(path):
 class Build:
     """A copy of the repository's script, with its own place for secrets."""
 
-    def __init__(self, folder, endpoint):
-        self.root, self.runtime = folder / "repository", folder / "run"
-        tools = folder / "bin"
+    def __init__(self, directory, endpoint):
+        self.root, self.runtime = directory / "repository", directory / "run"
+        tools = directory / "bin"
         for made in (self.root / "scripts", self.runtime, tools):
             made.mkdir(parents=True)
         shutil.copy2(REPOSITORY / "scripts/run-build", self.root / "scripts")
@@ -94,7 +94,7 @@ class Build:
         (tools / "kas").chmod(0o755)
         (tools / "aws").symlink_to(found_in_checks("aws"))
         self.env = {**os.environ, "AWS_ENDPOINT_URL": endpoint, "XDG_RUNTIME_DIR": str(self.runtime),
-                    "TMPDIR": str(folder), "PATH": f"{tools}:/usr/bin:/bin"}
+                    "TMPDIR": str(directory), "PATH": f"{tools}:/usr/bin:/bin"}
         self.ssm = boto3.client("ssm", endpoint_url=endpoint)
         for name in self.ssm.describe_parameters()["Parameters"]:
             self.ssm.delete_parameter(Name=name["Name"])
@@ -120,8 +120,8 @@ class Build:
 
     def left(self):
         """Files that hold a secret, wherever the script could have put one."""
-        # os.walk passes over a folder that is taken away meanwhile; rglob raises.
-        files = (pathlib.Path(folder, name) for folder, _, names in os.walk(self.runtime.parent)
+        # os.walk passes over a directory that is taken away meanwhile; rglob raises.
+        files = (pathlib.Path(directory, name) for directory, _, names in os.walk(self.runtime.parent)
                  for name in names if name not in ("kas.saw", "run-build"))
         return [p for p in files if p.is_file() and secret(p)]
 
@@ -283,7 +283,7 @@ def test_one_build_at_a_time(build):
         process.wait(60)
 
 
-def test_a_folder_of_somebody_else_is_not_used(build):
+def test_a_directory_of_somebody_else_is_not_used(build):
     (build.runtime / f"edge-ai-build-{os.getuid()}").mkdir(mode=0o755)
     code, words = build.run("--dry-run")
-    assert code == 1 and "not a folder of ours" in words
+    assert code == 1 and "not a directory of ours" in words

@@ -21,11 +21,11 @@ def found(program):
     return path
 
 
-def terraform(folder, *args, **env):
+def terraform(directory, *args, **env):
     """Runs it and gives what it said; fails with that."""
     env = {**os.environ, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", **env}
     env.pop("TF_CLI_CONFIG_FILE", None)
-    done = subprocess.run([found("terraform"), f"-chdir={folder}", *args], env=env, text=True,
+    done = subprocess.run([found("terraform"), f"-chdir={directory}", *args], env=env, text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -47,12 +47,12 @@ def copy(tmp_path):
     return make
 
 
-def checked(folder, attach, *chores):
+def checked(directory, attach, *chores):
     """Runs these one after the other until one fails; gives what the last one said."""
     more = {"init": ["-backend=false", "-input=false"]}
     for chore in chores:
         args = [chore, "-no-color", *more.get(chore, [])]
-        code, said = terraform(folder, *args, TF_REATTACH_PROVIDERS=attach)
+        code, said = terraform(directory, *args, TF_REATTACH_PROVIDERS=attach)
         if code:
             return f"terraform {args[0]}: {said}"
     return said
@@ -88,15 +88,15 @@ HASTY = [
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_hasty_changes_are_found(root, copy, providers):
-    folder = copy(root)
-    checked(folder, providers, "init")
+    directory = copy(root)
+    checked(directory, providers, "init")
     for _, name, right, wrong, objection in (h for h in HASTY if h[0] == root):
-        text = (folder / name).read_text()
+        text = (directory / name).read_text()
         assert text.count(right) >= 1, f"{name} does not hold {right}"
-        (folder / name).write_text(text.replace(right, wrong, 1))
-        said = checked(folder, providers, "test")
+        (directory / name).write_text(text.replace(right, wrong, 1))
+        said = checked(directory, providers, "test")
         assert objection in said and ", 0 failed" not in said, f"{wrong} in {name}: {said}"
-        (folder / name).write_text(text)
+        (directory / name).write_text(text)
 
 
 def test_checkov_finds_nothing():

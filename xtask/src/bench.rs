@@ -79,7 +79,7 @@ struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let directory = tempfile::tempdir()?;
         for name in [
             "usr",
             "lib",
@@ -99,9 +99,9 @@ impl Place {
             "e",
             "l",
         ] {
-            fs::create_dir_all(folder.path().join(name))?;
+            fs::create_dir_all(directory.path().join(name))?;
         }
-        Ok(Self(folder))
+        Ok(Self(directory))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -170,9 +170,9 @@ const UNIT: &str = "[Unit]\nAfter=docker.service\nWants=docker.service\n\
     [Service]\nExecStart=/usr/bin/edge-docker run --rm --name app registry/edge-ai@sha256:00\n\
     Restart=always\nRestartSec=10\n[Install]\nWantedBy=multi-user.target\n";
 
-fn units(folder: &Path, count: usize) -> Result<()> {
+fn units(directory: &Path, count: usize) -> Result<()> {
     for number in 0..count {
-        let path = folder.join(format!("app-{number}.service"));
+        let path = directory.join(format!("app-{number}.service"));
         #[expect(clippy::disallowed_methods, reason = "a throw-away file")]
         fs::write(&path, UNIT).context("writing a unit")?;
     }

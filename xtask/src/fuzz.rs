@@ -75,9 +75,9 @@ pub fn run(args: &Args) -> Result<bool> {
 
 /// Names of the files in `fuzz_targets`.
 fn targets() -> Result<Vec<String>> {
-    let folder = shell::repository().join("fuzz/fuzz_targets");
+    let directory = shell::repository().join("fuzz/fuzz_targets");
     let mut names = Vec::new();
-    for entry in fs::read_dir(&folder).context("reading fuzz/fuzz_targets")? {
+    for entry in fs::read_dir(&directory).context("reading fuzz/fuzz_targets")? {
         let path = entry?.path();
         if path.extension() == Some(OsStr::new("rs")) {
             names.extend(path.file_stem().map(|s| s.to_string_lossy().into_owned()));
@@ -87,12 +87,12 @@ fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Where the target folder's own part for fuzzing lies.
+/// Where the target directory's own part for fuzzing lies.
 fn place() -> Result<PathBuf> {
     Ok(shell::target()?.join("fuzz"))
 }
 
-/// Builds all targets; gives the folder with the programs.
+/// Builds all targets; gives the directory with the programs.
 fn build() -> Result<PathBuf> {
     let said = shell::read(shell::command("rustc").arg("-vV"))?;
     let host = said.lines().find_map(|l| l.strip_prefix("host: "));
@@ -108,12 +108,13 @@ fn build() -> Result<PathBuf> {
     Ok(place()?.join(host).join("release"))
 }
 
-/// Seeds of the repository, and the folder for what is found beside them.
+/// Seeds of the repository, and the directory for what is found beside them.
 fn corpora(target: &str) -> Result<[PathBuf; 2]> {
     let found = place()?.join("corpus").join(target);
     let seeds = shell::repository().join("fuzz/corpus").join(target);
-    for folder in [&found, &seeds] {
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    for directory in [&found, &seeds] {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
     }
     Ok([found, seeds])
 }
@@ -125,7 +126,7 @@ fn start(programs: &Path, target: &str, seconds: u32) -> Result<Child> {
     }
     let [found, seeds] = corpora(target)?;
     let artifacts = place()?.join("artifacts");
-    fs::create_dir_all(&artifacts).context("creating the folder of artifacts")?;
+    fs::create_dir_all(&artifacts).context("creating the directory of artifacts")?;
     shell::command(program)
         .arg(format!("-max_total_time={seconds}"))
         .args(["-max_len=65536", "-timeout=20", "-rss_limit_mb=1024"])

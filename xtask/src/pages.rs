@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::{shell, sizes};
 
 /// Where the pages are, below the repository.
-const FOLDER: &str = "docs/cli";
+const DIRECTORY: &str = "docs/cli";
 
 /// How.
 #[derive(clap::Args)]
@@ -24,35 +24,39 @@ pub struct Args {
 /// # Errors
 /// A program that does not build or does not say how it is used.
 pub fn run(args: &Args) -> Result<bool> {
-    let folder = shell::repository().join(FOLDER);
+    let directory = shell::repository().join(DIRECTORY);
     let pages = pages()?;
     let mut stale = Vec::new();
     for (name, text) in &pages {
-        let path = folder.join(name);
+        let path = directory.join(name);
         if fs::read_to_string(&path).is_ok_and(|old| old == *text) {
             continue;
         }
         stale.push(name.clone());
         if !args.check {
-            fs::create_dir_all(&folder)?;
+            fs::create_dir_all(&directory)?;
             put(&path, text)?;
         }
     }
-    for entry in fs::read_dir(&folder).into_iter().flatten() {
+    for entry in fs::read_dir(&directory).into_iter().flatten() {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if !pages.contains_key(&name) {
             stale.push(name.clone());
             if !args.check {
-                fs::remove_file(folder.join(&name))?;
+                fs::remove_file(directory.join(&name))?;
             }
         }
     }
     if args.check && !stale.is_empty() {
-        println!("{FOLDER} is not up to date: {}", stale.join(", "));
+        println!("{DIRECTORY} is not up to date: {}", stale.join(", "));
         println!("run cargo xtask cli-docs");
         return Ok(false);
     }
-    println!("{FOLDER}: {} pages, {} changed", pages.len(), stale.len());
+    println!(
+        "{DIRECTORY}: {} pages, {} changed",
+        pages.len(),
+        stale.len()
+    );
     Ok(true)
 }
 

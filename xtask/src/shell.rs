@@ -33,11 +33,14 @@ pub fn repository() -> PathBuf {
 /// Where cargo puts what it builds: beside us.
 ///
 /// # Errors
-/// Not run by cargo from a target folder.
+/// Not run by cargo from a target directory.
 pub fn target() -> Result<PathBuf> {
-    let me = env::current_exe().context("finding the target folder")?;
-    let folder = me.ancestors().nth(2).context("finding the target folder")?;
-    Ok(folder.to_path_buf())
+    let me = env::current_exe().context("finding the target directory")?;
+    let directory = me
+        .ancestors()
+        .nth(2)
+        .context("finding the target directory")?;
+    Ok(directory.to_path_buf())
 }
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);

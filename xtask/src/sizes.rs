@@ -25,12 +25,12 @@ const LIMIT: u64 = 9_000_000;
 /// The build or `strip` not working.
 pub fn run() -> Result<bool> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     println!("{:<16} {:>9}", "program", "kB");
     let mut sum = 0;
     for program in PROGRAMS {
         let built = shell::target()?.join("release").join(program);
-        let copy = folder.path().join(program);
+        let copy = directory.path().join(program);
         shell::run(shell::command("strip").arg("-o").arg(&copy).arg(&built))?;
         let size = fs::metadata(&copy).context(program)?.len();
         println!("{program:<16} {:>9.1}", kilobytes(size));

@@ -121,7 +121,7 @@ const CHECKS: [(&str, Check); 10] = [
     ("fuzz targets, some seconds each", fuzz::short),
 ];
 
-/// Apart from the workspace, with a target folder of its own: the sigstore crate
+/// Apart from the workspace, with a target directory of its own: the sigstore crate
 /// brings some 250 others, which ours need not know.
 fn interop() -> Result<bool> {
     good(

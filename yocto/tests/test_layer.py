@@ -76,8 +76,8 @@ class Layout(unittest.TestCase):
                 layout.with_data(text)
 
     def test_the_program_changes_the_file_or_leaves_it(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "flash.xml")
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "flash.xml")
             for text, status in [(GOOD, 0), (disk(), 1)]:
                 with open(path, "w") as file:
                     file.write(text)
@@ -89,11 +89,11 @@ class Layout(unittest.TestCase):
 
 class Keys(unittest.TestCase):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
         self.values = {}
         for variable, _, mark in keys.KEYS:
-            path = self.values[variable] = os.path.join(folder.name, variable)
+            path = self.values[variable] = os.path.join(directory.name, variable)
             with open(path, "wb") as file:
                 file.write(mark or b"blob")
 
@@ -125,22 +125,22 @@ class Names(unittest.TestCase):
     """Machine id and host name, with a `mount` that only notes."""
 
     def run_hook(self, serial):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as directory:
             for part in ["root/run", "proc/device-tree", "proc/sys/kernel"]:
-                os.makedirs(os.path.join(folder, part))
+                os.makedirs(os.path.join(directory, part))
             if serial is not None:
-                with open(os.path.join(folder, "proc/device-tree/serial-number"), "wb") as file:
+                with open(os.path.join(directory, "proc/device-tree/serial-number"), "wb") as file:
                     file.write(serial)
             hook = os.path.join(LAYER, "recipes-edge/edge-initramfs/files/platform-pre-switchroot")
             script = 'mount() { echo "$*" >>"$0/mounts"; }; edge_root=$0/root edge_proc=$0/proc; . "$1"'
-            run = subprocess.run(["sh", "-euc", script, folder, hook], check=True, stdout=subprocess.PIPE, text=True)
-            return {name: self.read(folder, path) for name, path in self.FILES.items()}, run.stdout
+            run = subprocess.run(["sh", "-euc", script, directory, hook], check=True, stdout=subprocess.PIPE, text=True)
+            return {name: self.read(directory, path) for name, path in self.FILES.items()}, run.stdout
 
     FILES = {"id": "root/run/machine-id", "host": "proc/sys/kernel/hostname", "mounts": "mounts"}
 
-    def read(self, folder, path):
+    def read(self, directory, path):
         try:
-            with open(os.path.join(folder, path)) as file:
+            with open(os.path.join(directory, path)) as file:
                 return file.read()
         except FileNotFoundError:
             return None
@@ -170,26 +170,26 @@ class Names(unittest.TestCase):
 class Hardened(unittest.TestCase):
     """What an image for the field must not hold."""
 
-    def run_check(self, folder):
+    def run_check(self, directory):
         with open(os.path.join(LAYER, "classes/edge_hardened.bbclass")) as file:
             text = file.read()
         body = re.search(r"edge_refuse_programs \(\) \{\n(.*?)\n\}\n", text, re.S).group(1)
         programs = re.search(r'EDGE_REFUSED_PROGRAMS = "([^"]*)"', text).group(1)
-        names = dict(IMAGE_ROOTFS=folder, EDGE_REFUSED_PROGRAMS=programs, bindir="/usr/bin", sbindir="/usr/sbin", sysconfdir="/etc")
+        names = dict(IMAGE_ROOTFS=directory, EDGE_REFUSED_PROGRAMS=programs, bindir="/usr/bin", sbindir="/usr/sbin", sysconfdir="/etc")
         script = 'bbfatal() { echo "$*"; exit 1; }\n' + body
         return subprocess.run(["sh", "-euc", script], env={**os.environ, **names}, stdout=subprocess.PIPE, text=True)
 
     def test_tools_and_passwords_stop_the_build(self):
         cases = [(None, "root:*:1::", 0, ""), ("curl", "root:*:1::", 1, "/usr/bin/curl"), (None, "root:*:1::\nedge::1::", 1, "passwords"), (None, "root:$6$x:1::", 1, "passwords"), (None, "root:!:1::\nedge:*:1::", 0, "")]
         for program, shadow, status, words in cases:
-            with self.subTest(program=program, shadow=shadow), tempfile.TemporaryDirectory() as folder:
-                os.makedirs(folder + "/usr/bin")
-                os.makedirs(folder + "/etc")
-                with open(folder + "/etc/shadow", "w") as file:
+            with self.subTest(program=program, shadow=shadow), tempfile.TemporaryDirectory() as directory:
+                os.makedirs(directory + "/usr/bin")
+                os.makedirs(directory + "/etc")
+                with open(directory + "/etc/shadow", "w") as file:
                     file.write(shadow + "\n")
                 if program:
-                    open(folder + "/usr/bin/" + program, "w").close()
-                run = self.run_check(folder)
+                    open(directory + "/usr/bin/" + program, "w").close()
+                run = self.run_check(directory)
                 self.assertEqual(run.returncode, status)
                 self.assertIn(words, run.stdout)
 

@@ -1,4 +1,4 @@
-//! `sync` of `app.yaml`: what of an app's folder goes where on a device.
+//! `sync` of `app.yaml`: what of an app's directory goes where on a device.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use crate::text::from_text;
 
 from_text!(Mapping);
 
-/// `LOCAL:BELOW`: a file or folder of the app, and where it goes below the app's
-/// data folder of the device.
+/// `LOCAL:BELOW`: a file or directory of the app, and where it goes below the app's
+/// data directory of the device.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Below the app's folder.
+    /// Below the app's directory.
     pub local: String,
-    /// Below the data folder; empty for the folder itself.
+    /// Below the data directory; empty for the directory itself.
     pub below: String,
 }
 
@@ -33,7 +33,7 @@ impl TryFrom<String> for Mapping {
         let good = |path: &str| path.split('/').all(plain);
         if !good(&local) || !(below.is_empty() || good(&below)) || text.ends_with(':') {
             return Err(format!(
-                "{text:?}: LOCAL is a file or folder of the app, BELOW one of its data, \
+                "{text:?}: LOCAL is a file or directory of the app, BELOW one of its data, \
                  both NAME[/NAME] of A-Z a-z 0-9 . _ -"
             ));
         }
@@ -50,7 +50,7 @@ fn plain(name: &str) -> bool {
 }
 
 impl Mapping {
-    /// Where `path`, seen from the app's folder, goes; nothing if it is not
+    /// Where `path`, seen from the app's directory, goes; nothing if it is not
     /// mapped.
     pub fn target(&self, path: &Path) -> Option<PathBuf> {
         let rest = path.strip_prefix(&self.local).ok()?;

@@ -12,7 +12,7 @@ use crate::volume::Volume;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Name: folder, container, data folder.
+    /// Name: directory, container, data directory.
     name: Name,
     /// `[ADDRESS:]HOST:CONTAINER[/udp]`.
     #[serde(default)]
@@ -20,10 +20,10 @@ pub struct Spec {
     /// Variables of the container. No secrets: they are visible on the device.
     #[serde(default)]
     pub env: BTreeMap<Variable, Value>,
-    /// `SOURCE:TARGET[:ro]`; the source is seen from the app's data folder.
+    /// `SOURCE:TARGET[:ro]`; the source is seen from the app's data directory.
     #[serde(default)]
     pub volumes: Vec<Volume>,
-    /// `LOCAL:BELOW`: files that `sandbox` puts below the app's data folder.
+    /// `LOCAL:BELOW`: files that `sandbox` puts below the app's data directory.
     #[serde(default)]
     pub sync: Vec<Mapping>,
     /// When the engine starts it again.

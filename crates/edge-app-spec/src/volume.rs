@@ -6,10 +6,10 @@ use crate::text::from_text;
 
 from_text!(Volume);
 
-/// A folder of the app's data and where the container sees it.
+/// A directory of the app's data and where the container sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Volume {
-    /// Below the data folder; empty for the folder itself.
+    /// Below the data directory; empty for the directory itself.
     pub source: String,
     /// Absolute path in the container.
     pub target: String,
@@ -38,7 +38,7 @@ impl TryFrom<String> for Volume {
         };
         if source != "." && !source.is_empty() && !source.split('/').all(good) {
             return Err(format!(
-                "{text:?}: the source is a folder of the app's data, `.` or NAME[/NAME]"
+                "{text:?}: the source is a directory of the app's data, `.` or NAME[/NAME]"
             ));
         }
         let inside = target.strip_prefix('/').unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An app of the project: its folder, its `app.yaml`, its version.
+//! An app of the project: its directory, its `app.yaml`, its version.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,10 @@ use edge_signature::{valid_app, valid_version};
 use crate::CONFIGURATION;
 use crate::config::{self, Project};
 
-/// An app and its folder.
+/// An app and its directory.
 pub struct App {
     /// Where it lies.
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     /// Its name.
     pub name: String,
     /// What `app.yaml` says.
@@ -24,29 +24,32 @@ impl App {
     /// Reads the app `name` of the project.
     ///
     /// # Errors
-    /// No such folder, no Dockerfile, `app.yaml` absent or malformed.
+    /// No such directory, no Dockerfile, `app.yaml` absent or malformed.
     pub fn load(project: &Project, name: &str) -> Result<Self> {
         check_name(name)?;
-        let folder = project.folder.join(name);
+        let directory = project.directory.join(name);
         let missing =
             |what: &str, next: &str| Failure::error(CONFIGURATION, format_args!("{what}: {next}"));
-        if !folder.is_dir() {
-            let what = format!("there is no app {name:?} in {}", project.folder.display());
+        if !directory.is_dir() {
+            let what = format!(
+                "there is no app {name:?} in {}",
+                project.directory.display()
+            );
             return Err(missing(&what, "`edge-app list` shows those that are there"));
         }
-        if !folder.join("app.yaml").exists() {
+        if !directory.join("app.yaml").exists() {
             return Err(missing(
                 &format!("{name} has no app.yaml"),
                 "write one; `name: NAME` suffices",
             ));
         }
-        let spec: Spec = config::parse(&folder.join("app.yaml"), &format!("{name}/app.yaml"))?;
+        let spec: Spec = config::parse(&directory.join("app.yaml"), &format!("{name}/app.yaml"))?;
         if spec.name() != name {
             let what = format!("{name}/app.yaml: name is {:?}", spec.name());
-            return Err(missing(&what, "it must be the name of the folder"));
+            return Err(missing(&what, "it must be the name of the directory"));
         }
         Ok(Self {
-            folder,
+            directory,
             name: name.into(),
             spec,
         })
@@ -91,7 +94,7 @@ impl App {
         let git = which::which("git").ok()?;
         let output = tokio::process::Command::from(edge_common::Root::system().command(git))
             .arg("-C")
-            .arg(&self.folder)
+            .arg(&self.directory)
             .args(words)
             .kill_on_drop(true)
             .output()
@@ -102,7 +105,7 @@ impl App {
     }
 }
 
-/// A name that is safe everywhere: folder, tag, container, path.
+/// A name that is safe everywhere: directory, tag, container, path.
 ///
 /// # Errors
 /// Wrong usage.

@@ -27,12 +27,12 @@ Example: edge-app deploy hello DEVICE --version v1
 
 /// From a laptop to the device: build, push, sign, deploy.
 ///
-/// An app is a folder with a Dockerfile and an app.yaml; the project, the
-/// folder above with an edge-app.yaml.
+/// An app is a directory with a Dockerfile and an app.yaml; the project, the
+/// directory above with an edge-app.yaml.
 #[derive(Parser)]
 #[command(version, max_term_width = 80, after_help = EXIT_CODES)]
 pub struct Args {
-    /// Folder of the project [default: the next with an edge-app.yaml]
+    /// Directory of the project [default: the next with an edge-app.yaml]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) project: Option<PathBuf>,
     #[command(subcommand)]
@@ -81,7 +81,7 @@ pub struct Json {
 /// What is done, by what it needs.
 #[derive(Subcommand)]
 pub enum Verb {
-    /// An app's folder
+    /// An app's directory
     #[command(flatten)]
     App(OfApp),
     /// The project
@@ -92,7 +92,7 @@ pub enum Verb {
     Alone(Alone),
 }
 
-/// What needs an app's folder.
+/// What needs an app's directory.
 #[derive(Subcommand)]
 pub enum OfApp {
     /// Build an app's image with docker
@@ -146,7 +146,7 @@ Examples: edge-app push hello --version v1
     /// Build an app and run it unsigned on a development device
     ///
     /// Sends only the layers that the device lacks. What app.yaml maps with
-    /// `sync` goes straight into the app's folder.
+    /// `sync` goes straight into the app's directory.
     #[command(after_help = "Example: edge-app sandbox --watch hello DEVICE")]
     Sandbox {
         #[command(flatten)]
@@ -202,7 +202,7 @@ pub enum InProject {
 /// What needs neither.
 #[derive(Subcommand)]
 pub enum Alone {
-    /// Write the folder of a new app, and edge-app.yaml if there is none
+    /// Write the directory of a new app, and edge-app.yaml if there is none
     #[command(after_help = "Example: edge-app init hello --template python")]
     Init {
         /// Name of the app: a-z, 0-9 and -
@@ -232,6 +232,6 @@ pub enum Alone {
     Man {
         /// Where to
         #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        directory: PathBuf,
     },
 }

@@ -113,23 +113,23 @@ pub struct Device {
     pub ssh_config: Option<PathBuf>,
 }
 
-/// A folder with an `edge-app.yaml`.
+/// A directory with an `edge-app.yaml`.
 pub struct Project {
-    /// The folder.
-    pub folder: PathBuf,
+    /// The directory.
+    pub directory: PathBuf,
     /// What the file says.
     pub config: Config,
 }
 
 impl Project {
-    /// The project in `folder`, or the next one from here upwards.
+    /// The project in `directory`, or the next one from here upwards.
     ///
     /// # Errors
     /// None, or a malformed file, with line and column.
-    pub fn find(folder: Option<&Path>) -> Result<Self> {
-        let here = std::env::current_dir().context("finding the current folder")?;
-        let folder = match folder {
-            Some(folder) => here.join(folder),
+    pub fn find(directory: Option<&Path>) -> Result<Self> {
+        let here = std::env::current_dir().context("finding the current directory")?;
+        let directory = match directory {
+            Some(directory) => here.join(directory),
             None => here
                 .ancestors()
                 .find(|f| f.join(NAME).exists())
@@ -142,8 +142,8 @@ impl Project {
                 })?,
         };
         Ok(Self {
-            config: parse(&folder.join(NAME), NAME)?,
-            folder,
+            config: parse(&directory.join(NAME), NAME)?,
+            directory,
         })
     }
 
@@ -221,29 +221,29 @@ impl Project {
     }
 
     fn open(&self, repository: &Repository, credentials: Option<Credentials>) -> Result<Registry> {
-        let authorities = match &self.config.ca {
+        let ca_bundle = match &self.config.ca {
             Some(path) => vec![
                 file::read(&self.path(path), LARGEST)
                     .map_err(|e| Failure::wrap(CONFIGURATION, e))?,
             ],
             None => Vec::new(),
         };
-        Registry::new(repository, credentials, &authorities).map_err(registry_error)
+        Registry::new(repository, credentials, &ca_bundle).map_err(registry_error)
     }
 
-    /// A path of the configuration, seen from the project's folder.
+    /// A path of the configuration, seen from the project's directory.
     pub fn path(&self, path: &Path) -> PathBuf {
-        self.folder.join(path)
+        self.directory.join(path)
     }
 }
 
 /// What docker's own client keeps in plain; credential helpers are not asked.
 fn docker_login(host: &str) -> Option<Credentials> {
     use base64::Engine as _;
-    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let folder =
-        folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
-    let text = file::read(&folder.join("config.json"), LARGEST).ok()?;
+    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let directory =
+        directory.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
+    let text = file::read(&directory.join("config.json"), LARGEST).ok()?;
     let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
     let auth = value["auths"][host]["auth"].as_str()?;
     let pair = base64::prelude::BASE64_STANDARD.decode(auth).ok()?;

@@ -27,7 +27,7 @@ fn docker() -> Result<Command> {
 /// # Errors
 /// docker failing.
 pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
-    if !app.folder.join("Dockerfile").is_file() {
+    if !app.directory.join("Dockerfile").is_file() {
         let why = format!("{} has no Dockerfile: an app is built from one", app.name);
         return Err(Failure::error(CONFIGURATION, why));
     }
@@ -44,7 +44,7 @@ pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
         command.arg("build").env("DOCKER_BUILDKIT", "0");
     }
     command.args(["--platform", &platform.0, "--tag", image, "--"]);
-    command.arg(&app.folder).stdout(std::io::stderr());
+    command.arg(&app.directory).stdout(std::io::stderr());
     let status = command.status().await.context("starting docker")?;
     if !status.success() {
         bail!("docker did not build {}: see its words above", app.name);

@@ -52,7 +52,11 @@ pub async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
     let mut checks = here().await;
     match project {
         Ok(project) => {
-            let found = Ok(project.folder.join("edge-app.yaml").display().to_string());
+            let found = Ok(project
+                .directory
+                .join("edge-app.yaml")
+                .display()
+                .to_string());
             checks.push(Check::new("project", found, ""));
             checks.extend(cloud(&project).await);
             checks.extend(devices(&project).await);
@@ -60,7 +64,7 @@ pub async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
         Err(error) => checks.push(Check::new(
             "project",
             Err(error),
-            "go to the project's folder, or `edge-app init NAME`",
+            "go to the project's directory, or `edge-app init NAME`",
         )),
     }
     if json {

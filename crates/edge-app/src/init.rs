@@ -1,4 +1,4 @@
-//! `init`: a folder that builds and deploys as it is.
+//! `init`: a directory that builds and deploys as it is.
 
 use std::path::Path;
 
@@ -25,8 +25,8 @@ const IGNORE: &str = include_str!("../templates/dockerignore");
 
 /// Files of a template: name and content.
 macro_rules! files {
-    ($folder:literal: $($name:literal),+) => {
-        &[$(($name, include_str!(concat!("../templates/", $folder, "/", $name)))),+]
+    ($directory:literal: $($name:literal),+) => {
+        &[$(($name, include_str!(concat!("../templates/", $directory, "/", $name)))),+]
     };
 }
 
@@ -42,29 +42,29 @@ impl Template {
     }
 }
 
-/// Writes the folder `name` in `project`, and there an edge-app.yaml if none is
+/// Writes the directory `name` in `project`, and there an edge-app.yaml if none is
 /// found from there upwards.
 ///
 /// # Errors
-/// A folder that is already there.
+/// A directory that is already there.
 pub fn init(project: Option<&Path>, name: &str, template: Template) -> Result<()> {
     check_name(name)?;
-    let here = std::env::current_dir().context("finding the current folder")?;
+    let here = std::env::current_dir().context("finding the current directory")?;
     let above = here.ancestors().find(|f| f.join(NAME).exists());
-    let folder = match project {
-        Some(folder) => here.join(folder),
+    let directory = match project {
+        Some(directory) => here.join(directory),
         None => above.unwrap_or(&here).to_path_buf(),
     };
-    let app = folder.join(name);
+    let app = directory.join(name);
     if app.exists() {
         let why = format!("{} is already there: not overwritten", app.display());
         return Err(Failure::error(2, why));
     }
-    file::create_folder(&app, 0o755)?;
+    file::create_directory(&app, 0o755)?;
     let mut written = Vec::new();
-    if !folder.join(NAME).exists() {
-        file::write(&folder.join(NAME), PROJECT.as_bytes(), 0o644)?;
-        written.push(folder.join(NAME));
+    if !directory.join(NAME).exists() {
+        file::write(&directory.join(NAME), PROJECT.as_bytes(), 0o644)?;
+        written.push(directory.join(NAME));
     }
     for (file, text) in template.files().iter().chain([&(".dockerignore", IGNORE)]) {
         let text = text.replace("{name}", name);

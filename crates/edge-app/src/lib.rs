@@ -67,11 +67,11 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// As the exit codes say.
 pub fn run(args: Args) -> Result<()> {
-    let folder = args.project.as_deref();
+    let directory = args.project.as_deref();
     match args.verb {
-        Verb::App(verb) => wait(of_app(&Project::find(folder)?, verb)),
-        Verb::Project(verb) => wait(in_project(&Project::find(folder)?, verb)),
-        Verb::Alone(verb) => alone(folder, verb),
+        Verb::App(verb) => wait(of_app(&Project::find(directory)?, verb)),
+        Verb::Project(verb) => wait(in_project(&Project::find(directory)?, verb)),
+        Verb::Alone(verb) => alone(directory, verb),
     }
 }
 
@@ -89,13 +89,13 @@ fn wait(work: impl Future<Output = Result<()>>) -> Result<()> {
     })
 }
 
-fn alone(folder: Option<&Path>, verb: Alone) -> Result<()> {
+fn alone(directory: Option<&Path>, verb: Alone) -> Result<()> {
     match verb {
-        Alone::Init { name, template } => init::init(folder, &name, template),
-        Alone::Doctor(json) => wait(doctor::doctor(Project::find(folder), json.json)),
+        Alone::Init { name, template } => init::init(directory, &name, template),
+        Alone::Doctor(json) => wait(doctor::doctor(Project::find(directory), json.json)),
         Alone::Keygen { file } => sign::keygen(&file),
         Alone::Completions { shell } => pages::completions(shell),
-        Alone::Man { folder } => pages::man(&folder),
+        Alone::Man { directory } => pages::man(&directory),
     }
 }
 

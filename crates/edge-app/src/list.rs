@@ -63,9 +63,11 @@ pub async fn list(project: &Project, json: bool) -> Result<()> {
 }
 
 fn apps(project: &Project) -> Result<Vec<String>> {
-    let folder = &project.folder;
+    let directory = &project.directory;
     let mut apps = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+    for entry in
+        fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?
+    {
         let path = entry?.path();
         if path.join("app.yaml").exists() {
             apps.extend(path.file_name().map(|n| n.to_string_lossy().into_owned()));

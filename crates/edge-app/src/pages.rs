@@ -21,29 +21,29 @@ pub fn completions(shell: Shell) -> Result<()> {
     Ok(())
 }
 
-/// Writes `edge-app.1` and a page for each command into `folder`.
+/// Writes `edge-app.1` and a page for each command into `directory`.
 ///
 /// # Errors
-/// A folder that cannot be written.
-pub fn man(folder: &Path) -> Result<()> {
-    file::create_folder(folder, 0o755)?;
+/// A directory that cannot be written.
+pub fn man(directory: &Path) -> Result<()> {
+    file::create_directory(directory, 0o755)?;
     let mut command = Args::command()
         .name("edge-app")
         .disable_help_subcommand(true);
     command.build();
-    page(folder, &command, "edge-app")?;
+    page(directory, &command, "edge-app")?;
     for verb in command.get_subcommands() {
-        page(folder, verb, &format!("edge-app-{}", verb.get_name()))?;
+        page(directory, verb, &format!("edge-app-{}", verb.get_name()))?;
     }
     Ok(())
 }
 
-fn page(folder: &Path, command: &Command, name: &str) -> Result<()> {
+fn page(directory: &Path, command: &Command, name: &str) -> Result<()> {
     // The name is a page's title; clap wants it for the life of the program.
     let title: &'static str = Box::leak(name.to_string().into_boxed_str());
     let mut text = Vec::new();
     clap_mangen::Man::new(command.clone().name(title).bin_name(title))
         .render(&mut text)
         .context("writing a man page")?;
-    file::write(&folder.join(format!("{name}.1")), &text, 0o644)
+    file::write(&directory.join(format!("{name}.1")), &text, 0o644)
 }

@@ -21,7 +21,7 @@ pub async fn run(project: &Project, name: &str, device: &str, watch: bool) -> Re
     let app = App::load(project, name)?;
     let connection = Rc::new(Device::new(project, device)?);
     // Watched from the start: what changes while docker builds is not missed.
-    let watcher = watch.then(|| Watcher::new(&app.folder)).transpose()?;
+    let watcher = watch.then(|| Watcher::new(&app.directory)).transpose()?;
     renew(project, name, &connection).await?;
     match watcher {
         Some(watcher) => follow(project, name, device, connection, watcher).await,

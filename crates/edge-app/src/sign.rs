@@ -23,7 +23,7 @@ pub enum Signer {
 }
 
 impl Signer {
-    /// The key in `file`, seen from the current folder, or the project's.
+    /// The key in `file`, seen from the current directory, or the project's.
     ///
     /// # Errors
     /// None is configured; a file that cannot be read.
@@ -92,7 +92,7 @@ pub fn keygen(path: &Path) -> Result<()> {
     }
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group).context("making a key")?)?;
-    // A path without a folder is in this one.
+    // A path without a directory is in this one.
     let here = |path: &Path| Path::new(".").join(path);
     file::write(&here(path), &key.private_key_to_pem_pkcs8()?, 0o600)?;
     file::write(&here(public), &key.public_key_to_pem()?, 0o644)?;

@@ -71,7 +71,7 @@ impl Device {
         if let Some(config) = &self.config {
             command.arg("-F").arg(config);
         }
-        // One folder a device, so that the name can be short: a socket's path
+        // One directory a device, so that the name can be short: a socket's path
         // has room for about a hundred letters.
         let path = self.control.path().join("s");
         command.arg("-o");

@@ -1,4 +1,4 @@
-//! Files straight into the folder of a sandbox: one process on the device serves
+//! Files straight into the directory of a sandbox: one process on the device serves
 //! a whole session, and says when each batch is there.
 
 use std::collections::BTreeSet;
@@ -84,7 +84,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Sends `paths`, seen from the app's folder; all that is mapped when the
+    /// Sends `paths`, seen from the app's directory; all that is mapped when the
     /// session was lost.
     ///
     /// # Errors
@@ -176,13 +176,13 @@ impl Pipe {
 }
 
 impl Batch {
-    /// Takes a file, all of a folder, or that something is gone. Links and what
+    /// Takes a file, all of a directory, or that something is gone. Links and what
     /// else is no file stay here.
     fn add(&mut self, app: &App, path: &Path) -> Result<()> {
         let Some(target) = app.spec.sync.iter().find_map(|m| m.target(path)) else {
             return Ok(());
         };
-        let full = app.folder.join(path);
+        let full = app.directory.join(path);
         let kind = match fs::symlink_metadata(&full) {
             Ok(data) => data.file_type(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -33,7 +33,7 @@ impl Names {
     /// What is remembered of an app. A cache: whatever is wrong with it, it is
     /// empty then.
     pub fn of(app: &str) -> Self {
-        let path = cache().map(|folder| folder.join("saved").join(app));
+        let path = cache().map(|directory| directory.join("saved").join(app));
         let text = path.as_ref().and_then(|p| file::read_text(p, LARGEST).ok());
         let pair = |line: &str| line.split_once(' ').map(|(n, l)| (n.into(), l.into()));
         let layers = text.unwrap_or_default().lines().filter_map(pair).collect();
@@ -68,14 +68,14 @@ impl Names {
             .collect();
         let kept = path
             .parent()
-            .map_or(Ok(()), |f| file::create_folder(f, 0o755));
+            .map_or(Ok(()), |f| file::create_directory(f, 0o755));
         // Without it the next image is whole, no more.
         let _ = kept.and_then(|()| file::write(path, lines.concat().as_bytes(), 0o644));
         Ok(())
     }
 }
 
-/// Folder of what can be made again.
+/// Directory of what can be made again.
 pub fn cache() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.filter(|c| c.is_absolute());

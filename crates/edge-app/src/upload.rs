@@ -179,7 +179,7 @@ async fn push_layer(
         let text = format!("{} {} {}\n", blob.kind, blob.size, blob.digest);
         let kept = path
             .parent()
-            .map_or(Ok(()), |f| file::create_folder(f, 0o755));
+            .map_or(Ok(()), |f| file::create_directory(f, 0o755));
         // Without it the layer is compressed again, no more.
         let _ = kept.and_then(|()| file::write(&path, text.as_bytes(), 0o644));
     }

@@ -1,4 +1,4 @@
-//! What changes in an app's folder.
+//! What changes in an app's directory.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ const QUIET: Duration = Duration::from_millis(25);
 /// However many there are, they are told after this time.
 const LONGEST: Duration = Duration::from_millis(200);
 
-/// Watches a folder.
+/// Watches a directory.
 pub struct Watcher {
-    folder: PathBuf,
+    directory: PathBuf,
     events: UnboundedReceiver<PathBuf>,
     seen: Changes,
     _inner: RecommendedWatcher,
@@ -26,7 +26,7 @@ pub struct Watcher {
 /// What changed.
 #[derive(Default)]
 pub struct Changes {
-    /// Paths, seen from the folder, that are mapped.
+    /// Paths, seen from the directory, that are mapped.
     pub synced: BTreeSet<PathBuf>,
     /// Something else: the image is to be built again.
     pub rebuild: bool,
@@ -36,11 +36,11 @@ impl Watcher {
     /// Starts to watch.
     ///
     /// # Errors
-    /// The system has no watches left, or no such folder.
-    pub fn new(folder: &Path) -> Result<Self> {
-        let folder = folder
+    /// The system has no watches left, or no such directory.
+    pub fn new(directory: &Path) -> Result<Self> {
+        let directory = directory
             .canonicalize()
-            .with_context(|| format!("reading {}", folder.display()))?;
+            .with_context(|| format!("reading {}", directory.display()))?;
         let (sender, events) = unbounded_channel();
         let tell = move |event: notify::Result<Event>| {
             let changed = |e: &Event| !matches!(e.kind, EventKind::Access(_));
@@ -49,13 +49,13 @@ impl Watcher {
                 let _ = sender.send(path);
             }
         };
-        let context = || format!("watching {}", folder.display());
+        let context = || format!("watching {}", directory.display());
         let mut inner = notify::recommended_watcher(tell).with_context(context)?;
         inner
-            .watch(&folder, RecursiveMode::Recursive)
+            .watch(&directory, RecursiveMode::Recursive)
             .with_context(context)?;
         Ok(Self {
-            folder,
+            directory,
             events,
             seen: Changes::default(),
             _inner: inner,
@@ -70,12 +70,12 @@ impl Watcher {
     pub async fn next(&mut self, sync: &[Mapping]) -> Result<Changes> {
         while self.seen.synced.is_empty() && !self.seen.rebuild {
             let path = self.events.recv().await.context("the watch ended")?;
-            self.seen.add(&self.folder, &path, sync);
+            self.seen.add(&self.directory, &path, sync);
         }
         let end = Instant::now() + LONGEST;
         while Instant::now() < end {
             match timeout(QUIET, self.events.recv()).await {
-                Ok(Some(path)) => self.seen.add(&self.folder, &path, sync),
+                Ok(Some(path)) => self.seen.add(&self.directory, &path, sync),
                 _ => break,
             }
         }
@@ -84,8 +84,8 @@ impl Watcher {
 }
 
 impl Changes {
-    fn add(&mut self, folder: &Path, path: &Path, sync: &[Mapping]) {
-        let Ok(path) = path.strip_prefix(folder) else {
+    fn add(&mut self, directory: &Path, path: &Path, sync: &[Mapping]) {
+        let Ok(path) = path.strip_prefix(directory) else {
             return;
         };
         if path.as_os_str().is_empty() || passing(path) {
@@ -115,10 +115,10 @@ mod tests {
     #[test]
     fn changes_are_told_apart() {
         let sync = [Mapping::try_from("web:www".to_string()).unwrap()];
-        let folder = Path::new("/p/hello");
+        let directory = Path::new("/p/hello");
         let seen = |path: &str| {
             let mut changes = Changes::default();
-            changes.add(folder, Path::new(path), &sync);
+            changes.add(directory, Path::new(path), &sync);
             (changes.synced.len(), changes.rebuild)
         };
         assert_eq!(seen("/p/hello/web/a.html"), (1, false));

@@ -7,15 +7,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::{Root, exit, file, log};
+use crate::{Root, exit, file, log, time};
 
 /// Where the lines are kept.
-pub const FOLDER: &str = "/data/log/boot";
+pub const DIRECTORY: &str = "/data/log/boot";
 /// Where they wait for `/data`.
 pub const EARLY: &str = "/run/edge-ai/boot";
 /// Longest message that is kept, in bytes.
@@ -57,14 +57,14 @@ pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> R
         result: "running".into(),
         code: None,
         message: String::new(),
-        time: now(),
+        time: time::now(),
         boot_id: boot_id(root),
         duration_ms: 0,
     };
     // Only a memory file system: to say that a step runs costs no wear.
     let _ = put(&root.path(EARLY), &record);
     let result = work();
-    record.time = now();
+    record.time = time::now();
     record.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     record.code = Some(result.as_ref().err().map_or(0, exit::code_of));
     record.result = if result.is_ok() { "ok" } else { "failed" }.into();
@@ -79,7 +79,7 @@ pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> R
 
 /// Puts a line where it stays, or where it waits if that cannot be.
 fn keep(root: &Root, record: &Record) -> Result<()> {
-    let kept = root.path("/data/log").is_dir() && put(&root.path(FOLDER), record).is_ok();
+    let kept = root.path("/data/log").is_dir() && put(&root.path(DIRECTORY), record).is_ok();
     if !kept {
         return put(&root.path(EARLY), record);
     }
@@ -87,14 +87,14 @@ fn keep(root: &Root, record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn place(folder: &Path, tool: &str) -> PathBuf {
-    folder.join(format!("{tool}.json"))
+fn place(directory: &Path, tool: &str) -> PathBuf {
+    directory.join(format!("{tool}.json"))
 }
 
-fn put(folder: &Path, record: &Record) -> Result<()> {
-    file::create_folder(folder, 0o755)?;
+fn put(directory: &Path, record: &Record) -> Result<()> {
+    file::create_directory(directory, 0o755)?;
     let line = serde_json::to_string(record)? + "\n";
-    file::write(&place(folder, &record.tool), line.as_bytes(), 0o644)
+    file::write(&place(directory, &record.tool), line.as_bytes(), 0o644)
 }
 
 /// Moves the lines of steps that ended before `/data` was there.
@@ -102,9 +102,9 @@ fn put(folder: &Path, record: &Record) -> Result<()> {
 /// # Errors
 /// One cannot be written; it then stays where it is.
 pub fn carry(root: &Root) -> Result<()> {
-    let waiting = read_folder(&root.path(EARLY));
+    let waiting = read_directory(&root.path(EARLY));
     for record in waiting.iter().filter(|r| r.code.is_some()) {
-        put(&root.path(FOLDER), record)?;
+        put(&root.path(DIRECTORY), record)?;
         let _ = fs::remove_file(place(&root.path(EARLY), &record.tool));
     }
     Ok(())
@@ -112,8 +112,8 @@ pub fn carry(root: &Root) -> Result<()> {
 
 /// The newest line of each step, by name.
 pub fn records(root: &Root) -> Vec<Record> {
-    let mut records = read_folder(&root.path(EARLY));
-    for kept in read_folder(&root.path(FOLDER)) {
+    let mut records = read_directory(&root.path(EARLY));
+    for kept in read_directory(&root.path(DIRECTORY)) {
         if !records.iter().any(|r| r.tool == kept.tool) {
             records.push(kept);
         }
@@ -122,8 +122,8 @@ pub fn records(root: &Root) -> Vec<Record> {
     records
 }
 
-fn read_folder(folder: &Path) -> Vec<Record> {
-    let Ok(entries) = fs::read_dir(folder) else {
+fn read_directory(directory: &Path) -> Vec<Record> {
+    let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
     let lines = entries.flatten().take(MOST).filter_map(|entry| {
@@ -131,7 +131,7 @@ fn read_folder(folder: &Path) -> Vec<Record> {
         let text = file::read(&path, LARGEST).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
         // The name decides which step it is: a copy under another name is none.
-        (path == place(folder, &record.tool)).then_some(record)
+        (path == place(directory, &record.tool)).then_some(record)
     });
     lines.collect()
 }
@@ -153,42 +153,20 @@ fn short(text: &str) -> String {
     text[..end.unwrap_or(0)].to_string()
 }
 
-fn now() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    rfc3339(now.map_or(0, |d| d.as_secs()))
-}
-
-/// Seconds of Unix time as `2026-11-23T19:18:00Z`, by the civil calendar.
-pub fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March here, so that the leap day is the last of a year.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = 400 * era + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest % 3_600 / 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exit::Failure;
 
     fn root() -> (tempfile::TempDir, Root) {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
-        (folder, root)
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
+        (directory, root)
     }
 
     #[test]
     fn early_lines_wait_and_are_carried() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         recorded(&root, "one", || {
             assert_eq!(records(&root)[0].result, "running");
             Ok(())
@@ -204,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_code_and_message_and_stays_a_failure() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         fs::create_dir_all(root.path("/data/log")).unwrap();
         let fail = || {
             Err(Failure::error(
@@ -216,17 +194,17 @@ mod tests {
         let record = &records(&root)[0];
         assert_eq!((record.result.as_str(), record.code), ("failed", Some(4)));
         assert!(record.message.starts_with("no clock") && record.message.len() <= MESSAGE);
-        let text = fs::read_to_string(root.path(FOLDER).join("two.json")).unwrap();
+        let text = fs::read_to_string(root.path(DIRECTORY).join("two.json")).unwrap();
         assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
     fn what_runs_is_newer_than_what_is_kept_and_garbage_is_passed_over() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         fs::create_dir_all(root.path("/data/log")).unwrap();
         recorded(&root, "x", || Err(anyhow::anyhow!("first"))).unwrap_err();
-        file::write(&root.path(FOLDER).join("y.json"), b"{", 0o600).unwrap();
-        file::write(&root.path(FOLDER).join("z.json"), &[b' '; 9000], 0o600).unwrap();
+        file::write(&root.path(DIRECTORY).join("y.json"), b"{", 0o600).unwrap();
+        file::write(&root.path(DIRECTORY).join("z.json"), &[b' '; 9000], 0o600).unwrap();
         recorded(&root, "x", || {
             let seen = records(&root);
             assert_eq!((seen.len(), seen[0].result.as_str()), (1, "running"));
@@ -238,19 +216,8 @@ mod tests {
 
     #[test]
     fn no_place_for_a_line_changes_no_result() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         file::write(&root.path("/run"), b"", 0o600).unwrap();
         recorded(&root, "x", || Ok(())).unwrap();
-    }
-
-    #[test]
-    fn times() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), text);
-        }
     }
 }

@@ -8,18 +8,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 /// Replaces `path` by `content` with permission bits `mode`: temporary file in
-/// the same folder, mode before content, both synced, renamed, folder synced.
+/// the same directory, mode before content, both synced, renamed, directory synced.
 /// After a cut at any point either the old or the new content is there.
 ///
 /// # Errors
 /// Any failing step, with the path; the temporary file is then removed.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let context = || format!("writing {}", path.display());
-    let folder = path.parent().context("a path without a folder")?;
+    let directory = path.parent().context("a path without a directory")?;
     let mut temporary = tempfile::Builder::new()
         .prefix(".new-")
         .permissions(Permissions::from_mode(mode & 0o700))
-        .tempfile_in(folder)
+        .tempfile_in(directory)
         .with_context(context)?;
     let file = temporary.as_file_mut();
     file.write_all(content).with_context(context)?;
@@ -30,7 +30,7 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         .persist(path)
         .map_err(|e| e.error)
         .with_context(context)?;
-    sync_folder(folder)
+    sync_directory(directory)
 }
 
 /// Like [`write`], but leaves a file alone that already is as asked, so that a
@@ -96,12 +96,12 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
         .map_err(|_| anyhow::anyhow!("reading {}: not UTF-8", path.display()))
 }
 
-/// Makes `path` and its missing parents with permission bits `mode`; a folder
+/// Makes `path` and its missing parents with permission bits `mode`; a directory
 /// that is already there keeps its own.
 ///
 /// # Errors
 /// As `mkdir`, with the path.
-pub fn create_folder(path: &Path, mode: u32) -> Result<()> {
+pub fn create_directory(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -118,18 +118,18 @@ pub fn remove(path: &Path) -> Result<bool> {
         return Ok(false);
     }
     fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
-    sync_folder(path.parent().context("a path without a folder")?)?;
+    sync_directory(path.parent().context("a path without a directory")?)?;
     Ok(true)
 }
 
-/// Makes renames and removals in `folder` durable.
+/// Makes renames and removals in `directory` durable.
 ///
 /// # Errors
 /// As `fsync`, with the path.
-pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
+pub fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory)
         .and_then(|f| f.sync_all())
-        .with_context(|| format!("syncing {}", folder.display()))
+        .with_context(|| format!("syncing {}", directory.display()))
 }
 
 #[cfg(test)]
@@ -138,41 +138,41 @@ mod tests {
 
     #[test]
     fn put_replaces_what_is_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
         for content in [&b"long"[..], b"x", b""] {
             put(&path, content, 0o600).unwrap();
             assert_eq!(fs::read(&path).unwrap(), content);
         }
-        assert!(put(&folder.path().join("no/x"), b"", 0o600).is_err());
+        assert!(put(&directory.path().join("no/x"), b"", 0o600).is_err());
     }
 
     #[test]
     fn writes_whole_with_mode_and_leaves_no_trace() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
         write(&path, b"one", 0o600).unwrap();
         write(&path, b"two", 0o640).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o640);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn what_is_not_there_is_not_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
         write(&path, b"one", 0o600).unwrap();
         assert!(remove(&path).unwrap() && !remove(&path).unwrap());
         assert!(!remove(&path.join("below")).unwrap());
-        assert!(remove(folder.path()).is_err());
+        assert!(remove(directory.path()).is_err());
     }
 
     #[test]
     fn ensure_writes_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("copy");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("copy");
         assert!(ensure(&path, b"x", 0o644).unwrap());
         assert!(!ensure(&path, b"x", 0o644).unwrap());
         assert!(ensure(&path, b"x", 0o600).unwrap());
@@ -181,22 +181,22 @@ mod tests {
 
     #[test]
     fn read_refuses_the_large_and_the_strange() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
         write(&path, b"12345", 0o600).unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
         assert!(read(&path, 4).unwrap_err().to_string().contains("larger"));
-        assert!(read(folder.path(), 9).is_err());
+        assert!(read(directory.path(), 9).is_err());
         assert!(read(Path::new("/dev/zero"), 9).is_err());
-        assert!(read(&folder.path().join("absent"), 9).is_err());
+        assert!(read(&directory.path().join("absent"), 9).is_err());
     }
 
     #[test]
     fn a_failed_write_keeps_the_old() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("busy");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("busy");
         fs::create_dir(&path).unwrap();
         assert!(write(&path, b"x", 0o600).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 use crate::{Root, file};
 
 /// Where the identity lies.
-pub const FOLDER: &str = "/data/config/aws-iot";
+pub const DIRECTORY: &str = "/data/config/aws-iot";
 /// Its private key, PEM, mode 0600.
 pub const KEY: &str = "/data/config/aws-iot/private.key";
 /// Its certificate, PEM.
 pub const CERTIFICATE: &str = "/data/config/aws-iot/device.crt";
 /// [`DeviceConfig`]; written last, so that its presence means "committed".
 pub const CONFIG: &str = "/data/config/aws-iot/config.json";
-/// Certificate authorities that a server must have, in the image: what
+/// Certificate CA certificates that a server must have, in the image: what
 /// `ca_path` in [`CONFIG`] says is for other readers.
-pub const AUTHORITIES: &str = "/etc/edge-ai/ca";
+pub const CA_BUNDLE: &str = "/etc/edge-ai/ca";
 /// Largest file of the identity that is read, in bytes.
 pub const LARGEST: u64 = 64 * 1024;
 
@@ -30,7 +30,7 @@ pub struct DeviceConfig {
     pub cert_path: String,
     /// Path of the private key.
     pub key_path: String,
-    /// Path of the certificate authorities.
+    /// Path of the certificate CA certificates.
     pub ca_path: String,
     /// Port if it is not 8883.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,19 +1,33 @@
-//! Shared by the device tools, thin on purpose: a module comes in when three
+//! Library shared by the device tools, thin on purpose: a module comes in when three
 //! tools need it.
 //!
-//! [`Root`] is passed first to everything that touches the world; [`file`]
-//! writes durably; [`command`] runs programs; [`log`] speaks to the journal;
-//! [`exit`] turns results into documented exit codes; [`boot`] leaves them for
-//! who looks from a distance; [`identity`] says who the device is; `mqtt` (feature) holds one session with AWS IoT.
+//! [`contract`] has the names and numbers on which several programs rely; [`exit`]
+//! turns results into documented exit codes; [`log`] writes to the journal; [`time`]
+//! formats times. With the feature `system`, which is on by default, `Root` is passed
+//! first to everything that touches files or programs: `file` writes durably, `lock`
+//! excludes a second process, `command` runs programs, `boot` records the results of
+//! boot steps, `identity` reads the device's identity. The feature `mqtt` adds a
+//! session with AWS IoT. Without features nothing here opens a file, so that the
+//! container policy can be built, tested and fuzzed alone.
 
+#[cfg(feature = "system")]
 pub mod boot;
+#[cfg(feature = "system")]
 pub mod command;
+pub mod contract;
 pub mod exit;
+#[cfg(feature = "system")]
 pub mod file;
+#[cfg(feature = "system")]
 pub mod identity;
+#[cfg(feature = "system")]
+pub mod lock;
 pub mod log;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "system")]
 mod root;
+pub mod time;
 
+#[cfg(feature = "system")]
 pub use root::Root;

@@ -1,6 +1,6 @@
 //! One MQTT 3.1.1 session with AWS IoT over mutual TLS.
 //!
-//! Trust: only the authorities that are given, never the system's store. The
+//! Trust: only the CA certificates that are given, never the system's store. The
 //! C library below takes about a second to tear down its last client, and it
 //! locks itself up if a client goes while a connection of it is still being
 //! tried. So clients that are done with are put aside and dropped a minute
@@ -43,27 +43,27 @@ pub struct Options<'a> {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
-    /// Authorities for the server's certificate.
-    pub authorities: &'a Authorities,
+    /// CaBundle for the server's certificate.
+    pub ca_bundle: &'a CaBundle,
     /// Limit of each step: connecting, subscribing, publishing.
     pub timeout: Duration,
     /// Published by the broker when the session ends without a word.
     pub will: Option<(&'a str, Vec<u8>)>,
 }
 
-/// All authorities of the image in one nameless file.
-pub struct Authorities(OwnedFd);
+/// All CA certificates of the image in one nameless file.
+pub struct CaBundle(OwnedFd);
 
-impl Authorities {
+impl CaBundle {
     /// Gathers `/etc/edge-ai/ca/*.pem`.
     ///
     /// # Errors
     /// None is there, or one cannot be read.
     pub fn load(root: &Root) -> Result<Self> {
-        let folder = root.path(identity::AUTHORITIES);
-        let context = || format!("reading {}", folder.display());
+        let directory = root.path(identity::CA_BUNDLE);
+        let context = || format!("reading {}", directory.display());
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&folder).with_context(context)? {
+        for entry in std::fs::read_dir(&directory).with_context(context)? {
             let path = entry.with_context(context)?.path();
             if path.extension().is_some_and(|e| e == "pem") {
                 names.push(path);
@@ -72,7 +72,7 @@ impl Authorities {
         if names.is_empty() {
             bail!(
                 "reading {}: no certificate authority is there",
-                folder.display()
+                directory.display()
             );
         }
         names.sort();
@@ -272,8 +272,8 @@ impl Drop for Session {
 fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
     let file = |path: &Path| format!("using {}", path.display());
     let mut tls = paho::SslOptionsBuilder::new();
-    tls.trust_store(options.authorities.path())
-        .context("using the certificate authorities")?;
+    tls.trust_store(options.ca_bundle.path())
+        .context("using the certificate ca_bundle")?;
     tls.key_store(&options.certificate)
         .with_context(|| file(&options.certificate))?;
     tls.private_key(&options.key)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The root of the file system that a tool works on: `/` in every shipped
-/// program, a temporary folder in tests. No flag or variable moves it.
+/// program, a temporary directory in tests. No flag or variable moves it.
 #[derive(Clone, Debug)]
 pub struct Root(PathBuf);
 
@@ -15,8 +15,8 @@ impl Root {
     }
 
     /// A root elsewhere, for tests.
-    pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self(folder.into())
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self(directory.into())
     }
 
     /// Where the absolute path `path` of the device lies.

@@ -176,7 +176,7 @@ fn instead(uri: &Uri) -> String {
         }
         ["containers", _, "exec"] => "type edge-docker exec; --privileged is not taken",
         ["containers", _, "archive"] => {
-            "files get into a container through its app's folder below /data"
+            "files get into a container through its app's directory below /data"
         }
         ["containers", _, "update"] => "make it anew: edge-docker rm, then edge-docker run",
         ["build" | "session" | "grpc"] => "type edge-docker build -t sandbox/APP - < context.tar",
@@ -201,16 +201,16 @@ mod tests {
     use super::*;
 
     struct Door {
-        _folder: tempfile::TempDir,
+        _directory: tempfile::TempDir,
         root: Root,
     }
 
     impl Door {
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let root = Root::at(folder.path());
+            let directory = tempfile::tempdir().unwrap();
+            let root = Root::at(directory.path());
             Self {
-                _folder: folder,
+                _directory: directory,
                 root,
             }
         }

@@ -1,4 +1,4 @@
-//! `--env-file`: a file below the app's folder, opened by us.
+//! `--env-file`: a file below the app's directory, opened by us.
 
 use std::io::Read;
 
@@ -12,18 +12,18 @@ use crate::{refuse, values};
 /// Largest file, in bytes.
 const LARGEST: u64 = 256 * 1024;
 
-/// Variables of `path`, which must lie below `folder`; links are refused.
+/// Variables of `path`, which must lie below `directory`; links are refused.
 ///
 /// # Errors
 /// Refused: elsewhere, not a file, too large, or a line that is no `KEY=VALUE`.
-pub fn read(root: &Root, folder: &str, path: &str) -> Result<Vec<String>> {
-    let below = path_below(folder, path).filter(|b| !b.is_empty());
+pub fn read(root: &Root, directory: &str, path: &str) -> Result<Vec<String>> {
+    let below = path_below(directory, path).filter(|b| !b.is_empty());
     let below = below.ok_or_else(|| {
         refuse(format_args!(
-            "--env-file {path:?} is refused: it must lie below {folder}"
+            "--env-file {path:?} is refused: it must lie below {directory}"
         ))
     })?;
-    let text = open(root, folder, below).and_then(|mut file| {
+    let text = open(root, directory, below).and_then(|mut file| {
         let mut text = String::new();
         file.by_ref().take(LARGEST + 1).read_to_string(&mut text)?;
         Ok(text)
@@ -37,11 +37,11 @@ pub fn read(root: &Root, folder: &str, path: &str) -> Result<Vec<String>> {
     variables(&text).with_context(|| format!("reading {path}"))
 }
 
-fn open(root: &Root, folder: &str, below: &str) -> std::io::Result<std::fs::File> {
+fn open(root: &Root, directory: &str, below: &str) -> std::io::Result<std::fs::File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = openat2(
         CWD,
-        root.path(folder),
+        root.path(directory),
         flags | OFlags::NOFOLLOW,
         Mode::empty(),
         ResolveFlags::NO_MAGICLINKS,
@@ -82,11 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_below_the_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let app = folder.path().join("data/apps/foo");
+    fn only_files_below_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let app = directory.path().join("data/apps/foo");
         std::fs::create_dir_all(&app).unwrap();
-        let root = Root::at(folder.path());
+        let root = Root::at(directory.path());
         let put = |name: &str, text: &[u8]| {
             edge_common::file::write(&app.join(name), text, 0o600).unwrap();
         };

@@ -45,7 +45,7 @@ fn show(root: &Root, image: &Image) -> Result<()> {
     }
     println!("image id  {}", image.id);
     let granted = grants::Table::load(root)?.granted(&image.subject);
-    println!("may mount {} and what is below", image.subject.folder());
+    println!("may mount {} and what is below", image.subject.directory());
     println!("granted   {}", list(&granted.names));
     if !granted.unmapped.is_empty() {
         println!("unknown   {} (not on this board)", list(&granted.unmapped));
@@ -74,7 +74,7 @@ fn body(root: &Root, request: Request, image: &Image) -> Result<()> {
     let (plan, _) = start::plan(root, request, image)?;
     println!("verdict   allowed");
     for (number, below) in plan.below.iter().enumerate() {
-        let path = format!("{}/{below}", image.subject.folder());
+        let path = format!("{}/{below}", image.subject.directory());
         println!("pin {number}     {}", path.trim_end_matches('/'));
     }
     let text = serde_json::to_string_pretty(&plan.body).context("writing the create body")?;

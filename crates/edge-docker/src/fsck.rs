@@ -1,7 +1,7 @@
 //! `fsck [APP]`: are the layers on this device those that were signed? The
 //! engine hands them out once more; each is hashed as it comes, and what the
 //! engine does not look at (modes, owners, links, files that were added) is
-//! held against the folder that containers run on.
+//! held against the directory that containers run on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -22,7 +22,7 @@ use crate::{DAMAGED, engine, grammar, proofs, pull, refuse, sweep};
 struct Image {
     name: String,
     id: String,
-    /// From the bottom: digest, and the folder of it.
+    /// From the bottom: digest, and the directory of it.
     layers: Vec<(String, PathBuf)>,
 }
 
@@ -90,15 +90,15 @@ async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
             continue;
         }
         let config = layers.image(&id.parse()?);
-        let folders = config.and_then(|config| layers.folders(&config));
-        let folders = folders.map_err(|why| {
+        let directories = config.and_then(|config| layers.directories(&config));
+        let directories = directories.map_err(|why| {
             let message = format!("{name}: {why}: remove the image, pull it again");
             Failure::error(DAMAGED, message)
         })?;
         images.push(Image {
             name,
             id,
-            layers: folders,
+            layers: directories,
         });
     }
     Ok(images)
@@ -127,10 +127,10 @@ async fn prove(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
         Err(error) => return Ok(blamed(image, &format!("{error:#}"))),
     };
     let mut wrong = BTreeMap::new();
-    for (at, (digest, folder)) in image.layers.iter().enumerate() {
+    for (at, (digest, directory)) in image.layers.iter().enumerate() {
         let verdict = match found.get(digest) {
             None => Err("its content is another".to_string()),
-            Some(layer) => layer.compare(folder),
+            Some(layer) => layer.compare(directory),
         };
         if let Err(why) = verdict {
             wrong.insert(at, why);
@@ -160,24 +160,24 @@ fn layers(input: &mut dyn Read, wanted: &BTreeSet<String>) -> Result<BTreeMap<St
     Ok(found)
 }
 
-/// Whose folder the engine complains of: it names a file, or the folder.
+/// Whose directory the engine complains of: it names a file, or the directory.
 fn blamed(image: &Image, said: &str) -> BTreeMap<usize, String> {
     let why = format!("its content is another; {}", printable(said));
     let named = said.split('"').nth(1).unwrap_or_default();
     let named = named.trim_start_matches("./").trim_start_matches('/');
-    let has = |folder: &PathBuf| {
-        let cache = folder
+    let has = |directory: &PathBuf| {
+        let cache = directory
             .iter()
             .rev()
             .nth(1)
             .unwrap_or_default()
             .to_string_lossy();
-        let there = folder.join(named).symlink_metadata().is_ok();
+        let there = directory.join(named).symlink_metadata().is_ok();
         said.contains(&*cache) || !named.is_empty() && there
     };
     let all = image.layers.iter().enumerate();
     let blamed: BTreeMap<_, _> = all
-        .filter(|(_, (_, folder))| has(folder))
+        .filter(|(_, (_, directory))| has(directory))
         .map(|(at, _)| (at, why.clone()))
         .collect();
     match blamed.is_empty() {

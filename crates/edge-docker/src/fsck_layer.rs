@@ -1,4 +1,4 @@
-//! One layer: the archive that its digest is of, and the folder that it became.
+//! One layer: the archive that its digest is of, and the directory that it became.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -16,7 +16,7 @@ use tar::{Archive, Entry, EntryType};
 /// Attribute with a program's capabilities, and its name in archives.
 const CAPABILITY: &str = "security.capability";
 const ARCHIVED: &str = "SCHILY.xattr.security.capability";
-/// Attributes by which a folder hides, or stands for, another one.
+/// Attributes by which a directory hides, or stands for, another one.
 const OPAQUE: &str = "trusted.overlay.opaque";
 const LEADING: [&str; 2] = ["trusted.overlay.redirect", "trusted.overlay.metacopy"];
 
@@ -37,11 +37,11 @@ struct Item {
 #[derive(Debug, Default)]
 pub struct Layer {
     items: BTreeMap<PathBuf, Item>,
-    /// Folders above any of these, which need not be there themselves.
+    /// Directories above any of these, which need not be there themselves.
     above: BTreeSet<PathBuf>,
     /// Removed from layers below.
     gone: BTreeSet<PathBuf>,
-    /// Folders that hide those below.
+    /// Directories that hide those below.
     opaque: BTreeSet<PathBuf>,
 }
 
@@ -77,18 +77,18 @@ impl Layer {
             let mut entry = entry?;
             let path = plain(&entry.path_bytes());
             let name = path.file_name().unwrap_or_default().as_bytes();
-            let folder = path.parent().unwrap_or(Path::new(""));
+            let directory = path.parent().unwrap_or(Path::new(""));
             layer
                 .above
                 .extend(path.ancestors().skip(1).map(Path::to_path_buf));
             if name == b".wh..wh..opq" {
-                layer.opaque.insert(folder.into());
+                layer.opaque.insert(directory.into());
             } else if name.starts_with(b".wh..wh.") {
                 // An older driver's own; the engine drops it.
             } else if let Some(name) = name.strip_prefix(b".wh.") {
                 layer
                     .gone
-                    .insert(folder.join(std::ffi::OsStr::from_bytes(name)));
+                    .insert(directory.join(std::ffi::OsStr::from_bytes(name)));
             } else if !matches!(entry.header().entry_type(), EntryType::XGlobalHeader) {
                 let item = Item::read(&mut entry)?;
                 if item.kind == EntryType::Link {
@@ -104,29 +104,29 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Is `folder` what this archive becomes, nothing more, nothing less?
+    /// Is `directory` what this archive becomes, nothing more, nothing less?
     ///
     /// # Errors
     /// The first path that differs.
-    pub fn compare(&self, folder: &Path) -> Result<(), String> {
+    pub fn compare(&self, directory: &Path) -> Result<(), String> {
         for (path, item) in &self.items {
-            let place = folder.join(path);
+            let place = directory.join(path);
             let data = fs::symlink_metadata(&place);
             let data = data.map_err(|_| format!("/{} is missing", path.display()))?;
-            if let Some(what) = item.fits(&data, &place, folder) {
+            if let Some(what) = item.fits(&data, &place, directory) {
                 return Err(format!("the {what} of /{} is another", path.display()));
             }
         }
         for path in &self.gone {
-            let data = fs::symlink_metadata(folder.join(path));
+            let data = fs::symlink_metadata(directory.join(path));
             if !data.is_ok_and(|d| whiteout(&d)) {
                 return Err(format!("/{} is not removed", path.display()));
             }
         }
-        self.nothing_else(folder, Path::new(""))
+        self.nothing_else(directory, Path::new(""))
     }
 
-    /// A folder stands for itself, and hides others if the archive says so.
+    /// A directory stands for itself, and hides others if the archive says so.
     fn hides_nothing(&self, place: &Path, path: &Path) -> Result<(), String> {
         let opaque = attribute(place, OPAQUE).is_some();
         if opaque != self.opaque.contains(path) || leads(place) {
@@ -135,10 +135,10 @@ impl Layer {
         Ok(())
     }
 
-    /// Whatever lies in `folder` is in the archive, or leads to what is.
-    fn nothing_else(&self, folder: &Path, inside: &Path) -> Result<(), String> {
+    /// Whatever lies in `directory` is in the archive, or leads to what is.
+    fn nothing_else(&self, directory: &Path, inside: &Path) -> Result<(), String> {
         let error = |e: io::Error| format!("/{} cannot be read: {e}", inside.display());
-        for entry in fs::read_dir(folder.join(inside)).map_err(error)? {
+        for entry in fs::read_dir(directory.join(inside)).map_err(error)? {
             let entry = entry.map_err(error)?;
             let path = inside.join(entry.file_name());
             let data = entry.metadata().map_err(error)?;
@@ -148,8 +148,8 @@ impl Layer {
                 return Err(format!("/{} was added", path.display()));
             }
             if data.is_dir() {
-                self.hides_nothing(&folder.join(&path), &path)?;
-                self.nothing_else(folder, &path)?;
+                self.hides_nothing(&directory.join(&path), &path)?;
+                self.nothing_else(directory, &path)?;
             }
         }
         Ok(())
@@ -190,10 +190,11 @@ impl Item {
     }
 
     /// What differs on disk.
-    fn fits(&self, data: &Metadata, place: &Path, folder: &Path) -> Option<&'static str> {
+    fn fits(&self, data: &Metadata, place: &Path, directory: &Path) -> Option<&'static str> {
         let kind = data.file_type();
         if self.kind == EntryType::Link {
-            let other = fs::symlink_metadata(folder.join(plain(self.link.as_os_str().as_bytes())));
+            let other =
+                fs::symlink_metadata(directory.join(plain(self.link.as_os_str().as_bytes())));
             let same = other.is_ok_and(|o| (o.dev(), o.ino()) == (data.dev(), data.ino()));
             return (!same).then_some("link");
         }

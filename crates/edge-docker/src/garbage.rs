@@ -26,7 +26,7 @@ pub fn hold(root: &Root) -> Result<File> {
 
 fn open(root: &Root) -> Result<File> {
     let path = root.path(LOCK);
-    file::create_folder(path.parent().unwrap_or(&path), 0o700)?;
+    file::create_directory(path.parent().unwrap_or(&path), 0o700)?;
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(false).mode(0o600);
     options

@@ -115,7 +115,7 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
             builder.append_link(&mut header, &path, &to)?;
         } else {
             return Err(refuse(format_args!(
-                "load: {name:?} is neither file nor folder"
+                "load: {name:?} is neither file nor directory"
             )));
         }
     }

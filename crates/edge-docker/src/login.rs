@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::grammar::{self, Parsed, flag, value};
 use crate::{pull, refuse, trust};
 
-const FOLDER: &str = "/data/.docker";
+const DIRECTORY: &str = "/data/.docker";
 const FILE: &str = "/data/.docker/config.json";
 /// Largest password, in bytes: tokens of ECR have about 2,500.
 const LARGEST: u64 = 16 * 1024;
@@ -53,7 +53,7 @@ pub async fn login(root: &Root, words: &[&str]) -> Result<()> {
     let config = Config {
         auths: BTreeMap::from([(host.to_string(), Auth { auth })]),
     };
-    file::create_folder(&root.path(FOLDER), 0o700)?;
+    file::create_directory(&root.path(DIRECTORY), 0o700)?;
     let text = serde_json::to_vec(&config).context("writing the login")?;
     file::write(&root.path(FILE), &text, 0o600)?;
     println!("Login Succeeded");

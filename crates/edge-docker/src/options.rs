@@ -37,7 +37,7 @@ pub struct Request {
     pub mounts: Vec<Asked>,
     /// What only a grant gives.
     pub wishes: Vec<Wish>,
-    /// `--env-file`: paths below the app's folder.
+    /// `--env-file`: paths below the app's directory.
     pub env_files: Vec<String>,
     /// `--allow-downgrade`: the operator takes a lower serial.
     pub allow_downgrade: bool,

@@ -14,7 +14,7 @@ use crate::subject::{self, sandbox_app};
 use crate::{audit, authz_rules, engine, garbage, refuse, tickets, trust, values};
 
 /// The client, with nothing of the caller's surroundings: no variable, no
-/// configuration folder, no plugin.
+/// configuration directory, no plugin.
 pub fn docker(root: &Root) -> Command {
     let mut command = root.command("/usr/bin/docker");
     command

@@ -1,9 +1,9 @@
 //! Pins: mount sources that nobody but root can move.
 //!
 //! Docker walks a mount's source again at every start, and a container can put
-//! a link where its folder was. So each source is resolved once, link by link
+//! a link where its directory was. So each source is resolved once, link by link
 //! refused (`openat2(2)`), and a clone of its mount is put below
-//! [`FOLDER`], which is root's alone; docker gets that path. After a
+//! [`DIRECTORY`], which is root's alone; docker gets that path. After a
 //! reboot the pins are made again from records before the engine starts.
 
 use std::fs;
@@ -24,25 +24,26 @@ use serde::{Deserialize, Serialize};
 use crate::refuse;
 
 /// Where the pins are.
-pub const FOLDER: &str = "/run/edge-docker/pins";
+pub const DIRECTORY: &str = "/run/edge-docker/pins";
 /// Where their records are kept, root's alone.
 const RECORDS: &str = "/data/config/edge-docker/pins";
 /// Largest record, in bytes.
 const LARGEST: u64 = 64 * 1024;
-/// Longest path below an app's folder, in bytes.
+/// Longest path below an app's directory, in bytes.
 const LONGEST: usize = 1024;
 
 /// What was pinned for one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The app's folder, `/data/apps/<app>` or `/data/sandbox/<app>`.
-    pub folder: String,
-    /// Paths below it, by number; empty is the folder itself.
+    /// The app's directory, `/data/apps/<app>` or `/data/sandbox/<app>`.
+    #[serde(rename = "folder")]
+    pub directory: String,
+    /// Paths below it, by number; empty is the directory itself.
     pub below: Vec<String>,
 }
 
-/// Owner of folders that are made: numeric user and group.
+/// Owner of directories that are made: numeric user and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
     /// User.
@@ -53,7 +54,7 @@ pub struct Owner {
 
 /// The path that docker gets for pin `number` of `key`.
 pub fn path(key: &str, number: usize) -> String {
-    format!("{FOLDER}/{key}/{number}")
+    format!("{DIRECTORY}/{key}/{number}")
 }
 
 /// A new key: 32 hex digits.
@@ -82,12 +83,12 @@ pub fn plain(path: &str) -> bool {
     path.len() <= LONGEST && path.split('/').all(good) && !path.contains(char::is_control)
 }
 
-/// Makes the pins of `record` under `key`, missing folders with `owner`, and
+/// Makes the pins of `record` under `key`, missing directories with `owner`, and
 /// keeps the record, `durable` where that must hold after a power cut; on failure
 /// nothing is left.
 ///
 /// # Errors
-/// A link or anything else that is no folder or file of the app's own.
+/// A link or anything else that is no directory or file of the app's own.
 pub fn make(
     root: &Root,
     key: &str,
@@ -95,7 +96,7 @@ pub fn make(
     owner: Option<Owner>,
     durable: bool,
 ) -> Result<()> {
-    file::create_folder(&root.path(RECORDS), 0o700)?;
+    file::create_directory(&root.path(RECORDS), 0o700)?;
     let text = serde_json::to_vec(record).context("writing a record")?;
     // The record first: what it names is found and taken away after a cut.
     let write = if durable { file::write } else { file::put };
@@ -107,7 +108,7 @@ pub fn make(
     result
 }
 
-/// Makes the pins of a kept record again, as at boot; folders that are gone
+/// Makes the pins of a kept record again, as at boot; directories that are gone
 /// are made again.
 ///
 /// # Errors
@@ -122,38 +123,42 @@ pub fn restore(root: &Root, key: &str, record: &Record) -> Result<()> {
 }
 
 fn pin(root: &Root, key: &str, record: &Record, owner: Option<Owner>) -> Result<()> {
-    let place = root.path(FOLDER).join(key);
+    let place = root.path(DIRECTORY).join(key);
     let mut builder = fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(&place);
-    made.with_context(|| format!("creating {FOLDER}/{key}"))?;
-    let folder = open_folder(root, &record.folder)?;
+    made.with_context(|| format!("creating {DIRECTORY}/{key}"))?;
+    let directory = open_directory(root, &record.directory)?;
     for (number, below) in record.below.iter().enumerate() {
-        let source = resolve(&folder, &record.folder, below, owner)?;
+        let source = resolve(&directory, &record.directory, below, owner)?;
         attach(&source, &place.join(number.to_string()))
-            .with_context(|| format!("pinning {}/{below}", record.folder))?;
+            .with_context(|| format!("pinning {}/{below}", record.directory))?;
     }
     Ok(())
 }
 
-/// The app's folder, made if it is absent; only its parent is trusted.
-fn open_folder(root: &Root, folder: &str) -> Result<OwnedFd> {
-    let (parent, name) = folder
+/// The app's directory, made if it is absent; only its parent is trusted.
+fn open_directory(root: &Root, directory: &str) -> Result<OwnedFd> {
+    let (parent, name) = directory
         .rsplit_once('/')
-        .context("a folder without a parent")?;
+        .context("a directory without a parent")?;
     let known = ["/data/apps", "/data/sandbox"].contains(&parent);
     if !known || !edge_signature::valid_app(name) {
-        return Err(refuse(format_args!("{folder:?} is not an app's folder")));
+        return Err(refuse(format_args!(
+            "{directory:?} is not an app's directory"
+        )));
     }
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let path = root.path(parent);
     let above = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
     let above = above.with_context(|| format!("opening {parent}"))?;
-    step(&above, folder, name, None)
+    step(&above, directory, name, None)
 }
 
-/// Opens what `below` names, each part by itself, making missing folders.
-fn resolve(folder: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> Result<OwnedFd> {
-    let mut at = folder.try_clone().context("opening the app's folder")?;
+/// Opens what `below` names, each part by itself, making missing directories.
+fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> Result<OwnedFd> {
+    let mut at = directory
+        .try_clone()
+        .context("opening the app's directory")?;
     if below.is_empty() {
         return Ok(at);
     }
@@ -162,7 +167,7 @@ fn resolve(folder: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> R
     }
     let parts: Vec<_> = below.split('/').collect();
     let owner = owner.or_else(|| {
-        let stat = fstat(folder).ok()?;
+        let stat = fstat(directory).ok()?;
         let (user, group) = (stat.st_uid, stat.st_gid);
         Some(Owner { user, group })
     });
@@ -174,13 +179,13 @@ fn resolve(folder: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> R
     let kind = FileType::from_raw_mode(fstat(&at).context("looking at a mount")?.st_mode);
     if !matches!(kind, FileType::Directory | FileType::RegularFile) {
         return Err(refuse(format_args!(
-            "mounting {so_far} is refused: neither a folder nor a file"
+            "mounting {so_far} is refused: neither a directory nor a file"
         )));
     }
     Ok(at)
 }
 
-/// One part: opened without following anything; a folder if it is absent.
+/// One part: opened without following anything; a directory if it is absent.
 fn step(at: &OwnedFd, path: &str, part: &str, owner: Option<Owner>) -> Result<OwnedFd> {
     let open = || {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -212,7 +217,7 @@ fn step(at: &OwnedFd, path: &str, part: &str, owner: Option<Owner>) -> Result<Ow
     });
     found.map_err(|error| match error {
         Errno::LOOP | Errno::XDEV | Errno::NOTDIR => refuse(format_args!(
-            "mounting {path} is refused: a link, or not a folder of the app's own ({error})"
+            "mounting {path} is refused: a link, or not a directory of the app's own ({error})"
         )),
         error => anyhow::Error::from(error).context(format!("opening {path}")),
     })
@@ -260,11 +265,11 @@ fn detach(root: &Root, key: &str) -> Result<()> {
     if !is_key(key) {
         bail!("{key:?} is not the key of a pin");
     }
-    let place = root.path(FOLDER).join(key);
+    let place = root.path(DIRECTORY).join(key);
     let entries = match fs::read_dir(&place) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("reading {FOLDER}/{key}")),
+        Err(error) => return Err(error).with_context(|| format!("reading {DIRECTORY}/{key}")),
     };
     let context = || format!("removing pin {key}");
     for entry in entries {
@@ -275,7 +280,7 @@ fn detach(root: &Root, key: &str) -> Result<()> {
             Err(Errno::INVAL) => false,
             Err(error) => return Err(error).with_context(context),
         } {}
-        // Now what is there is only the place: an empty folder or file.
+        // Now what is there is only the place: an empty directory or file.
         let removed = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
         removed.with_context(context)?;
     }
@@ -285,7 +290,7 @@ fn detach(root: &Root, key: &str) -> Result<()> {
 /// All records, by key. A damaged one comes as its error.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The directory cannot be read.
 pub fn records(root: &Root) -> Result<Vec<(String, Result<Record>)>> {
     let entries = match fs::read_dir(root.path(RECORDS)) {
         Ok(entries) => entries,

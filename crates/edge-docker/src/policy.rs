@@ -31,8 +31,8 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The one folder that it may mount, with what is below.
-    pub fn folder(&self) -> String {
+    /// The one directory that it may mount, with what is below.
+    pub fn directory(&self) -> String {
         match self {
             Self::Signed { app, .. } => format!("/data/apps/{app}"),
             Self::Sandbox { app } => format!("/data/sandbox/{app}"),
@@ -44,8 +44,8 @@ impl Subject {
 pub struct Plan {
     /// The create body.
     pub body: Create,
-    /// Paths below the subject's folder to pin, in the order of their numbers;
-    /// empty is the folder itself.
+    /// Paths below the subject's directory to pin, in the order of their numbers;
+    /// empty is the directory itself.
     pub below: Vec<String>,
 }
 
@@ -93,12 +93,12 @@ pub fn apply(
     Ok(Plan { body, below })
 }
 
-/// A mount of the subject's folder or of something below it, by its pin.
+/// A mount of the subject's directory or of something below it, by its pin.
 fn pinned(asked: Asked, subject: &Subject, key: &str, below: &mut Vec<String>) -> Result<Mount> {
-    let folder = subject.folder();
-    let Some(path) = path_below(&folder, &asked.source) else {
+    let directory = subject.directory();
+    let Some(path) = path_below(&directory, &asked.source) else {
         return Err(refuse(format_args!(
-            "mounting {:?} is refused: this image may mount {folder} and what is below it",
+            "mounting {:?} is refused: this image may mount {directory} and what is below it",
             asked.source
         )));
     };
@@ -110,10 +110,10 @@ fn pinned(asked: Asked, subject: &Subject, key: &str, below: &mut Vec<String>) -
     Ok(Mount::bind(source, asked.target, asked.read_only))
 }
 
-/// What of `source` lies below `folder`: empty for the folder itself, nothing
+/// What of `source` lies below `directory`: empty for the directory itself, nothing
 /// if it lies elsewhere or is not written plainly.
-pub fn path_below<'a>(folder: &str, source: &'a str) -> Option<&'a str> {
-    let rest = source.strip_prefix(folder)?;
+pub fn path_below<'a>(directory: &str, source: &'a str) -> Option<&'a str> {
+    let rest = source.strip_prefix(directory)?;
     if rest.is_empty() {
         return Some(rest);
     }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_folder_and_what_is_below() {
+    fn only_the_directory_and_what_is_below() {
         let below = |source| path_below("/data/apps/foo", source);
         assert_eq!(below("/data/apps/foo"), Some(""));
         assert_eq!(below("/data/apps/foo/"), Some(""));

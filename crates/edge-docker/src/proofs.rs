@@ -1,5 +1,5 @@
 //! Proofs on `/data`: what was verified once can be verified again without
-//! network. Root's own folder; nothing in it is believed, all is checked again.
+//! network. Root's own directory; nothing in it is believed, all is checked again.
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
@@ -9,7 +9,7 @@ use crate::trust::Trust;
 use crate::{pull, refuse};
 
 /// Where they are kept.
-const FOLDER: &str = "/data/config/edge-docker";
+const DIRECTORY: &str = "/data/config/edge-docker";
 /// Largest proof that is read, in bytes: two manifests and a signature.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
@@ -18,15 +18,15 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// `/data` cannot be written.
 pub fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Result<()> {
-    for folder in ["proofs", "tags"] {
-        file::create_folder(&root.path(FOLDER).join(folder), 0o700)?;
+    for directory in ["proofs", "tags"] {
+        file::create_directory(&root.path(DIRECTORY).join(directory), 0o700)?;
     }
     let text = serde_json::to_vec(proof).context("writing a proof")?;
     file::ensure(&proof_path(root, digest), &text, 0o600)?;
     // Beside a digest, a tag says nothing that was looked up.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
         file::ensure(
-            &root.path(FOLDER).join("tags").join(tag),
+            &root.path(DIRECTORY).join("tags").join(tag),
             digest.as_str().as_bytes(),
             0o600,
         )?;
@@ -86,12 +86,12 @@ pub fn verified(
 /// Digests of the manifests whose proofs are kept, in order.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The directory cannot be read.
 pub fn digests(root: &Root) -> Result<Vec<Digest>> {
-    let entries = match std::fs::read_dir(root.path(FOLDER).join("proofs")) {
+    let entries = match std::fs::read_dir(root.path(DIRECTORY).join("proofs")) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("reading {FOLDER}/proofs")),
+        Err(error) => return Err(error).with_context(|| format!("reading {DIRECTORY}/proofs")),
     };
     let names = entries.flatten().map(|entry| entry.file_name());
     let digest = |name: std::ffi::OsString| {
@@ -107,12 +107,15 @@ fn digest_of(root: &Root, image: &ImageRef) -> Option<Digest> {
     if let Some(digest) = &image.digest {
         return Some(digest.clone());
     }
-    let path = root.path(FOLDER).join("tags").join(image.tag.as_deref()?);
+    let path = root
+        .path(DIRECTORY)
+        .join("tags")
+        .join(image.tag.as_deref()?);
     file::read_text(&path, 128).ok()?.parse().ok()
 }
 
 fn proof_path(root: &Root, digest: &Digest) -> std::path::PathBuf {
-    root.path(FOLDER)
+    root.path(DIRECTORY)
         .join("proofs")
         .join(format!("{}.json", digest.hex()))
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::refuse;
 
-const FOLDER: &str = "/data/config/edge-docker/switches";
+const DIRECTORY: &str = "/data/config/edge-docker/switches";
 /// Largest record, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
@@ -75,7 +75,7 @@ impl Record {
     /// `/data` cannot be written.
     pub fn write(&self, root: &Root) -> Result<()> {
         let text = serde_json::to_vec(self).context("writing a switch")?;
-        file::create_folder(&root.path(FOLDER), 0o700)?;
+        file::create_directory(&root.path(DIRECTORY), 0o700)?;
         file::write(&path(root, &self.name, "json"), &text, 0o600)
     }
 
@@ -86,7 +86,7 @@ impl Record {
 }
 
 fn path(root: &Root, name: &str, kind: &str) -> PathBuf {
-    root.path(FOLDER).join(format!("{name}.{kind}"))
+    root.path(DIRECTORY).join(format!("{name}.{kind}"))
 }
 
 /// The last switch of `name`, if there was one.
@@ -108,14 +108,14 @@ pub fn read(root: &Root, name: &str) -> Result<Option<Record>> {
 /// Names that were ever switched.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The directory cannot be read.
 pub fn names(root: &Root) -> Result<Vec<String>> {
-    let folder = root.path(FOLDER);
-    if !folder.exists() {
+    let directory = root.path(DIRECTORY);
+    if !directory.exists() {
         return Ok(Vec::new());
     }
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {FOLDER}"))? {
+    for entry in fs::read_dir(directory).with_context(|| format!("reading {DIRECTORY}"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         names.extend(name.strip_suffix(".json").map(String::from));
     }
@@ -129,7 +129,7 @@ pub fn names(root: &Root) -> Result<Vec<String>> {
 /// # Errors
 /// Refused: another one is under way.
 pub fn lock(root: &Root, name: &str) -> Result<File> {
-    file::create_folder(&root.path(FOLDER), 0o700)?;
+    file::create_directory(&root.path(DIRECTORY), 0o700)?;
     let path = path(root, name, "lock");
     let file = File::options()
         .write(true)

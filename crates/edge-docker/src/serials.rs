@@ -1,5 +1,5 @@
 //! The highest serial of each app that this device accepted: an older version
-//! comes back only when the operator says so. Root's own folder.
+//! comes back only when the operator says so. Root's own directory.
 //!
 //! `--allow-downgrade` does not lower the mark. It notes the one serial that it
 //! was said for, so that this version starts again without the option, after a
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::refuse;
 
 /// Where they are kept, a file an app.
-const FOLDER: &str = "/data/config/edge-docker/serials";
+const DIRECTORY: &str = "/data/config/edge-docker/serials";
 /// Largest record that is read, in bytes.
 const LARGEST: u64 = 4096;
 /// Old serials that are noted; the oldest note goes first.
@@ -82,10 +82,10 @@ pub fn check(root: &Root, app: &str, serial: u64, allow: bool) -> Result<()> {
     if read(root, app).is_ok_and(|r| same(&r)) {
         return Ok(());
     }
-    let folder = root.path(FOLDER);
-    file::create_folder(&folder, 0o700)?;
-    let lock = File::open(&folder).with_context(|| format!("opening {FOLDER}"))?;
-    flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("locking {FOLDER}"))?;
+    let directory = root.path(DIRECTORY);
+    file::create_directory(&directory, 0o700)?;
+    let lock = File::open(&directory).with_context(|| format!("opening {DIRECTORY}"))?;
+    flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("locking {DIRECTORY}"))?;
     // Somebody else may have accepted a higher one in between.
     judge(root, app, serial, allow)?;
     let old = read(root, app);
@@ -102,12 +102,12 @@ pub fn check(root: &Root, app: &str, serial: u64, allow: bool) -> Result<()> {
         _ => Record::default().with(serial),
     };
     let text = serde_json::to_vec(&record).context("writing a serial")?;
-    file::write(&folder.join(app), &text, 0o600)
+    file::write(&directory.join(app), &text, 0o600)
 }
 
 /// The record of `app`; nothing if there is none yet.
 fn read(root: &Root, app: &str) -> Result<Option<Record>> {
-    let path = root.path(FOLDER).join(app);
+    let path = root.path(DIRECTORY).join(app);
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         _ => {}
@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_lower_serial_needs_a_word_that_holds_for_it_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         let check = |serial, allow| code(check(&root, "hello", serial, allow));
         assert_eq!(check(7, false), 0);
         assert_eq!((check(7, false), check(9, false)), (0, 0));
@@ -145,17 +145,17 @@ mod tests {
         // A newer version ends that.
         assert_eq!((check(10, false), check(7, false)), (0, 125));
         assert_eq!(code(super::check(&root, "other", 1, false)), 0);
-        let path = root.path(FOLDER).join("hello");
+        let path = root.path(DIRECTORY).join("hello");
         let mode = |p: &std::path::Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
     }
 
     #[test]
     fn a_damaged_record_lets_nothing_pass_until_it_is_made_anew() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         check(&root, "hello", 7, false).unwrap();
-        let path = root.path(FOLDER).join("hello");
+        let path = root.path(DIRECTORY).join("hello");
         let good = fs::read(&path).unwrap();
         for bad in [
             &b""[..],
@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn accepted_at_once_the_highest_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         std::thread::scope(|scope| {
             for serial in 1..=16 {
                 let root = &root;

@@ -81,12 +81,12 @@ pub async fn make(root: &Root, verb: &str, request: Request) -> Result<Made> {
     }
     engine::same_mounts(root).await?;
     let record = Record {
-        folder: image.subject.folder(),
+        directory: image.subject.directory(),
         below: plan.below.clone(),
     };
     let user = Some(&plan.body.user).filter(|u| !u.is_empty());
-    // Of folders that have to be made: the container's user, if it is a number;
-    // else as the app's folder.
+    // Of directories that have to be made: the container's user, if it is a number;
+    // else as the app's directory.
     let owner = values::owner(user.unwrap_or(&image.user));
     pins::make(root, &key, &record, owner, durable(&plan))?;
     let made = send(root, &name, &plan).await;
@@ -114,7 +114,7 @@ pub fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, S
     let files = std::mem::take(&mut request.env_files);
     let mut from_files = Vec::new();
     for file in files {
-        from_files.extend(environment::read(root, &image.subject.folder(), &file)?);
+        from_files.extend(environment::read(root, &image.subject.directory(), &file)?);
     }
     // As docker's client: variables of files first, those of -e behind them.
     request.body.env.splice(0..0, from_files);

@@ -1,4 +1,4 @@
-//! A container as the engine keeps it between its starts: a folder with two
+//! A container as the engine keeps it between its starts: a directory with two
 //! JSON files, which the engine believes.
 
 use std::fs;
@@ -16,10 +16,10 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// One container at rest.
 pub struct Stored {
-    /// Its Id, which is the name of its folder.
+    /// Its Id, which is the name of its directory.
     pub id: String,
-    /// Its folder.
-    pub folder: PathBuf,
+    /// Its directory.
+    pub directory: PathBuf,
     /// `config.v2.json`
     pub config: Value,
     /// `hostconfig.json`
@@ -27,24 +27,24 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Reads the folder.
+    /// Reads the directory.
     ///
     /// # Errors
     /// A file that is absent, half written or ambiguous, or something in the
-    /// folder that leads out of it.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let id = folder.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    /// directory that leads out of it.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let id = directory.file_name().and_then(|n| n.to_str()).unwrap_or("");
         if !is_hex(id) {
             bail!("the name is not that of a container");
         }
-        stays_inside(folder, 0)?;
+        stays_inside(directory, 0)?;
         let json = |name: &str| {
-            let bytes = file::read(&folder.join(name), LARGEST)?;
+            let bytes = file::read(&directory.join(name), LARGEST)?;
             stored_json::parse(&bytes).with_context(|| format!("reading {name}"))
         };
         Ok(Self {
             id: id.into(),
-            folder: folder.into(),
+            directory: directory.into(),
             config: json("config.v2.json")?,
             host: json("hostconfig.json")?,
         })
@@ -68,15 +68,15 @@ pub fn is_hex(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(digit)
 }
 
-/// Folders and files alone, each file with one name: the engine mounts some of
+/// Directories and files alone, each file with one name: the engine mounts some of
 /// them into the container.
-fn stays_inside(folder: &Path, depth: u32) -> Result<()> {
-    let data = fs::symlink_metadata(folder).context("looking at the folder")?;
+fn stays_inside(directory: &Path, depth: u32) -> Result<()> {
+    let data = fs::symlink_metadata(directory).context("looking at the directory")?;
     if !data.is_dir() || depth > 3 {
-        bail!("{} is not a folder of the engine's", shown(folder));
+        bail!("{} is not a directory of the engine's", shown(directory));
     }
-    for entry in fs::read_dir(folder).context("reading the folder")? {
-        let path = entry.context("reading the folder")?.path();
+    for entry in fs::read_dir(directory).context("reading the directory")? {
+        let path = entry.context("reading the directory")?.path();
         let data = fs::symlink_metadata(&path).context("looking at a file")?;
         if data.is_dir() {
             stays_inside(&path, depth + 1)?;

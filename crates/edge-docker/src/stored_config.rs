@@ -170,8 +170,8 @@ fn merge(asked: &Value, image: &Value) -> Value {
     for name in ["User", "WorkingDir", "StopSignal"] {
         wanted[name] = or_image(name).clone();
     }
-    if let Some(folder) = wanted["WorkingDir"].as_str().filter(|f| f.len() > 1) {
-        wanted["WorkingDir"] = folder.trim_end_matches('/').into();
+    if let Some(directory) = wanted["WorkingDir"].as_str().filter(|f| f.len() > 1) {
+        wanted["WorkingDir"] = directory.trim_end_matches('/').into();
     }
     for name in ["ExposedPorts", "Labels", "Volumes"] {
         let of = |value: &Value| value[name].as_object().cloned().unwrap_or_default();
@@ -224,9 +224,9 @@ fn program(all: &Value, wanted: &Value) -> Result<(), String> {
     ))
 }
 
-/// Files that the engine writes and mounts: its own, in the container's folder.
+/// Files that the engine writes and mounts: its own, in the container's directory.
 fn own_files(stored: &Stored) -> Result<(), String> {
-    let folder = stored.folder.display();
+    let directory = stored.directory.display();
     let own = [
         ("HostnamePath", "hostname"),
         ("HostsPath", "hosts"),
@@ -236,7 +236,7 @@ fn own_files(stored: &Stored) -> Result<(), String> {
     ];
     for (field, name) in own {
         let path = &stored.config[field];
-        if !zero(path) && *path != format!("{folder}/{name}") {
+        if !zero(path) && *path != format!("{directory}/{name}") {
             return Err(format!("{field} is {}", short(path)));
         }
     }

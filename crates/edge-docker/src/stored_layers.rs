@@ -1,4 +1,4 @@
-//! Which folders become a container's file system: exactly the layers of its
+//! Which directories become a container's file system: exactly the layers of its
 //! image, in their order, and its own. The layers' contents are for `fsck`.
 
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub struct Layers {
     overlay: PathBuf,
     /// `<data-root>/image/overlay2`
     images: PathBuf,
-    /// Links of a chain's folders, from the top, once they are known to be right.
+    /// Links of a chain's directories, from the top, once they are known to be right.
     known: HashMap<String, Vec<String>>,
 }
 
@@ -66,7 +66,7 @@ impl Layers {
         serde_json::from_slice(&bytes).map_err(|_| "its image's configuration is broken".into())
     }
 
-    /// Holds the folders of container `id` against its image.
+    /// Holds the directories of container `id` against its image.
     ///
     /// # Errors
     /// What leads elsewhere.
@@ -96,29 +96,29 @@ impl Layers {
         for name in ["diff", "work", "merged"] {
             let path = self.overlay.join(&own).join(name);
             if name != "merged" || fs::symlink_metadata(&path).is_ok() {
-                folder(&path)?;
+                directory(&path)?;
             }
         }
         skeleton(&self.overlay.join(&init).join("diff"), "")
     }
 
-    /// The image's layers from the bottom: digest, and the folder that becomes
+    /// The image's layers from the bottom: digest, and the directory that becomes
     /// part of a container.
     ///
     /// # Errors
     /// One that is not where the engine puts it.
-    pub fn folders(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
+    pub fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
         let chain = chain(image)?;
         let links = self.links(&chain)?;
-        let folder = |link: &String| {
+        let directory = |link: &String| {
             let link = self.overlay.join(link);
             fs::read_link(link).map(|to| self.overlay.join("l").join(to))
         };
-        let folders = links.iter().rev().map(|l| folder(l).unwrap_or_default());
+        let directories = links.iter().rev().map(|l| directory(l).unwrap_or_default());
         Ok(chain
             .into_iter()
             .map(|(_, diff)| diff)
-            .zip(folders)
+            .zip(directories)
             .collect())
     }
 
@@ -150,7 +150,7 @@ impl Layers {
         Ok(links)
     }
 
-    /// `l/…` of the folder `name`, which leads to its `diff` and nowhere else.
+    /// `l/…` of the directory `name`, which leads to its `diff` and nowhere else.
     fn link(&self, name: &str) -> Result<String, String> {
         let link = text(&self.overlay.join(name).join("link"))?;
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
@@ -159,8 +159,8 @@ impl Layers {
         if link.is_empty() || !link.bytes().all(plain) || !leads {
             return Err("the link of a layer leads elsewhere".into());
         }
-        folder(&self.overlay.join(name))?;
-        folder(&self.overlay.join(name).join("diff"))?;
+        directory(&self.overlay.join(name))?;
+        directory(&self.overlay.join(name).join("diff"))?;
         Ok(format!("l/{link}"))
     }
 }
@@ -188,14 +188,14 @@ fn text(path: &Path) -> Result<String, String> {
     Ok(text.trim_end().into())
 }
 
-fn folder(path: &Path) -> Result<(), String> {
+fn directory(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Ok(data) if data.is_dir() => Ok(()),
         _ => Err("a link lies where a layer should be".into()),
     }
 }
 
-/// Empty folders and files, to mount something on.
+/// Empty directories and files, to mount something on.
 fn skeleton(path: &Path, inside: &str) -> Result<(), String> {
     let data = fs::symlink_metadata(path).map_err(|_| "its first layer is missing")?;
     let link = fs::read_link(path).is_ok_and(|t| t == Path::new("/proc/mounts"));

@@ -120,7 +120,7 @@ fn ulimit(limit: &Value) -> bool {
         .is_some_and(|name| known.contains(&name))
 }
 
-/// A pin of the app's folder, or a path of the device that a grant opens.
+/// A pin of the app's directory, or a path of the device that a grant opens.
 fn mount(
     mount: &Value,
     subject: &Subject,
@@ -145,8 +145,8 @@ fn mount(
         };
     }
     let record = pinned.ok_or("it has no pins")?;
-    if record.folder != subject.folder() {
-        return Err(format!("its pins are of {}", record.folder));
+    if record.directory != subject.directory() {
+        return Err(format!("its pins are of {}", record.directory));
     }
     let key = key.as_str().unwrap_or_default();
     let numbers = 0..record.below.len();

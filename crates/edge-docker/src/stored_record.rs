@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{stored_json, sweep};
 
-const FOLDER: &str = "/data/config/edge-docker/containers";
+const DIRECTORY: &str = "/data/config/edge-docker/containers";
 const LARGEST: u64 = 4 * 1024 * 1024;
 /// So many may lie there before it is looked whose container is gone.
 const MANY: usize = 100;
@@ -22,7 +22,7 @@ const MANY: usize = 100;
 /// # Errors
 /// `/data` cannot be written.
 pub fn keep(root: &Root, id: &str, body: &[u8], durable: bool) -> Result<()> {
-    file::create_folder(&root.path(FOLDER), 0o700)?;
+    file::create_directory(&root.path(DIRECTORY), 0o700)?;
     tidy(root)?;
     let write = if durable { file::write } else { file::put };
     write(&path(root, id), body, 0o600)
@@ -45,7 +45,7 @@ pub fn find(root: &Root, id: &str) -> Result<Option<Value>> {
 /// Drops the records of containers that the engine no longer has: those that
 /// end with their process leave theirs behind.
 fn tidy(root: &Root) -> Result<()> {
-    if fs::read_dir(root.path(FOLDER)).map_or(0, Iterator::count) < MANY {
+    if fs::read_dir(root.path(DIRECTORY)).map_or(0, Iterator::count) < MANY {
         return Ok(());
     }
     let containers = sweep::data_root(root)?.join("containers");
@@ -62,11 +62,11 @@ pub fn forget_others(root: &Root, there: &BTreeSet<String>) -> Result<()> {
 }
 
 fn forget(root: &Root, there: impl Fn(&str) -> bool) -> Result<()> {
-    let Ok(entries) = fs::read_dir(root.path(FOLDER)) else {
+    let Ok(entries) = fs::read_dir(root.path(DIRECTORY)) else {
         return Ok(());
     };
     for entry in entries {
-        let entry = entry.with_context(|| format!("reading {FOLDER}"))?;
+        let entry = entry.with_context(|| format!("reading {DIRECTORY}"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !there(name.strip_suffix(".json").unwrap_or(&name)) {
             // Another of us may have been faster.
@@ -77,5 +77,5 @@ fn forget(root: &Root, there: impl Fn(&str) -> bool) -> Result<()> {
 }
 
 fn path(root: &Root, id: &str) -> PathBuf {
-    root.path(FOLDER).join(format!("{id}.json"))
+    root.path(DIRECTORY).join(format!("{id}.json"))
 }

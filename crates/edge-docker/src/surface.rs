@@ -147,11 +147,11 @@ pub const OPTIONS: &[(Known, Verdict)] = &[
     ),
     (
         value(' ', "volumes-from"),
-        Refused("another container's folders are not this app's"),
+        Refused("another container's directories are not this app's"),
     ),
     (
         value(' ', "volume-driver"),
-        Refused("an app mounts its own folder and nothing else"),
+        Refused("an app mounts its own directory and nothing else"),
     ),
     (
         value(' ', "annotation"),

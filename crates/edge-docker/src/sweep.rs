@@ -44,7 +44,7 @@ pub fn sweep(root: &Root, words: &[&str]) -> Result<()> {
     not_running(root)?;
     let data_root = data_root(root)?;
     let mut quarantine = Quarantine::below(&data_root);
-    sweep_state::folders(&data_root)?;
+    sweep_state::directories(&data_root)?;
     let kept = containers(root, &data_root, &mut quarantine)?;
     pins_of(root, kept.values())?;
     stored_record::forget_others(root, &kept.keys().cloned().collect())?;
@@ -95,13 +95,13 @@ fn containers(
     let mut judge = Judge::new(root, data_root)?;
     let mut kept = BTreeMap::new();
     let mut keys = BTreeSet::new();
-    for folder in sweep_state::entries(&data_root.join("containers"))? {
-        let id = folder
+    for directory in sweep_state::entries(&data_root.join("containers"))? {
+        let id = directory
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let stored = Stored::read(&folder).map_err(|e| format!("{e:#}"));
+        let stored = Stored::read(&directory).map_err(|e| format!("{e:#}"));
         let name = stored.as_ref().map_or("", Stored::name).to_string();
         let verdict = stored.and_then(|stored| judge.judge(&stored));
         let verdict = verdict.and_then(|key| match key {
@@ -110,7 +110,7 @@ fn containers(
         });
         match verdict {
             Ok(key) => drop(kept.insert(id, key)),
-            Err(rule) => quarantine.take(&folder, &format!("container {id} {name}"), &rule)?,
+            Err(rule) => quarantine.take(&directory, &format!("container {id} {name}"), &rule)?,
         }
     }
     Ok(kept)

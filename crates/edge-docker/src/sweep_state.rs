@@ -16,10 +16,10 @@ use crate::sweep::tell;
 /// Largest options of a volume, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// A folder among the engine's data, where it never looks: on the same file
+/// A directory among the engine's data, where it never looks: on the same file
 /// system and mount as what is moved. Root's alone.
 pub struct Quarantine {
-    folder: PathBuf,
+    directory: PathBuf,
     time: u64,
     count: u32,
 }
@@ -29,7 +29,7 @@ impl Quarantine {
     pub fn below(data_root: &Path) -> Self {
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            folder: data_root.join("quarantine"),
+            directory: data_root.join("quarantine"),
             time: time.unwrap_or_default().as_secs(),
             count: 0,
         }
@@ -41,11 +41,11 @@ impl Quarantine {
     /// It cannot be moved.
     pub fn take(&mut self, path: &Path, what: &str, rule: &str) -> Result<()> {
         let context = || format!("moving {} out of the engine's reach", path.display());
-        file::create_folder(&self.folder, 0o700)?;
-        folder(&self.folder)?;
+        file::create_directory(&self.directory, 0o700)?;
+        directory(&self.directory)?;
         let name = path.file_name().with_context(context)?;
         let place = loop {
-            let place = self.folder.join(format!("{}-{}", self.time, self.count));
+            let place = self.directory.join(format!("{}-{}", self.time, self.count));
             self.count += 1;
             match fs::DirBuilder::new().mode(0o700).create(&place) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -58,17 +58,17 @@ impl Quarantine {
             format!("{what}: {rule}\n").as_bytes(),
             0o600,
         )?;
-        file::sync_folder(path.parent().unwrap_or(path))?;
+        file::sync_directory(path.parent().unwrap_or(path))?;
         tell(what.trim_end(), rule, &place);
         Ok(())
     }
 }
 
-/// The engine's own folders, where they are, are folders and no links.
+/// The engine's own directories, where they are, are directories and no links.
 ///
 /// # Errors
 /// A link.
-pub fn folders(data_root: &Path) -> Result<()> {
+pub fn directories(data_root: &Path) -> Result<()> {
     let below = [
         "containers",
         "volumes",
@@ -80,30 +80,30 @@ pub fn folders(data_root: &Path) -> Result<()> {
     let paths = below.map(|name| data_root.join(name));
     for path in paths.iter().chain([&data_root.to_path_buf()]) {
         if fs::symlink_metadata(path).is_ok() {
-            folder(path)?;
+            directory(path)?;
         }
     }
     Ok(())
 }
 
-fn folder(path: &Path) -> Result<()> {
+fn directory(path: &Path) -> Result<()> {
     let data = fs::symlink_metadata(path);
     if !data
         .with_context(|| format!("looking at {}", path.display()))?
         .is_dir()
     {
-        bail!("{} is not a folder", path.display());
+        bail!("{} is not a directory", path.display());
     }
     Ok(())
 }
 
-/// What lies in a folder, in order; nothing if there is none.
+/// What lies in a directory, in order; nothing if there is none.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("reading {}", folder.display());
-    let entries = match fs::read_dir(folder) {
+pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("reading {}", directory.display());
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(context),
@@ -161,7 +161,7 @@ pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
     Ok(())
 }
 
-/// A folder of the engine's own, mounted from nowhere.
+/// A directory of the engine's own, mounted from nowhere.
 fn volume(path: &Path) -> Result<(), &'static str> {
     let real = |path: &Path| fs::symlink_metadata(path).is_ok_and(|d| d.is_dir());
     if !real(path) || !real(&path.join("_data")) {

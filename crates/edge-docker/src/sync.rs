@@ -1,10 +1,10 @@
-//! `sync APP`: files straight into the folder of a sandbox, batch by batch.
+//! `sync APP`: files straight into the directory of a sandbox, batch by batch.
 //!
 //! Standard input holds tar archives one after the other; each is a batch, and a
 //! line on standard output says that it is done, so that one process serves as
-//! long as somebody edits. Regular files and folders are taken; `.wh.NAME` takes
-//! NAME away, as in the layers of images. The container may write to the folder
-//! too, and is not trusted: every step goes from an open folder to the next, over
+//! long as somebody edits. Regular files and directories are taken; `.wh.NAME` takes
+//! NAME away, as in the layers of images. The container may write to the directory
+//! too, and is not trusted: every step goes from an open directory to the next, over
 //! no link and no mount, and a file is whole or not there.
 
 use std::fs::File;
@@ -32,7 +32,7 @@ const BLOCK: usize = 512;
 const LARGEST: u64 = 1 << 30;
 /// Most entries of a batch.
 const MOST: usize = 100_000;
-/// Deepest folder that is taken or taken away.
+/// Deepest directory that is taken or taken away.
 const DEEPEST: usize = 64;
 
 /// Reads batches until standard input ends.
@@ -49,9 +49,9 @@ pub fn command(root: &Root, words: &[&str]) -> Result<()> {
         )));
     }
     trust::load(root)?.sandbox_allowed("sync")?;
-    let folder = open(root, app)?;
+    let directory = open(root, app)?;
     let mut input = BufReader::with_capacity(256 * 1024, std::io::stdin().lock());
-    batches(&folder, &mut input, &mut std::io::stdout())
+    batches(&directory, &mut input, &mut std::io::stdout())
 }
 
 fn open(root: &Root, app: &str) -> Result<OwnedFd> {
@@ -66,19 +66,19 @@ fn open(root: &Root, app: &str) -> Result<OwnedFd> {
     below(above.as_fd(), app, true)
 }
 
-/// The folder `name` of `folder`; made if it is absent and `make` says so.
-fn below(folder: BorrowedFd, name: &str, make: bool) -> Result<OwnedFd> {
+/// The directory `name` of `directory`; made if it is absent and `make` says so.
+fn below(directory: BorrowedFd, name: &str, make: bool) -> Result<OwnedFd> {
     let enter = || {
         let resolve = ResolveFlags::BENEATH
             | ResolveFlags::NO_SYMLINKS
             | ResolveFlags::NO_MAGICLINKS
             | ResolveFlags::NO_XDEV;
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        openat2(folder, name, flags, Mode::empty(), resolve)
+        openat2(directory, name, flags, Mode::empty(), resolve)
     };
     let entered = match enter() {
         Err(Errno::NOENT) if make => {
-            match mkdirat(folder, name, Mode::from_raw_mode(0o755)) {
+            match mkdirat(directory, name, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error).with_context(|| format!("creating {name:?}")),
             }
@@ -88,13 +88,13 @@ fn below(folder: BorrowedFd, name: &str, make: bool) -> Result<OwnedFd> {
     };
     entered.map_err(|error| match error {
         Errno::LOOP | Errno::XDEV | Errno::NOTDIR => refuse(format_args!(
-            "sync: {name:?} on the device is no folder of its own"
+            "sync: {name:?} on the device is no directory of its own"
         )),
         error => anyhow::Error::new(error).context(format!("opening {name:?}")),
     })
 }
 
-fn batches(folder: &OwnedFd, input: &mut impl Read, output: &mut impl Write) -> Result<()> {
+fn batches(directory: &OwnedFd, input: &mut impl Read, output: &mut impl Write) -> Result<()> {
     while let Some(block) = first_block(input)? {
         let (mut changed, mut removed) = (0, 0);
         let mut archive = Archive::new((&block[..]).chain(&mut *input));
@@ -105,7 +105,7 @@ fn batches(folder: &OwnedFd, input: &mut impl Read, output: &mut impl Write) -> 
                     "sync: more than {MOST} entries in a batch"
                 )));
             }
-            match apply(folder, &mut entry.context("reading the archive")?)? {
+            match apply(directory, &mut entry.context("reading the archive")?)? {
                 Applied::Changed => changed += 1,
                 Applied::Removed => removed += 1,
             }
@@ -143,7 +143,7 @@ enum Applied {
     Removed,
 }
 
-fn apply<R: Read>(folder: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> {
+fn apply<R: Read>(directory: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> {
     let path = entry.path().context("reading the archive")?.into_owned();
     let kind = entry.header().entry_type();
     let mut names = names(&path)?;
@@ -151,7 +151,7 @@ fn apply<R: Read>(folder: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> {
         return Ok(Applied::Changed);
     };
     let gone = last.strip_prefix(WHITEOUT);
-    let mut at = folder.try_clone().context("opening the folder")?;
+    let mut at = directory.try_clone().context("opening the directory")?;
     for name in &names {
         match below(at.as_fd(), name, gone.is_none()) {
             Ok(next) => at = next,
@@ -173,17 +173,17 @@ fn apply<R: Read>(folder: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> {
             Ok(Applied::Changed)
         }
         _ => Err(refuse(format_args!(
-            "sync takes regular files and folders only: {}",
+            "sync takes regular files and directories only: {}",
             printable(&path.to_string_lossy())
         ))),
     }
 }
 
-/// The names of a path below the folder.
+/// The names of a path below the directory.
 fn names(path: &Path) -> Result<Vec<&str>> {
     let bad = || {
         let path = printable(&path.to_string_lossy());
-        refuse(format_args!("sync: {path} is no path below the folder"))
+        refuse(format_args!("sync: {path} is no path below the directory"))
     };
     let mut names = Vec::new();
     for part in path.components() {
@@ -201,7 +201,7 @@ fn names(path: &Path) -> Result<Vec<&str>> {
 
 /// A new file in the place of an old one, at once. No owner, no time and none
 /// of the bits that give rights are taken over.
-fn put<R: Read>(folder: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<()> {
+fn put<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<()> {
     let size = entry.size();
     if size > LARGEST {
         return Err(refuse(format_args!(
@@ -210,14 +210,14 @@ fn put<R: Read>(folder: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<
     }
     let executable = entry.header().mode().unwrap_or(0) & 0o111 != 0;
     let temporary = format!(".edge-sync-{}", std::process::id());
-    match unlinkat(folder, &temporary, AtFlags::empty()) {
+    match unlinkat(directory, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o600);
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let mut file = File::from(openat2(folder, &temporary, flags, mode, resolve)?);
+    let mut file = File::from(openat2(directory, &temporary, flags, mode, resolve)?);
     let written = (|| {
         if std::io::copy(entry, &mut file)? != size {
             bail!("the archive ended early");
@@ -226,28 +226,28 @@ fn put<R: Read>(folder: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<
             &file,
             Mode::from_raw_mode(if executable { 0o755 } else { 0o644 }),
         )?;
-        Ok(renameat(folder, &temporary, folder, name)?)
+        Ok(renameat(directory, &temporary, directory, name)?)
     })();
     if written.is_err() {
-        let _ = unlinkat(folder, &temporary, AtFlags::empty());
+        let _ = unlinkat(directory, &temporary, AtFlags::empty());
     }
     written
 }
 
-/// Takes away a file, or a folder with what is in it; over no link.
-fn remove(folder: BorrowedFd, name: &str, depth: usize) -> Result<()> {
-    let kind = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+/// Takes away a file, or a directory with what is in it; over no link.
+fn remove(directory: BorrowedFd, name: &str, depth: usize) -> Result<()> {
+    let kind = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     if kind != FileType::Directory {
-        return Ok(unlinkat(folder, name, AtFlags::empty())?);
+        return Ok(unlinkat(directory, name, AtFlags::empty())?);
     }
     if depth == DEEPEST {
-        bail!("removing {name:?}: deeper than {DEEPEST} folders");
+        bail!("removing {name:?}: deeper than {DEEPEST} directories");
     }
-    let inner = below(folder, name, false)?;
+    let inner = below(directory, name, false)?;
     for entry in Dir::read_from(&inner)? {
         let entry = entry?;
         let name = entry
@@ -258,7 +258,7 @@ fn remove(folder: BorrowedFd, name: &str, depth: usize) -> Result<()> {
             remove(inner.as_fd(), name, depth + 1)?;
         }
     }
-    Ok(unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+    Ok(unlinkat(directory, name, AtFlags::REMOVEDIR)?)
 }
 
 #[cfg(test)]

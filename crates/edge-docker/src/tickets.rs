@@ -17,7 +17,7 @@ use edge_signature::Digest;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Where they lie: root's own, gone with a reboot.
-const FOLDER: &str = "/run/edge-docker/tickets";
+const DIRECTORY: &str = "/run/edge-docker/tickets";
 /// How long one is good.
 const GOOD: Duration = Duration::from_secs(60);
 /// Longest content of one, in bytes.
@@ -78,16 +78,16 @@ impl Drop for Ticket {
 /// Leaves a ticket.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn leave(root: &Root, key: &Key) -> Result<Ticket> {
-    let folder = root.path(FOLDER);
-    file::create_folder(&folder, 0o700)?;
+    let directory = root.path(DIRECTORY);
+    file::create_directory(&directory, 0o700)?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}.{}.{count}", key.0, std::process::id());
-    let path = folder.join(name);
+    let path = directory.join(name);
     // A process of the same number may have left one and died.
     let _ = fs::remove_file(&path);
-    let context = || format!("writing a ticket in {FOLDER}");
+    let context = || format!("writing a ticket in {DIRECTORY}");
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -102,7 +102,7 @@ pub fn leave(root: &Root, key: &Key) -> Result<Ticket> {
 /// Takes a ticket for `key`, if a good one lies there; drops those that are no
 /// longer good. Removing decides: of two that take the same, one has it.
 pub fn take(root: &Root, key: &Key) -> bool {
-    let Ok(entries) = fs::read_dir(root.path(FOLDER)) else {
+    let Ok(entries) = fs::read_dir(root.path(DIRECTORY)) else {
         return false;
     };
     for entry in entries.flatten() {
@@ -143,18 +143,18 @@ mod tests {
     use super::*;
 
     fn root() -> (tempfile::TempDir, Root) {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
-        (folder, root)
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
+        (directory, root)
     }
 
     fn tickets(root: &Root) -> usize {
-        fs::read_dir(root.path(FOLDER)).unwrap().count()
+        fs::read_dir(root.path(DIRECTORY)).unwrap().count()
     }
 
     #[test]
     fn one_is_good_once_and_for_what_it_names() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         let key = Key::request("POST", "/v1.41/containers/create", b"{}");
         assert!(!take(&root, &key), "none was left");
         leave(&root, &key).unwrap().stay();
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn two_alike_are_two() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         let key = Key::words("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
         leave(&root, &key).unwrap().stay();
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn one_that_is_dropped_is_taken_back() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         let key = Key::words("build", &["sandbox/a"]);
         drop(leave(&root, &key).unwrap());
         assert!(!take(&root, &key));
@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn old_broken_and_future_ones_are_no_good_and_go() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         let key = Key::words("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
-        let path = fs::read_dir(root.path(FOLDER)).unwrap().next();
+        let path = fs::read_dir(root.path(DIRECTORY)).unwrap().next();
         let path = path.unwrap().unwrap().path();
         let old = now().saturating_sub(GOOD).as_nanos().to_string();
         let future = (now() + GOOD).as_nanos().to_string();
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn of_many_that_take_one_has_it() {
-        let (_folder, root) = root();
+        let (_directory, root) = root();
         let key = Key::words("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
         let taken: usize = std::thread::scope(|scope| {

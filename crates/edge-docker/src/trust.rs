@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::refuse;
 
 /// Where they lie.
-const FOLDER: &str = "/etc/edge-ai/container-config";
+const DIRECTORY: &str = "/etc/edge-ai/container-config";
 /// Largest of them, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
@@ -54,26 +54,29 @@ struct Policy {
 /// # Errors
 /// One that is absent or malformed: nothing runs then.
 pub fn load(root: &Root) -> Result<Trust> {
-    let text = file::read_text(&root.path(FOLDER).join("ecr-url.txt"), LARGEST)?;
-    let policy = file::read(&root.path(FOLDER).join("policy.json"), LARGEST)?;
-    let policy: Policy =
-        serde_json::from_slice(&policy).with_context(|| format!("parsing {FOLDER}/policy.json"))?;
+    let text = file::read_text(&root.path(DIRECTORY).join("ecr-url.txt"), LARGEST)?;
+    let policy = file::read(&root.path(DIRECTORY).join("policy.json"), LARGEST)?;
+    let policy: Policy = serde_json::from_slice(&policy)
+        .with_context(|| format!("parsing {DIRECTORY}/policy.json"))?;
     Ok(Trust {
-        keys: Keys::from_pems(&keys(root)?).with_context(|| format!("reading keys of {FOLDER}"))?,
+        keys: Keys::from_pems(&keys(root)?)
+            .with_context(|| format!("reading keys of {DIRECTORY}"))?,
         repository: text
             .trim()
             .parse()
-            .with_context(|| format!("parsing {FOLDER}/ecr-url.txt"))?,
+            .with_context(|| format!("parsing {DIRECTORY}/ecr-url.txt"))?,
         sandbox: policy.sandbox,
     })
 }
 
 /// Every `container-signing*.pub`.
 fn keys(root: &Root) -> Result<Vec<Vec<u8>>> {
-    let folder = root.path(FOLDER);
+    let directory = root.path(DIRECTORY);
     let mut paths = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {FOLDER}"))? {
-        let path = entry.with_context(|| format!("reading {FOLDER}"))?.path();
+    for entry in fs::read_dir(&directory).with_context(|| format!("reading {DIRECTORY}"))? {
+        let path = entry
+            .with_context(|| format!("reading {DIRECTORY}"))?
+            .path();
         let name = path
             .file_name()
             .unwrap_or_default()

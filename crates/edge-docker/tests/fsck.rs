@@ -20,13 +20,13 @@ fn layers_are_proved() {
     assert_eq!(device.good(&["edge-docker", "fsck", "foo"]), honest);
     assert_eq!(device.bad(&["edge-docker", "fsck", "bar"]).0, 125);
     let form = "{{.GraphDriver.Data.UpperDir}}:{{.GraphDriver.Data.LowerDir}}";
-    let folders = device.good(&["docker", "inspect", "-f", form, &image.id]);
-    let folders: Vec<_> = folders.split(':').map(|f| device.path(f)).collect();
+    let directories = device.good(&["docker", "inspect", "-f", form, &image.id]);
+    let directories: Vec<_> = directories.split(':').map(|f| device.path(f)).collect();
     let proof = Proof {
         device: &device,
         image: &image,
-        top: folders[0].clone(),
-        bottom: folders[1].clone(),
+        top: directories[0].clone(),
+        bottom: directories[1].clone(),
     };
     proof.contents();
     proof.modes_and_owners();
@@ -39,7 +39,7 @@ fn layers_are_proved() {
 struct Proof<'a> {
     device: &'a Device,
     image: &'a Image,
-    /// Folders of the layers.
+    /// Directories of the layers.
     top: PathBuf,
     bottom: PathBuf,
 }
@@ -57,9 +57,10 @@ impl Proof<'_> {
 
     /// The engine itself stumbles over these.
     fn contents(&self) {
-        for (layer, folder, file) in [(1, &self.bottom, "bin/sleep"), (2, &self.top, "data/part0")]
+        for (layer, directory, file) in
+            [(1, &self.bottom, "bin/sleep"), (2, &self.top, "data/part0")]
         {
-            let path = folder.join(file);
+            let path = directory.join(file);
             let original = fs::read(&path).unwrap();
             let mut changed = original.clone();
             changed[1000] ^= 1;

@@ -51,34 +51,34 @@ fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
-/// Keeps the files of `folder` equal to the anchors that `wanted` names.
-fn copies(root: &Root, folder: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    let target = root.path(folder);
+/// Keeps the files of `directory` equal to the anchors that `wanted` names.
+fn copies(root: &Root, directory: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let target = root.path(directory);
     let names = names(&root.path(ANCHORS))?
         .into_iter()
         .filter(|n| wanted(n));
     let names: BTreeSet<_> = names.collect();
-    file::create_folder(&target, 0o755)?;
+    file::create_directory(&target, 0o755)?;
     for name in &names {
         let content = file::read(&root.path(ANCHORS).join(name), LARGEST)?;
         if file::ensure(&target.join(name), &content, 0o644)? {
-            log::info(format_args!("copied {name} to {folder}"));
+            log::info(format_args!("copied {name} to {directory}"));
         }
     }
     for stale in self::names(&target)?.difference(&names) {
         fs::remove_file(target.join(stale))
-            .with_context(|| format!("removing {folder}/{stale}"))?;
+            .with_context(|| format!("removing {directory}/{stale}"))?;
         log::info(format_args!(
-            "removed {folder}/{stale}: the image has no such file"
+            "removed {directory}/{stale}: the image has no such file"
         ));
     }
     Ok(())
 }
 
-fn names(folder: &Path) -> Result<BTreeSet<String>> {
-    let context = || format!("reading {}", folder.display());
+fn names(directory: &Path) -> Result<BTreeSet<String>> {
+    let context = || format!("reading {}", directory.display());
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(folder).with_context(context)? {
+    for entry in fs::read_dir(directory).with_context(context)? {
         names.insert(
             entry
                 .with_context(context)?

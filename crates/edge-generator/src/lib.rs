@@ -1,6 +1,6 @@
 //! Replaces: the generator script for `/data/services`.
 //! Reads: units in `/data/services`, public configuration in `/etc/edge-ai`.
-//! Writes: links below its three argument folders; `activate`: copies on `/data`.
+//! Writes: links below its three argument directories; `activate`: copies on `/data`.
 //! Runs when: by systemd at boot and reload; `activate` in `edge-data.service`.
 //! Exits: 0 done (broken units are ignored with a message), 1 failed, 2 usage.
 
@@ -37,20 +37,20 @@ const MESSAGES: usize = 200;
 Exit codes: 0 done (a broken unit is ignored with a message in the kernel log),
 1 failed, 2 wrong usage
 
-systemd calls it with three folders, see systemd.generator(7).
+systemd calls it with three directories, see systemd.generator(7).
 
 Example: edge-generator /tmp/normal /tmp/early /tmp/late"
 )]
 pub struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// Folder for links of normal priority
+    /// Directory for links of normal priority
     #[arg(required = true)]
     normal: Option<PathBuf>,
-    /// Folder for links that override all others (unused)
+    /// Directory for links that override all others (unused)
     #[arg(required = true)]
     early: Option<PathBuf>,
-    /// Folder for links that all others override (unused)
+    /// Directory for links that all others override (unused)
     #[arg(required = true)]
     late: Option<PathBuf>,
 }
@@ -66,7 +66,7 @@ enum Verb {
 /// Generates, or activates.
 ///
 /// # Errors
-/// The argument folders cannot be written; for `activate` see the message.
+/// The argument directories cannot be written; for `activate` see the message.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     match (&args.verb, &args.normal) {
         (Some(Verb::Activate), _) => boot::recorded(root, "edge-generator", || activate::run(root)),
@@ -96,17 +96,20 @@ fn units(root: &Root, image: &load::Image, refused: &mut Refusals) -> plan::Unit
 }
 
 fn place_all(normal: &Path, links: &plan::Links) -> Result<()> {
-    let mut folders = HashMap::new();
+    let mut directories = HashMap::new();
     for (link, file) in links {
-        let (folder, name) = link.rsplit_once('/').unwrap_or(("", link));
-        if !folders.contains_key(folder) {
-            let path = normal.join(folder);
-            file::create_folder(&path, 0o755)?;
+        let (directory, name) = link.rsplit_once('/').unwrap_or(("", link));
+        if !directories.contains_key(directory) {
+            let path = normal.join(directory);
+            file::create_directory(&path, 0o755)?;
             let opened = File::open(&path);
-            folders.insert(folder, opened.with_context(|| format!("opening {folder}"))?);
+            directories.insert(
+                directory,
+                opened.with_context(|| format!("opening {directory}"))?,
+            );
         }
         let target = format!("{SERVICES}/{file}");
-        place(&folders[folder], name, &target).with_context(|| format!("linking {link}"))?;
+        place(&directories[directory], name, &target).with_context(|| format!("linking {link}"))?;
     }
     Ok(())
 }
@@ -137,16 +140,17 @@ impl Refusals {
 }
 
 /// Makes or replaces one link.
-fn place(folder: &File, name: &str, target: &str) -> Result<(), Errno> {
-    match symlinkat(target, folder, name) {
+fn place(directory: &File, name: &str, target: &str) -> Result<(), Errno> {
+    match symlinkat(target, directory, name) {
         Err(Errno::EXIST) => {}
         made => return made,
     }
-    if readlinkat(folder, name, Vec::new()).is_ok_and(|old| old.to_bytes() == target.as_bytes()) {
+    if readlinkat(directory, name, Vec::new()).is_ok_and(|old| old.to_bytes() == target.as_bytes())
+    {
         return Ok(());
     }
-    unlinkat(folder, name, AtFlags::empty())?;
-    symlinkat(target, folder, name)
+    unlinkat(directory, name, AtFlags::empty())?;
+    symlinkat(target, directory, name)
 }
 
 /// Generators run before the journal: their words go to the kernel's log.

@@ -26,7 +26,7 @@ const MOST: usize = 20_000;
 const THREADS: usize = 4;
 /// Fewest files that a thread is worth.
 const SHARE: usize = 500;
-/// Folders whose units must not be shadowed.
+/// Directories whose units must not be shadowed.
 const TAKEN: [&str; 6] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -40,7 +40,7 @@ const TAKEN: [&str; 6] = [
 pub struct Image(HashSet<String>);
 
 impl Image {
-    /// Reads the folders once.
+    /// Reads the directories once.
     pub fn read(root: &Root) -> Self {
         let entries = TAKEN
             .iter()
@@ -68,7 +68,7 @@ pub fn template(name: &str) -> Option<String> {
     (!instance.is_empty()).then(|| format!("{stem}@.{kind}"))
 }
 
-/// The good units by name; what is refused is told. A folder that is absent (as
+/// The good units by name; what is refused is told. A directory that is absent (as
 /// at the first run of a boot) holds nothing.
 pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> Units {
     let path = root.path(SERVICES);
@@ -76,16 +76,16 @@ pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> Units {
     if fs::symlink_metadata(&path).is_err() {
         return units;
     }
-    let Some(folder) = open_folder(&path) else {
+    let Some(directory) = open_directory(&path) else {
         refused.tell(format!(
-            "{SERVICES} is not a folder that only root may write: not using it"
+            "{SERVICES} is not a directory that only root may write: not using it"
         ));
         return units;
     };
     let mut left = MOST;
     let mut later = Vec::new();
     let names = names(&path, &mut left, refused);
-    for found in on_all_cores(&names, &|name| look(&folder, name, image)) {
+    for found in on_all_cores(&names, &|name| look(&directory, name, image)) {
         match found {
             Ok(Found::Nothing) => {}
             Ok(Found::Unit(unit)) => drop(units.insert(unit.name.clone(), *unit)),
@@ -105,7 +105,7 @@ pub fn units(root: &Root, image: &Image, refused: &mut Refusals) -> Units {
     units
 }
 
-/// What a name in the folder stands for.
+/// What a name in the directory stands for.
 enum Found {
     Nothing,
     Unit(Box<Unit>),
@@ -140,13 +140,13 @@ fn on_all_cores<T: Send>(names: &[String], each: &(impl Fn(&str) -> T + Sync)) -
     })
 }
 
-/// Root's own folder, which nobody else may write.
-fn open_folder(path: &Path) -> Option<File> {
+/// Root's own directory, which nobody else may write.
+fn open_directory(path: &Path) -> Option<File> {
     let real = fs::symlink_metadata(path).ok()?;
-    let folder = File::open(path).ok()?;
-    let data = folder.metadata().ok()?;
+    let directory = File::open(path).ok()?;
+    let data = directory.metadata().ok()?;
     let same = real.is_dir() && real.ino() == data.ino();
-    (same && data.is_dir() && roots_own(&data)).then_some(folder)
+    (same && data.is_dir() && roots_own(&data)).then_some(directory)
 }
 
 fn roots_own(data: &fs::Metadata) -> bool {
@@ -155,9 +155,9 @@ fn roots_own(data: &fs::Metadata) -> bool {
     data.uid() == *me && data.mode() & 0o022 == 0
 }
 
-fn names(folder: &Path, left: &mut usize, refused: &mut Refusals) -> Vec<String> {
+fn names(directory: &Path, left: &mut usize, refused: &mut Refusals) -> Vec<String> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if *left == 0 {
             refused.tell(format!(
                 "{SERVICES} holds more than {MOST} files: ignoring the rest"
@@ -174,7 +174,7 @@ fn names(folder: &Path, left: &mut usize, refused: &mut Refusals) -> Vec<String>
     names
 }
 
-fn look(folder: &File, name: &str, image: &Image) -> Result<Found, String> {
+fn look(directory: &File, name: &str, image: &Image) -> Result<Found, String> {
     if name.starts_with('.') {
         return Ok(Found::Nothing);
     }
@@ -187,7 +187,7 @@ fn look(folder: &File, name: &str, image: &Image) -> Result<Found, String> {
     if image.has(name) {
         return Err(format!("{name}: the image has a unit of this name"));
     }
-    match read(folder, name) {
+    match read(directory, name) {
         Ok(text) => Ok(Found::Unit(Box::new(unit::parse(name, &text)?))),
         Err(Trouble::Link) => Ok(Found::Later(Later::Link(name.into()))),
         Err(Trouble::Other(why)) => Err(format!("{name}: {why}")),
@@ -200,10 +200,10 @@ enum Trouble {
 }
 
 /// Reads a file without following a link and without waiting for a writer.
-fn read(folder: &impl AsFd, name: &str) -> Result<String, Trouble> {
+fn read(directory: &impl AsFd, name: &str) -> Result<String, Trouble> {
     let other = |why: String| Trouble::Other(why);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = match openat(folder, name, flags, Mode::empty()) {
+    let mut file = match openat(directory, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::LOOP) => return Err(Trouble::Link),
         Err(error) => return Err(other(error.to_string())),
@@ -228,10 +228,10 @@ fn read(folder: &impl AsFd, name: &str) -> Result<String, Trouble> {
     String::from_utf8(text).map_err(|_| other("not UTF-8".into()))
 }
 
-/// A link within the folder: another name of a unit, or an instance of a template.
-fn link(folder: &Path, name: &str, units: &mut Units) -> Result<(), String> {
+/// A link within the directory: another name of a unit, or an instance of a template.
+fn link(directory: &Path, name: &str, units: &mut Units) -> Result<(), String> {
     let out = || format!("{name}: a link that leads out of {SERVICES}");
-    let target = fs::read_link(folder.join(name)).map_err(|_| out())?;
+    let target = fs::read_link(directory.join(name)).map_err(|_| out())?;
     let target = target.strip_prefix(SERVICES).unwrap_or(&target);
     let target = target.to_str().ok_or_else(out)?;
     if target.contains('/') {
@@ -251,7 +251,7 @@ fn link(folder: &Path, name: &str, units: &mut Units) -> Result<(), String> {
 /// `a.service.d/*.conf`. One that is refused takes its unit with it: the unit
 /// without it might do what its author did not want.
 fn drop_ins(
-    folder: &Path,
+    directory: &Path,
     name: &str,
     left: &mut usize,
     units: &mut Units,
@@ -265,10 +265,10 @@ fn drop_ins(
             .filter(|t| units.contains_key(t.as_str()))
             .ok_or_else(|| format!("{name}: drop-ins for no unit of {SERVICES}"))?
     };
-    let path = folder.join(name);
+    let path = directory.join(name);
     let read_all = || -> Result<Vec<(String, String)>, String> {
-        let opened = open_folder(&path)
-            .ok_or_else(|| format!("{name}: not a folder that only root may write"))?;
+        let opened = open_directory(&path)
+            .ok_or_else(|| format!("{name}: not a directory that only root may write"))?;
         let mut texts = Vec::new();
         for conf in names(&path, left, refused) {
             if conf.starts_with('.') || !conf.ends_with(".conf") {

@@ -11,7 +11,7 @@ use crate::{Refusals, SERVICES, cycles};
 /// Units by name.
 pub type Units = BTreeMap<Box<str>, Unit>;
 
-/// Links to make: places relative to the folder for normal priority, and the
+/// Links to make: places relative to the directory for normal priority, and the
 /// file below [`SERVICES`] that each leads to.
 pub type Links<'a> = BTreeMap<String, &'a str>;
 

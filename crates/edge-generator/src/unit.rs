@@ -25,7 +25,7 @@ pub enum Key {
     After,
     /// `Before=`.
     Before,
-    /// A drop-in, as a path below the folder.
+    /// A drop-in, as a path below the directory.
     DropIn,
     /// An instance of this template that was asked for by a link.
     Instance,

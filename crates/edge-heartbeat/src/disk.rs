@@ -116,7 +116,7 @@ mod tests {
             r#"{"critical_warning":{"value":0,"available_spare":0},"avail_spare":100,
                 "percentage_used":3,"media_errors":"0"}"#,
         ] {
-            let (_folder, root) = root_with(&[(HEALTH, said), ("/data/x", "")]);
+            let (_directory, root) = root_with(&[(HEALTH, said), ("/data/x", "")]);
             let facts = report(&root).unwrap();
             assert_eq!(facts["percent_used"], 3);
             assert_eq!(
@@ -125,13 +125,14 @@ mod tests {
             );
             assert_eq!(facts["read_only"], false);
         }
-        let (_folder, root) = root_with(&[(HEALTH, r#"{"critical_warning":4}"#), ("/data/x", "")]);
+        let (_directory, root) =
+            root_with(&[(HEALTH, r#"{"critical_warning":4}"#), ("/data/x", "")]);
         assert_eq!(report(&root).unwrap()["warning"], true);
     }
 
     #[test]
     fn what_is_not_known_is_null() {
-        let (_folder, root) = root_with(&[(HEALTH, "nonsense"), ("/data/x", "")]);
+        let (_directory, root) = root_with(&[(HEALTH, "nonsense"), ("/data/x", "")]);
         let facts = report(&root).unwrap();
         assert!(facts["total_mb"].is_u64());
         for key in [
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn flash_on_the_board_and_errors_of_the_file_system() {
-        let (_folder, root) = root_with(&[
+        let (_directory, root) = root_with(&[
             ("/data/x", ""),
             ("/sys/block/mmcblk0/device/life_time", "0x02 0x03\n"),
             (

@@ -125,21 +125,21 @@ pub mod tests {
 
     /// A root that holds these files.
     pub fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         for (path, text) in files {
             let path = root.path(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        (folder, root)
+        (directory, root)
     }
 
     #[test]
     fn what_is_there_is_reported_and_the_rest_is_null() {
-        let (_folder, root) = root_with(&[]);
+        let (_directory, root) = root_with(&[]);
         assert_eq!(gather(&root)["uptime_seconds"], Value::Null);
-        let (_folder, root) = root_with(&[
+        let (_directory, root) = root_with(&[
             ("/proc/uptime", "77.25 12.1\n"),
             ("/proc/loadavg", "0.1 0.2 0.3 1/2 3\n"),
             (
@@ -160,7 +160,7 @@ pub mod tests {
 
     #[test]
     fn the_boot_chain_names_the_step_that_failed() {
-        let (_folder, root) = root_with(&[("/data/log/x", "")]);
+        let (_directory, root) = root_with(&[("/data/log/x", "")]);
         boot::recorded(&root, "edge-partition", || Ok(())).unwrap();
         boot::recorded(&root, "edge-vpn", || anyhow::bail!("token refused")).unwrap_err();
         let chain = &gather(&root)["boot"];
@@ -171,7 +171,7 @@ pub mod tests {
 
     #[test]
     fn garbage_is_left_out() {
-        let (_folder, root) = root_with(&[
+        let (_directory, root) = root_with(&[
             ("/proc/uptime", "soon"),
             ("/proc/loadavg", "0.1"),
             ("/proc/meminfo", "MemTotal: x kB"),

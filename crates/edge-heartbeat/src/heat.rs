@@ -10,31 +10,31 @@ use crate::facts::text;
 
 const THERMAL: &str = "/sys/class/thermal";
 const HWMON: &str = "/sys/class/hwmon";
-/// Most entries of a folder that are looked at.
+/// Most entries of a directory that are looked at.
 const MOST: usize = 256;
 
 /// Degrees by sensor: thermal zones, and the disk's own sensor; all sensors of
 /// the board where there are no zones.
 pub fn temperatures(root: &Root) -> Option<Value> {
     let mut found = Map::new();
-    for folder in folders(root, THERMAL, "thermal_zone") {
+    for directory in directories(root, THERMAL, "thermal_zone") {
         // A part that is powered off has no temperature.
         if let (Some(name), Some(degrees)) = (
-            word(root, &format!("{folder}/type")),
-            degrees(root, &format!("{folder}/temp")),
+            word(root, &format!("{directory}/type")),
+            degrees(root, &format!("{directory}/temp")),
         ) {
             found.insert(name, degrees);
         }
     }
     let zones = !found.is_empty();
-    for folder in folders(root, HWMON, "hwmon") {
-        let Some(name) = word(root, &format!("{folder}/name")) else {
+    for directory in directories(root, HWMON, "hwmon") {
+        let Some(name) = word(root, &format!("{directory}/name")) else {
             continue;
         };
         if zones && name != "nvme" {
             continue;
         }
-        if let Some(degrees) = degrees(root, &format!("{folder}/temp1_input")) {
+        if let Some(degrees) = degrees(root, &format!("{directory}/temp1_input")) {
             found.entry(name).or_insert(degrees);
         }
     }
@@ -46,9 +46,9 @@ pub fn temperatures(root: &Root) -> Option<Value> {
 pub fn throttling(root: &Root) -> Option<Value> {
     let mut any = false;
     let mut active = Vec::new();
-    for folder in folders(root, THERMAL, "cooling_device") {
-        let kind = word(root, &format!("{folder}/type"));
-        let state = word(root, &format!("{folder}/cur_state"));
+    for directory in directories(root, THERMAL, "cooling_device") {
+        let kind = word(root, &format!("{directory}/type"));
+        let state = word(root, &format!("{directory}/cur_state"));
         if let (Some(kind), Some(Ok(state))) = (kind, state.map(|s| s.parse::<u32>())) {
             if kind.contains("fan") {
                 continue;
@@ -68,9 +68,9 @@ pub fn throttling(root: &Root) -> Option<Value> {
 /// `soctherm_oc`): the usual reason for throttling that is not heat.
 pub fn over_current(root: &Root) -> Option<Value> {
     let mut sum = None;
-    for folder in folders(root, HWMON, "hwmon") {
+    for directory in directories(root, HWMON, "hwmon") {
         for number in 1..=8 {
-            let count = word(root, &format!("{folder}/oc{number}_event_cnt"));
+            let count = word(root, &format!("{directory}/oc{number}_event_cnt"));
             if let Some(count) = count.and_then(|c| c.parse::<u64>().ok()) {
                 sum = Some(count.saturating_add(sum.unwrap_or(0)));
             }
@@ -79,18 +79,18 @@ pub fn over_current(root: &Root) -> Option<Value> {
     sum.map(Value::from)
 }
 
-fn folders(root: &Root, path: &str, prefix: &str) -> Vec<String> {
+fn directories(root: &Root, path: &str, prefix: &str) -> Vec<String> {
     let entries = fs::read_dir(root.path(path)).into_iter().flatten();
     let names = entries
         .flatten()
         .take(MOST)
         .map(|e| e.file_name().to_string_lossy().into_owned());
-    let mut folders: Vec<_> = names
+    let mut directories: Vec<_> = names
         .filter(|n| n.starts_with(prefix))
         .map(|n| format!("{path}/{n}"))
         .collect();
-    folders.sort();
-    folders
+    directories.sort();
+    directories
 }
 
 fn word(root: &Root, path: &str) -> Option<String> {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn an_orin_board() {
-        let (_folder, root) = root_with(&[
+        let (_directory, root) = root_with(&[
             ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
             ("/sys/class/thermal/thermal_zone0/temp", "47500\n"),
             ("/sys/class/thermal/thermal_zone1/type", "gpu-thermal\n"),
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn another_board_and_none() {
-        let (_folder, root) = root_with(&[
+        let (_directory, root) = root_with(&[
             ("/sys/class/hwmon/hwmon0/name", "coretemp\n"),
             ("/sys/class/hwmon/hwmon0/temp1_input", "51000\n"),
             ("/sys/class/thermal/cooling_device0/type", "Processor\n"),
@@ -150,7 +150,7 @@ mod tests {
         ]);
         assert_eq!(temperatures(&root).unwrap(), json!({ "coretemp": 51.0 }));
         assert_eq!(throttling(&root).unwrap(), json!([]));
-        let (_folder, root) = root_with(&[("/sys/class/thermal/thermal_zone0/type", "x")]);
+        let (_directory, root) = root_with(&[("/sys/class/thermal/thermal_zone0/type", "x")]);
         assert_eq!((temperatures(&root), throttling(&root)), (None, None));
         assert_eq!(over_current(&root), None);
     }

@@ -22,7 +22,7 @@ use anyhow::Result;
 use clap::Parser;
 use edge_common::exit::Failure;
 use edge_common::identity::{CERTIFICATE, CONFIG, DeviceConfig, KEY};
-use edge_common::mqtt::{Authorities, Options, PORT};
+use edge_common::mqtt::{CaBundle, Options, PORT};
 use edge_common::{Root, log};
 use serde_json::json;
 
@@ -114,7 +114,7 @@ enum End {
 /// The identity as it is on disk now.
 struct Device {
     config: DeviceConfig,
-    authorities: Authorities,
+    ca_bundle: CaBundle,
     certificate: PathBuf,
     key: PathBuf,
 }
@@ -122,10 +122,10 @@ struct Device {
 impl Device {
     fn load(root: &Root) -> Result<Self> {
         let config = DeviceConfig::load(root).map_err(|e| Failure::wrap(IDENTITY, e))?;
-        let authorities = Authorities::load(root)?;
+        let ca_bundle = CaBundle::load(root)?;
         Ok(Self {
             config,
-            authorities,
+            ca_bundle,
             certificate: root.path(CERTIFICATE),
             key: root.path(KEY),
         })
@@ -142,7 +142,7 @@ impl Device {
             client_id: thing,
             certificate: self.certificate.clone(),
             key: self.key.clone(),
-            authorities: &self.authorities,
+            ca_bundle: &self.ca_bundle,
             timeout: step,
             will: Some((&topic, will.into_bytes())),
         })

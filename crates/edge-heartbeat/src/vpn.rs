@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn wishes_are_kept_once_and_reported() {
-        let (_folder, root) = root_with(&[("/data/config/vpn/x", "")]);
+        let (_directory, root) = root_with(&[("/data/config/vpn/x", "")]);
         assert!(report(&root).is_none() && hostname(&root).is_none());
         let wish = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
         assert!(keep(&root, wish.as_object()).unwrap());
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_edge_vpn_knows_is_reported() {
-        let (_folder, root) = root_with(&[
+        let (_directory, root) = root_with(&[
             ("/data/config/wireguard/public.key", "k\n"),
             ("/data/config/wireguard/address", "10.77.0.2\n"),
             ("/data/config/wireguard/hostname", "a.vpn.test\n"),

@@ -218,7 +218,7 @@ fn link(root: &Root, args: &Args, device: &Path) -> Result<()> {
     }
     let link = root.path(READY);
     let context = || format!("linking {}", link.display());
-    file::create_folder(link.parent().with_context(context)?, 0o755)?;
+    file::create_directory(link.parent().with_context(context)?, 0o755)?;
     let device = std::fs::canonicalize(device).with_context(context)?;
     if std::fs::read_link(&link).is_ok_and(|old| old == device) {
         return Ok(());

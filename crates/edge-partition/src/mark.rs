@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn set_and_clear_touch_the_last_block_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         File::create(&path).unwrap().set_len(3 * SIZE).unwrap();
         assert!(!is_set(&path).unwrap());
         set(&path).unwrap();
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn what_only_begins_like_it_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         File::create(&path).unwrap().set_len(2 * SIZE).unwrap();
         write(&path, &[full(), b"x".to_vec()].concat()[1..]).unwrap();
         assert!(!is_set(&path).unwrap());

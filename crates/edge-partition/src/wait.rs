@@ -1,4 +1,4 @@
-//! Waiting for a device by event: inotify on the folders on the way to it.
+//! Waiting for a device by event: inotify on the directories on the way to it.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -82,16 +82,16 @@ fn absent(candidates: &[PathBuf], limit: Duration) -> anyhow::Error {
     )
 }
 
-/// Watches the deepest existing folder above each path.
+/// Watches the deepest existing directory above each path.
 fn watch(paths: &[PathBuf]) -> Result<rustix::fd::OwnedFd> {
     let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
     let watch = inotify::init(flags).context("creating an inotify instance")?;
     for path in paths {
-        let folder = path.ancestors().skip(1).find(|a| a.is_dir());
-        let folder = folder.unwrap_or(Path::new("/"));
+        let directory = path.ancestors().skip(1).find(|a| a.is_dir());
+        let directory = directory.unwrap_or(Path::new("/"));
         let events = inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(&watch, folder, events)
-            .with_context(|| format!("watching {}", folder.display()))?;
+        inotify::add_watch(&watch, directory, events)
+            .with_context(|| format!("watching {}", directory.display()))?;
     }
     Ok(watch)
 }
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn an_absent_device_is_a_failure_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = first(&Root::at(folder.path()), &both(), Duration::ZERO).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let error = first(&Root::at(directory.path()), &both(), Duration::ZERO).unwrap_err();
         assert_eq!(edge_common::exit::code_of(&error), ABSENT);
         assert!(
             error
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn a_late_device_is_seen_through_folders_that_come_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+    fn a_late_device_is_seen_through_directories_that_come_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         let device = root.path("/dev/disk/by-partlabel/DATA");
         let later = std::thread::spawn({
             let device = device.clone();
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn two_partitions_of_one_label_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         only_one(&root).unwrap();
         for (name, label) in [
             ("nvme0n1p1", "APP"),
@@ -178,8 +178,8 @@ mod tests {
 
     #[test]
     fn the_fallback_is_taken_when_the_label_is_missing() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
         std::fs::create_dir_all(root.path("/dev")).unwrap();
         std::fs::File::create(root.path("/dev/p16")).unwrap();
         let found = first(&root, &both(), Duration::from_secs(20)).unwrap();

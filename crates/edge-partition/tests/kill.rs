@@ -92,10 +92,10 @@ fn kill_program(image: &Path, log: &Path, point: Option<&Point>) -> bool {
 /// Kills the helper `name` at `point`; after that nothing else runs. Without a
 /// point it is only traced.
 fn kill_helper(image: &Path, log: &Path, name: &str, point: Option<&Point>) -> bool {
-    let folder = tempfile::tempdir().unwrap();
-    let sbin = folder.path().join("usr/sbin");
+    let directory = tempfile::tempdir().unwrap();
+    let sbin = directory.path().join("usr/sbin");
     fs::create_dir_all(&sbin).unwrap();
-    let dead = folder.path().join("dead");
+    let dead = directory.path().join("dead");
     for helper in HELPERS {
         let real = find(helper);
         let trace = if helper == name {
@@ -117,10 +117,10 @@ fn kill_helper(image: &Path, log: &Path, name: &str, point: Option<&Point>) -> b
         fs::write(sbin.join(helper), script).unwrap();
         fs::set_permissions(sbin.join(helper), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    std::os::unix::fs::symlink(image, folder.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink(image, directory.path().join("disk")).unwrap();
     let words = ["x", "--timeout", "0", "--device", "/disk"];
     let args = edge_partition::Args::parse_from(words);
-    let _ = edge_partition::run(&Root::at(folder.path()), &args);
+    let _ = edge_partition::run(&Root::at(directory.path()), &args);
     reached(log)
 }
 
@@ -152,8 +152,11 @@ fn kill(victim: &str, image: &Path, log: &Path, point: Option<&Point>) -> bool {
 
 /// Kills `victim` at one point after the other, on two threads, and counts.
 fn campaign(victim: &str, make: &(impl Fn(&Path) + Sync), good: &(impl Fn(&Path) + Sync)) {
-    let folder = tempfile::tempdir().unwrap();
-    let (image, log) = (folder.path().join("disk"), folder.path().join("strace"));
+    let directory = tempfile::tempdir().unwrap();
+    let (image, log) = (
+        directory.path().join("disk"),
+        directory.path().join("strace"),
+    );
     make(&image);
     kill(victim, &image, &log, None);
     let points = points(&log);
@@ -205,11 +208,11 @@ fn kill_formatting() {
 
 #[test]
 fn kill_growing() {
-    let folder = tempfile::tempdir().unwrap();
-    let sample = folder.path().join("sample");
+    let directory = tempfile::tempdir().unwrap();
+    let sample = directory.path().join("sample");
     File::create(&sample).unwrap().set_len(GROWING).unwrap();
     assert!(partition(&sample).status.success());
-    let kept = folder.path().join("kept");
+    let kept = directory.path().join("kept");
     fs::write(&kept, "kept ".repeat(200_000)).unwrap();
     debugfs(&sample, &format!("write {} kept", kept.display()));
     debugfs(&sample, "set_super_value mnt_count 1");

@@ -12,14 +12,14 @@ use edge_partition::{ABSENT, AMBIGUOUS, Args, DAMAGED, FOREIGN, TO_DO, UNREADABL
 const SIZE: u64 = 32 * 1024 * 1024;
 
 struct Bench {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
     /// A root with the tools of this machine and an image of zeros.
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let sbin = folder.path().join("usr/sbin");
+        let directory = tempfile::tempdir().unwrap();
+        let sbin = directory.path().join("usr/sbin");
         fs::create_dir_all(&sbin).unwrap();
         for tool in ["blkid", "mkfs.ext4", "e2fsck", "resize2fs"] {
             let real = [format!("/usr/sbin/{tool}"), format!("/sbin/{tool}")];
@@ -28,18 +28,18 @@ impl Bench {
                 real.unwrap_or_else(|| panic!("{tool} is missing: apt-get install e2fsprogs"));
             std::os::unix::fs::symlink(real, sbin.join(tool)).unwrap();
         }
-        let bench = Self { folder };
+        let bench = Self { directory };
         File::create(bench.image()).unwrap().set_len(SIZE).unwrap();
         bench
     }
 
     fn image(&self) -> PathBuf {
-        self.folder.path().join("disk")
+        self.directory.path().join("disk")
     }
 
     fn fake(&self, tool: &str, script: &str) {
         use std::os::unix::fs::PermissionsExt;
-        let path = self.folder.path().join("usr/sbin").join(tool);
+        let path = self.directory.path().join("usr/sbin").join(tool);
         fs::remove_file(&path).unwrap();
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -51,7 +51,7 @@ impl Bench {
 
     fn run_with(&self, words: &[&str]) -> Result<(), (u8, String)> {
         let args = Args::parse_from([&["x", "--timeout", "0"], words].concat());
-        edge_partition::run(&Root::at(self.folder.path()), &args)
+        edge_partition::run(&Root::at(self.directory.path()), &args)
             .map_err(|e| (exit::code_of(&e), format!("{e:#}")))
     }
 
@@ -64,7 +64,7 @@ impl Bench {
     /// A file system as edge-partition makes it, with one file, as if mounted.
     fn with_data(&self) {
         self.run().unwrap();
-        let file = self.folder.path().join("kept");
+        let file = self.directory.path().join("kept");
         fs::write(&file, "kept ".repeat(50_000)).unwrap();
         self.debugfs(&format!("write {} kept", file.display()));
         self.debugfs("set_super_value mnt_count 1");
@@ -182,7 +182,7 @@ fn foreign() -> Vec<(&'static str, Bench)> {
 
 fn luks() -> Bench {
     let bench = Bench::new();
-    let key = bench.folder.path().join("key");
+    let key = bench.directory.path().join("key");
     fs::write(&key, "0123456789").unwrap();
     let key = key.to_str().unwrap().to_string();
     let words = ["luksFormat", "-q", "--type", "luks2", "--pbkdf", "pbkdf2"];
@@ -293,7 +293,7 @@ fn half_made_is_made_again_but_not_what_held_data() {
 #[test]
 fn the_boot_finds_it_by_label_and_leaves_link_and_result() {
     let bench = Bench::new();
-    let path = |name: &str| bench.folder.path().join(name);
+    let path = |name: &str| bench.directory.path().join(name);
     fs::create_dir_all(path("dev/disk/by-partlabel")).unwrap();
     std::os::unix::fs::symlink(bench.image(), path("dev/disk/by-partlabel/DATA")).unwrap();
     bench.run_with(&[]).unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use edge_common::exit::Failure;
-use edge_common::mqtt::{self, Authorities, ConnectError, Event, Options, Session};
+use edge_common::mqtt::{self, CaBundle, ConnectError, Event, Options, Session};
 use edge_common::{Root, log};
 use openssl::pkey::{PKey, Private};
 
@@ -104,8 +104,8 @@ pub struct Attempt<'a> {
     pub key: &'a PKey<Private>,
     /// The key that the cloud knows, if there may be one.
     pub known: &'a PKey<Private>,
-    /// Authorities of the image.
-    pub authorities: &'a Authorities,
+    /// CaBundle of the image.
+    pub ca_bundle: &'a CaBundle,
     /// The claim's session, kept between attempts while it is up.
     pub session: Option<Session>,
 }
@@ -171,7 +171,7 @@ impl Attempt<'_> {
             client_id: &client_id,
             certificate: self.claim.certificate.clone(),
             key: self.claim.key.clone(),
-            authorities: self.authorities,
+            ca_bundle: self.ca_bundle,
             timeout: STEP,
             will: None,
         })?;
@@ -223,7 +223,7 @@ impl Attempt<'_> {
             client_id: &self.thing.name,
             certificate: self.place.certificate(self.root),
             key: self.place.key(self.root),
-            authorities: self.authorities,
+            ca_bundle: self.ca_bundle,
             timeout: STEP,
             will: None,
         })

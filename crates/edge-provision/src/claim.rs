@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use crate::pki;
 
-/// Folder of the claim files.
-const FOLDER: &str = "/etc/edge-ai/claim";
+/// Directory of the claim files.
+const DIRECTORY: &str = "/etc/edge-ai/claim";
 /// Longest spread that makes sense, in seconds.
 const LONGEST_SPREAD: u64 = 3600;
 
@@ -56,17 +56,17 @@ fn default_port() -> u16 {
 /// A file that is absent, oversized or malformed, by name; a key that is not
 /// the certificate's.
 pub fn load(root: &Root) -> Result<Claim> {
-    let path = |name: &str| root.path(FOLDER).join(name);
+    let path = |name: &str| root.path(DIRECTORY).join(name);
     let text = file::read(&path("config.json"), identity::LARGEST)?;
-    let config: Config =
-        serde_json::from_slice(&text).with_context(|| format!("parsing {FOLDER}/config.json"))?;
-    check(&config).with_context(|| format!("parsing {FOLDER}/config.json"))?;
+    let config: Config = serde_json::from_slice(&text)
+        .with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
+    check(&config).with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
     let parsed = pki::certificate(&file::read(&path("claim.crt"), identity::LARGEST)?)
-        .with_context(|| format!("parsing {FOLDER}/claim.crt"))?;
+        .with_context(|| format!("parsing {DIRECTORY}/claim.crt"))?;
     let key = pki::private_key(&file::read(&path("claim.key"), identity::LARGEST)?)
-        .with_context(|| format!("parsing {FOLDER}/claim.key"))?;
+        .with_context(|| format!("parsing {DIRECTORY}/claim.key"))?;
     if !pki::belong_together(&parsed, &key) {
-        bail!("{FOLDER}/claim.key is not the key of claim.crt");
+        bail!("{DIRECTORY}/claim.key is not the key of claim.crt");
     }
     Ok(Claim {
         endpoint: config.endpoint,

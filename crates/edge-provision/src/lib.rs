@@ -1,5 +1,5 @@
 //! Replaces: `edge-provision.py`.
-//! Reads: claim files and authorities in `/etc/edge-ai`, the serial number.
+//! Reads: claim files and CA certificates in `/etc/edge-ai`, the serial number.
 //! Writes: `/data/config/aws-iot`, and with `mark` `/data/.provisioned`.
 //! Runs when: `edge-bootstrap.service` once, then at each boot and by a timer.
 //! Exits: 0 done, 1 failed, 2 usage, 3 claim, 4 clock, 5 network, 6 refused, 7 TLS.
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use edge_common::exit::Failure;
-use edge_common::mqtt::Authorities;
+use edge_common::mqtt::CaBundle;
 use edge_common::{Root, boot, file, log};
 use rustix::fs::{FlockOperation, flock};
 
@@ -108,9 +108,9 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
 
 /// Only one at a time works on the identity; the lock ends with its file.
 fn alone(root: &Root) -> Result<File> {
-    let folder = root.path("/data/config");
-    file::create_folder(&folder, 0o755)?;
-    let lock = File::open(&folder).context("locking /data/config")?;
+    let directory = root.path("/data/config");
+    file::create_directory(&directory, 0o755)?;
+    let lock = File::open(&directory).context("locking /data/config")?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another edge-provision is at work");
     }
@@ -127,7 +127,7 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     };
     log::info(format_args!("provisioning {}: {why:#}", thing.name));
     let claim = claim::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
-    let authorities = Authorities::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
+    let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
     let key = state::key(root, Place::Current)?;
     if state::repair(root, &thing, &claim, &key)? {
         return Ok(());
@@ -141,7 +141,7 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
         claim: &claim,
         key: &key,
         known: &key,
-        authorities: &authorities,
+        ca_bundle: &ca_bundle,
         session: None,
     };
     let done = attempt.persist(end);

@@ -1,9 +1,7 @@
 //! The end of the bootstrap.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::{Context, Result};
-use edge_common::{Root, boot, file, log};
+use anyhow::Result;
+use edge_common::{Root, file, log, time};
 
 use crate::device::Identity;
 use crate::state;
@@ -21,10 +19,7 @@ pub fn mark(root: &Root, thing: &Identity) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("reading the clock")?;
-    let text = format!("{}\n", boot::rfc3339(now.as_secs()));
+    let text = format!("{}\n", time::now());
     file::write(&path, text.as_bytes(), 0o644)?;
     log::info("the device is provisioned");
     Ok(())

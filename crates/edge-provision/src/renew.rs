@@ -1,7 +1,7 @@
 //! Another key and certificate while the old ones still work.
 //!
-//! The new identity is made in a folder beside the old one, by the same steps.
-//! Once a connection with it has worked, both folders change places in one
+//! The new identity is made in a directory beside the old one, by the same steps.
+//! Once a connection with it has worked, both directories change places in one
 //! step, and the old one is removed. The connection takes over the client id
 //! of edge-heartbeat for a moment; that connects again, with the new identity.
 
@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use edge_common::exit::Failure;
-use edge_common::identity::FOLDER;
-use edge_common::mqtt::Authorities;
+use edge_common::identity::DIRECTORY;
+use edge_common::mqtt::CaBundle;
 use edge_common::{Root, file, log};
 use openssl::asn1::Asn1Time;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -27,10 +27,10 @@ use crate::{CLAIM, clock};
 /// registration is left to the next renewal.
 ///
 /// # Errors
-/// The folders cannot be written.
+/// The directories cannot be written.
 pub fn settle(root: &Root) -> Result<()> {
     let has = |path: std::path::PathBuf| path.exists();
-    if !has(Place::Next.folder(root)) {
+    if !has(Place::Next.directory(root)) {
         return Ok(());
     }
     match (
@@ -62,7 +62,7 @@ pub fn run(root: &Root, thing: &Identity, within: Option<u32>, end: Instant) -> 
         }
     }
     let claim = claim::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
-    let authorities = Authorities::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
+    let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
     clock::wait(&claim, end)?;
     let known = state::key(root, Place::Current)?;
     let key = state::key(root, Place::Next)?;
@@ -73,7 +73,7 @@ pub fn run(root: &Root, thing: &Identity, within: Option<u32>, end: Instant) -> 
         claim: &claim,
         key: &key,
         known: &known,
-        authorities: &authorities,
+        ca_bundle: &ca_bundle,
         session: None,
     };
     let done = attempt.persist(end);
@@ -93,23 +93,23 @@ fn verify(root: &Root, thing: &Identity, claim: &Claim) -> Result<()> {
     Ok(())
 }
 
-/// Both folders change places, and the old identity is removed. A cut before
+/// Both directories change places, and the old identity is removed. A cut before
 /// leaves the old identity, one after it the new one.
 fn switch(root: &Root) -> Result<()> {
-    let (current, next) = (Place::Current.folder(root), Place::Next.folder(root));
+    let (current, next) = (Place::Current.directory(root), Place::Next.directory(root));
     renameat_with(CWD, &current, CWD, &next, RenameFlags::EXCHANGE)
-        .with_context(|| format!("exchanging {FOLDER} and {FOLDER}.next"))?;
-    let parent = current.parent().context("a folder without a parent")?;
-    file::sync_folder(parent)?;
+        .with_context(|| format!("exchanging {DIRECTORY} and {DIRECTORY}.next"))?;
+    let parent = current.parent().context("a directory without a parent")?;
+    file::sync_directory(parent)?;
     state::forget(root, Place::Current)?;
     discard(root)
 }
 
-/// Removes the folder beside. Its configuration goes first, so that what a cut
+/// Removes the directory beside. Its configuration goes first, so that what a cut
 /// leaves is not taken for an identity.
 fn discard(root: &Root) -> Result<()> {
-    let folder = Place::Next.folder(root);
+    let directory = Place::Next.directory(root);
     file::remove(&Place::Next.config(root))?;
-    fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    file::sync_folder(folder.parent().context("a folder without a parent")?)
+    fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))?;
+    file::sync_directory(directory.parent().context("a directory without a parent")?)
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use edge_common::identity::{self, CERTIFICATE, CONFIG, DeviceConfig, FOLDER, KEY, LARGEST};
+use edge_common::identity::{self, CERTIFICATE, CONFIG, DIRECTORY, DeviceConfig, KEY, LARGEST};
 use edge_common::{Root, file, log, mqtt};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
@@ -21,7 +21,7 @@ use crate::pki;
 /// A token lives one hour; one older than this is not tried, in seconds.
 const TOKEN_AGE: u64 = 55 * 60;
 
-/// A folder that holds an identity, or becomes one.
+/// A directory that holds an identity, or becomes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The device's own.
@@ -31,32 +31,32 @@ pub enum Place {
 }
 
 impl Place {
-    /// The folder.
-    pub fn folder(self, root: &Root) -> PathBuf {
+    /// The directory.
+    pub fn directory(self, root: &Root) -> PathBuf {
         match self {
-            Self::Current => root.path(FOLDER),
-            Self::Next => root.path(format!("{FOLDER}.next")),
+            Self::Current => root.path(DIRECTORY),
+            Self::Next => root.path(format!("{DIRECTORY}.next")),
         }
     }
 
     /// The private key.
     pub fn key(self, root: &Root) -> PathBuf {
-        self.folder(root).join("private.key")
+        self.directory(root).join("private.key")
     }
 
     /// The certificate.
     pub fn certificate(self, root: &Root) -> PathBuf {
-        self.folder(root).join("device.crt")
+        self.directory(root).join("device.crt")
     }
 
     /// Written last.
     pub fn config(self, root: &Root) -> PathBuf {
-        self.folder(root).join("config.json")
+        self.directory(root).join("config.json")
     }
 
     /// What has been asked for but is not committed; holds a secret.
     pub fn pending(self, root: &Root) -> PathBuf {
-        self.folder(root).join("pending.json")
+        self.directory(root).join("pending.json")
     }
 }
 
@@ -137,10 +137,10 @@ fn open_to_others(root: &Root, place: Place) -> Result<bool> {
 /// a key that was never used.
 ///
 /// # Errors
-/// A folder cannot be read or written.
+/// A directory cannot be read or written.
 pub fn tidy(root: &Root) -> Result<()> {
     for place in [Place::Current, Place::Next] {
-        let Ok(entries) = fs::read_dir(place.folder(root)) else {
+        let Ok(entries) = fs::read_dir(place.directory(root)) else {
             continue;
         };
         for entry in entries.flatten() {
@@ -156,9 +156,9 @@ pub fn tidy(root: &Root) -> Result<()> {
 /// be parsed is replaced, and what was made for it dropped.
 ///
 /// # Errors
-/// The folder cannot be read or written.
+/// The directory cannot be read or written.
 pub fn key(root: &Root, place: Place) -> Result<PKey<Private>> {
-    file::create_folder(&place.folder(root), 0o700)?;
+    file::create_directory(&place.directory(root), 0o700)?;
     let path = place.key(root);
     if path.exists() {
         let pem = file::read(&path, LARGEST)?;
@@ -190,7 +190,7 @@ pub fn pending(root: &Root, place: Place, key: &PKey<Private>) -> Option<Pending
 /// Keeps a pending certificate and its token.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn keep(root: &Root, place: Place, pending: &Pending) -> Result<()> {
     // What was committed is over from here on.
     file::remove(&place.config(root))?;
@@ -203,7 +203,7 @@ pub fn keep(root: &Root, place: Place, pending: &Pending) -> Result<()> {
 /// certificates from files.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn show(root: &Root, place: Place, pending: &Pending) -> Result<()> {
     let pem = pending.certificate.as_bytes();
     file::ensure(&place.certificate(root), pem, 0o644).map(|_| ())
@@ -212,7 +212,7 @@ pub fn show(root: &Root, place: Place, pending: &Pending) -> Result<()> {
 /// Drops what is pending.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn forget(root: &Root, place: Place) -> Result<()> {
     file::remove(&place.pending(root)).map(drop)
 }
@@ -220,14 +220,14 @@ pub fn forget(root: &Root, place: Place) -> Result<()> {
 /// Writes the configuration: from now on the identity in `place` is good.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn commit(root: &Root, place: Place, thing: &Identity, claim: &Claim) -> Result<()> {
     let config = DeviceConfig {
         endpoint: claim.endpoint.clone(),
         thing_name: thing.name.clone(),
         cert_path: CERTIFICATE.into(),
         key_path: KEY.into(),
-        ca_path: identity::AUTHORITIES.into(),
+        ca_path: identity::CA_BUNDLE.into(),
         port: (claim.port != mqtt::PORT).then_some(claim.port),
         proxy: claim.proxy.clone(),
     };
@@ -239,7 +239,7 @@ pub fn commit(root: &Root, place: Place, thing: &Identity, claim: &Claim) -> Res
 /// were committed: nothing is pending, and they belong together.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn repair(root: &Root, thing: &Identity, claim: &Claim, key: &PKey<Private>) -> Result<bool> {
     let certificate = file::read(&root.path(CERTIFICATE), LARGEST).ok();
     let certificate = certificate.and_then(|pem| pki::certificate(&pem).ok());

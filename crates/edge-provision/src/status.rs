@@ -37,7 +37,7 @@ fn gather(root: &Root, thing: &Identity) -> (Value, Result<()>) {
         "thing": thing.name,
         "provisioned": marker.map(|m| m.trim().to_string()),
         "identity": "none",
-        "renewal": Place::Next.folder(root).exists().then_some("begun"),
+        "renewal": Place::Next.directory(root).exists().then_some("begun"),
     });
     match state::committed(root, &thing.name) {
         Ok((config, certificate)) => {

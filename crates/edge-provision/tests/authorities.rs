@@ -29,10 +29,10 @@ const ROOTS: [(&str, &str); 4] = [
 
 #[test]
 fn the_image_trusts_amazons_four_roots() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/ca");
     let mut found = Vec::new();
-    for entry in fs::read_dir(&folder).unwrap() {
+    for entry in fs::read_dir(&directory).unwrap() {
         let pem = fs::read(entry.unwrap().path()).unwrap();
         for certificate in X509::stack_from_pem(&pem).unwrap() {
             let digest = certificate.digest(MessageDigest::sha256()).unwrap();

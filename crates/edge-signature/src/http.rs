@@ -91,7 +91,7 @@ impl Http {
         host: &str,
         path: &str,
         credentials: Option<Credentials>,
-        authorities: &[Vec<u8>],
+        ca_bundle: &[Vec<u8>],
         patience: Duration,
     ) -> Result<Self, Error> {
         let bad = |e: &dyn std::error::Error| {
@@ -103,7 +103,7 @@ impl Http {
             .timeout(patience)
             .connect_timeout(patience.min(Duration::from_secs(10)))
             .user_agent(concat!("edge-ai/", env!("CARGO_PKG_VERSION")));
-        for pem in authorities {
+        for pem in ca_bundle {
             let bundle = Certificate::from_pem_bundle(pem).map_err(|e| bad(&e))?;
             builder = builder.tls_certs_merge(bundle);
         }

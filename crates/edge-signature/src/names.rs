@@ -1,4 +1,4 @@
-//! Names that become container names, folders and tags.
+//! Names that become container names, directories and tags.
 
 /// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
 pub fn valid_app(name: &str) -> bool {

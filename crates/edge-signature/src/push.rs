@@ -203,7 +203,7 @@ impl Registry {
         };
         let config = ClientConfig {
             protocol: ClientProtocol::Https,
-            extra_root_certificates: self.authorities.iter().map(certificate).collect(),
+            extra_root_certificates: self.ca_bundle.iter().map(certificate).collect(),
             connect_timeout: Some(Duration::from_secs(10)),
             read_timeout: Some(Duration::from_secs(30)),
             user_agent: concat!("edge-ai/", env!("CARGO_PKG_VERSION")),

@@ -40,7 +40,7 @@ pub struct Registry {
     pub(crate) http: Http,
     pub(crate) repository: Repository,
     pub(crate) credentials: Option<Credentials>,
-    pub(crate) authorities: Vec<Vec<u8>>,
+    pub(crate) ca_bundle: Vec<Vec<u8>>,
     pub(crate) uploads: tokio::sync::OnceCell<oci_distribution::Client>,
     patience: Duration,
 }
@@ -52,7 +52,7 @@ enum Candidate {
 }
 
 impl Registry {
-    /// Prepares; nothing is sent. `authorities` are PEM certificates beside the
+    /// Prepares; nothing is sent. `ca_bundle` are PEM certificates beside the
     /// system's.
     ///
     /// # Errors
@@ -60,9 +60,9 @@ impl Registry {
     pub fn new(
         repository: &Repository,
         credentials: Option<Credentials>,
-        authorities: &[Vec<u8>],
+        ca_bundle: &[Vec<u8>],
     ) -> Result<Self, Error> {
-        Self::patient(repository, credentials, authorities, PATIENCE)
+        Self::patient(repository, credentials, ca_bundle, PATIENCE)
     }
 
     /// The same, with how long an answer may take.
@@ -72,15 +72,15 @@ impl Registry {
     pub fn patient(
         repository: &Repository,
         credentials: Option<Credentials>,
-        authorities: &[Vec<u8>],
+        ca_bundle: &[Vec<u8>],
         patience: Duration,
     ) -> Result<Self, Error> {
         let (host, path) = (repository.host(), repository.path());
         Ok(Self {
-            http: Http::new(host, path, credentials.clone(), authorities, patience)?,
+            http: Http::new(host, path, credentials.clone(), ca_bundle, patience)?,
             repository: repository.clone(),
             credentials,
-            authorities: authorities.to_vec(),
+            ca_bundle: ca_bundle.to_vec(),
             uploads: tokio::sync::OnceCell::new(),
             patience,
         })

@@ -17,7 +17,7 @@ pub const PAYLOAD_TYPE: &str = "cosign container image signature";
 /// What the signer says of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotations {
-    /// `edge.app`: name, folder and container.
+    /// `edge.app`: name, directory and container.
     pub app: String,
     /// `edge.version`.
     pub version: String,

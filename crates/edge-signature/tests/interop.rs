@@ -16,15 +16,15 @@ use serde_json::Value;
 fn packages() -> PathBuf {
     let home = std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let folder = cache.or(home).unwrap().join("edge-ai/node/node_modules");
-    let there = folder.join("@sigstore/verify").exists();
+    let directory = cache.or(home).unwrap().join("edge-ai/node/node_modules");
+    let there = directory.join("@sigstore/verify").exists();
     assert!(there, "@sigstore/verify is missing: run scripts/setup");
-    folder
+    directory
 }
 
 /// What node says; nothing when it accepts.
-fn refused(folder: &Path, bundle: &[u8], key: &[u8]) -> Option<String> {
-    let paths = [folder.join("bundle"), folder.join("key")];
+fn refused(directory: &Path, bundle: &[u8], key: &[u8]) -> Option<String> {
+    let paths = [directory.join("bundle"), directory.join("key")];
     for (path, content) in paths.iter().zip([bundle, key]) {
         fs::write(path, content).unwrap();
     }
@@ -64,16 +64,16 @@ fn bundle(key: &PKey<openssl::pkey::Private>) -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn sigstores_javascript_accepts_our_bundles() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let (good, public) = bundle(&key());
-    assert_eq!(refused(folder.path(), &good, &public), None);
+    assert_eq!(refused(directory.path(), &good, &public), None);
     // It refuses what is changed, so it did look.
     let other = key().public_key_to_pem().unwrap();
-    let said = refused(folder.path(), &good, &other).unwrap();
+    let said = refused(directory.path(), &good, &other).unwrap();
     assert!(said.contains("hint"), "{said}");
     let mut bad: Value = serde_json::from_slice(&good).unwrap();
     let payload = bad.pointer_mut("/dsseEnvelope/payload").unwrap();
     *payload = payload.as_str().unwrap().replacen('e', "f", 1).into();
-    let said = refused(folder.path(), bad.to_string().as_bytes(), &public).unwrap();
+    let said = refused(directory.path(), bad.to_string().as_bytes(), &public).unwrap();
     assert!(said.contains("SIGNATURE_ERROR"), "{said}");
 }

@@ -8,11 +8,11 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    let (Some(folder), Some(tool)) = (words.next(), words.next()) else {
+    let (Some(directory), Some(tool)) = (words.next(), words.next()) else {
         eprintln!("usage: at ROOT TOOL [WORD]...");
         return ExitCode::from(2);
     };
-    let root = Root::at(folder);
+    let root = Root::at(directory);
     let words = std::iter::once(tool.clone()).chain(words);
     match tool.to_str() {
         Some("edge-provision") => {

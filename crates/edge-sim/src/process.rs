@@ -118,7 +118,7 @@ pub fn going_on() -> Result<()> {
     Ok(())
 }
 
-/// Folder of what is kept between runs: `~/.cache/edge-ai`.
+/// Directory of what is kept between runs: `~/.cache/edge-ai`.
 pub fn cache() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

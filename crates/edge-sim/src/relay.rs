@@ -30,7 +30,7 @@ pub struct Args {
     /// Millions of bits a second in each direction; 0 is without a limit
     #[arg(long, default_value_t = 0)]
     rate: u32,
-    /// Folder in which a file named after this process keeps count: bytes
+    /// Directory in which a file named after this process keeps count: bytes
     /// sent and bytes got
     #[arg(long, value_name = "DIR")]
     count: Option<PathBuf>,
@@ -59,7 +59,9 @@ pub fn run(args: Args) -> Result<()> {
         far_out.context("output")?,
     );
     let count = match &args.count {
-        Some(folder) => Some(File::create(folder.join(std::process::id().to_string()))?),
+        Some(directory) => Some(File::create(
+            directory.join(std::process::id().to_string()),
+        )?),
         None => None,
     };
     let delay = Duration::from_millis(args.rtt.into()) / 2;

@@ -11,22 +11,22 @@ const APP: &str = "name: hello\nports: ['8080:8080']\n";
 
 /// A project with one app, `hello`.
 struct Project {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Project {
     fn new(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("edge-app.yaml"), config).unwrap();
-        fs::create_dir(folder.path().join("hello")).unwrap();
-        let project = Self { folder };
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("edge-app.yaml"), config).unwrap();
+        fs::create_dir(directory.path().join("hello")).unwrap();
+        let project = Self { directory };
         project.put("hello/app.yaml", APP);
         project.put("hello/Dockerfile", "FROM scratch\nCOPY app.yaml /\n");
         project
     }
 
     fn put(&self, name: &str, text: &str) {
-        fs::write(self.folder.path().join(name), text).unwrap();
+        fs::write(self.directory.path().join(name), text).unwrap();
     }
 
     /// Exit code, standard output, standard error.
@@ -40,7 +40,7 @@ impl Project {
         let mut command = Command::new(program);
         command
             .args(words)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .stdin(Stdio::null());
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -107,9 +107,9 @@ fn a_new_app_is_one() {
     }
     project.fails(&["init", "../x"], 2, "is not the name of an app");
     let empty = tempfile::tempdir().unwrap();
-    let folder = empty.path().to_str().unwrap();
-    assert_eq!(project.run(&["--project", folder, "init", "new"]).0, 0);
-    let words = ["--project", folder, "status", "--json"];
+    let directory = empty.path().to_str().unwrap();
+    assert_eq!(project.run(&["--project", directory, "init", "new"]).0, 0);
+    let words = ["--project", directory, "status", "--json"];
     project.fails(&words, 2, "no device is named");
     let (code, found, _) = project.run(&["doctor", "--json"]);
     assert!(code == 1 && found.contains("\"next\""), "{found}");
@@ -119,7 +119,7 @@ fn a_new_app_is_one() {
     assert_eq!(project.run(&["man", "pages"]).0, 0);
     assert!(
         project
-            .folder
+            .directory
             .path()
             .join("pages/edge-app-deploy.1")
             .exists()
@@ -134,7 +134,7 @@ fn a_project_that_is_none() {
         3,
         "nowhere/edge-app.yaml",
     );
-    fs::remove_file(project.folder.path().join("edge-app.yaml")).unwrap();
+    fs::remove_file(project.directory.path().join("edge-app.yaml")).unwrap();
     project.fails(
         &["build", "hello", "--version", "v1"],
         3,
@@ -176,7 +176,7 @@ fn an_app_that_is_none() {
         "there is no app",
     );
     for (text, wanted) in [
-        ("name: other\n", "it must be the name of the folder"),
+        ("name: other\n", "it must be the name of the directory"),
         ("name: hello\nports: {}\n", "hello/app.yaml:2:8:"),
         ("name: hello\nports: [\n", "hello/app.yaml:3:"),
         (
@@ -203,9 +203,9 @@ fn an_app_that_is_none() {
         project.fails(&build, 3, wanted);
     }
     project.put("hello/app.yaml", APP);
-    fs::remove_file(project.folder.path().join("hello/Dockerfile")).unwrap();
+    fs::remove_file(project.directory.path().join("hello/Dockerfile")).unwrap();
     project.fails(&build, 3, "has no Dockerfile");
-    fs::remove_file(project.folder.path().join("hello/app.yaml")).unwrap();
+    fs::remove_file(project.directory.path().join("hello/app.yaml")).unwrap();
     project.fails(&build, 3, "has no app.yaml");
 }
 
@@ -235,11 +235,11 @@ fn a_device_that_does_not_answer() {
 fn a_key_pair_is_made_once() {
     let project = Project::new(PLAIN);
     assert_eq!(project.run(&["keygen", "signing.key"]).0, 0);
-    let key = fs::read(project.folder.path().join("signing.key")).unwrap();
+    let key = fs::read(project.directory.path().join("signing.key")).unwrap();
     assert!(key.starts_with(b"-----BEGIN PRIVATE KEY-----"));
     project.fails(&["keygen", "signing.key"], 2, "not overwritten");
     assert_eq!(
-        fs::read(project.folder.path().join("signing.key")).unwrap(),
+        fs::read(project.directory.path().join("signing.key")).unwrap(),
         key
     );
 }

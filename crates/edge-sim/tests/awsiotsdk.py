@@ -1,6 +1,6 @@
 """Provisions with AWS's own SDK and updates the new thing's shadow.
 
-Arguments: folder of the stand-in cloud, serial number.
+Arguments: directory of the stand-in cloud, serial number.
 """
 
 import json
@@ -73,13 +73,13 @@ def main():
     connection.disconnect().result(LIMIT)
     thing = registered.thing_name
 
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        (folder / "crt").write_text(created.certificate_pem)
-        (folder / "key").write_bytes(key.private_bytes(
+    with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
+        (directory / "crt").write_text(created.certificate_pem)
+        (directory / "key").write_bytes(key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption()))
-        connection = connect(cloud, port, folder / "crt", folder / "key", thing)
+        connection = connect(cloud, port, directory / "crt", directory / "key", thing)
         shadow = iotshadow.IotShadowClient(connection)
         updated = answer(
             shadow,

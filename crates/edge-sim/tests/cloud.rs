@@ -167,8 +167,8 @@ fn a_device_reaches_its_own_thing_alone() {
     let cloud = Cloud::up();
     let device = Device::allowed(&cloud, "s1");
     assert_eq!(device.provision(&[]).0, 0);
-    let folder = device.path("data/config/aws-iot");
-    let (certificate, key) = (folder.join("device.crt"), folder.join("private.key"));
+    let directory = device.path("data/config/aws-iot");
+    let (certificate, key) = (directory.join("device.crt"), directory.join("private.key"));
     let publish = |topic: &str| {
         let words = ["-t", topic, "-m", r#"{"state":{"reported":{}}}"#];
         mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words)
@@ -197,8 +197,8 @@ fn shadows_count_versions_and_reject_what_is_wrong() {
     let cloud = Cloud::up();
     let device = Device::allowed(&cloud, "s1");
     assert_eq!(device.provision(&[]).0, 0);
-    let folder = device.path("data/config/aws-iot");
-    let (certificate, key) = (folder.join("device.crt"), folder.join("private.key"));
+    let directory = device.path("data/config/aws-iot");
+    let (certificate, key) = (directory.join("device.crt"), directory.join("private.key"));
     let topic = "$aws/things/edge-ai-s1/shadow/update";
     let ask = |message: &str| {
         let mut ear = Ear::open(&cloud, &certificate, &key, &format!("{topic}/+"), "10");
@@ -286,9 +286,9 @@ print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
     );
 }
 
-/// Processes whose command line names `folder`.
-fn processes(folder: &Path) -> usize {
-    let wanted = folder.display().to_string();
+/// Processes whose command line names `directory`.
+fn processes(directory: &Path) -> usize {
+    let wanted = directory.display().to_string();
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter_map(|e| fs::read_to_string(e.path().join("cmdline")).ok())

@@ -27,20 +27,20 @@ const HOST: [&str; 3] = ["proc", "sys", "sbin"];
 
 struct Bench {
     device: Device,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Bench {
     /// A device with the image `sandbox/box`: a shell.
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
-        let key = folder.path().join("key.pub");
+        let key = directory.path().join("key.pub");
         let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1);
         let pair = openssl::ec::EcKey::generate(&group.unwrap()).unwrap();
         fs::write(&key, pair.public_key_to_pem().unwrap()).unwrap();
         let device = Device::start(
-            &folder.path().join("device"),
+            &directory.path().join("device"),
             &Settings {
                 edge_docker: &sim.with_file_name("edge-docker"),
                 edge_sim: sim,
@@ -52,7 +52,7 @@ impl Bench {
         .unwrap();
         let bench = Self {
             device,
-            _folder: folder,
+            _directory: directory,
         };
         images::build(&bench.device, "sandbox/box", &[("Dockerfile", DOCKERFILE)]);
         bench
@@ -73,17 +73,17 @@ impl Bench {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn folder(&self, app: &str) -> PathBuf {
-        let folder = self.device.path(&format!("/data/sandbox/{app}"));
-        fs::create_dir_all(&folder).unwrap();
-        folder
+    fn directory(&self, app: &str) -> PathBuf {
+        let directory = self.device.path(&format!("/data/sandbox/{app}"));
+        fs::create_dir_all(&directory).unwrap();
+        directory
     }
 }
 
 /// What the container saw below `/models` in its second life.
 const ESCAPE: &str = include_str!("escape.sh");
 
-/// Starts [`ESCAPE`] in a container called as its folder, mounted twice.
+/// Starts [`ESCAPE`] in a container called as its directory, mounted twice.
 fn escape(bench: &Bench, program: &str, name: &str) {
     let data = format!("/data/sandbox/{name}:/data");
     let models = format!("/data/sandbox/{name}/models:/models");
@@ -94,8 +94,8 @@ fn escape(bench: &Bench, program: &str, name: &str) {
 }
 
 /// All that was seen so far.
-fn seen(folder: &Path) -> Vec<String> {
-    let names = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+fn seen(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
     let seen = names.filter(|p| {
         p.file_name()
             .unwrap()
@@ -109,10 +109,10 @@ fn host(seen: &str) -> bool {
     HOST.iter().all(|name| seen.lines().any(|l| l == *name))
 }
 
-fn wait_seen(bench: &Bench, folder: &Path) -> String {
+fn wait_seen(bench: &Bench, directory: &Path) -> String {
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
-        if let Some(seen) = seen(folder).pop() {
+        if let Some(seen) = seen(directory).pop() {
             return seen;
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -123,7 +123,7 @@ fn wait_seen(bench: &Bench, folder: &Path) -> String {
 #[test]
 fn a_nested_mount_is_no_way_out() {
     let mut bench = Bench::new();
-    let (pinned, plain) = (bench.folder("box"), bench.folder("plain"));
+    let (pinned, plain) = (bench.directory("box"), bench.directory("plain"));
     // Docker alone: the way out is there, so this test can fail.
     fs::create_dir(plain.join("models")).unwrap();
     escape(&bench, "docker", "plain");
@@ -137,7 +137,7 @@ fn a_nested_mount_is_no_way_out() {
     assert!(!host(&wait_seen(&bench, &pinned)));
     bench.good("edge-docker", &["restart", "-t", "0", "box"]);
 
-    // After a reboot the link lies where the folder was: the app stays down.
+    // After a reboot the link lies where the directory was: the app stays down.
     let before = seen(&pinned).len();
     bench.device.shut_down();
     bench.device.boot().unwrap();
@@ -152,7 +152,7 @@ fn a_nested_mount_is_no_way_out() {
 #[test]
 fn an_honest_app_comes_back_after_a_reboot() {
     let mut bench = Bench::new();
-    let folder = bench.folder("box");
+    let directory = bench.directory("box");
     let script = "/bin/busybox date >>/data/starts; /bin/busybox sleep 1000";
     let words = [
         "run",
@@ -172,7 +172,7 @@ fn an_honest_app_comes_back_after_a_reboot() {
     ];
     bench.good("edge-docker", &words);
     let starts = || {
-        fs::read_to_string(folder.join("sub/starts"))
+        fs::read_to_string(directory.join("sub/starts"))
             .unwrap_or_default()
             .lines()
             .count()
@@ -207,21 +207,21 @@ fn an_honest_app_comes_back_after_a_reboot() {
     );
 }
 
-/// A folder is exchanged for a link to `/` and back, as fast as it goes, while
+/// A directory is exchanged for a link to `/` and back, as fast as it goes, while
 /// containers start that mount it.
 #[test]
-fn a_folder_that_is_swapped_never_shows_the_host() {
+fn a_directory_that_is_swapped_never_shows_the_host() {
     let bench = Bench::new();
-    let folder = bench.folder("box");
-    fs::create_dir(folder.join("swap")).unwrap();
-    fs::write(folder.join("swap/mine"), "").unwrap();
-    symlink("/", folder.join("other")).unwrap();
+    let directory = bench.directory("box");
+    fs::create_dir(directory.join("swap")).unwrap();
+    fs::write(directory.join("swap/mine"), "").unwrap();
+    symlink("/", directory.join("other")).unwrap();
     let stop = AtomicBool::new(false);
     let (started, refused) = (AtomicU32::new(0), AtomicU32::new(0));
     let end = Instant::now() + Duration::from_secs(120);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let (one, two) = (folder.join("swap"), folder.join("other"));
+            let (one, two) = (directory.join("swap"), directory.join("other"));
             while !stop.load(Ordering::Relaxed) {
                 renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
                 std::thread::yield_now();
@@ -283,7 +283,7 @@ fn a_folder_that_is_swapped_never_shows_the_host() {
 #[test]
 fn hostile_lines_leave_no_mark() {
     let bench = Bench::new();
-    bench.folder("box");
+    bench.directory("box");
     let corpus = include_str!("../../edge-docker/tests/corpus/hostile.txt");
     let mut count = 0;
     for line in corpus.lines().filter_map(|l| Some(l.split_once(" | ")?.1)) {

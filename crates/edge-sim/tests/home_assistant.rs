@@ -17,35 +17,35 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/home-assistant/broker")
 }
 
-/// A running broker; its folder outlives it.
+/// A running broker; its directory outlives it.
 struct Broker<'a> {
     place: &'a Place,
     child: Child,
 }
 
-/// Its folder and port.
+/// Its directory and port.
 struct Place {
-    folder: TempDir,
+    directory: TempDir,
     port: String,
     names: String,
 }
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         // As root the broker becomes another user, who must get there.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(folder.path().join("data")).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(directory.path().join("data")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
         Self {
-            folder,
+            directory,
             port: port.unwrap().port().to_string(),
             names: "DNS:localhost".into(),
         }
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.directory.path().join("data")
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -127,7 +127,7 @@ impl Drop for Broker<'_> {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
-        assert!(self.place.folder.path().exists());
+        assert!(self.place.directory.path().exists());
     }
 }
 

@@ -103,7 +103,7 @@ fn words_of_an_app_arrive_as_they_are() {
 fn a_login_arrives_as_it_is() {
     let cloud = Cloud::up();
     let world = World::new(&cloud);
-    let config = world.project.folder.path().join("edge-app.yaml");
+    let config = world.project.directory.path().join("edge-app.yaml");
     let text = fs::read_to_string(&config).unwrap();
     let user = "AWS'; touch /data/pwned; '";
     fs::write(&config, text.replace("\"AWS\"", &json!(user).to_string())).unwrap();
@@ -214,7 +214,7 @@ fn versions_and_images() {
 fn words_of_a_project_are_no_options_of_ssh() {
     let cloud = Cloud::up();
     let world = World::new(&cloud);
-    let path = world.project.folder.path().join("edge-app.yaml");
+    let path = world.project.directory.path().join("edge-app.yaml");
     let text = fs::read_to_string(&path).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
     for value in [
@@ -245,11 +245,11 @@ fn words_of_a_project_are_no_options_of_ssh() {
         world.fails(&rollback, "not the name of a device");
     }
     fs::write(&path, text).unwrap();
-    // A folder for what is temporary may be called anything.
-    let folder = world.project.folder.path().join("a b %h \"c");
-    fs::create_dir(&folder).unwrap();
+    // A directory for what is temporary may be called anything.
+    let directory = world.project.directory.path().join("a b %h \"c");
+    fs::create_dir(&directory).unwrap();
     let mut stop = world.project.command(&["stop", "hello", "d00"]);
-    let output = stop.env("TMPDIR", &folder).output().unwrap();
+    let output = stop.env("TMPDIR", &directory).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert_eq!(world.told("stop"), ["stop", "hello"]);

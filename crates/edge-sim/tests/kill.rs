@@ -26,8 +26,8 @@ fn key(device: &Device) -> Option<Vec<u8>> {
 /// A certificate never lies there without its key, and no key is ever open.
 fn no_harm(device: &Device) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let folder = device.path("data/config/aws-iot");
-    let has = |name: &str| folder.join(name).exists();
+    let directory = device.path("data/config/aws-iot");
+    let has = |name: &str| directory.join(name).exists();
     ensure!(
         has("private.key") || !has("device.crt"),
         "a certificate without its key"
@@ -36,7 +36,7 @@ fn no_harm(device: &Device) -> Result<()> {
         has("device.crt") || !has("config.json"),
         "committed without a certificate"
     );
-    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
         let mode = entry.metadata()?.permissions().mode();
         let text = String::from_utf8_lossy(&fs::read(entry.path())?).into_owned();
         let secret = text.contains("PRIVATE KEY") || text.contains("token");

@@ -17,15 +17,15 @@ use tempfile::TempDir;
 /// This machine's container engine, or one of our own for the time of a test.
 struct Engine {
     child: Option<Child>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Engine {
     fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut engine = Self {
             child: None,
-            folder,
+            directory,
         };
         if engine.docker(&["info"]).status().unwrap().success() {
             return engine;
@@ -40,7 +40,7 @@ impl Engine {
             ("--exec-root", "r"),
             ("--pidfile", "p"),
         ] {
-            command.arg(flag).arg(engine.folder.path().join(name));
+            command.arg(flag).arg(engine.directory.path().join(name));
         }
         command
             .stdin(Stdio::null())
@@ -63,7 +63,7 @@ impl Engine {
     }
 
     fn host(&self) -> String {
-        format!("unix://{}", self.folder.path().join("s").display())
+        format!("unix://{}", self.directory.path().join("s").display())
     }
 
     fn docker(&self, words: &[&str]) -> Command {

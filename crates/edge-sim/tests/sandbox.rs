@@ -18,7 +18,7 @@ const DOCKERFILE: &str =
 const CHANGE: usize = 200_000;
 
 struct World {
-    folder: TempDir,
+    directory: TempDir,
     laptop: Device,
     device: Device,
 }
@@ -42,7 +42,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let edge_docker = program("edge-docker");
         let start = |name: &str| {
             let settings = Settings {
@@ -51,7 +51,7 @@ impl World {
                 edge_sim: Path::new(env!("CARGO_BIN_EXE_edge-sim")),
                 ..Settings::default()
             };
-            let at = folder.path().join(name);
+            let at = directory.path().join(name);
             fs::create_dir(&at).unwrap();
             Device::start(&at, &settings).unwrap()
         };
@@ -59,7 +59,7 @@ impl World {
         let world = Self {
             laptop,
             device,
-            folder,
+            directory,
         };
         world.project();
         world
@@ -122,7 +122,7 @@ impl World {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn change(&self, seed: u64) {
@@ -139,7 +139,7 @@ impl World {
         let mut command = Command::new(program("edge-app"));
         command
             .args(words)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command.env("DOCKER_HOST", self.laptop.engine());
         command.env("XDG_CACHE_HOME", self.path("cache"));

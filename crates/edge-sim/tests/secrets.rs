@@ -112,9 +112,9 @@ fn secrets(cloud: &Cloud) -> Vec<String> {
     secrets
 }
 
-/// Files below `folder` that hold a secret.
-fn holding(folder: &Path, secrets: &[String], found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
+/// Files below `directory` that hold a secret.
+fn holding(directory: &Path, secrets: &[String], found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
         if kind.is_dir() {
             holding(&path, secrets, found);
@@ -140,7 +140,7 @@ fn typed(real: &Real, home: &Path, lines: &[String]) -> String {
     let path = std::env::var("PATH").unwrap();
     let path = format!("{}:{path}", programs.parent().unwrap().display());
     bash.args(["--noprofile", "--norc", "-i"])
-        .current_dir(real.project.folder.path())
+        .current_dir(real.project.directory.path())
         .env("PATH", path)
         .env("HOME", home)
         .stdin(Stdio::piped())
@@ -172,8 +172,8 @@ fn typed(real: &Real, home: &Path, lines: &[String]) -> String {
 
 /// A project whose registry and key are in AWS, with a login as `aws configure`
 /// writes it.
-fn with_aws(real: &mut Real, cloud: &Cloud, folder: &Path) {
-    let credentials = folder.join("credentials");
+fn with_aws(real: &mut Real, cloud: &Cloud, directory: &Path) {
+    let credentials = directory.join("credentials");
     let text = format!(
         "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = {AWS_SECRET}\n"
     );
@@ -243,9 +243,9 @@ fn no_secret_is_seen_during_push_and_deploy() {
         assert!(!said.contains(secret), "printed: {said}");
         assert!(!audit.contains(secret), "in the journal: {audit}");
     }
-    let project = real.project.folder.path();
-    for folder in [real.device.folder(), home.path(), project] {
-        holding(folder, &secrets, &mut found);
+    let project = real.project.directory.path();
+    for directory in [real.device.directory(), home.path(), project] {
+        holding(directory, &secrets, &mut found);
     }
     assert!(found.is_empty(), "{found:?}");
 }

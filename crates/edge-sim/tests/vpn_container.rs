@@ -61,16 +61,16 @@ const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\
 struct Bench {
     device: Device,
     key: Vec<u8>,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-        let public = folder.path().join("key.pub");
+        let public = directory.path().join("key.pub");
         fs::write(&public, key.public_key_to_pem().unwrap()).unwrap();
         let settings = Settings {
             edge_docker: &sim.with_file_name("edge-docker"),
@@ -79,12 +79,12 @@ impl Bench {
             keys: &[public],
             ..Settings::default()
         };
-        let device = Device::start(&folder.path().join("device"), &settings).unwrap();
+        let device = Device::start(&directory.path().join("device"), &settings).unwrap();
         let key = key.private_key_to_pem_pkcs8().unwrap();
         let bench = Self {
             device,
             key,
-            _folder: folder,
+            _directory: directory,
         };
         fs::copy(
             sim.with_file_name("edge-vpn"),
@@ -237,7 +237,7 @@ fn through_the_gate_with_the_signers_grants_and_no_others() {
     let _ = sshd.wait();
 }
 
-/// What the engine was asked for is the grant, the one folder, and no more.
+/// What the engine was asked for is the grant, the one directory, and no more.
 fn what_it_may(bench: &Bench) {
     let shown = bench.good("docker", &["inspect", "nordvpn"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
@@ -256,8 +256,9 @@ fn what_it_may(bench: &Bench) {
 fn the_generator_takes_the_unit(bench: &Bench) {
     let normal = tempfile::tempdir().unwrap();
     let root = Root::at(bench.device.path("/"));
-    let folder = normal.path().display().to_string();
-    let args = edge_generator::Args::parse_from(["edge-generator", &folder, &folder, &folder]);
+    let directory = normal.path().display().to_string();
+    let args =
+        edge_generator::Args::parse_from(["edge-generator", &directory, &directory, &directory]);
     edge_generator::run(&root, &args).unwrap();
     let link = normal
         .path()

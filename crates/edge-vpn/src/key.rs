@@ -30,9 +30,9 @@ pub struct Pair {
 /// that is told: the hub has to learn the new one.
 ///
 /// # Errors
-/// The folder cannot be read or written, or there is no `wg`.
+/// The directory cannot be read or written, or there is no `wg`.
 pub fn ensure(root: &Root) -> Result<Pair> {
-    crate::tidy(root, wireguard::FOLDER)?;
+    crate::tidy(root, wireguard::DIRECTORY)?;
     let private = match read(root)? {
         Some(key) => key,
         None => make(root)?,

@@ -117,9 +117,9 @@ fn none(ssh: sshd::Policy) -> Result<()> {
 
 /// Only one at a time; the lock ends with its file.
 fn alone(root: &Root) -> Result<File> {
-    let folder = root.path(RUN);
-    file::create_folder(&folder, 0o755)?;
-    let lock = File::open(&folder).with_context(|| format!("locking {RUN}"))?;
+    let directory = root.path(RUN);
+    file::create_directory(&directory, 0o755)?;
+    let lock = File::open(&directory).with_context(|| format!("locking {RUN}"))?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         bail!("another edge-vpn is at work");
     }
@@ -139,12 +139,12 @@ fn forget_others(root: &Root, provider: &Provider) -> Result<()> {
     Ok(())
 }
 
-/// Makes `folder` for root alone, and removes what a cut during a write has left
+/// Makes `directory` for root alone, and removes what a cut during a write has left
 /// there: it may hold a secret.
-fn tidy(root: &Root, folder: &str) -> Result<()> {
-    let place = root.path(folder);
-    file::create_folder(&place, 0o700)?;
-    let entries = std::fs::read_dir(&place).with_context(|| format!("reading {folder}"))?;
+fn tidy(root: &Root, directory: &str) -> Result<()> {
+    let place = root.path(directory);
+    file::create_directory(&place, 0o700)?;
+    let entries = std::fs::read_dir(&place).with_context(|| format!("reading {directory}"))?;
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(".new-") {
             file::remove(&entry.path())?;

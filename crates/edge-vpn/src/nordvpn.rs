@@ -15,8 +15,8 @@ use crate::peers::{Device, List, RANGE};
 use crate::words::Meaning;
 use crate::{keep_line, later, sshd, tidy, unit};
 
-/// Folder of what is kept.
-const FOLDER: &str = "/data/config/nordvpn";
+/// Directory of what is kept.
+const DIRECTORY: &str = "/data/config/nordvpn";
 /// The device's name in Meshnet, for edge-heartbeat.
 pub const HOSTNAME: &str = "/data/config/nordvpn/meshnet-hostname";
 /// The token that was used, for whoever has to log in by hand.
@@ -43,7 +43,7 @@ const PERMISSIONS: [(&str, &str, &str, &str); 4] = [
 /// # Errors
 /// As the exit codes say.
 pub fn reconcile(root: &Root, config: &Nordvpn, ssh: sshd::Policy, end: Instant) -> Result<()> {
-    tidy(root, FOLDER)?;
+    tidy(root, DIRECTORY)?;
     let thing = DeviceConfig::load(root).context("finding the device's name")?;
     let token = token(root)?;
     kernel(root)?;

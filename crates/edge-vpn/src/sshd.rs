@@ -86,7 +86,7 @@ pub fn open(root: &Root, policy: Policy, address: IpAddr, range: Range) -> Resul
 }
 
 fn put(root: &Root, text: &str) -> Result<bool> {
-    file::create_folder(&root.path(RUN), 0o755)?;
+    file::create_directory(&root.path(RUN), 0o755)?;
     file::ensure(&root.path(FILE), text.as_bytes(), 0o644)
 }
 

@@ -11,8 +11,8 @@ use crate::tool::{self, Answer};
 
 /// Its name; there is one.
 const NAME: &str = "vpn-nordvpn.service";
-/// Folder of the units.
-const FOLDER: &str = "/data/services";
+/// Directory of the units.
+const DIRECTORY: &str = "/data/services";
 /// The one repository, in the image.
 const REPOSITORY: &str = "/etc/edge-ai/container-config/ecr-url.txt";
 /// Limit of one `systemctl`.
@@ -23,8 +23,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// It cannot be written, or systemd does not start it.
 pub fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
-    file::create_folder(&root.path(FOLDER), 0o755)?;
-    let path = root.path(format!("{FOLDER}/{NAME}"));
+    file::create_directory(&root.path(DIRECTORY), 0o755)?;
+    let path = root.path(format!("{DIRECTORY}/{NAME}"));
     let text = text(root, config, thing)?;
     let same = file::read_text(&path, 64 * 1024).is_ok_and(|old| old == text);
     if same && systemctl(root, &["is-active", "--quiet", NAME])?.good() {
@@ -35,7 +35,7 @@ pub fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
         // under the old unit.
         systemctl(root, &["stop", NAME])?;
         file::write(&path, text.as_bytes(), 0o644)?;
-        log::info(format_args!("{FOLDER}/{NAME} is written"));
+        log::info(format_args!("{DIRECTORY}/{NAME} is written"));
     }
     must(root, &["daemon-reload"])?;
     must(root, &["--no-block", "start", NAME])
@@ -46,7 +46,7 @@ pub fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
 /// # Errors
 /// It cannot be removed.
 pub fn remove(root: &Root) -> Result<()> {
-    let path = root.path(format!("{FOLDER}/{NAME}"));
+    let path = root.path(format!("{DIRECTORY}/{NAME}"));
     if std::fs::symlink_metadata(&path).is_err() {
         return Ok(());
     }
@@ -89,7 +89,7 @@ fn must(root: &Root, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The client makes a device of what it finds: its folder, and the host's name.
+/// The client makes a device of what it finds: its directory, and the host's name.
 /// Both stay, or each boot would take another of the account's ten places.
 fn text(root: &Root, config: &Nordvpn, thing: &str) -> Result<String> {
     let repository = file::read_text(&root.path(REPOSITORY), 4096)?;

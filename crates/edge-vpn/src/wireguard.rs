@@ -17,8 +17,8 @@ use crate::tool::{self, Answer};
 use crate::wg::{self, Wanted};
 use crate::{keep_line, key, sshd};
 
-/// Folder of what is kept.
-pub const FOLDER: &str = "/data/config/wireguard";
+/// Directory of what is kept.
+pub const DIRECTORY: &str = "/data/config/wireguard";
 /// The device's name in the VPN, for edge-heartbeat.
 pub const HOSTNAME: &str = "/data/config/wireguard/hostname";
 /// Its address.

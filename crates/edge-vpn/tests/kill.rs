@@ -26,8 +26,8 @@ fn words(world: &World) -> Vec<OsString> {
         .collect()
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
         .map(|e| e.file_name().to_string_lossy().into_owned())
         .collect();

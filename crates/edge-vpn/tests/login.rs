@@ -23,8 +23,8 @@ echo "Welcome to NordVPN!"
 
 #[test]
 fn the_token_goes_over_a_terminal_and_is_seen_nowhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let client = folder.path().join("nordvpn");
+    let directory = tempfile::tempdir().unwrap();
+    let client = directory.path().join("nordvpn");
     fs::write(&client, CLIENT).unwrap();
     fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -34,7 +34,10 @@ fn the_token_goes_over_a_terminal_and_is_seen_nowhere() {
         ("fedcba9876543210", 1, "the access token is not valid"),
     ] {
         let mut child = Command::new(&script)
-            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", directory.path().display()),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -47,7 +50,7 @@ fn the_token_goes_over_a_terminal_and_is_seen_nowhere() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         assert!(said.contains(words) && !said.contains(token), "{said}");
-        let seen = fs::read_to_string(folder.path().join("seen")).unwrap();
+        let seen = fs::read_to_string(directory.path().join("seen")).unwrap();
         assert!(
             seen.contains("login --token") && !seen.contains(token),
             "on a command line"

@@ -1,4 +1,4 @@
-//! The escape by a mount inside another: a container exchanges the folder of
+//! The escape by a mount inside another: a container exchanges the directory of
 //! its second mount for a link to `/` and lets itself be started again. Docker
 //! alone then shows it the host (`cargo test -p edge-sim --test gate` says so).
 
@@ -19,7 +19,7 @@ pub const END: Step = ("neither restart nor reboot showed the host", end);
 /// A static shell: `busybox-static`.
 const BUSYBOX: &str = "/bin/busybox";
 const GATE: &str = "sudo -n /usr/bin/edge-docker";
-const FOLDER: &str = "/data/sandbox/escape";
+const DIRECTORY: &str = "/data/sandbox/escape";
 /// What the container does.
 const SCRIPT: &str = include_str!("../../../crates/edge-sim/tests/escape.sh");
 
@@ -37,8 +37,8 @@ fn start(world: &mut World) -> Result<String> {
 /// Starts one and waits until it has looked for its way out.
 fn launch(world: &World, name: &str) -> Result<()> {
     let run = format!(
-        "{GATE} run -d --restart always --name {name} -v {FOLDER}/{name}:/data \
-         -v {FOLDER}/{name}/models:/models sandbox/escape sh -c '{SCRIPT}'"
+        "{GATE} run -d --restart always --name {name} -v {DIRECTORY}/{name}:/data \
+         -v {DIRECTORY}/{name}/models:/models sandbox/escape sh -c '{SCRIPT}'"
     );
     shell::read(&mut world.ssh("twin", &run)?)?;
     looks(world, name, 1)
@@ -70,14 +70,14 @@ fn build(world: &World) -> Result<()> {
 fn end(world: &mut World) -> Result<String> {
     let swept = kept_away(world, "second")?;
     let looks = seen(world, "first")?.len() + seen(world, "second")?.len();
-    world.root(&format!("rm -r {FOLDER}"))?;
+    world.root(&format!("rm -r {DIRECTORY}"))?;
     Ok(format!("{looks} looks; {swept}"))
 }
 
 /// The engine has started anew on the link: the container is not there, the
 /// journal says why, and it never saw the host.
 fn kept_away(world: &World, name: &str) -> Result<String> {
-    let link = world.root(&format!("readlink {FOLDER}/{name}/models"))?;
+    let link = world.root(&format!("readlink {DIRECTORY}/{name}/models"))?;
     ensure!(link == "/\n", "no link lies there: {link}");
     let start = shell::output(&mut world.ssh("twin", &format!("{GATE} start {name}"))?)?;
     ensure!(!start.status.success(), "{name} starts on a link");
@@ -97,7 +97,7 @@ fn kept_away(world: &World, name: &str) -> Result<String> {
 /// Each list of what the container found below its second mount.
 fn seen(world: &World, name: &str) -> Result<Vec<String>> {
     let each = "for f in seen-*; do [ ! -e $f ] || { echo = $f; cat $f; }; done";
-    let names = world.root(&format!("cd {FOLDER}/{name} && {each}"))?;
+    let names = world.root(&format!("cd {DIRECTORY}/{name} && {each}"))?;
     let lists = names.split("= seen-").skip(1);
     Ok(lists.map(String::from).collect())
 }

@@ -36,7 +36,7 @@ pub struct Args {
 /// The demo.
 ///
 /// # Errors
-/// No folder for the state.
+/// No directory for the state.
 pub fn run(args: &Args) -> Result<Tally> {
     let mut world = World::new()?;
     let tally = if args.all {
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<Tally> {
 /// The demo with all that follows it.
 ///
 /// # Errors
-/// No folder for the state.
+/// No directory for the state.
 pub fn test() -> Result<Tally> {
     run(&Args {
         all: true,

@@ -12,7 +12,7 @@ use crate::shell;
 
 /// They go on where the demo ends.
 pub const STEPS: [Step; 7] = [
-    ("sandbox: unsigned, in a folder of its own", sandbox),
+    ("sandbox: unsigned, in a directory of its own", sandbox),
     ("logs, stop, remove", manage),
     ("signed by another key: refused", stranger),
     ("wrong password: refused", wrong_password),
@@ -26,16 +26,16 @@ fn sandbox(world: &mut World) -> Result<String> {
     let words = answers(world)?;
     ensure!(
         words.ends_with("request 1"),
-        "not a folder of its own: {words}"
+        "not a directory of its own: {words}"
     );
-    // The source is a pin of the folder: the same inode of the same file system.
+    // The source is a pin of the directory: the same inode of the same file system.
     let same = world.root(
         "stat -c %d:%i /data/sandbox/hello \
          $(docker inspect hello -f '{{range .Mounts}}{{.Source}}{{end}}') | uniq",
     )?;
     ensure!(
         same.lines().count() == 1,
-        "another folder is mounted: {same}"
+        "another directory is mounted: {same}"
     );
     Ok(words)
 }

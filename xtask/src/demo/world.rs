@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::shell;
 
-/// Cloud, twin, project and build engine of one run, in a folder of their own.
+/// Cloud, twin, project and build engine of one run, in a directory of their own.
 pub struct World {
-    folder: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
     target: PathBuf,
     engine: Option<Child>,
     docker_host: Option<String>,
@@ -21,11 +21,11 @@ pub struct World {
 }
 
 impl World {
-    /// A new folder; nothing runs yet.
+    /// A new directory; nothing runs yet.
     pub fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("edge-ai-").tempdir()?;
+        let directory = tempfile::Builder::new().prefix("edge-ai-").tempdir()?;
         Ok(Self {
-            folder: Some(folder),
+            directory: Some(directory),
             target: shell::target()?,
             engine: None,
             docker_host: None,
@@ -33,10 +33,10 @@ impl World {
         })
     }
 
-    /// A path in the folder of this run.
+    /// A path in the directory of this run.
     pub fn path(&self, name: &str) -> PathBuf {
-        let folder = self.folder.as_ref().map(tempfile::TempDir::path);
-        folder.unwrap_or(Path::new("/nonexistent")).join(name)
+        let directory = self.directory.as_ref().map(tempfile::TempDir::path);
+        directory.unwrap_or(Path::new("/nonexistent")).join(name)
     }
 
     /// `edge-sim` with `words`.
@@ -68,7 +68,7 @@ impl World {
         command
     }
 
-    /// The folder of the device programs.
+    /// The directory of the device programs.
     pub fn programs(&self) -> PathBuf {
         self.target.join("release")
     }
@@ -150,14 +150,14 @@ impl World {
     /// Leaves cloud and twin running and says how to reach and to end them.
     pub fn keep(mut self) {
         self.stop_engine();
-        if let Some(folder) = self.folder.take() {
-            let (folder, sim) = (folder.keep(), self.target.join("debug/edge-sim"));
-            let (folder, sim) = (folder.display(), sim.display());
+        if let Some(directory) = self.directory.take() {
+            let (directory, sim) = (directory.keep(), self.target.join("debug/edge-sim"));
+            let (directory, sim) = (directory.display(), sim.display());
             println!("Left running. A shell in the twin, as user edge, or with --root:");
-            println!("  {sim} twin ssh --dir {folder}/twin");
+            println!("  {sim} twin ssh --dir {directory}/twin");
             println!("The end:");
-            println!("  {sim} twin stop --dir {folder}/twin");
-            println!("  {sim} cloud down --dir {folder}/cloud; rm -r {folder}");
+            println!("  {sim} twin stop --dir {directory}/twin");
+            println!("  {sim} cloud down --dir {directory}/cloud; rm -r {directory}");
         }
     }
 
@@ -171,7 +171,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if self.folder.is_none() {
+        if self.directory.is_none() {
             return;
         }
         if self.path("twin").exists() {

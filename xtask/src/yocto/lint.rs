@@ -112,10 +112,10 @@ fn unpinned(kas: &serde_json::Value) -> Findings {
 /// # Errors
 /// Python missing.
 pub fn python() -> Result<Findings> {
-    let folder = layer().with_file_name("tests");
+    let directory = layer().with_file_name("tests");
     let mut command = tool("python")?;
     command.args(["-B", "-m", "unittest", "discover", "--quiet", "-s"]);
-    let output = shell::output(command.arg(folder))?;
+    let output = shell::output(command.arg(directory))?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let ran = words
         .lines()

@@ -16,7 +16,7 @@ use crate::shell;
 const IMAGE: [(&str, &str); 12] = [
     (
         "/etc/edge-ai/ca/",
-        "Amazon's authorities; the twin's cloud has its own",
+        "Amazon's ca_bundle; the twin's cloud has its own",
     ),
     ("/etc/edge-ai/devices.json", "devices of the board"),
     (

@@ -16,9 +16,9 @@ const LAYERS: &str = "
 import yaml
 for name, repo in yaml.safe_load(open('kas/edge-ai.yml'))['repos'].items():
     if 'url' in repo:
-        for folder, state in (repo.get('layers') or {'.': None}).items():
+        for directory, state in (repo.get('layers') or {'.': None}).items():
             if state != 'disabled':
-                print(name + '/' + folder)
+                print(name + '/' + directory)
 ";
 
 /// Parses with the copies in `layers`.

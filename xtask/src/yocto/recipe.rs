@@ -70,9 +70,12 @@ pub fn files() -> Result<Findings> {
     let bitbake = |p: &PathBuf| p.to_string_lossy().contains(".bb");
     for recipe in found("recipes-*")?.into_iter().filter(bitbake) {
         let recipe = Recipe::read(recipe)?;
-        let folder = recipe.path.parent().context("a recipe without a folder")?;
+        let directory = recipe
+            .path
+            .parent()
+            .context("a recipe without a directory")?;
         for name in recipe.local() {
-            let file = folder.join("files").join(&name);
+            let file = directory.join("files").join(&name);
             if !file.exists() {
                 findings.push(format!("{} names {name}: not there", recipe.name()));
             }
@@ -175,9 +178,9 @@ impl Recipe {
     /// What it says when it refuses.
     pub fn install(&self, stage: &Stage, before: &str) -> Result<Installed> {
         let root = tempfile::tempdir()?;
-        let folder = self.path.parent().context("a recipe without a folder")?;
+        let directory = self.path.parent().context("a recipe without a directory")?;
         for name in self.local() {
-            let from = folder.join("files").join(name);
+            let from = directory.join("files").join(name);
             shell::run(shell::command("cp").arg("-r").arg(from).arg(stage.work()))?;
         }
         let mut script = String::from(PRELUDE);
@@ -212,7 +215,7 @@ impl Recipe {
     }
 }
 
-/// Folders of bitbake, its words, and an `install` that notes owners, which
+/// Directories of bitbake, its words, and an `install` that notes owners, which
 /// only root could set.
 const PRELUDE: &str = r#"
 bindir=/usr/bin sbindir=/usr/sbin sysconfdir=/etc localstatedir=/var
@@ -259,7 +262,7 @@ fn items(root: &Path, owners: &str) -> Result<Vec<Item>> {
         .collect()
 }
 
-/// Folders that `do_install` reads: files of the recipe, what was built, and
+/// Directories that `do_install` reads: files of the recipe, what was built, and
 /// what lies outside the repository.
 pub struct Stage(TempDir);
 
@@ -270,8 +273,8 @@ impl Stage {
     /// As for files.
     pub fn new() -> Result<Self> {
         let stage = Self(tempfile::tempdir()?);
-        for folder in ["work", "build/target/target", "claim", "policy"] {
-            fs::create_dir_all(stage.place(folder))?;
+        for directory in ["work", "build/target/target", "claim", "policy"] {
+            fs::create_dir_all(stage.place(directory))?;
         }
         let tools = crate::sizes::PROGRAMS.map(|p| format!("build/target/target/{p}"));
         let outside = [

@@ -19,9 +19,9 @@ do_rootfs[prefuncs] += "edge_refuse_features"
 
 edge_refuse_programs () {
     for program in ${EDGE_REFUSED_PROGRAMS}; do
-        for folder in ${bindir} ${sbindir}; do
-            if [ -e ${IMAGE_ROOTFS}$folder/$program ]; then
-                bbfatal "an image for the field does not hold $folder/$program"
+        for directory in ${bindir} ${sbindir}; do
+            if [ -e ${IMAGE_ROOTFS}$directory/$program ]; then
+                bbfatal "an image for the field does not hold $directory/$program"
             fi
         done
     done

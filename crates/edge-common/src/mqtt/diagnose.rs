@@ -117,7 +117,7 @@ fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
     let ssl = (|| {
         let mut context = SslContext::builder(SslMethod::tls_client())?;
         context.set_verify(SslVerifyMode::PEER);
-        context.set_ca_file(options.authorities.path())?;
+        context.set_ca_file(options.ca_bundle.path())?;
         context.set_certificate_chain_file(&options.certificate)?;
         context.set_private_key_file(&options.key, SslFiletype::PEM)?;
         if options.port == HTTPS {

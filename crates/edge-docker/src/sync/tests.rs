@@ -27,14 +27,14 @@ fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
 }
 
 const FILE: EntryType = EntryType::Regular;
-const FOLDER: EntryType = EntryType::Directory;
+const DIRECTORY: EntryType = EntryType::Directory;
 
 fn device() -> (TempDir, OwnedFd) {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Root::at(folder.path());
-    file::create_folder(&root.path(SANDBOX), 0o755).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let root = Root::at(directory.path());
+    file::create_directory(&root.path(SANDBOX), 0o755).unwrap();
     let app = open(&root, "hello").unwrap();
-    (folder, app)
+    (directory, app)
 }
 
 fn run(app: &OwnedFd, mut input: &[u8]) -> Result<String> {
@@ -45,10 +45,10 @@ fn run(app: &OwnedFd, mut input: &[u8]) -> Result<String> {
 
 #[test]
 fn batches_follow_one_another_and_each_is_told() {
-    let (folder, app) = device();
-    let path = |name: &str| folder.path().join("data/sandbox/hello").join(name);
+    let (directory, app) = device();
+    let path = |name: &str| directory.path().join("data/sandbox/hello").join(name);
     let first = archive(&[
-        ("./web", FOLDER, b""),
+        ("./web", DIRECTORY, b""),
         ("web/a/index.html", FILE, b"one"),
         ("run.sh", FILE, b"#!/bin/sh\n"),
     ]);
@@ -72,12 +72,12 @@ fn batches_follow_one_another_and_each_is_told() {
 }
 
 #[test]
-fn nothing_leaves_the_folder() {
-    let (folder, app) = device();
-    let outside = folder.path().join("outside");
-    file::create_folder(&outside, 0o755).unwrap();
+fn nothing_leaves_the_directory() {
+    let (directory, app) = device();
+    let outside = directory.path().join("outside");
+    file::create_directory(&outside, 0o755).unwrap();
     file::write(&outside.join("kept"), b"kept", 0o600).unwrap();
-    let inside = folder.path().join("data/sandbox/hello");
+    let inside = directory.path().join("data/sandbox/hello");
     symlink(&outside, inside.join("link")).unwrap();
     symlink(outside.join("kept"), inside.join("file")).unwrap();
     let refused: [(&str, EntryType); 9] = [
@@ -86,7 +86,7 @@ fn nothing_leaves_the_folder() {
         ("a/../../x", FILE),
         ("link/x", FILE),
         ("link/.wh.kept", FILE),
-        ("link", FOLDER),
+        ("link", DIRECTORY),
         ("s", EntryType::Symlink),
         ("h", EntryType::Link),
         ("d", EntryType::Char),
@@ -104,13 +104,13 @@ fn nothing_leaves_the_folder() {
 
 #[test]
 fn an_archive_that_ends_early_leaves_the_old_file() {
-    let (folder, app) = device();
+    let (directory, app) = device();
     run(&app, &archive(&[("f", FILE, b"old")])).unwrap();
     let content = [b'x'; 5000];
     let whole = archive(&[("f", FILE, &content)]);
     for length in [100, 512, 600, 4000] {
         assert!(run(&app, &whole[..length]).is_err(), "{length}");
-        let inside = folder.path().join("data/sandbox/hello");
+        let inside = directory.path().join("data/sandbox/hello");
         assert_eq!(fs::read(inside.join("f")).unwrap(), b"old");
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);
     }

@@ -86,11 +86,13 @@ fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8
 /// A few programs of this machine, with their libraries.
 fn programs() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
-    let mut folder = tar::Header::new_ustar();
-    folder.set_entry_type(tar::EntryType::Directory);
-    folder.set_mode(0o1777);
-    folder.set_size(0);
-    archive.append_data(&mut folder, "tmp/", &[][..]).unwrap();
+    let mut directory = tar::Header::new_ustar();
+    directory.set_entry_type(tar::EntryType::Directory);
+    directory.set_mode(0o1777);
+    directory.set_size(0);
+    archive
+        .append_data(&mut directory, "tmp/", &[][..])
+        .unwrap();
     let mut libraries = std::collections::BTreeSet::new();
     for program in ["sleep", "cat", "ls", "sh"] {
         let path = fs::canonicalize(format!("/bin/{program}")).unwrap();

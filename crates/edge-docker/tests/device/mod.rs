@@ -60,7 +60,7 @@ while True:
 "#;
 
 pub struct Device {
-    _folder: TempDir,
+    _directory: TempDir,
     init: Child,
     pid: u32,
     engine: Option<Child>,
@@ -69,17 +69,17 @@ pub struct Device {
 
 impl Device {
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("edge-device-")
             .tempdir()
             .unwrap();
         for name in ["top", "new", "data"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
         }
         let mut init = Command::new("unshare")
             .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
             .args(["--propagation", "private", "/bin/sh", "-c", INIT, "init"])
-            .arg(folder.path())
+            .arg(directory.path())
             // It ends with this pipe, and so with us, whatever becomes of us.
             .stdin(Stdio::piped())
             .spawn()
@@ -96,7 +96,7 @@ impl Device {
                 .then_some(pid)
         });
         let device = Self {
-            _folder: folder,
+            _directory: directory,
             init,
             pid,
             engine: None,
@@ -124,13 +124,13 @@ impl Device {
             self.path("/usr/bin/edge-docker"),
         )
         .unwrap();
-        for folder in [
+        for directory in [
             "/data/apps",
             "/data/sandbox",
             "/data/docker",
             "/data/config/edge-docker",
         ] {
-            fs::create_dir_all(self.path(folder)).unwrap();
+            fs::create_dir_all(self.path(directory)).unwrap();
         }
     }
 

@@ -39,7 +39,7 @@ fn theirs(world: &World, line: &[String]) -> Option<Value> {
         ))
         .args(["run", "-d"])
         .args(&line[1..])
-        .env("DOCKER_CONFIG", world.folder().join("none"))
+        .env("DOCKER_CONFIG", world.directory().join("none"))
         .output()
         .expect("the docker client is missing: apt-get install docker.io");
     let asked = world.recorder.take();
@@ -194,9 +194,9 @@ fn sources(world: &World) -> BTreeMap<String, String> {
     for record in records.map(|r| r.unwrap().path()) {
         let key = record.file_stem().unwrap().to_string_lossy().into_owned();
         let record: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
-        let folder = record["folder"].as_str().unwrap();
+        let directory = record["folder"].as_str().unwrap();
         for (number, below) in record["below"].as_array().unwrap().iter().enumerate() {
-            let path = format!("{folder}/{}", below.as_str().unwrap());
+            let path = format!("{directory}/{}", below.as_str().unwrap());
             let pin = format!("/run/edge-docker/pins/{key}/{number}");
             sources.insert(pin, path.trim_end_matches('/').into());
         }

@@ -163,7 +163,7 @@ fn anchors_that_are_damaged_run_nothing() {
         ),
     ] {
         let world = World::new();
-        std::fs::write(world.folder().join("etc/edge-ai").join(file), content).unwrap();
+        std::fs::write(world.directory().join("etc/edge-ai").join(file), content).unwrap();
         let outcome = world.type_line(&["run", "r.io/edge-ai:hello-v1"]);
         assert_ne!(outcome.code, 0, "{file}");
         assert!(outcome.created().is_empty(), "{file}");

@@ -25,7 +25,7 @@ pub const SANDBOX_ID: &str =
 
 /// The root, and who listens in it.
 pub struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     key: PKey<Private>,
     pub root: Root,
     pub recorder: Recorder,
@@ -51,8 +51,8 @@ impl World {
     /// Apps `hello` (no grants), `vision` (gpu, camera, i2c:7, and one that the
     /// board does not know), `net` (vpn, dbus, tuned), and `sandbox/toy`.
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let at = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
         for path in [
             "etc/edge-ai/container-config",
             "run",
@@ -79,7 +79,7 @@ impl World {
         }
         let root = Root::at(at);
         let world = Self {
-            folder,
+            directory,
             key,
             root,
             recorder,
@@ -162,8 +162,8 @@ impl World {
     }
 
     /// The top of the root.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }
 

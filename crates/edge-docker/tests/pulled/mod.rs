@@ -1,4 +1,4 @@
-//! A device's root in a temporary folder, with a registry and an engine that
+//! A device's root in a temporary directory, with a registry and an engine that
 //! are small servers of the test.
 #![allow(
     dead_code,
@@ -95,7 +95,7 @@ impl Engine {
 }
 
 pub struct Device {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub server: Server,
     pub engine: Arc<Engine>,
     pub private: Vec<u8>,
@@ -107,24 +107,24 @@ pub type Said = (i32, String);
 
 impl Device {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let server = Server::start();
         let engine = Arc::new(Engine::default());
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
         let public = key.public_key_to_pem().unwrap();
-        let anchors = folder.path().join("etc/edge-ai/container-config");
+        let anchors = directory.path().join("etc/edge-ai/container-config");
         fs::create_dir_all(&anchors).unwrap();
         fs::write(anchors.join("container-signing.pub"), &public).unwrap();
         fs::write(anchors.join("ecr-url.txt"), server.repository()).unwrap();
         fs::write(anchors.join("policy.json"), "{}").unwrap();
         for name in ["run", "data/config"] {
-            fs::create_dir_all(folder.path().join(name)).unwrap();
+            fs::create_dir_all(directory.path().join(name)).unwrap();
         }
-        fs::write(folder.path().join("ca.pem"), &server.authority).unwrap();
-        engine.listen(folder.path().join("run/docker.sock"));
+        fs::write(directory.path().join("ca.pem"), &server.authority).unwrap();
+        engine.listen(directory.path().join("run/docker.sock"));
         Self {
-            folder,
+            directory,
             server,
             engine,
             private: key.private_key_to_pem_pkcs8().unwrap(),
@@ -133,7 +133,7 @@ impl Device {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn image(&self, tag: &str) -> String {
@@ -173,8 +173,8 @@ impl Device {
         let signed = draft.signed(signature);
         let manifest = Manifest::new(self.server.manifest(digest.as_str()).unwrap());
         let repository = self.server.repository().parse().unwrap();
-        let authorities = [self.server.authority.clone()];
-        let registry = Registry::new(&repository, None, &authorities).unwrap();
+        let ca_bundle = [self.server.authority.clone()];
+        let registry = Registry::new(&repository, None, &ca_bundle).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -185,15 +185,15 @@ impl Device {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let tests = std::env::current_exe().unwrap();
-        let folder = tests.parent().and_then(|f| f.parent()).unwrap();
-        let program = folder.join("examples/at_root");
+        let directory = tests.parent().and_then(|f| f.parent()).unwrap();
+        let program = directory.join("examples/at_root");
         assert!(
             program.exists(),
             "run cargo build -p edge-docker --examples"
         );
         let mut command = Command::new(program);
         command
-            .arg(self.folder.path())
+            .arg(self.directory.path())
             .args(words)
             .env_clear()
             .env("SSL_CERT_FILE", self.path("ca.pem"))

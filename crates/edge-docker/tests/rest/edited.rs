@@ -37,15 +37,15 @@ pub fn put(value: &mut Value, pointer: &str, new: Value) {
 
 pub struct Rest<'a> {
     pub device: &'a Device,
-    /// The container's folder.
-    pub folder: PathBuf,
+    /// The container's directory.
+    pub directory: PathBuf,
 }
 
 impl<'a> Rest<'a> {
     /// The container `id`.
     pub fn of(device: &'a Device, id: &str) -> Self {
-        let folder = device.path(&format!("/data/docker/containers/{id}"));
-        Self { device, folder }
+        let directory = device.path(&format!("/data/docker/containers/{id}"));
+        Self { device, directory }
     }
 
     /// Sweeps: what was said, and whether the container is still in its place.
@@ -53,13 +53,13 @@ impl<'a> Rest<'a> {
         let output = self.device.run(&["edge-docker", "sweep"]);
         let said = device::said(&output);
         assert!(output.status.success(), "{said}");
-        (said, self.folder.exists())
+        (said, self.directory.exists())
     }
 
     /// What is kept of each container; it goes with the container.
     fn records(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let folders = ["containers", "pins"].map(|f| format!("/data/config/edge-docker/{f}"));
-        let entries = folders
+        let directories = ["containers", "pins"].map(|f| format!("/data/config/edge-docker/{f}"));
+        let entries = directories
             .iter()
             .flat_map(|f| fs::read_dir(self.device.path(f)).unwrap());
         let paths = entries.map(|entry| entry.unwrap().path());
@@ -89,7 +89,7 @@ impl<'a> Rest<'a> {
 
     /// The same with one value of a JSON file.
     pub fn edited(&self, file: &str, pointer: &str, new: Value, rule: &str) {
-        let path = self.folder.join(file);
+        let path = self.directory.join(file);
         let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let old = value.clone();
         put(&mut value, pointer, new);
@@ -106,7 +106,7 @@ impl<'a> Rest<'a> {
         }
         assert!(!there, "{what} is left in its place: {said}");
         // Others of the same image may go with it; all are put back.
-        let own = self.folder.file_name().unwrap();
+        let own = self.directory.file_name().unwrap();
         for place in fs::read_dir(self.device.path("/data/docker/quarantine")).unwrap() {
             let place = place.unwrap().path();
             let told = fs::read_to_string(place.join("rule")).unwrap();
@@ -120,17 +120,17 @@ impl<'a> Rest<'a> {
                     "{said}"
                 );
             }
-            fs::rename(&moved, self.folder.with_file_name(name)).unwrap();
+            fs::rename(&moved, self.directory.with_file_name(name)).unwrap();
             fs::remove_dir_all(place).unwrap();
         }
     }
 }
 
-/// Every file below a folder with its content, mode and time of change.
-pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, i64)> {
+/// Every file below a directory with its content, mode and time of change.
+pub fn tree(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, i64)> {
     use std::os::unix::fs::MetadataExt as _;
     let mut files = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files.extend(tree(&path));

@@ -26,7 +26,7 @@ pub fn values(rest: &Rest) {
 /// Files that are no JSON, or JSON that reads in two ways, and links.
 pub fn texts_and_links(rest: &Rest) {
     for file in [HOST, SELF] {
-        let path = rest.folder.join(file);
+        let path = rest.directory.join(file);
         let original = fs::read_to_string(&path).unwrap();
         let doubled = original.replacen('{', r#"{"Privileged":true,"Privileged":false,"#, 1);
         let half = &original[..original.len() / 2];
@@ -38,7 +38,7 @@ pub fn texts_and_links(rest: &Rest) {
         rest.caught(file, "reading");
         fs::write(&path, original).unwrap();
     }
-    let hosts = rest.folder.join("hosts");
+    let hosts = rest.directory.join("hosts");
     rest.linked(&hosts, "/etc/shadow", "hosts is a link");
     // Another name of a file, on the file system of the engine's data.
     rest.device.write("/data/docker/secret", b"secret");
@@ -48,7 +48,7 @@ pub fn texts_and_links(rest: &Rest) {
     rest.caught("hosts", "hosts is a link");
     fs::remove_file(&hosts).unwrap();
     fs::write(&hosts, original).unwrap();
-    let shm = rest.folder.join("mounts/shm");
+    let shm = rest.directory.join("mounts/shm");
     let _ = fs::remove_dir(&shm);
     symlink("/", &shm).unwrap();
     rest.caught("mounts/shm", "shm is a link");
@@ -119,7 +119,7 @@ pub fn records(rest: &Rest, id: &str) {
     fs::remove_file(&record).unwrap();
     rest.caught("no record", "edge-docker did not make it");
     fs::copy(&aside, &record).unwrap();
-    // The app's folder became a link.
+    // The app's directory became a link.
     let state = rest.device.path("/data/apps/foo/state");
     rest.linked(&state, "/", "its mounts");
 }

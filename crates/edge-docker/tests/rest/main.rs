@@ -39,7 +39,7 @@ fn what_was_edited_at_rest_does_not_start() {
     device.write(policy, br#"{"sandbox":false}"#);
     let (said, there) = Rest::of(&device, &sandbox).sweep();
     assert!(said.contains("signed containers only") && !there, "{said}");
-    assert!(Rest::of(&device, &honest).folder.exists());
+    assert!(Rest::of(&device, &honest).directory.exists());
 }
 
 fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
@@ -49,10 +49,10 @@ fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
 }
 
 fn one_by_one(rest: &Rest, id: &str) {
-    let before = tree(&rest.folder);
+    let before = tree(&rest.directory);
     let silence = (String::new(), true);
     assert_eq!(rest.sweep(), silence, "an honest one is left alone");
-    assert_eq!(tree(&rest.folder), before);
+    assert_eq!(tree(&rest.directory), before);
     kinds::values(rest);
     kinds::texts_and_links(rest);
     kinds::layers(rest, id);
@@ -77,7 +77,7 @@ fn edit(device: &Device, ids: &[String]) {
         (SELF, "/Image", json!(other)),
         (SELF, "/Config/Entrypoint", json!(["/bin/sh"])),
     ]) {
-        let path = Rest::of(device, id).folder.join(file);
+        let path = Rest::of(device, id).directory.join(file);
         let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         put(&mut value, pointer, new);
         fs::write(&path, value.to_string()).unwrap();
@@ -97,7 +97,7 @@ fn honest_alone(device: &Device, image: &Image) {
     );
     let kept = fs::read_dir(device.path("/data/docker/quarantine")).unwrap();
     assert_eq!(kept.count(), 9 + 6);
-    // It has its folder, by its pin.
+    // It has its directory, by its pin.
     device.write("/data/apps/foo/state/seen", b"");
     let listed = device.good(&["edge-docker", "exec", "honest", "ls", "/data"]);
     assert_eq!(listed, "seen");

@@ -44,13 +44,16 @@ pub struct Device {
     holder: Child,
     init: u32,
     engine: Option<Child>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Device {
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, content) = (folder.path().join("root"), folder.path().join("content"));
+        let directory = tempfile::tempdir().unwrap();
+        let (root, content) = (
+            directory.path().join("root"),
+            directory.path().join("content"),
+        );
         fs::create_dir(&root).unwrap();
         write_content(&content);
         let holder = Command::new("unshare")
@@ -70,7 +73,7 @@ impl Device {
             holder,
             init,
             engine: None,
-            _folder: folder,
+            _directory: directory,
         };
         device.start_engine();
         device.import();
@@ -283,8 +286,8 @@ fn write_content(content: &Path) {
         b"{\"sandbox\": true}",
         0o644,
     );
-    for folder in ["data/apps", "data/sandbox", "data/config"] {
-        fs::create_dir_all(content.join(folder)).unwrap();
+    for directory in ["data/apps", "data/sandbox", "data/config"] {
+        fs::create_dir_all(content.join(directory)).unwrap();
     }
 }
 
@@ -292,13 +295,13 @@ fn write_content(content: &Path) {
 fn archive() -> &'static [u8] {
     static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
     ARCHIVE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let source =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/hello/main.rs");
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let status = Command::new(rustc)
             .args(["--edition=2021", "-Ctarget-feature=+crt-static", "-o"])
-            .arg(folder.path().join("hello"))
+            .arg(directory.path().join("hello"))
             .arg(source)
             .status();
         assert!(status.unwrap().success());
@@ -310,7 +313,7 @@ fn archive() -> &'static [u8] {
             .map(|w| w.trim_start_matches('/'));
         let output = Command::new("tar")
             .args(["-ch", "-C"])
-            .arg(folder.path())
+            .arg(directory.path())
             .args(["hello", "-C", "/", "bin/sh"])
             .args(libraries)
             .output();

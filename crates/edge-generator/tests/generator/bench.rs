@@ -1,4 +1,4 @@
-//! A device's folders below a root of their own.
+//! A device's directories below a root of their own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,15 +13,15 @@ pub const UNIT: &str =
     "[Service]\nExecStart=/usr/bin/edge-docker run --rm x\n[Install]\nWantedBy=multi-user.target\n";
 
 pub struct Bench {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 impl Bench {
     pub fn new() -> Self {
         let bench = Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         };
-        for folder in [
+        for directory in [
             "data/services",
             "dev",
             "normal",
@@ -31,7 +31,7 @@ impl Bench {
             "usr/bin",
             "etc/edge-ai/container-config",
         ] {
-            fs::create_dir_all(bench.path(folder)).unwrap();
+            fs::create_dir_all(bench.path(directory)).unwrap();
         }
         fs::set_permissions(
             bench.path("data/services"),
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn tool(&self, name: &str, script: &str) {
@@ -59,11 +59,11 @@ impl Bench {
     }
 
     pub fn generate(&self) -> BTreeMap<String, String> {
-        let folders = ["normal", "early", "late"].map(|f| self.path(f));
+        let directories = ["normal", "early", "late"].map(|f| self.path(f));
         let words = [Path::new("x")]
             .into_iter()
-            .chain(folders.iter().map(PathBuf::as_path));
-        run(&Root::at(self.folder.path()), &Args::parse_from(words)).unwrap();
+            .chain(directories.iter().map(PathBuf::as_path));
+        run(&Root::at(self.directory.path()), &Args::parse_from(words)).unwrap();
         assert_eq!(fs::read_dir(self.path("early")).unwrap().count(), 0);
         let mut links = BTreeMap::new();
         collect(&self.path("normal"), "", &mut links);
@@ -72,7 +72,7 @@ impl Bench {
 
     pub fn activate(&self) -> anyhow::Result<()> {
         run(
-            &Root::at(self.folder.path()),
+            &Root::at(self.directory.path()),
             &Args::parse_from(["x", "activate"]),
         )
     }
@@ -82,8 +82,8 @@ impl Bench {
     }
 }
 
-pub fn collect(folder: &Path, prefix: &str, links: &mut BTreeMap<String, String>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
+pub fn collect(directory: &Path, prefix: &str, links: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
         match fs::read_link(entry.path()) {
             Ok(target) => drop(links.insert(name, target.display().to_string())),

@@ -156,10 +156,10 @@ fn drop_ins_instances_and_aliases() {
     bench.unit("t@.service", UNIT);
     bench.unit("bad.service", UNIT);
     for name in ["app.", "t@.", "t@two.", "bad."] {
-        let folder = services.join(format!("{name}service.d"));
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("a.conf"), "[Service]\nRestartSec=9\n").unwrap();
-        fs::write(folder.join("readme"), "no").unwrap();
+        let directory = services.join(format!("{name}service.d"));
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("a.conf"), "[Service]\nRestartSec=9\n").unwrap();
+        fs::write(directory.join("readme"), "no").unwrap();
     }
     bench.unit(
         "z.service",
@@ -314,7 +314,7 @@ fn activate_copies_then_reloads_then_starts_and_is_quiet_the_second_time() {
 }
 
 #[test]
-fn a_folder_that_others_may_write_is_not_used() {
+fn a_directory_that_others_may_write_is_not_used() {
     let bench = Bench::new();
     bench.unit("app.service", UNIT);
     fs::set_permissions(

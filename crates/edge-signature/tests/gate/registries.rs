@@ -85,13 +85,13 @@ fn redirects_lead_no_secret_and_no_manifest_elsewhere() {
     let digest = put_image(&server, "v1");
     let (certificate, key) = server::certificate();
     let elsewhere = Server::with(&certificate, &key);
-    let authorities = [server.authority.clone(), elsewhere.authority.clone()];
+    let ca_bundle = [server.authority.clone(), elsewhere.authority.clone()];
     let credentials = Some(Credentials {
         username: "AWS".into(),
         password: "secret".into(),
     });
     let repository = server.repository().parse().unwrap();
-    let registry = Registry::new(&repository, credentials, &authorities).unwrap();
+    let registry = Registry::new(&repository, credentials, &ca_bundle).unwrap();
     let away = format!("https://localhost:{}", elsewhere.address.port());
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = std::sync::Arc::clone(&seen);

@@ -58,8 +58,8 @@ pub fn hasty(server: &Server) -> Registry {
 
 pub fn with(server: &Server, credentials: Option<Credentials>, patience: Duration) -> Registry {
     let repository = server.repository().parse().unwrap();
-    let authorities = [server.authority.clone()];
-    Registry::patient(&repository, credentials, &authorities, patience).unwrap()
+    let ca_bundle = [server.authority.clone()];
+    Registry::patient(&repository, credentials, &ca_bundle, patience).unwrap()
 }
 
 pub fn image(server: &Server, tag: &str) -> ImageRef {

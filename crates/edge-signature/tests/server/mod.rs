@@ -102,7 +102,7 @@ pub fn certificate() -> (X509, PKey<Private>) {
     serial
         .rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false)
         .unwrap();
-    // Authorities are told apart by their names.
+    // CaBundle are told apart by their names.
     let common = format!("test {}", serial.to_hex_str().unwrap());
     name.append_entry_by_text("CN", &common).unwrap();
     let name = name.build();

@@ -24,7 +24,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Arguments of `bench devices`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the programs, built for release
+    /// Directory of the programs, built for release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
     /// How many
@@ -92,10 +92,10 @@ fn deploy(args: &Args, project: &TempDir, cloud: &Cloud, jobs: usize) -> Result<
 
 /// A project whose one app is `hello`.
 fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
-    let folder = tempfile::tempdir().context("making a folder")?;
+    let directory = tempfile::tempdir().context("making a directory")?;
     let put = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        file::create_folder(path.parent().unwrap_or(Path::new("")), 0o755)?;
+        let path = directory.path().join(name);
+        file::create_directory(path.parent().unwrap_or(Path::new("")), 0o755)?;
         file::write(&path, text.as_bytes(), 0o644)
     };
     let config = json!({
@@ -108,7 +108,7 @@ fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
     put("edge-app.yaml", &config.to_string())?;
     put("hello/Dockerfile", "FROM scratch\n")?;
     put("hello/app.yaml", "name: hello\n")?;
-    Ok(folder)
+    Ok(directory)
 }
 
 /// A stand-in cloud without the AWS API, which ends when it is dropped.
@@ -116,7 +116,7 @@ struct Cloud(TempDir);
 
 impl Cloud {
     fn up() -> Result<Self> {
-        let cloud = Self(tempfile::tempdir().context("making a folder")?);
+        let cloud = Self(tempfile::tempdir().context("making a directory")?);
         cloud.command("up")?.arg("--no-aws").read()?;
         Ok(cloud)
     }
@@ -151,17 +151,17 @@ impl Drop for Cloud {
 }
 
 /// Something that can be resolved, as `hello-v1` in `registry` of the cloud in
-/// `folder`; gives its digest.
+/// `directory`; gives its digest.
 ///
 /// # Errors
 /// The registry's.
-pub fn push(folder: &Path, registry: &str) -> Result<String> {
-    let password = file::read_text(&folder.join("registry.password"), 4096)?;
+pub fn push(directory: &Path, registry: &str) -> Result<String> {
+    let password = file::read_text(&directory.join("registry.password"), 4096)?;
     let login = Credentials {
         username: "AWS".into(),
         password: password.trim().into(),
     };
-    let authority = file::read(&folder.join("ca.pem"), 64 * 1024)?;
+    let authority = file::read(&directory.join("ca.pem"), 64 * 1024)?;
     let registry = Registry::new(&registry.parse()?, Some(login), &[authority])?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

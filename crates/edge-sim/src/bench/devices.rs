@@ -1,4 +1,4 @@
-//! Devices as folders, and `edge-provision` on them.
+//! Devices as directories, and `edge-provision` on them.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use edge_common::{Root, file};
 use serde_json::json;
 
-/// The root file system of a device below `folder`, on a stand-in in `cloud`.
+/// The root file system of a device below `directory`, on a stand-in in `cloud`.
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn device(folder: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()> {
+pub fn device(directory: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()> {
     for path in [
         "etc/edge-ai/claim",
         "etc/edge-ai/ca",
@@ -20,7 +20,7 @@ pub fn device(folder: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()
         "data/log",
         "run",
     ] {
-        file::create_folder(&folder.join(path), 0o755)?;
+        file::create_directory(&directory.join(path), 0o755)?;
     }
     let config = json!({ "endpoint": "localhost", "port": port, "template_name": "edge-ai-fleet" });
     for (from, to) in [
@@ -28,17 +28,17 @@ pub fn device(folder: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()
         ("claim.crt", "claim/claim.crt"),
         ("claim.key", "claim/claim.key"),
     ] {
-        fs::copy(cloud.join(from), folder.join("etc/edge-ai").join(to))
+        fs::copy(cloud.join(from), directory.join("etc/edge-ai").join(to))
             .context("copying the claim")?;
     }
-    let put = |name: &str, text: &str| file::write(&folder.join(name), text.as_bytes(), 0o644);
+    let put = |name: &str, text: &str| file::write(&directory.join(name), text.as_bytes(), 0o644);
     put("etc/edge-ai/claim/config.json", &config.to_string())?;
     put("etc/machine-id", serial)
 }
 
-/// `edge-provision` at the root `folder`.
-pub fn provisioning(tool: &Path, folder: &Path, words: &[&str]) -> Command {
+/// `edge-provision` at the root `directory`.
+pub fn provisioning(tool: &Path, directory: &Path, words: &[&str]) -> Command {
     let mut command = Root::system().command(tool);
-    command.arg(folder).arg("edge-provision").args(words);
+    command.arg(directory).arg("edge-provision").args(words);
     command
 }

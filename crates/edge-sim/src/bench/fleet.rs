@@ -96,20 +96,20 @@ impl fmt::Display for Fleet {
 /// A process cannot be started.
 pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Fleet> {
     process::notice_signals()?;
-    let folder = tempfile::tempdir().context("making a folder")?;
-    let cloud_folder = folder.path().join("cloud");
-    edge_common::file::create_folder(&cloud_folder, 0o700)?;
+    let directory = tempfile::tempdir().context("making a directory")?;
+    let cloud_directory = directory.path().join("cloud");
+    edge_common::file::create_directory(&cloud_directory, 0o700)?;
     let serials: Vec<_> = (0..devices).map(|n| format!("fleet-{n}")).collect();
-    cloud::found(&cloud_folder, &serials)?;
+    cloud::found(&cloud_directory, &serials)?;
     let behaviour = Behaviour {
         rate: Some(rate),
         ..Behaviour::default()
     };
-    let endpoint = Endpoint::start(&cloud_folder, &behaviour)?;
+    let endpoint = Endpoint::start(&cloud_directory, &behaviour)?;
     for serial in &serials {
         device(
-            &folder.path().join(serial),
-            &cloud_folder,
+            &directory.path().join(serial),
+            &cloud_directory,
             endpoint.port(),
             serial,
         )?;
@@ -123,7 +123,7 @@ pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Fleet>
     ];
     let mut children = Children(Vec::new());
     for serial in &serials {
-        let mut command = provisioning(tool, &folder.path().join(serial), &words);
+        let mut command = provisioning(tool, &directory.path().join(serial), &words);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

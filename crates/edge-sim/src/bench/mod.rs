@@ -53,7 +53,7 @@ pub enum Verb {
 /// Arguments of `bench sandbox`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the programs, built for release
+    /// Directory of the programs, built for release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
     /// Millions of bytes of the image below the change

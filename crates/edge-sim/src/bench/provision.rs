@@ -66,18 +66,21 @@ pub fn run(tool: &Path, earlier: &Path, runs: usize) -> Result<()> {
 }
 
 fn one(tool: &Path, python: Option<&Path>, delay: u64) -> Result<Run> {
-    let folder = tempfile::tempdir().context("making a folder")?;
-    let (cloud_folder, root) = (folder.path().join("cloud"), folder.path().join("root"));
-    file::create_folder(&cloud_folder, 0o700)?;
-    cloud::found(&cloud_folder, &["b1".into()])?;
-    let endpoint = Endpoint::start(&cloud_folder, &Behaviour::default())?;
+    let directory = tempfile::tempdir().context("making a directory")?;
+    let (cloud_directory, root) = (
+        directory.path().join("cloud"),
+        directory.path().join("root"),
+    );
+    file::create_directory(&cloud_directory, 0o700)?;
+    cloud::found(&cloud_directory, &["b1".into()])?;
+    let endpoint = Endpoint::start(&cloud_directory, &Behaviour::default())?;
     let counts = Arc::new(Counts::default());
     let link = Link {
         delay: Duration::from_millis(delay),
         rate: 0,
     };
     let port = distance::start(0, endpoint.port(), link, Arc::clone(&counts))?;
-    device(&root, &cloud_folder, port, "b1")?;
+    device(&root, &cloud_directory, port, "b1")?;
     let inner = match python {
         None => provisioning(tool, &root, &[]),
         Some(script) => {

@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 struct World {
-    folder: TempDir,
+    directory: TempDir,
     programs: std::path::PathBuf,
     laptop: Device,
     device: Device,
@@ -95,7 +95,7 @@ struct World {
 
 impl World {
     fn new(args: &Args) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("edge-bench-").tempdir()?;
+        let directory = tempfile::Builder::new().prefix("edge-bench-").tempdir()?;
         let programs = args
             .programs
             .canonicalize()
@@ -108,16 +108,16 @@ impl World {
                 edge_sim: &edge_sim,
                 ..Settings::default()
             };
-            let folder = folder.path().join(name);
-            file::create_folder(&folder, 0o755)?;
-            Device::start(&folder, &settings)
+            let directory = directory.path().join(name);
+            file::create_directory(&directory, 0o755)?;
+            Device::start(&directory, &settings)
         };
         let (laptop, device) = (start("laptop")?, start("device")?);
         let mut world = Self {
             programs,
             laptop,
             device,
-            folder,
+            directory,
             size: args.change as usize * 1000,
             changes: 0,
         };
@@ -127,10 +127,10 @@ impl World {
     }
 
     fn project(&mut self) -> Result<()> {
-        let app = self.folder.path().join("hello");
-        file::create_folder(&app, 0o755)?;
+        let app = self.directory.path().join("hello");
+        file::create_directory(&app, 0o755)?;
         let put = |name: &str, text: &str| {
-            file::write(&self.folder.path().join(name), text.as_bytes(), 0o644)
+            file::write(&self.directory.path().join(name), text.as_bytes(), 0o644)
         };
         let ssh = self.device.ssh_config();
         put(
@@ -146,7 +146,7 @@ impl World {
             ),
         )?;
         put("hello/app.yaml", APP)?;
-        file::create_folder(&app.join("web"), 0o755)?;
+        file::create_directory(&app.join("web"), 0o755)?;
         put("hello/web/index.html", "version none")?;
         put("hello/Dockerfile", DOCKERFILE)?;
         let source =
@@ -170,7 +170,7 @@ impl World {
         self.changes += 1;
         let mut noise = Noise(self.changes);
         let content: Vec<_> = (0..self.size).map(|_| noise.byte()).collect();
-        file::write(&self.folder.path().join("hello/change"), &content, 0o644)
+        file::write(&self.directory.path().join("hello/change"), &content, 0o644)
     }
 
     /// What lies below: files that compress to a half, as programs do.
@@ -220,7 +220,7 @@ impl World {
         println!("|---|--:|--:|--:|");
         let there = self.device.path("/data/sandbox/hello/www/index.html");
         let app = format!("{APP}sync: ['web:www']\n");
-        let path = self.folder.path().join("hello/app.yaml");
+        let path = self.directory.path().join("hello/app.yaml");
         file::write(&path, app.as_bytes(), 0o644)?;
         for (name, link) in LINKS {
             self.device.set_link(link)?;
@@ -255,7 +255,7 @@ impl World {
     fn save(&self, number: usize, there: &Path) -> Result<Duration> {
         going_on()?;
         let text = format!("version {number} at {:?}", self.device.traffic()?);
-        let near = self.folder.path().join("hello/web/index.html");
+        let near = self.directory.path().join("hello/web/index.html");
         let start = Instant::now();
         file::write(&near, text.as_bytes(), 0o644)?;
         while !fs::read_to_string(there).is_ok_and(|t| t == text) {
@@ -294,7 +294,7 @@ impl World {
             .arg(self.device.ssh_config());
         script
             .env("DOCKER_HOST", self.laptop.engine())
-            .current_dir(self.folder.path());
+            .current_dir(self.directory.path());
         script.run()
     }
 
@@ -304,9 +304,9 @@ impl World {
 
     fn edge_app(&self, words: &[&str]) -> std::process::Command {
         let mut command = Root::system().command(self.programs.join("edge-app"));
-        command.args(words).current_dir(self.folder.path());
+        command.args(words).current_dir(self.directory.path());
         command.env("DOCKER_HOST", self.laptop.engine());
-        command.env("XDG_CACHE_HOME", self.folder.path().join("cache"));
+        command.env("XDG_CACHE_HOME", self.directory.path().join("cache"));
         command
     }
 }

@@ -33,7 +33,7 @@ const USER: &str = "AWS";
 pub enum Verb {
     /// Bring it up and print its endpoints
     Up {
-        /// Folder for all of its state
+        /// Directory for all of its state
         #[arg(long)]
         dir: PathBuf,
         /// Serial number that may provision; may be given again
@@ -45,22 +45,22 @@ pub enum Verb {
     },
     /// Take it down
     Down {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
-        /// Remove the folder too
+        /// Remove the directory too
         #[arg(long)]
         purge: bool,
     },
     /// Print its endpoints and what runs
     Status {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
     },
     /// Let a serial number provision
     Allow {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
         /// Even though it already has an identity, as an operator would after a repair
@@ -72,7 +72,7 @@ pub enum Verb {
     /// Answer fleet provisioning and shadows (started by `up`)
     #[command(hide = true)]
     Serve {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
     },
@@ -95,16 +95,16 @@ pub fn run(verb: Verb) -> Result<()> {
 /// What every stand-in needs: certificates, lists, a place for shadows.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written.
 pub fn found(dir: &Path, allow: &[String]) -> Result<()> {
     pki::make(dir)?;
     let allowed: String = allow.iter().map(|s| format!("{s}\n")).collect();
     put(dir, "allowlist", &allowed, 0o600)?;
-    file::create_folder(&dir.join("shadows"), 0o700)
+    file::create_directory(&dir.join("shadows"), 0o700)
 }
 
 fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
-    file::create_folder(dir, 0o700)?;
+    file::create_directory(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
     if daemons::running(dir) {
         log::info("already up");

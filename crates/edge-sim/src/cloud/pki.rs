@@ -109,7 +109,7 @@ pub fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X509, PKey
 /// Makes all that is needed, once.
 ///
 /// # Errors
-/// OpenSSL's, or the folder cannot be written.
+/// OpenSSL's, or the directory cannot be written.
 pub fn make(dir: &Path) -> Result<()> {
     if dir.join("signing.pub").exists() {
         return Ok(());

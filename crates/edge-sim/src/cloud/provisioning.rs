@@ -63,7 +63,7 @@ impl Provisioning {
     /// It is not there.
     pub fn load(dir: &Path, grants: Grants) -> Result<Self> {
         let authority = pki::Authority::load(dir, "device-ca")?;
-        file::create_folder(&dir.join("things"), 0o700)?;
+        file::create_directory(&dir.join("things"), 0o700)?;
         Ok(Self {
             dir: dir.into(),
             authority,

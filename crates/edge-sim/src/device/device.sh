@@ -1,8 +1,8 @@
 # First process of a device in namespaces of its own: new mounts, network and
-# processes. Ends with its standard input. Argument: the device's folder.
+# processes. Ends with its standard input. Argument: the device's directory.
 set -eu
-folder=$1
-root=$folder/root
+directory=$1
+root=$directory/root
 mount --make-rprivate /
 mount --bind "$root" "$root"
 for name in bin sbin lib lib32 lib64 libx32; do
@@ -17,7 +17,7 @@ mkdir -p "$root/usr" "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp
 	"$root/root" "$root/var/lib" "$root/var/log" "$root/var/empty" "$root/old"
 mount --rbind /usr "$root/usr"
 # The device's programs lie over the machine's.
-mount -t overlay -o "lowerdir=$folder/programs:/usr/bin" overlay "$root/usr/bin"
+mount -t overlay -o "lowerdir=$directory/programs:/usr/bin" overlay "$root/usr/bin"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount -t proc proc "$root/proc"

@@ -42,17 +42,17 @@ const PRODUCT: [(&str, &str, u32); 2] = [
     ),
 ];
 
-/// Writes all of them below `folder`.
+/// Writes all of them below `directory`.
 ///
 /// # Errors
 /// Something that is not built or installed, or a file that cannot be written.
-pub fn write(folder: &Path, settings: &Settings) -> Result<()> {
+pub fn write(directory: &Path, settings: &Settings) -> Result<()> {
     for program in ["dockerd", "docker", "sshd", "sudo", "unshare", "ssh-keygen"] {
         find(program)?;
     }
     let put = |name: &str, text: &[u8], mode| {
-        let path = folder.join(name);
-        file::create_folder(path.parent().context("a folder")?, 0o755)?;
+        let path = directory.join(name);
+        file::create_directory(path.parent().context("a directory")?, 0o755)?;
         file::write(&path, text, mode)
     };
     for name in [
@@ -63,7 +63,7 @@ pub fn write(folder: &Path, settings: &Settings) -> Result<()> {
         "links",
         "programs",
     ] {
-        file::create_folder(&folder.join(name), 0o755)?;
+        file::create_directory(&directory.join(name), 0o755)?;
     }
     put("device.sh", include_bytes!("device.sh"), 0o644)?;
     put("root/etc/passwd", PASSWD.as_bytes(), 0o644)?;
@@ -91,8 +91,8 @@ pub fn write(folder: &Path, settings: &Settings) -> Result<()> {
         )?;
     }
     anchors(settings, &put)?;
-    programs(folder, settings)?;
-    keys(folder, settings)
+    programs(directory, settings)?;
+    keys(directory, settings)
 }
 
 fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -> Result<()> {
@@ -113,7 +113,7 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
     }
     let host = settings.repository.split('/').next().unwrap_or_default();
     let mut bundle = fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
-    for authority in settings.authorities {
+    for authority in settings.ca_bundle {
         let text = file::read(authority, 64 * 1024)?;
         put(
             &format!("root/etc/docker/certs.d/{host}/ca.crt"),
@@ -132,22 +132,22 @@ fn nobody() -> Result<Vec<u8>> {
     Ok(key.public_key_to_pem()?)
 }
 
-fn programs(folder: &Path, settings: &Settings) -> Result<()> {
-    let to = folder.join("programs/edge-docker");
+fn programs(directory: &Path, settings: &Settings) -> Result<()> {
+    let to = directory.join("programs/edge-docker");
     fs::copy(settings.edge_docker, to)
         .with_context(|| format!("copying {}", settings.edge_docker.display()))?;
     let docker = find("docker")?;
     if docker != Path::new("/usr/bin/docker") {
-        symlink(docker, folder.join("programs/docker")).context("linking docker")?;
+        symlink(docker, directory.join("programs/docker")).context("linking docker")?;
     }
     Ok(())
 }
 
 /// Host key, the caller's key, and who is known.
-fn keys(folder: &Path, settings: &Settings) -> Result<()> {
-    let host = folder.join("root/data/config/ssh/ssh_host_ed25519_key");
-    let user = folder.join("id");
-    file::create_folder(host.parent().context("a folder")?, 0o700)?;
+fn keys(directory: &Path, settings: &Settings) -> Result<()> {
+    let host = directory.join("root/data/config/ssh/ssh_host_ed25519_key");
+    let user = directory.join("id");
+    file::create_directory(host.parent().context("a directory")?, 0o700)?;
     for key in [&host, &user] {
         let mut command = Root::system().command(find("ssh-keygen")?);
         command.args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]);
@@ -155,34 +155,34 @@ fn keys(folder: &Path, settings: &Settings) -> Result<()> {
     }
     let public = |key: &Path| file::read_text(&key.with_extension("pub"), 4096);
     let known = format!("{} {}", settings.name, public(&host)?);
-    file::write(&folder.join("known_hosts"), known.as_bytes(), 0o600)?;
+    file::write(&directory.join("known_hosts"), known.as_bytes(), 0o600)?;
     for (home, owner) in [("root/home/edge", USER), ("root/root", 0)] {
-        let ssh = folder.join(home).join(".ssh");
-        file::create_folder(&ssh, 0o700)?;
+        let ssh = directory.join(home).join(".ssh");
+        file::create_directory(&ssh, 0o700)?;
         let keys = ssh.join("authorized_keys");
         file::write(&keys, public(&user)?.as_bytes(), 0o600)?;
-        for path in [&folder.join(home), &ssh, &keys] {
+        for path in [&directory.join(home), &ssh, &keys] {
             chown(path, Some(owner), Some(owner)).context("only root can make a device")?;
         }
     }
-    if folder
+    if directory
         .to_string_lossy()
         .contains(|c: char| c.is_whitespace() || "'\"%$".contains(c))
     {
-        bail!("{} is no path for ssh's configuration", folder.display());
+        bail!("{} is no path for ssh's configuration", directory.display());
     }
     Ok(())
 }
 
 /// How ssh gets there.
-pub fn ssh_config(folder: &Path, name: &str, edge_sim: &Path, link: Link, pid: u32) -> String {
-    let (folder, edge_sim) = (folder.display(), edge_sim.display());
+pub fn ssh_config(directory: &Path, name: &str, edge_sim: &Path, link: Link, pid: u32) -> String {
+    let (directory, edge_sim) = (directory.display(), edge_sim.display());
     let Link { rtt, rate } = link;
     format!(
-        "Host {name}\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n  \
-         UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n  \
+        "Host {name}\n  IdentityFile {directory}/id\n  IdentitiesOnly yes\n  \
+         UserKnownHostsFile {directory}/known_hosts\n  GlobalKnownHostsFile /dev/null\n  \
          StrictHostKeyChecking yes\n  \
-         ProxyCommand {edge_sim} relay --rtt {rtt} --rate {rate} --count {folder}/links -- \
+         ProxyCommand {edge_sim} relay --rtt {rtt} --rate {rate} --count {directory}/links -- \
          /usr/bin/nsenter --all --root --wd=/ --target {pid} -- /usr/sbin/sshd -i\n"
     )
 }

@@ -16,7 +16,7 @@ use crate::process::going_on;
 /// Names, and the devices.
 pub struct Fleet {
     devices: Vec<(String, Device)>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Fleet {
@@ -25,21 +25,21 @@ impl Fleet {
     /// # Errors
     /// As [`Device::start`].
     pub fn start(count: usize, edge_sim: &Path) -> Result<Self> {
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("edge-fleet-")
             .tempdir()
-            .context("making a folder")?;
-        let script = folder.path().join("edge-docker");
+            .context("making a directory")?;
+        let script = directory.path().join("edge-docker");
         file::write(&script, include_bytes!("stand_in.sh"), 0o755)?;
         let mut fleet = Self {
             devices: Vec::new(),
-            folder,
+            directory,
         };
         for number in 0..count {
             going_on()?;
             let name = format!("d{number:02}");
-            let place = fleet.folder.path().join(&name);
-            file::create_folder(&place, 0o755)?;
+            let place = fleet.directory.path().join(&name);
+            file::create_directory(&place, 0o755)?;
             let settings = Settings {
                 name: &name,
                 edge_docker: &script,

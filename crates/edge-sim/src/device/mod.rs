@@ -33,8 +33,8 @@ pub struct Settings<'a> {
     pub repository: &'a str,
     /// Public keys of which one must have signed, PEM; without any, nobody can.
     pub keys: &'a [PathBuf],
-    /// Authorities of the registry, PEM.
-    pub authorities: &'a [PathBuf],
+    /// CaBundle of the registry, PEM.
+    pub ca_bundle: &'a [PathBuf],
     /// May sandbox images run?
     pub sandbox: bool,
     /// Start an engine? Without one, whatever listens at `run/docker.sock`.
@@ -51,7 +51,7 @@ impl Default for Settings<'_> {
             edge_sim: Path::new(""),
             repository: "registry.test/edge-ai",
             keys: &[],
-            authorities: &[],
+            ca_bundle: &[],
             sandbox: true,
             engine: true,
             ports: &[],
@@ -70,7 +70,7 @@ pub struct Link {
 
 /// A device that runs. It ends when it is dropped.
 pub struct Device {
-    folder: PathBuf,
+    directory: PathBuf,
     name: String,
     edge_sim: PathBuf,
     ports: Vec<u16>,
@@ -84,14 +84,14 @@ struct Running {
 }
 
 impl Device {
-    /// Makes a device in `folder`, which is empty, and starts it.
+    /// Makes a device in `directory`, which is empty, and starts it.
     ///
     /// # Errors
     /// Not root, something that is not installed, an engine that ends.
-    pub fn start(folder: &Path, settings: &Settings) -> Result<Self> {
-        files::write(folder, settings)?;
+    pub fn start(directory: &Path, settings: &Settings) -> Result<Self> {
+        files::write(directory, settings)?;
         let mut device = Self {
-            folder: folder.into(),
+            directory: directory.into(),
             name: settings.name.into(),
             edge_sim: settings.edge_sim.into(),
             ports: settings.ports.into(),
@@ -107,13 +107,13 @@ impl Device {
     /// # Errors
     /// As [`Device::start`].
     pub fn boot(&mut self) -> Result<()> {
-        let log = self.folder.join("log");
+        let log = self.directory.join("log");
         let mut command = Root::system().command(find("unshare")?);
         command.args(["--mount", "--net", "--pid", "--uts", "--ipc"]);
         command.args(["--fork", "--kill-child=KILL", "/bin/sh"]);
         command
-            .arg(self.folder.join("device.sh"))
-            .arg(&self.folder)
+            .arg(self.directory.join("device.sh"))
+            .arg(&self.directory)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::piped())
@@ -142,7 +142,7 @@ impl Device {
     /// What it and its engine said last.
     pub fn log(&self) -> String {
         let texts = ["log", "root/var/log/dockerd"].map(|name| {
-            let text = fs::read(self.folder.join(name)).unwrap_or_default();
+            let text = fs::read(self.directory.join(name)).unwrap_or_default();
             String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..]).into_owned()
         });
         texts.concat()
@@ -180,7 +180,13 @@ impl Device {
     /// The configuration of ssh cannot be written.
     pub fn set_link(&mut self, link: Link) -> Result<()> {
         self.link = link;
-        let text = files::ssh_config(&self.folder, &self.name, &self.edge_sim, link, self.pid());
+        let text = files::ssh_config(
+            &self.directory,
+            &self.name,
+            &self.edge_sim,
+            link,
+            self.pid(),
+        );
         file::write(&self.ssh_config(), text.as_bytes(), 0o600)
     }
 
@@ -189,7 +195,7 @@ impl Device {
     /// # Errors
     /// The records of the links cannot be read.
     pub fn cut_connections(&self) -> Result<()> {
-        for entry in fs::read_dir(self.folder.join("links"))? {
+        for entry in fs::read_dir(self.directory.join("links"))? {
             let name = entry?.file_name();
             let name = name.to_string_lossy();
             let program = fs::read_link(format!("/proc/{name}/exe")).unwrap_or_default();
@@ -207,7 +213,7 @@ impl Device {
     /// The records of the links cannot be read.
     pub fn traffic(&self) -> Result<(u64, u64)> {
         let mut sum = (0, 0);
-        for entry in fs::read_dir(self.folder.join("links"))? {
+        for entry in fs::read_dir(self.directory.join("links"))? {
             let text = fs::read_to_string(entry?.path())?;
             let mut numbers = text.split_whitespace().map(|n| n.parse().unwrap_or(0));
             sum.0 += numbers.next().unwrap_or(0);
@@ -218,12 +224,14 @@ impl Device {
 
     /// Configuration for ssh: `ssh -F … NAME`, as user edge or root.
     pub fn ssh_config(&self) -> PathBuf {
-        self.folder.join("ssh_config")
+        self.directory.join("ssh_config")
     }
 
     /// A path of the device, seen from outside; not below `/run`.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.folder.join("root").join(path.trim_start_matches('/'))
+        self.directory
+            .join("root")
+            .join(path.trim_start_matches('/'))
     }
 
     /// A path of the device while it runs, below `/run` too, seen from outside.
@@ -231,9 +239,9 @@ impl Device {
         Path::new(&format!("/proc/{}/root", self.pid())).join(path.trim_start_matches('/'))
     }
 
-    /// The folder of all that it consists of.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The directory of all that it consists of.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The engine's socket from outside, for `DOCKER_HOST`.

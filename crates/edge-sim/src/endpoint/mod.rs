@@ -83,7 +83,7 @@ impl FromStr for Server {
 /// A strict endpoint on this machine.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder for its state; may be one that `cloud up` made
+    /// Directory for its state; may be one that `cloud up` made
     #[arg(long)]
     dir: PathBuf,
     /// Port on 127.0.0.1; 0: a free one, which is printed
@@ -106,9 +106,9 @@ pub struct Args {
 /// Serves until it is stopped.
 ///
 /// # Errors
-/// The folder cannot be written, or the port is taken.
+/// The directory cannot be written, or the port is taken.
 pub fn run(args: &Args) -> Result<()> {
-    edge_common::file::create_folder(&args.dir, 0o700)?;
+    edge_common::file::create_directory(&args.dir, 0o700)?;
     if !args.dir.join("allowlist").exists() {
         crate::cloud::found(&args.dir, &[])?;
     }
@@ -163,10 +163,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoint {
-    /// Starts one on a folder that [`crate::cloud::found`] made.
+    /// Starts one on a directory that [`crate::cloud::found`] made.
     ///
     /// # Errors
-    /// The folder lacks something, or the port is taken.
+    /// The directory lacks something, or the port is taken.
     pub fn start(dir: &Path, behaviour: &Behaviour) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", behaviour.port)).context("listening")?;
         let port = listener.local_addr()?.port();

@@ -47,14 +47,14 @@ pub fn get() -> Result<Base> {
     let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", disk::APP_BYTES);
     let hash = openssl::sha::sha256(inputs.as_bytes());
     let name: String = hash[..8].iter().map(|b| format!("{b:02x}")).collect();
-    let folder = cache().join("twin").join(name);
-    if !folder.join("base.ext4").exists() {
-        make(&host, &folder)?;
+    let directory = cache().join("twin").join(name);
+    if !directory.join("base.ext4").exists() {
+        make(&host, &directory)?;
     }
     Ok(Base {
-        image: folder.join("base.ext4"),
-        kernel: folder.join("vmlinuz"),
-        initrd: folder.join("initrd"),
+        image: directory.join("base.ext4"),
+        kernel: directory.join("vmlinuz"),
+        initrd: directory.join("initrd"),
     })
 }
 
@@ -83,14 +83,14 @@ impl Host {
     }
 }
 
-fn make(host: &Host, folder: &Path) -> Result<()> {
+fn make(host: &Host, directory: &Path) -> Result<()> {
     log::info("making the twin's base system from packages, once: about 2 minutes");
-    let parent = folder.parent().context("a path without a folder")?;
-    file::create_folder(parent, 0o755)?;
+    let parent = directory.parent().context("a path without a directory")?;
+    file::create_directory(parent, 0o755)?;
     let work = tempfile::Builder::new()
         .prefix(".making-")
         .tempdir_in(parent)
-        .context("making a folder")?;
+        .context("making a directory")?;
     let at = work.path();
     let script = at.join("customize.sh");
     file::write(&script, CUSTOMIZE.as_bytes(), 0o755)?;
@@ -113,12 +113,12 @@ fn make(host: &Host, folder: &Path) -> Result<()> {
         Root::system().command("/bin/sh")
     } else {
         let open = fs::Permissions::from_mode(0o777);
-        fs::set_permissions(at, open).context("opening the folder")?;
+        fs::set_permissions(at, open).context("opening the directory")?;
         let mut helper = Root::system().command(&mmdebstrap);
         helper.args(["--unshare-helper", "/bin/sh"]);
         helper
     };
     pack.args(["-c", PACK, "pack"]).arg(at);
     pack.arg(format!("{}k", disk::APP_BYTES / 1024)).run()?;
-    fs::rename(at, folder).with_context(|| format!("keeping {}", folder.display()))
+    fs::rename(at, directory).with_context(|| format!("keeping {}", directory.display()))
 }

@@ -69,7 +69,7 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Reads it from the cloud's folder.
+    /// Reads it from the cloud's directory.
     ///
     /// # Errors
     /// The cloud was never up.
@@ -82,9 +82,9 @@ impl Cloud {
 
 /// Everything that the base lacks.
 pub struct Contents<'a> {
-    /// Top folder of this repository.
+    /// Top directory of this repository.
     pub source: &'a Path,
-    /// Folder of the device programs.
+    /// Directory of the device programs.
     pub programs: &'a Path,
     /// The cloud it belongs to.
     pub cloud: &'a Cloud,
@@ -122,8 +122,12 @@ impl Contents<'_> {
     }
 
     fn programs(&self) -> Vec<Entry> {
-        let entry = |(name, folder): (&str, &str)| {
-            copy(self.programs.join(name), &format!("{folder}/{name}"), 0o755)
+        let entry = |(name, directory): (&str, &str)| {
+            copy(
+                self.programs.join(name),
+                &format!("{directory}/{name}"),
+                0o755,
+            )
         };
         PROGRAMS.into_iter().map(entry).collect()
     }
@@ -131,14 +135,14 @@ impl Contents<'_> {
     /// Units of the crates and of the layer, enabled as they ask for.
     fn units(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        let mut folders = vec![
+        let mut directories = vec![
             self.source
                 .join("yocto/meta-edge-secure/recipes-edge/edge-data/files"),
         ];
         for (name, _) in PROGRAMS {
-            folders.push(self.source.join("crates").join(name).join("systemd"));
+            directories.push(self.source.join("crates").join(name).join("systemd"));
         }
-        for path in folders.iter().filter(|f| f.exists()).map(|f| files(f)) {
+        for path in directories.iter().filter(|f| f.exists()).map(|f| files(f)) {
             for path in path? {
                 let name = path
                     .file_name()
@@ -202,27 +206,33 @@ impl Contents<'_> {
 
     /// The trust anchors, as the image recipe bakes them in.
     fn anchors(&self) -> Vec<Entry> {
-        let folder = "/etc/edge-ai/container-config";
+        let directory = "/etc/edge-ai/container-config";
         let cloud = self.cloud;
         let registry = format!("/etc/docker/certs.d/{}/ca.crt", cloud.registry_host);
         let kms = cloud.kms_pub.clone();
-        let kms = kms.map(|key| copy(key, &format!("{folder}/container-signing-kms.pub"), 0o644));
+        let kms = kms.map(|key| {
+            copy(
+                key,
+                &format!("{directory}/container-signing-kms.pub"),
+                0o644,
+            )
+        });
         let mut entries = vec![
             copy(cloud.ca_file.clone(), "/etc/edge-ai/ca/stand-in.pem", 0o644),
             copy(cloud.ca_file.clone(), &registry, 0o644),
             copy(
                 cloud.signing_pub.clone(),
-                &format!("{folder}/container-signing.pub"),
+                &format!("{directory}/container-signing.pub"),
                 0o644,
             ),
             bytes(
                 format!("{}\n", cloud.registry),
-                &format!("{folder}/ecr-url.txt"),
+                &format!("{directory}/ecr-url.txt"),
                 0o644,
             ),
             bytes(
                 json!({ "sandbox": true }).to_string(),
-                &format!("{folder}/policy.json"),
+                &format!("{directory}/policy.json"),
                 0o644,
             ),
         ];
@@ -236,19 +246,23 @@ impl Contents<'_> {
             "endpoint": cloud.iot_endpoint, "port": cloud.iot_port, "template_name": cloud.template_name,
             "spread_seconds": 0,
         });
-        let folder = "/etc/edge-ai/claim";
+        let directory = "/etc/edge-ai/claim";
         vec![
             copy(
                 cloud.claim_cert.clone(),
-                &format!("{folder}/claim.crt"),
+                &format!("{directory}/claim.crt"),
                 0o644,
             ),
             copy(
                 cloud.claim_key.clone(),
-                &format!("{folder}/claim.key"),
+                &format!("{directory}/claim.key"),
                 0o600,
             ),
-            bytes(config.to_string(), &format!("{folder}/config.json"), 0o644),
+            bytes(
+                config.to_string(),
+                &format!("{directory}/config.json"),
+                0o644,
+            ),
         ]
     }
 
@@ -282,7 +296,7 @@ impl Contents<'_> {
 /// the repository or the target of the link.
 ///
 /// # Errors
-/// A folder of units that cannot be read.
+/// A directory of units that cannot be read.
 pub fn list(source: &Path) -> Result<Value> {
     let nowhere = PathBuf::new;
     let cloud = Cloud {
@@ -351,12 +365,13 @@ fn bytes(content: impl Into<Vec<u8>>, to: &str, mode: u32) -> Entry {
     }
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))?;
     let mut paths = entries
         .map(|e| Ok(e?.path()))
         .collect::<Result<Vec<_>>>()
-        .with_context(|| format!("reading {}", folder.display()))?;
+        .with_context(|| format!("reading {}", directory.display()))?;
     paths.sort();
     Ok(paths)
 }

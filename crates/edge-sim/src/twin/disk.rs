@@ -113,11 +113,11 @@ fn punch(path: &Path, offset: u64, bytes: u64) -> Result<()> {
 
 /// Puts files into the root file system without mounting it.
 fn fill(path: &Path, entries: &[Entry]) -> Result<()> {
-    let work = tempfile::tempdir().context("making a folder")?;
+    let work = tempfile::tempdir().context("making a directory")?;
     let mut script = String::new();
     for (number, entry) in entries.iter().enumerate() {
-        for folder in folders(&entry.to) {
-            writeln!(script, "mkdir {folder}")?;
+        for directory in directories(&entry.to) {
+            writeln!(script, "mkdir {directory}")?;
         }
         writeln!(script, "rm {}", entry.to)?;
         let from = match &entry.kind {
@@ -171,8 +171,8 @@ fn debugfs(path: &Path, commands: &Path) -> Result<()> {
     }
 }
 
-/// Every folder above `path`, outermost first.
-fn folders(path: &str) -> Vec<String> {
+/// Every directory above `path`, outermost first.
+fn directories(path: &str) -> Vec<String> {
     let above: Vec<_> = Path::new(path)
         .ancestors()
         .skip(1)
@@ -187,7 +187,7 @@ fn folders(path: &str) -> Vec<String> {
 /// # Errors
 /// It is not there.
 pub fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
-    let work = tempfile::tempdir().context("making a folder")?;
+    let work = tempfile::tempdir().context("making a directory")?;
     let to: PathBuf = work.path().join("file");
     Root::system()
         .command(find("debugfs")?)

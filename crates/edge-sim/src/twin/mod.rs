@@ -25,28 +25,28 @@ use contents::{Cloud, Contents};
 pub enum Verb {
     /// Make its disk, or renew the root file system on it
     Build {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
-        /// Folder of the stand-in cloud that it will belong to
+        /// Directory of the stand-in cloud that it will belong to
         #[arg(long)]
         cloud: PathBuf,
-        /// Folder of the device programs
+        /// Directory of the device programs
         #[arg(long, value_name = "DIR", default_value = "target/release")]
         bin_dir: PathBuf,
-        /// Top folder of this repository
+        /// Top directory of this repository
         #[arg(long, value_name = "DIR", default_value = ".")]
         source: PathBuf,
     },
     /// Boot it and wait until SSH answers
     Up {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
     },
     /// Open a shell in it, or run a command there
     Ssh {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
         /// As root instead of the user `edge`
@@ -58,7 +58,7 @@ pub enum Verb {
     },
     /// Power it off
     Stop {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
         /// Cut the power instead
@@ -67,19 +67,19 @@ pub enum Verb {
     },
     /// Empty its data partition: as it leaves the factory
     Reset {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
     },
     /// Print as JSON what of ours it holds: paths, modes, owners, sources
     Contents {
-        /// Top folder of this repository
+        /// Top directory of this repository
         #[arg(long, value_name = "DIR", default_value = ".")]
         source: PathBuf,
     },
     /// Print its names and whether it runs
     Status {
-        /// Folder of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
     },
@@ -118,7 +118,7 @@ pub fn run(verb: Verb) -> Result<()> {
 }
 
 fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()> {
-    file::create_folder(dir, 0o700)?;
+    file::create_directory(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
     stopped(dir)?;
     let twin = load(dir).or_else(|_| new(dir))?;

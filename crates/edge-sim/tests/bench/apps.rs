@@ -21,7 +21,7 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A project whose one app is `hello`.
 pub struct Project<'a> {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub cloud: &'a Cloud,
     pub registry: String,
     pub variables: Vec<(&'static str, String)>,
@@ -29,9 +29,9 @@ pub struct Project<'a> {
 
 impl<'a> Project<'a> {
     pub fn new(cloud: &'a Cloud, registry: String, devices: &Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let project = Self {
-            folder,
+            directory,
             cloud,
             registry,
             variables: Vec::new(),
@@ -50,14 +50,14 @@ impl<'a> Project<'a> {
     }
 
     pub fn put(&self, name: &str, text: &str) {
-        let path = self.folder.path().join(name);
+        let path = self.directory.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Another value in `edge-app.yaml`.
     pub fn set(&self, key: &str, value: Value) {
-        let path = self.folder.path().join("edge-app.yaml");
+        let path = self.directory.path().join("edge-app.yaml");
         let text = fs::read_to_string(&path).unwrap();
         let mut config: Value = serde_json::from_str(&text).unwrap();
         config[key] = value;
@@ -66,7 +66,7 @@ impl<'a> Project<'a> {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(program("edge-app"));
-        command.args(words).current_dir(self.folder.path());
+        command.args(words).current_dir(self.directory.path());
         command.env("HTTPS_PROXY", self.cloud.value("proxy"));
         command.env("NO_PROXY", "localhost");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -105,12 +105,12 @@ pub fn password(cloud: &Cloud) -> String {
 pub struct Real<'a> {
     pub device: Device,
     pub project: Project<'a>,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl<'a> Real<'a> {
     pub fn start(cloud: &'a Cloud) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let registry = cloud.value("registry");
         let port = registry.split(['/', ':']).nth(1).unwrap().parse().unwrap();
         let edge_docker = program("edge-docker");
@@ -120,18 +120,18 @@ impl<'a> Real<'a> {
             edge_sim: Path::new(env!("CARGO_BIN_EXE_edge-sim")),
             repository: &registry,
             keys: &[cloud.file("signing.pub")],
-            authorities: &[cloud.file("ca.pem")],
+            ca_bundle: &[cloud.file("ca.pem")],
             ports: &[port],
             ..Settings::default()
         };
-        let device = Device::start(folder.path(), &settings).unwrap();
+        let device = Device::start(directory.path(), &settings).unwrap();
         let devices = json!({ "jetson": { "ssh_config": device.ssh_config() } });
         let mut project = Project::new(cloud, registry, &devices);
         project.variables.push(("DOCKER_HOST", device.engine()));
         Self {
             device,
             project,
-            _folder: folder,
+            _directory: directory,
         }
     }
 

@@ -1,5 +1,5 @@
-//! What the tests of this folder share: a cloud of their own, and a device's
-//! root file system in a temporary folder.
+//! What the tests of this directory share: a cloud of their own, and a device's
+//! root file system in a temporary directory.
 #![allow(
     dead_code,
     clippy::disallowed_methods,
@@ -23,15 +23,15 @@ use tempfile::TempDir;
 
 /// A stand-in cloud that ends with its test, also when that fails.
 pub struct Cloud {
-    folder: TempDir,
+    directory: TempDir,
 }
 
-pub fn sim(words: &[&str], folder: &Path) -> Output {
+pub fn sim(words: &[&str], directory: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-sim"));
     command
         .args(words)
         .arg("--dir")
-        .arg(folder)
+        .arg(directory)
         .output()
         .unwrap()
 }
@@ -44,7 +44,7 @@ impl Cloud {
 
     pub fn with(words: &[&str]) -> Self {
         let cloud = Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         };
         let output = sim(&[&["cloud", "up"], words].concat(), cloud.path());
         let said = String::from_utf8_lossy(&output.stderr);
@@ -53,7 +53,7 @@ impl Cloud {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -98,27 +98,30 @@ impl Drop for Cloud {
     }
 }
 
-/// The strict endpoint on a folder of its own, in this process.
+/// The strict endpoint on a directory of its own, in this process.
 pub struct Strict {
     pub endpoint: Endpoint,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Strict {
     pub fn with(behaviour: &Behaviour) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        cloud::found(folder.path(), &[]).unwrap();
-        let endpoint = Endpoint::start(folder.path(), behaviour).unwrap();
-        Self { endpoint, folder }
+        let directory = tempfile::tempdir().unwrap();
+        cloud::found(directory.path(), &[]).unwrap();
+        let endpoint = Endpoint::start(directory.path(), behaviour).unwrap();
+        Self {
+            endpoint,
+            directory,
+        }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Another endpoint on the same folder.
+    /// Another endpoint on the same directory.
     pub fn restart(&mut self, behaviour: &Behaviour) {
-        self.endpoint = Endpoint::start(self.folder.path(), behaviour).unwrap();
+        self.endpoint = Endpoint::start(self.directory.path(), behaviour).unwrap();
     }
 }
 
@@ -147,9 +150,9 @@ pub fn at() -> PathBuf {
 /// One serial after the other goes onto a list.
 static LIST: Mutex<()> = Mutex::new(());
 
-/// A device's root file system: claim, authorities, serial number.
+/// A device's root file system: claim, CA certificates, serial number.
 pub struct Device {
-    folder: TempDir,
+    directory: TempDir,
     pub root: Root,
 }
 
@@ -162,17 +165,17 @@ impl Device {
 
     /// One that the strict endpoint lets in.
     pub fn strict(cloud: &Strict, serial: &str) -> Self {
-        let device = Self::on(cloud.folder.path(), serial);
+        let device = Self::on(cloud.directory.path(), serial);
         device.endpoint(cloud.endpoint.port());
         let _one = LIST.lock();
-        cloud::allow(cloud.folder.path(), serial, false).unwrap();
+        cloud::allow(cloud.directory.path(), serial, false).unwrap();
         device
     }
 
     fn on(cloud: &Path, serial: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Root::at(folder.path());
-        let device = Self { folder, root };
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
+        let device = Self { directory, root };
         for path in [
             "etc/edge-ai/claim",
             "etc/edge-ai/ca",
@@ -233,7 +236,7 @@ impl Device {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Runs edge-provision; exit code and message.

@@ -251,13 +251,13 @@ fn an_endpoint_that_is_gone_frees_its_port() {
     let freed = || {
         let cloud = Strict::with(&Behaviour::default());
         let port = cloud.endpoint.port();
-        let folder = cloud.file("");
+        let directory = cloud.file("");
         drop(cloud.endpoint);
         let again = Behaviour {
             port,
             ..Behaviour::default()
         };
-        Endpoint::start(&folder, &again).is_ok_and(|again| again.port() == port)
+        Endpoint::start(&directory, &again).is_ok_and(|again| again.port() == port)
     };
     assert!((0..5).any(|_| freed()), "five times its port stayed taken");
 }

@@ -31,7 +31,7 @@ pub const PREPARE: &str = "cp /usr/sbin/ip /data/real-ip && chmod 755 /data/ip /
 pub struct Hub {
     pub _holder: Child,
     pub pid: u32,
-    pub folder: PathBuf,
+    pub directory: PathBuf,
 }
 
 pub fn words(output: &Output) -> String {
@@ -52,14 +52,14 @@ pub fn good(command: &mut Command) -> String {
 }
 
 impl Hub {
-    pub fn new(folder: &Path) -> Self {
-        fs::create_dir_all(folder).unwrap();
-        fs::write(folder.join("hosts"), format!("10.77.0.2 {NAME}\n")).unwrap();
+    pub fn new(directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join("hosts"), format!("10.77.0.2 {NAME}\n")).unwrap();
         let script = format!(
             "set -e; mount -t tmpfs tmpfs /run; mount --bind {0}/hosts /etc/hosts; \
              ip link set lo up; umask 77; wg genkey >{0}/key; wg pubkey <{0}/key >{0}/pub; \
              echo $$; exec cat >/dev/null",
-            folder.display()
+            directory.display()
         );
         let mut holder = Command::new("unshare")
             .args([
@@ -86,7 +86,7 @@ impl Hub {
         Self {
             _holder: holder,
             pid,
-            folder: folder.into(),
+            directory: directory.into(),
         }
     }
 
@@ -98,7 +98,7 @@ impl Hub {
     }
 
     pub fn key(&self) -> String {
-        fs::read_to_string(self.folder.join("pub"))
+        fs::read_to_string(self.directory.join("pub"))
             .unwrap()
             .trim()
             .into()
@@ -113,20 +113,20 @@ impl Hub {
              wireguard-go wghub </dev/null >/dev/null 2>&1
              wg set wghub listen-port 51820 private-key {}/key
              ip address add 10.77.0.1/16 dev wghub; ip link set wghub up",
-            self.folder.display()
+            self.directory.display()
         )));
     }
 }
 
 pub struct Bench {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub device: Device,
     pub hub: Hub,
 }
 
 impl Bench {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let sim = Path::new(env!("CARGO_BIN_EXE_edge-sim"));
         let settings = Settings {
             edge_docker: &sim.with_file_name("edge-docker"),
@@ -134,10 +134,10 @@ impl Bench {
             engine: false,
             ..Settings::default()
         };
-        let device = Device::start(&folder.path().join("device"), &settings).unwrap();
-        let hub = Hub::new(&folder.path().join("hub"));
+        let device = Device::start(&directory.path().join("device"), &settings).unwrap();
+        let hub = Hub::new(&directory.path().join("hub"));
         let bench = Self {
-            folder,
+            directory,
             device,
             hub,
         };
@@ -194,7 +194,7 @@ impl Bench {
 
     /// SSH from the engineer to `host`; what it says.
     pub fn ssh(&self, host: &str) -> (i32, String) {
-        let at = self.folder.path().join("device");
+        let at = self.directory.path().join("device");
         let at = at.display();
         run(&mut self.hub.sh(&format!(
             "ssh -F none -i {at}/id -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=3 \
@@ -217,8 +217,9 @@ impl Bench {
 
     /// What is kept, and the interface.
     pub fn state(&self) -> (BTreeMap<PathBuf, Vec<u8>>, String) {
-        let folders = ["/data/config/wireguard", "/data/config/vpn"].map(|f| self.device.path(f));
-        let entries = folders
+        let directories =
+            ["/data/config/wireguard", "/data/config/vpn"].map(|f| self.device.path(f));
+        let entries = directories
             .iter()
             .flat_map(|f| fs::read_dir(f).into_iter().flatten().flatten());
         let files = entries

@@ -1,4 +1,4 @@
-//! A device's root in a temporary folder, with stand-ins for the gate, the client
+//! A device's root in a temporary directory, with stand-ins for the gate, the client
 //! behind it and systemd, and a network of its own where SSH answers.
 #![allow(
     dead_code,
@@ -58,7 +58,7 @@ fn network() -> u32 {
 }
 
 pub struct World {
-    folder: TempDir,
+    directory: TempDir,
     pub network: u32,
 }
 
@@ -66,7 +66,7 @@ impl World {
     /// Provisioned, with a token and `vpn.json`.
     pub fn new(vpn: &str) -> Self {
         let world = Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
             network: network(),
         };
         for (path, text) in [
@@ -105,7 +105,7 @@ impl World {
     }
 
     pub fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
     pub fn write(&self, path: &str, text: &str) {
@@ -141,7 +141,7 @@ impl World {
             at.display()
         );
         let net = format!("--net=/proc/{}/ns/net", self.network);
-        let root = self.folder.path().display().to_string();
+        let root = self.directory.path().display().to_string();
         let head = [
             "nsenter".into(),
             net,
@@ -179,13 +179,13 @@ impl World {
     /// content, mode and which file it is.
     pub fn tree(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32, u64)> {
         let mut tree = BTreeMap::new();
-        let mut folders = vec![self.path("data"), self.path("run/edge-vpn")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let mut directories = vec![self.path("data"), self.path("run/edge-vpn")];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let (path, data) = (entry.path(), entry.metadata().unwrap());
                 if path.ends_with("log/boot") {
                 } else if data.is_dir() {
-                    folders.push(path);
+                    directories.push(path);
                 } else {
                     let text = fs::read(&path).unwrap();
                     tree.insert(path, (text, data.mode() & 0o7777, data.ino()));

@@ -20,7 +20,7 @@ KEYS = [
 def problems(value, inside=REPOSITORY):
     """One line for each key that is not there.
 
-    `value` gives the value of a variable; no key may lie in the folder
+    `value` gives the value of a variable; no key may lie in the directory
     `inside`.
     """
     found = []

@@ -1,7 +1,7 @@
 SUMMARY = "Claim of a batch of Edge AI devices"
 DESCRIPTION = "Certificate and key with which a new device asks for an \
-identity of its own, from the folder EDGE_CLAIM_DIR outside the repository. \
-The folder is read when the package is built, so everyone else can parse."
+identity of its own, from the directory EDGE_CLAIM_DIR outside the repository. \
+The directory is read when the package is built, so everyone else can parse."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "CLOSED"
@@ -16,7 +16,7 @@ do_compile[noexec] = "1"
 
 do_install() {
     if [ -z "${EDGE_CLAIM_DIR}" ]; then
-        bbfatal "EDGE_CLAIM_DIR is not set: name the folder with ${EDGE_CLAIM_FILES}"
+        bbfatal "EDGE_CLAIM_DIR is not set: name the directory with ${EDGE_CLAIM_FILES}"
     fi
     for file in ${EDGE_CLAIM_FILES}; do
         if [ ! -s "${EDGE_CLAIM_DIR}/$file" ]; then

@@ -1,5 +1,5 @@
 SUMMARY = "The data partition of an Edge AI device"
-DESCRIPTION = "Mounts of and onto /data, its folders, the limit of the \
+DESCRIPTION = "Mounts of and onto /data, its directories, the limit of the \
 journal, and the SSH host keys that are made there once."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"

@@ -1,6 +1,6 @@
 SUMMARY = "Network of an Edge AI device"
 DESCRIPTION = "NetworkManager with its connections and its state on the data \
-partition; connections of the image from the folder EDGE_NETWORK_DIR, if there is one."
+partition; connections of the image from the directory EDGE_NETWORK_DIR, if there is one."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"

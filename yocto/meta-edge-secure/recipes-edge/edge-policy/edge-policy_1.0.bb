@@ -1,5 +1,5 @@
 SUMMARY = "What an Edge AI device trusts and permits"
-DESCRIPTION = "Signing keys and the one registry from the folder \
+DESCRIPTION = "Signing keys and the one registry from the directory \
 EDGE_POLICY_DIR outside the repository; the policy, the VPN, the board's grants, the \
 engine's configuration, the authorities of the cloud, sudo and sshd."
 HOMEPAGE = "https://example.com/edge-ai"
@@ -32,7 +32,7 @@ do_compile[noexec] = "1"
 
 do_install() {
     if [ -z "${EDGE_POLICY_DIR}" ]; then
-        bbfatal "EDGE_POLICY_DIR is not set: name the folder with container-signing*.pub and ecr-url.txt"
+        bbfatal "EDGE_POLICY_DIR is not set: name the directory with container-signing*.pub and ecr-url.txt"
     fi
     if [ ! -s "${EDGE_POLICY_DIR}/ecr-url.txt" ]; then
         bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR}/ecr-url.txt is missing or empty"

@@ -32,11 +32,11 @@ export OPENSSL_DIR = "${STAGING_EXECPREFIXDIR}"
 # cargo.bbclass would install every executable that it finds into /usr/bin.
 do_install() {
     for tool in ${EDGE_TOOLS}; do
-        folder=${bindir}
+        directory=${bindir}
         if [ "$tool" = edge-generator ]; then
-            folder=${nonarch_libdir}/systemd/system-generators
+            directory=${nonarch_libdir}/systemd/system-generators
         fi
-        install -D -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$tool ${D}$folder/$tool
+        install -D -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$tool ${D}$directory/$tool
         for unit in ${S}/crates/$tool/systemd/*; do
             [ ! -f "$unit" ] || install -D -m 0644 -t ${D}${systemd_system_unitdir} "$unit"
         done
@@ -55,30 +55,30 @@ RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
 
-# Files and units of each package follow from the folders of the source: no
+# Files and units of each package follow from the directories of the source: no
 # list can forget one.
 # nooelint: oelint.task.noanonpython
 python () {
     tools = d.getVar('EDGE_TOOLS').split()
     crates = os.path.join(d.getVar('EXTERNALSRC'), 'crates')
-    folders = {c: os.path.join(crates, c, 'systemd') for c in sorted(os.listdir(crates))}
+    directories = {c: os.path.join(crates, c, 'systemd') for c in sorted(os.listdir(crates))}
     unitdir = d.getVar('systemd_system_unitdir')
-    for crate, folder in folders.items():
-        if not os.path.isdir(folder):
+    for crate, directory in directories.items():
+        if not os.path.isdir(directory):
             continue
-        bb.parse.mark_dependency(d, folder)
+        bb.parse.mark_dependency(d, directory)
         if crate not in tools:
-            bb.fatal('%s has units but is not in EDGE_TOOLS' % folder)
+            bb.fatal('%s has units but is not in EDGE_TOOLS' % directory)
     for tool in tools:
-        folder = folders.get(tool)
-        units = sorted(os.listdir(folder)) if folder and os.path.isdir(folder) else []
+        directory = directories.get(tool)
+        units = sorted(os.listdir(directory)) if directory and os.path.isdir(directory) else []
         d.setVar('SUMMARY:' + tool, 'Edge AI: %s' % tool)
         where = ['${bindir}/' + tool, '${nonarch_libdir}/systemd/system-generators/' + tool]
         d.setVar('FILES:' + tool, ' '.join(where + [unitdir + '/' + u for u in units]))
         enabled = []
         for unit in units:
-            bb.parse.mark_dependency(d, os.path.join(folder, unit))
-            with open(os.path.join(folder, unit)) as text:
+            bb.parse.mark_dependency(d, os.path.join(directory, unit))
+            with open(os.path.join(directory, unit)) as text:
                 if '[Install]' in text.read():
                     enabled.append(unit)
         d.setVar('SYSTEMD_SERVICE:' + tool, ' '.join(enabled))
