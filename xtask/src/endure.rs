@@ -100,7 +100,7 @@ pub fn cuts(count: u32, seed: Option<u64>) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     shell::run(shell::cargo().args(["build", "--quiet", "-p", "edge-sim"]))?;
     shell::read(world.part("cloud", "up").arg("--no-aws"))?;
-    let mut build = world.part("twin", "build");
+    let mut build = world.part("vm", "build");
     build.arg("--cloud").arg(world.path("cloud"));
     shell::read(build.arg("--bin-dir").arg(world.programs()))?;
     let mut kept = None;
@@ -121,7 +121,7 @@ pub fn cuts(count: u32, seed: Option<u64>) -> Result<()> {
         let seconds = start.elapsed().as_secs();
         println!("{number:>4}  {moment}: provisioned, clean, nothing lost; {seconds} s");
     }
-    shell::read(&mut world.part("twin", "stop"))?;
+    shell::read(&mut world.part("vm", "stop"))?;
     clean(&world)?;
     println!("{count} power cuts: every following boot ended provisioned");
     Ok(())
@@ -129,19 +129,19 @@ pub fn cuts(count: u32, seed: Option<u64>) -> Result<()> {
 
 /// As it leaves the factory, and welcome in the cloud again.
 fn factory(world: &World) -> Result<()> {
-    shell::read(world.part("twin", "stop").arg("--kill"))?;
-    shell::read(&mut world.part("twin", "reset"))?;
-    let serial = world.twin("serial")?;
+    shell::read(world.part("vm", "stop").arg("--kill"))?;
+    shell::read(&mut world.part("vm", "reset"))?;
+    let serial = world.vm("serial")?;
     shell::read(world.part("cloud", "allow").arg("--again").arg(serial))?;
     Ok(())
 }
 
 /// Boots and cuts the power a moment after something was seen.
 fn cut(world: &World, random: &mut Random) -> Result<String> {
-    shell::read(world.part("twin", "stop").arg("--kill"))?;
-    let console = world.path("twin/console.log");
+    shell::read(world.part("vm", "stop").arg("--kill"))?;
+    let console = world.path("vm/console.log");
     let _ = fs::remove_file(&console);
-    let mut up = world.part("twin", "up");
+    let mut up = world.part("vm", "up");
     let said = world.path("up.log");
     up.stdout(Stdio::null()).stderr(fs::File::create(&said)?);
     let mut child = up.spawn()?;
@@ -153,7 +153,7 @@ fn cut(world: &World, random: &mut Random) -> Result<String> {
     std::thread::sleep(delay);
     let at = start.elapsed().as_secs_f32();
     // Who waits for SSH then sees that the machine is gone, and says so.
-    let _ = shell::output(world.part("twin", "stop").arg("--kill"))?;
+    let _ = shell::output(world.part("vm", "stop").arg("--kill"))?;
     child.wait()?;
     let late = if seen { "" } else { " (not seen)" };
     Ok(format!(
@@ -183,7 +183,7 @@ fn wait(child: &mut Child, console: &Path, words: &str) -> Result<bool> {
 
 /// Boots, and looks at everything; gives what was left on the device.
 fn heals(world: &World, kept: Option<&str>, number: u32) -> Result<String> {
-    shell::read(&mut world.part("twin", "up"))?;
+    shell::read(&mut world.part("vm", "up"))?;
     until(Duration::from_secs(180), "provisioned", || {
         let out = world.root("cat /data/.provisioned");
         Ok(out.ok().filter(|t| !t.trim().is_empty()))
@@ -201,7 +201,7 @@ fn heals(world: &World, kept: Option<&str>, number: u32) -> Result<String> {
 
 /// A full check of the data partition from outside.
 fn clean(world: &World) -> Result<()> {
-    let disk = world.path("twin/disk.img");
+    let disk = world.path("vm/disk.img");
     let table = shell::read(shell::command("sfdisk").arg("--json").arg(&disk))?;
     let table: Value = serde_json::from_str(&table).context("parsing the partition table")?;
     let partitions = table["partitiontable"]["partitions"].as_array();

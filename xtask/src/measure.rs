@@ -64,7 +64,11 @@ pub fn bench(what: &Bench) -> Result<bool> {
         Bench::Provision { runs } => command
             .arg("provision")
             .args(["--runs", &runs.to_string()])
-            .args(["--earlier", "crates/edge-sim/bench/earlier.py", "--tool"])
+            .args([
+                "--earlier",
+                "crates/edge-sim/src/benchmarks/earlier.py",
+                "--tool",
+            ])
             .arg(tool),
         Bench::Fleet { devices } => {
             command

@@ -1,20 +1,25 @@
-//! Test bench, never shipped: the stand-in cloud, the device twin,
-//! and devices in namespaces.
+//! Local cloud, test VM and devices in namespaces: the surroundings in which the
+//! tools are tested and demonstrated on one machine. Never shipped.
+//!
+//! Everything that a command of `edge-sim` writes is below the directory that
+//! `--dir` names, but the base system of the test VM, which is kept in
+//! `~/.cache/edge-ai`. Processes that outlive a command are noted there, and the
+//! command `down` or `stop` ends them.
 
-pub mod bench;
+pub mod benchmarks;
 pub mod cloud;
-pub mod device;
 pub mod distance;
 pub mod endpoint;
 pub mod kill;
+pub mod namespaces;
 mod process;
 mod relay;
-pub mod twin;
+pub mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// The stand-in cloud and the device twin: a test bench on one machine.
+/// Local cloud, test VM and devices in namespaces, on one machine.
 #[derive(Parser)]
 #[command(version, max_term_width = 80)]
 pub struct Args {
@@ -24,32 +29,32 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Part {
-    /// The stand-in cloud: MQTT broker, provisioning, shadows, registry, AWS API
+    /// The local cloud: MQTT broker, provisioning, shadows, registry, AWS API
     #[command(subcommand)]
-    Cloud(cloud::Verb),
-    /// The device twin: a virtual machine with the real units and binaries
+    Cloud(cloud::Command),
+    /// The test VM: a virtual device with the real units and programs
+    #[command(subcommand, alias = "twin")]
+    Vm(vm::Command),
+    /// Measures the tools and the ways that were usual before them
     #[command(subcommand)]
-    Twin(twin::Verb),
-    /// Measures against the ways that were usual before
-    #[command(subcommand)]
-    Bench(bench::Verb),
+    Bench(benchmarks::Command),
     /// A link with a delay and a rate, for ProxyCommand of ssh
     Relay(relay::Args),
     /// AWS IoT's endpoint with its strict rules, quotas and scripted faults
     Endpoint(endpoint::Args),
-    /// Puts a port of this machine far away
+    /// A port that leads to another one, with a delay and a rate
     Distance(distance::Args),
 }
 
-/// Does what the command line asks for.
+/// Runs the command.
 ///
 /// # Errors
-/// Whatever the verb reports.
+/// The error of the command.
 pub fn run(args: Args) -> Result<()> {
     match args.part {
-        Part::Cloud(verb) => cloud::run(verb),
-        Part::Twin(verb) => twin::run(verb),
-        Part::Bench(verb) => bench::run(verb),
+        Part::Cloud(command) => cloud::run(command),
+        Part::Vm(command) => vm::run(command),
+        Part::Bench(command) => benchmarks::run(command),
         Part::Relay(args) => relay::run(args),
         Part::Endpoint(args) => endpoint::run(&args),
         Part::Distance(args) => distance::run(&args),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bench::Cloud;
 use bench::apps::Real;
-use edge_sim::device::Device;
+use edge_sim::namespaces::Device;
 use serde_json::{Value, json};
 
 const SERVE: &str = "echo $$ >>/data/starts; trap 'exit 0' TERM; sleep infinity & wait";

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bench::Cloud;
 use bench::apps::{Project, password};
-use edge_sim::bench::deploy::push;
-use edge_sim::device::Fleet;
+use edge_sim::benchmarks::deploy::push;
+use edge_sim::namespaces::Fleet;
 
 const DEPLOY: [&str; 4] = ["deploy", "hello", "--version", "v1"];
 const COUNT: usize = 20;

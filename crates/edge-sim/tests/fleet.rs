@@ -4,7 +4,7 @@
 
 mod bench;
 
-use edge_sim::bench::fleet;
+use edge_sim::benchmarks::fleet;
 
 #[test]
 fn a_fleet_gets_its_identities_within_the_quotas() {

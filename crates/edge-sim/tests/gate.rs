@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use edge_sim::device::{Device, Settings};
+use edge_sim::namespaces::{Device, Settings};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// An image that is a shell.

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use bench::Cloud;
 use bench::apps::Project;
-use edge_sim::bench::deploy::push;
-use edge_sim::device::Fleet;
+use edge_sim::benchmarks::deploy::push;
+use edge_sim::namespaces::Fleet;
 use serde_json::json;
 
 const NASTY: [&str; 8] = [

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_sim::device::{Device, Fleet, Link, Settings};
+use edge_sim::namespaces::{Device, Fleet, Link, Settings};
 use serde_json::json;
 use tempfile::TempDir;
 

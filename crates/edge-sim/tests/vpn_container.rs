@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use edge_common::Root;
 use edge_signature::{Annotations, ImageRef, Manifest, Proof, Signed};
-use edge_sim::device::{Device, Settings};
+use edge_sim::namespaces::{Device, Settings};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;

@@ -26,7 +26,7 @@ const SCRIPT: &str = include_str!("../../../crates/edge-sim/tests/escape.sh");
 fn start(world: &mut World) -> Result<String> {
     build(world)?;
     launch(world, "first")?;
-    shell::read(&mut world.ssh("twin", &format!("{GATE} restart -t 0 first"))?)?;
+    shell::read(&mut world.ssh("vm", &format!("{GATE} restart -t 0 first"))?)?;
     looks(world, "first", 2)?;
     world.root("systemctl restart docker.service")?;
     let swept = kept_away(world, "first")?;
@@ -40,7 +40,7 @@ fn launch(world: &World, name: &str) -> Result<()> {
         "{GATE} run -d --restart always --name {name} -v {DIRECTORY}/{name}:/data \
          -v {DIRECTORY}/{name}/models:/models sandbox/escape sh -c '{SCRIPT}'"
     );
-    shell::read(&mut world.ssh("twin", &run)?)?;
+    shell::read(&mut world.ssh("vm", &run)?)?;
     looks(world, name, 1)
 }
 
@@ -61,7 +61,7 @@ fn build(world: &World) -> Result<()> {
         header.set_mode(0o755);
         archive.append_data(&mut header, name, content)?;
     }
-    let mut ssh = world.ssh("twin", &format!("{GATE} build -q -t sandbox/escape -"))?;
+    let mut ssh = world.ssh("vm", &format!("{GATE} build -q -t sandbox/escape -"))?;
     let out = shell::feed(&mut ssh, &archive.into_inner()?)?;
     ensure!(out.status.success(), "building: {}", shell::said(&out));
     Ok(())
@@ -79,7 +79,7 @@ fn end(world: &mut World) -> Result<String> {
 fn kept_away(world: &World, name: &str) -> Result<String> {
     let link = world.root(&format!("readlink {DIRECTORY}/{name}/models"))?;
     ensure!(link == "/\n", "no link lies there: {link}");
-    let start = shell::output(&mut world.ssh("twin", &format!("{GATE} start {name}"))?)?;
+    let start = shell::output(&mut world.ssh("vm", &format!("{GATE} start {name}"))?)?;
     ensure!(!start.status.success(), "{name} starts on a link");
     for list in seen(world, name)? {
         let shows = |name: &&str| list.lines().any(|line| line == *name);

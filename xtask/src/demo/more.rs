@@ -22,7 +22,7 @@ pub const STEPS: [Step; 7] = [
 ];
 
 fn sandbox(world: &mut World) -> Result<String> {
-    shell::read(&mut world.app(&["sandbox", "hello", "twin"]))?;
+    shell::read(&mut world.app(&["sandbox", "hello", "vm"]))?;
     let words = answers(world)?;
     ensure!(
         words.ends_with("request 1"),
@@ -41,13 +41,13 @@ fn sandbox(world: &mut World) -> Result<String> {
 }
 
 fn manage(world: &mut World) -> Result<String> {
-    let logs = shell::read(&mut world.app(&["logs", "-n", "5", "hello", "twin"]))?;
+    let logs = shell::read(&mut world.app(&["logs", "-n", "5", "hello", "vm"]))?;
     ensure!(logs.contains("listening on port 8080"), "logs: {logs}");
-    shell::read(&mut world.app(&["stop", "hello", "twin"]))?;
+    shell::read(&mut world.app(&["stop", "hello", "vm"]))?;
     let state = world.root("docker inspect hello -f '{{.State.Running}}'")?;
     ensure!(state == "false\n", "still running");
     for _ in 0..2 {
-        shell::read(&mut world.app(&["remove", "hello", "twin"]))?;
+        shell::read(&mut world.app(&["remove", "hello", "vm"]))?;
     }
     let left = world.root("docker ps -aq --filter name=hello; cat /data/sandbox/hello/counter")?;
     ensure!(left == "1\n", "left: {left}");
@@ -67,19 +67,19 @@ fn stranger(world: &mut World) -> Result<String> {
     )?;
     shell::read(&mut world.app(&["build", "hello", "--version", "evil"]))?;
     shell::read(&mut world.app(&["push", "hello", "--version", "evil"]))?;
-    let out = shell::output(&mut world.app(&["deploy", "hello", "twin", "--version", "evil"]))?;
+    let out = shell::output(&mut world.app(&["deploy", "hello", "vm", "--version", "evil"]))?;
     put(&config, &good)?;
     expect(&out, 6, "a key that is not trusted")
 }
 
 fn wrong_password(world: &mut World) -> Result<String> {
-    shell::read(&mut world.ssh("twin", "sudo -n /usr/bin/edge-docker logout")?)?;
+    shell::read(&mut world.ssh("vm", "sudo -n /usr/bin/edge-docker logout")?)?;
     let failed = login(world, "wrong")
         .err()
         .context("a wrong password was taken")?;
     let image = format!("{}:hello-v1", world.endpoint("registry")?);
     let pull = format!("sudo -n /usr/bin/edge-docker pull {image}");
-    let out = shell::output(&mut world.ssh("twin", &pull)?)?;
+    let out = shell::output(&mut world.ssh("vm", &pull)?)?;
     expect(&out, 124, "wrong or no credentials").map(|said| format!("{failed:#}; {said}"))
 }
 
@@ -87,7 +87,7 @@ fn cannot_tell(world: &mut World) -> Result<String> {
     shell::read(&mut world.part("cloud", "down"))?;
     let image = format!("{}:hello-v1", world.endpoint("registry")?);
     let pull = format!("sudo -n /usr/bin/edge-docker pull {image}");
-    let out = shell::output(&mut world.ssh("twin", &pull)?)?;
+    let out = shell::output(&mut world.ssh("vm", &pull)?)?;
     expect(&out, 124, "the registry does not answer")
 }
 
@@ -96,7 +96,7 @@ fn offline(world: &mut World) -> Result<String> {
     let run = format!(
         "sudo -n /usr/bin/edge-docker run -d --name hello -p 8080:8080 -v /data/apps/hello:/data {image}"
     );
-    shell::read(&mut world.ssh("twin", &run)?)?;
+    shell::read(&mut world.ssh("vm", &run)?)?;
     answers(world)
 }
 
@@ -118,6 +118,6 @@ fn put(path: &std::path::Path, text: &str) -> Result<()> {
 /// The last one: it changes the twin's root file system.
 fn vpn(world: &mut World) -> Result<String> {
     let wg = fs::File::open("/usr/bin/wg").context("wg is missing: scripts/setup installs it")?;
-    let mut ssh = world.ssh("twin-root", include_str!("vpn.sh"))?;
+    let mut ssh = world.ssh("vm-root", include_str!("vpn.sh"))?;
     Ok(shell::read(ssh.stdin(wg))?.trim().into())
 }

@@ -53,15 +53,15 @@ fn cloud(world: &mut World) -> Result<String> {
 }
 
 fn twin(world: &mut World) -> Result<String> {
-    let mut command = world.part("twin", "build");
+    let mut command = world.part("vm", "build");
     command.arg("--cloud").arg(world.path("cloud"));
     command.arg("--bin-dir").arg(world.programs());
     shell::read(&mut command)?;
-    world.twin("thing_name")
+    world.vm("thing_name")
 }
 
 fn boot(world: &mut World) -> Result<String> {
-    shell::read(&mut world.part("twin", "up"))?;
+    shell::read(&mut world.part("vm", "up"))?;
     let root = world.root("findmnt -no OPTIONS / | cut -d, -f1; ps -p 1 -o comm=")?;
     ensure!(
         root == "ro\nsystemd\n",
@@ -99,7 +99,7 @@ fn provisioned(world: &mut World) -> Result<String> {
 fn heartbeat(world: &mut World) -> Result<String> {
     let file = world
         .path("cloud/shadows")
-        .join(format!("{}.json", world.twin("thing_name")?));
+        .join(format!("{}.json", world.vm("thing_name")?));
     let shadow = until(Duration::from_secs(60), "a shadow", || {
         Ok(fs::read_to_string(&file)
             .ok()
@@ -128,13 +128,13 @@ fn app_build(world: &mut World) -> Result<String> {
     )?;
     let text = format!(
         "registry: {}\nca: {}\ncredentials:\n  username: {}\n  password_file: {}\n\
-         signing_key: {}\nplatform: linux/amd64\ndevices:\n  twin:\n    host: twin\n    ssh_config: {}\n",
+         signing_key: {}\nplatform: linux/amd64\ndevices:\n  vm:\n    host: vm\n    ssh_config: {}\n",
         world.endpoint("registry")?,
         world.endpoint("ca_file")?,
         world.endpoint("registry_user")?,
         world.endpoint("registry_password_file")?,
         world.endpoint("signing_key")?,
-        world.twin("ssh_config")?,
+        world.vm("ssh_config")?,
     );
     #[expect(clippy::disallowed_methods, reason = "a throw-away file of the demo")]
     fs::write(project.join("edge-app.yaml"), text)?;
@@ -150,7 +150,7 @@ fn app_push(world: &mut World) -> Result<String> {
 }
 
 fn app_deploy(world: &mut World) -> Result<String> {
-    shell::read(&mut world.app(&["deploy", "hello", "twin", "--version", "v1"]))?;
+    shell::read(&mut world.app(&["deploy", "hello", "vm", "--version", "v1"]))?;
     Ok(String::new())
 }
 
@@ -170,7 +170,7 @@ fn refused(world: &World, tag: &str, signature: bool) -> Result<String> {
     let password = fs::read_to_string(world.endpoint("registry_password_file")?)?;
     login(world, password.trim())?;
     let pull = format!("sudo -n /usr/bin/edge-docker pull {image}");
-    let out = shell::output(&mut world.ssh("twin", &pull)?)?;
+    let out = shell::output(&mut world.ssh("vm", &pull)?)?;
     ensure!(!out.status.success(), "{image} was pulled");
     let known = world.root("docker images --digests --format '{{.Tag}}'")?;
     ensure!(!known.contains(tag), "{image} reached the engine");
@@ -186,7 +186,7 @@ pub fn login(world: &World, password: &str) -> Result<()> {
     let host = world.endpoint("registry_host")?;
     let words =
         format!("sudo -n /usr/bin/edge-docker login --username {user} --password-stdin {host}");
-    let out = shell::feed(&mut world.ssh("twin", &words)?, password.as_bytes())?;
+    let out = shell::feed(&mut world.ssh("vm", &words)?, password.as_bytes())?;
     ensure!(out.status.success(), "{}", shell::said(&out));
     Ok(())
 }
@@ -197,7 +197,7 @@ fn no_way_around(world: &mut World) -> Result<String> {
         "sudo -n docker ps",
         "sudo -n /usr/bin/edge-docker run --privileged alpine",
     ] {
-        let out = shell::output(&mut world.ssh("twin", words)?)?;
+        let out = shell::output(&mut world.ssh("vm", words)?)?;
         ensure!(!out.status.success(), "user edge may run: {words}");
     }
     Ok("socket, sudo docker, run --privileged".into())
@@ -216,8 +216,8 @@ fn reboot(world: &mut World) -> Result<String> {
     world.root(
         "ls -li --time-style=full-iso /data/config/aws-iot /data/.provisioned > /data/log/before",
     )?;
-    shell::read(&mut world.part("twin", "stop"))?;
-    shell::read(&mut world.part("twin", "up"))?;
+    shell::read(&mut world.part("vm", "stop"))?;
+    shell::read(&mut world.part("vm", "up"))?;
     Ok(String::new())
 }
 

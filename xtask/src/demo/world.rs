@@ -79,14 +79,14 @@ impl World {
     }
 
     /// A value of the twin's `twin.json`.
-    pub fn twin(&self, key: &str) -> Result<String> {
-        value(&self.path("twin/twin.json"), key)
+    pub fn vm(&self, key: &str) -> Result<String> {
+        value(&self.path("vm/vm.json"), key)
     }
 
     /// Runs `script` in the twin as `host`: `twin` (user edge) or `twin-root`.
     pub fn ssh(&self, host: &str, script: &str) -> Result<Command> {
         let mut command = shell::command("ssh");
-        command.arg("-F").arg(self.twin("ssh_config")?);
+        command.arg("-F").arg(self.vm("ssh_config")?);
         command.args(["-o", "BatchMode=yes", host, "--", script]);
         command.stdin(Stdio::null());
         Ok(command)
@@ -94,7 +94,7 @@ impl World {
 
     /// What `script` prints in the twin, run by root.
     pub fn root(&self, script: &str) -> Result<String> {
-        shell::read(&mut self.ssh("twin-root", script)?)
+        shell::read(&mut self.ssh("vm-root", script)?)
     }
 
     /// Uses the engine of this machine, or starts one of our own.
@@ -136,7 +136,7 @@ impl World {
         let Ok(journal) = self.root(
             "systemctl --failed --no-legend --plain; journalctl -b --no-pager -p warning -n 25",
         ) else {
-            let console = fs::read_to_string(self.path("twin/console.log")).unwrap_or_default();
+            let console = fs::read_to_string(self.path("vm/console.log")).unwrap_or_default();
             let lines: Vec<_> = console.lines().collect();
             println!(
                 "the end of the twin's console:\n{}",
@@ -154,9 +154,9 @@ impl World {
             let (directory, sim) = (directory.keep(), self.target.join("debug/edge-sim"));
             let (directory, sim) = (directory.display(), sim.display());
             println!("Left running. A shell in the twin, as user edge, or with --root:");
-            println!("  {sim} twin ssh --dir {directory}/twin");
+            println!("  {sim} vm ssh --dir {directory}/vm");
             println!("The end:");
-            println!("  {sim} twin stop --dir {directory}/twin");
+            println!("  {sim} vm stop --dir {directory}/vm");
             println!("  {sim} cloud down --dir {directory}/cloud; rm -r {directory}");
         }
     }
@@ -174,8 +174,8 @@ impl Drop for World {
         if self.directory.is_none() {
             return;
         }
-        if self.path("twin").exists() {
-            let _ = self.part("twin", "stop").arg("--kill").output();
+        if self.path("vm").exists() {
+            let _ = self.part("vm", "stop").arg("--kill").output();
         }
         if self.path("cloud").exists() {
             let _ = self.part("cloud", "down").output();

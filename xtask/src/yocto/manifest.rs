@@ -52,7 +52,7 @@ const TWIN: [(&str, &str); 8] = [
     ("/etc/docker/certs.d/", "the stand-in registry's authority"),
     ("/etc/docker/key.json", "its engine is older"),
     (
-        "/etc/edge-ai/ca/stand-in.pem",
+        "/etc/edge-ai/ca/local-cloud.pem",
         "the stand-in cloud's authority",
     ),
     (
@@ -61,7 +61,7 @@ const TWIN: [(&str, &str); 8] = [
     ),
     ("/etc/machine-id", "its serial number"),
     (
-        "/etc/ssh/sshd_config.d/twin.conf",
+        "/etc/ssh/sshd_config.d/vm.conf",
         "root is the bench's way in",
     ),
     (
@@ -240,7 +240,7 @@ fn twin() -> Result<Manifest> {
     let source = shell::repository();
     let printed = shell::read(
         shell::cargo()
-            .args(["run", "--quiet", "-p", "edge-sim", "--", "twin", "contents"])
+            .args(["run", "--quiet", "-p", "edge-sim", "--", "vm", "contents"])
             .arg("--source")
             .arg(&source),
     )?;

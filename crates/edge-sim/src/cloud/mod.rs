@@ -1,6 +1,7 @@
-//! The stand-in cloud, from real parts: mosquitto, docker-registry, moto, and
-//! a responder that speaks AWS IoT's published topics.
+//! Local cloud of real parts: mosquitto, docker-registry, moto, and a responder
+//! that answers on the published topics of AWS IoT.
 
+pub mod answers;
 mod aws;
 mod daemons;
 pub mod pki;
@@ -21,16 +22,16 @@ use serde_json::{Value, json};
 use crate::process::{self, free_port};
 use daemons::Daemons;
 
-/// Host name of every server of the stand-in cloud.
+/// Host name of every server of the local cloud.
 pub const HOST: &str = "cloud.edge.test";
 /// Name of the provisioning template.
 pub const TEMPLATE: &str = "edge-ai-fleet";
 /// User of the registry.
 const USER: &str = "AWS";
 
-/// What can be done with it.
+/// Commands of `edge-sim cloud`.
 #[derive(Subcommand)]
-pub enum Verb {
+pub enum Command {
     /// Bring it up and print its endpoints
     Up {
         /// Directory for all of its state
@@ -82,17 +83,18 @@ pub enum Verb {
 ///
 /// # Errors
 /// Whatever fails; nothing is left running then.
-pub fn run(verb: Verb) -> Result<()> {
-    match verb {
-        Verb::Up { dir, allow, no_aws } => up(&dir, &allow, !no_aws),
-        Verb::Down { dir, purge } => down(&dir, purge),
-        Verb::Status { dir } => status(&dir),
-        Verb::Allow { dir, again, serial } => allow(&dir, &serial, again),
-        Verb::Serve { dir } => responder::serve(&dir),
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up { dir, allow, no_aws } => up(&dir, &allow, !no_aws),
+        Command::Down { dir, purge } => down(&dir, purge),
+        Command::Status { dir } => status(&dir),
+        Command::Allow { dir, again, serial } => allow(&dir, &serial, again),
+        Command::Serve { dir } => responder::serve(&dir),
     }
 }
 
-/// What every stand-in needs: certificates, lists, a place for shadows.
+/// Creates what every local cloud needs: certificates, lists, a directory for
+/// shadows.
 ///
 /// # Errors
 /// The directory cannot be written.

@@ -19,8 +19,8 @@ use openssl::sign::Verifier;
 use openssl::x509::{X509, X509Req};
 use serde_json::{Value, json};
 
+use super::answers::{Answers, rejected};
 use super::policy::{self, Policy};
-use super::responder::{Answers, rejected};
 use super::{TEMPLATE, pki};
 
 /// How long an ownership token lives.

@@ -10,6 +10,7 @@ use edge_common::{file, log};
 use paho_mqtt as paho;
 use serde_json::{Value, json};
 
+use super::answers::{Answers, rejected};
 use super::provisioning::{Grants, Provisioning};
 use super::{HOST, proxy, shadows};
 
@@ -20,17 +21,6 @@ const FILTERS: [&str; 4] = [
     "$aws/things/+/shadow/update",
     "$aws/things/+/shadow/get",
 ];
-
-/// An answer: the end of the topic, and what is published there.
-pub type Answers = Vec<(&'static str, Value)>;
-
-/// A refusal in AWS's form.
-pub fn rejected(status: u16, code: &str, message: &str) -> Answers {
-    vec![(
-        "rejected",
-        json!({ "statusCode": status, "errorCode": code, "errorMessage": message }),
-    )]
-}
 
 /// Serves until it is stopped.
 ///

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use edge_common::file;
 use serde_json::{Map, Value, json};
 
-use super::responder::Answers;
+use super::answers::Answers;
 
 /// Largest document, in bytes.
 const LARGEST: usize = 8 * 1024;

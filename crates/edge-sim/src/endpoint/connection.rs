@@ -12,8 +12,9 @@ use super::fault::{Kind, Stage, refusal, spoil};
 use super::packet::{self, Packet};
 use super::{Event, Shared, lock};
 use crate::cloud::TEMPLATE;
+use crate::cloud::answers::{Answers, rejected};
 use crate::cloud::policy::Policy;
-use crate::cloud::responder::{self, Answers, rejected};
+use crate::cloud::responder;
 
 /// Longest wait for the first packets.
 const HANDSHAKE: Duration = Duration::from_secs(10);

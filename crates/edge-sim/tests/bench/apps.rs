@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use edge_sim::device::{Device, Settings};
+use edge_sim::namespaces::{Device, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
-use edge_sim::device::Device;
+use edge_sim::namespaces::Device;
 
 /// Builds `name` there of `files`, among them a Dockerfile, and of `busybox`.
 pub fn build(device: &Device, name: &str, files: &[(&str, &[u8])]) {

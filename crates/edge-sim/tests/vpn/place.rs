@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_sim::device::{Device, Settings};
+use edge_sim::namespaces::{Device, Settings};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -30,7 +30,7 @@ impl Fleet {
             .tempdir()
             .context("making a directory")?;
         let script = directory.path().join("edge-docker");
-        file::write(&script, include_bytes!("stand_in.sh"), 0o755)?;
+        file::write(&script, include_bytes!("edge_docker.sh"), 0o755)?;
         let mut fleet = Self {
             devices: Vec::new(),
             directory,

@@ -1,9 +1,11 @@
-//! The device twin: a virtual machine with the real units and programs, a
-//! read-only root, and an NVMe disk with 16 partitions.
+//! Test VM: a virtual device with the real units and programs, a read-only root
+//! and an NVMe disk of 16 partitions.
 
 mod base;
 mod contents;
 mod disk;
+mod entry;
+mod image_files;
 mod machine;
 
 use std::fs;
@@ -18,17 +20,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::cloud;
 use crate::process::{self, find, free_port};
-use contents::{Cloud, Contents};
+use contents::{Contents, Endpoints};
 
-/// What can be done with it.
+/// Commands of `edge-sim vm`.
 #[derive(Subcommand)]
-pub enum Verb {
-    /// Make its disk, or renew the root file system on it
+pub enum Command {
+    /// Build its disk, or renew the root file system on it
     Build {
         /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
-        /// Directory of the stand-in cloud that it will belong to
+        /// Directory of the local cloud that it belongs to
         #[arg(long)]
         cloud: PathBuf,
         /// Directory of the device programs
@@ -52,9 +54,9 @@ pub enum Verb {
         /// As root instead of the user `edge`
         #[arg(long)]
         root: bool,
-        /// Command and its words
+        /// Command and its arguments
         #[arg(trailing_var_arg = true)]
-        words: Vec<String>,
+        args: Vec<String>,
     },
     /// Power it off
     Stop {
@@ -65,13 +67,14 @@ pub enum Verb {
         #[arg(long)]
         kill: bool,
     },
-    /// Empty its data partition: as it leaves the factory
+    /// Empty its data partition, as it leaves the factory
     Reset {
         /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Print as JSON what of ours it holds: paths, modes, owners, sources
+    /// Print its contents beyond the base system as JSON: paths, modes, owners,
+    /// sources
     Contents {
         /// Top directory of this repository
         #[arg(long, value_name = "DIR", default_value = ".")]
@@ -85,9 +88,9 @@ pub enum Verb {
     },
 }
 
-/// What is known of a twin, in `twin.json`.
+/// Names of a test VM, kept in `vm.json`.
 #[derive(Serialize, Deserialize)]
-struct Twin {
+struct Names {
     serial: String,
     thing_name: String,
     ssh_config: PathBuf,
@@ -97,23 +100,23 @@ struct Twin {
 ///
 /// # Errors
 /// Whatever fails.
-pub fn run(verb: Verb) -> Result<()> {
-    match verb {
-        Verb::Build {
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Build {
             dir,
             cloud,
             bin_dir,
             source,
         } => build(&dir, &cloud, &bin_dir, &source),
-        Verb::Up { dir } => up(&dir),
-        Verb::Ssh { dir, root, words } => ssh(&dir, root, &words),
-        Verb::Stop { dir, kill } => machine::stop(&dir, kill),
-        Verb::Reset { dir } => reset(&dir),
-        Verb::Contents { source } => {
+        Command::Up { dir } => up(&dir),
+        Command::Ssh { dir, root, args } => ssh(&dir, root, &args),
+        Command::Stop { dir, kill } => machine::stop(&dir, kill),
+        Command::Reset { dir } => reset(&dir),
+        Command::Contents { source } => {
             println!("{:#}", contents::list(&source)?);
             Ok(())
         }
-        Verb::Status { dir } => status(&dir),
+        Command::Status { dir } => status(&dir),
     }
 }
 
@@ -121,14 +124,14 @@ fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()>
     file::create_directory(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
     stopped(dir)?;
-    let twin = load(dir).or_else(|_| new(dir))?;
-    cloud::allow(cloud, &twin.serial, false)?;
+    let names = load(dir).or_else(|_| new(dir))?;
+    cloud::allow(cloud, &names.serial, false)?;
     let key = file::read_text(&dir.join("id.pub"), 4096)?;
     let contents = Contents {
         source,
         programs,
-        cloud: &Cloud::read(cloud)?,
-        serial: &twin.serial,
+        cloud: &Endpoints::read(cloud)?,
+        serial: &names.serial,
         public_key: key.trim(),
     };
     let base = base::get()?;
@@ -136,42 +139,45 @@ fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()>
 }
 
 /// A serial number and an SSH key of its own.
-fn new(dir: &Path) -> Result<Twin> {
+fn new(dir: &Path) -> Result<Names> {
     let mut random = [0; 16];
     openssl::rand::rand_bytes(&mut random).context("making a serial number")?;
     let serial: String = random.iter().map(|b| format!("{b:02x}")).collect();
     let key = dir.join("id");
     if !key.exists() {
         let mut keygen = Root::system().command(find("ssh-keygen")?);
-        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "twin", "-f"]);
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "vm", "-f"]);
         keygen.arg(&key).run()?;
     }
-    let twin = Twin {
+    let names = Names {
         thing_name: format!("edge-ai-{serial}"),
         serial,
         ssh_config: dir.join("ssh_config"),
     };
-    let text = serde_json::to_vec_pretty(&twin)?;
-    file::write(&dir.join("twin.json"), &text, 0o600)?;
-    Ok(twin)
+    let text = serde_json::to_vec_pretty(&names)?;
+    file::write(&dir.join("vm.json"), &text, 0o600)?;
+    Ok(names)
 }
 
-fn load(dir: &Path) -> Result<Twin> {
-    let text = file::read(&dir.join("twin.json"), 4096)
-        .context("there is no twin: edge-sim twin build")?;
-    serde_json::from_slice(&text).context("parsing twin.json")
+fn load(dir: &Path) -> Result<Names> {
+    let text = file::read(&dir.join("vm.json"), 4096)
+        .context("no test VM in this directory: run edge-sim vm build")?;
+    serde_json::from_slice(&text).context("parsing vm.json")
 }
 
 fn stopped(dir: &Path) -> Result<()> {
     if machine::running(dir) {
-        bail!("the twin runs: edge-sim twin stop --dir {}", dir.display());
+        bail!(
+            "the test VM runs: stop it by edge-sim vm stop --dir {}",
+            dir.display()
+        );
     }
     Ok(())
 }
 
 fn up(dir: &Path) -> Result<()> {
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
-    let twin = load(dir)?;
+    let names = load(dir)?;
     if machine::running(dir) {
         log::info("already up");
         return status(dir);
@@ -180,41 +186,41 @@ fn up(dir: &Path) -> Result<()> {
     let port = free_port()?;
     let at = dir.display();
     let config = format!(
-        "Host twin twin-root\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {at}/id\n  IdentitiesOnly yes\n  \
-         HostKeyAlias twin\n  UserKnownHostsFile {at}/known_hosts\n  StrictHostKeyChecking accept-new\n  LogLevel ERROR\n\
-         Host twin\n  User edge\nHost twin-root\n  User root\n"
+        "Host vm vm-root twin twin-root\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {at}/id\n  IdentitiesOnly yes\n  \
+         HostKeyAlias vm\n  UserKnownHostsFile {at}/known_hosts\n  StrictHostKeyChecking accept-new\n  LogLevel ERROR\n\
+         Host vm twin\n  User edge\nHost vm-root twin-root\n  User root\n"
     );
-    file::write(&twin.ssh_config, config.as_bytes(), 0o600)?;
+    file::write(&names.ssh_config, config.as_bytes(), 0o600)?;
     machine::start(dir, &base::get()?, port)?;
     status(dir)
 }
 
-fn ssh(dir: &Path, root: bool, words: &[String]) -> Result<()> {
-    let twin = load(dir)?;
+fn ssh(dir: &Path, root: bool, args: &[String]) -> Result<()> {
+    let names = load(dir)?;
     if !machine::running(dir) {
         bail!(
-            "the twin does not run: edge-sim twin up --dir {}",
+            "the test VM does not run: start it by edge-sim vm up --dir {}",
             dir.display()
         );
     }
     let error = Root::system()
         .command(find("ssh")?)
         .arg("-F")
-        .arg(&twin.ssh_config)
-        .arg(if root { "twin-root" } else { "twin" })
-        .args((!words.is_empty()).then_some("--"))
-        .args(words)
+        .arg(&names.ssh_config)
+        .arg(if root { "vm-root" } else { "vm" })
+        .args((!args.is_empty()).then_some("--"))
+        .args(args)
         .exec();
     Err(error).context("starting ssh")
 }
 
 fn reset(dir: &Path) -> Result<()> {
-    let twin = load(dir)?;
+    let names = load(dir)?;
     stopped(dir)?;
     disk::reset(&dir.join("disk.img"))?;
     log::info(format_args!(
         "emptied; if it had an identity: edge-sim cloud allow --again --dir CLOUD {}",
-        twin.serial
+        names.serial
     ));
     match fs::remove_file(dir.join("known_hosts")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -225,10 +231,10 @@ fn reset(dir: &Path) -> Result<()> {
 }
 
 fn status(dir: &Path) -> Result<()> {
-    let twin = load(dir)?;
-    println!("serial      {}", twin.serial);
-    println!("thing_name  {}", twin.thing_name);
-    println!("ssh_config  {}", twin.ssh_config.display());
+    let names = load(dir)?;
+    println!("serial      {}", names.serial);
+    println!("thing_name  {}", names.thing_name);
+    println!("ssh_config  {}", names.ssh_config.display());
     let state = if machine::running(dir) { "up" } else { "down" };
     println!("state       {state}");
     Ok(())

@@ -47,7 +47,7 @@ pub fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
             "file={},if=none,id=disk,format=raw,discard=unmap",
             dir.join("disk.img").display()
         ))
-        .args(["-device", "nvme,serial=edge-twin,drive=disk"])
+        .args(["-device", "nvme,serial=edge-vm,drive=disk"])
         .args(["-device", "virtio-rng-pci", "-netdev"])
         .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"))
         .args(["-device", "virtio-net-pci,netdev=net"]);
@@ -101,7 +101,7 @@ fn kvm_works(base: &Base) -> Result<bool> {
         return Ok(false);
     }
     let boot = file::read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64)?;
-    let note = cache().join("twin").join(format!("kvm-{}", boot.trim()));
+    let note = cache().join("vm").join(format!("kvm-{}", boot.trim()));
     if let Ok(known) = file::read_text(&note, 16) {
         return Ok(known == "works");
     }

@@ -4,7 +4,7 @@ root=$1
 
 # The initrd unpacks slowly under software emulation: only what is needed.
 mkdir -p "$root/etc/initramfs-tools/conf.d"
-printf 'MODULES=list\nCOMPRESS=lz4\n' >"$root/etc/initramfs-tools/conf.d/twin"
+printf 'MODULES=list\nCOMPRESS=lz4\n' >"$root/etc/initramfs-tools/conf.d/vm"
 printf 'nvme\next4\n' >>"$root/etc/initramfs-tools/modules"
 chroot "$root" update-initramfs -u
 
@@ -20,7 +20,7 @@ tmpfs /var/lib/systemd tmpfs mode=0755 0 0
 tmpfs /var/lib/sudo tmpfs mode=0700 0 0
 tmpfs /var/cache tmpfs mode=0755 0 0
 END
-cat >"$root/etc/systemd/network/10-twin.network" <<'END'
+cat >"$root/etc/systemd/network/10-vm.network" <<'END'
 [Match]
 Name=en*
 
@@ -32,8 +32,8 @@ END
 mkdir -p "$root/var/lib/dbus"
 ln -sf /etc/machine-id "$root/var/lib/dbus/machine-id"
 : >"$root/etc/default/locale"
-printf 'edge-twin\n' >"$root/etc/hostname"
-printf '127.0.0.1 localhost edge-twin\n10.0.2.2 cloud.edge.test\n' >"$root/etc/hosts"
+printf 'edge-vm\n' >"$root/etc/hostname"
+printf '127.0.0.1 localhost edge-vm\n10.0.2.2 cloud.edge.test\n' >"$root/etc/hosts"
 
 systemctl --quiet --root "$root" set-default multi-user.target
 systemctl --quiet --root "$root" enable systemd-networkd.service ssh.service docker.service

@@ -1,5 +1,5 @@
-//! What of ours goes into the root file system, from the same files that the
-//! image's recipes install.
+//! Contents that are added to the base system, from the files that the recipes
+//! of the image install.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::base::Base;
-use super::disk;
+use super::entry::{Entry, Kind};
+use super::image_files;
 
 /// Device programs and where they are installed.
 const PROGRAMS: [(&str, &str); 6] = [
@@ -31,31 +32,9 @@ const UNITS: &str = "/usr/lib/systemd/system";
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const LARGEST: u64 = 1024 * 1024;
 
-/// A file or link of the twin's root.
-pub struct Entry {
-    /// Absolute path in the twin.
-    pub to: String,
-    /// What it is.
-    pub kind: Kind,
-    /// Permission bits.
-    pub mode: u32,
-    /// User and group.
-    pub owner: u32,
-}
-
-/// What an entry is.
-pub enum Kind {
-    /// A copy of a file here.
-    File(PathBuf),
-    /// A file with this content.
-    Bytes(Vec<u8>),
-    /// A symbolic link.
-    Link(String),
-}
-
-/// The cloud's `endpoints.json`, as far as the twin needs it.
+/// The fields of `endpoints.json` that the test VM needs.
 #[derive(Deserialize)]
-pub struct Cloud {
+pub struct Endpoints {
     iot_endpoint: String,
     iot_port: u16,
     template_name: String,
@@ -68,14 +47,14 @@ pub struct Cloud {
     kms_pub: Option<PathBuf>,
 }
 
-impl Cloud {
+impl Endpoints {
     /// Reads it from the cloud's directory.
     ///
     /// # Errors
     /// The cloud was never up.
     pub fn read(dir: &Path) -> Result<Self> {
         let text = file::read_text(&dir.join("endpoints.json"), LARGEST)
-            .context("the stand-in cloud is not up")?;
+            .context("the local cloud is not up: run edge-sim cloud up")?;
         serde_json::from_str(&text).context("parsing endpoints.json")
     }
 }
@@ -87,7 +66,7 @@ pub struct Contents<'a> {
     /// Directory of the device programs.
     pub programs: &'a Path,
     /// The cloud it belongs to.
-    pub cloud: &'a Cloud,
+    pub cloud: &'a Endpoints,
     /// Its serial number.
     pub serial: &'a str,
     /// Public key of its users.
@@ -106,7 +85,7 @@ impl Contents<'_> {
                 format!("{} is not built: cargo build --release", from.display())
             })?;
         }
-        let mut bundle = disk::read(&base.image, BUNDLE)?;
+        let mut bundle = image_files::read(&base.image, BUNDLE)?;
         bundle.extend(file::read(&self.cloud.ca_file, LARGEST)?);
         self.with(bundle)
     }
@@ -218,7 +197,11 @@ impl Contents<'_> {
             )
         });
         let mut entries = vec![
-            copy(cloud.ca_file.clone(), "/etc/edge-ai/ca/stand-in.pem", 0o644),
+            copy(
+                cloud.ca_file.clone(),
+                "/etc/edge-ai/ca/local-cloud.pem",
+                0o644,
+            ),
             copy(cloud.ca_file.clone(), &registry, 0o644),
             copy(
                 cloud.signing_pub.clone(),
@@ -279,11 +262,7 @@ impl Contents<'_> {
         };
         Ok(vec![
             bytes(format!("{}\n", self.serial), "/etc/machine-id", 0o444),
-            bytes(
-                "AllowUsers root\n",
-                "/etc/ssh/sshd_config.d/twin.conf",
-                0o644,
-            ),
+            bytes("AllowUsers root\n", "/etc/ssh/sshd_config.d/vm.conf", 0o644),
             bytes(bundle, BUNDLE, 0o644),
             bytes(docker_key()?, "/etc/docker/key.json", 0o600),
             key("/home/edge", 1000),
@@ -292,14 +271,14 @@ impl Contents<'_> {
     }
 }
 
-/// What a twin of any cloud holds, as JSON: path, mode, owner, and the file of
-/// the repository or the target of the link.
+/// Lists the entries of a test VM as JSON, whatever its cloud: path, mode, owner,
+/// and the file of the repository or the target of the link.
 ///
 /// # Errors
 /// A directory of units that cannot be read.
 pub fn list(source: &Path) -> Result<Value> {
     let nowhere = PathBuf::new;
-    let cloud = Cloud {
+    let cloud = Endpoints {
         iot_endpoint: String::new(),
         iot_port: 0,
         template_name: String::new(),

@@ -4,20 +4,19 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt as _;
 use edge_common::{Root, file};
 
-use super::base::Base;
-use super::contents::{Entry, Kind};
+use super::base::{APP_BYTES, Base};
+use super::entry::{Entry, Kind};
+use super::image_files::parents;
 use crate::process::find;
 
 const MIB: u64 = 1024 * 1024;
-/// Size of the root file system, in bytes.
-pub const APP_BYTES: u64 = 1200 * MIB;
 /// Size of each partition between the first and the last, in bytes.
 const SMALL_BYTES: u64 = 4 * MIB;
 /// Size of the data partition, in bytes; the file has holes.
@@ -116,7 +115,7 @@ fn fill(path: &Path, entries: &[Entry]) -> Result<()> {
     let work = tempfile::tempdir().context("making a directory")?;
     let mut script = String::new();
     for (number, entry) in entries.iter().enumerate() {
-        for directory in directories(&entry.to) {
+        for directory in parents(&entry.to) {
             writeln!(script, "mkdir {directory}")?;
         }
         writeln!(script, "rm {}", entry.to)?;
@@ -169,31 +168,4 @@ fn debugfs(path: &Path, commands: &Path) -> Result<()> {
         None if !output.status.success() => bail!("debugfs: {}", output.status),
         None => Ok(()),
     }
-}
-
-/// Every directory above `path`, outermost first.
-fn directories(path: &str) -> Vec<String> {
-    let above: Vec<_> = Path::new(path)
-        .ancestors()
-        .skip(1)
-        .filter(|p| p.parent().is_some())
-        .map(|p| p.display().to_string())
-        .collect();
-    above.into_iter().rev().collect()
-}
-
-/// One file of the root file system as it is now, for tests and checks.
-///
-/// # Errors
-/// It is not there.
-pub fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
-    let work = tempfile::tempdir().context("making a directory")?;
-    let to: PathBuf = work.path().join("file");
-    Root::system()
-        .command(find("debugfs")?)
-        .arg("-R")
-        .arg(format!("dump {name} {}", to.display()))
-        .arg(path)
-        .run()?;
-    file::read(&to, 16 * MIB)
 }

@@ -15,7 +15,7 @@ use edge_common::{Root, file};
 use tempfile::TempDir;
 
 use super::Args;
-use crate::device::{Device, Link, Settings};
+use crate::namespaces::{Device, Link, Settings};
 use crate::process::{find, going_on, notice_signals};
 
 /// Times that a file is saved.

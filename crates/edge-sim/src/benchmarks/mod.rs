@@ -14,9 +14,9 @@ use anyhow::Result;
 use clap::Subcommand;
 use edge_common::file;
 
-/// What is measured.
+/// Commands of `edge-sim bench`.
 #[derive(Subcommand)]
-pub enum Verb {
+pub enum Command {
     /// A change of an app, from the command to the new container running
     Sandbox(Args),
     /// A version of an app to many devices, one after another and at once
@@ -68,16 +68,16 @@ pub struct Args {
 ///
 /// # Errors
 /// Something that is measured does not work.
-pub fn run(verb: Verb) -> Result<()> {
-    match verb {
-        Verb::Sandbox(args) => sandbox::run(&args),
-        Verb::Devices(args) => deploy::run(&args),
-        Verb::Provision {
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Sandbox(args) => sandbox::run(&args),
+        Command::Devices(args) => deploy::run(&args),
+        Command::Provision {
             tool,
             earlier,
             runs,
         } => provision::run(&tool, &earlier, runs),
-        Verb::Fleet {
+        Command::Fleet {
             tool,
             devices,
             rate,

@@ -1,5 +1,5 @@
-//! The part of the twin that is not ours: Debian, a kernel and an initrd, made
-//! once for each set of inputs and kept in the cache.
+//! Base system of the test VM: packages of the distribution, a kernel and an
+//! initrd, built once for each set of inputs and kept in the cache.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt as _;
 use edge_common::{Root, file, log};
 
-use super::disk;
 use crate::process::{cache, find};
 
+/// Size of the root file system, in bytes.
+pub const APP_BYTES: u64 = 1200 * 1024 * 1024;
 /// Packages beside the distribution's minimum.
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,\
     e2fsprogs,ca-certificates,iproute2,initramfs-tools,lz4,kmod,curl";
@@ -44,10 +45,10 @@ pub struct Base {
 /// `mmdebstrap` failing, with its words.
 pub fn get() -> Result<Base> {
     let host = Host::read()?;
-    let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", disk::APP_BYTES);
+    let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", APP_BYTES);
     let hash = openssl::sha::sha256(inputs.as_bytes());
     let name: String = hash[..8].iter().map(|b| format!("{b:02x}")).collect();
-    let directory = cache().join("twin").join(name);
+    let directory = cache().join("vm").join(name);
     if !directory.join("base.ext4").exists() {
         make(&host, &directory)?;
     }
@@ -58,8 +59,8 @@ pub fn get() -> Result<Base> {
     })
 }
 
-/// This machine's distribution: the twin's programs are built against its
-/// libraries, so the twin is of the same release.
+/// Distribution of this machine. The programs in the test VM are linked to the
+/// libraries of this machine, so both must be of the same release.
 #[derive(Debug)]
 struct Host {
     release: String,
@@ -76,7 +77,7 @@ impl Host {
         let kernel = match value("ID=").as_deref() {
             Some("debian") => "linux-image-cloud-amd64",
             Some("ubuntu") => "linux-image-virtual",
-            _ => bail!("the twin needs Debian or Ubuntu to take its packages from"),
+            _ => bail!("the test VM takes its packages from Debian or Ubuntu: run it there"),
         };
         let release = value("VERSION_CODENAME=").context("reading the release's name")?;
         Ok(Self { release, kernel })
@@ -84,7 +85,7 @@ impl Host {
 }
 
 fn make(host: &Host, directory: &Path) -> Result<()> {
-    log::info("making the twin's base system from packages, once: about 2 minutes");
+    log::info("building the base system of the test VM, once: about 2 minutes");
     let parent = directory.parent().context("a path without a directory")?;
     file::create_directory(parent, 0o755)?;
     let work = tempfile::Builder::new()
@@ -119,6 +120,6 @@ fn make(host: &Host, directory: &Path) -> Result<()> {
         helper
     };
     pack.args(["-c", PACK, "pack"]).arg(at);
-    pack.arg(format!("{}k", disk::APP_BYTES / 1024)).run()?;
+    pack.arg(format!("{}k", APP_BYTES / 1024)).run()?;
     fs::rename(at, directory).with_context(|| format!("keeping {}", directory.display()))
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cloud::HOST;
-use crate::device::Fleet;
+use crate::namespaces::Fleet;
 use crate::process::{going_on, notice_signals};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -1,7 +1,7 @@
-//! A device in namespaces of this machine: the real edge-docker, sudo rule,
-//! sshd and engine with files, processes and a network of their own. It starts
-//! in two seconds and takes no port; for what needs a kernel, units or a boot
-//! there is the twin. Needs root.
+//! Devices in namespaces of this machine: the real edge-docker, sudo rule, sshd
+//! and engine with files, processes and a network of their own. A device starts
+//! in two seconds and takes no port; tests of the kernel, of units or of the boot
+//! use the test VM. Needs root.
 
 mod files;
 mod fleet;
@@ -33,7 +33,7 @@ pub struct Settings<'a> {
     pub repository: &'a str,
     /// Public keys of which one must have signed, PEM; without any, nobody can.
     pub keys: &'a [PathBuf],
-    /// CaBundle of the registry, PEM.
+    /// CA certificates of the registry, PEM files.
     pub ca_bundle: &'a [PathBuf],
     /// May sandbox images run?
     pub sandbox: bool,

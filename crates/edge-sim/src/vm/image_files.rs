@@ -1,0 +1,39 @@
+//! Files of a root file system that is not mounted.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use edge_common::command::CommandExt as _;
+use edge_common::{Root, file};
+
+use crate::process::find;
+
+/// Limit of a file that is read out of an image, in bytes.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Every directory above `path` but `/`, outermost first.
+pub fn parents(path: &str) -> Vec<String> {
+    let above: Vec<_> = Path::new(path)
+        .ancestors()
+        .skip(1)
+        .filter(|p| p.parent().is_some())
+        .map(|p| p.display().to_string())
+        .collect();
+    above.into_iter().rev().collect()
+}
+
+/// One file of the root file system as it is now, for tests and checks.
+///
+/// # Errors
+/// It is not there.
+pub fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
+    let work = tempfile::tempdir().context("making a directory")?;
+    let to: PathBuf = work.path().join("file");
+    Root::system()
+        .command(find("debugfs")?)
+        .arg("-R")
+        .arg(format!("dump {name} {}", to.display()))
+        .arg(path)
+        .run()?;
+    file::read(&to, MAX_FILE_BYTES)
+}
