@@ -1,8 +1,8 @@
 //! Every chore of this repository: `cargo xtask --help`.
 
-mod bench;
+mod benchmarks;
+mod campaigns;
 mod demo;
-mod endure;
 mod fuzz;
 mod infra;
 mod measure;
@@ -10,6 +10,7 @@ mod pages;
 mod shell;
 mod sizes;
 mod suite;
+mod tally;
 mod units;
 mod yocto;
 
@@ -43,12 +44,14 @@ enum Chore {
     Units,
     /// Checks the Yocto layer and the kas files; renews the list of crates
     Yocto(yocto::Args),
+    /// Measures form and words of each crate; --check compares with the limits
+    Measure(measure::Args),
     /// Prints a table of measurements
     #[command(subcommand)]
-    Bench(measure::Bench),
-    /// Runs all cases where a test has a sample
+    Bench(benchmarks::Benchmark),
+    /// Runs all cases of tests that have a sample in the daily suite
     #[command(subcommand)]
-    Campaign(measure::Campaign),
+    Campaign(campaigns::Campaign),
     /// Writes docs/cli/ from what the programs' --help prints
     CliDocs(pages::Args),
 }
@@ -74,8 +77,9 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Infra => infra::run(),
         Chore::Units => units::run(),
         Chore::Yocto(args) => yocto::run(&args),
-        Chore::Bench(what) => measure::bench(&what),
-        Chore::Campaign(what) => measure::campaign(&what),
+        Chore::Measure(args) => measure::run(&args),
+        Chore::Bench(what) => benchmarks::run(&what),
+        Chore::Campaign(what) => campaigns::run(&what),
         Chore::CliDocs(args) => pages::run(&args),
     }
 }

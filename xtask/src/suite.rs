@@ -6,37 +6,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{demo, endure, fuzz, infra, pages, shell, sizes, units, yocto};
+use crate::campaigns::power_loss;
+use crate::tally::Tally;
+use crate::{demo, fuzz, infra, pages, shell, sizes, units, yocto};
 
 /// Power cuts in every run, at the same moments, those of the run that showed an
 /// empty SSH host key among them; `cargo xtask campaign cuts` draws others.
 const CUTS: u32 = 3;
 const SEED: u64 = 644_374_253;
-
-/// How many tests held and how many did not.
-#[derive(Clone, Copy, Default)]
-pub struct Tally {
-    /// Tests that held.
-    pub passed: u32,
-    /// Tests that did not.
-    pub failed: u32,
-}
-
-impl Tally {
-    /// Counts one more.
-    pub fn count(&mut self, good: bool) {
-        if good {
-            self.passed += 1;
-        } else {
-            self.failed += 1;
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-    }
-}
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -74,7 +51,7 @@ pub fn run(args: &Args) -> Result<bool> {
         println!("== the chain on the device twin");
         tally.add(demo::test()?);
         println!("== power cuts of the device twin");
-        let cuts = endure::cuts(CUTS, Some(SEED));
+        let cuts = power_loss::run(CUTS, Some(SEED));
         if let Err(error) = &cuts {
             println!("{error:#}");
         }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::shell;
-use crate::suite::Tally;
+use crate::tally::Tally;
 pub use world::{World, until};
 
 /// A title, and a deed that asserts what the title says.

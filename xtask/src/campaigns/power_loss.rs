@@ -1,5 +1,4 @@
-//! Campaigns that take longer than the daily tests: what a device goes through
-//! in years.
+//! Power losses of the test VM at moments of its first boots and its provisioning.
 
 use std::fs;
 use std::path::Path;
@@ -11,57 +10,6 @@ use serde_json::Value;
 
 use crate::demo::{World, until};
 use crate::shell;
-
-/// Which campaign.
-#[derive(clap::Subcommand)]
-pub enum Campaign {
-    /// Power cuts of the device twin in its first boots and its provisioning:
-    /// every following boot must end provisioned, without loss
-    Cuts {
-        /// How many
-        #[arg(long, default_value_t = 25)]
-        count: u32,
-        /// Repeats the moments of an earlier run
-        #[arg(long)]
-        seed: Option<u64>,
-    },
-    /// edge-heartbeat through broker restarts, network cuts and renewals
-    Heartbeat {
-        /// How many reports
-        #[arg(long, default_value_t = 2000)]
-        intervals: u32,
-    },
-    /// edge-partition and its helpers killed at every system call
-    Partition,
-}
-
-/// Runs one; false if something did not hold.
-///
-/// # Errors
-/// It cannot be run.
-pub fn run(campaign: &Campaign) -> Result<bool> {
-    match campaign {
-        Campaign::Cuts { count, seed } => cuts(*count, *seed).map(|()| true),
-        Campaign::Heartbeat { intervals } => {
-            let intervals = intervals.to_string();
-            test(
-                "edge-sim",
-                "a_week_in_minutes",
-                "EDGE_INTERVALS",
-                &intervals,
-            )
-        }
-        Campaign::Partition => test("edge-partition", "kill_", "EDGE_EVERY", "1"),
-    }
-}
-
-/// The daily test of the same name, with more of it.
-fn test(package: &str, name: &str, key: &str, value: &str) -> Result<bool> {
-    let mut cargo = shell::cargo();
-    cargo.args(["test", "--quiet", "--package", package, name, "--"]);
-    cargo.args(["--nocapture", "--test-threads", "1"]);
-    Ok(cargo.env(key, value).status()?.success())
-}
 
 /// What the console shows when a moment has come that is worth a cut.
 const MOMENTS: [&str; 10] = [
@@ -92,7 +40,7 @@ ls -A /data/config/aws-iot";
 ///
 /// # Errors
 /// The first device that did not come back as it should.
-pub fn cuts(count: u32, seed: Option<u64>) -> Result<()> {
+pub(crate) fn run(count: u32, seed: Option<u64>) -> Result<()> {
     let world = World::new()?;
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) << 16 | 0x5eed);
     let mut random = Random(seed);

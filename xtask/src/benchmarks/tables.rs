@@ -44,7 +44,7 @@ const GENERATOR: [(usize, f64); 4] = [(0, 5.0), (100, 5.0), (1_000, 30.0), (10_0
 ///
 /// # Errors
 /// It cannot be measured.
-pub fn run(table: &Table) -> Result<bool> {
+pub fn run(table: &Table) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     match table {
         Table::Generator => generator(),
@@ -53,8 +53,7 @@ pub fn run(table: &Table) -> Result<bool> {
         Table::Devices { devices, seconds } => {
             apps("devices", &[("devices", *devices), ("seconds", *seconds)])
         }
-    }?;
-    Ok(true)
+    }
 }
 
 /// A table of edge-app, which `edge-sim` measures.

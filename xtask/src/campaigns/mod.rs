@@ -1,0 +1,73 @@
+//! Tests with more cases and more time than the daily ones have.
+
+pub(crate) mod power_loss;
+
+use anyhow::{Result, ensure};
+use clap::Subcommand;
+
+use crate::shell;
+
+/// Every case of tests that run a sample of them in the daily suite.
+#[derive(Subcommand)]
+pub(crate) enum Campaign {
+    /// Kills each oneshot at every system call it makes; prints the count
+    Kill,
+    /// The fault matrix of provisioning, with the network 40 s late
+    Faults,
+    /// Power losses of the test VM in its first boots and its provisioning:
+    /// every following boot must end provisioned, without loss of data
+    #[command(alias = "cuts")]
+    PowerLoss {
+        /// Number of power losses
+        #[arg(long, default_value_t = 25)]
+        count: u32,
+        /// Seed of an earlier run, which repeats its moments
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// edge-heartbeat through broker restarts, network outages and renewals
+    Heartbeat {
+        /// Number of reports
+        #[arg(long, default_value_t = 2000)]
+        intervals: u32,
+    },
+    /// edge-partition and its helpers killed at every system call
+    Partition,
+}
+
+/// Runs the tests of a campaign with all their output; fails with the first that fails.
+pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
+    let every = ("EDGE_EVERY", "1");
+    match campaign {
+        Campaign::Kill => {
+            test("edge-sim", "kill_", every)?;
+            test("edge-vpn", "kill_", every)?;
+        }
+        Campaign::Faults => test("edge-sim", "every_fault", every)?,
+        Campaign::PowerLoss { count, seed } => power_loss::run(*count, *seed)?,
+        Campaign::Heartbeat { intervals } => {
+            let intervals = intervals.to_string();
+            test(
+                "edge-sim",
+                "a_week_in_minutes",
+                ("EDGE_INTERVALS", &intervals),
+            )?;
+        }
+        Campaign::Partition => test("edge-partition", "kill_", every)?,
+    }
+    Ok(true)
+}
+
+/// Runs the tests of a crate whose names contain `filter`, with a variable that makes
+/// them run every case. A filter that fits no test is an error.
+fn test(package: &str, filter: &str, variable: (&str, &str)) -> Result<()> {
+    let tests = ["--package", package, "--tests", "--examples", filter, "--"];
+    let mut list = shell::cargo();
+    let names = shell::read(list.args(["test", "--quiet"]).args(tests).arg("--list"))?;
+    // Cargo passes when a filter fits nothing, and a renamed test would go unnoticed.
+    ensure!(names.contains(": test"), "{package} has no test {filter}");
+    let mut run = shell::cargo();
+    run.arg("test").args(tests);
+    run.args(["--nocapture", "--test-threads=1"]);
+    shell::run(run.env(variable.0, variable.1))
+}

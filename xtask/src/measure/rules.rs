@@ -1,0 +1,156 @@
+//! Limits of the measures, and facts that stand in one place only.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::Crate;
+use crate::shell;
+
+/// Words that make the first words of documentation a relative clause.
+const RELATIVE: [&str; 7] = ["What", "Who", "Whom", "Whose", "How", "Where", "Which"];
+/// Documentation that begins so, in percent of its lines.
+const MAX_RELATIVE: f64 = 0.5;
+/// Comments in percent of the lines of code, in the crates whose reasons matter most.
+const MIN_COMMENTS: f64 = 3.0;
+const COMMENTED: [&str; 4] = [
+    "edge-docker",
+    "edge-signature",
+    "edge-provision",
+    "edge-app",
+];
+/// Word of others for a directory.
+pub(super) const FOLDER: &str = "folder";
+/// Text that may be in the sources of the crates only below a path, and its reason.
+const ONE_PLACE: [(&str, &str, &str); 2] = [
+    (
+        "\"edge.",
+        "crates/edge-common/src/contract",
+        "labels and annotations are constants of edge_common::contract",
+    ),
+    (
+        "contains(\"(404)\")",
+        "/nowhere",
+        "control flow never depends on the text of an error",
+    ),
+];
+
+/// Documentation that is a relative clause.
+pub(super) fn is_relative(doc: &str) -> bool {
+    let end = doc.find(|c: char| !c.is_alphanumeric());
+    RELATIVE.contains(&&doc[..end.unwrap_or(doc.len())]) || doc.starts_with("That which")
+}
+
+/// Documentation that is a question.
+pub(super) fn is_question(doc: &str) -> bool {
+    doc.ends_with('?') && !doc.starts_with("- ")
+}
+
+/// The word of others in a sentence. Where it is in backticks or quotes, or is the whole
+/// string, it is a quotation of another program's format.
+pub(super) fn says_folder(text: &str) -> bool {
+    let mut plain = text.split(['`', '"']).step_by(2).map(str::to_lowercase);
+    text != FOLDER && plain.any(|t| t.contains(FOLDER))
+}
+
+/// An item that other modules and crates may see.
+pub(super) fn is_public(code: &str) -> bool {
+    let item = code.trim_start().strip_prefix("pub ");
+    let kinds = [
+        "fn ",
+        "struct ",
+        "enum ",
+        "const ",
+        "static ",
+        "trait ",
+        "type ",
+        "mod ",
+        "use ",
+        "async fn ",
+    ];
+    item.is_some_and(|i| kinds.iter().any(|k| i.starts_with(k)))
+}
+
+/// A line for each measure over its limit.
+pub(super) fn findings(crates: &[Crate]) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for measured in crates {
+        let name = &measured.name;
+        for cycle in &measured.cycles {
+            let modules: Vec<_> = cycle.iter().map(|m| m.join("::")).collect();
+            findings.push(format!(
+                "{name}: modules import each other: {}",
+                modules.join(", ")
+            ));
+        }
+        if measured.relative_share() >= MAX_RELATIVE {
+            let each = |place: &String| format!("{place}: begins with a relative word");
+            findings.extend(measured.relative.iter().map(each));
+        }
+        findings.extend(
+            measured
+                .questions
+                .iter()
+                .map(|p| format!("{p}: is a question")),
+        );
+        findings.extend(
+            measured
+                .folders
+                .iter()
+                .map(|p| format!("{p}: say directory")),
+        );
+        let share = measured.comments_share();
+        if COMMENTED.contains(&name.as_str()) && share < MIN_COMMENTS {
+            findings.push(format!(
+                "{name}: {share:.1} % of the lines of code have a comment, {MIN_COMMENTS} % is the least"
+            ));
+        }
+    }
+    findings.extend(one_place()?);
+    Ok(findings)
+}
+
+fn one_place() -> Result<Vec<String>> {
+    let list = shell::read(shell::command("git").args([
+        "ls-files",
+        "-co",
+        "--exclude-standard",
+        "crates/*/src/*.rs",
+    ]))?;
+    let mut findings = Vec::new();
+    for file in list.lines() {
+        let path = shell::repository().join(file);
+        if !path.exists() {
+            continue;
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {file}"))?;
+        for (number, line) in (1..).zip(text.lines()) {
+            for (literal, place, reason) in ONE_PLACE {
+                if line.contains(literal) && !file.starts_with(place) {
+                    findings.push(format!("{file}:{number}: {literal}: {reason}"));
+                }
+            }
+        }
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_documentation() {
+        assert!(is_relative("What ends a wait.") && is_relative("Where"));
+        assert!(!is_relative("Whatever") && !is_relative("The what"));
+        assert!(is_question("Writable?") && !is_question("- a?"));
+        assert!(says_folder("a Folder of `x`"));
+        assert!(!says_folder("the key `folder` of kas") && !says_folder(FOLDER));
+    }
+
+    #[test]
+    fn public_items() {
+        assert!(is_public("    pub fn a() {") && is_public("pub use b;"));
+        assert!(!is_public("pub(crate) fn a() {") && !is_public("    pub field: u8,"));
+    }
+}
