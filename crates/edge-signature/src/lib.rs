@@ -5,39 +5,52 @@
 //! <https://github.com/containers/image/blob/main/docs/containers-signature.5.md>.
 
 #![cfg_attr(
-    not(feature = "registry"),
-    allow(dead_code, reason = "what only a registry's client uses")
+    not(feature = "push"),
+    allow(dead_code, reason = "helpers of the features that are off")
 )]
 
-#[cfg(feature = "registry")]
+#[cfg(feature = "push")]
 mod blobs;
+#[cfg(feature = "verify")]
 mod bundle;
 mod error;
-#[cfg(feature = "registry")]
+#[cfg(feature = "pull")]
 mod http;
+#[cfg(feature = "verify")]
 mod keys;
-#[cfg(feature = "registry")]
+#[cfg(feature = "pull")]
 mod lists;
+#[cfg(feature = "verify")]
 mod manifest;
 mod names;
+#[cfg(feature = "verify")]
 mod proof;
-#[cfg(feature = "registry")]
+#[cfg(feature = "push")]
 mod push;
 mod reference;
-#[cfg(feature = "registry")]
+#[cfg(feature = "pull")]
 mod registry;
+#[cfg(feature = "verify")]
 mod sign;
+#[cfg(feature = "verify")]
 mod signed;
+#[cfg(feature = "verify")]
 mod verify;
 
 pub use error::Error;
+#[cfg(feature = "verify")]
 pub use keys::Keys;
+#[cfg(feature = "verify")]
 pub use manifest::{Descriptor, Manifest, architecture};
 pub use names::{valid_app, valid_version};
+#[cfg(feature = "verify")]
 pub use proof::Proof;
 pub use reference::{Digest, ImageRef, Repository};
-#[cfg(feature = "registry")]
+#[cfg(feature = "pull")]
 pub use registry::{Credentials, Registry};
+#[cfg(feature = "verify")]
 pub use sign::{payload, sign_with_pem};
+#[cfg(feature = "verify")]
 pub use signed::{Draft, Format, Signed};
+#[cfg(feature = "verify")]
 pub use verify::{Annotations, Verified, verify};

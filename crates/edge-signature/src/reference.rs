@@ -82,6 +82,7 @@ pub struct Digest(String);
 
 impl Digest {
     /// The digest of `bytes`.
+    #[cfg(feature = "verify")]
     pub fn of(bytes: &[u8]) -> Self {
         let hash = openssl::sha::sha256(bytes);
         let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn images_round_trip() {
-        let digest = Digest::of(b"x");
+        let digest = format!("sha256:{}", "0a".repeat(32));
         for good in [
             "r.io/a:v1".to_string(),
             format!("localhost:5000/a/b@{digest}"),

@@ -39,8 +39,11 @@ pub struct Credentials {
 pub struct Registry {
     pub(crate) http: Http,
     pub(crate) repository: Repository,
+    #[cfg(feature = "push")]
     pub(crate) credentials: Option<Credentials>,
+    #[cfg(feature = "push")]
     pub(crate) ca_bundle: Vec<Vec<u8>>,
+    #[cfg(feature = "push")]
     pub(crate) uploads: tokio::sync::OnceCell<oci_distribution::Client>,
     patience: Duration,
 }
@@ -77,10 +80,13 @@ impl Registry {
     ) -> Result<Self, Error> {
         let (host, path) = (repository.host(), repository.path());
         Ok(Self {
-            http: Http::new(host, path, credentials.clone(), ca_bundle, patience)?,
+            #[cfg(feature = "push")]
+            credentials: credentials.clone(),
+            http: Http::new(host, path, credentials, ca_bundle, patience)?,
             repository: repository.clone(),
-            credentials,
+            #[cfg(feature = "push")]
             ca_bundle: ca_bundle.to_vec(),
+            #[cfg(feature = "push")]
             uploads: tokio::sync::OnceCell::new(),
             patience,
         })
