@@ -1,9 +1,9 @@
-//! What became of each step of the boot, one line of JSON a step, so that a
-//! failure can be seen from a distance.
+//! Results of the boot steps, one line of JSON each, which edge-heartbeat reports:
+//! nobody can go to a device in the field and read its journal.
 //!
-//! A step that has ended is in `/data/log/boot/<step>.json`. While it runs, and
-//! as long as there is no `/data`, its line is in `/run/edge-ai/boot`: what is
-//! there is newer. [`carry`] moves it once `/data` is mounted.
+//! The result of a step that has ended is in `/data/log/boot/<step>.json`. While the
+//! step runs, and until `/data` is mounted, it is in `/run/edge-ai/boot`; a result there
+//! is newer than one on `/data`. [`save_early`] moves it once `/data` is mounted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,42 +14,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Root, exit, file, log, time};
 
-/// Where the lines are kept.
-pub const DIRECTORY: &str = "/data/log/boot";
-/// Where they wait for `/data`.
-pub const EARLY: &str = "/run/edge-ai/boot";
-/// Longest message that is kept, in bytes.
-const MESSAGE: usize = 500;
-/// Largest line that is read, in bytes.
-const LARGEST: u64 = 4096;
-/// Most steps that are read.
-const MOST: usize = 32;
+/// Directory of the results.
+const SAVED: &str = "/data/log/boot";
+/// Directory of the results of running steps, and of all steps before `/data`.
+const EARLY: &str = "/run/edge-ai/boot";
+/// Longest message, in bytes: the shadow has 8 kB for all steps and everything else.
+const MAX_MESSAGE_BYTES: usize = 500;
+/// Largest result that is read, in bytes.
+const MAX_RECORD_BYTES: u64 = 4096;
+/// Most results that are read.
+const MAX_RECORDS: usize = 32;
 
-/// One line.
+/// Result of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Program, or program and verb.
+    /// Program, or program and command.
     pub tool: String,
-    /// `running`, `ok` or `failed`. One that still runs in an earlier boot was
-    /// cut off.
+    /// `running`, `ok` or `failed`. A step that is still `running` with the
+    /// [`Record::boot_id`] of an earlier boot was interrupted.
     pub result: String,
-    /// Exit code, once it has ended.
+    /// Exit code of a step that has ended.
     pub code: Option<u8>,
-    /// Why it failed.
+    /// Error of a step that failed.
     pub message: String,
-    /// When it was written, RFC 3339; before the clock is set this is early.
+    /// Time of writing, RFC 3339; too early as long as the clock is not set.
     pub time: String,
-    /// The kernel's name of the boot.
+    /// Identifier that the kernel gave the boot.
     pub boot_id: String,
-    /// How long it took.
+    /// Duration of the step.
     pub duration_ms: u64,
 }
 
-/// Does `work`, the step `tool` of the boot, and leaves its result as a line.
-/// That the line cannot be written is said, and changes no result.
-///
-/// # Errors
-/// Those of `work`.
+/// Runs `work`, the boot step `tool`, records its result and returns it. A record that
+/// cannot be written is logged and changes no result.
 pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let begun = Instant::now();
     let mut record = Record {
@@ -61,61 +58,62 @@ pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> R
         boot_id: boot_id(root),
         duration_ms: 0,
     };
-    // Only a memory file system: to say that a step runs costs no wear.
-    let _ = put(&root.path(EARLY), &record);
+    // In memory only: a step that runs at every boot must not wear the flash twice.
+    let _ = write(&root.path(EARLY), &record);
     let result = work();
     record.time = time::now();
     record.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     record.code = Some(result.as_ref().err().map_or(0, exit::code_of));
     record.result = if result.is_ok() { "ok" } else { "failed" }.into();
     if let Err(error) = &result {
-        record.message = short(&format!("{error:#}"));
+        record.message = truncate(&format!("{error:#}"));
     }
-    if let Err(error) = keep(root, &record) {
+    if let Err(error) = save(root, &record) {
         log::warn(format_args!("{error:#}"));
     }
     result
 }
 
-/// Puts a line where it stays, or where it waits if that cannot be.
-fn keep(root: &Root, record: &Record) -> Result<()> {
-    let kept = root.path("/data/log").is_dir() && put(&root.path(DIRECTORY), record).is_ok();
-    if !kept {
-        return put(&root.path(EARLY), record);
+/// Writes a result to `/data`, or to memory where `/data` is not usable.
+fn save(root: &Root, record: &Record) -> Result<()> {
+    // The mount point exists without its file system; `log` only within it.
+    let saved = root.path("/data/log").is_dir() && write(&root.path(SAVED), record).is_ok();
+    if !saved {
+        return write(&root.path(EARLY), record);
     }
-    let _ = fs::remove_file(place(&root.path(EARLY), &record.tool));
+    let _ = fs::remove_file(path(&root.path(EARLY), &record.tool));
     Ok(())
 }
 
-fn place(directory: &Path, tool: &str) -> PathBuf {
+fn path(directory: &Path, tool: &str) -> PathBuf {
     directory.join(format!("{tool}.json"))
 }
 
-fn put(directory: &Path, record: &Record) -> Result<()> {
+fn write(directory: &Path, record: &Record) -> Result<()> {
     file::create_directory(directory, 0o755)?;
     let line = serde_json::to_string(record)? + "\n";
-    file::write(&place(directory, &record.tool), line.as_bytes(), 0o644)
+    file::write(&path(directory, &record.tool), line.as_bytes(), 0o644)
 }
 
-/// Moves the lines of steps that ended before `/data` was there.
+/// Moves the results of steps that ended before `/data` was mounted to `/data`.
 ///
 /// # Errors
-/// One cannot be written; it then stays where it is.
-pub fn carry(root: &Root) -> Result<()> {
-    let waiting = read_directory(&root.path(EARLY));
-    for record in waiting.iter().filter(|r| r.code.is_some()) {
-        put(&root.path(DIRECTORY), record)?;
-        let _ = fs::remove_file(place(&root.path(EARLY), &record.tool));
+/// A result cannot be written; it stays in memory.
+pub fn save_early(root: &Root) -> Result<()> {
+    let early = read_directory(&root.path(EARLY));
+    for record in early.iter().filter(|r| r.code.is_some()) {
+        write(&root.path(SAVED), record)?;
+        let _ = fs::remove_file(path(&root.path(EARLY), &record.tool));
     }
     Ok(())
 }
 
-/// The newest line of each step, by name.
+/// Returns the newest result of each step, sorted by name.
 pub fn records(root: &Root) -> Vec<Record> {
     let mut records = read_directory(&root.path(EARLY));
-    for kept in read_directory(&root.path(DIRECTORY)) {
-        if !records.iter().any(|r| r.tool == kept.tool) {
-            records.push(kept);
+    for saved in read_directory(&root.path(SAVED)) {
+        if !records.iter().any(|r| r.tool == saved.tool) {
+            records.push(saved);
         }
     }
     records.sort_by(|a, b| a.tool.cmp(&b.tool));
@@ -126,30 +124,28 @@ fn read_directory(directory: &Path) -> Vec<Record> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
-    let lines = entries.flatten().take(MOST).filter_map(|entry| {
-        let path = entry.path();
-        let text = file::read(&path, LARGEST).ok()?;
+    let lines = entries.flatten().take(MAX_RECORDS).filter_map(|entry| {
+        let file = entry.path();
+        let text = file::read(&file, MAX_RECORD_BYTES).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
-        // The name decides which step it is: a copy under another name is none.
-        (path == place(directory, &record.tool)).then_some(record)
+        // A copy under another name would count as a second result of the step.
+        (file == path(directory, &record.tool)).then_some(record)
     });
     lines.collect()
 }
 
-/// The kernel's name of this boot.
-pub fn boot_id(root: &Root) -> String {
+fn boot_id(root: &Root) -> String {
     use std::io::Read;
     let mut text = String::new();
-    // Files of /proc say that they are empty: read them until their end.
+    // Files of /proc have size 0: they are read to their end.
     let file = fs::File::open(root.path("/proc/sys/kernel/random/boot_id"));
     let read = file.and_then(|f| f.take(64).read_to_string(&mut text));
     read.map_or_else(|_| String::new(), |_| text.trim().to_string())
 }
 
-/// At most [`MESSAGE`] bytes on one line.
-fn short(text: &str) -> String {
+fn truncate(text: &str) -> String {
     let text = log::printable(text);
-    let end = (0..=MESSAGE.min(text.len())).rfind(|i| text.is_char_boundary(*i));
+    let end = (0..=MAX_MESSAGE_BYTES.min(text.len())).rfind(|i| text.is_char_boundary(*i));
     text[..end.unwrap_or(0)].to_string()
 }
 
@@ -165,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn early_lines_wait_and_are_carried() {
+    fn early_results_are_saved_once_data_is_mounted() {
         let (_directory, root) = root();
         recorded(&root, "one", || {
             assert_eq!(records(&root)[0].result, "running");
@@ -174,14 +170,14 @@ mod tests {
         .unwrap();
         assert!(root.path(EARLY).join("one.json").exists());
         fs::create_dir_all(root.path("/data/log")).unwrap();
-        carry(&root).unwrap();
+        save_early(&root).unwrap();
         assert!(!root.path(EARLY).join("one.json").exists());
-        let kept = records(&root);
-        assert_eq!((kept.len(), kept[0].code), (1, Some(0)));
+        let saved = records(&root);
+        assert_eq!((saved.len(), saved[0].code), (1, Some(0)));
     }
 
     #[test]
-    fn a_failure_keeps_code_and_message_and_stays_a_failure() {
+    fn a_failure_is_recorded_and_returned() {
         let (_directory, root) = root();
         fs::create_dir_all(root.path("/data/log")).unwrap();
         let fail = || {
@@ -193,18 +189,20 @@ mod tests {
         assert_eq!(exit::code_of(&recorded(&root, "two", fail).unwrap_err()), 4);
         let record = &records(&root)[0];
         assert_eq!((record.result.as_str(), record.code), ("failed", Some(4)));
-        assert!(record.message.starts_with("no clock") && record.message.len() <= MESSAGE);
-        let text = fs::read_to_string(root.path(DIRECTORY).join("two.json")).unwrap();
+        assert!(
+            record.message.starts_with("no clock") && record.message.len() <= MAX_MESSAGE_BYTES
+        );
+        let text = fs::read_to_string(root.path(SAVED).join("two.json")).unwrap();
         assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
-    fn what_runs_is_newer_than_what_is_kept_and_garbage_is_passed_over() {
+    fn a_running_step_is_newer_and_invalid_records_are_skipped() {
         let (_directory, root) = root();
         fs::create_dir_all(root.path("/data/log")).unwrap();
         recorded(&root, "x", || Err(anyhow::anyhow!("first"))).unwrap_err();
-        file::write(&root.path(DIRECTORY).join("y.json"), b"{", 0o600).unwrap();
-        file::write(&root.path(DIRECTORY).join("z.json"), &[b' '; 9000], 0o600).unwrap();
+        file::write(&root.path(SAVED).join("y.json"), b"{", 0o600).unwrap();
+        file::write(&root.path(SAVED).join("z.json"), &[b' '; 9000], 0o600).unwrap();
         recorded(&root, "x", || {
             let seen = records(&root);
             assert_eq!((seen.len(), seen[0].result.as_str()), (1, "running"));
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn no_place_for_a_line_changes_no_result() {
+    fn a_record_that_cannot_be_written_changes_no_result() {
         let (_directory, root) = root();
         file::write(&root.path("/run"), b"", 0o600).unwrap();
         recorded(&root, "x", || Ok(())).unwrap();

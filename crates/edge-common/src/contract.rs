@@ -85,11 +85,13 @@ pub mod phase {
 pub mod path {
     /// Trust anchors in the read-only root: keys, repository and policy.
     pub const CONTAINER_CONFIG: &str = "/etc/edge-ai/container-config";
+    /// URL of the one trusted repository.
+    pub const REPOSITORY: &str = "/etc/edge-ai/container-config/ecr-url.txt";
     /// Policy of the image: sandbox images, SSH.
     pub const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
     /// CA bundle for servers, one or more `*.pem`.
     pub const CA: &str = "/etc/edge-ai/ca";
-    /// Devices' identity, as edge-provision commits it.
+    /// Identity of the device, as edge-provision commits it.
     pub const IDENTITY: &str = "/data/config/aws-iot";
     /// `desired.vpn` of the shadow, written by edge-heartbeat, read by edge-vpn.
     pub const VPN_DESIRED: &str = "/data/config/vpn/desired.json";
@@ -101,7 +103,7 @@ pub mod path {
     pub const SANDBOX: &str = "/data/sandbox";
     /// Time of provisioning, RFC 3339; its presence skips edge-bootstrap.
     pub const PROVISIONED: &str = "/data/.provisioned";
-    /// Mesh host name of NordVPN.
+    /// Host name in NordVPN Meshnet.
     pub const NORDVPN_HOSTNAME: &str = "/data/config/nordvpn/meshnet-hostname";
     /// Host name in the WireGuard network.
     pub const WIREGUARD_HOSTNAME: &str = "/data/config/wireguard/hostname";
@@ -109,6 +111,8 @@ pub mod path {
     pub const WIREGUARD_ADDRESS: &str = "/data/config/wireguard/address";
     /// Public key of the device in the WireGuard network.
     pub const WIREGUARD_PUBLIC_KEY: &str = "/data/config/wireguard/public.key";
+    /// Program that starts containers; units of `/data/services` may start no other.
+    pub const EDGE_DOCKER: &str = "/usr/bin/edge-docker";
     /// Socket of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }

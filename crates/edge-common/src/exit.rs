@@ -1,5 +1,5 @@
-//! From a result to a documented exit code: 0 done, 1 failed, 2 wrong usage,
-//! and what each tool adds with [`Failure`].
+//! Exit codes of the tools: 0 done, 1 failed, 2 wrong usage, and further ones that a
+//! tool documents and attaches to its errors with [`Failure`].
 
 use std::fmt;
 use std::process::{ExitCode, Termination};
@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::log;
 
-/// A failure that callers tell apart by its exit code.
+/// Failure with an exit code that callers tell apart.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -16,14 +16,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its exit code and its message.
+    /// Creates an error with an exit code and a message.
     pub fn error(code: u8, message: impl fmt::Display) -> anyhow::Error {
         let message = message.to_string();
         anyhow::Error::new(Self { code, message })
     }
 
-    /// Gives `error`, with all its causes, the exit code `code`; one that
-    /// already has a code keeps it.
+    /// Attaches the exit code `code` to `error` and its causes. An error that already
+    /// has a code keeps it.
     pub fn wrap(code: u8, error: anyhow::Error) -> anyhow::Error {
         if error.downcast_ref::<Self>().is_some() {
             return error;
@@ -40,14 +40,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The exit code that `error` stands for: that of a [`Failure`] in its chain,
-/// else 1.
+/// Returns the exit code of a [`Failure`] in the chain of `error`, else 1.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Failure>().map_or(1, |f| f.code)
 }
 
-/// Ends a tool: prints an error once, with its causes, and gives the code; that
-/// of what went well is 0, or what it says itself.
+/// Ends a tool: logs an error once, with its causes, and returns the exit code.
 pub fn finish(result: Result<impl Termination>) -> ExitCode {
     match result {
         Ok(done) => done.report(),

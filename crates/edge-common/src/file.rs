@@ -1,23 +1,28 @@
-//! Files that are whole or absent, also after a power cut.
+//! Files that are whole or absent, also after a power loss.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Replaces `path` by `content` with permission bits `mode`: temporary file in
-/// the same directory, mode before content, both synced, renamed, directory synced.
-/// After a cut at any point either the old or the new content is there.
+/// Beginning of the names of temporary files.
+const TEMPORARY: &str = ".new-";
+
+/// Replaces `path` by `content` with permission bits `mode`. After a power loss at any
+/// point either the old or the new content is there: a temporary file in the same
+/// directory is written, synced and renamed, then the directory is synced.
 ///
 /// # Errors
-/// Any failing step, with the path; the temporary file is then removed.
+/// A step fails; the temporary file is removed and the old content stays.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let context = || format!("writing {}", path.display());
     let directory = path.parent().context("a path without a directory")?;
     let mut temporary = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(TEMPORARY)
+        // A secret is never readable by others, not even while it is written.
         .permissions(Permissions::from_mode(mode & 0o700))
         .tempfile_in(directory)
         .with_context(context)?;
@@ -33,8 +38,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     sync_directory(directory)
 }
 
-/// Like [`write`], but leaves a file alone that already is as asked, so that a
-/// second run changes nothing. Says whether it wrote.
+/// Writes as [`write`] does unless the file already has this content and mode, so
+/// that a second run changes nothing and wears no flash. Returns whether it wrote.
 ///
 /// # Errors
 /// As [`write`].
@@ -47,11 +52,8 @@ pub fn ensure(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     write(path, content, mode).map(|()| true)
 }
 
-/// Writes `path` with permission bits `mode` if it is made, as fast as it can be
-/// done: for what may be lost or cut off by a power cut.
-///
-/// # Errors
-/// As `open` and `write`, with the path.
+/// Writes `path` without syncing it, for content that a power loss may destroy. A new
+/// file gets permission bits `mode`; an existing one keeps its own.
 pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(true).mode(mode);
@@ -64,10 +66,10 @@ pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// Absent or unreadable, not a regular file, or larger than `limit`. A FIFO
-/// or a device is refused without waiting for it.
+/// The file is absent, unreadable, not a regular file, or larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let context = || format!("reading {}", path.display());
+    // Opening a FIFO or a device must not wait for its other side.
     const O_NONBLOCK: i32 = 0o4000;
     let file = File::options()
         .read(true)
@@ -78,6 +80,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         bail!("reading {}: not a regular file", path.display());
     }
     let mut content = Vec::new();
+    // The size of the metadata is not used: the file may grow meanwhile.
     file.take(limit + 1)
         .read_to_end(&mut content)
         .with_context(context)?;
@@ -87,20 +90,17 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Like [`read`], as text.
+/// Reads text as [`read`] does.
 ///
 /// # Errors
-/// As [`read`], and content that is not UTF-8.
+/// As [`read`], or the content is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(read(path, limit)?)
         .map_err(|_| anyhow::anyhow!("reading {}: not UTF-8", path.display()))
 }
 
-/// Makes `path` and its missing parents with permission bits `mode`; a directory
-/// that is already there keeps its own.
-///
-/// # Errors
-/// As `mkdir`, with the path.
+/// Creates `path` and its missing parents with permission bits `mode`. An existing
+/// directory keeps its own.
 pub fn create_directory(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -109,10 +109,7 @@ pub fn create_directory(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("creating {}", path.display()))
 }
 
-/// Removes the file `path` durably, if it is there. Says whether it was.
-///
-/// # Errors
-/// As `unlink` and `fsync`, with the path.
+/// Removes the file `path` durably if it exists. Returns whether it existed.
 pub fn remove(path: &Path) -> Result<bool> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(false);
@@ -122,10 +119,28 @@ pub fn remove(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes renames and removals in `directory` durable.
+/// Removes the temporary files that interrupted calls of [`write`] left in
+/// `directory`: they may hold secrets that are no longer of use to anybody. The caller
+/// has to be the only writer of the directory.
 ///
 /// # Errors
-/// As `fsync`, with the path.
+/// The directory cannot be read or a file cannot be removed.
+pub fn remove_leftovers(directory: &Path) -> Result<()> {
+    let entries = fs::read_dir(directory);
+    let entries = entries.with_context(|| format!("reading {}", directory.display()))?;
+    for entry in entries.flatten() {
+        if entry
+            .file_name()
+            .as_bytes()
+            .starts_with(TEMPORARY.as_bytes())
+        {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes renames and removals in `directory` durable.
 pub fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory)
         .and_then(|f| f.sync_all())
@@ -137,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn put_replaces_what_is_there() {
+    fn put_replaces_content() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
         for content in [&b"long"[..], b"x", b""] {
@@ -160,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_removed() {
+    fn only_an_existing_file_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         write(&path, b"one", 0o600).unwrap();
@@ -180,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn read_refuses_the_large_and_the_strange() {
+    fn read_rejects_large_and_special_files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("f");
         write(&path, b"12345", 0o600).unwrap();
@@ -192,7 +207,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_keeps_the_old() {
+    fn leftovers_are_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".new-x", "new-x", ".new"] {
+            put(&directory.path().join(name), b"x", 0o600).unwrap();
+        }
+        remove_leftovers(directory.path()).unwrap();
+        assert!(!directory.path().join(".new-x").exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        assert!(remove_leftovers(&directory.path().join("absent")).is_err());
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_content() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("busy");
         fs::create_dir(&path).unwrap();

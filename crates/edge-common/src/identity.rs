@@ -1,38 +1,34 @@
-//! The device's identity on `/data`, as edge-provision commits it.
+//! Identity of the device on `/data`, as edge-provision commits it.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{Root, file};
 
-/// Where the identity lies.
-pub const DIRECTORY: &str = "/data/config/aws-iot";
-/// Its private key, PEM, mode 0600.
+/// Private key of the device, PEM, mode 0600.
 pub const KEY: &str = "/data/config/aws-iot/private.key";
-/// Its certificate, PEM.
+/// Certificate of the device, PEM.
 pub const CERTIFICATE: &str = "/data/config/aws-iot/device.crt";
-/// [`DeviceConfig`]; written last, so that its presence means "committed".
+/// [`DeviceConfig`]. It is written last, so that its presence means "committed".
 pub const CONFIG: &str = "/data/config/aws-iot/config.json";
-/// Certificate CA certificates that a server must have, in the image: what
-/// `ca_path` in [`CONFIG`] says is for other readers.
-pub const CA_BUNDLE: &str = "/etc/edge-ai/ca";
-/// Largest file of the identity that is read, in bytes.
-pub const LARGEST: u64 = 64 * 1024;
+/// Largest key, certificate or configuration that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// `config.json`.
+/// Contents of [`CONFIG`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceConfig {
-    /// Host name of the account's endpoint.
+    /// Host name of the endpoint of the AWS account.
     pub endpoint: String,
-    /// Name of the thing, also its client id.
+    /// Name of the thing, also the MQTT client id.
     pub thing_name: String,
     /// Path of the certificate.
     pub cert_path: String,
     /// Path of the private key.
     pub key_path: String,
-    /// Path of the certificate CA certificates.
+    /// Path of the CA bundle, for other readers: our tools take the one of the image
+    /// whatever is written here.
     pub ca_path: String,
-    /// Port if it is not 8883.
+    /// Port, if not 8883.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// `http://HOST:PORT` of the proxy, if the image names one.
@@ -41,12 +37,12 @@ pub struct DeviceConfig {
 }
 
 impl DeviceConfig {
-    /// Reads and checks the committed configuration.
+    /// Reads and validates the committed configuration.
     ///
     /// # Errors
-    /// Absent, truncated, oversized, or values that cannot be right.
+    /// The file is absent, truncated or oversized, or a value is invalid.
     pub fn load(root: &Root) -> Result<Self> {
-        let text = file::read(&root.path(CONFIG), LARGEST)?;
+        let text = file::read(&root.path(CONFIG), MAX_FILE_BYTES)?;
         let config: Self =
             serde_json::from_slice(&text).with_context(|| format!("parsing {CONFIG}"))?;
         if !valid_endpoint(&config.endpoint) {
@@ -62,7 +58,8 @@ impl DeviceConfig {
     }
 }
 
-/// `http://HOST:PORT`, nothing else: a name and a password would be readable.
+/// Whether `proxy` is `http://HOST:PORT`. User and password are not accepted: the
+/// configuration is readable by everybody.
 pub fn valid_proxy(proxy: &str) -> bool {
     let parts = proxy
         .strip_prefix("http://")
@@ -72,16 +69,16 @@ pub fn valid_proxy(proxy: &str) -> bool {
     })
 }
 
-/// AWS: `[a-zA-Z0-9:_-]{1,128}`.
+/// Whether AWS accepts `name` for a thing: `[a-zA-Z0-9:_-]{1,128}`.
 pub fn valid_thing_name(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || ":_-".contains(c);
-    (1..=128).contains(&name.len()) && name.chars().all(good)
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_-".contains(c);
+    (1..=128).contains(&name.len()) && name.chars().all(allowed)
 }
 
-/// A host name or address, nothing that could be read as more of a URL.
+/// Whether `host` is a host name or an address and nothing more of a URL.
 pub fn valid_endpoint(host: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
-    (1..=253).contains(&host.len()) && !host.starts_with(['.', '-']) && host.chars().all(good)
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    (1..=253).contains(&host.len()) && !host.starts_with(['.', '-']) && host.chars().all(allowed)
 }
 
 #[cfg(test)]
@@ -90,10 +87,10 @@ mod tests {
 
     #[test]
     fn proxies_are_a_host_and_a_port() {
-        for good in ["http://proxy:3128", "http://10.0.0.1:80"] {
-            assert!(valid_proxy(good), "{good}");
+        for valid in ["http://proxy:3128", "http://10.0.0.1:80"] {
+            assert!(valid_proxy(valid), "{valid}");
         }
-        for bad in [
+        for invalid in [
             "proxy:3128",
             "https://proxy:1",
             "http://u:p@proxy:1",
@@ -101,7 +98,7 @@ mod tests {
             "http://proxy:0",
             "http://a:1/x",
         ] {
-            assert!(!valid_proxy(bad), "{bad}");
+            assert!(!valid_proxy(invalid), "{invalid}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Advisory locks (`flock(2)`) that end with the process that holds them.
+//! Advisory locks (`flock(2)`), which end with the process that holds them: no stale
+//! lock survives a crash or a power loss.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,31 +1,32 @@
-//! The one prefix below which a tool sees files and programs.
+//! Root of the file system that a tool works on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The root of the file system that a tool works on: `/` in every shipped
-/// program, a temporary directory in tests. No flag or variable moves it.
+/// Root of the file system below which a tool finds files and programs: `/` in every
+/// shipped program, a temporary directory in tests. No option or variable moves it,
+/// because the callers of edge-docker are its adversaries.
 #[derive(Clone, Debug)]
 pub struct Root(PathBuf);
 
 impl Root {
-    /// The real root, `/`.
+    /// Returns the real root, `/`.
     pub fn system() -> Self {
         Self(PathBuf::from("/"))
     }
 
-    /// A root elsewhere, for tests.
+    /// Returns a root at `directory`, for tests.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self(directory.into())
     }
 
-    /// Where the absolute path `path` of the device lies.
+    /// Returns the absolute path `path` of the device below this root.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// A command for the program at the absolute path `program` of the device.
+    /// Returns a command for the program at the absolute path `program` of the device.
     #[expect(clippy::disallowed_methods, reason = "this is the replacement")]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         Command::new(self.path(program))
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absolute_paths_land_below_the_root() {
+    fn absolute_paths_are_below_the_root() {
         let root = Root::at("/tmp/x");
         assert_eq!(root.path("/etc/passwd"), Path::new("/tmp/x/etc/passwd"));
         assert_eq!(Root::system().path("/etc"), Path::new("/etc"));

@@ -1,8 +1,8 @@
-//! Calendar times as text, RFC 3339 in UTC.
+//! Times as text, RFC 3339 in UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The time of the system's clock as RFC 3339; 1970 if the clock is before that.
+/// Returns the time of the system clock as RFC 3339; 1970 for a clock before that.
 pub fn now() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     rfc3339(now.map_or(0, |d| d.as_secs()))
@@ -11,7 +11,8 @@ pub fn now() -> String {
 /// Formats seconds of Unix time as RFC 3339, `2026-11-23T19:18:00Z`.
 pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March here, so that the leap day is the last of a year.
+    // Years begin in March here: the leap day is then the last day of a year, and the
+    // lengths of all months before it are fixed.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =

@@ -20,7 +20,7 @@ const LARGEST: u64 = 64 * 1024;
 /// # Errors
 /// A copy or `systemctl` not working.
 pub fn run(root: &Root) -> Result<()> {
-    boot::carry(root)?;
+    boot::save_early(root)?;
     copies(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
     copies(root, "/data/config/ecr", |name| name == "ecr-url.txt")?;
     let mut refused = Refusals::default();

@@ -86,8 +86,8 @@ impl Shadow {
             let left = end.saturating_duration_since(Instant::now());
             let message = match self.session.receive(left) {
                 Event::Message(message) => message,
-                Event::Silence => bail!("reporting: no answer within {} s", limit.as_secs_f32()),
-                Event::Lost => bail!("reporting: the connection was lost"),
+                Event::Timeout => bail!("reporting: no answer within {} s", limit.as_secs_f32()),
+                Event::Disconnected => bail!("reporting: the connection was lost"),
             };
             let (kind, answer) = self.open(&message);
             match kind {
@@ -110,8 +110,8 @@ impl Shadow {
                 self.note(kind, &answer);
                 true
             }
-            Event::Silence => true,
-            Event::Lost => false,
+            Event::Timeout => true,
+            Event::Disconnected => false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use edge_common::exit::Failure;
-use edge_common::mqtt::{self, CaBundle, ConnectError, Event, Options, Session};
+use edge_common::mqtt::{CaBundle, ConnectError, ConnectErrorKind, Event, Options, Session};
 use edge_common::{Root, log};
 use openssl::pkey::{PKey, Private};
 
@@ -44,10 +44,10 @@ pub enum Trouble {
 
 impl From<anyhow::Error> for Trouble {
     fn from(error: anyhow::Error) -> Self {
-        match error.downcast_ref::<ConnectError>().map(|e| e.trouble) {
-            Some(mqtt::Trouble::Refused) => Self::Refused(format!("{error:#}")),
-            Some(mqtt::Trouble::Tls) => Self::Tls(format!("{error:#}")),
-            Some(mqtt::Trouble::Network) => Self::Lost(format!("{error:#}")),
+        match error.downcast_ref::<ConnectError>().map(|e| e.kind) {
+            Some(ConnectErrorKind::Rejected) => Self::Refused(format!("{error:#}")),
+            Some(ConnectErrorKind::Tls) => Self::Tls(format!("{error:#}")),
+            Some(ConnectErrorKind::Network) => Self::Lost(format!("{error:#}")),
             None => Self::Local(error),
         }
     }
@@ -136,7 +136,7 @@ impl Attempt<'_> {
     /// Goes on from the state on disk to a committed identity.
     fn run(&mut self) -> Result<(), Trouble> {
         let pending = state::pending(self.root, self.place, self.key);
-        let up = self.session.as_ref().is_some_and(Session::is_up);
+        let up = self.session.as_ref().is_some_and(Session::is_connected);
         if let Some(pending) = pending.as_ref().filter(|_| !up) {
             // The registration may have succeeded and only its answer been lost.
             state::show(self.root, self.place, pending)?;

@@ -57,13 +57,13 @@ fn default_port() -> u16 {
 /// the certificate's.
 pub fn load(root: &Root) -> Result<Claim> {
     let path = |name: &str| root.path(DIRECTORY).join(name);
-    let text = file::read(&path("config.json"), identity::LARGEST)?;
+    let text = file::read(&path("config.json"), identity::MAX_FILE_BYTES)?;
     let config: Config = serde_json::from_slice(&text)
         .with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
     check(&config).with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
-    let parsed = pki::certificate(&file::read(&path("claim.crt"), identity::LARGEST)?)
+    let parsed = pki::certificate(&file::read(&path("claim.crt"), identity::MAX_FILE_BYTES)?)
         .with_context(|| format!("parsing {DIRECTORY}/claim.crt"))?;
-    let key = pki::private_key(&file::read(&path("claim.key"), identity::LARGEST)?)
+    let key = pki::private_key(&file::read(&path("claim.key"), identity::MAX_FILE_BYTES)?)
         .with_context(|| format!("parsing {DIRECTORY}/claim.key"))?;
     if !pki::belong_together(&parsed, &key) {
         bail!("{DIRECTORY}/claim.key is not the key of claim.crt");

@@ -123,8 +123,8 @@ fn ask<T>(
     loop {
         let message = match session.receive(end.saturating_duration_since(Instant::now())) {
             Event::Message(message) => message,
-            Event::Silence => return Err(Trouble::Passing(said)),
-            Event::Lost => {
+            Event::Timeout => return Err(Trouble::Passing(said)),
+            Event::Disconnected => {
                 let why = format!("the connection was lost waiting for {topic}");
                 return Err(Trouble::Lost(why));
             }

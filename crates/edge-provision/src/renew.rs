@@ -9,8 +9,8 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use edge_common::contract::path::IDENTITY as DIRECTORY;
 use edge_common::exit::Failure;
-use edge_common::identity::DIRECTORY;
 use edge_common::mqtt::CaBundle;
 use edge_common::{Root, file, log};
 use openssl::asn1::Asn1Time;

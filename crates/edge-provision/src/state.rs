@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use edge_common::identity::{self, CERTIFICATE, CONFIG, DIRECTORY, DeviceConfig, KEY, LARGEST};
+use edge_common::contract::path::{CA, IDENTITY as DIRECTORY};
+use edge_common::identity::{CERTIFICATE, CONFIG, DeviceConfig, KEY, MAX_FILE_BYTES};
 use edge_common::{Root, file, log, mqtt};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
@@ -112,9 +113,9 @@ pub fn committed(root: &Root, thing: &str) -> Result<(DeviceConfig, X509)> {
     if (config.cert_path.as_str(), config.key_path.as_str()) != (CERTIFICATE, KEY) {
         bail!("{CONFIG} names files elsewhere");
     }
-    let certificate = pki::certificate(&file::read(&root.path(CERTIFICATE), LARGEST)?)
+    let certificate = pki::certificate(&file::read(&root.path(CERTIFICATE), MAX_FILE_BYTES)?)
         .with_context(|| format!("parsing {CERTIFICATE}"))?;
-    let key = pki::private_key(&file::read(&root.path(KEY), LARGEST)?)
+    let key = pki::private_key(&file::read(&root.path(KEY), MAX_FILE_BYTES)?)
         .with_context(|| format!("parsing {KEY}"))?;
     if !pki::belong_together(&certificate, &key) {
         bail!("{CERTIFICATE} is not for {KEY}");
@@ -161,7 +162,7 @@ pub fn key(root: &Root, place: Place) -> Result<PKey<Private>> {
     file::create_directory(&place.directory(root), 0o700)?;
     let path = place.key(root);
     if path.exists() {
-        let pem = file::read(&path, LARGEST)?;
+        let pem = file::read(&path, MAX_FILE_BYTES)?;
         match pki::private_key(&pem) {
             Ok(key) if open_to_others(root, place)? => {
                 log::warn(format_args!("{KEY} could be read by others: closing it"));
@@ -181,7 +182,7 @@ pub fn key(root: &Root, place: Place) -> Result<PKey<Private>> {
 
 /// What is pending for `key`; one that is damaged or for another key is not.
 pub fn pending(root: &Root, place: Place, key: &PKey<Private>) -> Option<Pending> {
-    let text = file::read(&place.pending(root), LARGEST).ok()?;
+    let text = file::read(&place.pending(root), MAX_FILE_BYTES).ok()?;
     let pending: Pending = serde_json::from_slice(&text).ok()?;
     let certificate = pki::certificate(pending.certificate.as_bytes()).ok()?;
     pki::belong_together(&certificate, key).then_some(pending)
@@ -227,7 +228,7 @@ pub fn commit(root: &Root, place: Place, thing: &Identity, claim: &Claim) -> Res
         thing_name: thing.name.clone(),
         cert_path: CERTIFICATE.into(),
         key_path: KEY.into(),
-        ca_path: identity::CA_BUNDLE.into(),
+        ca_path: CA.into(),
         port: (claim.port != mqtt::PORT).then_some(claim.port),
         proxy: claim.proxy.clone(),
     };
@@ -241,7 +242,7 @@ pub fn commit(root: &Root, place: Place, thing: &Identity, claim: &Claim) -> Res
 /// # Errors
 /// The directory cannot be written.
 pub fn repair(root: &Root, thing: &Identity, claim: &Claim, key: &PKey<Private>) -> Result<bool> {
-    let certificate = file::read(&root.path(CERTIFICATE), LARGEST).ok();
+    let certificate = file::read(&root.path(CERTIFICATE), MAX_FILE_BYTES).ok();
     let certificate = certificate.and_then(|pem| pki::certificate(&pem).ok());
     let good = certificate
         .is_some_and(|c| pki::belong_together(&c, key) && !pki::expired(&c).unwrap_or(true));

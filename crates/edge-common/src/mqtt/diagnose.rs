@@ -1,4 +1,6 @@
-//! Why a connection did not come about.
+//! Cause of a failed connection. The library reports a rejected certificate now as one
+//! error, now as another, and an operator has to know which side does not trust the
+//! other: so name, TCP, proxy and TLS are tried again one by one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -10,87 +12,92 @@ use openssl::ssl::{HandshakeError, Ssl, SslContext, SslFiletype, SslMethod, SslV
 use openssl::x509::X509VerifyResult;
 use paho_mqtt as paho;
 
-use super::{ConnectError, HTTPS, Options, Trouble};
+use super::{ConnectError, ConnectErrorKind, HTTPS_PORT, Options};
 
-/// Limit of a look-up and of a connection while a failure is examined.
-const EXAMINE: Duration = Duration::from_secs(5);
+/// Time limit of a look-up and of a connection.
+const STEP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Finds out what kind of trouble it is: the library does not tell.
+/// Returns the cause of `error`.
 pub(super) fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
-    let place = format!("{}:{}", options.endpoint, options.port);
-    let answer = |trouble, reached, message| ConnectError {
-        trouble,
+    let endpoint = format!("{}:{}", options.endpoint, options.port);
+    let connect_error = |kind, reached, message| ConnectError {
+        kind,
         reached,
         message,
     };
     if let paho::Error::ConnectReturn(code) = error {
-        let message = format!("{place} refused the connection: {code}");
-        return answer(Trouble::Refused, true, message);
+        let message = format!("{endpoint} rejected the connection: {code}");
+        return connect_error(ConnectErrorKind::Rejected, true, message);
     }
-    let first = options.proxy.map_or(place.as_str(), |proxy| {
+    let next_hop = options.proxy.map_or(endpoint.as_str(), |proxy| {
         proxy.strip_prefix("http://").unwrap_or(proxy)
     });
-    let addresses = match look_up(first) {
+    let addresses = match look_up(next_hop) {
         Ok(addresses) => addresses,
-        Err(message) => return answer(Trouble::Network, false, message),
+        Err(message) => return connect_error(ConnectErrorKind::Network, false, message),
     };
-    let mut last = "it has no address".to_string();
+    let mut last = "the name has no address".to_string();
     let mut reached = false;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, EXAMINE) {
-            Ok(stream) => match behind_proxy(options, stream) {
+        match TcpStream::connect_timeout(&address, STEP_LIMIT) {
+            Ok(stream) => match through_proxy(options, stream) {
                 Ok(stream) => {
                     reached = true;
-                    match tls_trouble(options, stream) {
-                        Some(why) => {
-                            let message = format!("{place} is reached, but TLS fails: {why}");
-                            return answer(Trouble::Tls, true, message);
+                    match tls_error(options, stream) {
+                        Some(cause) => {
+                            let message = format!("{endpoint}: TLS failed: {cause}");
+                            return connect_error(ConnectErrorKind::Tls, true, message);
                         }
                         None => last = error.to_string(),
                     }
                 }
-                Err(why) => last = why,
+                Err(cause) => last = cause,
             },
             Err(e) => last = e.to_string(),
         }
     }
-    let way = options
+    let proxy = options
         .proxy
         .map_or(String::new(), |p| format!(" through {p}"));
-    let message = format!("connecting to {place}{way}: {last}");
-    answer(Trouble::Network, reached, message)
+    let message = format!("connecting to {endpoint}{proxy}: {last}");
+    connect_error(ConnectErrorKind::Network, reached, message)
 }
 
-/// The addresses of `HOST:PORT`. The resolver's own limits add up to half a
-/// minute; nobody waits so long here.
-fn look_up(place: &str) -> Result<Vec<SocketAddr>, String> {
-    let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
-    let (answer, answered) = mpsc::channel();
-    let wanted = place.to_string();
+/// Returns the addresses of `HOST:PORT`.
+fn look_up(address: &str) -> Result<Vec<SocketAddr>, String> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let (sender, receiver) = mpsc::channel();
+    let owned = address.to_string();
+    // In a thread of its own, since the limits of the system's resolver add up to half
+    // a minute and cannot be set for one look-up.
     std::thread::spawn(move || {
-        let found = wanted.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        let _ = answer.send(found);
+        let found = owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let _ = sender.send(found);
     });
-    match answered.recv_timeout(EXAMINE) {
+    match receiver.recv_timeout(STEP_LIMIT) {
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(error)) => Err(format!("looking up {host}: {error}")),
         Err(_) => Err(format!(
             "looking up {host}: no answer within {} s",
-            EXAMINE.as_secs()
+            STEP_LIMIT.as_secs()
         )),
     }
 }
 
-/// Asks the proxy, if there is one, for the way to the endpoint.
-fn behind_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, String> {
+/// Requests a tunnel to the endpoint from the proxy, if there is one.
+fn through_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, String> {
     if options.proxy.is_none() {
         return Ok(stream);
     }
-    let place = format!("{}:{}", options.endpoint, options.port);
-    let mut ask = || {
-        stream.set_read_timeout(Some(EXAMINE))?;
-        write!(stream, "CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")?;
+    let endpoint = format!("{}:{}", options.endpoint, options.port);
+    let mut request = || {
+        stream.set_read_timeout(Some(STEP_LIMIT))?;
+        write!(
+            stream,
+            "CONNECT {endpoint} HTTP/1.1\r\nHost: {endpoint}\r\n\r\n"
+        )?;
         let mut head = Vec::new();
+        // Byte by byte: what follows the head belongs to TLS.
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
             stream.read_exact(&mut byte)?;
@@ -98,21 +105,19 @@ fn behind_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, S
         }
         Ok::<_, std::io::Error>(String::from_utf8_lossy(&head).into_owned())
     };
-    let head = ask().map_err(|e| format!("the proxy does not answer: {e}"))?;
+    let head = request().map_err(|e| format!("the proxy does not answer: {e}"))?;
     let status = head.split(' ').nth(1).unwrap_or_default();
     match status {
         "200" => Ok(stream),
         _ => Err(format!(
-            "the proxy refuses: {}",
+            "the proxy rejected the connection: {}",
             head.lines().next().unwrap_or_default()
         )),
     }
 }
 
-/// Shakes hands again, by ourselves, to learn who does not trust whom. In TLS
-/// 1.3 a server judges our certificate only after our half is done, so that
-/// its alert is read behind the handshake.
-fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
+/// Repeats the TLS handshake and returns which side does not trust the other, if so.
+fn tls_error(options: &Options, stream: TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     let ssl = (|| {
         let mut context = SslContext::builder(SslMethod::tls_client())?;
@@ -120,7 +125,7 @@ fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
         context.set_ca_file(options.ca_bundle.path())?;
         context.set_certificate_chain_file(&options.certificate)?;
         context.set_private_key_file(&options.key, SslFiletype::PEM)?;
-        if options.port == HTTPS {
+        if options.port == HTTPS_PORT {
             context.set_alpn_protos(b"\x0ex-amzn-mqtt-ca")?;
         }
         let mut ssl = Ssl::new(&context.build())?;
@@ -133,19 +138,21 @@ fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
         Err(error) => return Some(reasons(&error)),
     };
     match ssl.connect(stream) {
+        // In TLS 1.3 the server checks the client certificate after the client has
+        // finished the handshake, so its alert comes with the first read.
         Ok(mut stream) => match stream.ssl_read(&mut [0]) {
-            Err(error) => error.ssl_error().map(|why| {
+            Err(error) => error.ssl_error().map(|stack| {
                 format!(
                     "the server does not trust our certificate: {}",
-                    reasons(why)
+                    reasons(stack)
                 )
             }),
             Ok(_) => None,
         },
-        Err(HandshakeError::Failure(middle)) => middle.error().ssl_error().map(|why| {
-            let verdict = middle.ssl().verify_result();
+        Err(HandshakeError::Failure(handshake)) => handshake.error().ssl_error().map(|stack| {
+            let verdict = handshake.ssl().verify_result();
             if verdict == X509VerifyResult::OK {
-                reasons(why)
+                reasons(stack)
             } else {
                 format!("the server's certificate is not trusted: {verdict}")
             }
@@ -155,8 +162,8 @@ fn tls_trouble(options: &Options, stream: TcpStream) -> Option<String> {
     }
 }
 
-/// What OpenSSL says, without its source lines.
+/// Returns OpenSSL's reasons without its source lines.
 fn reasons(stack: &ErrorStack) -> String {
-    let words: Vec<_> = stack.errors().iter().filter_map(|e| e.reason()).collect();
-    words.join(", ")
+    let reasons: Vec<_> = stack.errors().iter().filter_map(|e| e.reason()).collect();
+    reasons.join(", ")
 }

@@ -156,7 +156,7 @@ pub const CASES: &[Case] = &[
         "connection refused by the broker",
         &["connect:refused"],
         6,
-        "refused the connection",
+        "rejected the connection",
         1,
     ),
     case(

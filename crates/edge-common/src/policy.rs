@@ -1,0 +1,82 @@
+//! Policy of the image, `policy.json`: one file for edge-docker and edge-vpn.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::contract::limit::ANCHOR_BYTES;
+use crate::contract::path::POLICY;
+use crate::{Root, file};
+
+/// Contents of `policy.json`. Unknown keys are errors, so that a misspelt restriction
+/// is noticed instead of ignored.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Permission for unsigned images named `sandbox/…`; absent means no.
+    #[serde(default)]
+    pub sandbox: bool,
+    /// Interfaces over which SSH logs anybody in.
+    #[serde(default)]
+    pub ssh: SshAccess,
+}
+
+/// Interfaces over which SSH logs anybody in.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SshAccess {
+    /// All of them. The default, since a device whose image names no VPN would
+    /// otherwise be left with its console alone.
+    #[default]
+    Any,
+    /// The VPN only.
+    Vpn,
+}
+
+impl Policy {
+    /// Reads the policy of the image.
+    ///
+    /// # Errors
+    /// The file is absent, oversized or malformed: nothing may be assumed then.
+    pub fn load(root: &Root) -> Result<Self> {
+        let text = file::read(&root.path(POLICY), ANCHOR_BYTES)?;
+        serde_json::from_slice(&text).with_context(|| format!("parsing {POLICY}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Policy> {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
+        let path = root.path(POLICY);
+        file::create_directory(path.parent().unwrap(), 0o755).unwrap();
+        file::write(&path, text.as_bytes(), 0o644).unwrap();
+        Policy::load(&root)
+    }
+
+    #[test]
+    fn absent_keys_have_defaults() {
+        assert_eq!(load("{}").unwrap(), Policy::default());
+        assert!(!Policy::default().sandbox);
+        let policy = load(r#"{"sandbox":true,"ssh":"vpn"}"#).unwrap();
+        assert!(policy.sandbox && policy.ssh == SshAccess::Vpn);
+    }
+
+    #[test]
+    fn anything_unknown_is_an_error() {
+        for text in [
+            "",
+            "true",
+            r#"{"sandbox":1}"#,
+            r#"{"sandbox":true,"x":1}"#,
+            r#"{"ssh":"lan"}"#,
+            r#"{"ssh":null}"#,
+        ] {
+            assert!(load(text).is_err(), "{text}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Policy::load(&Root::at(directory.path())).is_err());
+    }
+}
