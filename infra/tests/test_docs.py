@@ -1,4 +1,4 @@
-"""The commands for operators in docs/cloud.md, as they stand there, and the hook."""
+"""Operators' commands of docs/cloud.md, run as they stand there, and the hook."""
 
 import os
 import re
@@ -17,9 +17,9 @@ TEXT = (REPOSITORY / "docs/cloud.md").read_text()
 BLOCKS = [re.sub(r"(?m)^ {2}(?=\S)", "", b) for b in re.findall(r"```sh\n(.*?)```", TEXT, re.S)]
 
 
-def block(words):
-    """The one block of commands that holds these words."""
-    found, = (b for b in BLOCKS if words in b)
+def block(text):
+    """The one block of commands that contains this text."""
+    found, = (b for b in BLOCKS if text in b)
     return found
 
 
@@ -36,12 +36,12 @@ def operator(tmp_path, moto, monkeypatch):
         KeySchema=[{"AttributeName": "serial", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "serial", "AttributeType": "S"}])
     fleet.client.cache_clear()
-    # moto is slower than AWS, and this is not about time.
+    # moto is slower than AWS, and time limits are not tested here.
     monkeypatch.setattr(fleet, "QUICK", fleet.PATIENT)
 
-    def run(words, **env):
+    def run(text, **env):
         done = subprocess.run(
-            ["sh", "-eu", "-c", block(words)], capture_output=True, text=True, check=False, cwd=tmp_path,
+            ["sh", "-eu", "-c", block(text)], capture_output=True, text=True, check=False, cwd=tmp_path,
             env={**os.environ, "PATH": f"{tmp_path}:/usr/bin:/bin", **env})
         return done.returncode, done.stdout + done.stderr
 
@@ -56,12 +56,12 @@ def ask(serial, letter):
 
 def test_an_operator_allows_reopens_and_blocks(operator, moto, tmp_path):
     assert not ask("s1", "a")
-    code, said = operator("# One device", SERIAL="s1")
-    assert code == 0, said
-    assert operator("# One device", SERIAL="s1")[0] != 0, "a second time would forget its certificate"
+    code, output = operator("# Allow one device", SERIAL="s1")
+    assert code == 0, output
+    assert operator("# Allow one device", SERIAL="s1")[0] != 0, "a second time would forget its certificate"
     assert ask("s1", "a")
 
-    # As AWS IoT does after a yes; then the device is flashed anew, minutes later.
+    # As AWS IoT does after an allowed registration; minutes later the device is flashed again.
     iot = boto3.client("iot", endpoint_url=moto)
     iot.create_thing(thingName="edge-ai-s1")
     made = iot.create_keys_and_certificate(setAsActive=True)
@@ -70,20 +70,20 @@ def test_an_operator_allows_reopens_and_blocks(operator, moto, tmp_path):
         TableName=TABLE, Key={"serial": {"S": "s1"}}, UpdateExpression="SET certificate_at = :t",
         ExpressionAttributeValues={":t": {"N": str(int(time.time()) - 100)}})
     assert not ask("s1", "b")
-    code, said = operator("# It was flashed anew", SERIAL="s1")
-    assert code == 0, said
+    code, output = operator("# After flashing again", SERIAL="s1")
+    assert code == 0, output
     assert ask("s1", "b")
 
-    code, said = operator("# Who is on the list")
-    assert code == 0 and "s1" in said and "allowed" in said
-    code, said = operator("# Never again", SERIAL="s1")
-    assert code == 0, said
+    code, output = operator("# Show the allow-list")
+    assert code == 0 and "s1" in output and "allowed" in output
+    code, output = operator("# Block a device", SERIAL="s1")
+    assert code == 0, output
     assert not ask("s1", "b")
 
-    for words in ("# It was flashed anew", "# Never again"):
-        assert operator(words, SERIAL="never-seen")[0] != 0, "a slip of the pen adds a device"
+    for text in ("# After flashing again", "# Block a device"):
+        assert operator(text, SERIAL="never-seen")[0] != 0, "a typing mistake adds a device"
 
     (tmp_path / "serials.txt").write_text("f1\nf2\n")
-    code, said = operator("serials.txt")
-    assert code == 0, said
+    code, output = operator("serials.txt")
+    assert code == 0, output
     assert ask("f1", "c") and ask("f2", "d") and not ask("f3", "e")

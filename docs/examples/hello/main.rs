@@ -1,5 +1,5 @@
-//! The sample app: answers every request with a greeting and counts them in
-//! `/data`, so that a restart shows that its data stay.
+//! Sample app: answers every request with a greeting and counts the requests in
+//! `/data`, so that a restart shows that its data are kept.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
