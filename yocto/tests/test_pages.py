@@ -48,7 +48,7 @@ class Pages(unittest.TestCase):
         for page in pages():
             directory, name = os.path.split(page)
             if directory == "docs" and name != "README.md":
-                self.assertIn("(%s)" % name, index)
+                self.assertTrue("(%s)" % name in index, "docs/README.md lacks " + name)
 
     def test_the_list_of_decisions_is_complete(self):
         index = read("docs/decisions/README.md")
@@ -56,7 +56,8 @@ class Pages(unittest.TestCase):
             directory, name = os.path.split(page)
             if directory == "docs/decisions" and name != "README.md":
                 title = read(page).splitlines()[0]
-                self.assertIn("[%s](%s)" % (title.lstrip("# "), name), index)
+                entry = "[%s](%s)" % (title.lstrip("# "), name)
+                self.assertTrue(entry in index, "docs/decisions/README.md lacks " + entry)
                 self.assertIn("Status", read(page))
 
     def test_shared_paths_stand_on_the_page_of_files(self):
@@ -66,7 +67,7 @@ class Pages(unittest.TestCase):
         page = read("docs/filesystem.md")
         for path in paths:
             with self.subTest(path=path):
-                self.assertIn("`%s" % path, page)
+                self.assertTrue("`%s" % path in page, "docs/filesystem.md does not list it")
 
 
 if __name__ == "__main__":
