@@ -26,6 +26,36 @@ pub fn rfc3339(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Parses an RFC 3339 time into seconds of Unix time; fractions are dropped. `None`
+/// for other text and for times before 1970.
+pub fn parse(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if !(1..=12).contains(&month) || year < 1970 {
+        return None;
+    }
+    // Days before March of the year that begins in March.
+    let (year, month) = if month < 3 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
+    let local = (days.checked_sub(719_469)? * 24 + hour) * 3600 + minute * 60 + second;
+    let zone = text[19..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+    let offset = match zone.as_bytes() {
+        [b'Z', ..] => 0,
+        [sign, ..] => {
+            let offset = zone.get(1..3)?.parse::<i64>().ok()? * 3600
+                + zone.get(4..6)?.parse::<i64>().ok()? * 60;
+            if *sign == b'-' { -offset } else { offset }
+        }
+        [] => return None,
+    };
+    local.checked_add_signed(-offset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +68,17 @@ mod tests {
             (4_107_542_399, "2100-02-28T23:59:59Z"),
         ] {
             assert_eq!(rfc3339(seconds), text);
+        }
+    }
+
+    #[test]
+    fn parsed_times() {
+        assert_eq!(parse("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(parse("2026-11-24T22:06:40.123456789Z"), Some(1_795_558_000));
+        assert_eq!(parse("2026-11-25T00:06:40+02:00"), Some(1_795_558_000));
+        assert_eq!(parse("2000-02-29T00:00:00Z"), Some(951_782_400));
+        for bad in ["", "now", "2026-13-01T00:00:00Z", "2026-11-24T22:06:40"] {
+            assert_eq!(parse(bad), None, "{bad}");
         }
     }
 }
