@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::fleet::{Limits, Targets};
-use crate::init::Template;
-use crate::push;
+use edge_signature::Format;
+
+use crate::device::rollout::Limits;
+use crate::device::targets::Targets;
+use crate::project::init::Template;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry,
@@ -41,46 +43,85 @@ pub struct Args {
 
 /// An app's name and its version.
 #[derive(clap::Args)]
-pub struct Versioned {
+pub(crate) struct Versioned {
     /// Name of the app
-    pub app: String,
+    pub(crate) app: String,
     /// Version [default: what git calls the app's state]
     #[arg(long)]
-    pub version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 /// An app on a device.
 #[derive(clap::Args)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Name of the app
-    pub app: String,
+    pub(crate) app: String,
     /// Name from edge-app.yaml, or a host of your ssh configuration
-    pub device: String,
+    pub(crate) device: String,
+}
+
+/// How signatures are written down.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Formats {
+    /// Under a tag, as cosign 2 does: every verifier reads it
+    #[default]
+    V2,
+    /// In a bundle that refers to the image, as cosign 3 does
+    V3,
+    /// Both; cosign then looks at the bundle only
+    Both,
+}
+
+impl Formats {
+    pub(crate) fn list(self) -> &'static [Format] {
+        match self {
+            Self::V2 => &[Format::V2],
+            Self::V3 => &[Format::V3],
+            Self::Both => &[Format::V2, Format::V3],
+        }
+    }
+}
+
+/// How to push.
+#[derive(clap::Args)]
+pub(crate) struct PushOptions {
+    /// Sign the grants of app.yaml without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Sign with this PKCS#8 PEM file instead of the project's key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// How to write the signatures down
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Formats,
+    /// Take this image, by digest, from another repository; no docker needed
+    #[arg(long, value_name = "IMAGE@DIGEST")]
+    pub(crate) from: Option<String>,
 }
 
 /// Devices, how many at a time, and how long each may take.
 #[derive(clap::Args)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     #[command(flatten)]
-    pub targets: Targets,
+    pub(crate) targets: Targets,
     #[command(flatten)]
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Seconds until the app must work [default: 120]
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub timeout: Option<u32>,
+    pub(crate) timeout: Option<u32>,
 }
 
 /// For programs.
 #[derive(clap::Args)]
-pub struct Json {
+pub(crate) struct Json {
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// What is done, by what it needs.
 #[derive(Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// An app's directory
     #[command(flatten)]
     App(OfApp),
@@ -94,7 +135,7 @@ pub enum Verb {
 
 /// What needs an app's directory.
 #[derive(Subcommand)]
-pub enum OfApp {
+pub(crate) enum OfApp {
     /// Build an app's image with docker
     #[command(after_help = "Example: edge-app build hello --version v1")]
     Build(Versioned),
@@ -109,7 +150,7 @@ Examples: edge-app push hello --version v1
         #[command(flatten)]
         app: Versioned,
         #[command(flatten)]
-        options: push::Options,
+        options: PushOptions,
     },
     /// Check the signature of a pushed version
     #[command(after_help = "Example: edge-app verify hello --version v1")]
@@ -159,7 +200,7 @@ Examples: edge-app push hello --version v1
 
 /// What needs a project.
 #[derive(Subcommand)]
-pub enum InProject {
+pub(crate) enum InProject {
     /// Show apps, versions, digests, health and signers on devices
     #[command(after_help = "Example: edge-app status --json")]
     Status {
@@ -201,7 +242,7 @@ pub enum InProject {
 
 /// What needs neither.
 #[derive(Subcommand)]
-pub enum Alone {
+pub(crate) enum Alone {
     /// Write the directory of a new app, and edge-app.yaml if there is none
     #[command(after_help = "Example: edge-app init hello --template python")]
     Init {

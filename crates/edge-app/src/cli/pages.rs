@@ -8,13 +8,13 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 use edge_common::file;
 
-use crate::Args;
+use crate::cli::args::Args;
 
 /// Prints completions.
 ///
 /// # Errors
 /// None in practice.
-pub fn completions(shell: Shell) -> Result<()> {
+pub(crate) fn completions(shell: Shell) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "edge-app", &mut text);
     print!("{}", String::from_utf8(text)?);
@@ -25,7 +25,7 @@ pub fn completions(shell: Shell) -> Result<()> {
 ///
 /// # Errors
 /// A directory that cannot be written.
-pub fn man(directory: &Path) -> Result<()> {
+pub(crate) fn man(directory: &Path) -> Result<()> {
     file::create_directory(directory, 0o755)?;
     let mut command = Args::command()
         .name("edge-app")

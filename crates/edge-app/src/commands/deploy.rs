@@ -1,34 +1,33 @@
 //! What is done with an app on devices, all of it through `edge-docker`.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use edge_common::contract::{path, phase};
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
 use edge_signature::Credentials;
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::app::{App, check_name};
-use crate::config::{Project, registry_error};
-use crate::fleet::{self, Limits};
-use crate::progress::Progress;
-use crate::ssh::{Device, edge_docker};
-use crate::{NOT_RUNNING, SWITCHED_BACK, UNREACHABLE, status};
+use crate::device::apps::{self, OPTIONS};
+use crate::device::rollout::{self, Limits};
+use crate::device::ssh::{Device, edge_docker};
+use crate::exit_code::{NOT_RUNNING, SWITCHED_BACK, UNREACHABLE, registry_error};
+use crate::output::progress::Progress;
+use crate::project::app::{App, check_name};
+use crate::project::config::Project;
 
-/// The label with what `app.yaml` said, for `diff`.
-pub const OPTIONS: &str = "edge-app.options";
 /// How long the device tries a new version, unless it is told.
 const LIMIT: u32 = 120;
 
 /// How a version is deployed.
 #[derive(Clone, Copy)]
-pub struct How {
+pub(crate) struct How {
     /// Seconds until it must work.
-    pub timeout: Option<u32>,
+    pub(crate) timeout: Option<u32>,
     /// Take one that was signed before the newest on the device?
-    pub allow_downgrade: bool,
+    pub(crate) allow_downgrade: bool,
 }
 
 /// A version of an app, ready for devices.
@@ -52,7 +51,7 @@ impl Release {
         let image = format!("{}@{}", image.repository, manifest.digest);
         let login = project.credentials(registry.repository()).await?;
         let limit = how.timeout.unwrap_or(LIMIT);
-        let options = app.spec.options(&format!("/data/apps/{}", app.name));
+        let options = app.spec.options(&format!("{}/{}", path::APPS, app.name));
         let mut replace = vec!["replace".into(), app.name.clone()];
         replace.push(format!("--timeout={limit}"));
         replace.push(format!(
@@ -141,7 +140,7 @@ impl<'a> Pulled<'a> {
 ///
 /// # Errors
 /// As the exit codes say.
-pub async fn deploy(
+pub(crate) async fn deploy(
     project: &Project,
     app: &App,
     version: &str,
@@ -156,17 +155,17 @@ pub async fn deploy(
     let several = names.len() > 1;
     let work = |name: String| async move {
         let result = release.to(project, &name, !several).await;
-        fleet::said(several, &name, &result);
+        rollout::said(several, &name, &result);
         result
     };
-    fleet::report(fleet::run(names, limits, work).await)
+    rollout::report(rollout::run(names, limits, work).await)
 }
 
 /// Goes back to the version before.
 ///
 /// # Errors
 /// As the exit codes say.
-pub async fn rollback(
+pub(crate) async fn rollback(
     project: &Project,
     app: &str,
     names: &[String],
@@ -181,17 +180,17 @@ pub async fn rollback(
     let limit = timeout.unwrap_or(LIMIT);
     let work = |name: String| async move {
         let result = back(project, app, &name, limit).await;
-        fleet::said(several, &name, &result);
+        rollout::said(several, &name, &result);
         result
     };
-    fleet::report(fleet::run(names, limits, work).await)
+    rollout::report(rollout::run(names, limits, work).await)
 }
 
 async fn back(project: &Project, app: &str, device: &str, limit: u32) -> Result<String> {
     let device = Device::new(project, device)?;
     let timeout = format!("--timeout={limit}");
     switch(&device, &["rollback", app, &timeout], app, limit).await?;
-    let apps = status::apps(&device).await?;
+    let apps = apps::on(&device).await?;
     let version = apps.iter().find(|a| a.name == app);
     let version = version
         .and_then(|a| a.version.as_deref())
@@ -228,9 +227,9 @@ async fn switch(device: &Device, words: &[&str], app: &str, limit: u32) -> Resul
             // Perhaps lost before the switch began.
             Ok(switch) if switch.as_ref().map(|s| &s.new.id) == before.as_ref() => idle += 1,
             Ok(Some(switch)) => match switch.phase.as_str() {
-                "switched" => return Ok(()),
-                "back" => return Err(Failure::error(SWITCHED_BACK, switch.reason)),
-                "down" => return Err(Failure::error(NOT_RUNNING, switch.reason)),
+                phase::SWITCHED => return Ok(()),
+                phase::BACK => return Err(Failure::error(SWITCHED_BACK, switch.reason)),
+                phase::DOWN => return Err(Failure::error(NOT_RUNNING, switch.reason)),
                 _ => {}
             },
             Ok(None) | Err(_) => {}
@@ -244,72 +243,4 @@ async fn switch(device: &Device, words: &[&str], app: &str, limit: u32) -> Resul
 async fn last(device: &Device, app: &str) -> Result<Option<Switch>> {
     let text = device.run(&["replace", "--status", app]).await?;
     Ok(serde_json::from_str(&text).ok())
-}
-
-async fn exists(device: &Device, name: &str) -> Result<bool> {
-    let words = [
-        "ps",
-        "--all",
-        "--filter",
-        &format!("name=^{name}$"),
-        "--quiet",
-    ];
-    Ok(!device.run(&words).await?.trim().is_empty())
-}
-
-/// Shows what an app printed.
-///
-/// # Errors
-/// As the exit codes say.
-pub async fn logs(
-    project: &Project,
-    name: &str,
-    device: &str,
-    follow: bool,
-    tail: Option<u32>,
-) -> Result<()> {
-    check_name(name)?;
-    let device = Device::new(project, device)?;
-    let mut words = vec!["logs".to_string()];
-    if follow {
-        words.push("--follow".into());
-    }
-    words.extend(tail.map(|n| format!("--tail={n}")));
-    words.push(name.into());
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    // With a terminal of its own the remote end goes when we go.
-    let terminal = follow && std::io::stdout().is_terminal();
-    let mut command = device.edge_docker(&words, terminal).await?;
-    let status = command.status().await?;
-    device.judge(status, "see its words above")
-}
-
-/// Stops an app.
-///
-/// # Errors
-/// As the exit codes say.
-pub async fn stop(project: &Project, name: &str, device: &str) -> Result<()> {
-    check_name(name)?;
-    let device = Device::new(project, device)?;
-    device.run(&["stop", name]).await.map(|_| ())
-}
-
-/// Removes an app's container and the one before it; nothing to do is no error.
-///
-/// # Errors
-/// As the exit codes say.
-pub async fn remove(project: &Project, name: &str, device: &str) -> Result<()> {
-    check_name(name)?;
-    let device = Device::new(project, device)?;
-    if exists(&device, name).await? {
-        device.run(&["stop", name]).await?;
-        device.run(&["rm", name]).await?;
-    } else {
-        log::info(format_args!("there is no container {name}"));
-    }
-    let previous = format!("{name}-previous");
-    if exists(&device, &previous).await? {
-        device.run(&["rm", &previous]).await?;
-    }
-    Ok(())
 }

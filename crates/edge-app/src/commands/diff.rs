@@ -1,12 +1,15 @@
 //! `diff`: what a deploy would change.
 
 use anyhow::Result;
+use edge_common::contract::path;
 use serde::Serialize;
 
-use crate::app::App;
-use crate::config::{Project, registry_error};
-use crate::ssh::Device;
-use crate::{status, table};
+use crate::device::apps;
+use crate::device::ssh::Device;
+use crate::exit_code::registry_error;
+use crate::output::table;
+use crate::project::app::App;
+use crate::project::config::Project;
 
 /// From what runs to what would run.
 #[derive(Serialize)]
@@ -42,7 +45,7 @@ fn options(old: &[String], new: &[String]) -> Options {
 ///
 /// # Errors
 /// As the exit codes say.
-pub async fn diff(
+pub(crate) async fn diff(
     project: &Project,
     app: &App,
     version: &str,
@@ -53,9 +56,9 @@ pub async fn diff(
     let image = project.image(&app.name, version).await?;
     let manifest = project.registry().await?.resolve(&image).await;
     let digest = manifest.map_err(registry_error)?.digest.to_string();
-    let apps = status::apps(&device).await?;
+    let apps = apps::on(&device).await?;
     let now = apps.into_iter().find(|a| a.name == app.name);
-    let wanted = app.spec.options(&format!("/data/apps/{}", app.name));
+    let wanted = app.spec.options(&format!("{}/{}", path::APPS, app.name));
     let old = match &now {
         Some(now) => now.options.clone(),
         None => Some(Vec::new()),

@@ -8,15 +8,17 @@ use anyhow::{Context, Result, bail};
 use edge_common::Root;
 use edge_common::exit::Failure;
 use edge_common::log::printable;
+use edge_common::time;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::config::{Project, registry_error};
-use crate::fleet;
-use crate::sign::Signer;
-use crate::ssh::Device;
-use crate::table;
+use crate::device::rollout;
+use crate::device::ssh::Device;
+use crate::exit_code::registry_error;
+use crate::output::table;
+use crate::project::config::Project;
+use crate::project::signing::Signer;
 
 /// How far a device's clock may be off, in seconds.
 const SKEW: u64 = 30;
@@ -48,7 +50,7 @@ impl Check {
 ///
 /// # Errors
 /// Something is not as it should be.
-pub async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
+pub(crate) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
     let mut checks = here().await;
     match project {
         Ok(project) => {
@@ -176,7 +178,7 @@ async fn devices(project: &Project) -> Vec<Check> {
         let next = format!("as the message says; `edge-app status {name}` shows what runs there");
         Check::new(format!("device {name}"), answer, next)
     };
-    fleet::ask(&names, work)
+    rollout::ask(&names, work)
         .await
         .into_iter()
         .map(check)
@@ -188,61 +190,13 @@ async fn device(project: &Project, name: &str) -> Result<String> {
     let info = ["system", "info", "--format={{json .}}"];
     let info = device.run(&info).await?;
     let info: Value = serde_json::from_str(&info).context("reading what the device says")?;
-    let time = info["SystemTime"].as_str().unwrap_or_default();
+    let text = info["SystemTime"].as_str().unwrap_or_default();
     let version = info["ServerVersion"].as_str().unwrap_or("no engine");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let there = seconds(time).with_context(|| format!("its clock says {time:?}"))?;
+    let there = time::parse(text).with_context(|| format!("its clock says {text:?}"))?;
     let skew = now.abs_diff(there);
     if skew > SKEW {
         bail!("its clock is {skew} s off this one: check chrony there, and the clock here");
     }
     Ok(format!("engine {version}, clocks {skew} s apart"))
-}
-
-/// Seconds of Unix time of an RFC 3339 time.
-fn seconds(text: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || year < 1970 {
-        return None;
-    }
-    // Days before March of the year that begins in March.
-    let (year, month) = if month < 3 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day;
-    let local = (days.checked_sub(719_469)? * 24 + hour) * 3600 + minute * 60 + second;
-    let zone = text[19..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    let offset = match zone.as_bytes() {
-        [b'Z', ..] => 0,
-        [sign, ..] => {
-            let offset = zone.get(1..3)?.parse::<i64>().ok()? * 3600
-                + zone.get(4..6)?.parse::<i64>().ok()? * 60;
-            if *sign == b'-' { -offset } else { offset }
-        }
-        [] => return None,
-    };
-    local.checked_add_signed(-offset)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times() {
-        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(
-            seconds("2026-11-24T22:06:40.123456789Z"),
-            Some(1_795_558_000)
-        );
-        assert_eq!(seconds("2026-11-25T00:06:40+02:00"), Some(1_795_558_000));
-        assert_eq!(seconds("2000-02-29T00:00:00Z"), Some(951_782_400));
-        for bad in ["", "now", "2026-13-01T00:00:00Z", "2026-11-24T22:06:40"] {
-            assert_eq!(seconds(bad), None, "{bad}");
-        }
-    }
 }

@@ -8,10 +8,11 @@ use edge_signature::{Keys, Registry, verify};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
-use crate::config::{Project, registry_error};
-use crate::sign::Signer;
-use crate::status::{self, OnDevice};
-use crate::table;
+use crate::device::apps::{self, OnDevice};
+use crate::exit_code::registry_error;
+use crate::output::table;
+use crate::project::config::Project;
+use crate::project::signing::Signer;
 
 /// Questions to the registry at a time.
 const QUESTIONS: usize = 8;
@@ -37,8 +38,8 @@ struct Version {
 ///
 /// # Errors
 /// The registry.
-pub async fn list(project: &Project, json: bool) -> Result<()> {
-    let apps = apps(project)?;
+pub(crate) async fn list(project: &Project, json: bool) -> Result<()> {
+    let apps = local_apps(project)?;
     let registry = project.registry().await?;
     let mut tags = registry.tags().await.map_err(registry_error)?;
     tags.sort();
@@ -48,7 +49,7 @@ pub async fn list(project: &Project, json: bool) -> Result<()> {
         .map(|version| look(project, &registry, keys.as_ref(), version))
         .buffered(QUESTIONS)
         .collect::<Vec<_>>();
-    let (mut versions, told) = tokio::join!(versions, status::ask(project, &devices));
+    let (mut versions, told) = tokio::join!(versions, apps::on_all(project, &devices));
     for error in told.iter().filter_map(|t| t.error.as_ref()) {
         log::warn(error);
     }
@@ -62,7 +63,7 @@ pub async fn list(project: &Project, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn apps(project: &Project) -> Result<Vec<String>> {
+fn local_apps(project: &Project) -> Result<Vec<String>> {
     let directory = &project.directory;
     let mut apps = Vec::new();
     for entry in

@@ -1,12 +1,11 @@
 //! `push`: upload or copy, sign, fetch back and verify.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use anyhow::{Result, bail};
 use edge_app_spec::scalar::Word;
+use edge_common::contract::annotation;
 use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
@@ -14,58 +13,27 @@ use edge_signature::{
     verify as check,
 };
 
-use crate::app::App;
-use crate::config::{Project, registry_error};
-use crate::sign::Signer;
-use crate::{SIGNATURE, mirror, upload};
+use crate::cli::args::PushOptions;
+use crate::exit_code::SIGNATURE;
+use crate::exit_code::registry_error;
+use crate::image::{mirror, upload};
+use crate::project::app::App;
+use crate::project::config::Project;
+use crate::project::signing::Signer;
 
 /// Most versions of an app whose serials are looked at.
 const MOST: usize = 16;
-
-/// How signatures are written down.
-#[derive(Clone, Copy, Default, ValueEnum)]
-pub enum Formats {
-    /// Under a tag, as cosign 2 does: every verifier reads it
-    #[default]
-    V2,
-    /// In a bundle that refers to the image, as cosign 3 does
-    V3,
-    /// Both; cosign then looks at the bundle only
-    Both,
-}
-
-impl Formats {
-    fn list(self) -> &'static [Format] {
-        match self {
-            Self::V2 => &[Format::V2],
-            Self::V3 => &[Format::V3],
-            Self::Both => &[Format::V2, Format::V3],
-        }
-    }
-}
-
-/// How to push.
-#[derive(clap::Args)]
-pub struct Options {
-    /// Sign the grants of app.yaml without asking
-    #[arg(long)]
-    pub yes: bool,
-    /// Sign with this PKCS#8 PEM file instead of the project's key
-    #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
-    /// How to write the signatures down
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Formats,
-    /// Take this image, by digest, from another repository; no docker needed
-    #[arg(long, value_name = "IMAGE@DIGEST")]
-    pub from: Option<String>,
-}
 
 /// Pushes and signs a version of an app; prints its name with the digest.
 ///
 /// # Errors
 /// As the exit codes say.
-pub async fn push(project: &Project, app: &App, version: &str, options: &Options) -> Result<()> {
+pub(crate) async fn push(
+    project: &Project,
+    app: &App,
+    version: &str,
+    options: &PushOptions,
+) -> Result<()> {
     let signer = Signer::of(project, options.key.as_deref()).await?;
     let keys = signer.keys().await?;
     let source = options.from.as_deref().map(mirror::source).transpose()?;
@@ -136,7 +104,7 @@ impl Signing<'_> {
         };
         let mut draft = Draft::new(format, &name, digest, &self.annotations);
         if let Some(git) = &self.git {
-            draft = draft.stating("edge.git", git);
+            draft = draft.stating(annotation::GIT, git);
         }
         let signature = self.signer.sign(&draft.to_sign()).await?;
         let signed = draft.signed(signature);
@@ -237,58 +205,6 @@ fn confirm(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
     std::io::stdin().lock().read_line(&mut answer)?;
     if !matches!(answer.trim(), "y" | "Y" | "yes") {
         bail!("not signed: nothing was pushed");
-    }
-    Ok(())
-}
-
-/// The name of a pushed version, or of an image in the team's repository.
-///
-/// # Errors
-/// A name that is none.
-pub async fn named(project: &Project, app: &str, version: Option<&str>) -> Result<ImageRef> {
-    if app.contains(['/', '@', ':']) {
-        let image: ImageRef = app.parse().map_err(|e| Failure::error(2, e))?;
-        let ours = project.repository().await?;
-        if image.repository != ours {
-            let why = format!("{app} is not in {ours}: edge-app push --from takes it there");
-            return Err(Failure::error(2, why));
-        }
-        return Ok(image);
-    }
-    let app = App::load(project, app)?;
-    let version = app.version(version).await?;
-    project.image(&app.name, &version).await
-}
-
-/// Checks an image with the project's key and prints what the signature says.
-///
-/// # Errors
-/// Not there, not signed, not by that key.
-pub async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
-    let keys = Signer::of(project, None).await?.keys().await?;
-    let registry = project.registry().await?;
-    let family = registry.family(image).await.map_err(registry_error)?;
-    let mut first = None;
-    for manifest in &family {
-        let formats = [Format::V2, Format::V3];
-        let verified = registry.verified(&keys, &manifest.digest, &formats).await;
-        let verified = verified.map_err(registry_error)?;
-        first.get_or_insert(verified);
-    }
-    let verified = first.context("an image")?;
-    let says = &verified.annotations;
-    println!("image    {}@{}", image.repository, verified.digest);
-    println!(
-        "app      {}\nversion  {}\nserial   {}",
-        says.app, says.version, says.serial
-    );
-    println!(
-        "grants   {}\nsigner   {}",
-        says.grants.join(","),
-        verified.signer
-    );
-    if family.len() > 1 {
-        println!("images   {}, each of them signed", family.len() - 1);
     }
     Ok(())
 }

@@ -8,29 +8,15 @@ use edge_common::exit::{Failure, code_of};
 use edge_common::log;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 
-use crate::config::Project;
-use crate::{NOT_RUNNING, PARTIAL, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE, table};
+use crate::exit_code::{NOT_RUNNING, PARTIAL, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE};
+use crate::output::table;
 
 /// Devices that are asked at a time.
 const ASKED: usize = 20;
 
-/// Which devices.
-#[derive(clap::Args)]
-pub struct Targets {
-    /// Names from edge-app.yaml, or hosts of your ssh configuration
-    #[arg(value_name = "DEVICE")]
-    devices: Vec<String>,
-    /// All devices of edge-app.yaml
-    #[arg(long)]
-    all: bool,
-    /// A group of edge-app.yaml; may be repeated
-    #[arg(long, value_name = "G")]
-    group: Vec<String>,
-}
-
 /// How many at once, and when to stop.
 #[derive(clap::Args)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Devices at a time
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one())]
     jobs: u32,
@@ -43,60 +29,17 @@ fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..)
 }
 
-impl Targets {
-    /// Their names, each once.
-    ///
-    /// # Errors
-    /// None is named; a group that is not there.
-    pub fn names(&self, project: &Project) -> Result<Vec<String>> {
-        let mut names = self.devices.clone();
-        let config = &project.config;
-        if self.all {
-            names.extend(config.devices.keys().cloned());
-        }
-        for group in &self.group {
-            let Some(members) = config.groups.get(group) else {
-                let known: Vec<_> = config.groups.keys().map(String::as_str).collect();
-                let why = format!("edge-app.yaml has no group {group:?}: it has {known:?}");
-                return Err(Failure::error(2, why));
-            };
-            names.extend(members.iter().cloned());
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        names.retain(|n| seen.insert(n.clone()));
-        if names.is_empty() {
-            let why = "no device is named: DEVICE…, --group G, or --all of edge-app.yaml";
-            return Err(Failure::error(2, why));
-        }
-        Ok(names)
-    }
-
-    /// As [`Targets::names`]; all of the project if none is named.
-    ///
-    /// # Errors
-    /// As [`Targets::names`].
-    pub fn or_all(&self, project: &Project) -> Result<Vec<String>> {
-        let named = !self.devices.is_empty() || !self.group.is_empty();
-        let all = Self {
-            devices: Vec::new(),
-            all: true,
-            group: Vec::new(),
-        };
-        if named { self } else { &all }.names(project)
-    }
-}
-
 /// What became of a device.
-pub struct Outcome<T> {
+pub(crate) struct Outcome<T> {
     /// Its name.
-    pub device: String,
+    pub(crate) device: String,
     /// Nothing if it was not started.
-    pub result: Option<Result<T>>,
+    pub(crate) result: Option<Result<T>>,
     time: Duration,
 }
 
 /// Does `work` for each of `names`; gives the outcomes in their order.
-pub async fn run<T, F: Future<Output = Result<T>>>(
+pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
     names: &[String],
     limits: &Limits,
     work: impl Fn(String) -> F,
@@ -129,7 +72,7 @@ pub async fn run<T, F: Future<Output = Result<T>>>(
 }
 
 /// Asks all of `names`, whatever fails; gives the answers in their order.
-pub async fn ask<T, F: Future<Output = Result<T>>>(
+pub(crate) async fn ask<T, F: Future<Output = Result<T>>>(
     names: &[String],
     question: impl Fn(String) -> F,
 ) -> Vec<(String, Result<T>)> {
@@ -145,7 +88,7 @@ pub async fn ask<T, F: Future<Output = Result<T>>>(
 }
 
 /// Says how one device ended; with several, as each ends.
-pub fn said(several: bool, device: &str, result: &Result<String>) {
+pub(crate) fn said(several: bool, device: &str, result: &Result<String>) {
     match result {
         Ok(words) if several => log::info(format_args!("{device}: {words}")),
         Err(error) if several => log::warn(format_args!("{error:#}")),
@@ -158,7 +101,7 @@ pub fn said(several: bool, device: &str, result: &Result<String>) {
 ///
 /// # Errors
 /// As the exit codes say.
-pub fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
+pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
     if outcomes.len() == 1 {
         if let Some(result) = outcomes.pop().and_then(|o| o.result) {
             println!("{}", result?);

@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use anyhow::{Context, Result};
 use edge_app_spec::quote;
 use edge_common::command::CommandExt as _;
+use edge_common::contract::exit_code;
 use edge_common::exit::Failure;
 use edge_common::{Root, file, log};
 use tempfile::TempDir;
@@ -16,8 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::config::Project;
-use crate::{NOT_RUNNING, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE};
+use crate::exit_code::{NOT_RUNNING, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE};
+use crate::project::config::Project;
 
 /// The gate on the device.
 const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
@@ -25,7 +26,7 @@ const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
 const SSH_FAILED: i32 = 255;
 
 /// A device.
-pub struct Device {
+pub(crate) struct Device {
     name: String,
     destination: String,
     user: Option<String>,
@@ -40,7 +41,7 @@ impl Device {
     ///
     /// # Errors
     /// A name that is none; no ssh.
-    pub fn new(project: &Project, name: &str) -> Result<Self> {
+    pub(crate) fn new(project: &Project, name: &str) -> Result<Self> {
         let known = project.config.devices.get(name);
         let host = known.and_then(|d| d.host.as_deref()).unwrap_or(name);
         check_destination(host)?;
@@ -96,7 +97,7 @@ impl Device {
     ///
     /// # Errors
     /// Unreachable, with what ssh said.
-    pub async fn connect(&self) -> Result<()> {
+    pub(crate) async fn connect(&self) -> Result<()> {
         self.connected.get_or_try_init(|| self.open()).await?;
         Ok(())
     }
@@ -131,7 +132,7 @@ impl Device {
     ///
     /// # Errors
     /// Unreachable.
-    pub async fn edge_docker(&self, words: &[&str], terminal: bool) -> Result<Command> {
+    pub(crate) async fn edge_docker(&self, words: &[&str], terminal: bool) -> Result<Command> {
         self.shell(&edge_docker(words), terminal).await
     }
 
@@ -139,7 +140,7 @@ impl Device {
     ///
     /// # Errors
     /// Unreachable.
-    pub async fn shell(&self, line: &str, terminal: bool) -> Result<Command> {
+    pub(crate) async fn shell(&self, line: &str, terminal: bool) -> Result<Command> {
         self.connect().await?;
         let mut command = self.options();
         command.args(["-o", "ControlMaster=no", "-o", "BatchMode=yes"]);
@@ -160,7 +161,7 @@ impl Device {
     ///
     /// # Errors
     /// Unreachable, refused, failed: as the exit codes say.
-    pub async fn run(&self, words: &[&str]) -> Result<String> {
+    pub(crate) async fn run(&self, words: &[&str]) -> Result<String> {
         self.run_line(&edge_docker(words)).await
     }
 
@@ -168,7 +169,7 @@ impl Device {
     ///
     /// # Errors
     /// Unreachable, refused, failed: as the exit codes say.
-    pub async fn run_line(&self, line: &str) -> Result<String> {
+    pub(crate) async fn run_line(&self, line: &str) -> Result<String> {
         self.run_with(line, None, |_| ()).await
     }
 
@@ -177,7 +178,7 @@ impl Device {
     ///
     /// # Errors
     /// Unreachable, refused, failed: as the exit codes say.
-    pub async fn run_with(
+    pub(crate) async fn run_with(
         &self,
         line: &str,
         input: Option<&str>,
@@ -205,29 +206,25 @@ impl Device {
     ///
     /// # Errors
     /// Anything but 0.
-    pub fn judge(&self, status: ExitStatus, said: &str) -> Result<()> {
+    pub(crate) fn judge(&self, status: ExitStatus, said: &str) -> Result<()> {
         let said = log::printable(&said.replace('\n', "; "));
         let name = &self.name;
-        match status.code() {
-            Some(0) => Ok(()),
-            Some(SSH_FAILED) => Err(self.unreachable(&said)),
-            Some(125) => Err(Failure::error(
-                REFUSED,
-                format_args!("{name} refused: {said}"),
-            )),
-            Some(123) => Err(Failure::error(
-                SWITCHED_BACK,
-                format_args!("{name}: {said}"),
-            )),
-            Some(122) => Err(Failure::error(NOT_RUNNING, format_args!("{name}: {said}"))),
-            Some(124) => Err(Failure::error(REGISTRY, format_args!("{name}: {said}"))),
-            code => {
-                let code = code.map_or("a signal".into(), |c| c.to_string());
-                Err(Failure::error(
-                    1,
-                    format_args!("{name}: exit {code}: {said}"),
-                ))
+        let code = match status.code() {
+            Some(0) => return Ok(()),
+            Some(SSH_FAILED) => return Err(self.unreachable(&said)),
+            Some(code) => u8::try_from(code).ok(),
+            None => None,
+        };
+        let failure = |code, message: std::fmt::Arguments| Err(Failure::error(code, message));
+        match code {
+            Some(exit_code::REFUSED) => failure(REFUSED, format_args!("{name} refused: {said}")),
+            Some(exit_code::ROLLED_BACK) => failure(SWITCHED_BACK, format_args!("{name}: {said}")),
+            Some(exit_code::ROLLBACK_FAILED) => {
+                failure(NOT_RUNNING, format_args!("{name}: {said}"))
             }
+            Some(exit_code::UNVERIFIABLE) => failure(REGISTRY, format_args!("{name}: {said}")),
+            Some(code) => failure(1, format_args!("{name}: exit {code}: {said}")),
+            None => failure(1, format_args!("{name}: ended by a signal: {said}")),
         }
     }
 
@@ -251,7 +248,7 @@ impl Device {
 }
 
 /// `edge-docker WORDS` for a device's shell.
-pub fn edge_docker(words: &[&str]) -> String {
+pub(crate) fn edge_docker(words: &[&str]) -> String {
     quote(EDGE_DOCKER.iter().chain(words))
 }
 

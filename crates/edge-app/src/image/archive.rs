@@ -16,7 +16,7 @@ use serde::Deserialize;
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// A saved image, entries by name.
-pub struct Saved {
+pub(crate) struct Saved {
     file: File,
     entries: HashMap<PathBuf, Entry>,
 }
@@ -38,7 +38,7 @@ impl Saved {
     ///
     /// # Errors
     /// Not an archive.
-    pub fn open(mut file: File) -> Result<Self> {
+    pub(crate) fn open(mut file: File) -> Result<Self> {
         file.seek(SeekFrom::Start(0))?;
         let mut archive = tar::Archive::new(&file);
         let mut entries = HashMap::new();
@@ -71,7 +71,7 @@ impl Saved {
     ///
     /// # Errors
     /// Not one image.
-    pub fn image(&self) -> Result<(Vec<u8>, Vec<PathBuf>)> {
+    pub(crate) fn image(&self) -> Result<(Vec<u8>, Vec<PathBuf>)> {
         let text = self.bytes(Path::new("manifest.json"), LARGEST)?;
         let manifests: Vec<Manifest> =
             serde_json::from_slice(&text).context("reading manifest.json of the saved image")?;
@@ -102,7 +102,7 @@ impl Saved {
     ///
     /// # Errors
     /// Not in the archive.
-    pub fn reader(&self, path: &Path) -> Result<std::io::Take<File>> {
+    pub(crate) fn reader(&self, path: &Path) -> Result<std::io::Take<File>> {
         let absent = || format!("the saved image lacks {}", path.display());
         let entry = match self.entries.get(path).with_context(absent)? {
             Entry::Link(target) => self.entries.get(target).with_context(absent)?,

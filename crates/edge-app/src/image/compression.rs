@@ -22,7 +22,7 @@ const LEVELS: (i32, i32) = (1, 12);
 
 /// How pieces are compressed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
+pub(crate) enum Codec {
     /// For a device. The level follows the link: it rises while the link is
     /// what is waited for, and falls while the processors are.
     Zstd,
@@ -35,7 +35,7 @@ pub enum Codec {
 ///
 /// # Errors
 /// That of `sink` or of `produce`.
-pub fn pack<T, W: Write + Send>(
+pub(crate) fn pack<T, W: Write + Send>(
     codec: Codec,
     sink: &mut W,
     produce: impl FnOnce(&mut dyn Write) -> Result<T>,

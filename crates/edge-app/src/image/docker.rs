@@ -9,9 +9,9 @@ use edge_common::Root;
 use edge_common::exit::Failure;
 use tokio::process::{Child, Command};
 
-use crate::CONFIGURATION;
-use crate::app::App;
-use crate::config::Platform;
+use crate::exit_code::CONFIGURATION;
+use crate::project::app::App;
+use crate::project::config::Platform;
 
 fn docker() -> Result<Command> {
     let path = which::which("docker").map_err(|_| {
@@ -26,7 +26,7 @@ fn docker() -> Result<Command> {
 ///
 /// # Errors
 /// docker failing.
-pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
+pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
     if !app.directory.join("Dockerfile").is_file() {
         let why = format!("{} has no Dockerfile: an app is built from one", app.name);
         return Err(Failure::error(CONFIGURATION, why));
@@ -53,20 +53,20 @@ pub async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
 }
 
 /// An image of the laptop's engine.
-pub struct Local {
+pub(crate) struct Local {
     /// Its Id.
-    pub id: String,
+    pub(crate) id: String,
     /// Bytes of its layers, unpacked; about that, for some stores.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Digests of its layers, unpacked, lowest first.
-    pub layers: Vec<String>,
+    pub(crate) layers: Vec<String>,
 }
 
 /// `docker image inspect`.
 ///
 /// # Errors
 /// No such image, or docker's words.
-pub async fn inspect(image: &str) -> Result<Local> {
+pub(crate) async fn inspect(image: &str) -> Result<Local> {
     let mut command = docker()?;
     let format = "--format={{.Id}} {{.Size}}{{range .RootFS.Layers}} {{.}}{{end}}";
     command.args(["image", "inspect", format, "--", image]);
@@ -85,7 +85,7 @@ pub async fn inspect(image: &str) -> Result<Local> {
 ///
 /// # Errors
 /// No such image, or docker's words.
-pub async fn save(image: &str) -> Result<File> {
+pub(crate) async fn save(image: &str) -> Result<File> {
     let file = tempfile::tempfile().context("making a temporary file")?;
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
@@ -103,7 +103,7 @@ pub async fn save(image: &str) -> Result<File> {
 ///
 /// # Errors
 /// docker cannot be started.
-pub fn save_from(image: &str) -> Result<(Child, OwnedFd)> {
+pub(crate) fn save_from(image: &str) -> Result<(Child, OwnedFd)> {
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -116,7 +116,7 @@ pub fn save_from(image: &str) -> Result<(Child, OwnedFd)> {
 ///
 /// # Errors
 /// It failed.
-pub fn check(image: &str, success: bool, words: &[u8]) -> Result<()> {
+pub(crate) fn check(image: &str, success: bool, words: &[u8]) -> Result<()> {
     if success {
         return Ok(());
     }

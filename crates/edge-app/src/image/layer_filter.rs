@@ -7,18 +7,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use edge_common::file;
 use serde::Deserialize;
 use tar::{Archive, Builder, EntryType};
 
+use crate::image::cache;
+
 /// Largest manifest that is read, in bytes.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// Names of files in saved images and the layers that they hold.
-pub struct Names {
+pub(crate) struct Names {
     path: Option<PathBuf>,
     layers: HashMap<String, String>,
 }
@@ -32,8 +34,8 @@ struct Manifest {
 impl Names {
     /// What is remembered of an app. A cache: whatever is wrong with it, it is
     /// empty then.
-    pub fn of(app: &str) -> Self {
-        let path = cache().map(|directory| directory.join("saved").join(app));
+    pub(crate) fn of(app: &str) -> Self {
+        let path = cache::directory().map(|directory| directory.join("saved").join(app));
         let text = path.as_ref().and_then(|p| file::read_text(p, LARGEST).ok());
         let pair = |line: &str| line.split_once(' ').map(|(n, l)| (n.into(), l.into()));
         let layers = text.unwrap_or_default().lines().filter_map(pair).collect();
@@ -75,20 +77,12 @@ impl Names {
     }
 }
 
-/// Directory of what can be made again.
-pub fn cache() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.filter(|c| c.is_absolute());
-    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
-    Some(cache?.join("edge-app"))
-}
-
 /// Copies a saved image without the first `skip` of its `layers`; the others
 /// are there even if they are the same. Gives the number of layers left out.
 ///
 /// # Errors
 /// Not a saved image; `to`.
-pub fn copy(
+pub(crate) fn copy(
     saved: impl Read,
     to: &mut dyn Write,
     layers: &[String],

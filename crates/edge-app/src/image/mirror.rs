@@ -7,15 +7,16 @@ use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{Digest, ImageRef, Manifest, Registry};
 
-use crate::config::{Project, registry_error};
-use crate::progress::Progress;
-use crate::upload;
+use crate::exit_code::registry_error;
+use crate::image::upload;
+use crate::output::progress::Progress;
+use crate::project::config::Project;
 
 /// `IMAGE@sha256:…`; names of docker's hub may be short.
 ///
 /// # Errors
 /// A name that is none, or without a digest.
-pub fn source(text: &str) -> Result<ImageRef> {
+pub(crate) fn source(text: &str) -> Result<ImageRef> {
     let (first, rest) = text.split_once('/').unwrap_or(("", text));
     let full = match first {
         "docker.io" if rest.contains('/') => format!("registry-1.docker.io/{rest}"),
@@ -35,7 +36,7 @@ pub fn source(text: &str) -> Result<ImageRef> {
 ///
 /// # Errors
 /// Either registry; `image` is there with other content.
-pub async fn copy(
+pub(crate) async fn copy(
     project: &Project,
     to: &Registry,
     image: &ImageRef,

@@ -11,18 +11,18 @@ use edge_app_spec::quote;
 use edge_common::{exit, log};
 use tokio::io::AsyncReadExt as _;
 
-use crate::REFUSED;
-use crate::docker::{self, Local};
-use crate::pack::{Codec, pack};
-use crate::progress::Progress;
-use crate::ssh::{Device, edge_docker};
-use crate::thin::{self, Names};
+use crate::device::ssh::{Device, edge_docker};
+use crate::exit_code::REFUSED;
+use crate::image::compression::{Codec, pack};
+use crate::image::docker::{self, Local};
+use crate::image::layer_filter::{self, Names};
+use crate::output::progress::Progress;
 
 /// How often a device is asked for its images.
 const ATTEMPTS: u32 = 3;
 
 /// Images of a device.
-pub struct There(Vec<Image>);
+pub(crate) struct There(Vec<Image>);
 
 struct Image {
     id: String,
@@ -35,7 +35,7 @@ struct Image {
 /// # Errors
 /// Unreachable, refused, or the engine's: a device that does not tell is not
 /// one that has nothing.
-pub async fn there(device: &Device) -> Result<There> {
+pub(crate) async fn there(device: &Device) -> Result<There> {
     for _ in 1..ATTEMPTS {
         match ask(device).await {
             // An image may go between the two questions; then it is not in the
@@ -72,7 +72,7 @@ impl There {
     }
 
     /// Is `local` there under the name `image`?
-    pub fn has(&self, image: &str, local: &Local) -> bool {
+    pub(crate) fn has(&self, image: &str, local: &Local) -> bool {
         let same = |i: &Image| i.id == local.id && i.names.iter().any(|n| n == image);
         self.0.iter().any(same)
     }
@@ -90,7 +90,7 @@ impl There {
 
 /// A line for the device's shell that removes the images without a name that the
 /// device had of our apps, other than `new`; those that containers use stay.
-pub fn tidy(new: &str, there: &There) -> String {
+pub(crate) fn tidy(new: &str, there: &There) -> String {
     let ours = |i: &&Image| i.id != new && i.names.iter().any(|n| n.starts_with("sandbox/"));
     let old: Vec<_> = there.0.iter().filter(ours).map(|i| i.id.as_str()).collect();
     let dangling = ["images", "--quiet", "--no-trunc", "--filter=dangling=true"];
@@ -106,7 +106,7 @@ pub fn tidy(new: &str, there: &There) -> String {
 ///
 /// # Errors
 /// Unreachable, refused, or docker's here or there.
-pub async fn send(
+pub(crate) async fn send(
     device: &Device,
     app: &str,
     image: &str,
@@ -190,7 +190,7 @@ impl Work {
         };
         let mut names = Names::of(&self.app);
         pack(Codec::Zstd, &mut sink, |to| {
-            thin::copy(from, to, &self.layers, self.skip, &mut names)
+            layer_filter::copy(from, to, &self.layers, self.skip, &mut names)
         })?;
         self.progress.done();
         Ok(())

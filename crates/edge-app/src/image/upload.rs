@@ -14,12 +14,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::channel;
 
-use crate::config::registry_error;
-use crate::layers::Saved;
-use crate::pack::{Codec, pack};
-use crate::progress::Progress;
-use crate::thin::cache;
-use crate::{REGISTRY, docker};
+use crate::exit_code::{REGISTRY, registry_error};
+use crate::image::archive::Saved;
+use crate::image::compression::{Codec, pack};
+use crate::image::{cache, docker};
+use crate::output::progress::Progress;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -49,7 +48,7 @@ struct Blob {
 ///
 /// # Errors
 /// No such image here, the registry, or the tag is there with other content.
-pub async fn upload(registry: &Registry, image: &ImageRef) -> Result<Digest> {
+pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Digest> {
     let saved = Saved::open(docker::save(&image.to_string()).await?)?;
     let (config, paths) = saved.image()?;
     let parsed: Config =
@@ -95,7 +94,7 @@ async fn manifest(registry: &Registry, config: Vec<u8>, layers: &[Value]) -> Res
 ///
 /// # Errors
 /// It is there with other content.
-pub async fn free(registry: &Registry, image: &ImageRef, digest: &Digest) -> Result<bool> {
+pub(crate) async fn free(registry: &Registry, image: &ImageRef, digest: &Digest) -> Result<bool> {
     match registry.resolve(image).await {
         Ok(old) if old.digest == *digest => Ok(false),
         Ok(old) => Err(Failure::error(
@@ -113,7 +112,7 @@ pub async fn free(registry: &Registry, image: &ImageRef, digest: &Digest) -> Res
 fn note(diff_id: &str) -> Option<PathBuf> {
     let hex = diff_id.strip_prefix("sha256:")?;
     let plain = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-    plain.then(|| cache().map(|c| c.join("layers").join(hex)))?
+    plain.then(|| cache::directory().map(|c| c.join("layers").join(hex)))?
 }
 
 /// What a layer became the last time, if the registry has it.

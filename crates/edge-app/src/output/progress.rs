@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// A transfer that is under way.
-pub struct Progress {
+pub(crate) struct Progress {
     what: String,
     total: AtomicU64,
     bytes: AtomicU64,
@@ -27,7 +27,7 @@ pub struct Progress {
 
 impl Progress {
     /// Of `what`, `total` bytes if that is known.
-    pub fn new(what: impl Into<String>, total: Option<u64>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, total: Option<u64>) -> Self {
         let form = match total {
             Some(_) => {
                 "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// Of `what`, for which about `size` bytes are read, and fewer sent.
-    pub fn packed(what: impl Into<String>, size: u64) -> Self {
+    pub(crate) fn packed(what: impl Into<String>, size: u64) -> Self {
         Self::with_form(
             what.into(),
             Some(size),
@@ -67,13 +67,13 @@ impl Progress {
     }
 
     /// So many bytes more.
-    pub fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.tell(sum);
     }
 
     /// So many bytes in all, of a total that has become known.
-    pub fn reach(&self, bytes: u64, total: u64) {
+    pub(crate) fn reach(&self, bytes: u64, total: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
@@ -83,7 +83,7 @@ impl Progress {
     }
 
     /// So many bytes more were read.
-    pub fn read(&self, bytes: u64) {
+    pub(crate) fn read(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             // The size was about right.
             bar.set_position((bar.position() + bytes).min(bar.length().unwrap_or(0)));
@@ -112,7 +112,7 @@ impl Progress {
     }
 
     /// Done: says how much in how long.
-    pub fn done(self) {
+    pub(crate) fn done(self) {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let seconds = self.seconds();
         if let Some(bar) = &self.bar {
@@ -152,7 +152,7 @@ impl Drop for Progress {
 }
 
 /// `12.3 MB`
-pub fn amount(bytes: u64) -> String {
+pub(crate) fn amount(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
     let number = bytes as f64;
     match bytes {

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use edge_common::log::printable;
+use edge_common::time::rfc3339;
 use serde::Serialize;
 
 /// Prints a table with its columns aligned; the last one is not padded. What
 /// comes from elsewhere moves no cursor.
-pub fn print(head: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     let head: Vec<_> = head.iter().map(ToString::to_string).collect();
     let clean = rows
         .iter()
@@ -26,35 +27,20 @@ pub fn print(head: &[&str], rows: &[Vec<String>]) {
 ///
 /// # Errors
 /// None in practice.
-pub fn json(value: &impl Serialize) -> Result<()> {
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
 /// Seconds of Unix time as `2026-11-24 22:05` in UTC.
-pub fn date(seconds: u64) -> String {
-    let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
-    let leap = |y: u64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
-    let mut year = 1970;
-    while year < 10_000 && days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    let (hour, minute) = (rest / 3600, rest / 60 % 60);
-    format!("{year}-{month:02}-{:02} {hour:02}:{minute:02}", days + 1)
+pub(crate) fn date(seconds: u64) -> String {
+    let text = rfc3339(seconds);
+    // Without `:SSZ`, which no reader of a table needs.
+    text[..text.len() - 4].replace('T', " ")
 }
 
 /// The beginning of a digest or a key's name, enough to tell it from others.
-pub fn short(digest: &str) -> String {
+pub(crate) fn short(digest: &str) -> String {
     let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
     digest.chars().take(12).collect()
 }

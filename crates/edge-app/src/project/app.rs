@@ -4,20 +4,21 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use edge_app_spec::Spec;
+use edge_common::contract::suffix::RESERVED;
 use edge_common::exit::Failure;
 use edge_signature::{valid_app, valid_version};
 
-use crate::CONFIGURATION;
-use crate::config::{self, Project};
+use crate::exit_code::CONFIGURATION;
+use crate::project::config::{self, Project};
 
 /// An app and its directory.
-pub struct App {
+pub(crate) struct App {
     /// Where it lies.
-    pub directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// What `app.yaml` says.
-    pub spec: Spec,
+    pub(crate) spec: Spec,
 }
 
 impl App {
@@ -25,7 +26,7 @@ impl App {
     ///
     /// # Errors
     /// No such directory, no Dockerfile, `app.yaml` absent or malformed.
-    pub fn load(project: &Project, name: &str) -> Result<Self> {
+    pub(crate) fn load(project: &Project, name: &str) -> Result<Self> {
         check_name(name)?;
         let directory = project.directory.join(name);
         let missing =
@@ -59,7 +60,7 @@ impl App {
     ///
     /// # Errors
     /// A version that cannot be part of a tag; no git.
-    pub async fn version(&self, asked: Option<&str>) -> Result<String> {
+    pub(crate) async fn version(&self, asked: Option<&str>) -> Result<String> {
         let version = match asked {
             Some(version) => version.to_string(),
             None => self.git().await?,
@@ -83,7 +84,7 @@ impl App {
     }
 
     /// The commit that the app is at, with `-dirty` if it is not exactly that.
-    pub async fn revision(&self) -> Option<String> {
+    pub(crate) async fn revision(&self) -> Option<String> {
         let commit = self.ask_git(&["rev-parse", "HEAD"]).await?;
         let changed = self.ask_git(&["status", "--porcelain", "--", "."]).await?;
         let mark = if changed.is_empty() { "" } else { "-dirty" };
@@ -109,10 +110,8 @@ impl App {
 ///
 /// # Errors
 /// Wrong usage.
-pub fn check_name(name: &str) -> Result<()> {
-    // These the device gives to containers while it switches.
-    let reserved = ["-previous", "-older", "-next", "-moving"];
-    if let Some(end) = reserved.iter().find(|r| name.ends_with(*r)) {
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if let Some(end) = RESERVED.iter().find(|r| name.ends_with(*r)) {
         return Err(Failure::error(
             2,
             format_args!("{name:?} is not the name of an app: names ending in {end} are reserved"),

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use edge_common::exit::Failure;
 use edge_common::file;
 
-use crate::app::check_name;
-use crate::config::NAME;
+use crate::project::app::check_name;
+use crate::project::config::NAME;
 
 /// What to begin with.
 #[derive(Clone, Copy, clap::ValueEnum)]
-pub enum Template {
+pub(crate) enum Template {
     /// A web server of busybox
     Plain,
     /// A web server in Python
@@ -20,13 +20,13 @@ pub enum Template {
     Gpu,
 }
 
-const PROJECT: &str = include_str!("../templates/edge-app.yaml");
-const IGNORE: &str = include_str!("../templates/dockerignore");
+const PROJECT: &str = include_str!("../../templates/edge-app.yaml");
+const IGNORE: &str = include_str!("../../templates/dockerignore");
 
 /// Files of a template: name and content.
 macro_rules! files {
     ($directory:literal: $($name:literal),+) => {
-        &[$(($name, include_str!(concat!("../templates/", $directory, "/", $name)))),+]
+        &[$(($name, include_str!(concat!("../../templates/", $directory, "/", $name)))),+]
     };
 }
 
@@ -47,7 +47,7 @@ impl Template {
 ///
 /// # Errors
 /// A directory that is already there.
-pub fn init(project: Option<&Path>, name: &str, template: Template) -> Result<()> {
+pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Result<()> {
     check_name(name)?;
     let here = std::env::current_dir().context("finding the current directory")?;
     let above = here.ancestors().find(|f| f.join(NAME).exists());

@@ -2,20 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use edge_common::exit::Failure;
 use edge_common::file;
 use edge_signature::{Keys, sign_with_pem};
-use openssl::ec::{EcGroup, EcKey};
-use openssl::nid::Nid;
-use openssl::pkey::PKey;
 
-use crate::aws::KmsKey;
-use crate::config::{Key, Project};
-use crate::{CONFIGURATION, SIGNATURE};
+use crate::cloud::kms::KmsKey;
+use crate::exit_code::{CONFIGURATION, SIGNATURE};
+use crate::project::config::{Key, Project};
 
 /// A key that signs.
-pub enum Signer {
+pub(crate) enum Signer {
     /// The text of a PEM file. Secret.
     Pem(Vec<u8>),
     /// A key of KMS.
@@ -27,7 +24,7 @@ impl Signer {
     ///
     /// # Errors
     /// None is configured; a file that cannot be read.
-    pub async fn of(project: &Project, file: Option<&Path>) -> Result<Self> {
+    pub(crate) async fn of(project: &Project, file: Option<&Path>) -> Result<Self> {
         if let Some(path) = file {
             return Self::read(path);
         }
@@ -52,7 +49,7 @@ impl Signer {
     ///
     /// # Errors
     /// The key cannot be used.
-    pub async fn sign(&self, payload: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) async fn sign(&self, payload: &[u8]) -> Result<Vec<u8>> {
         match self {
             Self::Pem(pem) => Ok(pem_signature(pem, payload)?.0),
             Self::Kms(key) => key.sign(payload).await,
@@ -63,7 +60,7 @@ impl Signer {
     ///
     /// # Errors
     /// The key cannot be used, or is not P-256.
-    pub async fn keys(&self) -> Result<Keys> {
+    pub(crate) async fn keys(&self) -> Result<Keys> {
         let pem = match self {
             Self::Pem(pem) => pem_signature(pem, b"")?.1,
             Self::Kms(key) => key.public().await?,
@@ -74,28 +71,4 @@ impl Signer {
 
 fn pem_signature(pem: &[u8], payload: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     sign_with_pem(pem, payload).map_err(|e| Failure::error(SIGNATURE, e))
-}
-
-/// Makes a key pair.
-///
-/// # Errors
-/// A file that is already there.
-pub fn keygen(path: &Path) -> Result<()> {
-    let mut public = path.as_os_str().to_owned();
-    public.push(".pub");
-    let public = Path::new(&public);
-    for file in [path, public] {
-        if file.exists() {
-            let why = format!("{} is already there: not overwritten", file.display());
-            return Err(Failure::error(2, why));
-        }
-    }
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    let key = PKey::from_ec_key(EcKey::generate(&group).context("making a key")?)?;
-    // A path without a directory is in this one.
-    let here = |path: &Path| Path::new(".").join(path);
-    file::write(&here(path), &key.private_key_to_pem_pkcs8()?, 0o600)?;
-    file::write(&here(public), &key.public_key_to_pem()?, 0o644)?;
-    println!("{}\n{}", path.display(), public.display());
-    Ok(())
 }

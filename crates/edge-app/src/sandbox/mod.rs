@@ -1,23 +1,28 @@
 //! `sandbox`: the working copy, unsigned, on a device that allows it.
 
+mod sync;
+mod watch;
+
 use std::rc::Rc;
 
 use anyhow::Result;
+use edge_common::contract::path;
 use edge_common::{exit, log};
 
-use crate::app::App;
-use crate::config::Project;
-use crate::ssh::{Device, edge_docker};
-use crate::sync::{Keeper, Session};
-use crate::watch::Watcher;
-use crate::{UNREACHABLE, docker, send};
+use crate::device::ssh::{Device, edge_docker};
+use crate::exit_code::UNREACHABLE;
+use crate::image::{docker, transfer};
+use crate::project::app::App;
+use crate::project::config::Project;
+use crate::sandbox::sync::{Keeper, Session};
+use crate::sandbox::watch::Watcher;
 
 /// Builds the app, sends what the device lacks and runs it; with `watch` again
 /// and again.
 ///
 /// # Errors
 /// As the exit codes say; with `watch` only those of the beginning.
-pub async fn run(project: &Project, name: &str, device: &str, watch: bool) -> Result<()> {
+pub(crate) async fn run(project: &Project, name: &str, device: &str, watch: bool) -> Result<()> {
     let app = App::load(project, name)?;
     let connection = Rc::new(Device::new(project, device)?);
     // Watched from the start: what changes while docker builds is not missed.
@@ -36,13 +41,13 @@ async fn renew(project: &Project, name: &str, device: &Device) -> Result<()> {
     // The device says what it has while docker builds.
     let ((), there) = tokio::try_join!(
         docker::build(app, &image, &project.config.platform),
-        send::there(device)
+        transfer::there(device)
     )?;
     let local = docker::inspect(&image).await?;
     if there.has(&image, &local) {
         log::info("the device has this image");
     } else {
-        send::send(device, name, &image, &local, &there).await?;
+        transfer::send(device, name, &image, &local, &there).await?;
     }
     if !app.spec.sync.is_empty() {
         Session::open(device, app).await?.all().await?;
@@ -50,7 +55,7 @@ async fn renew(project: &Project, name: &str, device: &Device) -> Result<()> {
     start(device, app, &image).await?;
     println!("{name} runs: {image}");
     // What the new image replaced. It does not matter when it stays for once.
-    let _ = device.run_line(&send::tidy(&local.id, &there)).await;
+    let _ = device.run_line(&transfer::tidy(&local.id, &there)).await;
     Ok(())
 }
 
@@ -65,7 +70,9 @@ async fn renew(project: &Project, name: &str, device: &Device) -> Result<()> {
 /// the old one stays until the policy has agreed to the new one.
 async fn start(device: &Device, app: &App, image: &str) -> Result<()> {
     let name = &app.name;
-    let words = app.spec.run_words(image, &format!("/data/sandbox/{name}"));
+    let words = app
+        .spec
+        .run_words(image, &format!("{}/{name}", path::SANDBOX));
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let run = [&["run"], &words[..]].concat();
     let explain = edge_docker(&[&["explain"], &run[..]].concat());

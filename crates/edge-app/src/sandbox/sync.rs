@@ -13,10 +13,10 @@ use tar::{Builder, EntryType, Header};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::app::App;
-use crate::config::Project;
-use crate::progress::amount;
-use crate::ssh::Device;
+use crate::device::ssh::Device;
+use crate::output::progress::amount;
+use crate::project::app::App;
+use crate::project::config::Project;
 
 /// As much goes in one batch, unless a single file is larger.
 const BATCH: usize = 4 * 1024 * 1024;
@@ -24,7 +24,7 @@ const BATCH: usize = 4 * 1024 * 1024;
 const LARGEST: u64 = 1 << 30;
 
 /// `edge-docker sync` on a device.
-pub struct Session<'a> {
+pub(crate) struct Session<'a> {
     device: &'a Device,
     app: &'a App,
     pipe: Pipe,
@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Unreachable.
-    pub async fn open(device: &'a Device, app: &'a App) -> Result<Self> {
+    pub(crate) async fn open(device: &'a Device, app: &'a App) -> Result<Self> {
         let pipe = Pipe::open(device, &app.name).await?;
         Ok(Self { device, app, pipe })
     }
@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// A file that cannot be read; the device's.
-    pub async fn all(mut self) -> Result<()> {
+    pub(crate) async fn all(mut self) -> Result<()> {
         let paths = self.app.spec.sync.iter().map(|m| PathBuf::from(&m.local));
         self.pipe
             .send(self.device, self.app, &paths.collect())
@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
 }
 
 /// A session that is kept, and made anew when it was lost.
-pub struct Keeper<'a> {
+pub(crate) struct Keeper<'a> {
     project: &'a Project,
     name: &'a str,
     kept: Option<(Device, Pipe)>,
@@ -76,7 +76,7 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// Opens nothing yet.
-    pub fn new(project: &'a Project, name: &'a str) -> Self {
+    pub(crate) fn new(project: &'a Project, name: &'a str) -> Self {
         Self {
             project,
             name,
@@ -89,7 +89,7 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// As [`Session`]'s.
-    pub async fn send(&mut self, app: &App, paths: &BTreeSet<PathBuf>) -> Result<()> {
+    pub(crate) async fn send(&mut self, app: &App, paths: &BTreeSet<PathBuf>) -> Result<()> {
         let everything = app.spec.sync.iter().map(|m| PathBuf::from(&m.local));
         let everything: BTreeSet<_> = everything.collect();
         let (fresh, (device, mut pipe)) = match self.kept.take() {
@@ -110,7 +110,7 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// Unreachable.
-    pub async fn open(&mut self, app: &App) -> Result<()> {
+    pub(crate) async fn open(&mut self, app: &App) -> Result<()> {
         let device = Device::new(self.project, self.name)?;
         let pipe = Pipe::open(&device, &app.name).await?;
         self.kept = Some((device, pipe));

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(25);
 const LONGEST: Duration = Duration::from_millis(200);
 
 /// Watches a directory.
-pub struct Watcher {
+pub(crate) struct Watcher {
     directory: PathBuf,
     events: UnboundedReceiver<PathBuf>,
     seen: Changes,
@@ -25,11 +25,11 @@ pub struct Watcher {
 
 /// What changed.
 #[derive(Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Paths, seen from the directory, that are mapped.
-    pub synced: BTreeSet<PathBuf>,
+    pub(crate) synced: BTreeSet<PathBuf>,
     /// Something else: the image is to be built again.
-    pub rebuild: bool,
+    pub(crate) rebuild: bool,
 }
 
 impl Watcher {
@@ -37,7 +37,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The system has no watches left, or no such directory.
-    pub fn new(directory: &Path) -> Result<Self> {
+    pub(crate) fn new(directory: &Path) -> Result<Self> {
         let directory = directory
             .canonicalize()
             .with_context(|| format!("reading {}", directory.display()))?;
@@ -67,7 +67,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The watch ended.
-    pub async fn next(&mut self, sync: &[Mapping]) -> Result<Changes> {
+    pub(crate) async fn next(&mut self, sync: &[Mapping]) -> Result<Changes> {
         while self.seen.synced.is_empty() && !self.seen.rebuild {
             let path = self.events.recv().await.context("the watch ended")?;
             self.seen.add(&self.directory, &path, sync);

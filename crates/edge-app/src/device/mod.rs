@@ -1,0 +1,6 @@
+//! Devices: the connection, the apps on them, and work on several at once.
+
+pub(crate) mod apps;
+pub(crate) mod rollout;
+pub(crate) mod ssh;
+pub(crate) mod targets;

@@ -1,0 +1,10 @@
+//! Images: built by docker, uploaded to a registry, sent to a device.
+
+pub(crate) mod archive;
+pub(crate) mod cache;
+pub(crate) mod compression;
+pub(crate) mod docker;
+pub(crate) mod layer_filter;
+pub(crate) mod mirror;
+pub(crate) mod transfer;
+pub(crate) mod upload;

@@ -1,0 +1,7 @@
+//! The project on the laptop: its files, apps, registry and signing key.
+
+pub(crate) mod app;
+pub(crate) mod config;
+pub(crate) mod init;
+pub(crate) mod registry;
+pub(crate) mod signing;

@@ -1,0 +1,115 @@
+//! The registry of the project: its repository, and the credentials for it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use edge_common::exit::Failure;
+use edge_common::file;
+use edge_signature::{Credentials, Digest, ImageRef, Registry, Repository};
+
+use crate::cloud::{ecr, ssm};
+use crate::exit_code::{CONFIGURATION, registry_error};
+use crate::project::config::{MAX_FILE_BYTES, NAME, Place, Project, Ssm};
+
+impl Project {
+    /// The team's repository.
+    ///
+    /// # Errors
+    /// SSM, or a value that is no repository.
+    pub(crate) async fn repository(&self) -> Result<Repository> {
+        let text = match &self.config.registry {
+            Place::Here(text) => text.clone(),
+            Place::Parameter(Ssm { ssm }) => ssm::parameter(ssm).await?,
+        };
+        text.trim()
+            .parse()
+            .map_err(|e| Failure::error(CONFIGURATION, format_args!("{NAME}: registry: {e}")))
+    }
+
+    /// Name of a version of an app in the registry.
+    ///
+    /// # Errors
+    /// As [`Project::repository`].
+    pub(crate) async fn image(&self, app: &str, version: &str) -> Result<ImageRef> {
+        Ok(ImageRef {
+            repository: self.repository().await?,
+            tag: Some(format!("{app}-{version}")),
+            digest: None::<Digest>,
+        })
+    }
+
+    /// User and password of `repository`: a file that the project names, ECR's
+    /// token, or what docker's own login kept.
+    ///
+    /// # Errors
+    /// A password file that cannot be read; AWS.
+    pub(crate) async fn credentials(&self, repository: &Repository) -> Result<Option<Credentials>> {
+        if let Some(login) = &self.config.credentials {
+            let password = file::read_text(&self.path(&login.password_file), 64 * 1024)
+                .map_err(|e| Failure::wrap(CONFIGURATION, e))?;
+            return Ok(Some(Credentials {
+                username: login.username.clone(),
+                password: password.trim_end().into(),
+            }));
+        }
+        if ecr::is_registry(repository.host()) {
+            return ecr::token().await.map(Some);
+        }
+        Ok(docker_login(repository.host()))
+    }
+
+    /// The team's repository in its registry, with credentials.
+    ///
+    /// # Errors
+    /// As [`Project::credentials`]; a `ca` that cannot be read.
+    pub(crate) async fn registry(&self) -> Result<Registry> {
+        let repository = self.repository().await?;
+        let credentials = self.credentials(&repository).await?;
+        self.open(&repository, credentials)
+    }
+
+    /// Somebody else's repository: what the project keeps for its own registry
+    /// goes to no other host.
+    ///
+    /// # Errors
+    /// AWS; a `ca` that cannot be read.
+    pub(crate) async fn foreign(&self, repository: &Repository) -> Result<Registry> {
+        let host = repository.host();
+        let credentials = if host == self.repository().await?.host() {
+            self.credentials(repository).await?
+        } else if ecr::is_registry(host) {
+            Some(ecr::token().await?)
+        } else {
+            docker_login(host)
+        };
+        self.open(repository, credentials)
+    }
+
+    fn open(&self, repository: &Repository, credentials: Option<Credentials>) -> Result<Registry> {
+        let ca_bundle = match &self.config.ca {
+            Some(path) => vec![
+                file::read(&self.path(path), MAX_FILE_BYTES)
+                    .map_err(|e| Failure::wrap(CONFIGURATION, e))?,
+            ],
+            None => Vec::new(),
+        };
+        Registry::new(repository, credentials, &ca_bundle).map_err(registry_error)
+    }
+}
+
+/// What docker's own client keeps in plain; credential helpers are not asked.
+fn docker_login(host: &str) -> Option<Credentials> {
+    use base64::Engine as _;
+    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
+    let directory =
+        directory.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
+    let text = file::read(&directory.join("config.json"), MAX_FILE_BYTES).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let auth = value["auths"][host]["auth"].as_str()?;
+    let pair = base64::prelude::BASE64_STANDARD.decode(auth).ok()?;
+    let (username, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
+    Some(Credentials {
+        username: username.into(),
+        password: password.into(),
+    })
+}
