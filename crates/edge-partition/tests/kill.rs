@@ -1,6 +1,5 @@
-//! `edge-partition` and each of its helpers killed at every system call, as a
-//! power cut does, then run again untouched: always the same good end, and data
-//! stay.
+//! `edge-partition` and each of its helpers, killed at every system call as by a power
+//! loss, then run again: the file system is whole each time, and the data are there.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs::{self, File};
@@ -15,8 +14,7 @@ use edge_common::Root;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 const SIZE: u64 = 24 * 1024 * 1024;
-/// Large enough for a second copy of the superblock, which e2fsck writes in
-/// pieces.
+/// Large enough for a second copy of the superblock, which e2fsck writes separately.
 const GROWING: u64 = 160 * 1024 * 1024;
 const HELPERS: [&str; 4] = ["blkid", "mkfs.ext4", "e2fsck", "resize2fs"];
 
@@ -32,19 +30,19 @@ fn partition(image: &Path) -> Output {
     command.output().unwrap()
 }
 
-/// One system call of a program: the `nth` one of its name. strace counts by name.
+/// System call of a program: the `nth` one of its name, as strace counts.
 struct Point {
     name: String,
     nth: usize,
 }
 
 impl Point {
-    fn words(&self) -> String {
+    fn strace_option(&self) -> String {
         format!("-einject={}:signal=KILL:when={}", self.name, self.nth)
     }
 }
 
-/// All system calls of a trace, in order.
+/// Returns all system calls of a trace, in order.
 fn points(log: &Path) -> Vec<Point> {
     let text = fs::read_to_string(log).unwrap();
     let mut seen = std::collections::BTreeMap::new();
@@ -59,19 +57,19 @@ fn points(log: &Path) -> Vec<Point> {
     points.collect()
 }
 
-/// Was somebody killed, according to strace?
+/// Whether strace killed a process.
 fn reached(log: &Path) -> bool {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.contains("+++ killed by SIGKILL +++")
 }
 
-/// Kills the program itself at `point` and then, as a cut does, what it had
-/// started. Without a point it is only traced.
+/// Kills the program itself at `point` and then, as a power loss does, the programs that
+/// it had started. Without a point it is only traced.
 fn kill_program(image: &Path, log: &Path, point: Option<&Point>) -> bool {
     let mut strace = Command::new(find("strace"))
         .arg("-o")
         .arg(log)
-        .args(point.map(Point::words))
+        .args(point.map(Point::strace_option))
         .arg(env!("CARGO_BIN_EXE_edge-partition"))
         .args(["--timeout", "0", "--device"])
         .arg(image)
@@ -81,7 +79,7 @@ fn kill_program(image: &Path, log: &Path, point: Option<&Point>) -> bool {
         .unwrap();
     strace.wait().unwrap();
     let group = Pid::from_raw(i32::try_from(strace.id()).unwrap()).unwrap();
-    // Nobody may be left.
+    // Helpers that survive would go on writing.
     let _ = kill_process_group(group, Signal::KILL);
     while kill_process_group(group, Signal::KILL).is_ok() {
         std::thread::yield_now();
@@ -89,8 +87,8 @@ fn kill_program(image: &Path, log: &Path, point: Option<&Point>) -> bool {
     reached(log)
 }
 
-/// Kills the helper `name` at `point`; after that nothing else runs. Without a
-/// point it is only traced.
+/// Kills the helper `name` at `point`; after that no other helper runs. Without a point
+/// it is only traced.
 fn kill_helper(image: &Path, log: &Path, name: &str, point: Option<&Point>) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let sbin = directory.path().join("usr/sbin");
@@ -103,7 +101,7 @@ fn kill_helper(image: &Path, log: &Path, name: &str, point: Option<&Point>) -> b
                 "{} -o {} {}",
                 find("strace").display(),
                 log.display(),
-                point.map(Point::words).unwrap_or_default()
+                point.map(Point::strace_option).unwrap_or_default()
             )
         } else {
             String::new()
@@ -118,26 +116,26 @@ fn kill_helper(image: &Path, log: &Path, name: &str, point: Option<&Point>) -> b
         fs::set_permissions(sbin.join(helper), fs::Permissions::from_mode(0o755)).unwrap();
     }
     std::os::unix::fs::symlink(image, directory.path().join("disk")).unwrap();
-    let words = ["x", "--timeout", "0", "--device", "/disk"];
-    let args = edge_partition::Args::parse_from(words);
+    let args = ["x", "--timeout", "0", "--device", "/disk"];
+    let args = edge_partition::Args::parse_from(args);
     let _ = edge_partition::run(&Root::at(directory.path()), &args);
     reached(log)
 }
 
-fn debugfs(image: &Path, words: &str) -> String {
+fn debugfs(image: &Path, request: &str) -> String {
     let mut debugfs = Command::new(find("debugfs"));
-    let output = debugfs.args(["-w", "-R", words]).arg(image).output();
+    let output = debugfs.args(["-w", "-R", request]).arg(image).output();
     String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
 }
 
-fn clean(image: &Path) {
+fn assert_clean(image: &Path) {
     let mut e2fsck = Command::new(find("e2fsck"));
     let checked = e2fsck.args(["-f", "-n"]).arg(image).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// How far one point is from the next: 1 in the whole campaign (`cargo xtask
-/// campaign kill`), more in the daily tests.
+/// Distance between two points: 1 in the whole campaign (`cargo xtask campaign
+/// partition`), more in the daily tests.
 fn every() -> usize {
     let value = std::env::var("EDGE_EVERY");
     value.map_or(20, |v| v.parse().expect("EDGE_EVERY is a number"))
@@ -150,8 +148,9 @@ fn kill(victim: &str, image: &Path, log: &Path, point: Option<&Point>) -> bool {
     }
 }
 
-/// Kills `victim` at one point after the other, on two threads, and counts.
-fn campaign(victim: &str, make: &(impl Fn(&Path) + Sync), good: &(impl Fn(&Path) + Sync)) {
+/// Kills `victim` at one point after the other, on two threads: `make` creates the image
+/// for each, and `check` asserts that it is whole after another run.
+fn campaign(victim: &str, make: &(impl Fn(&Path) + Sync), check: &(impl Fn(&Path) + Sync)) {
     let directory = tempfile::tempdir().unwrap();
     let (image, log) = (
         directory.path().join("disk"),
@@ -173,7 +172,7 @@ fn campaign(victim: &str, make: &(impl Fn(&Path) + Sync), good: &(impl Fn(&Path)
             let again = partition(&image);
             let at = format!("{victim} killed at {} {}", point.name, point.nth);
             assert!(again.status.success(), "{at}: {again:?}");
-            good(&image);
+            check(&image);
             let once_more = partition(&image);
             assert!(once_more.stderr.is_empty(), "{at}: {once_more:?}");
         }
@@ -185,7 +184,7 @@ fn campaign(victim: &str, make: &(impl Fn(&Path) + Sync), good: &(impl Fn(&Path)
     });
     let (count, all) = (count.into_inner(), points.len());
     println!("{victim}: killed at {count} points of {all} system calls");
-    // Some calls (a short read, a retry) are not made in each run.
+    // Some calls (a short read, a retry) do not happen in each run.
     let tried = all.div_ceil(every());
     assert!(
         tried > 4 && count * 10 >= tried * 9,
@@ -196,13 +195,13 @@ fn campaign(victim: &str, make: &(impl Fn(&Path) + Sync), good: &(impl Fn(&Path)
 #[test]
 fn kill_formatting() {
     let make = |image: &Path| File::create(image).unwrap().set_len(SIZE).unwrap();
-    let good = |image: &Path| {
-        clean(image);
+    let check = |image: &Path| {
+        assert_clean(image);
         let stats = debugfs(image, "show_super_stats -h");
         assert!(stats.contains("volume name:   data"), "{stats}");
     };
     for victim in ["edge-partition", "blkid", "mkfs.ext4"] {
-        campaign(victim, &make, &good);
+        campaign(victim, &make, &check);
     }
 }
 
@@ -216,7 +215,7 @@ fn kill_growing() {
     fs::write(&kept, "kept ".repeat(200_000)).unwrap();
     debugfs(&sample, &format!("write {} kept", kept.display()));
     debugfs(&sample, "set_super_value mnt_count 1");
-    // A cut while it was mounted: not clean, to be checked.
+    // A power loss while it was mounted: not clean, to be checked.
     debugfs(&sample, "set_super_value state 0");
     let make = |image: &Path| {
         let _ = fs::remove_file(image);
@@ -226,8 +225,8 @@ fn kill_growing() {
         let image = File::options().write(true).open(image).unwrap();
         image.set_len(2 * GROWING).unwrap();
     };
-    let good = |image: &Path| {
-        clean(image);
+    let check = |image: &Path| {
+        assert_clean(image);
         assert!(debugfs(image, "cat kept") == "kept ".repeat(200_000));
         let stats = debugfs(image, "show_super_stats -h");
         let count = (2 * GROWING - 64 * 1024) / 4096;
@@ -235,6 +234,6 @@ fn kill_growing() {
         assert!(stats.contains(&line), "{stats}");
     };
     for victim in ["edge-partition", "e2fsck", "resize2fs"] {
-        campaign(victim, &make, &good);
+        campaign(victim, &make, &check);
     }
 }

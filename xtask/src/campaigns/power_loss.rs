@@ -14,7 +14,7 @@ use crate::shell;
 /// What the console shows when a moment has come that is worth a cut.
 const MOMENTS: [&str; 10] = [
     "systemd[1]: Starting",
-    "Make the data partition ready",
+    "Prepare the data partition",
     "formatting /dev",
     "formatted /dev",
     "Data partition",

@@ -1,4 +1,5 @@
-//! Waiting for a device by event: inotify on the directories on the way to it.
+//! Device of the data partition: waiting for it by inotify on the directories that lead
+//! to it, since udev creates them one by one.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -11,42 +12,45 @@ use edge_common::exit::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
-use crate::{ABSENT, AMBIGUOUS};
+use crate::exit_code::{AMBIGUOUS, DEVICE_ABSENT};
 
-/// The first of `candidates` that exists, waiting at most `limit`. As long as
-/// time is left an earlier one is given a second's start over a later one.
-///
-/// # Errors
-/// None appeared: exit code 3.
-pub fn first(root: &Root, candidates: &[PathBuf], limit: Duration) -> Result<PathBuf> {
+/// Head start of the first candidate over the others: udev creates the link by label
+/// after the device itself.
+const HEAD_START: Duration = Duration::from_secs(1);
+
+/// Waits at most `limit` for one of `candidates` and returns the first that exists.
+pub(crate) fn wait_for_first(
+    root: &Root,
+    candidates: &[PathBuf],
+    limit: Duration,
+) -> Result<PathBuf> {
     let paths: Vec<_> = candidates.iter().map(|c| root.path(c)).collect();
     let end = Instant::now() + limit;
-    let prefer_until = Instant::now() + limit.min(Duration::from_secs(1));
+    let prefer_until = Instant::now() + limit.min(HEAD_START);
     loop {
-        // Watches first: what appears between look and wait is then an event.
+        // Watched before it is looked for, so that a device which appears in between
+        // is an event.
         let watch = watch(&paths)?;
-        let choice = if Instant::now() < prefer_until {
+        let considered = if Instant::now() < prefer_until {
             1
         } else {
             paths.len()
         };
-        if let Some(found) = paths.iter().take(choice).find(|p| p.exists()) {
+        if let Some(found) = paths.iter().take(considered).find(|p| p.exists()) {
             return Ok(found.clone());
         }
-        let until = if choice == 1 { prefer_until } else { end };
+        let until = if considered == 1 { prefer_until } else { end };
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() && choice == paths.len() && Instant::now() >= end {
+        if left.is_zero() && considered == paths.len() && Instant::now() >= end {
             return Err(absent(candidates, limit));
         }
         wait(&watch, left)?;
     }
 }
 
-/// Refuses two partitions labelled `DATA`: the link by label leads to either.
-///
-/// # Errors
-/// There are two: exit code 6.
-pub fn only_one(root: &Root) -> Result<()> {
+/// Refuses several partitions labelled `DATA`: which of them udev's link leads to is
+/// chance, and the wrong one would be formatted.
+pub(crate) fn refuse_ambiguous_label(root: &Root) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(root.path("/sys/class/block")) else {
         return Ok(());
     };
@@ -64,7 +68,7 @@ pub fn only_one(root: &Root) -> Result<()> {
     Err(Failure::error(
         AMBIGUOUS,
         format_args!(
-            "{} are all labelled DATA: take one away, or name one with --device",
+            "several partitions are labelled DATA, {}: detach one or pass --device",
             names.join(" and ")
         ),
     ))
@@ -73,7 +77,7 @@ pub fn only_one(root: &Root) -> Result<()> {
 fn absent(candidates: &[PathBuf], limit: Duration) -> anyhow::Error {
     let names: Vec<_> = candidates.iter().map(|c| c.display().to_string()).collect();
     Failure::error(
-        ABSENT,
+        DEVICE_ABSENT,
         format_args!(
             "{} did not appear within {} s",
             names.join(" or "),
@@ -117,7 +121,7 @@ fn wait(watch: &impl AsFd, left: Duration) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn both() -> [PathBuf; 2] {
+    fn candidates() -> [PathBuf; 2] {
         [
             PathBuf::from("/dev/disk/by-partlabel/DATA"),
             PathBuf::from("/dev/p16"),
@@ -125,10 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_device_is_a_failure_of_its_own() {
+    fn an_absent_device_has_an_exit_code_of_its_own() {
         let directory = tempfile::tempdir().unwrap();
-        let error = first(&Root::at(directory.path()), &both(), Duration::ZERO).unwrap_err();
-        assert_eq!(edge_common::exit::code_of(&error), ABSENT);
+        let root = Root::at(directory.path());
+        let error = wait_for_first(&root, &candidates(), Duration::ZERO).unwrap_err();
+        assert_eq!(edge_common::exit::code_of(&error), DEVICE_ABSENT);
         assert!(
             error
                 .to_string()
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_device_is_seen_through_directories_that_come_first() {
+    fn a_late_device_is_found_although_its_directories_are_late_too() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
         let device = root.path("/dev/disk/by-partlabel/DATA");
@@ -149,40 +154,40 @@ mod tests {
             }
         });
         assert_eq!(
-            first(&root, &both(), Duration::from_secs(20)).unwrap(),
+            wait_for_first(&root, &candidates(), Duration::from_secs(20)).unwrap(),
             device
         );
         later.join().unwrap();
     }
 
     #[test]
-    fn two_partitions_of_one_label_are_refused() {
+    fn several_partitions_with_the_label_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
-        only_one(&root).unwrap();
+        refuse_ambiguous_label(&root).unwrap();
         for (name, label) in [
             ("nvme0n1p1", "APP"),
             ("nvme0n1p16", "DATA"),
             ("sda1", "DATA"),
         ] {
-            only_one(&root).unwrap();
-            let place = root.path("/sys/class/block").join(name);
-            std::fs::create_dir_all(&place).unwrap();
+            refuse_ambiguous_label(&root).unwrap();
+            let device = root.path("/sys/class/block").join(name);
+            std::fs::create_dir_all(&device).unwrap();
             let text = format!("DEVNAME={name}\nPARTN=1\nPARTNAME={label}\n");
-            edge_common::file::write(&place.join("uevent"), text.as_bytes(), 0o600).unwrap();
+            edge_common::file::write(&device.join("uevent"), text.as_bytes(), 0o600).unwrap();
         }
-        let error = only_one(&root).unwrap_err();
+        let error = refuse_ambiguous_label(&root).unwrap_err();
         assert_eq!(edge_common::exit::code_of(&error), AMBIGUOUS);
         assert!(error.to_string().contains("nvme0n1p16 and sda1"));
     }
 
     #[test]
-    fn the_fallback_is_taken_when_the_label_is_missing() {
+    fn the_fallback_is_used_without_the_label() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
         std::fs::create_dir_all(root.path("/dev")).unwrap();
         std::fs::File::create(root.path("/dev/p16")).unwrap();
-        let found = first(&root, &both(), Duration::from_secs(20)).unwrap();
+        let found = wait_for_first(&root, &candidates(), Duration::from_secs(20)).unwrap();
         assert_eq!(found, root.path("/dev/p16"));
     }
 }

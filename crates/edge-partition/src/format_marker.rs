@@ -1,6 +1,7 @@
-//! The mark of a format that has begun: in the last block of the partition,
-//! which the file system leaves free. A cut in the middle of `mkfs` leaves
-//! something that no probe knows; the mark says that it is ours and holds no data.
+//! Marker of a format in progress, in the last block of the partition, which the file
+//! system leaves free. A power loss during `mkfs` leaves content that no probe
+//! recognises and that would be refused for ever; the marker says that it is ours and
+//! holds no data.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,51 +10,42 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Bytes at the end of the partition that the file system leaves free.
-pub const RESERVED: u64 = 64 * 1024;
-/// Size of the mark, in bytes.
-const SIZE: u64 = 4096;
-/// What it begins with.
-const WORDS: &[u8] = b"edge-ai: making the file system of this partition has begun\n";
+pub(crate) const RESERVED_BYTES: u64 = 64 * 1024;
+/// Size of the marker, in bytes.
+const MARKER_BYTES: u64 = 4096;
+/// Beginning of the marker; the rest is zeros. Devices in the field know this text.
+const TEXT: &[u8] = b"edge-ai: making the file system of this partition has begun\n";
 
-/// Is the mark there?
-///
-/// # Errors
-/// The partition cannot be read.
-pub fn is_set(device: &Path) -> Result<bool> {
+/// Whether the marker is set.
+pub(crate) fn is_set(device: &Path) -> Result<bool> {
     let context = || format!("reading {}", device.display());
     let mut file = File::open(device).with_context(context)?;
     let size = file.seek(SeekFrom::End(0)).with_context(context)?;
-    if size < SIZE {
+    if size < MARKER_BYTES {
         return Ok(false);
     }
-    file.seek(SeekFrom::Start(size - SIZE))
+    file.seek(SeekFrom::Start(size - MARKER_BYTES))
         .with_context(context)?;
     let mut block = Vec::new();
-    file.take(SIZE)
+    file.take(MARKER_BYTES)
         .read_to_end(&mut block)
         .with_context(context)?;
-    Ok(block == full())
+    Ok(block == marker())
 }
 
-/// Sets it, durably.
-///
-/// # Errors
-/// The partition cannot be written.
-pub fn set(device: &Path) -> Result<()> {
-    write(device, &full())
+/// Sets the marker durably.
+pub(crate) fn set(device: &Path) -> Result<()> {
+    write(device, &marker())
 }
 
-/// Removes it, durably: the file system is complete.
-///
-/// # Errors
-/// The partition cannot be written.
-pub fn clear(device: &Path) -> Result<()> {
-    write(device, &vec![0; full().len()])
+/// Removes the marker durably, once the file system is complete.
+pub(crate) fn clear(device: &Path) -> Result<()> {
+    write(device, &vec![0; marker().len()])
 }
 
-fn full() -> Vec<u8> {
-    let mut block = WORDS.to_vec();
-    block.resize(usize::try_from(SIZE).unwrap_or_default(), 0);
+fn marker() -> Vec<u8> {
+    let mut block = TEXT.to_vec();
+    block.resize(usize::try_from(MARKER_BYTES).unwrap_or_default(), 0);
     block
 }
 
@@ -64,8 +56,9 @@ fn write(device: &Path, block: &[u8]) -> Result<()> {
         .open(device)
         .with_context(context)?;
     let size = file.seek(SeekFrom::End(0)).with_context(context)?;
-    let place = size.checked_sub(SIZE).context("a partition of no size")?;
-    file.seek(SeekFrom::Start(place)).with_context(context)?;
+    let start = size.checked_sub(MARKER_BYTES);
+    let start = start.context("the partition is smaller than the marker")?;
+    file.seek(SeekFrom::Start(start)).with_context(context)?;
     file.write_all(block).with_context(context)?;
     file.sync_all().with_context(context)
 }
@@ -78,7 +71,10 @@ mod tests {
     fn set_and_clear_touch_the_last_block_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
-        File::create(&path).unwrap().set_len(3 * SIZE).unwrap();
+        File::create(&path)
+            .unwrap()
+            .set_len(3 * MARKER_BYTES)
+            .unwrap();
         assert!(!is_set(&path).unwrap());
         set(&path).unwrap();
         assert!(is_set(&path).unwrap());
@@ -89,11 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn what_only_begins_like_it_is_none() {
+    fn only_a_whole_marker_counts() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
-        File::create(&path).unwrap().set_len(2 * SIZE).unwrap();
-        write(&path, &[full(), b"x".to_vec()].concat()[1..]).unwrap();
+        File::create(&path)
+            .unwrap()
+            .set_len(2 * MARKER_BYTES)
+            .unwrap();
+        write(&path, &[marker(), b"x".to_vec()].concat()[1..]).unwrap();
         assert!(!is_set(&path).unwrap());
         File::create(&path).unwrap();
         assert!(!is_set(&path).unwrap());
