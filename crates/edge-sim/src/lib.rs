@@ -14,6 +14,7 @@ pub mod kill;
 pub mod namespaces;
 mod process;
 mod relay;
+pub mod testbed;
 pub mod vm;
 
 use anyhow::Result;

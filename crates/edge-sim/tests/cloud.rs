@@ -1,14 +1,12 @@
-//! The stand-in cloud, seen by clients that we did not write.
+//! The local cloud, used by clients of others.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
-
-mod bench;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use bench::{Cloud, Device, sim};
+use edge_sim::testbed::{Cloud, DeviceRoot, edge_sim};
 use serde_json::Value;
 
 fn venv(program: &str) -> PathBuf {
@@ -154,9 +152,9 @@ fn a_claim_can_do_nothing_but_provision() {
         assert!(said.contains("Not authorized"), "{topic}: {said}");
     }
     // The broker takes any subscription, and delivers what the list permits.
-    let device = Device::allowed(&cloud, "s1");
+    let device = DeviceRoot::allowed(&cloud, "s1");
     let mut ear = Ear::open(&cloud, &certificate, &key, "$aws/#", "4");
-    assert_eq!(device.provision(&[]).0, 0);
+    device.provisioned(&[]);
     assert_eq!(device.heartbeat().0, 0);
     let heard = ear.until(|line| line.starts_with("got ") && line.contains("/shadow/"));
     assert_eq!(heard, None, "a claim overhears a device");
@@ -165,8 +163,8 @@ fn a_claim_can_do_nothing_but_provision() {
 #[test]
 fn a_device_reaches_its_own_thing_alone() {
     let cloud = Cloud::up();
-    let device = Device::allowed(&cloud, "s1");
-    assert_eq!(device.provision(&[]).0, 0);
+    let device = DeviceRoot::allowed(&cloud, "s1");
+    device.provisioned(&[]);
     let directory = device.path("data/config/aws-iot");
     let (certificate, key) = (directory.join("device.crt"), directory.join("private.key"));
     let publish = |topic: &str| {
@@ -195,8 +193,8 @@ fn nobody_comes_in_without_a_certificate_of_ours() {
 #[test]
 fn shadows_count_versions_and_reject_what_is_wrong() {
     let cloud = Cloud::up();
-    let device = Device::allowed(&cloud, "s1");
-    assert_eq!(device.provision(&[]).0, 0);
+    let device = DeviceRoot::allowed(&cloud, "s1");
+    device.provisioned(&[]);
     let directory = device.path("data/config/aws-iot");
     let (certificate, key) = (directory.join("device.crt"), directory.join("private.key"));
     let topic = "$aws/things/edge-ai-s1/shadow/update";
@@ -302,19 +300,21 @@ fn up_twice_is_up_once_and_down_leaves_nothing() {
     let ports = cloud.value("iot_port");
     let count = processes(cloud.path());
     assert!(count >= 3, "{count} processes");
-    let again = sim(&["cloud", "up", "--no-aws"], cloud.path());
+    let again = edge_sim(&["cloud", "up", "--no-aws"], cloud.path());
     assert!(said(&again).contains("already up"), "{}", said(&again));
     assert_eq!(
         (cloud.value("iot_port"), processes(cloud.path())),
         (ports, count)
     );
-    assert!(said(&sim(&["cloud", "status"], cloud.path())).contains("state                   up"));
+    assert!(
+        said(&edge_sim(&["cloud", "status"], cloud.path())).contains("state                   up")
+    );
     for _ in 0..2 {
-        assert!(sim(&["cloud", "down"], cloud.path()).status.success());
+        assert!(edge_sim(&["cloud", "down"], cloud.path()).status.success());
         assert_eq!(processes(cloud.path()), 0);
     }
     assert!(
-        sim(&["cloud", "down", "--purge"], cloud.path())
+        edge_sim(&["cloud", "down", "--purge"], cloud.path())
             .status
             .success()
     );

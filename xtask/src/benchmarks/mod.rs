@@ -57,11 +57,12 @@ fn fleet(devices: usize) -> Result<()> {
 /// `edge-sim bench TABLE` with the program that provisions one device.
 fn edge_sim(table: &str) -> Result<std::process::Command> {
     let mut build = shell::cargo();
-    build.args(["build", "--quiet", "--release", "-p", "edge-sim"]);
+    build.args(["build", "--quiet", "--release"]);
+    build.args(["-p", "edge-sim", "-p", "edge-provision"]);
     shell::run(build.args(["--bins", "--examples"]))?;
     let release = shell::target()?.join("release");
     let mut command = shell::command(release.join("edge-sim"));
     command.args(["bench", table, "--tool"]);
-    command.arg(release.join("examples/at"));
+    command.arg(release.join("examples/provision_at_root"));
     Ok(command)
 }

@@ -40,15 +40,15 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
     let every = ("EDGE_EVERY", "1");
     match campaign {
         Campaign::Kill => {
-            test("edge-sim", "kill_", every)?;
+            test("edge-provision", "kill_", every)?;
             test("edge-vpn", "kill_", every)?;
         }
-        Campaign::Faults => test("edge-sim", "every_fault", every)?,
+        Campaign::Faults => test("edge-provision", "every_fault", every)?,
         Campaign::PowerLoss { count, seed } => power_loss::run(*count, *seed)?,
         Campaign::Heartbeat { intervals } => {
             let intervals = intervals.to_string();
             test(
-                "edge-sim",
+                "edge-heartbeat",
                 "a_week_in_minutes",
                 ("EDGE_INTERVALS", &intervals),
             )?;

@@ -1,6 +1,6 @@
 //! The escape by a mount inside another: a container exchanges the directory of
 //! its second mount for a link to `/` and lets itself be started again. Docker
-//! alone then shows it the host (`cargo test -p edge-sim --test gate` says so).
+//! alone then shows it the host (`cargo test -p edge-docker --test escapes` says so).
 
 use std::fs;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const GATE: &str = "sudo -n /usr/bin/edge-docker";
 const DIRECTORY: &str = "/data/sandbox/escape";
 /// What the container does.
-const SCRIPT: &str = include_str!("../../../crates/edge-sim/tests/escape.sh");
+const SCRIPT: &str = include_str!("../../../crates/edge-docker/tests/escape.sh");
 
 fn start(world: &mut World) -> Result<String> {
     build(world)?;

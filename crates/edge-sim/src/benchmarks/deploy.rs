@@ -10,16 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use edge_common::command::CommandExt as _;
 use edge_common::{Root, file, log};
-use edge_signature::{Credentials, Registry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cloud::HOST;
 use crate::namespaces::Fleet;
 use crate::process::{going_on, notice_signals};
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+use crate::testbed::push_image;
 
 /// Arguments of `bench devices`.
 #[derive(clap::Args)]
@@ -44,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     notice_signals()?;
     let cloud = Cloud::up()?;
     let fleet = Fleet::start(args.devices, &std::env::current_exe()?)?;
-    push(cloud.0.path(), &cloud.registry()?)?;
+    push_image(cloud.0.path(), &cloud.registry()?)?;
     let project = project(&cloud, &fleet)?;
     println!(
         "{} devices; a pull takes {seconds} s and a switch {seconds} s.\n",
@@ -148,32 +145,4 @@ impl Drop for Cloud {
             log::warn(format_args!("{error:#}"));
         }
     }
-}
-
-/// Something that can be resolved, as `hello-v1` in `registry` of the cloud in
-/// `directory`; gives its digest.
-///
-/// # Errors
-/// The registry's.
-pub fn push(directory: &Path, registry: &str) -> Result<String> {
-    let password = file::read_text(&directory.join("registry.password"), 4096)?;
-    let login = Credentials {
-        username: "AWS".into(),
-        password: password.trim().into(),
-    };
-    let authority = file::read(&directory.join("ca.pem"), 64 * 1024)?;
-    let registry = Registry::new(&registry.parse()?, Some(login), &[authority])?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let config = registry.push_blob(b"{}".to_vec()).await?;
-        let manifest: Value = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
-            "config": { "mediaType": CONFIG, "size": 2, "digest": config },
-        });
-        let bytes = manifest.to_string().into_bytes();
-        let digest = registry.push_manifest("hello-v1", bytes, MANIFEST).await?;
-        Ok(digest.to_string())
-    })
 }

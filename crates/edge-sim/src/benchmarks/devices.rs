@@ -36,9 +36,9 @@ pub fn device(directory: &Path, cloud: &Path, port: u16, serial: &str) -> Result
     put("etc/machine-id", serial)
 }
 
-/// `edge-provision` at the root `directory`.
-pub fn provisioning(tool: &Path, directory: &Path, words: &[&str]) -> Command {
+/// Command of edge-provision on the root `directory`.
+pub fn provisioning(tool: &Path, directory: &Path, args: &[&str]) -> Command {
     let mut command = Root::system().command(tool);
-    command.arg(directory).arg("edge-provision").args(words);
+    command.arg(directory).args(args);
     command
 }

@@ -23,7 +23,7 @@ pub enum Command {
     Devices(deploy::Args),
     /// Time, memory and traffic of one provisioning, near and far
     Provision {
-        /// The program that runs a tool at another root: `examples/at`
+        /// edge-provision on another root: `examples/provision_at_root`
         #[arg(long)]
         tool: PathBuf,
         /// The structure of the earlier Python flow
@@ -35,7 +35,7 @@ pub enum Command {
     },
     /// A fleet that is switched on at once, with the published quotas
     Fleet {
-        /// The program that runs a tool at another root: `examples/at`
+        /// edge-provision on another root: `examples/provision_at_root`
         #[arg(long)]
         tool: PathBuf,
         /// How many devices

@@ -134,7 +134,7 @@ impl World {
     /// Program and words of a run, in the network.
     pub fn words(&self, words: &[&str]) -> Vec<String> {
         let at = Path::new(env!("CARGO_BIN_EXE_edge-vpn"));
-        let at = at.with_file_name("examples").join("vpn_at");
+        let at = at.with_file_name("examples").join("vpn_at_root");
         assert!(
             at.exists(),
             "{} is missing: cargo build -p edge-vpn --examples",

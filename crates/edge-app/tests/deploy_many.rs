@@ -1,0 +1,129 @@
+//! edge-app deploys to many devices: how many at a time, and what becomes of
+//! those that fail. `cargo xtask bench devices` says how long it takes.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod project;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_sim::namespaces::Fleet;
+use edge_sim::testbed::{Cloud, program, push_image};
+use project::Project;
+
+const DEPLOY: [&str; 4] = ["deploy", "hello", "--version", "v1"];
+const COUNT: usize = 20;
+
+/// Pulls that wait until they are let go.
+struct Held<'a>(&'a Fleet);
+
+impl<'a> Held<'a> {
+    fn new(fleet: &'a Fleet) -> Self {
+        for number in 0..COUNT {
+            let made = Command::new("mkfifo")
+                .arg(fleet.path(number, "/data/hold"))
+                .status();
+            assert!(made.unwrap().success());
+        }
+        Self(fleet)
+    }
+
+    fn waiting(&self) -> Vec<usize> {
+        let there = |n: &usize| self.0.path(*n, "/data/times").exists();
+        let held = |n: &usize| self.0.path(*n, "/data/hold").exists();
+        (0..COUNT).filter(there).filter(held).collect()
+    }
+
+    /// Waits until so many of them wait.
+    fn until(&self, count: usize) -> Vec<usize> {
+        let start = Instant::now();
+        loop {
+            let waiting = self.waiting();
+            if waiting.len() >= count {
+                return waiting;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(120),
+                "{waiting:?} wait, {count} should"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn let_go(&self, number: usize) {
+        let path = self.0.path(number, "/data/hold");
+        let mut pipe = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        pipe.write_all(b"go\n").unwrap();
+    }
+}
+
+#[test]
+fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
+    let cloud = Cloud::up();
+    let fleet = Fleet::start(COUNT, &program("edge-sim")).unwrap();
+    let registry = cloud.local_registry();
+    let digest = push_image(cloud.path(), &registry).unwrap();
+    let project = Project::new(&cloud, registry, &fleet.config());
+    a_limit_is_kept(&project, &fleet);
+
+    fleet.forget().unwrap();
+    for broken in [3, 11] {
+        fs::write(fleet.path(broken, "/data/broken"), "").unwrap();
+    }
+    fs::write(fleet.ssh_config(17), "Host *\n  ProxyCommand false\n").unwrap();
+    let held = Held::new(&fleet);
+    let mut command = project.command(&DEPLOY);
+    command.args(["--all", "--max-failures", "9"]);
+    let deploy = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let deploy = deploy.spawn().unwrap();
+    // All that can be reached are at it, and none of them has come to its end.
+    for number in held.until(COUNT - 1) {
+        held.let_go(number);
+    }
+    let output = deploy.wait_with_output().unwrap();
+    let (out, err) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    assert_eq!(output.status.code(), Some(10), "{out}{err}");
+    assert!(err.contains("3 of 20 devices failed"), "{err}");
+    assert_eq!(fleet.most_at_once().unwrap(), COUNT - 1);
+    for (number, name) in fleet.names().enumerate() {
+        let line = out.lines().find(|l| l.starts_with(name)).unwrap();
+        let wanted = match number {
+            3 | 11 => "switched back",
+            17 => "unreachable",
+            _ => "done",
+        };
+        assert!(line[name.len()..].trim().starts_with(wanted), "{out}");
+        if number != 17 {
+            let got = fs::read_to_string(fleet.path(number, "/data/replace")).unwrap();
+            assert!(got.ends_with(&format!("@{digest}\0")), "{got}");
+            let got = fs::read_to_string(fleet.path(number, "/data/password")).unwrap();
+            assert_eq!(got, cloud.password());
+        }
+    }
+
+    let (code, out, err) = project.run(&[&DEPLOY[..], &["d03", "d04", "--jobs", "1"]].concat());
+    assert!(code == 10 && out.contains("not started"), "{out}{err}");
+    assert!(err.contains("raise --max-failures"), "{err}");
+    assert_eq!(project.run(&[&DEPLOY[..], &["d03"]].concat()).0, 8);
+}
+
+/// Five at a time: never six, and always five while there are as many left.
+fn a_limit_is_kept(project: &Project, fleet: &Fleet) {
+    let held = Held::new(fleet);
+    let mut command = project.command(&DEPLOY);
+    command.args(["--all", "--jobs", "5"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut deploy = command.spawn().unwrap();
+    for left in (1..=COUNT).rev() {
+        let waiting = held.until(left.min(5));
+        held.let_go(waiting[0]);
+    }
+    assert!(deploy.wait().unwrap().success());
+    assert_eq!(fleet.most_at_once().unwrap(), 5);
+}

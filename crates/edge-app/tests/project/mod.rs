@@ -1,0 +1,179 @@
+//! Project with one app, and a device that it is deployed to.
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    missing_docs
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use edge_sim::namespaces::{Device, Settings};
+use edge_sim::testbed::{Cloud, program};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A project whose one app is `hello`.
+pub struct Project<'a> {
+    pub directory: TempDir,
+    pub cloud: &'a Cloud,
+    pub registry: String,
+    pub variables: Vec<(&'static str, String)>,
+}
+
+impl<'a> Project<'a> {
+    pub fn new(cloud: &'a Cloud, registry: String, devices: &Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let project = Self {
+            directory,
+            cloud,
+            registry,
+            variables: Vec::new(),
+        };
+        let config = json!({
+            "registry": project.registry, "ca": cloud.file("ca.pem"), "devices": devices,
+            "credentials": {
+                "username": "AWS", "password_file": cloud.value("registry_password_file"),
+            },
+            "signing_key": cloud.value("signing_key"), "platform": "linux/amd64",
+        });
+        project.put("edge-app.yaml", &config.to_string());
+        project.put("hello/Dockerfile", "FROM scratch\n");
+        project.put("hello/app.yaml", "name: hello\n");
+        project
+    }
+
+    pub fn put(&self, name: &str, text: &str) {
+        let path = self.directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Another value in `edge-app.yaml`.
+    pub fn set(&self, key: &str, value: Value) {
+        let path = self.directory.path().join("edge-app.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        config[key] = value;
+        fs::write(&path, config.to_string()).unwrap();
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-app"));
+        command.args(words).current_dir(self.directory.path());
+        command.env("HTTPS_PROXY", self.cloud.value("proxy"));
+        command.env("NO_PROXY", "localhost");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Exit code, standard output, standard error.
+    pub fn run(&self, words: &[&str]) -> (i32, String, String) {
+        let output = self.command(words).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        (output.status.code().unwrap(), out, err)
+    }
+
+    pub fn fails(&self, words: &[&str], code: i32, wanted: &str) {
+        let (got, _, said) = self.run(words);
+        assert_eq!(got, code, "{words:?}: {said}");
+        assert!(said.contains(wanted), "{words:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+
+    pub fn good(&self, words: &[&str]) -> String {
+        let (code, out, err) = self.run(words);
+        assert_eq!(code, 0, "{words:?}: {out}{err}");
+        out
+    }
+}
+
+/// A device with the real edge-docker, an engine, and a registry to pull from.
+pub struct Real<'a> {
+    pub device: Device,
+    pub project: Project<'a>,
+    _directory: TempDir,
+}
+
+impl<'a> Real<'a> {
+    pub fn start(cloud: &'a Cloud) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = cloud.value("registry");
+        let port = registry.split(['/', ':']).nth(1).unwrap().parse().unwrap();
+        let (edge_docker, edge_sim) = (program("edge-docker"), program("edge-sim"));
+        let settings = Settings {
+            name: "jetson",
+            edge_docker: &edge_docker,
+            edge_sim: &edge_sim,
+            repository: &registry,
+            keys: &[cloud.file("signing.pub")],
+            ca_bundle: &[cloud.file("ca.pem")],
+            ports: &[port],
+            ..Settings::default()
+        };
+        let device = Device::start(directory.path(), &settings).unwrap();
+        let devices = json!({ "jetson": { "ssh_config": device.ssh_config() } });
+        let mut project = Project::new(cloud, registry, &devices);
+        project.variables.push(("DOCKER_HOST", device.engine()));
+        Self {
+            device,
+            project,
+            _directory: directory,
+        }
+    }
+
+    /// Makes, signs and pushes a version that runs `script`.
+    pub fn push(&self, version: &str, script: &str) {
+        self.image(version, script);
+        self.project.good(&["push", "hello", "--version", version]);
+    }
+
+    /// Makes a version that runs `script`.
+    pub fn image(&self, version: &str, script: &str) {
+        let name = format!("{}:hello-{version}", self.project.registry);
+        let entry = format!("ENTRYPOINT {}", json!(["/bin/sh", "-c", script]));
+        let mut import = self.device.command("docker");
+        import.args(["import", "--change", &entry, "-", &name]);
+        let mut child = import
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&shell()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    pub fn status(&self) -> Value {
+        let text = self.project.good(&["status", "--json"]);
+        serde_json::from_str::<Value>(&text).unwrap()[0].clone()
+    }
+
+    /// What `hello` is, by the device's own words.
+    pub fn version(&self) -> String {
+        let status = self.status();
+        let apps = status["apps"].as_array().unwrap();
+        let hello = apps.iter().find(|a| a["name"] == "hello").unwrap();
+        assert_eq!(hello["state"], "running", "{hello}");
+        hello["version"].as_str().unwrap().into()
+    }
+}
+
+/// This machine's shell and what it needs.
+pub fn shell() -> Vec<u8> {
+    let libraries = Command::new("ldd").arg("/bin/sh").output().unwrap();
+    let libraries = String::from_utf8(libraries.stdout).unwrap();
+    let libraries = libraries.split_whitespace().filter(|w| w.starts_with('/'));
+    let files: BTreeSet<_> = libraries.chain(["/bin/sh", "/bin/sleep"]).collect();
+    let files = files.iter().map(|f| f.trim_start_matches('/'));
+    let mut tar = Command::new("tar");
+    tar.args(["-ch", "-C", "/"])
+        .args(files)
+        .output()
+        .unwrap()
+        .stdout
+}

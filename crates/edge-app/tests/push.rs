@@ -1,0 +1,199 @@
+//! edge-app pushes to a real registry and signs.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod project;
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_sim::testbed::{Cloud, edge_sim};
+use project::Project;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// This machine's container engine, or one of our own for the time of a test.
+struct Engine {
+    child: Option<Child>,
+    directory: TempDir,
+}
+
+impl Engine {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut engine = Self {
+            child: None,
+            directory,
+        };
+        if engine.docker(&["info"]).status().unwrap().success() {
+            return engine;
+        }
+        let mut command = Command::new("/usr/sbin/dockerd");
+        command
+            .arg("--host")
+            .arg(engine.host())
+            .args(["--iptables=false", "--bridge=none"]);
+        for (flag, name) in [
+            ("--data-root", "d"),
+            ("--exec-root", "r"),
+            ("--pidfile", "p"),
+        ] {
+            command.arg(flag).arg(engine.directory.path().join(name));
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        engine.child = Some(
+            command
+                .spawn()
+                .expect("docker.io is missing: run scripts/setup"),
+        );
+        let start = Instant::now();
+        while !engine.docker(&["info"]).status().unwrap().success() {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "dockerd does not answer"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        engine
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.directory.path().join("s").display())
+    }
+
+    fn docker(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(which("docker"));
+        if self.child.is_some() {
+            command.env("DOCKER_HOST", self.host());
+        }
+        command
+            .args(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    /// Makes an image with one file of `content`.
+    fn image(&self, name: &str, content: &str) {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        archive
+            .append_data(&mut header, "file", content.as_bytes())
+            .unwrap();
+        let mut command = self.docker(&["import", "-", name]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let bytes = archive.into_inner().unwrap();
+        child.stdin.take().unwrap().write_all(&bytes).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    fn lend(&self, project: &mut Project) {
+        if self.child.is_some() {
+            project.variables.push(("DOCKER_HOST", self.host()));
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = Command::new("/bin/kill")
+                .arg(child.id().to_string())
+                .status();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|p| p.join(program))
+        .find(|p| p.exists())
+        .unwrap_or_else(|| panic!("{program} is missing: run scripts/setup"))
+}
+
+#[test]
+fn push_signs_once_and_a_tag_never_moves() {
+    let (cloud, engine) = (Cloud::up(), Engine::start());
+    let mut project = Project::new(&cloud, cloud.value("registry"), &json!({}));
+    engine.lend(&mut project);
+    let push = ["push", "hello", "--version", "v1"];
+    project.fails(&push, 1, "build it first");
+    let name = format!("{}:hello-v1", cloud.value("registry"));
+    engine.image(&name, "one");
+    let (code, first, said) = project.run(&push);
+    assert_eq!(code, 0, "{said}");
+    assert!(first.contains("@sha256:"), "{first}");
+    let (code, second, said) = project.run(&push);
+    assert_eq!((code, &second), (0, &first));
+    assert!(said.contains("already signed"), "{said}");
+    let (code, verified, _) = project.run(&["verify", "hello", "--version", "v1"]);
+    assert!(
+        code == 0 && verified.contains("app      hello\nversion  v1"),
+        "{verified}"
+    );
+    let list = project.run(&["list"]).1;
+    assert!(list.contains("hello  v1       "), "{list}");
+
+    engine.image(&name, "two");
+    project.fails(&push, 4, "is there with other content");
+    project.fails(&["verify", "hello", "--version", "v2"], 4, "not found");
+    project.fails(
+        &["deploy", "hello", "nowhere", "--version", "v2"],
+        4,
+        "not found",
+    );
+
+    project.put("hello/app.yaml", "name: hello\ngrants: [gpu]\n");
+    project.fails(&push, 2, "sign these grants with --yes");
+
+    let other = Cloud::up();
+    let key = fs::read_to_string(other.file("signing.key")).unwrap();
+    fs::write(cloud.file("signing.key"), key).unwrap();
+    project.fails(
+        &["verify", "hello", "--version", "v1"],
+        7,
+        "a key that is not trusted",
+    );
+    fs::write(cloud.file("signing.key"), "nonsense").unwrap();
+    project.fails(&["verify", "hello", "--version", "v1"], 7, "PKCS#8");
+    fs::remove_file(cloud.file("signing.key")).unwrap();
+    project.fails(&push, 3, "signing.key");
+    fs::write(cloud.file("registry.password"), "wrong").unwrap();
+    project.fails(&["list"], 4, "wrong or no credentials");
+    assert!(!project.run(&["list"]).2.contains("wrong\n"));
+    edge_sim(&["cloud", "down"], cloud.path());
+    project.fails(&["list"], 4, "does not answer");
+}
+
+#[test]
+fn kms_signs_and_ssm_names_the_registry() {
+    let (cloud, engine) = (Cloud::with(&[]), Engine::start());
+    let mut project = Project::new(&cloud, cloud.value("registry"), &json!({}));
+    engine.lend(&mut project);
+    project.set("signing_key", json!({ "kms": "edge-container-signing" }));
+    project.set("registry", json!({ "ssm": "/edge-ai/ecr/repository-url" }));
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", cloud.value("aws_endpoint")),
+        ("AWS_REGION", "eu-central-1".into()),
+        ("AWS_ACCESS_KEY_ID", "test".into()),
+        ("AWS_SECRET_ACCESS_KEY", "test".into()),
+    ] {
+        project.variables.push((name, value));
+    }
+    engine.image(&format!("{}:hello-v1", cloud.value("registry")), "one");
+    let (code, _, said) = project.run(&["push", "hello", "--version", "v1"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(project.run(&["verify", "hello", "--version", "v1"]).0, 0);
+    project.set("signing_key", json!({ "kms": "absent" }));
+    project.fails(&["verify", "hello", "--version", "v1"], 7, "absent");
+    project.set("registry", json!({ "ssm": "/absent" }));
+    project.fails(&["list"], 4, "/absent");
+}

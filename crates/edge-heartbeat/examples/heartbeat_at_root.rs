@@ -1,0 +1,35 @@
+//! edge-heartbeat on the root file system of a test: `heartbeat_at_root ROOT
+//! [ARG]...`, or at a faster pace `heartbeat_at_root ROOT --pace MILLISECONDS`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use edge_common::{Root, exit, log};
+use edge_heartbeat::Pace;
+
+fn main() -> ExitCode {
+    log::start("edge-heartbeat");
+    let mut args: Vec<_> = std::env::args().skip(1).collect();
+    let root = Root::at(args.first().cloned().unwrap_or_default());
+    if args.get(1).is_some_and(|option| option == "--pace") {
+        let milliseconds = args.get(2).and_then(|text| text.parse().ok());
+        let pace = fast(milliseconds.unwrap_or(100));
+        return exit::finish(edge_heartbeat::serve(&root, &pace));
+    }
+    args.splice(..1, ["edge-heartbeat".into()]);
+    exit::finish(edge_heartbeat::run(
+        &root,
+        &edge_heartbeat::Args::parse_from(args),
+    ))
+}
+
+/// The pauses of a device, some hundred times shorter.
+fn fast(milliseconds: u64) -> Pace {
+    Pace {
+        interval: Duration::from_millis(milliseconds),
+        bounds: (Duration::from_secs(1), Duration::from_secs(60)),
+        step: Duration::from_secs(2),
+        pauses: (Duration::from_millis(50), Duration::from_millis(500)),
+    }
+}

@@ -1,0 +1,87 @@
+//! The cloud's broker, which comes and goes.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use edge_sim::testbed::{Cloud, program};
+use serde_json::Value;
+
+use crate::until;
+
+/// Broker and responder of a cloud, as children that can be killed.
+pub struct Broker<'a> {
+    pub cloud: &'a Cloud,
+    pub children: Vec<Child>,
+}
+
+impl<'a> Broker<'a> {
+    /// Takes the place of those that `cloud up` started.
+    pub fn instead(cloud: &'a Cloud) -> Self {
+        let pids = fs::read(cloud.file("pids.json")).unwrap();
+        let pids: Vec<Value> = serde_json::from_slice(&pids).unwrap();
+        for pid in pids {
+            let pid = pid["pid"].to_string();
+            assert!(
+                Command::new("/bin/kill")
+                    .args(["-KILL", &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            until("its end", || {
+                !Path::new("/proc").join(&pid).join("exe").exists()
+            });
+        }
+        let mut broker = Self {
+            cloud,
+            children: Vec::new(),
+        };
+        broker.start();
+        broker
+    }
+
+    pub fn start(&mut self) {
+        let mut mosquitto = Command::new("/usr/sbin/mosquitto");
+        mosquitto.arg("-c").arg(self.cloud.file("mosquitto.conf"));
+        let mut responder = Command::new(program("edge-sim"));
+        responder
+            .args(["cloud", "serve", "--dir"])
+            .arg(self.cloud.path());
+        let proxy = self.cloud.value("proxy");
+        let proxy = proxy.rsplit_once(':').unwrap().1.to_string();
+        for (mut command, port) in [
+            (mosquitto, self.cloud.value("iot_port")),
+            (responder, proxy),
+        ] {
+            let log = fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.cloud.file("week.log"))
+                .unwrap();
+            command
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log);
+            self.children.push(command.spawn().unwrap());
+            let port: u16 = port.parse().unwrap();
+            until("a daemon", || {
+                TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
+        }
+    }
+
+    pub fn stop(&mut self) {
+        for mut child in self.children.drain(..) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Broker<'_> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

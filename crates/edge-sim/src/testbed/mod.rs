@@ -1,0 +1,31 @@
+//! Testbed of the integration tests of all tools: a local cloud, a device's root
+//! file system, and the programs of this workspace. A failure is a panic, which
+//! the test reports.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "the code of tests, shared by several crates"
+)]
+
+mod cloud;
+mod device_root;
+mod images;
+mod programs;
+
+pub use cloud::{Cloud, StrictEndpoint, edge_sim};
+pub use device_root::{DeviceRoot, IdentityFile};
+pub use images::{build_image, push_image};
+pub use programs::{example, program};
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+/// Runs a command; returns its exit code, which is 128 + the number of a signal
+/// that ended it, and both output streams.
+pub fn run(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let text = [&output.stdout[..], &output.stderr].concat();
+    let signal = output.status.signal().unwrap_or(0);
+    let code = output.status.code().unwrap_or(128 + signal);
+    (code, String::from_utf8_lossy(&text).into_owned())
+}

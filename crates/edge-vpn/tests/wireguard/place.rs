@@ -1,0 +1,269 @@
+//! A device, its hub, and what is between them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_sim::namespaces::{Device, Settings};
+use edge_sim::testbed::program;
+use serde_json::json;
+use tempfile::TempDir;
+
+pub const THING: &str = "edge-ai-7";
+pub const NAME: &str = "edge-ai-7.vpn.test";
+/// `ip`, but for the one thing that the kernel may lack.
+pub const IP: &str = r#"#!/bin/sh
+case $* in
+"link add "*" type wireguard") exec wireguard-go "$3" </dev/null >/dev/null 2>&1 ;;
+esac
+exec /data/real-ip "$@"
+"#;
+/// The one thing that is asked of systemd.
+pub const SYSTEMCTL: &str = r#"#!/bin/sh
+[ "$*" = "reload-or-restart sshd.service" ] && kill -HUP "$(cat /run/sshd.pid)"
+"#;
+pub const PREPARE: &str = "cp /usr/sbin/ip /data/real-ip && chmod 755 /data/ip /data/systemctl && \
+    mount --bind /data/ip /usr/sbin/ip && mount --bind /data/systemctl /usr/bin/systemctl";
+
+/// The hub, in a network of its own, and the engineer who sits there.
+pub struct Hub {
+    pub _holder: Child,
+    pub pid: u32,
+    pub directory: PathBuf,
+}
+
+pub fn words(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+pub fn run(command: &mut Command) -> (i32, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    (output.status.code().unwrap_or(-1), words(&output))
+}
+
+/// Standard output of what must succeed.
+pub fn good(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", words(&output));
+    String::from_utf8(output.stdout).unwrap().trim().to_string()
+}
+
+impl Hub {
+    pub fn new(directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join("hosts"), format!("10.77.0.2 {NAME}\n")).unwrap();
+        let script = format!(
+            "set -e; mount -t tmpfs tmpfs /run; mount --bind {0}/hosts /etc/hosts; \
+             ip link set lo up; umask 77; wg genkey >{0}/key; wg pubkey <{0}/key >{0}/pub; \
+             echo $$; exec cat >/dev/null",
+            directory.display()
+        );
+        let mut holder = Command::new("unshare")
+            .args([
+                "--net",
+                "--mount",
+                "--propagation",
+                "private",
+                "/bin/sh",
+                "-c",
+                &script,
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let pid = line
+            .trim()
+            .parse()
+            .expect("wg is missing, or you are not root: scripts/setup");
+        Self {
+            _holder: holder,
+            pid,
+            directory: directory.into(),
+        }
+    }
+
+    pub fn sh(&self, script: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--net", "--mount", "--target", &self.pid.to_string(), "--"]);
+        command.args(["/bin/sh", "-ec", script]);
+        command
+    }
+
+    pub fn key(&self) -> String {
+        fs::read_to_string(self.directory.join("pub"))
+            .unwrap()
+            .trim()
+            .into()
+    }
+
+    /// A cable to the device.
+    pub fn connect(&self, device: &Device) {
+        let pid = device.pid();
+        good(&mut self.sh(&format!(
+            "ip link add hub0 type veth peer name up0 netns {pid}
+             ip address add 192.0.2.1/24 dev hub0; ip link set hub0 up
+             wireguard-go wghub </dev/null >/dev/null 2>&1
+             wg set wghub listen-port 51820 private-key {}/key
+             ip address add 10.77.0.1/16 dev wghub; ip link set wghub up",
+            self.directory.display()
+        )));
+    }
+}
+
+pub struct Testbed {
+    pub directory: TempDir,
+    pub device: Device,
+    pub hub: Hub,
+}
+
+impl Testbed {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            edge_docker: &program("edge-docker"),
+            edge_sim: &program("edge-sim"),
+            engine: false,
+            ..Settings::default()
+        };
+        let device = Device::start(&directory.path().join("device"), &settings).unwrap();
+        let hub = Hub::new(&directory.path().join("hub"));
+        let testbed = Self {
+            directory,
+            device,
+            hub,
+        };
+        testbed.furnish();
+        testbed
+    }
+
+    pub fn furnish(&self) {
+        fs::copy(
+            env!("CARGO_BIN_EXE_edge-vpn"),
+            self.device.path("/data/edge-vpn"),
+        )
+        .unwrap();
+        self.write("/data/ip", IP);
+        self.write("/data/systemctl", SYSTEMCTL);
+        self.sh(PREPARE);
+        self.hub.connect(&self.device);
+        self.sh("ip address add 192.0.2.2/24 dev up0; ip link set up0 up");
+        self.write("/etc/hosts", "127.0.0.1 localhost\n192.0.2.1 hub.test\n");
+        self.write(
+            "/etc/edge-ai/container-config/policy.json",
+            r#"{"sandbox":false,"ssh":"vpn"}"#,
+        );
+        let config = json!({ "endpoint": "e.test", "thing_name": THING, "cert_path": "c",
+            "key_path": "k", "ca_path": "a" });
+        self.write("/data/config/aws-iot/config.json", &config.to_string());
+        let vpn = json!({ "provider": "wireguard", "range": "10.77.0.0/16", "domain": "vpn.test",
+            "peers_from_shadow": true, "peers": [{ "public_key": self.hub.key(),
+            "endpoint": "hub.test:51820", "allowed_ips": ["10.77.0.0/16"], "keepalive": 1 }] });
+        self.write("/etc/edge-ai/vpn.json", &vpn.to_string());
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.device.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.device.path(path))
+            .unwrap_or_default()
+            .trim()
+            .into()
+    }
+
+    /// A script on the device, that must succeed.
+    pub fn sh(&self, script: &str) -> String {
+        good(self.device.command("/bin/sh").args(["-ec", script]))
+    }
+
+    pub fn vpn(&self, words: &[&str]) -> (i32, String) {
+        run(self.device.command("/data/edge-vpn").args(words))
+    }
+
+    /// SSH from the engineer to `host`; what it says.
+    pub fn ssh(&self, host: &str) -> (i32, String) {
+        let at = self.directory.path().join("device");
+        let at = at.display();
+        run(&mut self.hub.sh(&format!(
+            "ssh -F none -i {at}/id -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=3 \
+             -o HostKeyAlias=device -o UserKnownHostsFile={at}/known_hosts \
+             -o GlobalKnownHostsFile=/dev/null edge@{host} echo through the VPN"
+        )))
+    }
+
+    pub fn until_ssh(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (code, said) = self.ssh(NAME);
+            if code == 0 {
+                assert_eq!(said.lines().last(), Some("through the VPN"));
+                return;
+            }
+            assert!(Instant::now() < end, "{said}\n{:?}", self.vpn(&["status"]));
+        }
+    }
+
+    /// What is kept, and the interface.
+    pub fn state(&self) -> (BTreeMap<PathBuf, Vec<u8>>, String) {
+        let directories =
+            ["/data/config/wireguard", "/data/config/vpn"].map(|f| self.device.path(f));
+        let entries = directories
+            .iter()
+            .flat_map(|f| fs::read_dir(f).into_iter().flatten().flatten());
+        let files = entries
+            .map(|e| (e.path(), fs::read(e.path()).unwrap()))
+            .collect();
+        let interface = "ip -brief address show edge-vpn; wg show edge-vpn dump | cut -f 1-4";
+        (files, self.sh(interface))
+    }
+
+    pub fn wish(&self, wish: &serde_json::Value) {
+        self.write("/data/config/vpn/desired.json", &wish.to_string());
+    }
+
+    pub fn welcome(&self) {
+        let key = self.read("/data/config/wireguard/public.key");
+        good(
+            &mut self
+                .hub
+                .sh(&format!("wg set wghub peer {key} allowed-ips 10.77.0.2/32")),
+        );
+    }
+
+    /// As its units do.
+    pub fn start_sshd(&self) -> Child {
+        assert_eq!(self.vpn(&["sshd"]).0, 0);
+        let mut sshd = self.device.command("/usr/sbin/sshd");
+        let child = sshd
+            .args(["-D", "-e"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let end = Instant::now() + Duration::from_secs(10);
+        while self
+            .device
+            .command("/usr/bin/test")
+            .args(["-s", "/run/sshd.pid"])
+            .status()
+            .unwrap()
+            .code()
+            != Some(0)
+        {
+            assert!(Instant::now() < end, "sshd does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.unwrap()
+    }
+}
