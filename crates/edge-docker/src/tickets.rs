@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
+use edge_docker_policy::api::key::Key;
 use edge_signature::Digest;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -24,37 +25,6 @@ const GOOD: Duration = Duration::from_secs(60);
 const LARGEST: u64 = 32;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
-
-/// What a ticket is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// One request to the engine, byte by byte.
-    pub fn request(method: &str, uri: &str, body: &[u8]) -> Self {
-        Self::of(&[b"request", method.as_bytes(), uri.as_bytes(), body])
-    }
-
-    /// Something that docker's client will ask for in words of its own.
-    pub fn words<T: AsRef<str>>(kind: &str, words: &[T]) -> Self {
-        let words = words.iter().map(|w| w.as_ref().as_bytes());
-        let parts: Vec<_> = [b"words", kind.as_bytes()]
-            .into_iter()
-            .chain(words)
-            .collect();
-        Self::of(&parts)
-    }
-
-    /// Each part with its length before it: no two lists hash alike.
-    fn of(parts: &[&[u8]]) -> Self {
-        let mut bytes = Vec::new();
-        for part in parts {
-            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
-        Self(Digest::of(&bytes).hex().into())
-    }
-}
 
 /// A ticket that was left; taken back when this is dropped, if it still lies there.
 #[must_use = "a ticket that is dropped is taken back"]
@@ -83,7 +53,7 @@ pub fn leave(root: &Root, key: &Key) -> Result<Ticket> {
     let directory = root.path(DIRECTORY);
     file::create_directory(&directory, 0o700)?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{}.{}.{count}", key.0, std::process::id());
+    let name = format!("{}.{}.{count}", hash(key), std::process::id());
     let path = directory.join(name);
     // A process of the same number may have left one and died.
     let _ = fs::remove_file(&path);
@@ -105,12 +75,13 @@ pub fn take(root: &Root, key: &Key) -> bool {
     let Ok(entries) = fs::read_dir(root.path(DIRECTORY)) else {
         return false;
     };
+    let wanted = hash(key);
     for entry in entries.flatten() {
         let path = entry.path();
         let good = good(&path);
         let name = entry.file_name();
         let for_key = name.to_str().and_then(|n| n.split_once('.'));
-        let for_key = for_key.is_some_and(|(hash, _)| hash == key.0);
+        let for_key = for_key.is_some_and(|(hash, _)| hash == wanted);
         if good && !for_key {
             continue;
         }
@@ -119,6 +90,11 @@ pub fn take(root: &Root, key: &Key) -> bool {
         }
     }
     false
+}
+
+/// Returns the hash that names the tickets for `key`.
+fn hash(key: &Key) -> String {
+    Digest::of(key.as_bytes()).hex().into()
 }
 
 /// Left a short while ago, by the clock that no one sets?
@@ -163,7 +139,7 @@ mod tests {
             Key::request("POST", "/v1.41/containers/create?name=x", b"{}"),
             Key::request("POST", "/v1.41/containers/create", b"{ }"),
             Key::request("POST", "/v1.41/containers/create", b""),
-            Key::words("request", &["POST", "/v1.41/containers/create", "{}"]),
+            Key::arguments("request", &["POST", "/v1.41/containers/create", "{}"]),
         ] {
             assert!(!take(&root, &other), "{other:?}");
         }
@@ -174,7 +150,7 @@ mod tests {
     #[test]
     fn two_alike_are_two() {
         let (_directory, root) = root();
-        let key = Key::words("load", &[""; 0]);
+        let key = Key::arguments("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
         leave(&root, &key).unwrap().stay();
         assert!(take(&root, &key) && take(&root, &key) && !take(&root, &key));
@@ -183,7 +159,7 @@ mod tests {
     #[test]
     fn one_that_is_dropped_is_taken_back() {
         let (_directory, root) = root();
-        let key = Key::words("build", &["sandbox/a"]);
+        let key = Key::arguments("build", &["sandbox/a"]);
         drop(leave(&root, &key).unwrap());
         assert!(!take(&root, &key));
         assert_eq!(tickets(&root), 0);
@@ -192,7 +168,7 @@ mod tests {
     #[test]
     fn old_broken_and_future_ones_are_no_good_and_go() {
         let (_directory, root) = root();
-        let key = Key::words("load", &[""; 0]);
+        let key = Key::arguments("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
         let path = fs::read_dir(root.path(DIRECTORY)).unwrap().next();
         let path = path.unwrap().unwrap().path();
@@ -206,21 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn lengths_keep_lists_apart() {
-        let pairs = [
-            (Key::words("a", &["bc"]), Key::words("ab", &["c"])),
-            (Key::words("a", &["b", "c"]), Key::words("a", &["bc"])),
-            (Key::words("a", &["b", ""]), Key::words("a", &["b"])),
-        ];
-        for (one, two) in pairs {
-            assert_ne!(one, two);
-        }
-    }
-
-    #[test]
     fn of_many_that_take_one_has_it() {
         let (_directory, root) = root();
-        let key = Key::words("load", &[""; 0]);
+        let key = Key::arguments("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
         let taken: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)

@@ -7,12 +7,18 @@ use edge_common::{Root, file};
 use edge_signature::{Keys, Repository};
 use serde::Deserialize;
 
-use crate::refuse;
+use edge_docker_policy::grants::Table;
+use edge_docker_policy::refusal::refuse;
 
 /// Where they lie.
 const DIRECTORY: &str = "/etc/edge-ai/container-config";
 /// Largest of them, in bytes.
 const LARGEST: u64 = 64 * 1024;
+
+/// Board's table of grants.
+const GRANTS: &str = "/etc/edge-ai/devices.json";
+/// Largest table of grants, in bytes.
+const MAX_GRANTS_BYTES: u64 = 256 * 1024;
 
 /// Keys, repository and policy.
 pub struct Trust {
@@ -88,4 +94,14 @@ fn keys(root: &Root) -> Result<Vec<Vec<u8>>> {
     }
     paths.sort();
     paths.iter().map(|p| file::read(p, LARGEST)).collect()
+}
+
+/// Reads what each grant means on this board; without a table nothing is granted.
+pub fn grants(root: &Root) -> Result<Table> {
+    let path = root.path(GRANTS);
+    if !path.exists() {
+        return Ok(Table::default());
+    }
+    let text = file::read(&path, MAX_GRANTS_BYTES)?;
+    Table::parse(&text).with_context(|| format!("parsing {GRANTS}"))
 }

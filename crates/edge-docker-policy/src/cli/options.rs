@@ -1,0 +1,260 @@
+//! Every option of `docker run` and `docker create`, docker 20.10 to 28, with a
+//! verdict. A test holds the list against the installed client's `--help`.
+
+use crate::cli::args::{Known, flag, value};
+
+/// What is done with an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Parsed into a type and checked.
+    Allowed,
+    /// Taken where the signer granted it.
+    Granted,
+    /// Refused, with the reason; for a flag, `=false` is no request.
+    Refused(&'static str),
+}
+
+use Verdict::{Allowed, Granted, Refused};
+
+const NAMESPACES: Verdict = Refused("namespaces of the host are not shared");
+const FILES: Verdict = Refused("it would read or write files of the device as root");
+const DISKS: Verdict = Refused("limits of disks are not set by apps");
+const CPU: Verdict = Refused("use --cpus or --cpu-shares");
+const NAMES: Verdict = Refused("use --dns; how names are looked up belongs to the device");
+const WINDOWS: Verdict = Refused("it is for Windows containers");
+const KERNEL: Verdict = Refused("the kernel's own protection stays as it is");
+const ADDRESSES: Verdict = Refused("addresses are given by the engine");
+
+/// The list.
+pub const OPTIONS: &[(Known, Verdict)] = &[
+    (flag('d', "detach"), Allowed),
+    (flag('i', "interactive"), Allowed),
+    (flag('t', "tty"), Allowed),
+    (flag(' ', "rm"), Allowed),
+    (flag(' ', "init"), Allowed),
+    (flag(' ', "read-only"), Allowed),
+    (flag(' ', "no-healthcheck"), Allowed),
+    (flag(' ', "sig-proxy"), Allowed),
+    (flag('q', "quiet"), Allowed),
+    (value(' ', "name"), Allowed),
+    (value(' ', "restart"), Allowed),
+    (value('e', "env"), Allowed),
+    (value(' ', "env-file"), Allowed),
+    (value('l', "label"), Allowed),
+    (value('p', "publish"), Allowed),
+    (value(' ', "expose"), Allowed),
+    (value(' ', "network"), Allowed),
+    (value(' ', "net"), Allowed),
+    (value(' ', "network-alias"), Allowed),
+    (value(' ', "net-alias"), Allowed),
+    (value(' ', "dns"), Allowed),
+    (value('h', "hostname"), Allowed),
+    (value('u', "user"), Allowed),
+    (value('w', "workdir"), Allowed),
+    (value(' ', "entrypoint"), Allowed),
+    (value(' ', "tmpfs"), Allowed),
+    (value(' ', "shm-size"), Allowed),
+    (value('m', "memory"), Allowed),
+    (value(' ', "memory-reservation"), Allowed),
+    (value(' ', "memory-swap"), Allowed),
+    (value(' ', "cpus"), Allowed),
+    (value('c', "cpu-shares"), Allowed),
+    (value(' ', "cpuset-cpus"), Allowed),
+    (value(' ', "pids-limit"), Allowed),
+    (value(' ', "ulimit"), Allowed),
+    (value(' ', "health-cmd"), Allowed),
+    (value(' ', "health-interval"), Allowed),
+    (value(' ', "health-timeout"), Allowed),
+    (value(' ', "health-start-period"), Allowed),
+    (value(' ', "health-retries"), Allowed),
+    (value(' ', "log-driver"), Allowed),
+    (value(' ', "log-opt"), Allowed),
+    (value(' ', "stop-signal"), Allowed),
+    (value(' ', "stop-timeout"), Allowed),
+    (value(' ', "cap-drop"), Allowed),
+    (value(' ', "security-opt"), Allowed),
+    (value(' ', "pull"), Allowed),
+    (value('v', "volume"), Allowed),
+    (value(' ', "mount"), Allowed),
+    (value('a', "attach"), Allowed),
+    (value(' ', "gpus"), Granted),
+    (value(' ', "runtime"), Granted),
+    (value(' ', "device"), Granted),
+    (value(' ', "cap-add"), Granted),
+    (value(' ', "sysctl"), Granted),
+    (flag(' ', "privileged"), Refused("it takes every rule away")),
+    (
+        flag(' ', "use-api-socket"),
+        Refused("the engine's socket is root's alone"),
+    ),
+    (
+        flag('P', "publish-all"),
+        Refused("name each port with --publish"),
+    ),
+    (
+        flag(' ', "oom-kill-disable"),
+        Refused("a full memory would stop the device"),
+    ),
+    (
+        flag(' ', "disable-content-trust"),
+        Refused("what is trusted is decided by the image of the device"),
+    ),
+    (value(' ', "pid"), NAMESPACES),
+    (value(' ', "ipc"), NAMESPACES),
+    (value(' ', "uts"), NAMESPACES),
+    (value(' ', "userns"), NAMESPACES),
+    (value(' ', "cgroupns"), NAMESPACES),
+    (value(' ', "cgroup-parent"), NAMESPACES),
+    (value(' ', "label-file"), FILES),
+    (value(' ', "cidfile"), FILES),
+    (value(' ', "blkio-weight"), DISKS),
+    (value(' ', "blkio-weight-device"), DISKS),
+    (value(' ', "device-read-bps"), DISKS),
+    (value(' ', "device-read-iops"), DISKS),
+    (value(' ', "device-write-bps"), DISKS),
+    (value(' ', "device-write-iops"), DISKS),
+    (value(' ', "io-maxbandwidth"), DISKS),
+    (value(' ', "io-maxiops"), DISKS),
+    (value(' ', "storage-opt"), DISKS),
+    (value(' ', "cpu-period"), CPU),
+    (value(' ', "cpu-quota"), CPU),
+    (value(' ', "cpu-rt-period"), CPU),
+    (value(' ', "cpu-rt-runtime"), CPU),
+    (value(' ', "cpu-count"), CPU),
+    (value(' ', "cpu-percent"), CPU),
+    (value(' ', "cpuset-mems"), CPU),
+    (value(' ', "add-host"), NAMES),
+    (value(' ', "dns-option"), NAMES),
+    (value(' ', "dns-opt"), NAMES),
+    (value(' ', "dns-search"), NAMES),
+    (value(' ', "domainname"), NAMES),
+    (value(' ', "link"), NAMES),
+    (value(' ', "ip"), ADDRESSES),
+    (value(' ', "ip6"), ADDRESSES),
+    (value(' ', "link-local-ip"), ADDRESSES),
+    (value(' ', "mac-address"), ADDRESSES),
+    (value(' ', "isolation"), WINDOWS),
+    (value(' ', "kernel-memory"), KERNEL),
+    (value(' ', "memory-swappiness"), KERNEL),
+    (value(' ', "oom-score-adj"), KERNEL),
+    (
+        value(' ', "device-cgroup-rule"),
+        Refused("devices come with a grant that names them"),
+    ),
+    (
+        value(' ', "group-add"),
+        Refused("groups of the device are not an app's"),
+    ),
+    (
+        value(' ', "volumes-from"),
+        Refused("another container's directories are not this app's"),
+    ),
+    (
+        value(' ', "volume-driver"),
+        Refused("an app mounts its own directory and nothing else"),
+    ),
+    (
+        value(' ', "annotation"),
+        Refused("annotations reach the runtime, not the app"),
+    ),
+    (
+        value(' ', "detach-keys"),
+        Refused("the keys to detach are docker's own"),
+    ),
+    (
+        value(' ', "platform"),
+        Refused("an image that is here has one platform"),
+    ),
+    (
+        value(' ', "health-start-interval"),
+        Refused("engines before version 25 do not know it"),
+    ),
+];
+
+/// Options that docker does not have.
+const OURS: &[(Known, Verdict)] = &[
+    (value(' ', "grant"), Granted),
+    (flag(' ', "allow-downgrade"), Allowed),
+];
+
+/// The options that the grammar knows.
+pub fn known() -> Vec<Known> {
+    let all = OPTIONS.iter().chain(OURS);
+    all.map(|(known, _)| *known).collect()
+}
+
+/// The verdict on an option by its long name.
+pub fn verdict(name: &str) -> Option<Verdict> {
+    let mut all = OPTIONS.iter().chain(OURS);
+    all.find(|(known, _)| known.long == name)
+        .map(|(_, verdict)| *verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_option_is_on_the_list_twice() {
+        let names: BTreeSet<_> = OPTIONS.iter().map(|(k, _)| k.long).collect();
+        assert_eq!(names.len(), OPTIONS.len());
+        let shorts: Vec<_> = OPTIONS.iter().map(|(k, _)| k.short).collect();
+        let shorts: Vec<_> = shorts.into_iter().filter(|s| *s != ' ').collect();
+        assert_eq!(shorts.iter().collect::<BTreeSet<_>>().len(), shorts.len());
+    }
+
+    /// Holds the list against what the installed client says that it takes.
+    #[test]
+    fn every_option_of_the_installed_client_is_on_the_list() {
+        for verb in ["run", "create"] {
+            let output = edge_common::Root::system().command("/usr/bin/docker");
+            let output = { output }.args([verb, "--help"]).output();
+            let output = output.expect("the docker client is missing: apt-get install docker.io");
+            let help = String::from_utf8(output.stdout).unwrap();
+            let mut count = 0;
+            for line in help
+                .lines()
+                .filter(|l| l.starts_with("  -") || l.starts_with("      --"))
+            {
+                let words: Vec<_> = line.split_whitespace().collect();
+                let short = words[0].strip_suffix(',').and_then(|s| s.chars().nth(1));
+                let name = words.iter().find_map(|w| w.strip_prefix("--")).unwrap();
+                let typed = words.get(if short.is_some() { 2 } else { 1 }).copied();
+                if name == "help" {
+                    continue;
+                }
+                let found = OPTIONS.iter().find(|(k, _)| k.long == name);
+                let (known, _) = found.unwrap_or_else(|| panic!("{verb} --{name} has no verdict"));
+                assert_eq!(known.short, short.unwrap_or(' '), "--{name}");
+                // Behind a flag's name its description begins, with a capital.
+                let value = typed.is_some_and(|t| t.starts_with(|c: char| c.is_ascii_lowercase()));
+                assert_eq!(known.value, value, "--{name}: {line}");
+                count += 1;
+            }
+            assert!(count > 90, "{verb}: only {count} options were read");
+        }
+    }
+
+    /// Options of clients between 20.10 and 28 that the installed one may lack.
+    #[test]
+    fn options_that_came_and_went_are_on_the_list() {
+        for name in [
+            "use-api-socket",
+            "annotation",
+            "kernel-memory",
+            "health-start-interval",
+            "cgroupns",
+            "gpus",
+            "pull",
+            "quiet",
+            "net",
+            "net-alias",
+            "dns-opt",
+            "device-cgroup-rule",
+        ] {
+            assert!(verdict(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Values of options: from docker's spelling to checked types.
+
+use anyhow::Result;
+
+use crate::create_body::{Device, Restart, Ulimit};
+use crate::mounts::{Owner, RequestedMount};
+use crate::refusal::refuse;
+
+/// A name as docker takes it for containers and networks.
+pub fn name(option: &str, text: &str) -> Result<String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let first = text
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric());
+    if !first || text.len() > 128 || !text.chars().all(good) {
+        return Err(bad(option, text, "a name: letters, digits, _ . -"));
+    }
+    Ok(text.into())
+}
+
+/// Bytes: `512m`, `1g`, `65536`.
+pub fn bytes(option: &str, text: &str) -> Result<i64> {
+    let lower = text.to_ascii_lowercase();
+    let number = lower.trim_end_matches("ib").trim_end_matches('b');
+    let (digits, factor) = match number.chars().last() {
+        Some('k') => (&number[..number.len() - 1], 1 << 10),
+        Some('m') => (&number[..number.len() - 1], 1 << 20),
+        Some('g') => (&number[..number.len() - 1], 1 << 30),
+        _ => (number, 1),
+    };
+    let value = digits
+        .parse::<i64>()
+        .ok()
+        .filter(|v| *v >= 0)
+        .and_then(|v| v.checked_mul(factor));
+    value.ok_or_else(|| bad(option, text, "a size like 512m"))
+}
+
+/// A whole number within bounds.
+pub fn number(option: &str, text: &str, least: i64, most: i64) -> Result<i64> {
+    let value = text
+        .parse::<i64>()
+        .ok()
+        .filter(|v| (least..=most).contains(v));
+    value.ok_or_else(|| bad(option, text, &format!("a number from {least} to {most}")))
+}
+
+/// `1.5` processors as billionths.
+pub fn cpus(option: &str, text: &str) -> Result<i64> {
+    let value = text
+        .parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite() && (0.0..=1024.0).contains(v));
+    let value = value.ok_or_else(|| bad(option, text, "a number of processors"))?;
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1024e9")]
+    Ok((value * 1e9) as i64)
+}
+
+/// Go's duration, `1m30s`, in nanoseconds.
+pub fn duration(option: &str, text: &str) -> Result<i64> {
+    let error = || bad(option, text, "a duration like 1m30s");
+    let mut total: i64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(error)?;
+        let amount: i64 = rest[..digits].parse().map_err(|_| error())?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let factor = match &rest[..unit] {
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(error()),
+        };
+        let part = amount.checked_mul(factor).ok_or_else(error)?;
+        total = total.checked_add(part).ok_or_else(error)?;
+        rest = &rest[unit..];
+    }
+    Ok(total)
+}
+
+/// An absolute path inside a container, without `..`, other than `/`.
+pub fn inside(option: &str, text: &str) -> Result<String> {
+    let parts_good = text
+        .split('/')
+        .skip(1)
+        .all(|p| !matches!(p, "" | "." | ".."));
+    if !text.starts_with('/') || text == "/" || !parts_good || text.contains(char::is_control) {
+        return Err(bad(option, text, "an absolute path inside the container"));
+    }
+    Ok(text.into())
+}
+
+/// `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`: (address, host port, port/protocol).
+pub fn port(option: &str, text: &str) -> Result<(String, String, String)> {
+    let error = || bad(option, text, "a port like 8080:80");
+    let (places, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+    if !["tcp", "udp", "sctp"].contains(&protocol) {
+        return Err(error());
+    }
+    let (outer, container) = places
+        .rsplit_once(':')
+        .map_or(("", places), |(o, c)| (o, c));
+    let (address, host) = outer.rsplit_once(':').map_or(("", outer), |(a, h)| (a, h));
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if !bare.is_empty() && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(error());
+    }
+    let one =
+        |p: &str| p.parse::<u16>().is_ok_and(|n| n > 0) && p.chars().all(|c| c.is_ascii_digit());
+    if !one(container) || !(host.is_empty() || one(host)) {
+        return Err(error());
+    }
+    Ok((bare.into(), host.into(), format!("{container}/{protocol}")))
+}
+
+/// `SOURCE:TARGET[:ro]`.
+pub fn volume(text: &str) -> Result<RequestedMount> {
+    let parts: Vec<_> = text.split(':').collect();
+    let (source, target, mode) = match parts[..] {
+        [source, target] => (source, target, "rw"),
+        [source, target, mode] => (source, target, mode),
+        _ => {
+            return Err(refuse(format_args!(
+                "-v {text:?} is refused: only SOURCE:TARGET[:ro]"
+            )));
+        }
+    };
+    if !["rw", "ro"].contains(&mode) {
+        return Err(refuse(format_args!(
+            "-v {text:?} is refused: the mode is ro or rw"
+        )));
+    }
+    Ok(RequestedMount {
+        source: source.into(),
+        target: inside("volume", target)?,
+        read_only: mode == "ro",
+    })
+}
+
+/// `KEY=VALUE`; a bare name would read the device's own variables.
+pub fn environment(text: &str) -> Result<String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.into()),
+        _ => Err(refuse(format_args!(
+            "-e {text:?} is refused: write KEY=VALUE; values of the device are not passed on"
+        ))),
+    }
+}
+
+/// A network other than another container's.
+pub fn network(text: &str) -> Result<String> {
+    if text.contains([':', '=']) {
+        return Err(refuse(format_args!(
+            "--network {text} is refused: only bridge, none, or a network of your own"
+        )));
+    }
+    name("network", text)
+}
+
+/// `PATH[:PATH][:rwm]`, both paths absolute.
+pub fn device(text: &str) -> Result<Device> {
+    let error = || bad("device", text, "PATH[:PATH_INSIDE][:rwm]");
+    let parts: Vec<_> = text.split(':').collect();
+    let letters = |p: &str| !p.is_empty() && p.len() <= 3 && p.chars().all(|c| "rwm".contains(c));
+    let (outside, within, permissions) = match parts[..] {
+        [path] => (path, path, "rwm"),
+        [path, p] if letters(p) => (path, path, p),
+        [path, within] => (path, within, "rwm"),
+        [path, within, p] if letters(p) => (path, within, p),
+        _ => return Err(error()),
+    };
+    Ok(Device {
+        path_on_host: inside("device", outside)?,
+        path_in_container: inside("device", within)?,
+        cgroup_permissions: permissions.into(),
+    })
+}
+
+/// `VENDOR/CLASS=NAME`, the Container Device Interface's full name.
+pub fn cdi(text: &str) -> Result<String> {
+    let good = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        !part.is_empty() && part.chars().all(plain)
+    };
+    let parts = text
+        .split_once('=')
+        .and_then(|(kind, name)| Some((kind.split_once('/')?, name)));
+    match parts {
+        Some(((vendor, class), name)) if good(vendor) && good(class) && good(name) => {
+            Ok(text.into())
+        }
+        _ => Err(bad("device", text, "a path, or VENDOR/CLASS=NAME")),
+    }
+}
+
+/// A capability in capitals, without `CAP_`.
+pub fn capability(text: &str) -> Result<String> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    let good = |c: char| c.is_ascii_uppercase() || c == '_';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(good) {
+        return Err(bad("cap-add", text, "a capability like NET_ADMIN"));
+    }
+    Ok(name.into())
+}
+
+/// `NAME=VALUE` of a kernel parameter.
+pub fn sysctl(text: &str) -> Result<(String, String)> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && name.chars().all(good) => {
+            Ok((name.into(), value.into()))
+        }
+        _ => Err(bad("sysctl", text, "NAME=VALUE")),
+    }
+}
+
+/// An IP address.
+pub fn address(option: &str, text: &str) -> Result<String> {
+    text.parse::<std::net::IpAddr>()
+        .map(|a| a.to_string())
+        .map_err(|_| bad(option, text, "an address"))
+}
+
+/// When the engine starts it again.
+pub fn restart(text: &str) -> Result<Restart> {
+    let (name, count) = text
+        .split_once(':')
+        .map_or((text, None), |(n, c)| (n, Some(c)));
+    let known = ["no", "always", "unless-stopped", "on-failure"].contains(&name);
+    let maximum_retry_count = match count {
+        Some(count) if name == "on-failure" => number("restart", count, 0, 1000)?,
+        None if known => 0,
+        _ => {
+            return Err(bad(
+                "restart",
+                text,
+                "no, always, unless-stopped or on-failure[:N]",
+            ));
+        }
+    };
+    Ok(Restart {
+        name: name.into(),
+        maximum_retry_count,
+    })
+}
+
+/// `NAME=SOFT[:HARD]`.
+pub fn ulimit(text: &str) -> Result<Ulimit> {
+    let error = || bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
+    let (name, limits) = text.split_once('=').ok_or_else(error)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    if !["nofile", "nproc", "core", "stack"].contains(&name) {
+        return Err(error());
+    }
+    let number = |t: &str| number("ulimit", t, -1, i64::MAX);
+    Ok(Ulimit {
+        name: name.into(),
+        soft: number(soft)?,
+        hard: number(hard)?,
+    })
+}
+
+/// Options of a tmpfs.
+pub fn tmpfs(options: &str) -> Result<String> {
+    for option in options.split(',').filter(|o| !o.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let good = match key {
+            "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" => value.is_empty(),
+            "size" => bytes("tmpfs", value).is_ok(),
+            "mode" | "uid" | "gid" => {
+                !value.is_empty() && value.chars().all(|c| c.is_ascii_digit())
+            }
+            _ => false,
+        };
+        if !good {
+            return Err(refuse(format_args!("--tmpfs option {option:?} is refused")));
+        }
+    }
+    Ok(options.into())
+}
+
+/// A short plain word.
+pub fn plain(option: &str, text: &str) -> Result<String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
+    if text.is_empty() || text.len() > 128 || !text.chars().all(good) {
+        return Err(bad(option, text, "letters, digits, _ . - : +"));
+    }
+    Ok(text.into())
+}
+
+/// A list like `0-2,4`.
+pub fn list(option: &str, text: &str) -> Result<String> {
+    let good = |c: char| c.is_ascii_digit() || ",-".contains(c);
+    if text.is_empty() || !text.chars().all(good) {
+        return Err(bad(option, text, "a list like 0-2,4"));
+    }
+    Ok(text.into())
+}
+
+/// `USER[:GROUP]` in numbers, as an owner; nothing if it is written in names.
+pub fn owner(text: &str) -> Option<Owner> {
+    let (user, group) = text.split_once(':').unwrap_or((text, text));
+    Some(Owner {
+        user: user.parse().ok()?,
+        group: group.parse().ok()?,
+    })
+}
+
+/// The error for a value of the wrong form.
+pub fn bad(option: &str, text: &str, wanted: &str) -> anyhow::Error {
+    refuse(format_args!("--{option} {text:?}: must be {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_values() {
+        assert_eq!(bytes("m", "512m").unwrap(), 512 << 20);
+        assert_eq!(bytes("m", "1GiB").unwrap(), 1 << 30);
+        assert_eq!(duration("d", "1m30s").unwrap(), 90_000_000_000);
+        assert_eq!(cpus("c", "1.5").unwrap(), 1_500_000_000);
+        assert_eq!(
+            port("p", "127.0.0.1:8080:80/udp").unwrap(),
+            ("127.0.0.1".into(), "8080".into(), "80/udp".into())
+        );
+        assert_eq!(port("p", "80").unwrap().2, "80/tcp");
+        assert_eq!(port("p", "[::1]:1:2").unwrap().0, "::1");
+    }
+
+    #[test]
+    fn bad_values() {
+        for text in ["", "m", "-1", "1x", "9999999999g"] {
+            assert!(bytes("m", text).is_err(), "{text}");
+        }
+        for text in ["/", "", "a", "/a/../b", "/a//b", "/a/.", "/a\n"] {
+            assert!(inside("v", text).is_err(), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "1-2:1-2",
+            "x:1:2",
+            "1:2:3:4",
+            "80/icmp",
+            "+1:2",
+            "host:80:80",
+        ] {
+            assert!(port("p", text).is_err(), "{text}");
+        }
+        for text in ["1", "s", "1d", "99999999999h"] {
+            assert!(duration("d", text).is_err(), "{text}");
+        }
+        assert!(cpus("c", "NaN").is_err() && name("n", "-a").is_err() && name("n", "a/b").is_err());
+    }
+}

@@ -1,0 +1,330 @@
+//! `config.v2.json`: the container itself, what it runs, and where it is bound.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::stored::compare::Rule::{self, Elsewhere, Filled, Same, Zero};
+use crate::stored::compare::{compare, parts, same, short, strings, zero};
+use crate::stored::container::{Stored, is_hex};
+use crate::stored::host_config::network;
+
+const FIELDS: &[(&str, Rule)] = &[
+    ("StreamConfig", Zero),
+    ("State", Elsewhere),
+    ("ID", Elsewhere),
+    ("Created", Elsewhere),
+    ("Managed", Zero),
+    ("Path", Elsewhere),
+    ("Args", Elsewhere),
+    ("Config", Elsewhere),
+    ("Image", Same),
+    ("ImageManifest", Zero),
+    ("ImagePlatform", Elsewhere),
+    ("NetworkSettings", Elsewhere),
+    ("LogPath", Elsewhere),
+    ("Name", Elsewhere),
+    ("Driver", Filled(&["overlay2"])),
+    ("OS", Filled(&["linux"])),
+    ("Platform", Filled(&["linux"])),
+    ("MountLabel", Zero),
+    ("ProcessLabel", Zero),
+    ("RestartCount", Elsewhere),
+    ("HasBeenStartedBefore", Elsewhere),
+    ("HasBeenManuallyStopped", Elsewhere),
+    ("HasBeenManuallyRestarted", Elsewhere),
+    ("MountPoints", Elsewhere),
+    ("SecretReferences", Zero),
+    ("ConfigReferences", Zero),
+    ("AppArmorProfile", Filled(&["docker-default"])),
+    ("HostnamePath", Elsewhere),
+    ("HostsPath", Elsewhere),
+    ("ShmPath", Elsewhere),
+    ("ResolvConfPath", Elsewhere),
+    ("SeccompProfile", Zero),
+    ("NoNewPrivileges", Elsewhere),
+    ("WritableCgroups", Zero),
+    ("LocalLogCacheMeta", Elsewhere),
+    ("SecurityOptions", Zero),
+    ("Snapshotter", Zero),
+];
+
+const STATE: &[(&str, Rule)] = &[
+    ("Running", Elsewhere),
+    ("Paused", Elsewhere),
+    ("Restarting", Elsewhere),
+    ("OOMKilled", Elsewhere),
+    ("RemovalInProgress", Elsewhere),
+    ("Dead", Elsewhere),
+    ("Pid", Elsewhere),
+    ("ExitCode", Elsewhere),
+    ("Error", Elsewhere),
+    ("StartedAt", Elsewhere),
+    ("FinishedAt", Elsewhere),
+    ("Health", Elsewhere),
+    ("Removed", Zero),
+];
+
+/// Fields of `Config`; what was asked for has been merged with the image's.
+const CONFIG: &[(&str, Rule)] = &[
+    ("Hostname", Elsewhere),
+    ("Domainname", Same),
+    ("User", Same),
+    ("AttachStdin", Same),
+    ("AttachStdout", Same),
+    ("AttachStderr", Same),
+    ("ExposedPorts", Same),
+    ("Tty", Same),
+    ("OpenStdin", Same),
+    ("StdinOnce", Same),
+    ("Env", Same),
+    ("Cmd", Same),
+    ("Healthcheck", Rule::Parts),
+    ("ArgsEscaped", Zero),
+    ("Image", Same),
+    ("Volumes", Same),
+    ("WorkingDir", Same),
+    ("Entrypoint", Same),
+    ("NetworkDisabled", Zero),
+    ("MacAddress", Zero),
+    ("OnBuild", Zero),
+    ("Labels", Same),
+    ("StopSignal", Filled(&["SIGTERM"])),
+    ("StopTimeout", Same),
+    ("Shell", Zero),
+    ("PublishService", Zero),
+    ("VolumeDriver", Zero),
+];
+
+const NETWORK: &[(&str, Rule)] = &[
+    ("Bridge", Elsewhere),
+    ("SandboxID", Elsewhere),
+    ("HairpinMode", Zero),
+    ("LinkLocalIPv6Address", Elsewhere),
+    ("LinkLocalIPv6PrefixLen", Elsewhere),
+    ("Networks", Elsewhere),
+    ("Service", Zero),
+    ("Ports", Elsewhere),
+    ("SandboxKey", Elsewhere),
+    ("SecondaryIPAddresses", Zero),
+    ("SecondaryIPv6Addresses", Zero),
+    ("IsAnonymousEndpoint", Elsewhere),
+    ("HasSwarmEndpoint", Zero),
+];
+
+const MOUNT: &[(&str, Rule)] = &[
+    ("Source", Elsewhere),
+    ("Destination", Same),
+    ("RW", Same),
+    ("Name", Elsewhere),
+    ("Driver", Elsewhere),
+    ("Relabel", Zero),
+    ("Propagation", Same),
+    ("Type", Same),
+    ("ID", Elsewhere),
+    ("Mode", Zero),
+    ("Named", Zero),
+    ("Spec", Elsewhere),
+    ("SkipMountpointCreation", Elsewhere),
+];
+
+/// Holds the container against what edge-docker asked for and the image says.
+///
+/// # Errors
+/// The field that does not fit.
+pub fn check(stored: &Stored, asked: &Value, image: &Value, volumes: &Path) -> Result<(), String> {
+    let all = &stored.config;
+    compare(FIELDS, all, asked, "container")?;
+    compare(STATE, &all["State"], &Value::Null, "State")?;
+    let wanted = merge(asked, image);
+    compare(CONFIG, &all["Config"], &wanted, "Config")?;
+    program(all, &wanted)?;
+    own_files(stored)?;
+    networks(stored, asked)?;
+    if all["ID"] != stored.id.as_str() || all["NoNewPrivileges"] != true {
+        return Err("ID or NoNewPrivileges is another".into());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let hostname = all["Config"]["Hostname"].as_str().unwrap_or_default();
+    let asked_name = asked["Hostname"].as_str().unwrap_or_default();
+    let named = asked_name.is_empty() || asked_name == hostname;
+    if !named || !hostname.chars().all(plain) || !stored.name().chars().all(plain) {
+        return Err(format!(
+            "Hostname is {hostname:?}, Name is {:?}",
+            stored.name()
+        ));
+    }
+    mounts(&all["MountPoints"], asked, &wanted, volumes)
+}
+
+/// What the engine makes of a request and the image's own configuration.
+fn merge(asked: &Value, image: &Value) -> Value {
+    let mut wanted = asked.clone();
+    let or_image = |name: &str| {
+        if zero(&asked[name]) {
+            &image[name]
+        } else {
+            &asked[name]
+        }
+    };
+    for name in ["User", "WorkingDir", "StopSignal"] {
+        wanted[name] = or_image(name).clone();
+    }
+    if let Some(directory) = wanted["WorkingDir"].as_str().filter(|f| f.len() > 1) {
+        wanted["WorkingDir"] = directory.trim_end_matches('/').into();
+    }
+    for name in ["ExposedPorts", "Labels", "Volumes"] {
+        let of = |value: &Value| value[name].as_object().cloned().unwrap_or_default();
+        let mut both: Map<_, _> = of(image);
+        both.extend(of(asked));
+        wanted[name] = both.into();
+    }
+    wanted["Env"] = environment(asked, image);
+    if zero(&asked["Entrypoint"]) {
+        if zero(&asked["Cmd"]) {
+            wanted["Cmd"] = image["Cmd"].clone();
+        }
+        if asked["Entrypoint"].is_null() {
+            wanted["Entrypoint"] = image["Entrypoint"].clone();
+        }
+    }
+    let mut health = parts(&image["Healthcheck"]);
+    match (health.as_object_mut(), parts(&asked["Healthcheck"])) {
+        (Some(health), Value::Object(own)) => health.extend(own),
+        (None, own) => health = own,
+        _ => {}
+    }
+    wanted["Healthcheck"] = health;
+    wanted
+}
+
+fn environment(asked: &Value, image: &Value) -> Value {
+    let key = |line: &str| line.split('=').next().unwrap_or_default().to_string();
+    let own = strings(&asked["Env"]);
+    let keys: Vec<_> = own.iter().map(|line| key(line)).collect();
+    let theirs = strings(&image["Env"]).into_iter();
+    own.into_iter()
+        .chain(theirs.filter(|line| !keys.contains(&key(line))))
+        .map(Value::from)
+        .collect()
+}
+
+/// `Path` and `Args` are what is run: entry point and command.
+fn program(all: &Value, wanted: &Value) -> Result<(), String> {
+    let mut words = strings(&wanted["Entrypoint"]);
+    words.extend(strings(&wanted["Cmd"]));
+    let mut stored = vec![all["Path"].as_str().unwrap_or_default()];
+    stored.extend(strings(&all["Args"]));
+    if stored == words {
+        return Ok(());
+    }
+    Err(format!(
+        "Path and Args are {}",
+        short(&stored.into_iter().collect())
+    ))
+}
+
+/// Files that the engine writes and mounts: its own, in the container's directory.
+fn own_files(stored: &Stored) -> Result<(), String> {
+    let directory = stored.directory.display();
+    let own = [
+        ("HostnamePath", "hostname"),
+        ("HostsPath", "hosts"),
+        ("ResolvConfPath", "resolv.conf"),
+        ("ShmPath", "mounts/shm"),
+        ("LogPath", &format!("{}-json.log", stored.id)),
+    ];
+    for (field, name) in own {
+        let path = &stored.config[field];
+        if !zero(path) && *path != format!("{directory}/{name}") {
+            return Err(format!("{field} is {}", short(path)));
+        }
+    }
+    Ok(())
+}
+
+/// Networks that it joins: the one that was asked for.
+fn networks(stored: &Stored, asked: &Value) -> Result<(), String> {
+    let settings = &stored.config["NetworkSettings"];
+    compare(NETWORK, settings, &Value::Null, "NetworkSettings")?;
+    let mode = network(&asked["HostConfig"]["NetworkMode"]);
+    let more = &asked["NetworkingConfig"]["EndpointsConfig"];
+    let joined = settings["Networks"].as_object();
+    for (name, end) in joined.into_iter().flatten() {
+        if network(&name.as_str().into()) != mode && more[name].is_null() {
+            return Err(format!("NetworkSettings.Networks has {name:?}"));
+        }
+        if !zero(&end["Links"]) || !zero(&end["DriverOpts"]) {
+            return Err(format!(
+                "NetworkSettings.Networks.{name} has links or options"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Mounts that were asked for, and volumes that the image asks for.
+fn mounts(points: &Value, asked: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
+    let list = asked["HostConfig"]["Mounts"].as_array();
+    let list = list.map_or(&[][..], Vec::as_slice);
+    let mut count = 0;
+    for (target, point) in points.as_object().into_iter().flatten() {
+        let mount = list.iter().find(|m| m["Target"] == target.as_str());
+        let error = |why: &str| format!("MountPoints {target:?}: {why}");
+        let Some(mount) = mount else {
+            volume(target, point, wanted, volumes).map_err(|why| error(&why))?;
+            continue;
+        };
+        count += 1;
+        let spec = serde_json::json!({
+            "Destination": target, "RW": mount["ReadOnly"] != true, "Type": mount["Type"],
+            "Propagation": mount["BindOptions"]["Propagation"],
+        });
+        compare(MOUNT, point, &spec, "it").map_err(|why| error(&why))?;
+        let named = ["Name", "Driver", "ID"].iter().any(|f| !zero(&point[*f]));
+        if named || !same(&point["Source"], &mount["Source"]) {
+            return Err(error("another source"));
+        }
+        if parts(&point["Spec"]) != parts(mount) {
+            return Err(error("another Spec"));
+        }
+    }
+    if count != list.len() {
+        return Err("MountPoints lacks a mount".into());
+    }
+    Ok(())
+}
+
+/// An unnamed volume of the engine's, where the image has one.
+fn volume(target: &str, point: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
+    if wanted["Volumes"][target].is_null() {
+        return Err("nobody asked for it".into());
+    }
+    let spec = serde_json::json!({ "Destination": target, "RW": true, "Type": "volume" });
+    compare(MOUNT, point, &spec, "it")?;
+    let name = point["Name"].as_str().unwrap_or_default();
+    let place = volumes.join(name).join("_data");
+    let source = &point["Source"];
+    if !is_hex(name) || point["Driver"] != "local" {
+        return Err("not an unnamed local volume".into());
+    }
+    if !zero(source) && source.as_str().map(Path::new) != Some(&place) {
+        return Err(format!("its source is {}", short(source)));
+    }
+    let table = [
+        ("Type", Filled(&["volume"])),
+        ("Target", Same),
+        ("Source", Filled(&[])),
+    ];
+    let spec = &parts(&point["Spec"]);
+    let asked = serde_json::json!({ "Target": target, "Source": name });
+    let asked = if zero(&spec["Source"]) {
+        serde_json::json!({ "Target": target })
+    } else {
+        asked
+    };
+    if !zero(spec) {
+        compare(&table, spec, &asked, "Spec")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! `hostconfig.json`: all that there is between docker 20.10 and 28, and what it
+//! may hold. Fields: `HostConfig` of <https://docs.docker.com/reference/api/engine/>.
+
+use serde_json::Value;
+
+use crate::stored::compare::Rule::{self, Elsewhere, Filled, HeldBack, Parts, Same, Zero};
+use crate::stored::compare::{compare, same, short, strings, zero};
+
+/// Every field.
+const FIELDS: &[(&str, Rule)] = &[
+    ("Annotations", Zero),
+    ("AutoRemove", Same),
+    ("Binds", Zero),
+    ("BlkioDeviceReadBps", Zero),
+    ("BlkioDeviceReadIOps", Zero),
+    ("BlkioDeviceWriteBps", Zero),
+    ("BlkioDeviceWriteIOps", Zero),
+    ("BlkioWeight", Zero),
+    ("BlkioWeightDevice", Zero),
+    ("CapAdd", Elsewhere),
+    ("CapDrop", Elsewhere),
+    ("Cgroup", Zero),
+    ("CgroupParent", Zero),
+    ("CgroupnsMode", Filled(&["host", "private"])),
+    ("ConsoleSize", Elsewhere),
+    ("ContainerIDFile", Zero),
+    ("CpuCount", Zero),
+    ("CpuPercent", Zero),
+    ("CpuPeriod", Same),
+    ("CpuQuota", Same),
+    ("CpuRealtimePeriod", Zero),
+    ("CpuRealtimeRuntime", Zero),
+    ("CpuShares", Same),
+    ("CpusetCpus", Same),
+    ("CpusetMems", Same),
+    ("DeviceCgroupRules", Zero),
+    ("DeviceRequests", Parts),
+    ("Devices", Parts),
+    ("Dns", Same),
+    ("DnsOptions", Same),
+    ("DnsSearch", Same),
+    ("ExtraHosts", Same),
+    ("GroupAdd", Same),
+    ("IOMaximumBandwidth", Zero),
+    ("IOMaximumIOps", Zero),
+    ("Init", Same),
+    ("IpcMode", Filled(&["private", "shareable"])),
+    ("Isolation", Filled(&["default"])),
+    ("KernelMemory", Zero),
+    ("KernelMemoryTCP", Zero),
+    ("Links", Zero),
+    ("LogConfig", Elsewhere),
+    ("MaskedPaths", Elsewhere),
+    ("Memory", Same),
+    ("MemoryReservation", Same),
+    ("MemorySwap", Elsewhere),
+    ("MemorySwappiness", Elsewhere),
+    ("Mounts", Parts),
+    ("NanoCpus", Same),
+    ("NetworkMode", Elsewhere),
+    ("OomKillDisable", Zero),
+    ("OomScoreAdj", Same),
+    ("PidMode", Zero),
+    ("PidsLimit", Same),
+    ("PortBindings", Same),
+    ("Privileged", Zero),
+    ("PublishAllPorts", Zero),
+    ("ReadonlyPaths", Elsewhere),
+    ("ReadonlyRootfs", Same),
+    ("RestartPolicy", HeldBack),
+    ("Runtime", Filled(&["runc", "io.containerd.runc.v2"])),
+    ("SecurityOpt", Same),
+    ("ShmSize", Elsewhere),
+    ("StorageOpt", Zero),
+    ("Sysctls", Same),
+    ("Tmpfs", Same),
+    ("UTSMode", Zero),
+    ("Ulimits", Parts),
+    ("UsernsMode", Zero),
+    ("VolumeDriver", Zero),
+    ("VolumesFrom", Zero),
+    // Other systems' and older engines'.
+    ("Capabilities", Zero),
+    ("CredentialSpec", Zero),
+    ("DiskQuota", Zero),
+    ("LxcConf", Zero),
+    ("NetworkDisabled", Zero),
+    ("OomKill", Zero),
+    ("PublishService", Zero),
+    ("Umask", Zero),
+];
+
+/// Paths that each engine hides, and those that it does not let write.
+const MASKED: [&str; 9] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+/// The engine's `/dev/shm`, in bytes.
+const SHM: i64 = 64 << 20;
+
+/// Holds the host's half against what edge-docker asked for.
+///
+/// # Errors
+/// The field that does not fit.
+pub fn check(host: &Value, asked: &Value) -> Result<(), String> {
+    compare(FIELDS, host, asked, "HostConfig")?;
+    let fits = [
+        (
+            "CapAdd",
+            capabilities(&host["CapAdd"]) == capabilities(&asked["CapAdd"]),
+        ),
+        (
+            "CapDrop",
+            capabilities(&host["CapDrop"]) == capabilities(&asked["CapDrop"]),
+        ),
+        ("MaskedPaths", holds(&host["MaskedPaths"], &MASKED)),
+        ("ReadonlyPaths", holds(&host["ReadonlyPaths"], &READ_ONLY)),
+        ("ShmSize", filled(&host["ShmSize"], &asked["ShmSize"], SHM)),
+        ("MemorySwap", swap(host, asked)),
+        (
+            "MemorySwappiness",
+            same(&host["MemorySwappiness"], &asked["MemorySwappiness"])
+                || host["MemorySwappiness"] == -1,
+        ),
+        ("ConsoleSize", console(&host["ConsoleSize"])),
+        (
+            "NetworkMode",
+            network(&host["NetworkMode"]) == network(&asked["NetworkMode"]),
+        ),
+        ("LogConfig", log(&host["LogConfig"], &asked["LogConfig"])),
+    ];
+    match fits.iter().find(|(_, fits)| !fits) {
+        Some((name, _)) => Err(format!("HostConfig.{name} is {}", short(&host[*name]))),
+        None => Ok(()),
+    }
+}
+
+/// The network, under its one name.
+pub fn network(mode: &Value) -> &str {
+    match mode.as_str().unwrap_or_default() {
+        "" | "default" => "bridge",
+        name => name,
+    }
+}
+
+/// Capabilities under their one name; newer engines write `CAP_`.
+pub fn capabilities(value: &Value) -> Vec<String> {
+    let upper = strings(value).into_iter().map(str::to_ascii_uppercase);
+    let mut names: Vec<_> = upper
+        .map(|name| name.strip_prefix("CAP_").unwrap_or(&name).to_string())
+        .collect();
+    names.sort();
+    names
+}
+
+fn holds(value: &Value, wanted: &[&str]) -> bool {
+    let there = strings(value);
+    wanted.iter().all(|path| there.contains(path))
+}
+
+fn filled(value: &Value, asked: &Value, default: i64) -> bool {
+    same(value, asked) || zero(asked) && *value == default
+}
+
+/// Where only the memory is limited, the engine gives as much again for swap.
+fn swap(host: &Value, asked: &Value) -> bool {
+    let (swap, memory) = (&host["MemorySwap"], host["Memory"].as_i64().unwrap_or(0));
+    let twice = memory > 0 && swap.as_i64() == memory.checked_mul(2);
+    same(swap, &asked["MemorySwap"]) || zero(&asked["MemorySwap"]) && (twice || *swap == -1)
+}
+
+fn console(value: &Value) -> bool {
+    let list = value.as_array().map_or(&[][..], Vec::as_slice);
+    zero(value) || list.len() == 2 && list.iter().all(Value::is_u64)
+}
+
+/// Kinds of logs that stay on the device; options of the engine's may be added.
+fn log(stored: &Value, asked: &Value) -> bool {
+    let table = [("Type", Filled(&["json-file"])), ("Config", Elsewhere)];
+    if compare(&table, stored, asked, "LogConfig").is_err() {
+        return false;
+    }
+    let known = ["max-size", "max-file", "compress", "tag"];
+    let options = stored["Config"].as_object();
+    let asked = asked["Config"].as_object();
+    options.is_none_or(|o| {
+        o.iter()
+            .all(|(k, v)| known.contains(&k.as_str()) && v.is_string())
+    }) && asked.is_none_or(|a| {
+        a.iter()
+            .all(|(k, v)| options.is_some_and(|o| o.get(k) == Some(v)))
+    })
+}

@@ -1,0 +1,85 @@
+//! `explain`: who signed an image, what it may do, and what would be sent.
+
+use anyhow::{Context, Result};
+use edge_common::Root;
+use edge_signature::Verified;
+
+use edge_docker_policy::cli::request::{self, Request};
+use edge_docker_policy::identity::Identity;
+use edge_docker_policy::refusal::refuse;
+
+use crate::image::identify::{self, Image};
+use crate::{create, trust};
+
+/// `explain IMAGE` or `explain run …`.
+///
+/// # Errors
+/// Refused (125) with the rule, cannot tell (124), or the engine's.
+pub async fn explain(root: &Root, words: &[&str]) -> Result<()> {
+    let request = match words {
+        [verb @ ("run" | "create"), rest @ ..] => request::parse(rest)
+            .with_context(|| format!("explain {verb}"))
+            .map(Some)?,
+        [image] if !image.starts_with('-') => {
+            let trust = trust::load(root)?;
+            let image = identify::look(root, &trust, image).await?;
+            return show(root, &image);
+        }
+        _ => None,
+    };
+    let Some(request) = request else {
+        return Err(refuse("explain takes an image, or run with its words"));
+    };
+    let trust = trust::load(root)?;
+    let image = identify::look(root, &trust, &request.image).await?;
+    show(root, &image)?;
+    body(root, request, &image)
+}
+
+fn show(root: &Root, image: &Image) -> Result<()> {
+    match &image.identity {
+        Identity::Signed { .. } => {
+            if let Some(verified) = &image.verified {
+                signature(verified);
+            }
+        }
+        Identity::Sandbox { app } => println!("signer    none: sandbox image of {app}"),
+    }
+    println!("image id  {}", image.id);
+    let granted = trust::grants(root)?.granted(&image.identity);
+    println!("may mount {} and what is below", image.identity.directory());
+    println!("granted   {}", list(&granted.names));
+    if !granted.unmapped.is_empty() {
+        println!("unknown   {} (not on this board)", list(&granted.unmapped));
+    }
+    Ok(())
+}
+
+fn signature(verified: &Verified) {
+    let annotations = &verified.annotations;
+    println!("signer    key {}", verified.signer);
+    println!("digest    {}", verified.digest);
+    println!("app       {}", annotations.app);
+    println!("version   {}", annotations.version);
+    println!("serial    {}", annotations.serial);
+    println!("signed    grants: {}", list(&annotations.grants));
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".into();
+    }
+    names.join(", ")
+}
+
+fn body(root: &Root, request: Request, image: &Image) -> Result<()> {
+    let (plan, _) = create::plan(root, request, image)?;
+    println!("verdict   allowed");
+    for (number, below) in plan.below.iter().enumerate() {
+        let path = format!("{}/{below}", image.identity.directory());
+        println!("pin {number}     {}", path.trim_end_matches('/'));
+    }
+    let text = serde_json::to_string_pretty(&plan.body).context("writing the create body")?;
+    println!("{text}");
+    Ok(())
+}

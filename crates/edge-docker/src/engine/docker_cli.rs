@@ -1,0 +1,22 @@
+//! Docker's own client, which carries out what edge-docker does not do itself.
+
+use std::process::Command;
+
+use edge_common::Root;
+use edge_common::contract::path::ENGINE_SOCKET;
+
+/// The client, with nothing of the caller's surroundings: no variable, no
+/// configuration directory, no plugin.
+pub fn docker(root: &Root) -> Command {
+    let mut command = root.command("/usr/bin/docker");
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/nonexistent");
+    if let Some(term) = std::env::var_os("TERM") {
+        command.env("TERM", term);
+    }
+    let host = format!("unix://{}", root.path(ENGINE_SOCKET).display());
+    command.args(["--config", "/nonexistent", "--host", &host]);
+    command
+}

@@ -1,0 +1,263 @@
+//! `load`: images from standard input, of which only names `sandbox/…` are
+//! kept. The archive's table of contents is written anew, so that the engine
+//! never sees another name.
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+use edge_common::{Root, log};
+use flate2::bufread::GzDecoder;
+use serde::{Deserialize, Serialize};
+use tar::{Archive, Builder, EntryType, Header};
+
+use edge_docker_policy::cli::args::{self, flag};
+use edge_docker_policy::identity::sandbox_app;
+use edge_docker_policy::refusal::refuse;
+
+use super::progress;
+use super::zstd::{self, Frames};
+use crate::engine::client as engine;
+use crate::trust;
+
+/// Largest table of contents, in bytes.
+const LARGEST: u64 = 4 * 1024 * 1024;
+/// The table of contents of `docker save`.
+const MANIFEST: &str = "manifest.json";
+/// Other tables, with names of their own, which an engine might believe.
+const OTHERS: [&str; 3] = ["repositories", "index.json", "oci-layout"];
+
+/// `load [-q]`.
+///
+/// # Errors
+/// Refused, or the engine's.
+pub async fn load(root: &Root, words: &[&str]) -> Result<()> {
+    let parsed = args::parse(&[flag('q', "quiet")], words, true, |o| {
+        format!("load: option {o} is refused")
+    })?;
+    if !parsed.words.is_empty() {
+        return Err(refuse("load reads standard input only"));
+    }
+    trust::load(root)?.sandbox_allowed("load")?;
+    if io::stdin().is_terminal() {
+        return Err(refuse(
+            "load reads an archive: docker save … | edge-docker load",
+        ));
+    }
+    let produce = |out: &mut dyn Write| filter(BufReader::with_capacity(1 << 16, io::stdin()), out);
+    engine::upload(
+        root,
+        "/images/load?quiet=1",
+        produce,
+        progress::print_stream,
+    )
+    .await
+}
+
+/// An image in the table of contents; what else stands there is dropped, such
+/// as addresses to fetch layers from.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Vec<String>,
+}
+
+/// Copies an archive, plain, gzip or zstd, with its names filtered.
+///
+/// # Errors
+/// Not an archive of `docker save`, or none of its images is a sandbox.
+pub fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
+    let start = input.fill_buf().context("reading the archive")?;
+    if start.starts_with(b"\x1f\x8b") {
+        copy(&mut GzDecoder::new(input), out)
+    } else if start.starts_with(zstd::MAGIC) {
+        copy(&mut Frames::new(input), out)
+    } else {
+        copy(&mut input, out)
+    }
+}
+
+fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
+    let context = "reading the archive";
+    let mut archive = Archive::new(input);
+    let mut builder = Builder::new(io::BufWriter::with_capacity(1 << 16, out));
+    let mut seen = false;
+    for entry in archive.entries().context(context)? {
+        let mut entry = entry.map_err(|e| refuse(format_args!("load: not an archive: {e}")))?;
+        let path = plain_path(&entry.path().context(context)?)?;
+        let name = path.to_string_lossy().into_owned();
+        let kind = entry.header().entry_type();
+        if OTHERS.contains(&name.as_str()) || path.as_os_str().is_empty() {
+            continue;
+        }
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
+        if name == MANIFEST {
+            let mut text = Vec::new();
+            entry
+                .take(LARGEST)
+                .read_to_end(&mut text)
+                .context(context)?;
+            let text = table(&text)?;
+            header.set_size(text.len() as u64);
+            builder.append_data(&mut header, &path, &text[..])?;
+            seen = true;
+        } else if kind.is_file() {
+            header.set_size(entry.size());
+            builder.append_data(&mut header, &path, &mut entry)?;
+        } else if kind.is_dir() {
+            header.set_size(0);
+            builder.append_data(&mut header, &path, io::empty())?;
+        } else if kind == EntryType::Symlink && path.ends_with("layer.tar") {
+            let to = entry.link_name().context(context)?.unwrap_or_default();
+            header.set_size(0);
+            builder.append_link(&mut header, &path, &to)?;
+        } else {
+            return Err(refuse(format_args!(
+                "load: {name:?} is neither file nor directory"
+            )));
+        }
+    }
+    if !seen {
+        return Err(refuse("load: not an archive of docker save"));
+    }
+    let mut out = builder.into_inner().context("sending the archive")?;
+    out.flush().context("sending the archive")
+}
+
+/// A relative path without `..`; a leading `./` is dropped.
+fn plain_path(path: &Path) -> Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => plain.push(part),
+            Component::CurDir => {}
+            _ => return Err(refuse(format_args!("load: path {path:?} is refused"))),
+        }
+    }
+    Ok(plain)
+}
+
+/// The table of contents with sandbox names only.
+fn table(text: &[u8]) -> Result<Vec<u8>> {
+    let entries: Vec<Entry> = serde_json::from_slice(text)
+        .map_err(|e| refuse(format_args!("load: parsing {MANIFEST}: {e}")))?;
+    let mut kept = Vec::new();
+    let mut dropped = Vec::new();
+    for mut entry in entries {
+        let names = entry.repo_tags.take().unwrap_or_default();
+        let (good, bad): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|n| sandbox_app(n).is_some());
+        dropped.extend(bad);
+        if !good.is_empty() {
+            entry.repo_tags = Some(good);
+            kept.push(entry);
+        }
+    }
+    let names = dropped.join(", ");
+    if kept.is_empty() {
+        return Err(refuse(format_args!(
+            "load keeps images called sandbox/APP[:TAG] only, and there is none{}{names}",
+            if names.is_empty() { "" } else { "; refused: " }
+        )));
+    }
+    if !names.is_empty() {
+        log::warn(format_args!(
+            "load keeps sandbox/APP only; dropped: {names}"
+        ));
+    }
+    serde_json::to_vec(&kept).context("writing the table of contents")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, *content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn through(input: &[u8]) -> Result<Vec<(String, String)>> {
+        let mut out = Vec::new();
+        filter(input, &mut out)?;
+        let mut archive = Archive::new(&out[..]);
+        let entries = archive.entries()?.map(|entry| {
+            let mut entry = entry?;
+            let mut text = String::new();
+            entry.read_to_string(&mut text)?;
+            Ok((entry.path()?.to_string_lossy().into_owned(), text))
+        });
+        entries.collect()
+    }
+
+    const GOOD: &[u8] =
+        br#"[{"Config":"c.json","RepoTags":["sandbox/a:latest"],"Layers":["l/layer.tar"]}]"#;
+
+    #[test]
+    fn keeps_sandbox_names_and_drops_the_other_tables() {
+        let long = format!("blobs/{}", "x".repeat(180));
+        let mixed = br#"[{"Config":"c.json","RepoTags":["r.io/edge-ai:v","sandbox/a:1"],"Layers":[],
+            "LayerSources":{"x":{"urls":["http://evil"]}}},{"Config":"d","RepoTags":["alpine:3"]}]"#;
+        let input = archive(&[
+            ("repositories", br#"{"alpine":{}}"#),
+            ("index.json", b"{}"),
+            ("./oci-layout", b"{}"),
+            (&long, b"blob"),
+            ("./manifest.json", mixed),
+        ]);
+        let out = through(&input).unwrap();
+        assert_eq!(out[0], (long, "blob".into()));
+        let table = r#"[{"Config":"c.json","RepoTags":["sandbox/a:1"],"Layers":[]}]"#;
+        assert_eq!(out[1], ("manifest.json".into(), table.into()));
+        assert_eq!(out.len(), 2);
+    }
+
+    #[test]
+    fn gzip_is_taken_too() {
+        let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        zipped
+            .write_all(&archive(&[("manifest.json", GOOD)]))
+            .unwrap();
+        assert_eq!(through(&zipped.finish().unwrap()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn hostile_archives_are_refused() {
+        let only = |text: &[u8]| archive(&[("manifest.json", text)]);
+        let mut link = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Symlink);
+        header.set_size(0);
+        link.append_link(&mut header, "manifest.json", "other")
+            .unwrap();
+        let mut truncated = archive(&[("blob", &[7; 4000]), ("manifest.json", GOOD)]);
+        truncated.truncate(2000);
+        for input in [
+            Vec::new(),
+            b"not a tar".to_vec(),
+            archive(&[("a", b"")]),
+            only(b"{}"),
+            only(b"[]"),
+            only(br#"[{"Config":"c","RepoTags":null}]"#),
+            only(br#"[{"Config":"c","RepoTags":["alpine"]}]"#),
+            only(br#"[{"Config":"c","RepoTags":["sandbox/../x"]}]"#),
+            only(&vec![b'['; 100_000]),
+            link.into_inner().unwrap(),
+            truncated,
+        ] {
+            assert!(through(&input).is_err());
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `fsck [APP]`: are the layers on this device those that were signed? The
+//! engine hands them out once more; each is hashed as it comes, and what the
+//! engine does not look at (modes, owners, links, files that were added) is
+//! held against the directory that containers run on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use edge_common::exit::Failure;
+use edge_common::log::printable;
+use edge_common::{Root, log};
+use tar::Archive;
+
+use edge_docker_policy::cli::args;
+use edge_docker_policy::refusal::refuse;
+
+use super::disk;
+use super::fsck_layer::Layer;
+use super::layers::Layers;
+use crate::engine::client as engine;
+use crate::image::{pull, signatures};
+use crate::trust::{self, Trust};
+
+/// Exit code: a layer is not what was signed.
+const DAMAGED: u8 = 3;
+
+/// What one image is: its app and version, its Id, and its layers.
+struct Image {
+    name: String,
+    id: String,
+    /// From the bottom: digest, and the directory of it.
+    layers: Vec<(String, PathBuf)>,
+}
+
+/// Proves the images of `APP`, or of all apps.
+///
+/// # Errors
+/// A layer that is not what was signed (exit code 3), or the engine's.
+pub async fn fsck(root: &Root, words: &[&str]) -> Result<()> {
+    let parsed = args::parse(&[], words, true, |o| format!("fsck takes no {o}"))?;
+    let app = match parsed.words[..] {
+        [] => None,
+        [app] => Some(app),
+        _ => return Err(refuse("fsck takes one app, or none for all")),
+    };
+    let images = images(root, app).await?;
+    if let (Some(app), true) = (app, images.is_empty()) {
+        return Err(refuse(format_args!(
+            "fsck: no image of app {app:?} is here"
+        )));
+    }
+    let mut damaged = 0;
+    for image in images {
+        let wrong = prove(root, &image).await?;
+        for (at, why) in &wrong {
+            let (digest, count) = (&image.layers[*at].0, image.layers.len());
+            let name = &image.name;
+            log::error(format_args!(
+                "{name}: layer {} of {count} ({digest}): {why}",
+                at + 1
+            ));
+        }
+        match wrong.len() {
+            0 => println!("{}: {} layers as signed", image.name, image.layers.len()),
+            count => damaged += count,
+        }
+    }
+    match damaged {
+        0 => Ok(()),
+        _ => Err(Failure::error(
+            DAMAGED,
+            format_args!(
+                "{damaged} layers are not what was signed: remove the image, pull it again"
+            ),
+        )),
+    }
+}
+
+/// Images of kept proofs that hold, as far as the engine has them.
+async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
+    let trust = trust::load(root)?;
+    let mut layers = Layers::new(&disk::data_root(root)?);
+    let mut images = Vec::new();
+    for digest in signatures::digests(root)? {
+        let (name, id) = match proven(root, &trust, &digest.to_string()) {
+            Ok((found, ..)) if app.is_some_and(|app| app != found) => continue,
+            Ok((app, version, id)) => (format!("{app} {version}"), id),
+            Err(error) => {
+                log::warn(format_args!(
+                    "the proof of {digest} is passed over: {error:#}"
+                ));
+                continue;
+            }
+        };
+        if pull::local(root, &id).await?.is_none() {
+            continue;
+        }
+        let config = layers.image(&id.parse()?);
+        let directories = config.and_then(|config| layers.directories(&config));
+        let directories = directories.map_err(|why| {
+            let message = format!("{name}: {why}: remove the image, pull it again");
+            Failure::error(DAMAGED, message)
+        })?;
+        images.push(Image {
+            name,
+            id,
+            layers: directories,
+        });
+    }
+    Ok(images)
+}
+
+/// App, version and the image's Id.
+fn proven(root: &Root, trust: &Trust, digest: &str) -> Result<(String, String, String)> {
+    let image = pull::ours(trust, &format!("{}@{digest}", trust.repository))?;
+    let (verified, id) = signatures::verified(root, trust, &image)?.context("it is gone")?;
+    let signed = verified.annotations;
+    Ok((signed.app, signed.version, id.to_string()))
+}
+
+/// The layers that are not as signed, by number, and why.
+async fn prove(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
+    let wanted: BTreeSet<String> = image
+        .layers
+        .iter()
+        .map(|(digest, _)| digest.clone())
+        .collect();
+    let path = format!("/images/{}/get", image.id);
+    let consume = move |input: &mut dyn Read| layers(input, &wanted);
+    let found = match engine::download(root, &path, consume).await {
+        Ok(found) => found,
+        // The engine finds changed content itself, and stops.
+        Err(error) => return Ok(blamed(image, &format!("{error:#}"))),
+    };
+    let mut wrong = BTreeMap::new();
+    for (at, (digest, directory)) in image.layers.iter().enumerate() {
+        let verdict = match found.get(digest) {
+            None => Err("its content is another".to_string()),
+            Some(layer) => layer.compare(directory),
+        };
+        if let Err(why) = verdict {
+            wrong.insert(at, why);
+        }
+    }
+    Ok(wrong)
+}
+
+/// Layers in an archive of `docker save`, by the digest of what came.
+fn layers(input: &mut dyn Read, wanted: &BTreeSet<String>) -> Result<BTreeMap<String, Layer>> {
+    let context = "reading the engine's archive";
+    let mut found = BTreeMap::new();
+    let mut archive = Archive::new(input);
+    for entry in archive.entries().context(context)? {
+        let mut entry = entry.context(context)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let blob = name
+            .strip_prefix("blobs/sha256/")
+            .map(|hex| format!("sha256:{hex}"));
+        let layer = name.ends_with("/layer.tar") || blob.is_some_and(|b| wanted.contains(&b));
+        if layer && entry.header().entry_type().is_file() {
+            if let Some((digest, layer)) = Layer::read(&mut entry)? {
+                found.insert(digest, layer);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whose directory the engine complains of: it names a file, or the directory.
+fn blamed(image: &Image, said: &str) -> BTreeMap<usize, String> {
+    let why = format!("its content is another; {}", printable(said));
+    let named = said.split('"').nth(1).unwrap_or_default();
+    let named = named.trim_start_matches("./").trim_start_matches('/');
+    let has = |directory: &PathBuf| {
+        let cache = directory
+            .iter()
+            .rev()
+            .nth(1)
+            .unwrap_or_default()
+            .to_string_lossy();
+        let there = directory.join(named).symlink_metadata().is_ok();
+        said.contains(&*cache) || !named.is_empty() && there
+    };
+    let all = image.layers.iter().enumerate();
+    let blamed: BTreeMap<_, _> = all
+        .filter(|(_, (_, directory))| has(directory))
+        .map(|(at, _)| (at, why.clone()))
+        .collect();
+    match blamed.is_empty() {
+        true => (0..image.layers.len())
+            .map(|at| (at, format!("cannot be told; {why}")))
+            .collect(),
+        false => blamed,
+    }
+}

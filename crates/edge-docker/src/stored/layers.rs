@@ -1,0 +1,221 @@
+//! Which directories become a container's file system: exactly the layers of its
+//! image, in their order, and its own. The layers' contents are for `fsck`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use edge_common::file;
+use edge_signature::Digest;
+use serde_json::Value;
+
+use edge_docker_policy::stored::container::is_hex;
+
+/// Longest of the small files here, in bytes: 128 layers of 28 bytes each.
+const LARGEST: u64 = 8 * 1024;
+/// Largest configuration of an image, in bytes.
+const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
+/// All that the engine itself puts under a container.
+const INIT: [&str; 14] = [
+    "",
+    "dev",
+    "dev/console",
+    "dev/pts",
+    "dev/shm",
+    "etc",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/mtab",
+    "etc/resolv.conf",
+    "proc",
+    "sys",
+    ".dockerenv",
+    "run",
+];
+
+/// The overlay2 storage of an engine.
+pub struct Layers {
+    /// `<data-root>/overlay2`
+    overlay: PathBuf,
+    /// `<data-root>/image/overlay2`
+    images: PathBuf,
+    /// Links of a chain's directories, from the top, once they are known to be right.
+    known: HashMap<String, Vec<String>>,
+}
+
+impl Layers {
+    /// Of the engine whose data lies in `data_root`.
+    pub fn new(data_root: &Path) -> Self {
+        Self {
+            overlay: data_root.join("overlay2"),
+            images: data_root.join("image/overlay2"),
+            known: HashMap::new(),
+        }
+    }
+
+    /// The image's configuration, which its Id is the digest of.
+    ///
+    /// # Errors
+    /// Absent or of another content.
+    pub fn image(&self, id: &Digest) -> Result<Value, String> {
+        let path = self.images.join("imagedb/content/sha256").join(id.hex());
+        let bytes = file::read(&path, LARGEST_CONFIG).map_err(|_| "its image is not there")?;
+        if Digest::of(&bytes) != *id {
+            return Err("its image's configuration was changed".into());
+        }
+        serde_json::from_slice(&bytes).map_err(|_| "its image's configuration is broken".into())
+    }
+
+    /// Holds the directories of container `id` against its image.
+    ///
+    /// # Errors
+    /// What leads elsewhere.
+    pub fn check(&mut self, id: &str, image: &Value) -> Result<(), String> {
+        let mount = self.images.join("layerdb/mounts").join(id);
+        let chain = chain(image)?;
+        let parent = text(&mount.join("parent")).unwrap_or_default();
+        let top = chain.last().map_or("", |(chain, _)| chain.as_str());
+        if parent != top {
+            return Err("it lies on another image's layers".into());
+        }
+        let own = text(&mount.join("mount-id"))?;
+        let init = text(&mount.join("init-id"))?;
+        if !is_hex(&own) || init != format!("{own}-init") {
+            return Err("its own layer is not named as the engine does".into());
+        }
+        let below = self.links(&chain)?;
+        let init_link = self.link(&init)?;
+        let above = [&[init_link], &below[..]].concat().join(":");
+        if text(&self.overlay.join(&own).join("lower"))? != above {
+            return Err("other layers lie under it".into());
+        }
+        let init_lower = text(&self.overlay.join(&init).join("lower")).unwrap_or_default();
+        if init_lower != below.join(":") {
+            return Err("other layers lie under its first one".into());
+        }
+        for name in ["diff", "work", "merged"] {
+            let path = self.overlay.join(&own).join(name);
+            if name != "merged" || fs::symlink_metadata(&path).is_ok() {
+                directory(&path)?;
+            }
+        }
+        skeleton(&self.overlay.join(&init).join("diff"), "")
+    }
+
+    /// The image's layers from the bottom: digest, and the directory that becomes
+    /// part of a container.
+    ///
+    /// # Errors
+    /// One that is not where the engine puts it.
+    pub fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
+        let chain = chain(image)?;
+        let links = self.links(&chain)?;
+        let directory = |link: &String| {
+            let link = self.overlay.join(link);
+            fs::read_link(link).map(|to| self.overlay.join("l").join(to))
+        };
+        let directories = links.iter().rev().map(|l| directory(l).unwrap_or_default());
+        Ok(chain
+            .into_iter()
+            .map(|(_, diff)| diff)
+            .zip(directories)
+            .collect())
+    }
+
+    /// Links of the image's layers, from the top.
+    fn links(&mut self, chain: &[(String, String)]) -> Result<Vec<String>, String> {
+        let top = chain
+            .last()
+            .map(|(chain, _)| chain.clone())
+            .unwrap_or_default();
+        if let Some(links) = self.known.get(&top) {
+            return Ok(links.clone());
+        }
+        let mut links = Vec::new();
+        for (at, (id, diff)) in chain.iter().enumerate().rev() {
+            let hex = id.strip_prefix("sha256:").unwrap_or_default();
+            let layer = self.images.join("layerdb/sha256").join(hex);
+            let below = at.checked_sub(1).map_or("", |b| chain[b].0.as_str());
+            let parent = text(&layer.join("parent")).unwrap_or_default();
+            if text(&layer.join("diff"))? != *diff || parent != below {
+                return Err(format!("layer {} of its image is another", at + 1));
+            }
+            let cache = text(&layer.join("cache-id"))?;
+            if !is_hex(&cache) {
+                return Err(format!("layer {} of its image lies elsewhere", at + 1));
+            }
+            links.push(self.link(&cache)?);
+        }
+        self.known.insert(top, links.clone());
+        Ok(links)
+    }
+
+    /// `l/…` of the directory `name`, which leads to its `diff` and nowhere else.
+    fn link(&self, name: &str) -> Result<String, String> {
+        let link = text(&self.overlay.join(name).join("link"))?;
+        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        let target = fs::read_link(self.overlay.join("l").join(&link));
+        let leads = target.is_ok_and(|t| t == Path::new("..").join(name).join("diff"));
+        if link.is_empty() || !link.bytes().all(plain) || !leads {
+            return Err("the link of a layer leads elsewhere".into());
+        }
+        directory(&self.overlay.join(name))?;
+        directory(&self.overlay.join(name).join("diff"))?;
+        Ok(format!("l/{link}"))
+    }
+}
+
+/// Chain ids and diff ids of an image's layers, from the bottom.
+fn chain(image: &Value) -> Result<Vec<(String, String)>, String> {
+    let mut chain: Vec<(String, String)> = Vec::new();
+    for diff in image["rootfs"]["diff_ids"].as_array().into_iter().flatten() {
+        let diff = diff.as_str().and_then(|d| d.parse::<Digest>().ok());
+        let diff = diff.ok_or("its image names no layers")?;
+        let id = match chain.last() {
+            None => diff.to_string(),
+            Some((below, _)) => Digest::of(format!("{below} {diff}").as_bytes()).to_string(),
+        };
+        chain.push((id, diff.to_string()));
+    }
+    Ok(chain)
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let real = fs::symlink_metadata(path).is_ok_and(|d| d.is_file());
+    let text = real.then(|| file::read_text(path, LARGEST).ok()).flatten();
+    let text = text.ok_or_else(|| format!("the engine's file {name} is missing"))?;
+    Ok(text.trim_end().into())
+}
+
+fn directory(path: &Path) -> Result<(), String> {
+    match fs::symlink_metadata(path) {
+        Ok(data) if data.is_dir() => Ok(()),
+        _ => Err("a link lies where a layer should be".into()),
+    }
+}
+
+/// Empty directories and files, to mount something on.
+fn skeleton(path: &Path, inside: &str) -> Result<(), String> {
+    let data = fs::symlink_metadata(path).map_err(|_| "its first layer is missing")?;
+    let link = fs::read_link(path).is_ok_and(|t| t == Path::new("/proc/mounts"));
+    let empty = data.is_dir() || data.is_file() && data.len() == 0 || link;
+    if !INIT.contains(&inside) || !empty {
+        return Err(format!("its first layer has /{inside}"));
+    }
+    if data.is_dir() {
+        for entry in fs::read_dir(path)
+            .map_err(|_| "its first layer cannot be read")?
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let inside = if inside.is_empty() {
+                name
+            } else {
+                format!("{inside}/{name}")
+            };
+            skeleton(&entry.path(), &inside)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What else the engine would believe at its start: volumes that are mounts of
+//! the host, plugins, swarms. And where it goes instead.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use edge_common::file;
+use edge_docker_policy::stored::compare::zero;
+use edge_docker_policy::strict_json;
+
+use super::disk::{directory, entries};
+use super::quarantine::Quarantine;
+
+/// Largest options of a volume, in bytes.
+const LARGEST: u64 = 64 * 1024;
+
+/// The engine's own directories, where they are, are directories and no links.
+///
+/// # Errors
+/// A link.
+pub fn directories(data_root: &Path) -> Result<()> {
+    let below = [
+        "containers",
+        "volumes",
+        "plugins",
+        "swarm",
+        "image",
+        "overlay2",
+    ];
+    let paths = below.map(|name| data_root.join(name));
+    for path in paths.iter().chain([&data_root.to_path_buf()]) {
+        if fs::symlink_metadata(path).is_ok() {
+            directory(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Volumes, plugins and swarms.
+///
+/// # Errors
+/// Something cannot be moved.
+pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
+    for path in entries(&data_root.join("volumes"))? {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if ["metadata.db", "backingFsBlockDev"].contains(&name.as_str()) {
+            continue;
+        }
+        if let Err(rule) = volume(&path) {
+            quarantine.take(&path, &format!("volume {name}"), rule)?;
+        }
+    }
+    for path in entries(&data_root.join("plugins"))? {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if !["tmp", "storage"].contains(&name.as_str()) {
+            quarantine.take(
+                &path,
+                &format!("plugin {name}"),
+                "this device has no plugins",
+            )?;
+        }
+    }
+    for path in entries(&data_root.join("swarm"))? {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        quarantine.take(
+            &path,
+            &format!("swarm {name}"),
+            "this device is in no swarm",
+        )?;
+    }
+    Ok(())
+}
+
+/// A directory of the engine's own, mounted from nowhere.
+fn volume(path: &Path) -> Result<(), &'static str> {
+    let real = |path: &Path| fs::symlink_metadata(path).is_ok_and(|d| d.is_dir());
+    if !real(path) || !real(&path.join("_data")) {
+        return Err("a link lies where a volume should be");
+    }
+    let options = path.join("opts.json");
+    if fs::symlink_metadata(&options).is_err() {
+        return Ok(());
+    }
+    let options = file::read(&options, LARGEST).and_then(|text| strict_json::parse(&text));
+    match options {
+        Ok(options) if zero(&options) => Ok(()),
+        _ => Err("it is a mount of something else"),
+    }
+}
