@@ -1,4 +1,6 @@
-//! The second stage: what can only be done once `/data` is mounted.
+//! Second stage, once `/data` is mounted: copies of the public configuration, and a
+//! reload of the manager, without which no unit of `/data/services` would come back
+//! after a reboot.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,32 +8,32 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use edge_common::command::CommandExt;
+use edge_common::contract::limit::ANCHOR_BYTES;
+use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
 use edge_common::{Root, boot, file, log};
 
-use crate::{Refusals, load, plan, units};
+use crate::image::Image;
+use crate::refusals::Refusals;
+use crate::{load, plan};
 
-/// Where the trust anchors lie that others may want to read on `/data`.
-const ANCHORS: &str = "/etc/edge-ai/container-config";
-/// Largest file that is copied, in bytes.
-const LARGEST: u64 = 64 * 1024;
-
-/// Copies the public configuration, then lets systemd see `/data/services`.
-///
-/// # Errors
-/// A copy or `systemctl` not working.
-pub fn run(root: &Root) -> Result<()> {
+/// Copies the public configuration, reloads systemd and starts the units.
+pub(crate) fn run(root: &Root) -> Result<()> {
     boot::save_early(root)?;
-    copies(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
-    copies(root, "/data/config/ecr", |name| name == "ecr-url.txt")?;
-    let mut refused = Refusals::default();
-    let image = load::Image::read(root);
-    let units = units(root, &image, &mut refused);
-    let links = plan::links(&units, &image, &mut refused);
+    copy_anchors(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
+    copy_anchors(root, "/data/config/ecr", |name| {
+        REPOSITORY.rsplit('/').next() == Some(name)
+    })?;
+    let mut refusals = Refusals::default();
+    let image = Image::read(root);
+    let mut units = load::units(root, &image, &mut refusals);
+    plan::remove_refused(&mut units, &image, &mut refusals);
+    let links = plan::links(&units, &image, &mut refusals);
     let (any, targets) = (!links.is_empty(), plan::targets(&links));
     drop(links);
-    for message in refused.all() {
+    for message in refusals.into_messages() {
         log::warn(format_args!("ignoring {message}"));
     }
+    // A reload makes systemd run all generators and read all units again.
     if !any {
         return Ok(());
     }
@@ -42,6 +44,8 @@ pub fn run(root: &Root) -> Result<()> {
         return Ok(());
     }
     root.command("/usr/bin/systemctl")
+        // The units may wait for this service, or for the network: waiting for them
+        // here would be a deadlock.
         .args(["--no-block", "start"])
         .args(targets)
         .run()
@@ -51,16 +55,15 @@ fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
-/// Keeps the files of `directory` equal to the anchors that `wanted` names.
-fn copies(root: &Root, directory: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+/// Makes the files of `directory` equal to the selected trust anchors. The copies are for
+/// readers that see `/data` only; no tool of the device trusts them.
+fn copy_anchors(root: &Root, directory: &str, select: impl Fn(&str) -> bool) -> Result<()> {
     let target = root.path(directory);
-    let names = names(&root.path(ANCHORS))?
-        .into_iter()
-        .filter(|n| wanted(n));
-    let names: BTreeSet<_> = names.collect();
+    let anchors = root.path(CONTAINER_CONFIG);
+    let names: BTreeSet<_> = names(&anchors)?.into_iter().filter(|n| select(n)).collect();
     file::create_directory(&target, 0o755)?;
     for name in &names {
-        let content = file::read(&root.path(ANCHORS).join(name), LARGEST)?;
+        let content = file::read(&anchors.join(name), ANCHOR_BYTES)?;
         if file::ensure(&target.join(name), &content, 0o644)? {
             log::info(format_args!("copied {name} to {directory}"));
         }

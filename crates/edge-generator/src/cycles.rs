@@ -1,32 +1,32 @@
-//! Units that wait for each other in a circle. systemd breaks a circle by
-//! leaving out one of its jobs, and nobody knows which.
+//! Ordering cycles of units. systemd breaks a cycle by leaving out a job of its choice,
+//! which may be one of the boot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::plan::{Units, owned};
 use crate::unit::Key;
+use crate::units::{Units, owned};
 
-/// Names of the units on circles of `After=` and `Before=` (or between two).
-pub fn members(units: &Units) -> Vec<String> {
+/// Returns the names of the units on cycles of `After=` and `Before=`, or between two.
+pub(crate) fn members(units: &Units) -> Vec<String> {
     let mut graph = Graph::default();
     for unit in units.values() {
         let find = |name: &str| Some(&*owned(name, units)?.name);
         for first in unit.all(Key::After).filter_map(find) {
             graph.edge(first, &unit.name);
         }
-        // What fires a unit is started before it.
+        // A timer, path or socket is implicitly ordered before the unit that it starts.
         let implied = unit.implied();
-        let later = unit.all(Key::Before).chain(unit.all(Key::Fires));
-        for later in later.chain(implied.as_deref()).filter_map(find) {
-            graph.edge(&unit.name, later);
+        let after = unit.all(Key::Before).chain(unit.all(Key::Fires));
+        for after in after.chain(implied.as_deref()).filter_map(find) {
+            graph.edge(&unit.name, after);
         }
     }
-    graph.trim()
+    graph.cyclic()
 }
 
 #[derive(Default)]
 struct Graph<'a> {
-    /// To whom from whom, and back.
+    /// `[successors, predecessors]` by name.
     sides: [HashMap<&'a str, Vec<&'a str>>; 2],
 }
 
@@ -38,34 +38,35 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Takes away whom nobody waits for and who waits for nobody until none is
-    /// left of these. Each edge is looked at once on each side.
-    fn trim(self) -> Vec<String> {
-        let mut left = self.sides.each_ref().map(|side| {
+    /// Removes nodes without predecessors and nodes without successors until none is
+    /// left, and returns the others. Linear in the edges, and without recursion: a chain
+    /// of ten thousand units would overflow the stack.
+    fn cyclic(self) -> Vec<String> {
+        let mut degrees = self.sides.each_ref().map(|side| {
             let counts = side.iter().map(|(name, others)| (*name, others.len()));
             counts.collect::<HashMap<_, _>>()
         });
-        let everybody = || self.sides[0].keys().chain(self.sides[1].keys()).copied();
-        let mut gone = std::collections::HashSet::new();
-        let mut free: Vec<_> = everybody()
-            .filter(|n| !left[0].contains_key(n) || !left[1].contains_key(n))
+        let nodes = || self.sides[0].keys().chain(self.sides[1].keys()).copied();
+        let mut removed = HashSet::new();
+        let mut free: Vec<_> = nodes()
+            .filter(|n| !degrees[0].contains_key(n) || !degrees[1].contains_key(n))
             .collect();
         while let Some(name) = free.pop() {
-            if !gone.insert(name) {
+            if !removed.insert(name) {
                 continue;
             }
-            for (side, back) in [(0, 1), (1, 0)] {
+            for (side, opposite) in [(0, 1), (1, 0)] {
                 for other in self.sides[side].get(name).into_iter().flatten() {
-                    if let Some(count) = left[back].get_mut(other) {
-                        *count -= 1;
-                        if *count == 0 {
+                    if let Some(degree) = degrees[opposite].get_mut(other) {
+                        *degree -= 1;
+                        if *degree == 0 {
                             free.push(other);
                         }
                     }
                 }
             }
         }
-        let mut members: Vec<_> = everybody().filter(|n| !gone.contains(n)).collect();
+        let mut members: Vec<_> = nodes().filter(|n| !removed.contains(n)).collect();
         members.sort_unstable();
         members.dedup();
         members.into_iter().map(String::from).collect()
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_circle_is_found() {
+    fn only_units_of_the_cycle_are_found() {
         let units = units(&[
             ("a.service", "After=b.service"),
             ("b.service", "After=c.service"),
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn through_templates_and_timers() {
+    fn cycles_through_templates_and_timers_are_found() {
         let units = units(&[
             ("t@.service", "After=u.service"),
             ("u.service", "After=t@1.service"),
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_is_none() {
+    fn a_long_chain_is_no_cycle() {
         let list: Vec<_> = (0..3000)
             .map(|n| (format!("u{n}.service"), format!("After=u{}.service", n + 1)))
             .collect();

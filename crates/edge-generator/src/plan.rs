@@ -1,45 +1,47 @@
-//! From units to links: pure functions.
+//! Plan of the links: pure functions from units to links.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::load::{Image, template};
+use edge_common::contract::path::SERVICES;
+
+use crate::cycles;
+use crate::image::Image;
+use crate::links::Links;
+use crate::refusals::Refusals;
 use crate::rules::{self, MAY_NEED, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
 use crate::unit::{Key, Unit};
-use crate::{Refusals, SERVICES, cycles};
+use crate::units::{Units, owned};
 
-/// Units by name.
-pub type Units = BTreeMap<Box<str>, Unit>;
-
-/// Links to make: places relative to the directory for normal priority, and the
-/// file below [`SERVICES`] that each leads to.
-pub type Links<'a> = BTreeMap<String, &'a str>;
-
-/// Takes away the units that are refused for what they say of others.
-pub fn judge(units: &mut Units, image: &Image, refused: &mut Refusals) {
-    let bad: Vec<(Box<str>, String)> = units
+/// Removes the units that are refused for their relations to other units.
+pub(crate) fn remove_refused(units: &mut Units, image: &Image, refusals: &mut Refusals) {
+    let refused: Vec<(Box<str>, String)> = units
         .values()
-        .filter_map(|unit| Some((unit.name.clone(), foreign(unit, units, image)?)))
+        .filter_map(|unit| Some((unit.name.clone(), refusal(unit, units, image)?)))
         .collect();
-    for (name, why) in bad {
-        refused.tell(format!("{name}: {why}"));
+    for (name, reason) in refused {
+        refusals.push(format!("{name}: {reason}"));
         units.remove(&name);
     }
     for name in cycles::members(units) {
-        refused.tell(format!(
+        refusals.push(format!(
             "{name}: waits for itself through After= and Before="
         ));
         units.remove(name.as_str());
     }
 }
 
-/// All links; what was asked and is not done is told.
-pub fn links<'a>(units: &'a Units, image: &'a Image, refused: &'a mut Refusals) -> Links<'a> {
+/// Returns all links. Requested links that are not allowed are ignored with a message.
+pub(crate) fn links<'a>(
+    units: &'a Units,
+    image: &'a Image,
+    refusals: &'a mut Refusals,
+) -> Links<'a> {
     let mut plan = Plan {
         units,
         image,
         links: Links::new(),
-        refused,
+        refusals,
     };
     for unit in units.values() {
         plan.unit(unit);
@@ -47,8 +49,8 @@ pub fn links<'a>(units: &'a Units, image: &'a Image, refused: &'a mut Refusals) 
     plan.links
 }
 
-/// Targets that a boot reaches anyway: starting them again starts what they
-/// newly want. Any other (`poweroff.target`, say) is never started from here.
+/// Targets that every boot reaches: starting one again starts the units that it newly
+/// wants. No other target, such as `poweroff.target`, is ever started from here.
 const BOOT_TARGETS: [&str; 4] = [
     "multi-user.target",
     "timers.target",
@@ -56,32 +58,21 @@ const BOOT_TARGETS: [&str; 4] = [
     "paths.target",
 ];
 
-/// Boot targets that are asked for by a link.
-pub fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
-    let wanted = |target: &&&str| {
+/// Returns the boot targets that a link requests.
+pub(crate) fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
+    let requested = |target: &&&str| {
         let of = |kind: &str| format!("{target}.{kind}/");
         let (wants, requires) = (of("wants"), of("requires"));
         links
             .keys()
             .any(|l| l.starts_with(&wants) || l.starts_with(&requires))
     };
-    BOOT_TARGETS.iter().filter(wanted).copied().collect()
+    BOOT_TARGETS.iter().filter(requested).copied().collect()
 }
 
-/// Is `name` one of ours, or an instance of a template of ours? Inside a
-/// template the instance may be its own (`%i`).
-pub fn owned<'a>(name: &str, units: &'a Units) -> Option<&'a Unit> {
-    if let Some(unit) = units.get(name) {
-        return Some(unit);
-    }
-    let plain = name.replace("@%i.", "@x.");
-    units
-        .get(template(&plain)?.as_str())
-        .filter(|_| rules::valid_name(&plain))
-}
-
-/// Why a unit would start, or hold up, what is not of `/data/services`.
-fn foreign(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
+/// Returns the reason to refuse a unit that would start or hold up a unit outside of
+/// `/data/services`.
+fn refusal(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
     let not_ours = |name: &&str| owned(name, units).is_none();
     let implied = unit.implied();
     let mut fires = unit.all(Key::Fires).chain(implied.as_deref());
@@ -100,7 +91,8 @@ fn foreign(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
         .map(|other| format!("may not hold up {other} (Before=)"))
 }
 
-/// A unit that the image does not have, and that nothing else makes.
+/// Whether no unit of this name exists in the image or is created by systemd itself, as
+/// mounts and devices are: a relation to it has no effect.
 fn harmless(name: &str, image: &Image) -> bool {
     let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
     rules::valid_target(name)
@@ -112,7 +104,7 @@ struct Plan<'a> {
     units: &'a Units,
     image: &'a Image,
     links: Links<'a>,
-    refused: &'a mut Refusals,
+    refusals: &'a mut Refusals,
 }
 
 impl<'a> Plan<'a> {
@@ -125,15 +117,15 @@ impl<'a> Plan<'a> {
             self.alias(unit, alias);
         }
         for name in unit.all(Key::Instance) {
-            self.wishes(unit, name);
+            self.install(unit, name);
         }
-        if let Some(name) = self.started(unit) {
-            self.wishes(unit, &name);
+        if let Some(name) = self.started_name(unit) {
+            self.install(unit, &name);
         }
         for other in unit.all(Key::Also) {
             match owned(other, self.units) {
                 Some(also) if also.is_template() && *other != *also.name => {
-                    self.wishes(also, other);
+                    self.install(also, other);
                 }
                 Some(_) => {}
                 None => self.ignore(unit, "Also", other),
@@ -155,8 +147,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The name under which it is started by itself; a template needs an instance.
-    fn started(&mut self, unit: &Unit) -> Option<String> {
+    /// Returns the name under which a unit is started without being requested by
+    /// another; a template needs `DefaultInstance=` for that.
+    fn started_name(&mut self, unit: &Unit) -> Option<String> {
         if !unit.is_template() {
             return Some(unit.name.to_string());
         }
@@ -169,29 +162,29 @@ impl<'a> Plan<'a> {
         None
     }
 
-    /// Links below the targets that want or require it.
-    fn wishes(&mut self, unit: &'a Unit, started: &str) {
-        for (wishes, kind, key, may) in [
+    /// Links a unit, under the name `started`, below the units that want or require it.
+    fn install(&mut self, unit: &'a Unit, started: &str) {
+        for (list, kind, key, allowed) in [
             (Key::WantedBy, "wants", "WantedBy", &MAY_WANT[..]),
             (Key::RequiredBy, "requires", "RequiredBy", &MAY_REQUIRE),
         ] {
-            for wish in unit.all(wishes) {
-                let ours = || owned(wish, self.units).is_some() && !wish.contains('%');
-                if may.contains(&wish) || ours() || harmless(wish, self.image) {
-                    self.link(format!("{wish}.{kind}/{started}"), &unit.name);
+            for target in unit.all(list) {
+                let ours = || owned(target, self.units).is_some() && !target.contains('%');
+                if allowed.contains(&target) || ours() || harmless(target, self.image) {
+                    self.link(format!("{target}.{kind}/{started}"), &unit.name);
                 } else {
-                    self.ignore(unit, key, wish);
+                    self.ignore(unit, key, target);
                 }
             }
         }
     }
 
     fn ignore(&mut self, unit: &Unit, key: &str, value: &str) {
-        self.refused
-            .tell(format!("{}: ignoring {key}={value}", unit.name));
+        self.refusals
+            .push(format!("{}: ignoring {key}={value}", unit.name));
     }
 
-    fn link(&mut self, place: String, file: &'a str) {
-        self.links.entry(place).or_insert(file);
+    fn link(&mut self, link: String, file: &'a str) {
+        self.links.entry(link).or_insert(file);
     }
 }

@@ -1,12 +1,11 @@
-//! What a unit of `/data/services` may say. What is not on these lists is
-//! refused.
+//! Rules for a single unit of `/data/services`: lists of what is allowed. systemd gets
+//! new keys with each version, so everything that is not listed is refused.
 
-/// The one program that a unit of `/data` may start.
-const PROGRAM: &str = "/usr/bin/edge-docker";
+use edge_common::contract::path::EDGE_DOCKER;
 
-/// Keys that a unit may use, by section. None of them runs a program, changes
-/// its surroundings or reaches a file outside; what they start is judged apart.
-const ALLOWED: [(&str, &[&str]); 6] = [
+/// Allowed keys by section. None of them runs a program, changes the environment of one
+/// or reaches a file elsewhere, except for those that [`check_value`] restricts.
+const ALLOWED_KEYS: [(&str, &[&str]); 6] = [
     (
         "Unit",
         &[
@@ -91,12 +90,11 @@ const ALLOWED: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// Kinds of units that are taken from `/data/services`.
+/// Kinds of units that `/data/services` may have.
 const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
 
-/// Units of the image that may be pulled in: they run anyway, or bring only
-/// what the boot brings.
-pub const MAY_NEED: [&str; 12] = [
+/// Units of the image that a unit may pull in: every boot starts them anyway.
+pub(crate) const MAY_NEED: [&str; 12] = [
     "data.mount",
     "docker.service",
     "docker.socket",
@@ -111,8 +109,8 @@ pub const MAY_NEED: [&str; 12] = [
     "time-sync.target",
 ];
 
-/// Units of the image that may bring ours.
-pub const MAY_WANT: [&str; 7] = [
+/// Units of the image that may want a unit of `/data/services`.
+pub(crate) const MAY_WANT: [&str; 7] = [
     "multi-user.target",
     "default.target",
     "graphical.target",
@@ -122,8 +120,9 @@ pub const MAY_WANT: [&str; 7] = [
     "docker.service",
 ];
 
-/// Those of them that may fail when ours does.
-pub const MAY_REQUIRE: [&str; 6] = [
+/// Units of the image that may require one, and so fail with it. Not `docker.service`:
+/// an app that fails must not stop the engine.
+pub(crate) const MAY_REQUIRE: [&str; 6] = [
     "multi-user.target",
     "default.target",
     "graphical.target",
@@ -132,15 +131,16 @@ pub const MAY_REQUIRE: [&str; 6] = [
     "paths.target",
 ];
 
-/// Units of the image that may wait for ours: all else could hold up the boot.
-pub const MAY_WAIT: [&str; 4] = [
+/// Units of the image that may wait for one. Any other could hold up the boot.
+pub(crate) const MAY_WAIT: [&str; 4] = [
     "multi-user.target",
     "default.target",
     "graphical.target",
     "shutdown.target",
 ];
 
-/// Names that are the system's whether or not the image has a file for them.
+/// Names of the system's own units, reserved whether or not the image has a file for
+/// them: a package of a later image may bring it.
 const SYSTEM: [&str; 24] = [
     "NetworkManager",
     "autovt@",
@@ -168,9 +168,9 @@ const SYSTEM: [&str; 24] = [
     "user@",
 ];
 
-/// Is this a name of the system's own units? Instances are judged by their
-/// template.
-pub fn of_system(name: &str) -> bool {
+/// Whether `name` is reserved for the system's own units. An instance is reserved if its
+/// template is.
+pub(crate) fn is_system_name(name: &str) -> bool {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let stem = stem
         .find('@')
@@ -179,29 +179,27 @@ pub fn of_system(name: &str) -> bool {
     SYSTEM.contains(&stem) || stem.starts_with("systemd-") || stem.starts_with("dbus-org.")
 }
 
-/// A name that systemd takes for a unit of a kind that is allowed here.
-pub fn valid_name(name: &str) -> bool {
+/// Whether `name` is valid for a unit of `/data/services`.
+pub(crate) fn valid_name(name: &str) -> bool {
     let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
     KINDS.contains(&kind) && valid_target(name)
 }
 
-/// A name that may stand in a list of units.
-pub fn valid_target(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || ":_.-@\\".contains(c);
+/// Whether `name` is valid in a list of units of any kind. No slash is among the
+/// characters: the name becomes the name of a link.
+pub(crate) fn valid_target(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.-@\\".contains(c);
     !name.is_empty()
         && name.len() <= 255
         && !name.starts_with(['.', '-', '@'])
         && name.contains('.')
         && name.matches('@').count() <= 1
-        && name.chars().all(good)
+        && name.chars().all(allowed)
 }
 
-/// May `key` stand in `section`?
-///
-/// # Errors
-/// It may not.
-pub fn allowed(section: &str, key: &str) -> Result<(), String> {
-    let (_, keys) = ALLOWED
+/// Checks that `key` is allowed in `section`.
+pub(crate) fn check_key(section: &str, key: &str) -> Result<(), String> {
+    let (_, keys) = ALLOWED_KEYS
         .iter()
         .find(|(name, _)| *name == section)
         .ok_or_else(|| format!("section [{section}] is not allowed in /data/services"))?;
@@ -213,41 +211,45 @@ pub fn allowed(section: &str, key: &str) -> Result<(), String> {
     ))
 }
 
-/// May `key` have this value, as far as one line tells?
-///
-/// # Errors
-/// It may not.
-pub fn value(key: &str, value: &str) -> Result<(), String> {
+/// Checks the value of a key that runs a program or opens a socket.
+pub(crate) fn check_value(key: &str, value: &str) -> Result<(), String> {
     if key.starts_with("Exec") {
-        return command(key, value);
+        return check_command(key, value);
     }
     if key.starts_with("Listen") {
-        return address(key, value);
+        return check_address(key, value);
     }
     Ok(())
 }
 
-/// `[-:]/usr/bin/edge-docker …`, one command; an empty value resets the list.
-fn command(key: &str, value: &str) -> Result<(), String> {
-    let words: Vec<_> = value.split([' ', '\t']).filter(|w| !w.is_empty()).collect();
-    let Some(first) = words.first() else {
+/// Checks that a command line starts edge-docker, which applies the container policy, and
+/// nothing else. An empty value resets the list and is allowed.
+fn check_command(key: &str, value: &str) -> Result<(), String> {
+    let args: Vec<_> = value.split([' ', '\t']).filter(|w| !w.is_empty()).collect();
+    let Some(program) = args.first() else {
         return Ok(());
     };
-    if first.trim_start_matches(['-', ':']) != PROGRAM {
-        return Err(format!("{key}= may only start {PROGRAM}, not {first}"));
+    // Of systemd's prefixes `-` ignores a failure and `:` expands no variables; the
+    // others change the program's name or its privileges.
+    if program.trim_start_matches(['-', ':']) != EDGE_DOCKER {
+        return Err(format!(
+            "{key}= may only start {EDGE_DOCKER}, not {program}"
+        ));
     }
-    if words
+    // Refused quoted and escaped as well: no container needs such an argument, and then
+    // nothing depends on how a version of systemd unquotes.
+    if args
         .iter()
-        .any(|w| w.trim_matches(['\\', '"', '\'']) == ";")
+        .any(|arg| arg.trim_matches(['\\', '"', '\'']) == ";")
     {
         return Err(format!("{key}= holds a second command after \";\""));
     }
     Ok(())
 }
 
-/// A port, with or without an address: not a path, which could take the place of
-/// another program's socket, and no privileged port.
-fn address(key: &str, value: &str) -> Result<(), String> {
+/// Checks that a socket listens on an unprivileged port. A path could take the place of
+/// the socket of another program.
+fn check_address(key: &str, value: &str) -> Result<(), String> {
     let port = value.rsplit_once(':').map_or(value, |(_, port)| port);
     if value.is_empty() || port.parse::<u16>().is_ok_and(|p| p >= 1024) {
         return Ok(());
@@ -260,11 +262,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        for good in ["a.service", "a@.service", "a@b.timer", "x-y_z:1.path"] {
-            assert!(valid_name(good), "{good}");
+    fn names_are_those_of_allowed_kinds() {
+        for valid in ["a.service", "a@.service", "a@b.timer", "x-y_z:1.path"] {
+            assert!(valid_name(valid), "{valid}");
         }
-        for bad in [
+        for invalid in [
             "",
             ".service",
             "a",
@@ -278,12 +280,12 @@ mod tests {
             "a.service\n",
             "a%i.service",
         ] {
-            assert!(!valid_name(bad), "{bad}");
+            assert!(!valid_name(invalid), "{invalid}");
         }
     }
 
     #[test]
-    fn names_of_the_system() {
+    fn system_names_are_reserved() {
         for name in [
             "docker.service",
             "docker.timer",
@@ -292,19 +294,19 @@ mod tests {
             "systemd-reboot.timer",
             "dbus-org.freedesktop.login1.service",
         ] {
-            assert!(of_system(name) || name.starts_with("sshd@"), "{name}");
+            assert!(is_system_name(name) || name.starts_with("sshd@"), "{name}");
         }
         for name in ["app.service", "docker-app.service", "get@ty.service"] {
-            assert!(!of_system(name), "{name}");
+            assert!(!is_system_name(name), "{name}");
         }
     }
 
     #[test]
     fn sockets_listen_on_high_ports_only() {
-        for good in ["8080", "127.0.0.1:8080", "[::]:8080", ""] {
-            assert!(value("ListenStream", good).is_ok(), "{good}");
+        for allowed in ["8080", "127.0.0.1:8080", "[::]:8080", ""] {
+            assert!(check_value("ListenStream", allowed).is_ok(), "{allowed}");
         }
-        for bad in [
+        for refused in [
             "22",
             "/run/docker.sock",
             "@abstract",
@@ -312,7 +314,7 @@ mod tests {
             "%t/x",
             "0.0.0.0:443",
         ] {
-            assert!(value("ListenStream", bad).is_err(), "{bad}");
+            assert!(check_value("ListenStream", refused).is_err(), "{refused}");
         }
     }
 }

@@ -1,50 +1,48 @@
-//! One unit: its file and its drop-ins, read as systemd reads them
-//! (systemd.syntax(7)). Where systemd and a simpler reader could see different
-//! lines (a carriage return, a backslash before a blank) the file is refused.
+//! Parser of a unit: its file and its drop-ins, as in systemd.syntax(7). A file in which
+//! systemd could see other lines than this parser (a carriage return, a backslash before
+//! a blank) is refused, because a forbidden key could hide there.
 
 use crate::rules;
 
-/// What a unit says of its place in the system.
+/// Relation of a unit to other units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
+pub(crate) enum Key {
     /// `WantedBy=`.
     WantedBy,
     /// `RequiredBy=`.
     RequiredBy,
-    /// `Alias=`, and links that lead here.
+    /// `Alias=`, and links to the unit.
     Alias,
     /// `Also=`.
     Also,
     /// `DefaultInstance=` of a template.
     DefaultInstance,
-    /// Units that it starts when it fires: `Unit=` and `Service=`.
+    /// Units that a timer, path or socket starts: `Unit=` and `Service=`.
     Fires,
-    /// Units that it pulls in: `Wants=`, `Requires=`, `BindsTo=`.
+    /// Units that are pulled in: `Wants=`, `Requires=`, `BindsTo=`.
     Needs,
     /// `After=`.
     After,
     /// `Before=`.
     Before,
-    /// A drop-in, as a path below the directory.
+    /// Drop-in, as a path below the directory.
     DropIn,
-    /// An instance of this template that was asked for by a link.
+    /// Instance of a template that a link requests.
     Instance,
 }
 
-/// A unit. There may be ten thousand: one list, not one for each key.
+/// Unit that complies with the rules. All values are in one list instead of one for each
+/// key, since there may be ten thousand units.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// File name.
     pub name: Box<str>,
-    said: Vec<(Key, Box<str>)>,
+    values: Vec<(Key, Box<str>)>,
     accept: bool,
 }
 
-/// Reads and judges the text of a unit's own file.
-///
-/// # Errors
-/// The line and what is wrong with it.
-pub fn parse(name: &str, text: &str) -> Result<Unit, String> {
+/// Parses and checks the text of a unit's own file. An error names file, line and reason.
+pub(crate) fn parse(name: &str, text: &str) -> Result<Unit, String> {
     let mut unit = Unit {
         name: name.into(),
         ..Unit::default()
@@ -54,27 +52,26 @@ pub fn parse(name: &str, text: &str) -> Result<Unit, String> {
 }
 
 impl Unit {
-    /// Everything said for `key`.
-    pub fn all(&self, key: Key) -> impl Iterator<Item = &str> {
-        self.said
+    /// Returns all values of `key`.
+    pub(crate) fn all(&self, key: Key) -> impl Iterator<Item = &str> {
+        self.values
             .iter()
             .filter(move |(k, _)| *k == key)
             .map(|(_, value)| &**value)
     }
 
-    /// Says one thing more.
-    pub fn add(&mut self, key: Key, value: &str) {
-        self.said.reserve_exact(1);
-        self.said.push((key, value.into()));
+    /// Adds a value of `key`.
+    pub(crate) fn add(&mut self, key: Key, value: &str) {
+        // Most units have two or three values; doubling would waste memory.
+        self.values.reserve_exact(1);
+        self.values.push((key, value.into()));
     }
 
-    /// Reads and judges one file of this unit, its own or a drop-in.
-    ///
-    /// # Errors
-    /// The file, the line and what is wrong with it.
-    pub fn read(&mut self, file: &str, text: &str) -> Result<(), String> {
+    /// Parses and checks a file of this unit, its own or a drop-in. An error names file,
+    /// line and reason.
+    pub(crate) fn read(&mut self, file: &str, text: &str) -> Result<(), String> {
         let mut section = String::new();
-        let read = lines(text, |line| {
+        let read = for_each_line(text, |line| {
             if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
                 header.clone_into(&mut section);
                 return Ok(());
@@ -83,15 +80,15 @@ impl Unit {
                 .split_once('=')
                 .ok_or("neither a section nor key=value")?;
             let (key, value) = (strip(key), strip(value));
-            rules::allowed(&section, key)?;
-            rules::value(key, value)?;
-            self.take(key, value);
+            rules::check_key(&section, key)?;
+            rules::check_value(key, value)?;
+            self.set(key, value);
             Ok(())
         });
-        read.map_err(|(number, why)| at(file, number, &why))
+        read.map_err(|(number, reason)| format!("{file}: line {number}: {reason}"))
     }
 
-    fn take(&mut self, key: &str, value: &str) {
+    fn set(&mut self, key: &str, value: &str) {
         let list = match key {
             "WantedBy" => Key::WantedBy,
             "RequiredBy" => Key::RequiredBy,
@@ -108,21 +105,22 @@ impl Unit {
             }
             _ => return,
         };
+        // An empty value resets a list.
         if value.is_empty() || list == Key::DefaultInstance {
-            self.said.retain(|(key, _)| *key != list);
+            self.values.retain(|(key, _)| *key != list);
         }
-        for word in value.split([' ', '\t']).filter(|w| !w.is_empty()) {
-            self.add(list, word);
+        for item in value.split([' ', '\t']).filter(|item| !item.is_empty()) {
+            self.add(list, item);
         }
     }
 
-    /// `foo@.service`: has no life of its own.
-    pub fn is_template(&self) -> bool {
+    /// Whether this is a template, `foo@.service`, which only an instance can start.
+    pub(crate) fn is_template(&self) -> bool {
         self.name.contains("@.")
     }
 
-    /// The unit that a timer, path or socket fires without saying which.
-    pub fn implied(&self) -> Option<String> {
+    /// Returns the unit that a timer, path or socket without `Unit=` starts.
+    pub(crate) fn implied(&self) -> Option<String> {
         let (stem, kind) = self.name.rsplit_once('.')?;
         if kind == "service" || self.all(Key::Fires).next().is_some() {
             return None;
@@ -134,18 +132,14 @@ impl Unit {
     }
 }
 
-fn at(file: &str, number: usize, what: &str) -> String {
-    format!("{file}: line {number}: {what}")
-}
-
-/// Blanks as systemd strips them: no others of Unicode.
+/// Strips blanks as systemd does: no others of Unicode, or a key could look like another.
 fn strip(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// Calls `each` with every line and its number: comments dropped, continuations
-/// joined.
-fn lines(
+/// Calls `each` with every logical line, without comments and with continuations joined.
+/// An error has the number of the line.
+fn for_each_line(
     text: &str,
     mut each: impl FnMut(&str) -> Result<(), String>,
 ) -> Result<(), (usize, String)> {
@@ -153,51 +147,53 @@ fn lines(
     let mut begun = None;
     for (index, raw) in text.split('\n').enumerate() {
         let number = index + 1;
-        sane(raw, begun.is_some()).map_err(|why| (number, why.into()))?;
+        check_unambiguous(raw, begun.is_some()).map_err(|reason| (number, reason.into()))?;
         let line = strip(raw);
         if line.starts_with(['#', ';']) || (line.is_empty() && begun.is_none()) {
             continue;
         }
         let part = line.strip_suffix('\\');
         if begun.is_none() && part.is_none() {
-            each(line).map_err(|why| (number, why))?;
+            each(line).map_err(|reason| (number, reason))?;
             continue;
         }
         let first = *begun.get_or_insert(number);
         joined.push_str(part.unwrap_or(line));
         joined.push(' ');
         if part.is_none() {
-            whole(&joined, first, &mut each)?;
+            each_joined(&joined, first, &mut each)?;
             joined.clear();
             begun = None;
         }
     }
-    begun.map_or(Ok(()), |first| whole(&joined, first, &mut each))
+    begun.map_or(Ok(()), |first| each_joined(&joined, first, &mut each))
 }
 
-fn whole(
+fn each_joined(
     joined: &str,
     first: usize,
     each: &mut impl FnMut(&str) -> Result<(), String>,
 ) -> Result<(), (usize, String)> {
     match strip(joined) {
         "" => Ok(()),
-        line => each(line).map_err(|why| (first, why)),
+        line => each(line).map_err(|reason| (first, reason)),
     }
 }
 
-/// Refuses what could be read in two ways.
-fn sane(raw: &str, continued: bool) -> Result<(), &'static str> {
+/// Refuses a line that could be read in two ways.
+fn check_unambiguous(raw: &str, continued: bool) -> Result<(), &'static str> {
     if raw.contains(|c: char| c.is_control() && c != '\t') {
-        return Err("holds a control character");
+        return Err("contains a control character");
     }
     let line = strip(raw);
+    // systemd counts backslashes, and before it strips blanks: to it neither of these is
+    // a continuation.
     if line.ends_with("\\\\") || (line.ends_with('\\') && !raw.ends_with('\\')) {
-        return Err("does not end its backslashes");
+        return Err("ends in several backslashes or in a backslash and blanks");
     }
     if continued && line.starts_with(';') {
-        // A comment, and for old versions of systemd a second command.
-        return Err("a \";\" inside a continued line");
+        // A comment here, but a second command for old versions of systemd.
+        return Err("a \";\" at the beginning of a continuation line");
     }
     Ok(())
 }
@@ -206,15 +202,15 @@ fn sane(raw: &str, continued: bool) -> Result<(), &'static str> {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "[Unit]\nAfter=docker.service\n# words\n[Service]\nExecStart=/usr/bin/edge-docker run \\\n  # between\n  --rm x\n[Install]\nWantedBy=multi-user.target timers.target\nAlias=b.service\n";
+    const VALID: &str = "[Unit]\nAfter=docker.service\n# words\n[Service]\nExecStart=/usr/bin/edge-docker run \\\n  # between\n  --rm x\n[Install]\nWantedBy=multi-user.target timers.target\nAlias=b.service\n";
 
-    fn refused(text: &str) -> String {
+    fn error(text: &str) -> String {
         parse("a.service", text).unwrap_err()
     }
 
     #[test]
-    fn a_good_unit_and_its_drop_in() {
-        let mut unit = parse("a.service", GOOD).unwrap();
+    fn a_unit_and_its_drop_in_are_parsed() {
+        let mut unit = parse("a.service", VALID).unwrap();
         let wanted: Vec<_> = unit.all(Key::WantedBy).collect();
         assert_eq!(wanted, ["multi-user.target", "timers.target"]);
         assert!(unit.all(Key::Alias).eq(["b.service"]));
@@ -222,9 +218,10 @@ mod tests {
         unit.read(file, "[Install]\nWantedBy=\nWantedBy=paths.target\n")
             .unwrap();
         assert!(unit.all(Key::WantedBy).eq(["paths.target"]));
-        let said = unit.read(file, "[Service]\nExecStart=\nExecStart=/bin/sh\n");
+        let refused = unit.read(file, "[Service]\nExecStart=\nExecStart=/bin/sh\n");
         assert!(
-            said.unwrap_err()
+            refused
+                .unwrap_err()
                 .starts_with("a.service.d/x.conf: line 3: ")
         );
     }
@@ -253,8 +250,8 @@ mod tests {
             ":/bin/sh",
         ] {
             for key in ["ExecStart", "ExecStartPre", "ExecStopPost", "ExecReload"] {
-                let said = refused(&format!("[Service]\n{key}={value}\n"));
-                assert!(said.starts_with("a.service: line 2: "), "{said}");
+                let error = error(&format!("[Service]\n{key}={value}\n"));
+                assert!(error.starts_with("a.service: line 2: "), "{error}");
             }
         }
         for value in ["-/usr/bin/edge-docker ps", ":-/usr/bin/edge-docker ps", ""] {
@@ -264,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_the_list_is_refused() {
+    fn keys_and_sections_that_are_not_listed_are_refused() {
         for text in [
             "[Service]\nEnvironment=LD_PRELOAD=/data/x.so",
             "[Service]\nEnvironmentFile=/data/x",
@@ -290,13 +287,13 @@ mod tests {
             "[Service]\nExecStart\u{a0}=/usr/bin/edge-docker",
             "\u{feff}[Service]\nExecStart=/usr/bin/edge-docker",
         ] {
-            assert!(!refused(text).is_empty());
+            assert!(!error(text).is_empty());
         }
     }
 
-    /// Files in which systemd sees a line that a simpler reader does not.
+    /// Files in which systemd sees a line that a simpler parser does not.
     #[test]
-    fn lines_are_those_of_systemd() {
+    fn ambiguous_lines_are_refused() {
         for text in [
             "[Service]\n\\\nExecStart=/bin/sh",
             "[Service]\nSyslogIdentifier=x\\\\\nExecStart=/bin/sh",
@@ -315,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_unit_fires() {
+    fn implied_units_are_named_after_the_unit() {
         let implied = |name: &str, text: &str| parse(name, text).unwrap().implied();
         let some = |name: &str| Some(name.to_string());
         assert_eq!(

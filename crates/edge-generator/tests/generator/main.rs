@@ -1,28 +1,28 @@
-//! `edge-generator` on trees below a root of its own.
+//! `edge-generator` on directory trees in a test root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-mod bench;
+mod testbed;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use bench::{Bench, UNIT};
+use testbed::{Testbed, UNIT};
 
 #[test]
-fn links_what_is_asked_and_twice_changes_nothing() {
-    let bench = Bench::new();
-    bench.unit(
+fn requested_links_are_created_and_a_second_run_changes_nothing() {
+    let testbed = Testbed::new();
+    testbed.unit(
         "app.service",
         format!("{UNIT}RequiredBy=x.target\nAlias=b.service c.timer ../d.service\n"),
     );
-    bench.unit("t@.service", format!("{UNIT}DefaultInstance=one\n"));
-    bench.unit("u@.service", UNIT);
-    bench.unit(
+    testbed.unit("t@.service", format!("{UNIT}DefaultInstance=one\n"));
+    testbed.unit("u@.service", UNIT);
+    testbed.unit(
         "app.timer",
         "[Timer]\nOnBootSec=1\nUnit=app.service\n[Install]\nWantedBy=timers.target\n",
     );
-    let links = bench.generate();
+    let links = testbed.generate();
     let names: Vec<_> = links.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -40,83 +40,83 @@ fn links_what_is_asked_and_twice_changes_nothing() {
     );
     assert_eq!(links["b.service"], "/data/services/app.service");
     assert!(
-        bench
+        testbed
             .read("dev/kmsg")
             .contains("ignoring Alias=../d.service")
     );
-    assert_eq!(links, bench.generate());
+    assert_eq!(links, testbed.generate());
 }
 
 #[test]
-fn no_data_yet_is_no_work() {
-    let bench = Bench::new();
-    fs::remove_dir_all(bench.path("data")).unwrap();
-    assert!(bench.generate().is_empty());
-    assert_eq!(bench.read("dev/kmsg"), "");
+fn without_data_nothing_is_done() {
+    let testbed = Testbed::new();
+    fs::remove_dir_all(testbed.path("data")).unwrap();
+    assert!(testbed.generate().is_empty());
+    assert_eq!(testbed.read("dev/kmsg"), "");
 }
 
-fn assert_said(bench: &Bench, all: &[&str]) {
-    let said = bench.read("dev/kmsg");
-    for words in all {
-        assert!(said.contains(words), "{words}: {said}");
+fn assert_logged(testbed: &Testbed, messages: &[&str]) {
+    let log = testbed.read("dev/kmsg");
+    for message in messages {
+        assert!(log.contains(message), "{message}: {log}");
     }
 }
 
-/// One good unit among everything that must not be taken.
-fn hostile() -> Bench {
-    let bench = Bench::new();
-    bench.unit("good.service", UNIT);
-    bench.unit("sh.service", "[Service]\nExecStart=/bin/sh\n");
-    bench.unit("big.service", vec![b'#'; 10_000_000]);
-    bench.unit(
+/// One valid unit among everything that is refused.
+fn hostile() -> Testbed {
+    let testbed = Testbed::new();
+    testbed.unit("good.service", UNIT);
+    testbed.unit("sh.service", "[Service]\nExecStart=/bin/sh\n");
+    testbed.unit("big.service", vec![b'#'; 10_000_000]);
+    testbed.unit(
         "long.service",
         [b"[Unit]\nDescription=", &[b'x'; 10_000_000][..]].concat(),
     );
-    bench.unit("latin.service", b"[Unit]\nDescription=\xff\n");
-    bench.unit("sshd.service", UNIT);
-    bench.unit("tool.service", UNIT);
-    bench.unit("gate@one.service", UNIT);
-    fs::write(bench.path("usr/lib/systemd/system/tool.service"), "").unwrap();
-    fs::write(bench.path("usr/lib/systemd/system/gate@.service"), "").unwrap();
-    bench.unit("x.mount", "[Mount]\n");
-    bench.unit("off.timer", "[Timer]\nOnBootSec=1\nUnit=poweroff.target\n");
-    bench.unit("tool2.path", "[Path]\nPathExists=/\nUnit=tool.service\n");
-    bench.unit("lonely.timer", "[Timer]\nOnBootSec=1\n");
-    bench.unit(
+    testbed.unit("latin.service", b"[Unit]\nDescription=\xff\n");
+    testbed.unit("sshd.service", UNIT);
+    testbed.unit("tool.service", UNIT);
+    testbed.unit("gate@one.service", UNIT);
+    fs::write(testbed.path("usr/lib/systemd/system/tool.service"), "").unwrap();
+    fs::write(testbed.path("usr/lib/systemd/system/gate@.service"), "").unwrap();
+    testbed.unit("x.mount", "[Mount]\n");
+    testbed.unit("off.timer", "[Timer]\nOnBootSec=1\nUnit=poweroff.target\n");
+    testbed.unit("tool2.path", "[Path]\nPathExists=/\nUnit=tool.service\n");
+    testbed.unit("lonely.timer", "[Timer]\nOnBootSec=1\n");
+    testbed.unit(
         "pull.service",
         UNIT.replace("[Service]", "[Unit]\nWants=debug-shell.service\n[Service]"),
     );
-    bench.unit(
+    testbed.unit(
         "hold.service",
         UNIT.replace("[Service]", "[Unit]\nBefore=data.mount\n[Service]"),
     );
-    bench.unit("open.service", UNIT);
-    let open = bench.path("data/services/open.service");
+    testbed.unit("open.service", UNIT);
+    let open = testbed.path("data/services/open.service");
     fs::set_permissions(open, fs::Permissions::from_mode(0o666)).unwrap();
-    fs::create_dir(bench.path("data/services/tool.service.d")).unwrap();
-    fs::create_dir(bench.path("data/services/service.d")).unwrap();
-    fs::create_dir(bench.path("data/services/dir.service")).unwrap();
-    symlink("/dev/zero", bench.path("data/services/dev.service")).unwrap();
-    symlink("/etc/passwd", bench.path("data/services/out.service")).unwrap();
+    fs::create_dir(testbed.path("data/services/tool.service.d")).unwrap();
+    fs::create_dir(testbed.path("data/services/service.d")).unwrap();
+    fs::create_dir(testbed.path("data/services/dir.service")).unwrap();
+    symlink("/dev/zero", testbed.path("data/services/dev.service")).unwrap();
+    symlink("/etc/passwd", testbed.path("data/services/out.service")).unwrap();
     symlink(
         "../services/good.service",
-        bench.path("data/services/up.service"),
+        testbed.path("data/services/up.service"),
     )
     .unwrap();
-    symlink("loop.service", bench.path("data/services/loop.service")).unwrap();
-    let made = Command::new("mkfifo")
-        .arg(bench.path("data/services/fifo.service"))
+    symlink("loop.service", testbed.path("data/services/loop.service")).unwrap();
+    let status = Command::new("mkfifo")
+        .arg(testbed.path("data/services/fifo.service"))
         .status();
-    assert!(made.unwrap().success());
-    bench
+    assert!(status.unwrap().success());
+    testbed
 }
 
 #[test]
 fn hostile_files_are_ignored_by_name() {
-    let bench = hostile();
-    let links = bench.generate();
+    let testbed = hostile();
+    let links = testbed.generate();
     assert_eq!(links.len(), 2, "{links:?}");
-    let said = bench.read("dev/kmsg");
+    let log = testbed.read("dev/kmsg");
     for name in [
         "sh.service: line 2",
         "big",
@@ -142,26 +142,26 @@ fn hostile_files_are_ignored_by_name() {
         "fifo",
     ] {
         assert!(
-            said.contains(&format!("edge-generator: {name}")),
-            "{name}: {said}"
+            log.contains(&format!("edge-generator: {name}")),
+            "{name}: {log}"
         );
     }
 }
 
 #[test]
 fn drop_ins_instances_and_aliases() {
-    let bench = Bench::new();
-    let services = bench.path("data/services");
-    bench.unit("app.service", UNIT);
-    bench.unit("t@.service", UNIT);
-    bench.unit("bad.service", UNIT);
+    let testbed = Testbed::new();
+    let services = testbed.path("data/services");
+    testbed.unit("app.service", UNIT);
+    testbed.unit("t@.service", UNIT);
+    testbed.unit("bad.service", UNIT);
     for name in ["app.", "t@.", "t@two.", "bad."] {
         let directory = services.join(format!("{name}service.d"));
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("a.conf"), "[Service]\nRestartSec=9\n").unwrap();
         fs::write(directory.join("readme"), "no").unwrap();
     }
-    bench.unit(
+    testbed.unit(
         "z.service",
         format!("{UNIT}Alias=app.service x.service\nAlso=t@three.service no.service\n"),
     );
@@ -171,7 +171,7 @@ fn drop_ins_instances_and_aliases() {
     symlink("/data/services/app.service", services.join("other.service")).unwrap();
     symlink("app.service", services.join("ssh.service")).unwrap();
     symlink("app.service", services.join("kind.timer")).unwrap();
-    let links = bench.generate();
+    let links = testbed.generate();
     let names: Vec<_> = links.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -194,8 +194,8 @@ fn drop_ins_instances_and_aliases() {
         links["app.service.d/a.conf"],
         "/data/services/app.service.d/a.conf"
     );
-    assert_said(
-        &bench,
+    assert_logged(
+        &testbed,
         &[
             "bad.service.d/b.conf: line 4: ExecStartPre= may only start",
             "ssh.service: the image has",
@@ -207,25 +207,25 @@ fn drop_ins_instances_and_aliases() {
 }
 
 #[test]
-fn circles_duplicates_and_wishes_that_could_break_the_boot() {
-    let bench = Bench::new();
+fn cycles_duplicates_and_requirements_of_the_boot_are_refused() {
+    let testbed = Testbed::new();
     let unit = |more: &str, install: &str| {
         format!("[Unit]\n{more}\n{UNIT}{install}\n").replace(
             "multi-user.target\n",
             "multi-user.target multi-user.target\n",
         )
     };
-    fs::write(bench.path("usr/lib/systemd/system/sysinit.target"), "").unwrap();
-    bench.unit("a.service", unit("After=b.service", ""));
-    bench.unit("b.service", unit("After=c.service", ""));
-    bench.unit("c.service", unit("After=a.service", ""));
-    bench.unit(
+    fs::write(testbed.path("usr/lib/systemd/system/sysinit.target"), "").unwrap();
+    testbed.unit("a.service", unit("After=b.service", ""));
+    testbed.unit("b.service", unit("After=c.service", ""));
+    testbed.unit("c.service", unit("After=a.service", ""));
+    testbed.unit(
         "d.service",
         unit("After=a.service", "RequiredBy=sysinit.target"),
     );
-    bench.unit("e.service", unit("", "Alias=same.service"));
-    bench.unit("f.service", unit("", "Alias=same.service"));
-    let links = bench.generate();
+    testbed.unit("e.service", unit("", "Alias=same.service"));
+    testbed.unit("f.service", unit("", "Alias=same.service"));
+    let links = testbed.generate();
     let names: Vec<_> = links.keys().map(String::as_str).collect();
     assert_eq!(
         names,
@@ -239,8 +239,8 @@ fn circles_duplicates_and_wishes_that_could_break_the_boot() {
             "same.service",
         ]
     );
-    assert_said(
-        &bench,
+    assert_logged(
+        &testbed,
         &[
             "a.service: waits for itself",
             "b.service: waits for itself",
@@ -253,10 +253,10 @@ fn circles_duplicates_and_wishes_that_could_break_the_boot() {
 
 #[test]
 fn ten_thousand_units_and_as_many_messages() {
-    let bench = Bench::new();
+    let testbed = Testbed::new();
     for number in 0..10_000 {
         let name = format!("app-{number}.service");
-        bench.unit(
+        testbed.unit(
             &name,
             if number % 2 == 0 {
                 UNIT
@@ -265,48 +265,52 @@ fn ten_thousand_units_and_as_many_messages() {
             },
         );
     }
-    assert_eq!(bench.generate().len(), 10_000);
-    let said = bench.read("dev/kmsg");
-    assert!(said.lines().count() <= 201, "{}", said.lines().count());
-    assert!(said.contains("4800 more messages"), "{said}");
+    assert_eq!(testbed.generate().len(), 10_000);
+    let log = testbed.read("dev/kmsg");
+    assert!(log.lines().count() <= 201, "{}", log.lines().count());
+    assert!(log.contains("4800 more messages"), "{log}");
 }
 
 #[test]
-fn activate_copies_then_reloads_then_starts_and_is_quiet_the_second_time() {
-    let bench = Bench::new();
+fn activate_copies_then_reloads_then_starts_and_copies_only_once() {
+    let testbed = Testbed::new();
     fs::write(
-        bench.path("etc/edge-ai/container-config/container-signing.pub"),
+        testbed.path("etc/edge-ai/container-config/container-signing.pub"),
         "KEY",
     )
     .unwrap();
     fs::write(
-        bench.path("etc/edge-ai/container-config/ecr-url.txt"),
+        testbed.path("etc/edge-ai/container-config/ecr-url.txt"),
         "host/x",
     )
     .unwrap();
-    fs::write(bench.path("etc/edge-ai/container-config/policy.json"), "{}").unwrap();
-    bench.activate().unwrap();
-    assert_eq!(bench.read("usr/bin/calls"), "", "nothing to start");
-    fs::write(bench.path("data/config/pki/old.pub"), "OLD").unwrap();
     fs::write(
-        bench.path("data/config/pki/container-signing.pub"),
+        testbed.path("etc/edge-ai/container-config/policy.json"),
+        "{}",
+    )
+    .unwrap();
+    testbed.activate().unwrap();
+    assert_eq!(testbed.read("usr/bin/calls"), "", "nothing to start");
+    fs::write(testbed.path("data/config/pki/old.pub"), "OLD").unwrap();
+    fs::write(
+        testbed.path("data/config/pki/container-signing.pub"),
         "FORGED",
     )
     .unwrap();
-    bench.unit("app.service", UNIT);
-    bench.unit("off.service", UNIT.replace("multi-user", "poweroff"));
-    bench.activate().unwrap();
-    assert_eq!(bench.read("data/config/pki/container-signing.pub"), "KEY");
-    assert_eq!(bench.read("data/config/ecr/ecr-url.txt"), "host/x");
-    assert!(!bench.path("data/config/pki/old.pub").exists());
-    assert!(!bench.path("data/config/pki/policy.json").exists());
+    testbed.unit("app.service", UNIT);
+    testbed.unit("off.service", UNIT.replace("multi-user", "poweroff"));
+    testbed.activate().unwrap();
+    assert_eq!(testbed.read("data/config/pki/container-signing.pub"), "KEY");
+    assert_eq!(testbed.read("data/config/ecr/ecr-url.txt"), "host/x");
+    assert!(!testbed.path("data/config/pki/old.pub").exists());
+    assert!(!testbed.path("data/config/pki/policy.json").exists());
     assert_eq!(
-        bench.read("usr/bin/calls"),
+        testbed.read("usr/bin/calls"),
         "daemon-reload\n--no-block start multi-user.target\n"
     );
-    let before = fs::metadata(bench.path("data/config/pki/container-signing.pub")).unwrap();
-    bench.activate().unwrap();
-    let after = fs::metadata(bench.path("data/config/pki/container-signing.pub")).unwrap();
+    let before = fs::metadata(testbed.path("data/config/pki/container-signing.pub")).unwrap();
+    testbed.activate().unwrap();
+    let after = fs::metadata(testbed.path("data/config/pki/container-signing.pub")).unwrap();
     assert_eq!(
         std::os::unix::fs::MetadataExt::ino(&before),
         std::os::unix::fs::MetadataExt::ino(&after)
@@ -315,37 +319,37 @@ fn activate_copies_then_reloads_then_starts_and_is_quiet_the_second_time() {
 
 #[test]
 fn a_directory_that_others_may_write_is_not_used() {
-    let bench = Bench::new();
-    bench.unit("app.service", UNIT);
+    let testbed = Testbed::new();
+    testbed.unit("app.service", UNIT);
     fs::set_permissions(
-        bench.path("data/services"),
+        testbed.path("data/services"),
         fs::Permissions::from_mode(0o777),
     )
     .unwrap();
-    bench.activate().unwrap();
-    assert_eq!(bench.read("usr/bin/calls"), "");
+    testbed.activate().unwrap();
+    assert_eq!(testbed.read("usr/bin/calls"), "");
 }
 
 #[test]
 fn activate_reports_missing_anchors_and_a_failing_systemctl() {
-    let bench = Bench::new();
-    bench.unit("app.service", UNIT);
-    bench.tool("systemctl", "echo 'no bus' >&2; exit 1");
-    assert!(format!("{:#}", bench.activate().unwrap_err()).contains("no bus"));
-    let line = bench.read("data/log/boot/edge-generator.json");
+    let testbed = Testbed::new();
+    testbed.unit("app.service", UNIT);
+    testbed.tool("systemctl", "echo 'no bus' >&2; exit 1");
+    assert!(format!("{:#}", testbed.activate().unwrap_err()).contains("no bus"));
+    let line = testbed.read("data/log/boot/edge-generator.json");
     assert!(
         line.contains("no bus") && line.contains("\"code\":1"),
         "{line}"
     );
-    fs::remove_dir_all(bench.path("etc")).unwrap();
-    assert!(format!("{:#}", bench.activate().unwrap_err()).contains("container-config"));
+    fs::remove_dir_all(testbed.path("etc")).unwrap();
+    assert!(format!("{:#}", testbed.activate().unwrap_err()).contains("container-config"));
 }
 
 #[test]
-fn manners() {
-    let run = |words: &[&str]| {
+fn command_line() {
+    let run = |args: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_edge-generator"))
-            .args(words)
+            .args(args)
             .output()
             .unwrap()
     };

@@ -1,4 +1,4 @@
-//! A device's directories below a root of their own.
+//! Directories of a device in a test root.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +12,13 @@ use edge_generator::{Args, run};
 pub const UNIT: &str =
     "[Service]\nExecStart=/usr/bin/edge-docker run --rm x\n[Install]\nWantedBy=multi-user.target\n";
 
-pub struct Bench {
+pub struct Testbed {
     pub directory: tempfile::TempDir,
 }
 
-impl Bench {
+impl Testbed {
     pub fn new() -> Self {
-        let bench = Self {
+        let testbed = Self {
             directory: tempfile::tempdir().unwrap(),
         };
         for directory in [
@@ -31,17 +31,17 @@ impl Bench {
             "usr/bin",
             "etc/edge-ai/container-config",
         ] {
-            fs::create_dir_all(bench.path(directory)).unwrap();
+            fs::create_dir_all(testbed.path(directory)).unwrap();
         }
         fs::set_permissions(
-            bench.path("data/services"),
+            testbed.path("data/services"),
             fs::Permissions::from_mode(0o755),
         )
         .unwrap();
-        fs::create_dir(bench.path("data/log")).unwrap();
-        fs::write(bench.path("dev/kmsg"), "").unwrap();
-        bench.tool("systemctl", "echo \"$@\" >> \"$(dirname \"$0\")/calls\"");
-        bench
+        fs::create_dir(testbed.path("data/log")).unwrap();
+        fs::write(testbed.path("dev/kmsg"), "").unwrap();
+        testbed.tool("systemctl", "echo \"$@\" >> \"$(dirname \"$0\")/calls\"");
+        testbed
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -60,10 +60,10 @@ impl Bench {
 
     pub fn generate(&self) -> BTreeMap<String, String> {
         let directories = ["normal", "early", "late"].map(|f| self.path(f));
-        let words = [Path::new("x")]
+        let args = [Path::new("x")]
             .into_iter()
             .chain(directories.iter().map(PathBuf::as_path));
-        run(&Root::at(self.directory.path()), &Args::parse_from(words)).unwrap();
+        run(&Root::at(self.directory.path()), &Args::parse_from(args)).unwrap();
         assert_eq!(fs::read_dir(self.path("early")).unwrap().count(), 0);
         let mut links = BTreeMap::new();
         collect(&self.path("normal"), "", &mut links);

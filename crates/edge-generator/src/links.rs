@@ -1,0 +1,52 @@
+//! Links in the generator's directory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_common::contract::path::SERVICES;
+use edge_common::file;
+use rustix::fs::{AtFlags, readlinkat, symlinkat, unlinkat};
+use rustix::io::Errno;
+
+/// Links to create: paths relative to the directory for normal priority, each with the
+/// file below `/data/services` that it leads to. Strings, because comparing paths
+/// component by component took a sixth of the time for 10,000 units.
+pub(crate) type Links<'a> = BTreeMap<String, &'a str>;
+
+/// Creates all links below `normal`.
+pub(crate) fn write(normal: &Path, links: &Links) -> Result<()> {
+    // An open directory for each: resolving the whole path for every link is slower.
+    let mut directories = HashMap::new();
+    for (link, file) in links {
+        let (directory, name) = link.rsplit_once('/').unwrap_or(("", link));
+        if !directories.contains_key(directory) {
+            let path = normal.join(directory);
+            file::create_directory(&path, 0o755)?;
+            let opened = File::open(&path);
+            directories.insert(
+                directory,
+                opened.with_context(|| format!("opening {directory}"))?,
+            );
+        }
+        let target = format!("{SERVICES}/{file}");
+        write_link(&directories[directory], name, &target)
+            .with_context(|| format!("linking {link}"))?;
+    }
+    Ok(())
+}
+
+/// Creates or replaces one link.
+fn write_link(directory: &File, name: &str, target: &str) -> Result<(), Errno> {
+    match symlinkat(target, directory, name) {
+        Err(Errno::EXIST) => {}
+        created => return created,
+    }
+    if readlinkat(directory, name, Vec::new()).is_ok_and(|old| old.to_bytes() == target.as_bytes())
+    {
+        return Ok(());
+    }
+    unlinkat(directory, name, AtFlags::empty())?;
+    symlinkat(target, directory, name)
+}
