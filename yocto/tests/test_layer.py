@@ -1,4 +1,4 @@
-"""The layer's own Python and shell, run without a build."""
+"""Tests of the layer's Python and shell, without a build."""
 
 import importlib.util
 import os
@@ -26,7 +26,7 @@ keys = load("lib/edge/keys.py")
 
 
 def disk(*partitions):
-    """A layout of an external disk with these (name, id, attribute)."""
+    """Returns the layout of an external disk with partitions (name, id, attribute)."""
     text = '<?xml version="1.0"?><partition_layout><device type="external">'
     text += '<partition name="gpt" type="primary_gpt"><size> 1 </size></partition>'
     for name, number, attribute in partitions:
@@ -59,23 +59,23 @@ class Layout(unittest.TestCase):
         text = layout.with_data(disk(("APP", 1, "0x8"), ("reserved", 17, "0x8"), ("APP_b", 2, "0x808")))
         self.assertEqual([p.get("id") for p in self.partitions(text) if p.get("name") == "DATA"], ["18"])
 
-    def test_what_is_not_understood_is_refused(self):
-        bad = {
+    def test_unknown_layouts_are_refused(self):
+        invalid = {
             "not XML": "x",
             "0 external devices": GOOD.replace("external", "spi"),
             "2 external devices": GOOD.replace("</device>", '</device><device type="external"/>'),
-            "DATA already": disk(("DATA", 3, "0x8"), ("APP", 1, "0x808")),
+            "already has a partition DATA": disk(("DATA", 3, "0x8"), ("APP", 1, "0x808")),
             "the last partition is UDA": disk(("APP", 1, "0x8"), ("UDA", 14, "0x808")),
             "the last partition is none": disk(),
             "APP does not fill": disk(("APP", 1, "0x8")),
             "fills the disk too": disk(("UDA", 14, "0x808"), ("APP", 1, "0x808")),
             "allocation attribute of APP": disk(("APP", 1, "much")),
         }
-        for words, text in bad.items():
-            with self.subTest(words), self.assertRaisesRegex(ValueError, words):
+        for message, text in invalid.items():
+            with self.subTest(message), self.assertRaisesRegex(ValueError, message):
                 layout.with_data(text)
 
-    def test_the_program_changes_the_file_or_leaves_it(self):
+    def test_the_program_changes_the_file_or_leaves_it_alone(self):
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "flash.xml")
             for text, status in [(GOOD, 0), (disk(), 1)]:
@@ -100,29 +100,29 @@ class Keys(unittest.TestCase):
     def problems(self, **changes):
         return keys.problems({**self.values, **changes}.get)
 
-    def test_all_there_is_no_problem(self):
+    def test_a_complete_set_has_no_problem(self):
         self.assertEqual(self.problems(), [])
 
-    def test_each_missing_one_is_named(self):
+    def test_missing_variables_are_named(self):
         found = keys.problems({}.get)
         self.assertEqual(len(found), len(keys.KEYS))
         for line, (variable, _, _) in zip(found, keys.KEYS):
             self.assertTrue(line.startswith(variable) and line.endswith("not set"), line)
 
-    def test_a_bad_one_is_named(self):
+    def test_unusable_files_are_named(self):
         inside = os.path.join(LAYER, "README.md")
-        for path, words in [("/nonexistent/x", "is not there"), ("x", "not an absolute path"), (inside, "in the repository"), ("/dev/null", "is not there")]:
+        for path, message in [("/nonexistent/x", "is missing"), ("x", "not an absolute path"), (inside, "inside the repository"), ("/dev/null", "not a file")]:
             with self.subTest(path):
                 (line,) = self.problems(EDGE_UEFI_DB_KEY=path)
-                self.assertRegex(line, "^EDGE_UEFI_DB_KEY.*" + words)
+                self.assertRegex(line, "^EDGE_UEFI_DB_KEY.*" + message)
 
     def test_a_certificate_is_no_key(self):
         (line,) = self.problems(EDGE_SIGNING_PKC=self.values["EDGE_UEFI_DB_CERT"])
-        self.assertIn("does not hold one", line)
+        self.assertIn("does not contain one", line)
 
 
 class Names(unittest.TestCase):
-    """Machine id and host name, with a `mount` that only notes."""
+    """Machine ID and host name, with a `mount` that only records its arguments."""
 
     def run_hook(self, serial):
         with tempfile.TemporaryDirectory() as directory:
@@ -155,20 +155,20 @@ class Names(unittest.TestCase):
         self.assertEqual(first["id"], again["id"])
         self.assertNotEqual(first["id"], other["id"])
 
-    def test_a_host_name_is_one(self):
+    def test_the_host_name_is_valid(self):
         files, _ = self.run_hook(b"Ab:c_" + b"9" * 80)
         self.assertRegex(files["host"].strip(), "^edge-ai-ab-c-9{50}$")
 
     def test_without_a_serial_number_nothing_is_mounted(self):
         for serial in [None, b"", b"\0", b"a/../c"]:
             with self.subTest(serial=serial):
-                files, words = self.run_hook(serial)
+                files, output = self.run_hook(serial)
                 self.assertIsNone(files["mounts"])
-                self.assertIn("no usable serial number", words)
+                self.assertIn("no usable serial number", output)
 
 
 class Hardened(unittest.TestCase):
-    """What an image for the field must not hold."""
+    """Contents that stop the build of an image for the field."""
 
     def run_check(self, directory):
         with open(os.path.join(LAYER, "classes/edge_hardened.bbclass")) as file:
@@ -181,7 +181,7 @@ class Hardened(unittest.TestCase):
 
     def test_tools_and_passwords_stop_the_build(self):
         cases = [(None, "root:*:1::", 0, ""), ("curl", "root:*:1::", 1, "/usr/bin/curl"), (None, "root:*:1::\nedge::1::", 1, "passwords"), (None, "root:$6$x:1::", 1, "passwords"), (None, "root:!:1::\nedge:*:1::", 0, "")]
-        for program, shadow, status, words in cases:
+        for program, shadow, status, message in cases:
             with self.subTest(program=program, shadow=shadow), tempfile.TemporaryDirectory() as directory:
                 os.makedirs(directory + "/usr/bin")
                 os.makedirs(directory + "/etc")
@@ -191,7 +191,7 @@ class Hardened(unittest.TestCase):
                     open(directory + "/usr/bin/" + program, "w").close()
                 run = self.run_check(directory)
                 self.assertEqual(run.returncode, status)
-                self.assertIn(words, run.stdout)
+                self.assertIn(message, run.stdout)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-# An image for the field: refuses to be built with what belongs on a desk.
+# Image for the field: stops the build if it contains development features.
 
 EDGE_REFUSED_FEATURES = "allow-empty-password allow-root-login dbg-pkgs debug-tweaks dev-pkgs \
     empty-root-password package-management post-install-logging serial-autologin-root tools-debug \
     tools-profile tools-sdk tools-testapps"
-# Programs of the earlier image that nothing needs any more, and ways around
-# the policy.
+# Programs of the earlier image that nothing needs any more, and programs that
+# circumvent the policy.
 EDGE_REFUSED_PROGRAMS = "cosign curl gcc jq mosquitto_pub mosquitto_sub opkg python3 socat"
 
 python edge_refuse_features () {
     refused = set(d.getVar('EDGE_REFUSED_FEATURES').split())
     found = sorted(refused & set(d.getVar('IMAGE_FEATURES').split()))
     if found:
-        bb.fatal('an image for the field has none of these features: ' + ' '.join(found))
+        bb.fatal('an image for the field must not have these features: ' + ' '.join(found))
     if d.getVar('EDGE_SANDBOX') == '1':
-        bb.fatal('an image for the field runs signed containers only: EDGE_SANDBOX must not be 1')
+        bb.fatal('an image for the field runs signed containers only: set EDGE_SANDBOX to 0')
 }
 do_rootfs[prefuncs] += "edge_refuse_features"
 
@@ -21,13 +21,14 @@ edge_refuse_programs () {
     for program in ${EDGE_REFUSED_PROGRAMS}; do
         for directory in ${bindir} ${sbindir}; do
             if [ -e ${IMAGE_ROOTFS}$directory/$program ]; then
-                bbfatal "an image for the field does not hold $directory/$program"
+                bbfatal "an image for the field must not contain $directory/$program"
             fi
         done
     done
     if grep -Eq '^[^:]+:(:|[^*!x:])' ${IMAGE_ROOTFS}${sysconfdir}/shadow; then
-        bbfatal "an image for the field has no passwords"
+        bbfatal "an image for the field must not contain passwords"
     fi
 }
-# The last word, when root has no empty password any more.
+# Last, because rootfs-postcommands.bbclass removes root's empty password in an
+# earlier command.
 ROOTFS_POSTPROCESS_COMMAND:append = " edge_refuse_programs"

@@ -1,6 +1,6 @@
-# Secure boot of a Jetson: signed boot loaders, signed kernel, own keys in
-# OP-TEE. Switched on by kas/secure-boot.yml; refuses to build with a key
-# missing, and every key lies outside the repository.
+# Secure boot of a Jetson: signed boot loaders, signed kernel, own keys in OP-TEE.
+# Enabled by kas/secure-boot.yml. The build stops if a key is missing or is inside
+# the repository.
 
 python edge_secure_boot_handler () {
     import edge.keys
@@ -20,7 +20,7 @@ TEGRA_SIGNING_SBK = "${EDGE_SIGNING_SBK}"
 TEGRA_UEFI_DB_KEY = "${EDGE_UEFI_DB_KEY}"
 # nooelint: oelint.vars.mispell.unknown
 TEGRA_UEFI_DB_CERT = "${EDGE_UEFI_DB_CERT}"
-# A class of the configuration speaks of other recipes.
+# A class that is inherited by the configuration has to name other recipes.
 # nooelint: oelint.vars.specific
 EXTRA_OEMAKE:append:pn-optee-os = " TA_SIGN_KEY=${EDGE_TA_SIGN_KEY}"
 # nooelint: oelint.vars.specific

@@ -1,3 +1,3 @@
-"""What the layer's classes compute; plain Python, tested without a build."""
+"""Functions of the layer's classes, in plain Python that is tested without a build."""
 
 BBIMPORTS = ["keys"]

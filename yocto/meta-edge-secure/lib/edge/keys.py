@@ -1,11 +1,11 @@
-"""Keys of secure boot: all of them, or no build."""
+"""Keys of secure boot: the build needs all of them."""
 
 import os
 
-# The repository that this file is a part of.
+# The repository that contains this file.
 REPOSITORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 4)
 
-# Variable, what it is, and what its file must hold; `b""` is anything.
+# Variable, description, and bytes that its file must contain (`b""`: any).
 KEYS = [
     ("EDGE_SIGNING_PKC", "RSA key that signs the boot loaders (PKC)", b"PRIVATE KEY-----"),
     ("EDGE_SIGNING_SBK", "key that encrypts the boot loaders (SBK)", b"0x"),
@@ -18,9 +18,9 @@ KEYS = [
 
 
 def problems(value, inside=REPOSITORY):
-    """One line for each key that is not there.
+    """Returns one line for each key that is missing or unusable.
 
-    `value` gives the value of a variable; no key may lie in the directory
+    `value` returns the value of a variable; no key may be in the directory
     `inside`.
     """
     found = []
@@ -39,11 +39,11 @@ def _problem(path, mark, inside):
         return "%s is not an absolute path" % path
     real = os.path.realpath(path)
     if os.path.commonpath([real, os.path.realpath(inside)]) == os.path.realpath(inside):
-        return "%s lies in the repository: keys stay outside" % path
+        return "%s is inside the repository: keep keys outside of it" % path
     if not os.path.isfile(path):
-        return "%s is not there" % path
+        return "%s is missing or not a file" % path
     with open(path, "rb") as key:
         text = key.read(65536)
     if not text:
         return "%s is empty" % path
-    return None if mark in text else "%s does not hold one" % path
+    return None if mark in text else "%s does not contain one" % path

@@ -1,4 +1,4 @@
-# The key blob that matches the fuses, from a file outside.
+# Encrypted key blob that matches the fuses, from a file outside the repository.
 do_compile:append:edge() {
     if [ -n "${EDGE_EKS_IMAGE}" ]; then
         cp "${EDGE_EKS_IMAGE}" ${B}/eks.img

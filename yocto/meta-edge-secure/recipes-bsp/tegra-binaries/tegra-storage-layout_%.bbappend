@@ -1,5 +1,5 @@
-# The data partition is the last of the disk and takes all that is left. A
-# layout that does not look as expected stops the build.
+# The data partition is the last of the disk and takes the remaining space. An
+# unexpected layout stops the build.
 FILESEXTRAPATHS:prepend:edge := "${THISDIR}/files:"
 
 SRC_URI:append:edge = " file://edge-layout.py"

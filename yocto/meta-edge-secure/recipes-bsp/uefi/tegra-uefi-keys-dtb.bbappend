@@ -1,4 +1,4 @@
-# The keys that UEFI enrols at the first boot, from a file outside.
+# Keys that UEFI enrols at the first boot, from a file outside the repository.
 do_configure:prepend:edge() {
     if [ -n "${EDGE_UEFI_KEYS_DTS}" ]; then
         install -m 0644 "${EDGE_UEFI_KEYS_DTS}" ${WORKDIR}/UefiDefaultSecurityKeys.dts

@@ -1,6 +1,6 @@
-SUMMARY = "Everything of Edge AI"
+SUMMARY = "Packages of an Edge AI image"
 DESCRIPTION = "Device programs, claim, policy, data partition, user, network, \
-clock and container engine: what makes an image an Edge AI image."
+clock and container engine."
 HOMEPAGE = "https://example.com/edge-ai"
 LICENSE = "MIT"
 

@@ -1,7 +1,7 @@
-SUMMARY = "Claim of a batch of Edge AI devices"
-DESCRIPTION = "Certificate and key with which a new device asks for an \
-identity of its own, from the directory EDGE_CLAIM_DIR outside the repository. \
-The directory is read when the package is built, so everyone else can parse."
+SUMMARY = "Claim certificate of a batch of Edge AI devices"
+DESCRIPTION = "Certificate and key with which a new device requests its \
+identity, from the directory EDGE_CLAIM_DIR outside the repository. The \
+directory is read by do_install, so that parsing works without it."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "CLOSED"
@@ -30,7 +30,7 @@ do_install() {
         install -D -m 0600 ${EDGE_CLAIM_DIR}/nordvpn-token ${D}${sysconfdir}/edge-ai/claim/nordvpn-token
     fi
 }
-# Another claim is another package.
+# A change of the claim rebuilds the package.
 do_install[file-checksums] += "${@' '.join('%s/%s:True' % (d.getVar('EDGE_CLAIM_DIR'), f) \
     for f in (d.getVar('EDGE_CLAIM_FILES') + ' nordvpn-token').split()) if d.getVar('EDGE_CLAIM_DIR') else ''}"
 

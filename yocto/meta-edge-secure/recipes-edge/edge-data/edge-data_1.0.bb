@@ -1,6 +1,6 @@
-SUMMARY = "The data partition of an Edge AI device"
-DESCRIPTION = "Mounts of and onto /data, its directories, the limit of the \
-journal, and the SSH host keys that are made there once."
+SUMMARY = "Data partition of an Edge AI device"
+DESCRIPTION = "Mount units of /data and of directories bound to it, its \
+directories, the size limit of the journal, and the SSH host keys."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"

@@ -1,6 +1,6 @@
 SUMMARY = "GPU containers on an Edge AI device"
-DESCRIPTION = "NVIDIA's container toolkit in CSV mode, device names for the \
-engine made from the same lists, and groups of the devices by udev."
+DESCRIPTION = "NVIDIA's container toolkit in CSV mode, CDI device names for the \
+engine from the same lists, and udev rules for the groups of the devices."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"

@@ -1,7 +1,7 @@
-SUMMARY = "Machine id and host name from the serial number"
-DESCRIPTION = "A read-only root cannot keep a machine id of its own, and a \
-random one at each boot would start the journal anew: both names are derived \
-from the board's serial number before systemd starts."
+SUMMARY = "Machine ID and host name from the serial number"
+DESCRIPTION = "A read-only root cannot store a machine ID, and a random one at \
+each boot would start a new journal: both names are derived from the board's \
+serial number before systemd starts."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -17,6 +17,6 @@ do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
 do_install() {
-    # Sourced by meta-tegra's init before it changes to the real root.
+    # Sourced by meta-tegra's init before it switches to the real root.
     install -D -m 0644 ${WORKDIR}/platform-pre-switchroot ${D}${sysconfdir}/platform-pre-switchroot
 }

@@ -1,6 +1,6 @@
 SUMMARY = "Network of an Edge AI device"
 DESCRIPTION = "NetworkManager with its connections and its state on the data \
-partition; connections of the image from the directory EDGE_NETWORK_DIR, if there is one."
+partition; further connections from the directory EDGE_NETWORK_DIR, if it is set."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -37,7 +37,7 @@ do_install() {
             ${D}${nonarch_libdir}/NetworkManager/system-connections "$connection"
     done
 }
-# Other connections are another package.
+# A change of the connections rebuilds the package.
 do_install[file-checksums] += "${@d.getVar('EDGE_NETWORK_DIR') + '/*:True' if d.getVar('EDGE_NETWORK_DIR') else ''}"
 
 FILES:${PN} += "${nonarch_libdir} ${systemd_system_unitdir}"

@@ -1,7 +1,7 @@
-SUMMARY = "What an Edge AI device trusts and permits"
-DESCRIPTION = "Signing keys and the one registry from the directory \
-EDGE_POLICY_DIR outside the repository; the policy, the VPN, the board's grants, the \
-engine's configuration, the authorities of the cloud, sudo and sshd."
+SUMMARY = "Trust anchors and policy of an Edge AI device"
+DESCRIPTION = "Signing keys and the trusted repository from the directory \
+EDGE_POLICY_DIR outside the repository; policy, VPN, the board's grants, the CA \
+bundle, and the configuration of the engine, sudo and sshd."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -22,9 +22,9 @@ SRC_URI = "file://ca \
 S = "${WORKDIR}"
 
 EDGE_POLICY_DIR ??= ""
-# 1: sandbox images may run, in `edge-ai-image-dev` alone.
+# 1: sandbox images may run, in `edge-ai-image-dev` only.
 EDGE_SANDBOX ??= "0"
-# any: SSH over any interface; vpn: over the VPN alone (docs/vpn.md).
+# any: SSH over any interface; vpn: over the VPN only (docs/vpn.md).
 EDGE_SSH ??= "any"
 
 do_configure[noexec] = "1"
@@ -47,7 +47,7 @@ do_install() {
         keys=1
     done
     if [ $keys = 0 ]; then
-        bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR} holds no container-signing*.pub"
+        bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR} contains no container-signing*.pub"
     fi
     policy=policy.json
     [ "${EDGE_SANDBOX}" != 1 ] || policy=policy-dev.json
@@ -70,7 +70,7 @@ do_install() {
     install -D -m 0440 ${WORKDIR}/sudoers-edge ${D}${sysconfdir}/sudoers.d/edge
     install -D -m 0644 ${WORKDIR}/sshd-edge.conf ${D}${sysconfdir}/ssh/sshd_config.d/edge.conf
 }
-# Other keys are another package.
+# A change of the keys rebuilds the package.
 do_install[file-checksums] += "${@d.getVar('EDGE_POLICY_DIR') + '/*:True' if d.getVar('EDGE_POLICY_DIR') else ''}"
 
 FILES:${PN} += "${systemd_system_unitdir}"

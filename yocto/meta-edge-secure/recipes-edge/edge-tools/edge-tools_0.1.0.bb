@@ -1,6 +1,6 @@
 SUMMARY = "Device programs of Edge AI"
-DESCRIPTION = "Partition, identity, VPN, generator, heartbeat and the gate to the \
-container engine: one package each, with the units that lie beside the program."
+DESCRIPTION = "Data partition, identity, VPN, unit generator, heartbeat and container \
+policy: one package per program, with its units."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT | Apache-2.0"
@@ -16,20 +16,21 @@ inherit cargo cargo-update-recipe-crates externalsrc features_check pkgconfig sy
 
 REQUIRED_DISTRO_FEATURES = "systemd"
 
-# The repository that this layer is a part of.
+# The repository that contains this layer.
 EXTERNALSRC = "${@os.path.normpath(os.path.join(d.getVar('THISDIR'), '../../../..'))}"
 EXTERNALSRC_BUILD = "${WORKDIR}/build"
 
-# The programs. What else is in the workspace stays on laptops.
+# Programs of the device; the rest of the workspace is for laptops and tests.
 EDGE_TOOLS = "edge-partition edge-provision edge-vpn edge-docker edge-generator edge-heartbeat"
 
 CARGO_BUILD_FLAGS += "${@' '.join('-p ' + t for t in d.getVar('EDGE_TOOLS').split())}"
 
-# The system's OpenSSL, and never one that a crate brings along.
+# The image's OpenSSL, so that security updates reach the programs; never the copy
+# that a crate vendors.
 export OPENSSL_NO_VENDOR = "1"
 export OPENSSL_DIR = "${STAGING_EXECPREFIXDIR}"
 
-# cargo.bbclass would install every executable that it finds into /usr/bin.
+# Replaces cargo.bbclass's do_install, which puts every executable into /usr/bin.
 do_install() {
     for tool in ${EDGE_TOOLS}; do
         directory=${bindir}
@@ -46,7 +47,7 @@ do_install() {
 PACKAGE_BEFORE_PN = "${EDGE_TOOLS}"
 SYSTEMD_PACKAGES = "${EDGE_TOOLS}"
 
-# The package of everything is empty but for what it asks for.
+# The package edge-tools itself is empty and depends on the others.
 ALLOW_EMPTY:${PN} = "1"
 RDEPENDS:${PN} = "${EDGE_TOOLS}"
 RDEPENDS:edge-partition = "e2fsprogs-mke2fs util-linux-blkid"
@@ -55,8 +56,8 @@ RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
 
-# Files and units of each package follow from the directories of the source: no
-# list can forget one.
+# Files and units of each package are read from the source directories, so that no
+# list can miss one.
 # nooelint: oelint.task.noanonpython
 python () {
     tools = d.getVar('EDGE_TOOLS').split()

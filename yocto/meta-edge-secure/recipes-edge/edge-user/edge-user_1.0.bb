@@ -1,6 +1,6 @@
-SUMMARY = "The user of engineers on an Edge AI device"
-DESCRIPTION = "The user edge: no password, keys of the file \
-EDGE_AUTHORIZED_KEYS, in no group of the container engine."
+SUMMARY = "Login user of engineers on an Edge AI device"
+DESCRIPTION = "The user edge: no password, SSH keys from the file \
+EDGE_AUTHORIZED_KEYS, not in the group of the container engine."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -13,7 +13,7 @@ inherit useradd
 EDGE_AUTHORIZED_KEYS ??= ""
 
 USERADD_PACKAGES = "${PN}"
-# `*` is no password, and yet not a locked account: sshd lets keys in.
+# `*` matches no password. `!` would lock the account, and sshd would reject its keys.
 USERADD_PARAM:${PN} = "--uid 1000 --user-group --no-create-home --home-dir /home/edge --shell /bin/sh --password '*' edge"
 
 do_configure[noexec] = "1"
@@ -30,7 +30,7 @@ do_install() {
     install -d -m 0700 -o edge -g edge ${D}/home/edge/.ssh
     install -m 0600 -o edge -g edge ${EDGE_AUTHORIZED_KEYS} ${D}/home/edge/.ssh/authorized_keys
 }
-# Other keys are another package.
+# A change of the keys rebuilds the package.
 do_install[file-checksums] += "${@d.getVar('EDGE_AUTHORIZED_KEYS') + ':True' if d.getVar('EDGE_AUTHORIZED_KEYS') else ''}"
 
 FILES:${PN} += "/home/edge"

@@ -2,7 +2,7 @@ FILESEXTRAPATHS:prepend:edge := "${THISDIR}/files:"
 
 PACKAGECONFIG[nts] = ",--disable-nts,gnutls nettle"
 
-# configure leaves out quietly what our chrony.conf needs.
+# configure drops NTS without an error if a library is missing.
 do_configure:append:edge() {
     if ! grep -q '^#define FEAT_NTS' ${S}/config.h; then
         bbfatal "chrony would be built without NTS, which chrony.conf asks for"

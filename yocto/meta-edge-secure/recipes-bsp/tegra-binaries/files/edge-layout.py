@@ -1,19 +1,19 @@
-"""The partition layout of the external disk, with a data partition."""
+"""Adds a data partition to the partition layout of the external disk."""
 
 import sys
 import xml.etree.ElementTree as ET
 
-# Fill what is left of the disk; and: do not.
+# Allocation attributes of NVIDIA's layout: fill the rest of the disk, or not.
 FILL, FIXED = 0x808, 0x8
-# Smallest data partition, in bytes: it fills the disk, and so becomes larger.
+# Minimum size of the data partition, in bytes; it grows, since it fills the disk.
 SMALLEST = 1 << 30
 
 
 def with_data(text):
-    """Gives the layout with DATA as the last partition, filling the disk.
+    """Returns the layout with DATA as the last partition, filling the disk.
 
-    APP, which filled it, keeps its size. Raises ValueError for a layout that
-    is not understood: nothing is guessed about a disk.
+    APP, which filled the disk before, gets a fixed size. Raises ValueError for an
+    unknown layout, because a wrong guess would overwrite a disk.
     """
     try:
         root = ET.fromstring(text)
@@ -21,11 +21,11 @@ def with_data(text):
         raise ValueError("not XML: %s" % problem) from None
     devices = [d for d in root.iter("device") if d.get("type") in ("external", "nvme")]
     if len(devices) != 1:
-        raise ValueError("%d external devices, not one" % len(devices))
+        raise ValueError("%d external devices instead of one" % len(devices))
     device = devices[0]
     partitions = device.findall("partition")
     if "DATA" in [p.get("name") for p in partitions]:
-        raise ValueError("there is a partition DATA already")
+        raise ValueError("the layout already has a partition DATA")
     fill = _last(partitions)
     _fix(fill)
     ids = [int(p.get("id"), 0) for p in partitions if p.get("id")]
@@ -36,7 +36,7 @@ def with_data(text):
 
 
 def _last(partitions):
-    """The partition that fills the disk now: APP, or APP_b of two."""
+    """Returns the partition that fills the disk now: APP, or APP_b with two slots."""
     tables = ("protective_master_boot_record", "primary_gpt", "secondary_gpt")
     data = [p for p in partitions if p.get("type") not in tables]
     if not data or data[-1].get("name") not in ("APP", "APP_b"):
