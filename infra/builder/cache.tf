@@ -1,11 +1,11 @@
-# Shared state and sources of earlier builds; all of it can be made again.
+# Shared state and sources of earlier builds; everything in it can be built again.
 
 resource "aws_s3_bucket" "cache" {
-  # checkov:skip=CKV_AWS_18: a cache; who reads it is the build machine alone
-  # checkov:skip=CKV_AWS_21: a cache; nothing is worth a second version
+  # checkov:skip=CKV_AWS_18: a cache that only the build machine reads
+  # checkov:skip=CKV_AWS_21: a cache; old versions are of no use
   # checkov:skip=CKV_AWS_144: the same
-  # checkov:skip=CKV_AWS_145: encrypted with S3's own key; it holds no secret
-  # checkov:skip=CKV2_AWS_62: nobody waits for a change of a cache
+  # checkov:skip=CKV_AWS_145: encrypted with S3's own key; it contains no secret
+  # checkov:skip=CKV2_AWS_62: nothing depends on changes of a cache
   bucket = "edge-ai-build-cache-${local.account}-${var.region}"
 }
 

@@ -1,10 +1,10 @@
-# The machine that builds images: reached through Session Manager, no open port.
+# Machine that builds images. It is reached through Session Manager and has no open port.
 
 data "aws_caller_identity" "current" {}
 
 data "aws_partition" "current" {}
 
-# Ubuntu 24.04, a host that Yocto 5.0 is tested on. Canonical keeps this parameter.
+# Ubuntu 24.04, a host that Yocto 5.0 is tested on. Canonical maintains this parameter.
 data "aws_ssm_parameter" "image" {
   name = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 }
@@ -15,7 +15,7 @@ locals {
 }
 
 resource "aws_instance" "builder" {
-  # checkov:skip=CKV_AWS_88: it has an address to fetch sources from the internet, and no open port
+  # checkov:skip=CKV_AWS_88: a public address to fetch sources from the internet, and no open port
   ami                         = data.aws_ssm_parameter.image.insecure_value
   instance_type               = var.instance_type
   subnet_id                   = aws_subnet.builder.id
@@ -44,12 +44,12 @@ resource "aws_instance" "builder" {
   }
   tags = { Name = "edge-ai-builder" }
   lifecycle {
-    # A newer Ubuntu is no reason to throw the machine away.
+    # A newer Ubuntu must not replace the machine.
     ignore_changes = [ami]
   }
 }
 
-# CloudWatch stops it; no program on the machine needs the right to.
+# CloudWatch stops the machine, so that no program on it needs the right to.
 resource "aws_cloudwatch_metric_alarm" "idle" {
   alarm_name          = "edge-ai-builder-idle"
   alarm_description   = "Stops the build machine when it is idle"

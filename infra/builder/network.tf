@@ -33,7 +33,7 @@ resource "aws_route_table_association" "builder" {
   route_table_id = aws_route_table.builder.id
 }
 
-# What is cached goes to S3 without the internet.
+# Traffic to the cache in S3 does not go through the internet.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id          = aws_vpc.builder.id
   service_name    = "com.amazonaws.${var.region}.s3"
@@ -46,8 +46,8 @@ resource "aws_security_group" "builder" {
   vpc_id      = aws_vpc.builder.id
 }
 
-# Yocto fetches from hundreds of hosts, and some sources exist over HTTP only: what
-# arrives is compared with the recipe's checksum.
+# Yocto fetches from hundreds of hosts, and some sources exist over HTTP only. Each
+# download is compared with the recipe's checksum.
 resource "aws_vpc_security_group_egress_rule" "fetch" {
   for_each          = { https = 443, http = 80 }
   security_group_id = aws_security_group.builder.id

@@ -1,5 +1,5 @@
 output "instance" {
-  description = "Id of the build machine: aws ec2 start-instances, then aws ssm start-session --target."
+  description = "ID of the build machine: aws ec2 start-instances, then aws ssm start-session --target."
   value       = aws_instance.builder.id
 }
 

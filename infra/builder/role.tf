@@ -19,8 +19,8 @@ resource "aws_iam_role_policy" "builder" {
   })
 }
 
-# Session Manager's side of the machine. AmazonSSMManagedInstanceCore would let it read
-# every parameter of the account.
+# Rights that Session Manager needs on the machine. The managed policy
+# AmazonSSMManagedInstanceCore would also let it read every parameter of the account.
 resource "aws_iam_role_policy_attachment" "session" {
   role       = aws_iam_role.builder.name
   policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonSSMManagedEC2InstanceDefaultPolicy"

@@ -1,5 +1,5 @@
-# The hook that decides who becomes a device, and what retires the identity that
-# a re-flashed device had before: two functions with a role each, one source.
+# Two functions from one source, each with its own role: the pre-provisioning hook, and
+# the one that retires the previous identity of a device that was flashed again.
 
 resource "aws_dynamodb_table" "devices" {
   name                        = "edge-ai-devices"
@@ -64,12 +64,12 @@ resource "aws_iam_role_policy" "hook" {
 }
 
 resource "aws_lambda_function" "hook" {
-  # checkov:skip=CKV_AWS_50: one table and one call a run; its log says what it decided
-  # checkov:skip=CKV_AWS_115: reserved concurrency cannot be had in a new account, whose limit is 10
-  # checkov:skip=CKV_AWS_116: provision is asked synchronously; retire has one
-  # checkov:skip=CKV_AWS_117: talks to AWS's own endpoints only
+  # checkov:skip=CKV_AWS_50: one table and one call per run; its log has each decision
+  # checkov:skip=CKV_AWS_115: a new account has a limit of 10, too low for reserved concurrency
+  # checkov:skip=CKV_AWS_116: provision is called synchronously; retire has one
+  # checkov:skip=CKV_AWS_117: connects to AWS's own endpoints only
   # checkov:skip=CKV_AWS_173: the environment holds names, no secret
-  # checkov:skip=CKV_AWS_272: the source lies here, and who may change the function may change this as well
+  # checkov:skip=CKV_AWS_272: the source is in this repository, and whoever may change the function may change the signing too
   for_each         = local.hooks
   function_name    = "edge-ai-${each.key}"
   description      = "edge-ai: ${each.key} devices"
@@ -117,7 +117,7 @@ resource "aws_lambda_permission" "retire" {
 
 resource "aws_iot_topic_rule" "connected" {
   name        = "edge_ai_connected"
-  description = "A device has connected: what it replaces is retired"
+  description = "A device has connected: retires the certificate that it replaces"
   enabled     = true
   sql_version = "2016-03-23"
   sql         = "SELECT clientId, principalIdentifier FROM '$aws/events/presence/connected/+' WHERE startswith(clientId, 'edge-ai-')"

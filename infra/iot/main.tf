@@ -13,7 +13,8 @@ data "aws_iot_endpoint" "credentials" {
 locals {
   account   = data.aws_caller_identity.current.account_id
   partition = data.aws_partition.current.partition
-  # Made from names, so that what refers to each other in a circle can be created.
+  # ARNs are composed from names, because resources that refer to each other in a cycle
+  # could not be created otherwise.
   iot          = "arn:${local.partition}:iot:${var.region}:${local.account}"
   ssm          = "arn:${local.partition}:ssm:${var.region}:${local.account}"
   root         = "arn:${local.partition}:iam::${local.account}:root"
@@ -25,7 +26,7 @@ locals {
   role_alias   = "edge-ai-pull"
 }
 
-# For what is at rest here and no secret: allow-list, logs, alarms.
+# Encrypts stored data that is not secret: allow-list, logs, alarms.
 resource "aws_kms_key" "operations" {
   description             = "edge-ai: allow-list, logs, alarms"
   enable_key_rotation     = true
@@ -50,7 +51,7 @@ resource "aws_kms_key" "operations" {
   }
 }
 
-# For the secrets that images are built from: claim key and VPN token.
+# Encrypts the secrets that images are built from: claim key and VPN token.
 resource "aws_kms_key" "parameters" {
   description             = "edge-ai: secret parameters"
   enable_key_rotation     = true

@@ -1,4 +1,4 @@
-# What happened, and who is told.
+# Logs, metrics and alarms.
 
 resource "aws_sns_topic" "alarms" {
   name              = "edge-ai-alarms"
@@ -28,7 +28,7 @@ resource "aws_cloudwatch_log_group" "lifecycle" {
   kms_key_id        = aws_kms_key.operations.arn
 }
 
-# The name is AWS IoT's.
+# AWS IoT prescribes the name.
 resource "aws_cloudwatch_log_group" "iot" {
   name              = "AWSIotLogsV2"
   retention_in_days = var.log_retention_days
@@ -68,7 +68,7 @@ locals {
       sql         = "SELECT 'presence' AS source, clientId AS thing, eventType, disconnectReason, principalIdentifier, timestamp FROM '$aws/events/presence/+/+' WHERE startswith(clientId, 'edge-ai-')"
     }
     edge_ai_offline = {
-      description = "Last words that the broker spoke for a device"
+      description = "Last wills that the broker published for a device"
       sql         = "SELECT 'last-will' AS source, topic(2) AS thing, timestamp() AS timestamp FROM 'edge-ai/+/offline'"
     }
   }
@@ -88,19 +88,19 @@ resource "aws_iot_topic_rule" "lifecycle" {
 }
 
 locals {
-  # Every alarm: what is counted in which log (null: the function's own errors).
+  # Alarms: pattern and log that is counted (null: errors of the function).
   counted = {
     devices-offline = {
       log         = aws_cloudwatch_log_group.lifecycle.name
       pattern     = "{ ($.source = \"presence\") && ($.eventType = \"disconnected\") && ($.disconnectReason != \"CLIENT_INITIATED_DISCONNECT\") && ($.disconnectReason != \"DUPLICATE_CLIENTID\") }"
       threshold   = var.offline_alarm_threshold
-      description = "Devices were lost: see the log /edge-ai/lifecycle"
+      description = "Devices lost their connection: see the log /edge-ai/lifecycle"
     }
     provisioning-refused = {
       log         = aws_cloudwatch_log_group.hook["provision"].name
       pattern     = "{ $.outcome = \"refused\" }"
       threshold   = var.refused_alarm_threshold
-      description = "The hook refused to provision: see the log /aws/lambda/edge-ai-provision"
+      description = "The hook refused a provisioning: see the log /aws/lambda/edge-ai-provision"
     }
   }
 }

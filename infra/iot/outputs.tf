@@ -1,10 +1,10 @@
 output "endpoint" {
-  description = "Where devices connect; goes into /edge-ai/fleet-provisioning/config."
+  description = "Endpoint that devices connect to; part of /edge-ai/fleet-provisioning/config."
   value       = data.aws_iot_endpoint.data.endpoint_address
 }
 
 output "credentials_endpoint" {
-  description = "Where a device exchanges its certificate for credentials to pull images, with the role alias edge-ai-pull."
+  description = "Endpoint where a device exchanges its certificate for credentials to pull images, with the role alias edge-ai-pull."
   value       = data.aws_iot_endpoint.credentials.endpoint_address
 }
 
@@ -14,7 +14,7 @@ output "template" {
 }
 
 output "repository_url" {
-  description = "The one repository that devices trust."
+  description = "The only repository that devices trust."
   value       = aws_ecr_repository.apps.repository_url
 }
 
@@ -29,21 +29,21 @@ output "parameters_key" {
 }
 
 output "devices_table" {
-  description = "The allow-list."
+  description = "Name of the allow-list table."
   value       = aws_dynamodb_table.devices.name
 }
 
 output "claims" {
-  description = "Id of each claim certificate, by batch."
+  description = "ID of each claim certificate, by batch."
   value       = { for batch, claim in aws_iot_certificate.claim : batch => claim.id }
 }
 
 output "developer_policy" {
-  description = "ARN of the policy for those who push images."
+  description = "ARN of the policy for people who push images."
   value       = aws_iam_policy.developer.arn
 }
 
 output "operator_policy" {
-  description = "ARN of the policy for those who allow devices."
+  description = "ARN of the policy for people who allow devices."
   value       = aws_iam_policy.operator.arn
 }

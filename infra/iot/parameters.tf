@@ -1,6 +1,6 @@
-# What builds and laptops look up. The two secrets, /edge-ai/fleet-provisioning/claim-key
-# and /edge-ai/nordvpn-token, are put beside these by hand (docs/cloud.md), so that
-# neither Terraform nor its state ever sees them.
+# Parameters that builds and laptops read. The two secrets, /edge-ai/fleet-provisioning/claim-key
+# and /edge-ai/nordvpn-token, are added by hand (docs/cloud.md), so that they are in
+# neither Terraform nor its state.
 
 locals {
   parameters = merge(

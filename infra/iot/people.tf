@@ -1,4 +1,4 @@
-# Policies to attach to the roles of people; nobody gets one here.
+# Policies for people's roles. They are attached outside of this configuration.
 
 resource "aws_iam_policy" "developer" {
   name        = "edge-ai-developer"

@@ -1,5 +1,5 @@
-# Fleet provisioning by claim: claim certificates, what they may do, and the
-# template that turns a request into a thing with a certificate and a policy.
+# Fleet provisioning by claim: claim certificates, their policy, and the template that
+# turns a request into a thing with a certificate and a policy.
 
 resource "aws_iot_certificate" "claim" {
   for_each = var.claims
@@ -64,6 +64,6 @@ resource "aws_iot_provisioning_template" "fleet" {
   pre_provisioning_hook {
     target_arn = aws_lambda_function.hook["provision"].arn
   }
-  # IoT asks the hook as soon as the template is there.
+  # AWS IoT calls the hook as soon as the template exists.
   depends_on = [aws_lambda_permission.provision, aws_iam_role_policy.provisioning, aws_iot_thing_type.device, aws_iot_policy.device]
 }

@@ -1,8 +1,8 @@
-# The one repository, and how devices may pull from it without a stored secret.
+# The repository that devices trust, and their right to pull without a stored secret.
 
 resource "aws_ecr_repository" "apps" {
   # checkov:skip=CKV_AWS_51: immutable but for signature tags, to which a second signer appends
-  # checkov:skip=CKV_AWS_136: images are no secret; whoever may pull them may read them
+  # checkov:skip=CKV_AWS_136: images are not secret; whoever may pull them may read them
   name                 = "edge-ai"
   image_tag_mutability = "IMMUTABLE_WITH_EXCLUSION"
   image_tag_mutability_exclusion_filter {
@@ -22,7 +22,8 @@ resource "aws_ecr_lifecycle_policy" "apps" {
   policy = jsonencode({
     rules = [
       {
-        # What an earlier rule names, a later one does not touch: signatures stay.
+        # A later rule does not apply to images that an earlier one selects, so signatures
+        # are never expired.
         rulePriority = 1
         description  = "signatures stay"
         selection = {

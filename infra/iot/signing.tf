@@ -1,8 +1,8 @@
-# Keys that sign containers. Only the public halves leave KMS.
+# Keys that sign container images. Only the public halves leave KMS.
 
 resource "aws_kms_key" "signing" {
-  # checkov:skip=CKV_AWS_7: KMS does not rotate asymmetric keys; docs/cloud.md says how we do
-  # checkov:skip=CKV_AWS_227: an operator switches a key off by its variable
+  # checkov:skip=CKV_AWS_7: KMS does not rotate asymmetric keys; docs/cloud.md describes the rotation
+  # checkov:skip=CKV_AWS_227: an operator disables a key by its variable
   for_each                 = var.signing_keys
   description              = "edge-ai: container signing (${each.key})"
   key_usage                = "SIGN_VERIFY"

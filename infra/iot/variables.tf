@@ -1,16 +1,16 @@
 variable "region" {
-  description = "AWS region of everything here. One installation per account and region: the names are fixed."
+  description = "AWS region. One installation per account and region, since the names are fixed."
   type        = string
   validation {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "A region looks like eu-central-1."
+    error_message = "region must have the form of eu-central-1."
   }
 }
 
 variable "claims" {
   description = <<-EOT
-    Claim certificates by batch of images. csr_file: path of the certificate request, from here; its key never comes near
-    Terraform. active = false switches a batch off: no device can provision with it any more, provisioned ones go on.
+    Claim certificates by batch of images. csr_file: path of the certificate request, relative to this directory; its key is
+    never given to Terraform. active = false closes a batch: no device can be provisioned with it, provisioned ones keep working.
   EOT
   type = map(object({
     csr_file = string
@@ -18,21 +18,21 @@ variable "claims" {
   }))
   validation {
     condition     = length(var.claims) > 0
-    error_message = "At least one batch is needed."
+    error_message = "claims must have at least one batch."
   }
   validation {
     condition     = alltrue([for name in keys(var.claims) : can(regex("^[a-zA-Z0-9-]{1,32}$", name))])
-    error_message = "A batch is named with letters, digits and dashes, 32 at most."
+    error_message = "Names of claims must be 1 to 32 letters, digits and dashes."
   }
   validation {
-    # The hook gets the ids of the active ones in its environment, which holds 4 kB.
+    # The hook gets the IDs of active claims in its environment, which is limited to 4 kB.
     condition     = length([for claim in var.claims : claim if claim.active]) <= 50
-    error_message = "At most 50 batches can be active."
+    error_message = "claims must have at most 50 active batches."
   }
 }
 
 variable "current_claim" {
-  description = "The batch whose certificate goes into new images."
+  description = "Batch whose certificate is put into new images."
   type        = string
   validation {
     condition     = try(var.claims[var.current_claim].active, false)
@@ -42,8 +42,8 @@ variable "current_claim" {
 
 variable "signing_keys" {
   description = <<-EOT
-    Keys that sign containers, by name. A key is never removed from here: trusted = false leaves its public half out of new
-    images, enabled = false stops signing with it.
+    Keys that sign container images, by name. Never remove a key: trusted = false leaves its public half out of new images,
+    enabled = false stops signing with it.
   EOT
   type = map(object({
     enabled = optional(bool, true)
@@ -52,12 +52,12 @@ variable "signing_keys" {
   default = { "first" = {} }
   validation {
     condition     = alltrue([for name in keys(var.signing_keys) : can(regex("^[a-z0-9-]{1,32}$", name))])
-    error_message = "A key is named with small letters, digits and dashes, 32 at most."
+    error_message = "Names of signing_keys must be 1 to 32 lower-case letters, digits and dashes."
   }
 }
 
 variable "current_signing_key" {
-  description = "The key that alias/edge-container-signing means."
+  description = "Key that alias/edge-container-signing refers to."
   type        = string
   default     = "first"
   validation {
@@ -71,56 +71,56 @@ variable "signers" {
   type        = list(string)
   validation {
     condition     = length(var.signers) > 0 && alltrue([for arn in var.signers : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+$", arn))])
-    error_message = "Each signer is the ARN of an IAM role or user, and there is at least one."
+    error_message = "signers must have at least one entry, each the ARN of an IAM role or user."
   }
 }
 
 variable "alarm_emails" {
-  description = "Addresses that get the alarms; each must confirm once."
+  description = "E-mail addresses that receive the alarms; each must confirm once."
   type        = list(string)
   default     = []
   validation {
     condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+$", address))])
-    error_message = "An e-mail address has one @ and no spaces."
+    error_message = "alarm_emails must be addresses with one @ and no spaces."
   }
 }
 
 variable "offline_alarm_threshold" {
-  description = "Devices lost within five minutes from which on there is an alarm."
+  description = "Number of devices lost within five minutes that raises an alarm."
   type        = number
   default     = 1
   validation {
     condition     = var.offline_alarm_threshold >= 1 && floor(var.offline_alarm_threshold) == var.offline_alarm_threshold
-    error_message = "A whole number from 1."
+    error_message = "offline_alarm_threshold must be a whole number from 1."
   }
 }
 
 variable "refused_alarm_threshold" {
-  description = "Provisionings refused within five minutes from which on there is an alarm."
+  description = "Number of provisionings refused within five minutes that raises an alarm."
   type        = number
   default     = 1
   validation {
     condition     = var.refused_alarm_threshold >= 1 && floor(var.refused_alarm_threshold) == var.refused_alarm_threshold
-    error_message = "A whole number from 1."
+    error_message = "refused_alarm_threshold must be a whole number from 1."
   }
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "Retention of logs, in days."
   type        = number
   default     = 365
   validation {
     condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827], var.log_retention_days)
-    error_message = "One of CloudWatch's steps from 30 to 1827 days."
+    error_message = "log_retention_days must be one of CloudWatch's values from 30 to 1827."
   }
 }
 
 variable "keep_images" {
-  description = "Container images kept in the registry, newest first. Signatures are kept always."
+  description = "Number of container images kept in the registry, newest first. Signatures are always kept."
   type        = number
   default     = 1000
   validation {
     condition     = var.keep_images >= 50 && var.keep_images <= 100000
-    error_message = "From 50 to 100000: devices pull old versions too."
+    error_message = "keep_images must be from 50 to 100000: devices pull old versions too."
   }
 }

@@ -1,4 +1,4 @@
-"""What the tests of infra/ share."""
+"""Fixtures of the tests of infra/."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ sys.path.insert(0, str(INFRA / "iot/hook"))
 
 @pytest.fixture(autouse=True)
 def aws(monkeypatch):
-    """No test reaches an account: invented credentials, no configuration of the user's."""
+    """Keeps tests away from accounts: invented credentials, no configuration of the user."""
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -31,7 +31,7 @@ def aws(monkeypatch):
 
 @pytest.fixture(scope="session")
 def moto():
-    """moto's server, reachable once its port takes connections."""
+    """Starts moto's server and waits until its port accepts connections."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(
@@ -49,7 +49,7 @@ def moto():
 
 
 def render(template, values):
-    """A *.json.tftpl as Terraform's templatefile() gives it; an unknown name is an error."""
+    """Renders a *.json.tftpl like Terraform's templatefile(); an unknown name is an error."""
     text = pathlib.Path(template).read_text()
     parts = re.split(r"(\$?\$\{[^}]*\})", text)
     return "".join(

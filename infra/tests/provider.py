@@ -1,7 +1,7 @@
-"""Terraform providers that know what may be written, and can do nothing.
+"""Terraform providers that know the permitted arguments and create nothing.
 
 They speak as much of Terraform's plugin protocol (version 5) as `validate` and
-`test` with mock_provider need. Terraform is told of a running one by the variable
+`test` with mock_provider need. Terraform finds a running one by the variable
 TF_REATTACH_PROVIDERS, so none is downloaded. What they know comes from schema/.
 """
 
@@ -16,7 +16,7 @@ import grpc
 
 SCHEMAS = pathlib.Path(__file__).resolve().parent / "schema"
 NESTING = {"single": 1, "list": 2, "set": 3, "map": 4}
-# Of the provider's own block only what our configurations write.
+# Arguments of the provider's own block, as far as our configurations use them.
 OWN = {"attributes": {"region": {"type": "string", "required": False}},
        "blocks": {"default_tags": {
            "nesting": "list", "min": 0, "max": 1, "blocks": {},
@@ -24,7 +24,7 @@ OWN = {"attributes": {"region": {"type": "string", "required": False}},
 
 
 def varint(number):
-    """A number as Protocol Buffers write it."""
+    """Encodes a number for Protocol Buffers."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -33,7 +33,7 @@ def varint(number):
 
 
 def field(number, value):
-    """A field of a message; nothing for what is empty."""
+    """Encodes a field of a message; an empty one is left out."""
     if not value:
         return b""
     if isinstance(value, int):
@@ -42,41 +42,41 @@ def field(number, value):
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def attribute(name, told):
-    """Schema.Attribute. An optional one may also be filled in by the provider."""
-    required, computed = told.get("required", False), told.get("computed", False)
-    return (field(1, name) + field(2, json.dumps(told["type"])) + field(4, int(required))
+def attribute(name, described):
+    """Encodes Schema.Attribute. The provider may also set an optional one."""
+    required, computed = described.get("required", False), described.get("computed", False)
+    return (field(1, name) + field(2, json.dumps(described["type"])) + field(4, int(required))
             + field(5, int(not required and not computed)) + field(6, int(not required)))
 
 
-def block(told):
-    """Schema.Block"""
-    out = b"".join(field(2, attribute(*pair)) for pair in told["attributes"].items())
-    for name, inner in told["blocks"].items():
+def block(described):
+    """Encodes Schema.Block."""
+    out = b"".join(field(2, attribute(*pair)) for pair in described["attributes"].items())
+    for name, inner in described["blocks"].items():
         out += field(3, field(1, name) + field(2, block(inner)) + field(3, NESTING[inner["nesting"]])
                      + field(4, inner["min"]) + field(5, inner["max"]))
     return out
 
 
-def schema(told):
-    """Schema; a block without fields is a block all the same."""
-    inner = block(told)
+def schema(described):
+    """Encodes Schema; a block without fields must still be present."""
+    inner = block(described)
     return varint(2 << 3 | 2) + varint(len(inner)) + inner
 
 
 def schemas(name):
-    """GetProviderSchema.Response"""
-    told = json.loads((SCHEMAS / f"{name}.json").read_text())
+    """Encodes GetProviderSchema.Response."""
+    described = json.loads((SCHEMAS / f"{name}.json").read_text())
     out = field(1, schema(OWN if name == "aws" else {"attributes": {}, "blocks": {}}))
     for number, part in ((2, "resources"), (3, "data")):
-        for kind, inner in told[part].items():
+        for kind, inner in described[part].items():
             out += field(number, field(1, kind) + field(2, schema(inner)))
     return out
 
 
 @contextlib.contextmanager
 def running(*names):
-    """Serves these providers; gives the value of TF_REATTACH_PROVIDERS."""
+    """Serves these providers; yields the value of TF_REATTACH_PROVIDERS."""
     with tempfile.TemporaryDirectory(prefix="edge-provider-") as directory:
         attach, servers = {}, []
         for name in names:
@@ -93,10 +93,10 @@ def running(*names):
 
 
 def serve(answer, socket):
-    """One provider on a socket."""
+    """Serves one provider on a socket."""
     answers = {
         "GetSchema": lambda request, _: answer,
-        # Both messages hold the configuration as their first field.
+        # Both messages have the configuration as their first field.
         "PrepareProviderConfig": lambda request, _: request,
     }
     for name in ("ValidateResourceTypeConfig", "ValidateDataSourceConfig", "Configure", "Stop"):

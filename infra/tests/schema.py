@@ -1,4 +1,4 @@
-"""Makes schema/aws.json: the resources that infra/ uses, with their arguments.
+"""Generates schema/aws.json: the resources that infra/ uses, with their arguments.
 
     npm pack @cdktf/provider-aws@21.22.1 && tar xzf cdktf-provider-aws-*.tgz
     python3 infra/tests/schema.py package/lib
@@ -20,7 +20,7 @@ ENTRY = re.compile(
 
 
 def used():
-    """Names of the types in the configurations; data sources with "data."."""
+    """Returns the types used in the configurations; data sources begin with "data."."""
     found = set()
     for path in [*HERE.parent.glob("*/*.tf"), *HERE.parent.glob("*/tests/*.hcl")]:
         for kind, name in re.findall(r'^\s*(resource|data|mock_resource|mock_data) "(aws_\w+)"',
@@ -30,7 +30,7 @@ def used():
 
 
 def attribute(kind, storage):
-    """Terraform's type of an attribute."""
+    """Returns Terraform's type of an attribute."""
     many = re.fullmatch(r"(string|boolean|number)(List|Map|MapList)", storage)
     if storage in PLAIN:
         return PLAIN[storage]
@@ -45,13 +45,13 @@ def attribute(kind, storage):
 
 
 def needed(declarations, interface):
-    """Arguments of an interface that are not optional, in camel case."""
+    """Returns the required arguments of an interface, in camel case."""
     body = re.search(r"export interface %s [^{]*\{(.*?)\n\}" % interface, declarations, re.S)
     return set(re.findall(r"^    readonly (\w+):", body[1], re.M)) if body else set()
 
 
 def block(code, declarations, body, interface):
-    """Attributes and nested blocks of a block."""
+    """Returns attributes and nested blocks of a block."""
     required = needed(declarations, interface)
     found = {"attributes": {}, "blocks": {}}
     for name, value, is_block, kind, storage in ENTRY.findall(body):
@@ -74,7 +74,7 @@ def block(code, declarations, body, interface):
 
 
 def read(library, name):
-    """The schema of one type."""
+    """Returns the schema of one type."""
     data = name.startswith("data.")
     directory = ("data-" if data else "") + name.removeprefix("data.").replace("_", "-")
     directory = directory.replace("data-aws-", "data-aws-") if data else directory.removeprefix("aws-")
@@ -83,7 +83,7 @@ def read(library, name):
     top = code[code.index("synthesizeHclAttributes"):]
     interface = re.search(r"interface (\w+) extends cdktf.TerraformMetaArguments", declarations)[1]
     schema = block(code, declarations, top, interface)
-    # What only the provider fills in: read through getters of the class itself.
+    # Attributes that only the provider sets appear as getters of the class.
     own = code[code.rindex("extends cdktf.Terraform"):]
     kinds = {"String": "string", "Number": "number", "Boolean": "bool",
              "List": ["list", "string"], "StringMap": ["map", "string"]}
@@ -97,7 +97,7 @@ def read(library, name):
 
 
 def main():
-    """Reads the library, writes the schema."""
+    """Reads the library and writes the schema."""
     library = pathlib.Path(sys.argv[1])
     schema = {"resources": {}, "data": {}}
     for name in used():
@@ -105,7 +105,7 @@ def main():
         part[name.removeprefix("data.")] = read(library, name)
     (HERE / "schema").mkdir(exist_ok=True)
     text = json.dumps(schema, indent=None, sort_keys=True, separators=(",", ":"))
-    # One line a type: what changed is seen in a diff.
+    # One line per type makes diffs readable.
     text = re.sub(r'("(?:aws_\w+)":\{"attributes")', r"\n\1", text)
     (HERE / "schema/aws.json").write_text(text + "\n")
 

@@ -1,4 +1,4 @@
-"""The hook against moto: who is let in, and that nothing is touched where not."""
+"""The hook against moto: decisions, and that a refusal changes nothing."""
 
 import json
 import socket
@@ -16,10 +16,10 @@ SECRET = "-----BEGIN CERTIFICATE-----"
 
 
 class Cloud:
-    """A table, things and certificates, and what was done to them."""
+    """Table, things and certificates in moto, with a record of the calls."""
 
     def __init__(self, monkeypatch):
-        # Clients are expensive: those of the hook serve the tests too.
+        # Clients are expensive to create, so tests share those of the hook.
         self.iot = fleet.client("iot", fleet.QUICK)
         self.table = fleet.client("dynamodb", fleet.QUICK)
         self.table.create_table(
@@ -38,37 +38,37 @@ class Cloud:
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
 
     def allow(self, serial, **more):
-        """Puts a serial number on the list."""
+        """Adds a serial number to the list."""
         item = {"serial": {"S": serial}, "state": {"S": "allowed"}}
         for name, value in more.items():
             item[name] = {"N": str(value)} if isinstance(value, int) else {"S": value}
         self.table.put_item(TableName="devices", Item=item)
 
     def open_window(self, serial):
-        """What the documented command of an operator does."""
+        """Opens a window like the documented operator's command."""
         self.table.update_item(
             TableName="devices", Key={"serial": {"S": serial}},
             UpdateExpression="SET window_until = :t REMOVE window_certificate_id",
             ExpressionAttributeValues={":t": {"N": str(int(time.time()) + 900)}})
 
     def age(self, serial):
-        """Lets a minute and more go by since the last registration."""
+        """Moves the last registration more than a minute into the past."""
         self.table.update_item(
             TableName="devices", Key={"serial": {"S": serial}},
             UpdateExpression="SET certificate_at = :t",
             ExpressionAttributeValues={":t": {"N": str(int(time.time()) - 100)}})
 
     def item(self, serial):
-        """What the list says of a serial number."""
+        """Returns the list's item of a serial number."""
         found = self.table.get_item(TableName="devices", Key={"serial": {"S": serial}})
         return {k: next(iter(v.values())) for k, v in found.get("Item", {}).items()}
 
     def certificate(self):
-        """A new certificate, as AWS IoT has made it when it asks the hook."""
+        """Creates a certificate, as AWS IoT does before it calls the hook."""
         return self.iot.create_keys_and_certificate(setAsActive=False)["certificateId"]
 
     def register(self, serial, certificate):
-        """What AWS IoT does after a yes."""
+        """Registers a device, as AWS IoT does after an allowed request."""
         arn = self.iot.describe_certificate(certificateId=certificate)
         arn = arn["certificateDescription"]["certificateArn"]
         self.iot.create_thing(thingName=f"edge-ai-{serial}")
@@ -76,17 +76,17 @@ class Cloud:
         self.iot.attach_thing_principal(thingName=f"edge-ai-{serial}", principal=arn)
 
     def status(self, certificate):
-        """ACTIVE or what else."""
-        told = self.iot.describe_certificate(certificateId=certificate)
-        return told["certificateDescription"]["status"]
+        """Returns the status of a certificate."""
+        response = self.iot.describe_certificate(certificateId=certificate)
+        return response["certificateDescription"]["status"]
 
     def attached(self, serial):
-        """Certificates of the thing."""
-        told = self.iot.list_thing_principals(thingName=f"edge-ai-{serial}")
-        return {p.rpartition("/")[2] for p in told["principals"]}
+        """Returns the certificates of the thing."""
+        response = self.iot.list_thing_principals(thingName=f"edge-ai-{serial}")
+        return {p.rpartition("/")[2] for p in response["principals"]}
 
     def state(self):
-        """Everything that the hook could have changed, but the list."""
+        """Returns all state that the hook could have changed, except the list."""
         things = sorted(t["thingName"] for t in self.iot.list_things()["things"])
         certificates = {c["certificateId"]: c["status"]
                         for c in self.iot.list_certificates()["certificates"]}
@@ -94,7 +94,7 @@ class Cloud:
                                       for t in things]
 
     def provisioned(self, serial):
-        """A device that was let in and is registered, some time ago."""
+        """Registers a device, some time ago, and returns its certificate."""
         self.allow(serial)
         certificate = self.certificate()
         assert ask(serial, certificate)["allowProvisioning"]
@@ -128,7 +128,7 @@ def ask(serial, certificate, **changes):
 
 
 def refused(cloud, event, capsys, reason):
-    """Asks; holds that it is refused for this reason, and that nothing is changed."""
+    """Sends a request and asserts its refusal, the reason, and that nothing changed."""
     before, writes = cloud.state(), list(cloud.calls)
     answer = fleet.provision(event, None)
     made = cloud.calls[len(writes):]
@@ -141,7 +141,7 @@ def refused(cloud, event, capsys, reason):
     assert SECRET not in "".join(lines)
 
 
-def test_a_new_device_is_let_in_and_its_name_is_derived(cloud, capsys):
+def test_a_new_device_is_allowed_and_its_name_is_derived(cloud, capsys):
     cloud.allow("s1")
     certificate = cloud.certificate()
     before = cloud.state()
@@ -154,7 +154,7 @@ def test_a_new_device_is_let_in_and_its_name_is_derived(cloud, capsys):
     assert json.loads(out)["outcome"] == "allowed" and SECRET not in out
 
 
-def test_a_device_that_says_no_name_gets_its_own(cloud):
+def test_a_request_without_a_name_gets_the_derived_one(cloud):
     cloud.allow("s1")
     answer = ask("s1", cloud.certificate(), parameters={"SerialNumber": "s1"})
     assert answer["parameterOverrides"]["ThingName"] == "edge-ai-s1"
@@ -193,8 +193,8 @@ def test_a_reflash_without_a_window_is_refused_and_so_is_one_after_it(cloud, cap
     refused(cloud, question("s1", cloud.certificate()), capsys, "no window")
 
 
-def test_an_identity_that_the_list_does_not_know_is_one(cloud, capsys):
-    """A device from before this list, or a list that was made anew."""
+def test_an_identity_that_the_list_does_not_know_counts(cloud, capsys):
+    """Covers a device older than the list, and a list that was created again."""
     cloud.allow("s1")
     old = cloud.certificate()
     cloud.register("s1", old)
@@ -230,7 +230,7 @@ def test_a_reflash_in_its_window_keeps_the_old_one_until_the_new_one_connects(cl
     cloud.register("s1", new)
     assert cloud.status(old) == "ACTIVE" and cloud.attached("s1") == {old, new}
 
-    # The old one connects once more: nothing happens.
+    # A connection with the old certificate changes nothing.
     fleet.retire({"clientId": "edge-ai-s1", "principalIdentifier": old}, None)
     assert cloud.attached("s1") == {old, new}
 
@@ -240,7 +240,7 @@ def test_a_reflash_in_its_window_keeps_the_old_one_until_the_new_one_connects(cl
     assert "window_until" not in cloud.item("s1")
     assert "DeleteCertificate" not in cloud.calls
 
-    # The event comes again, and the device reconnects for years.
+    # The event is delivered twice, and the device reconnects for years.
     cloud.calls.clear()
     fleet.retire({"clientId": "edge-ai-s1", "principalIdentifier": new}, None)
     assert cloud.calls == ["GetItem"]
@@ -251,13 +251,13 @@ def test_a_window_is_for_one(cloud, capsys):
     cloud.open_window("s1")
     new = cloud.certificate()
     assert ask("s1", new)["allowProvisioning"]
-    refused(cloud, question("s1", cloud.certificate()), capsys, "under way")
+    refused(cloud, question("s1", cloud.certificate()), capsys, "in progress")
     cloud.register("s1", new)
     cloud.age("s1")
     refused(cloud, question("s1", cloud.certificate()), capsys, "has been used")
 
 
-def test_a_registration_that_came_to_nothing_can_be_begun_again(cloud):
+def test_a_failed_registration_can_be_repeated(cloud):
     cloud.allow("s1")
     assert ask("s1", cloud.certificate())["allowProvisioning"]
     cloud.age("s1")
@@ -266,7 +266,7 @@ def test_a_registration_that_came_to_nothing_can_be_begun_again(cloud):
     assert cloud.item("s1")["certificate_id"] == second
 
 
-def test_a_window_survives_a_registration_that_came_to_nothing(cloud):
+def test_a_window_survives_a_failed_registration(cloud):
     old = cloud.provisioned("s1")
     cloud.open_window("s1")
     assert ask("s1", cloud.certificate())["allowProvisioning"]
@@ -275,8 +275,8 @@ def test_a_window_survives_a_registration_that_came_to_nothing(cloud):
     assert cloud.status(old) == "ACTIVE"
 
 
-def test_two_at_once_get_one_yes(cloud, monkeypatch):
-    """The second has decided on what the first then changed."""
+def test_one_of_two_concurrent_requests_is_allowed(cloud, monkeypatch):
+    """The second request decides on state that the first then changes."""
     cloud.allow("s1")
     first, second = cloud.certificate(), cloud.certificate()
     permit, nested = fleet.permit, []
@@ -309,7 +309,7 @@ def test_an_expired_allowance_is_refused(cloud, capsys):
     {"parameters": {"SerialNumber": "s1", "MacAddress": "a b"}},
     {"parameters": {"SerialNumber": "s1", "MacAddress": 7}},
 ])
-def test_a_malformed_question_is_refused(cloud, capsys, changes):
+def test_a_malformed_request_is_refused(cloud, capsys, changes):
     cloud.allow("s1")
     event = question("s1", cloud.certificate()) | changes
     cloud.calls.clear()
@@ -319,7 +319,7 @@ def test_a_malformed_question_is_refused(cloud, capsys, changes):
 
 
 @pytest.mark.parametrize("event", [None, [], "text", 7, {}])
-def test_what_is_no_question_is_refused(cloud, event):
+def test_an_event_of_another_form_is_refused(cloud, event):
     assert fleet.provision(event, None) == {"allowProvisioning": False}
 
 
@@ -339,11 +339,11 @@ def test_an_error_of_aws_refuses(cloud, capsys, operation, code):
     assert answer == {"allowProvisioning": False}
     assert code in json.loads(capsys.readouterr().out.splitlines()[-1])["reason"]
     assert cloud.status(old) == "ACTIVE" and cloud.attached("s1") == {old}
-    # Once AWS works again, so does the device.
+    # Once AWS works again, the device is allowed.
     assert ask("s1", new)["allowProvisioning"]
 
 
-def test_an_endpoint_that_is_not_there_and_a_broken_item_refuse(cloud, capsys):
+def test_an_unreachable_endpoint_and_a_malformed_item_refuse(cloud, capsys):
     cloud.allow("s1")
     cloud.broken = {"GetItem": EndpointConnectionError(endpoint_url="https://x")}
     refused_as = {"allowProvisioning": False}
@@ -360,7 +360,7 @@ def test_an_endpoint_that_is_not_there_and_a_broken_item_refuse(cloud, capsys):
 
 
 def test_the_answer_comes_within_five_seconds(monkeypatch, capsys):
-    """AWS takes the connection and says nothing."""
+    """AWS accepts the connection and does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         for name, value in {"TABLE": "devices", "TEMPLATE": TEMPLATE, "CLAIMS": CLAIM}.items():
@@ -372,14 +372,14 @@ def test_the_answer_comes_within_five_seconds(monkeypatch, capsys):
         once = time.monotonic() - start
     fleet.client.cache_clear()
     assert "Timeout" in capsys.readouterr().out
-    # The slowest way is that each of its calls takes so long.
+    # Worst case: each of its calls takes that long.
     calls = 3 + fleet.PRESENT
     assert calls * once < 5
     limits = fleet.QUICK.connect_timeout + fleet.QUICK.read_timeout
     assert calls * limits * fleet.QUICK.retries["total_max_attempts"] < 5
 
 
-def test_retiring_that_fails_is_done_on_the_next_try(cloud):
+def test_a_failed_retirement_is_completed_by_the_next_attempt(cloud):
     old = cloud.provisioned("s1")
     cloud.open_window("s1")
     new = cloud.certificate()

@@ -1,4 +1,4 @@
-"""The policy documents: what parliament says of them, and what a `*` stands for."""
+"""Policy documents: findings of parliament, and uses of `*`."""
 
 import json
 import subprocess
@@ -25,14 +25,14 @@ VALUES = {
     "services": '["ssm.eu-central-1.amazonaws.com"]',
 }
 FILES = sorted(INFRA.glob("*/policies/*.json.tftpl"))
-# Documents of AWS IoT, which parliament does not know; nor whom a role trusts.
+# parliament knows neither policies of AWS IoT nor trust policies of roles.
 IOT = {"claim", "device"}
-# parliament's word for what is meant here, and why it is meant.
+# Findings of parliament that are intended, with the reason.
 ACCEPTED = {
-    # A key's policy speaks of the key it belongs to; "*" is the only way to say so.
+    # In a key's policy "*" means the key itself; there is no other way to name it.
     ("signing-key", "RESOURCE_STAR"), ("data-key", "RESOURCE_STAR"), ("operations-key", "RESOURCE_STAR"),
 }
-# For these actions AWS knows no resource to name.
+# AWS defines no resources for these actions.
 STARS = {
     "ecr:GetAuthorizationToken", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal",
     "iot:ListPrincipalThings", "iot:ListThingPrincipals", "iot:RegisterThing",
@@ -96,7 +96,7 @@ def test_what_a_service_may_do_is_for_this_account(path):
         service = statement.get("Principal", {})
         if not isinstance(service, dict) or "Service" not in service:
             continue
-        # A function and a machine are always the account's own.
+        # Lambda and EC2 act for resources of the same account only.
         if service["Service"] in ("lambda.amazonaws.com", "ec2.amazonaws.com"):
             continue
         assert VALUES["account"] in json.dumps(statement["Condition"])

@@ -1,4 +1,4 @@
-"""A device that replaces its own certificate: the proof, and the hook's answer."""
+"""Renewal of a device's certificate: proof of possession, and the hook's decision."""
 
 import base64
 import datetime
@@ -17,7 +17,7 @@ THING = "edge-ai-s1"
 
 
 def made(key=None):
-    """A key, and its certificate as AWS IoT would make it."""
+    """Returns a key and a certificate for it, as AWS IoT would issue it."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "AWS IoT Certificate")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -33,13 +33,13 @@ def spki(key):
 
 
 def signed(key, new, thing=THING):
-    """What the device sends as Proof."""
+    """Returns the value that a device sends as Proof."""
     message = f"{thing}\n".encode() + spki(new)
     return base64.b64encode(key.sign(message, ec.ECDSA(hashes.SHA256()))).decode()
 
 
 class Pair:
-    """The present identity and the new one."""
+    """Current identity and new one."""
 
     def __init__(self):
         (self.key, self.present), (self.new_key, self.new) = made(), made()
@@ -50,7 +50,7 @@ class Pair:
                            present or self.present, new or self.new)
 
 
-def test_good_proofs_hold_and_are_for_one_name_and_one_key():
+def test_a_valid_proof_is_for_one_name_and_one_key():
     for _ in range(20):
         pair = Pair()
         assert pair.holds()
@@ -71,7 +71,7 @@ def test_the_public_key_is_found_where_it_is():
         proof.point_of(spki(other))
 
 
-def test_no_byte_of_a_proof_can_be_another():
+def test_no_byte_of_a_proof_can_change():
     pair = Pair()
     raw = base64.b64decode(pair.proof)
     for at in range(len(raw)):
@@ -91,7 +91,7 @@ def test_no_byte_of_a_proof_can_be_another():
     (0, 0), (0, 1), (1, 0), (1, 1), (proof.N, 1), (1, proof.N), (proof.N + 1, 1),
     (proof.N - 1, proof.N - 1), (proof.P, proof.P), (2**256, 1), (-1, 1), (1, -1)])
 def test_numbers_at_the_edge(r, s):
-    """Such a signature is nobody's; what must not happen is a yes or an exception."""
+    """Signatures with such numbers are invalid, and must not raise an exception either."""
     raw = utils.encode_dss_signature(r, s) if r >= 0 and s >= 0 else bytes.fromhex(
         "30060201ff020101" if r < 0 else "30060201010201ff")
     assert not Pair().holds(base64.b64encode(raw).decode())
@@ -107,7 +107,7 @@ def test_long_forms_of_a_number_are_refused():
 
 
 def test_agrees_with_another_implementation():
-    """Messages and keys at random, a third of the signatures damaged."""
+    """Compares random messages and keys, a third of them with damaged signatures."""
     dice = random.Random(1)
     for turn in range(150):
         key = ec.generate_private_key(ec.SECP256R1())
@@ -124,7 +124,7 @@ def test_agrees_with_another_implementation():
         assert proof.verify(proof.point_of(spki(key)), message, signature) == wanted
 
 
-def test_a_point_beside_the_curve_is_no_key():
+def test_a_point_off_the_curve_is_refused():
     key = bytearray(spki(ec.generate_private_key(ec.SECP256R1())))
     key[-1] ^= 1
     with pytest.raises(ValueError):
@@ -133,7 +133,7 @@ def test_a_point_beside_the_curve_is_no_key():
         proof.point_of(proof.HEAD + b"\xff" * 64)
 
 
-def test_certificates_that_are_damaged_hold_nothing():
+def test_damaged_certificates_prove_nothing():
     pair = Pair()
     der = ssl.PEM_cert_to_DER_cert(pair.present)
     for cut in range(0, len(der), 7):
@@ -143,10 +143,10 @@ def test_certificates_that_are_damaged_hold_nothing():
         assert not pair.holds(new=junk)
 
 
-# From here on: the hook.
+# Tests of the hook.
 
 class Device(Pair):
-    """A device that is provisioned and has a new certificate issued."""
+    """Provisioned device for which a new certificate was issued."""
 
     def __init__(self, cloud_):
         super().__init__()
@@ -170,7 +170,7 @@ def device(cloud):  # noqa: F811
     return Device(cloud)
 
 
-def test_a_device_renews_by_itself_and_the_old_certificate_goes_when_the_new_connects(
+def test_a_device_renews_and_the_old_certificate_is_retired_when_the_new_one_connects(
         cloud, device):  # noqa: F811
     answer = fleet.provision(device.question(), None)
     assert answer["allowProvisioning"] and answer["parameterOverrides"]["ThingName"] == THING
@@ -186,35 +186,35 @@ def test_a_device_renews_by_itself_and_the_old_certificate_goes_when_the_new_con
 
 @pytest.mark.parametrize("changes, reason", [
     ({"Proof": ""}, "no window"),
-    ({"Proof": "MEUCIQ=="}, "does not hold"),
+    ({"Proof": "MEUCIQ=="}, "is invalid"),
     ({"Proof": 7}, "malformed"),
-    ({"Proof": "A" * 200_000}, "does not hold"),
+    ({"Proof": "A" * 200_000}, "is invalid"),
 ])
-def test_a_bad_proof_lets_nobody_in(cloud, device, capsys, changes, reason):  # noqa: F811
+def test_an_invalid_proof_is_refused(cloud, device, capsys, changes, reason):  # noqa: F811
     refused(cloud, device.question(**changes), capsys, reason)
 
 
 def test_the_claim_alone_cannot_renew(cloud, device, capsys):  # noqa: F811
-    """Who has the claim's key signs with a key of his own."""
+    """The holder of the claim's key signs with another key."""
     thief, pem = made()
     certificate = device.issue(pem)
     event = device.question(Proof=signed(thief, thief))
-    refused(cloud, event | {"certificateId": certificate, "certificatePem": pem}, capsys, "does not hold")
-    # Nor does another's proof help him: it is for another key.
+    refused(cloud, event | {"certificateId": certificate, "certificatePem": pem}, capsys, "is invalid")
+    # The device's own proof is of no use with another new key.
     event = device.question()
-    refused(cloud, event | {"certificateId": certificate, "certificatePem": pem}, capsys, "does not hold")
+    refused(cloud, event | {"certificateId": certificate, "certificatePem": pem}, capsys, "is invalid")
 
 
-def test_a_key_that_was_switched_off_proves_nothing(cloud, device, capsys):  # noqa: F811
+def test_a_deactivated_key_proves_nothing(cloud, device, capsys):  # noqa: F811
     cloud.iot.update_certificate(certificateId=device.old_id, newStatus="INACTIVE")
-    refused(cloud, device.question(), capsys, "does not hold")
+    refused(cloud, device.question(), capsys, "is invalid")
 
 
-def test_a_renewal_that_came_to_nothing_can_be_begun_again(cloud, device):  # noqa: F811
+def test_a_failed_renewal_can_be_repeated(cloud, device):  # noqa: F811
     assert fleet.provision(device.question(), None)["allowProvisioning"]
     cloud.register("s1", device.new_id)
     cloud.age("s1")
-    # It never connected; the device has begun anew, with another key.
+    # The new certificate never connected; the device starts again with another key.
     device.new_key, device.new = made()
     device.proof, device.new_id = signed(device.key, device.new_key), device.issue(device.new)
     assert fleet.provision(device.question(), None)["allowProvisioning"]

@@ -1,4 +1,4 @@
-"""scripts/run-build against moto, with a kas that shows what it was given."""
+"""scripts/run-build against moto, with a kas that records its arguments and files."""
 
 import datetime
 import os
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_terraform import found_in_checks
 
-# What kas would build: an archive to flash, a bill of materials, under plain names.
+# Creates the output of kas: an archive to flash and a bill of materials.
 KAS = """#!/bin/sh
 set -eu
 echo "$@" >kas.args
@@ -43,7 +43,7 @@ done
 
 
 def pair():
-    """A key, its public half and a certificate for it, PEM."""
+    """Returns a key, its public half and a certificate for it, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "claim")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -73,7 +73,7 @@ PARAMETERS = {
 
 
 def secret(path):
-    """Whether a file holds one; a file that went away meanwhile does not."""
+    """Returns whether a file contains a secret; a file that vanished does not."""
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def secret(path):
 
 
 class Build:
-    """A copy of the repository's script, with its own place for secrets."""
+    """Copy of the script, with a directory of its own for secrets."""
 
     def __init__(self, directory, endpoint):
         self.root, self.runtime = directory / "repository", directory / "run"
@@ -110,17 +110,17 @@ class Build:
         return [sys.executable, self.root / "scripts/run-build", *args]
 
     def run(self, *args):
-        """Status and all that was said, in which no secret may be; nothing may be left."""
+        """Returns exit code and output; asserts that no secret is in it and none is left."""
         done = subprocess.run(self.command(*args), env=self.env, capture_output=True, text=True,
                               check=False)
-        words = done.stdout + done.stderr
-        assert TOKEN not in words and "PRIVATE KEY" not in words
+        output = done.stdout + done.stderr
+        assert TOKEN not in output and "PRIVATE KEY" not in output
         assert self.left() == []
-        return done.returncode, words
+        return done.returncode, output
 
     def left(self):
-        """Files that hold a secret, wherever the script could have put one."""
-        # os.walk passes over a directory that is taken away meanwhile; rglob raises.
+        """Returns files that contain a secret, wherever the script could have put one."""
+        # os.walk skips a directory that is removed during the walk; rglob raises.
         files = (pathlib.Path(directory, name) for directory, _, names in os.walk(self.runtime.parent)
                  for name in names if name not in ("kas.saw", "run-build"))
         return [p for p in files if p.is_file() and secret(p)]
@@ -135,18 +135,18 @@ def build(tmp_path, moto):
 
 
 def test_a_dry_run_fetches_everything_and_leaves_nothing(build):
-    code, words = build.run("--dry-run")
-    assert code == 0, words
+    code, output = build.run("--dry-run")
+    assert code == 0, output
     for name in PARAMETERS:
-        assert f"fetched {name}" in words
-    assert "would run: kas build kas/edge-ai.yml" in words
+        assert f"fetched {name}" in output
+    assert "would run: kas build kas/edge-ai.yml" in output
     assert not (build.root / "kas.args").exists()
 
 
 def test_the_recipes_find_everything_and_only_their_user_does(build):
     build.put("/edge-ai/pki/container-signing-public-key-first", EARLIER_PUBLIC)
-    code, words = build.run("--config", "kas/production.yml", "--", "--update")
-    assert code == 0, words
+    code, output = build.run("--config", "kas/production.yml", "--", "--update")
+    assert code == 0, output
     lines = build.saw().splitlines()
     modes = {pathlib.Path(line.split(" ", 1)[1]).name: line.split()[0]
              for line in lines if line.startswith(("600 ", "700 ", "6", "7")) and " /" in line}
@@ -159,8 +159,8 @@ def test_the_recipes_find_everything_and_only_their_user_does(build):
 
 
 def test_artefacts_come_with_checksums_and_a_bill_of_materials(build):
-    code, words = build.run()
-    assert code == 0 and "3 artefacts" in words, words
+    code, output = build.run()
+    assert code == 0 and "3 artefacts" in output, output
     place, = (build.root / "out").iterdir()
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     names = {"edge-ai-image-dev." + end for end in ("tegraflash.tar.zst", "spdx.tar.zst", "manifest")}
@@ -171,28 +171,28 @@ def test_artefacts_come_with_checksums_and_a_bill_of_materials(build):
 
 @pytest.mark.parametrize("absent,objection", [
     ("no-spdx.tar.zst", "SBOM"), ("no-tegraflash.tar.zst", "archive to flash")])
-def test_a_build_without_what_is_wanted_fails(build, absent, objection):
+def test_a_build_without_an_artefact_fails(build, absent, objection):
     (build.root / absent).touch()
-    code, words = build.run()
-    assert code == 1 and objection in words
+    code, output = build.run()
+    assert code == 1 and objection in output
 
 
-def test_all_that_is_missing_is_named(build):
+def test_missing_parameters_are_named(build):
     absent = ["/edge-ai/fleet-provisioning/claim-key", "/edge-ai/nordvpn-token"]
     for name in absent:
         build.ssm.delete_parameter(Name=name)
-    code, words = build.run("--dry-run")
+    code, output = build.run("--dry-run")
     assert code == 3
-    assert [line.strip() for line in words.splitlines() if line.startswith("  ")] == absent
-    assert "fetched" not in words
-    code, words = build.run("--dry-run", "--without-vpn")
-    assert code == 3 and absent[0] in words and absent[1] not in words
+    assert [line.strip() for line in output.splitlines() if line.startswith("  ")] == absent
+    assert "fetched" not in output
+    code, output = build.run("--dry-run", "--without-vpn")
+    assert code == 3 and absent[0] in output and absent[1] not in output
 
 
 def test_a_device_without_vpn_needs_no_token(build):
     build.ssm.delete_parameter(Name="/edge-ai/nordvpn-token")
-    code, words = build.run("--without-vpn")
-    assert code == 0, words
+    code, output = build.run("--without-vpn")
+    assert code == 0, output
     assert "nordvpn-token" not in build.saw()
 
 
@@ -210,22 +210,22 @@ def test_a_device_without_vpn_needs_no_token(build):
         "fleet-provisioning/config": ("[1", "config is not JSON"),
     },
 ], ids=["does-not-fit", "is-nothing"])
-def test_all_that_cannot_work_is_named(build, wrong):
+def test_invalid_parameters_are_named(build, wrong):
     for name, (value, _) in wrong.items():
         build.put(f"/edge-ai/{name}", value)
-    code, words = build.run("--dry-run")
+    code, output = build.run("--dry-run")
     assert code == 3
     for _, objection in wrong.values():
-        assert objection in words
-    assert len([line for line in words.splitlines() if line.startswith("  ")]) == len(wrong)
-    assert "nonsense" not in words
+        assert objection in output
+    assert len([line for line in output.splitlines() if line.startswith("  ")]) == len(wrong)
+    assert "nonsense" not in output
 
 
-def test_an_unreachable_cloud_says_so(build):
+def test_an_unreachable_cloud_is_reported(build):
     build.env["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
     build.env["AWS_MAX_ATTEMPTS"] = "1"
-    code, words = build.run("--dry-run")
-    assert code == 1 and "aws ssm get-parameters" in words and "Could not connect" in words
+    code, output = build.run("--dry-run")
+    assert code == 1 and "aws ssm get-parameters" in output and "Could not connect" in output
 
 
 def test_wrong_usage_is_2(build):
@@ -235,12 +235,12 @@ def test_wrong_usage_is_2(build):
 def test_a_missing_tool_is_named(build):
     for tool in ("kas", "aws"):
         (build.runtime.parent / "bin" / tool).unlink()
-        code, words = build.run()
-        assert code == 1 and f"{tool} is missing: install" in words
+        code, output = build.run()
+        assert code == 1 and f"{tool} is missing: install" in output
 
 
 def started(build):
-    """A build that has come to kas, with its secrets in place."""
+    """Starts a build and returns when kas runs, with the secrets in place."""
     (build.root / "wait").touch()
     process = subprocess.Popen(build.command(), env=build.env, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)
@@ -264,7 +264,7 @@ def test_a_signal_leaves_nothing(build, number):
     assert build.left() == []
 
 
-def test_killed_without_warning_leaves_nothing(build):
+def test_a_kill_leaves_nothing(build):
     process = started(build)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(60)
@@ -285,5 +285,5 @@ def test_one_build_at_a_time(build):
 
 def test_a_directory_of_somebody_else_is_not_used(build):
     (build.runtime / f"edge-ai-build-{os.getuid()}").mkdir(mode=0o755)
-    code, words = build.run("--dry-run")
-    assert code == 1 and "not a directory of ours" in words
+    code, output = build.run("--dry-run")
+    assert code == 1 and "not a directory of ours" in output

@@ -1,4 +1,4 @@
-"""The configurations: form, types, assertions of their own, and checkov."""
+"""Terraform configurations: form, types, their own assertions, and checkov."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ROOTS = ["iot", "builder"]
 
 
 def found(program):
-    """A program that scripts/setup cannot install."""
+    """Returns a program that scripts/setup cannot install."""
     path = shutil.which(program)
     if not path:
         pytest.fail(f"{program} is missing: install Terraform 1.11 or later, "
@@ -22,7 +22,7 @@ def found(program):
 
 
 def terraform(directory, *args, **env):
-    """Runs it and gives what it said; fails with that."""
+    """Runs Terraform and returns exit code and output."""
     env = {**os.environ, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", **env}
     env.pop("TF_CLI_CONFIG_FILE", None)
     done = subprocess.run([found("terraform"), f"-chdir={directory}", *args], env=env, text=True,
@@ -38,7 +38,7 @@ def providers():
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of a root: Terraform leaves its own files in it."""
+    """Copies a configuration, because Terraform leaves files beside it."""
     def make(root):
         place = tmp_path / root
         shutil.copytree(INFRA / root, place, ignore=shutil.ignore_patterns(
@@ -48,29 +48,29 @@ def copy(tmp_path):
 
 
 def checked(directory, attach, *chores):
-    """Runs these one after the other until one fails; gives what the last one said."""
+    """Runs commands until one fails; returns the output of the last one."""
     more = {"init": ["-backend=false", "-input=false"]}
     for chore in chores:
         args = [chore, "-no-color", *more.get(chore, [])]
-        code, said = terraform(directory, *args, TF_REATTACH_PROVIDERS=attach)
+        code, output = terraform(directory, *args, TF_REATTACH_PROVIDERS=attach)
         if code:
-            return f"terraform {args[0]}: {said}"
-    return said
+            return f"terraform {args[0]}: {output}"
+    return output
 
 
 def test_the_form_is_terraforms_own():
-    code, said = terraform(INFRA, "fmt", "-check", "-diff", "-recursive")
-    assert code == 0, said
+    code, output = terraform(INFRA, "fmt", "-check", "-diff", "-recursive")
+    assert code == 0, output
 
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_the_configuration_holds(root, copy, providers):
-    said = checked(copy(root), providers, "init", "validate", "test")
-    assert ", 0 failed" in said and "0 passed" not in said, said
+    output = checked(copy(root), providers, "init", "validate", "test")
+    assert ", 0 failed" in output and "0 passed" not in output, output
 
 
-# What a hasty change could do, and which assertion or check must then object.
-HASTY = [
+# Careless changes, and the text of the assertion or check that must object.
+CARELESS = [
     ("iot", "policies/claim.json.tftpl", "client/prov-*", "client/*", "claim"),
     ("iot", "policies/device.json.tftpl", "client/$${iot:Connection.Thing.ThingName}", "client/*", "not its own"),
     ("iot", "policies/device.json.tftpl", ',\n      "Condition": { "Bool": { "iot:Connection.Thing.IsAttached": "true" } }',
@@ -78,7 +78,7 @@ HASTY = [
     ("iot", "policies/hook-role.json.tftpl", '"dynamodb:GetItem"', '"dynamodb:GetItem", "iot:DeleteCertificate"', "touch a certificate"),
     ("iot", "provisioning-template.json", '{ "Fn::Join": ["", ["edge-ai-", { "Ref": "SerialNumber" }]] }',
      '{ "Ref": "ThingName" }', "not from the device"),
-    ("iot", "hook.tf", "source_arn     = local.template_arn", "source_arn     = local.iot", "may ask the hook"),
+    ("iot", "hook.tf", "source_arn     = local.template_arn", "source_arn     = local.iot", "may call the hook"),
     ("iot", "policies/signing-key.json.tftpl", '"kms:CancelKeyDeletion"', '"kms:*"', "could sign"),
     ("iot", "registry.tf", "image_tag_mutability ", "image_tag_mutabilty ", "image_tag_mutabilty"),
     ("builder", "policies/builder.json.tftpl", "parameter/edge-ai/nordvpn-token", "parameter/edge-ai/*", "other parameters"),
@@ -87,15 +87,15 @@ HASTY = [
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_hasty_changes_are_found(root, copy, providers):
+def test_careless_changes_are_found(root, copy, providers):
     directory = copy(root)
     checked(directory, providers, "init")
-    for _, name, right, wrong, objection in (h for h in HASTY if h[0] == root):
+    for _, name, right, wrong, objection in (h for h in CARELESS if h[0] == root):
         text = (directory / name).read_text()
-        assert text.count(right) >= 1, f"{name} does not hold {right}"
+        assert text.count(right) >= 1, f"{name} does not contain {right}"
         (directory / name).write_text(text.replace(right, wrong, 1))
-        said = checked(directory, providers, "test")
-        assert objection in said and ", 0 failed" not in said, f"{wrong} in {name}: {said}"
+        output = checked(directory, providers, "test")
+        assert objection in output and ", 0 failed" not in output, f"{wrong} in {name}: {output}"
         (directory / name).write_text(text)
 
 
@@ -104,15 +104,15 @@ def test_checkov_finds_nothing():
         [found_in_checks("checkov"), "--directory", INFRA, "--framework", "terraform",
          "--skip-download", "--compact", "--output", "json"],
         capture_output=True, text=True, check=False)
-    told = json.loads(done.stdout)
-    failed = [f"{c['check_id']} {c['resource']}" for c in told["results"]["failed_checks"]]
-    assert failed == [] and told["summary"]["passed"] > 100 and told["summary"]["parsing_errors"] == 0
-    for skipped in told["results"]["skipped_checks"]:
+    report = json.loads(done.stdout)
+    failed = [f"{c['check_id']} {c['resource']}" for c in report["results"]["failed_checks"]]
+    assert failed == [] and report["summary"]["passed"] > 100 and report["summary"]["parsing_errors"] == 0
+    for skipped in report["results"]["skipped_checks"]:
         assert len(skipped["check_result"]["suppress_comment"]) > 5, skipped["check_id"]
 
 
 def found_in_checks(program):
-    """A program of the Python environment for checks, which scripts/setup makes."""
+    """Returns a program of the Python environment that scripts/setup creates for checks."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     path = f"{cache}/edge-ai/venv-checks/bin/{program}"
     if not os.path.exists(path):

@@ -1,4 +1,4 @@
-# The build machine is closed, and may read exactly what a build needs.
+# The build machine has no open port, and may read exactly what a build needs.
 
 mock_provider "aws" {
   override_during = plan
@@ -34,7 +34,7 @@ run "the_machine_is_closed" {
   }
   assert {
     condition     = length(fileset(path.module, "*.tf")) > 0 && alltrue([for f in fileset(path.module, "*.tf") : !can(regex("ingress|key_name", file("${path.module}/${f}")))])
-    error_message = "a port is open, or a key lets somebody in"
+    error_message = "a port is open, or a key permits logins"
   }
 }
 
@@ -42,7 +42,7 @@ run "it_stops_itself" {
   command = plan
   assert {
     condition     = aws_cloudwatch_metric_alarm.idle.alarm_actions == toset(["arn:aws:automate:eu-central-1:ec2:stop"]) && aws_cloudwatch_metric_alarm.idle.evaluation_periods == 12
-    error_message = "an idle machine goes on costing money"
+    error_message = "an idle machine is not stopped and keeps costing money"
   }
 }
 
@@ -57,7 +57,7 @@ run "it_reads_exactly_the_parameters" {
   }
   assert {
     condition     = alltrue([for s in jsondecode(aws_iam_role_policy.builder.policy).Statement : s.Resource != "*" && alltrue([for a in flatten([s.Action]) : !strcontains(a, "*")])])
-    error_message = "it may do something to every resource"
+    error_message = "a role has an action on every resource"
   }
 }
 

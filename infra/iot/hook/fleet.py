@@ -1,19 +1,20 @@
-"""Who becomes a device, and what happens to the identity that it had before.
+"""Decides which devices are provisioned, and retires identities that were replaced.
 
-provision  answers AWS IoT's pre-provisioning hook: yes or no, within 5 s. Without
-           a clear yes it is no. It writes to the allow-list only; it never
-           touches a certificate.
-retire     is told of each connection of a device. Once a certificate that
-           replaces another has connected, the other is switched off.
+provision  is AWS IoT's pre-provisioning hook. It allows or refuses within 5 s, and
+           refuses in every doubtful case. It writes to the allow-list only; it
+           never changes a certificate.
+retire     runs at each connection of a device. Once a certificate that replaces
+           another has connected, the other is deactivated.
 
-The allow-list has one item a serial number:
+The allow-list has one item per serial number:
     serial                 key
-    state                  "allowed"; anything else means no
-    expires                until when the first registration may happen (optional)
-    window_until           until when an operator lets it register again (optional)
-    certificate_id, _at    the certificate that was last let in, and when
-    window_certificate_id  the one that may replace others: it used the window, or
-                           the device proved that it renews its own
+    state                  "allowed"; any other value means refused
+    expires                end of the time for the first registration (optional)
+    window_until           end of the time in which an operator permits another
+                           registration (optional)
+    certificate_id, _at    certificate that was allowed last, and when
+    window_certificate_id  certificate that may replace others: it used the window,
+                           or came with a proof of possession
 Times are seconds since 1970.
 """
 
@@ -31,46 +32,46 @@ import proof
 SERIAL = re.compile(r"[a-zA-Z0-9:_-]{1,120}")
 CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 MAC = re.compile(r"([0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5})?")
-# AWS IoT binds a certificate to its thing within seconds of our yes. Until then
-# we cannot see whether a registration came to its end.
+# AWS IoT attaches a certificate to its thing within seconds after it was allowed.
+# Until then it cannot be seen whether a registration was completed.
 SETTLE = 60
-# Certificates of a device that a proof is held against.
+# Number of certificates of a device that a proof is verified against.
 PRESENT = 2
-# So many calls and three more, each one try of at most 0.9 s: the answer comes
-# within 5 s. Who asked tries again by itself.
+# That number of calls plus three, each one attempt of at most 0.9 s, stays below AWS
+# IoT's limit of 5 s. The device retries by itself.
 QUICK = Config(connect_timeout=0.4, read_timeout=0.5, retries={"total_max_attempts": 1})
 PATIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
 
 
 class Refused(Exception):
-    """Why not."""
+    """Reason of a refusal."""
 
 
 @functools.cache
 def client(service, config):
-    """A client that lives as long as the function is warm."""
+    """Returns a client that is kept as long as the function is warm."""
     return boto3.client(service, config=config)
 
 
 def provision(event, _context):
-    """AWS IoT's question whether to provision."""
-    asked = described(event)
+    """Answers AWS IoT's request to allow a provisioning."""
+    request = described(event)
     try:
         overrides, outcome = decide(event, int(time.time()))
-        log(outcome=outcome, **asked)
+        log(outcome=outcome, **request)
         return {"allowProvisioning": True, "parameterOverrides": overrides}
-    except Refused as why:
-        log(outcome="refused", reason=str(why), **asked)
+    except Refused as refusal:
+        log(outcome="refused", reason=str(refusal), **request)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
-        log(outcome="refused", reason=f"{error.operation_name}: {code}", **asked)
-    except Exception as error:  # whatever it is: without a clear yes it is no
-        log(outcome="refused", reason=type(error).__name__, **asked)
+        log(outcome="refused", reason=f"{error.operation_name}: {code}", **request)
+    except Exception as error:  # an unknown error must not allow anything
+        log(outcome="refused", reason=type(error).__name__, **request)
     return {"allowProvisioning": False}
 
 
 def decide(event, now):
-    """The overrides of the template's parameters, or Refused."""
+    """Returns the overrides of the template's parameters, or raises Refused."""
     serial, thing, certificate = parsed(event)
     overrides = {"SerialNumber": serial, "ThingName": thing}
     table = client("dynamodb", QUICK)
@@ -90,10 +91,10 @@ def decide(event, now):
 
 
 def parsed(event):
-    """Serial number, name and certificate of a question that is whole."""
+    """Returns serial number, thing name and certificate ID of a well-formed request."""
     parameters = event.get("parameters") if isinstance(event, dict) else None
     if not isinstance(parameters, dict):
-        raise Refused("malformed question")
+        raise Refused("malformed request")
     if event.get("templateArn") != os.environ["TEMPLATE"]:
         raise Refused("another template")
     if event.get("claimCertificateId") not in os.environ["CLAIMS"].split(","):
@@ -102,7 +103,7 @@ def parsed(event):
     if not matches(SERIAL, serial) or not matches(MAC, parameters.get("MacAddress", "")):
         raise Refused("malformed parameters")
     if not matches(CERTIFICATE, certificate):
-        raise Refused("malformed certificate id")
+        raise Refused("malformed certificate ID")
     thing = f"edge-ai-{serial}"
     if parameters.get("ThingName", thing) != thing:
         raise Refused("name of another device")
@@ -110,11 +111,11 @@ def parsed(event):
 
 
 def permit(item, others, now):
-    """Refused unless it is the first registration, or an operator's window is open; True
-    if only the device itself can say that it has a reason."""
+    """Raises Refused unless this is the first registration, an operator's window is open,
+    or a proof of possession can still allow it; returns whether one is needed."""
     last = text(item, "certificate_id")
     if last and number(item, "certificate_at") > now - SETTLE:
-        raise Refused("another registration is under way")
+        raise Refused("another registration is in progress")
     if number(item, "window_until") > now:
         if text(item, "window_certificate_id") in others:
             raise Refused("the window has been used")
@@ -125,22 +126,24 @@ def permit(item, others, now):
 
 
 def renewed(event, thing, others):
-    """True if one of the device's present keys has signed for the new one, else Refused."""
-    said, new = event["parameters"].get("Proof"), event.get("certificatePem")
-    if not said:
+    """Returns True if a current key of the device has signed the new one, else raises
+    Refused."""
+    signature, new = event["parameters"].get("Proof"), event.get("certificatePem")
+    if not signature:
         raise Refused("device has an identity and no window is open")
-    if not isinstance(said, str) or not isinstance(new, str):
+    if not isinstance(signature, str) or not isinstance(new, str):
         raise Refused("malformed parameters")
     iot = client("iot", QUICK)
     for certificate in sorted(others)[:PRESENT]:
-        told = iot.describe_certificate(certificateId=certificate)["certificateDescription"]
-        if told["status"] == "ACTIVE" and proof.holds(said, thing, told["certificatePem"], new):
+        current = iot.describe_certificate(certificateId=certificate)["certificateDescription"]
+        if current["status"] == "ACTIVE" and proof.holds(
+                signature, thing, current["certificatePem"], new):
             return True
-    raise Refused("the proof of a renewal does not hold and no window is open")
+    raise Refused("the proof of possession is invalid and no window is open")
 
 
 def record(table, item, certificate, now, renews):
-    """Notes the certificate, if the item is still what the decision was made on."""
+    """Records the certificate, if the item has not changed since it was read."""
     changes = ["certificate_id = :certificate", "certificate_at = :now"]
     values = {":certificate": {"S": certificate}, ":now": {"N": str(now)}}
     if renews or number(item, "window_until") > now:
@@ -165,12 +168,12 @@ def record(table, item, certificate, now, renews):
         )
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-            raise Refused("another question came in between") from None
+            raise Refused("another request changed the item") from None
         raise
 
 
 def retire(event, _context):
-    """A device has connected. What fails is raised: Lambda tries again."""
+    """Handles a connection of a device. Errors are raised, so that Lambda retries."""
     thing, current = event.get("clientId"), event.get("principalIdentifier")
     serial = thing.removeprefix("edge-ai-") if isinstance(thing, str) else None
     if not matches(SERIAL, serial) or thing == serial or not matches(CERTIFICATE, current):
@@ -195,55 +198,55 @@ def retire(event, _context):
             ExpressionAttributeValues={":current": {"S": current}}, **key,
         )
     except ClientError as error:
-        # An operator has opened another window meanwhile: that one stays.
+        # An operator has opened another window in the meantime: it stays open.
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
 
 
 def attached(iot, thing, arns=False):
-    """The certificates of a thing, which may not exist yet."""
+    """Returns the certificates of a thing, which may not exist yet."""
     found, page = set(), {}
     while True:
         try:
-            answer = iot.list_thing_principals(thingName=thing, **page)
+            response = iot.list_thing_principals(thingName=thing, **page)
         except ClientError as error:
             if error.response["Error"]["Code"] == "ResourceNotFoundException":
                 return found
             raise
-        found.update(p if arns else p.rpartition("/")[2] for p in answer["principals"])
-        if not arns or not answer.get("nextToken"):
+        found.update(p if arns else p.rpartition("/")[2] for p in response["principals"])
+        if not arns or not response.get("nextToken"):
             return found
-        page = {"nextToken": answer["nextToken"]}
+        page = {"nextToken": response["nextToken"]}
 
 
 def matches(pattern, value):
-    """Is it a string, and wholly of this form?"""
+    """Returns whether the value is a string that matches as a whole."""
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def text(item, name):
-    """A string of an item, or None."""
+    """Returns a string of an item, or None."""
     return item.get(name, {}).get("S")
 
 
 def number(item, name):
-    """A number of an item; 0 if there is none."""
+    """Returns a number of an item; 0 if it is absent."""
     return int(item.get(name, {}).get("N", 0))
 
 
 def described(event):
-    """What the log says of a question: nothing in it can be used by its reader."""
+    """Returns the fields of a request for the log. None of them is a secret."""
     event = event if isinstance(event, dict) else {}
     parameters = event.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
-    told = {
+    fields = {
         "serial": parameters.get("SerialNumber"),
         "certificate": event.get("certificateId"),
         "claim": event.get("claimCertificateId"),
     }
-    return {name: str(value)[:128] for name, value in told.items()}
+    return {name: str(value)[:128] for name, value in fields.items()}
 
 
 def log(**facts):
-    """One line of JSON, which the alarms count."""
+    """Prints one line of JSON; the alarms count them."""
     print(json.dumps(facts))

@@ -1,9 +1,8 @@
-"""A device's proof that it replaces its own certificate: an ECDSA signature (P-256,
-SHA-256) of its present key over its name, a line feed, and the new public key.
+"""Proof of possession for the renewal of a device's certificate: an ECDSA signature (P-256,
+SHA-256) by the current key over thing name, line feed and new public key.
 
-Lambda's Python has no library for this. Only public values are worked on, so it
-needs no protection against being watched; a thing that cannot be read is no proof.
-Sources: SEC 1 v2 (4.1.4), RFC 3279 (2.2.3), RFC 5280 (4.1), RFC 5480.
+Lambda's Python has no library for this. All values are public, so the arithmetic needs no
+protection against timing attacks; malformed input is an invalid proof. Sources: SEC 1 v2 (4.1.4), RFC 3279 (2.2.3), RFC 5280 (4.1), RFC 5480.
 """
 
 import base64
@@ -16,14 +15,14 @@ N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 G = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
      0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)
-# SubjectPublicKeyInfo of such a key up to the point's coordinates.
+# SubjectPublicKeyInfo of a P-256 key up to the coordinates of the point.
 HEAD = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-LONGEST = 16384
+MAX_CERTIFICATE_CHARS = 16384
 
 
 def holds(proof, thing, present, new):
-    """Is `proof` (Base64) what the device called `thing` with the certificate `present`
-    says of the certificate `new` (both PEM)?"""
+    """Returns whether `proof` (Base64) is a signature by the key of certificate `present`
+    over the name `thing` and the public key of certificate `new` (both PEM)."""
     try:
         signature = base64.b64decode(proof, validate=True)
         point, key = point_of(public_key(present)), public_key(new)
@@ -33,8 +32,8 @@ def holds(proof, thing, present, new):
 
 
 def public_key(pem):
-    """SubjectPublicKeyInfo of a certificate, DER."""
-    if len(pem) > LONGEST:
+    """Returns the SubjectPublicKeyInfo of a certificate, DER."""
+    if len(pem) > MAX_CERTIFICATE_CHARS:
         raise ValueError("too long")
     certificate = only(ssl.PEM_cert_to_DER_cert(pem), 0x30)
     rest = element(certificate, 0x30)[0]
@@ -47,9 +46,9 @@ def public_key(pem):
 
 
 def point_of(key):
-    """The point of a public key, which must lie on the curve."""
+    """Returns the point of a public key, which must be on the curve."""
     if len(key) != len(HEAD) + 64 or not key.startswith(HEAD):
-        raise ValueError("no P-256 key")
+        raise ValueError("not a P-256 key")
     x, y = (int.from_bytes(key[at:at + 32], "big") for at in (len(HEAD), len(HEAD) + 32))
     if x >= P or y >= P or (y * y - x * x * x + 3 * x - B) % P:
         raise ValueError("not on the curve")
@@ -57,7 +56,7 @@ def point_of(key):
 
 
 def verify(point, message, signature):
-    """ECDSA with SHA-256."""
+    """Returns whether an ECDSA signature with SHA-256 is valid."""
     both = only(signature, 0x30)
     r, rest = element(both, 0x02)
     r, s = whole(r), whole(only(rest, 0x02))
@@ -70,7 +69,7 @@ def verify(point, message, signature):
 
 
 def combine(one, two, point):
-    """one·G + two·point, both multiplied at once."""
+    """Returns one·G + two·point in one pass (Shamir's trick)."""
     base, point = (*G, 1), (*point, 1)
     both, total = add(base, point), (0, 1, 0)
     for bit in reversed(range(256)):
@@ -82,7 +81,7 @@ def combine(one, two, point):
 
 
 def double(point):
-    """In Jacobian coordinates; a point with z = 0 is the one at infinity."""
+    """Doubles a point in Jacobian coordinates; z = 0 is the point at infinity."""
     x, y, z = point
     a, b = 4 * x * y * y % P, 3 * (x - z * z) * (x + z * z) % P
     x3 = (b * b - 2 * a) % P
@@ -90,7 +89,7 @@ def double(point):
 
 
 def add(one, two):
-    """In Jacobian coordinates."""
+    """Adds points in Jacobian coordinates."""
     (x1, y1, z1), (x2, y2, z2) = one, two
     if z1 == 0 or z2 == 0:
         return two if z1 == 0 else one
@@ -104,14 +103,14 @@ def add(one, two):
 
 
 def whole(number):
-    """A positive DER integer in its shortest form."""
+    """Returns a positive DER integer, which must be in its shortest form."""
     if not number or number[0] & 0x80 or (len(number) > 1 and not number[0] and not number[1] & 0x80):
         raise ValueError("not a positive number in its shortest form")
     return int.from_bytes(number, "big")
 
 
 def only(data, tag):
-    """The content of one DER element with nothing behind it."""
+    """Returns the content of one DER element without trailing data."""
     content, rest = element(data, tag)
     if rest:
         raise ValueError("more than one element")
@@ -119,17 +118,17 @@ def only(data, tag):
 
 
 def element(data, tag):
-    """The content of the first DER element, and what is behind it."""
+    """Returns the content of the first DER element and the data after it."""
     if data[0] != tag:
-        raise ValueError("another element")
+        raise ValueError("unexpected tag")
     length, start = data[1], 2
     if length > 0x80:
         start = 2 + (length & 0x7F)
         length = int.from_bytes(data[2:start], "big")
         if start > 4 or length < 0x80 or (start == 4 and length < 0x100):
-            raise ValueError("not the shortest form")
+            raise ValueError("length not in its shortest form")
     elif length == 0x80:
-        raise ValueError("without a length")
+        raise ValueError("indefinite length")
     if start + length > len(data):
-        raise ValueError("cut off")
+        raise ValueError("truncated")
     return data[start:start + length], data[start + length:]

@@ -1,5 +1,5 @@
-# What the policies allow, and that wrong variables are refused. Nothing is created:
-# the providers are mocked, and everything is asserted on the plan.
+# Tests of what the policies allow, and of the validation of variables. Nothing is
+# created: the providers are mocked, and everything is asserted on the plan.
 
 mock_provider "aws" {
   override_during = plan
@@ -117,7 +117,7 @@ run "device_acts_only_as_itself" {
   }
   assert {
     condition     = length(replace(aws_iot_policy.device.policy, "/\\s/", "")) <= 2048
-    error_message = "AWS IoT takes policies of 2048 characters at most"
+    error_message = "AWS IoT accepts policies of at most 2048 characters"
   }
 }
 
@@ -137,22 +137,22 @@ run "template_names_the_thing_itself" {
   }
   assert {
     condition     = aws_iot_provisioning_template.fleet.pre_provisioning_hook[0].target_arn == aws_lambda_function.hook["provision"].arn
-    error_message = "the template does not ask the hook"
+    error_message = "the template does not call the hook"
   }
   assert {
     condition     = aws_lambda_permission.provision.source_arn == "arn:aws:iot:eu-central-1:123456789012:provisioningtemplate/edge-ai-fleet" && aws_lambda_permission.provision.source_account == "123456789012"
-    error_message = "others than our template may ask the hook"
+    error_message = "others than our template may call the hook"
   }
   assert {
     condition     = aws_lambda_function.hook["provision"].timeout <= 5
-    error_message = "AWS IoT waits for 5 seconds"
+    error_message = "the hook must answer within AWS IoT's limit of 5 seconds"
   }
 }
 
 run "only_named_resources" {
   command = plan
   assert {
-    # For these AWS knows no resource to name: docs/cloud.md lists them.
+    # AWS defines no resources for these actions: docs/cloud.md lists them.
     condition = toset(flatten([
       for p in concat(
         [aws_iam_role_policy.provisioning.policy, aws_iam_role_policy.pull.policy, aws_iam_policy.developer.policy, aws_iam_policy.operator.policy],
@@ -163,7 +163,7 @@ run "only_named_resources" {
       "ecr:GetAuthorizationToken", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal",
       "iot:ListPrincipalThings", "iot:ListThingPrincipals", "iot:RegisterThing",
     ])
-    error_message = "a role may do something to every resource"
+    error_message = "a role has an action on every resource"
   }
   assert {
     condition = length(flatten([
@@ -173,7 +173,7 @@ run "only_named_resources" {
         [for p in aws_iam_role_policy.log : p.policy],
       ) : [for s in jsondecode(p).Statement : s if anytrue([for a in flatten([s.Action]) : strcontains(a, "*")])]
     ])) == 0
-    error_message = "a role may do whatever AWS adds later"
+    error_message = "a role would get actions that AWS adds later"
   }
   assert {
     condition     = alltrue([for s in jsondecode(aws_iam_role_policy.hook["provision"].policy).Statement : alltrue([for a in flatten([s.Action]) : !can(regex("Delete|Detach|Attach|iot:Update|Deactivate", a))])])
@@ -181,7 +181,7 @@ run "only_named_resources" {
   }
   assert {
     condition     = alltrue([for r in [aws_iam_role.provisioning, aws_iam_role.pull, aws_iam_role.log["iot"], aws_iam_role.log["lifecycle"]] : jsondecode(r.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"])
-    error_message = "a role could be taken for another account"
+    error_message = "a role could be assumed for another account"
   }
 }
 
@@ -213,7 +213,7 @@ run "images_stay_as_they_are" {
   }
   assert {
     condition     = jsondecode(aws_ecr_lifecycle_policy.apps.policy).rules[0].selection.tagPatternList == ["sha256-*"]
-    error_message = "signatures must be the first rule's, so that no other expires them"
+    error_message = "signatures must be selected by the first rule, so that no other expires them"
   }
 }
 
@@ -242,11 +242,11 @@ run "a_second_key_is_trusted_beside_the_first" {
   }
   assert {
     condition     = contains([for p in aws_ssm_parameter.public : p.name], "/edge-ai/pki/container-signing-public-key-first")
-    error_message = "the earlier key is not trusted any more"
+    error_message = "the earlier key is no longer trusted"
   }
 }
 
-run "an_inactive_batch_is_none_of_the_hooks" {
+run "the_hook_ignores_an_inactive_batch" {
   command = plan
   variables {
     claims        = { a = { csr_file = "tests/claim.csr", active = false }, b = { csr_file = "tests/claim.csr" } }
@@ -254,7 +254,7 @@ run "an_inactive_batch_is_none_of_the_hooks" {
   }
   assert {
     condition     = length(split(",", aws_lambda_function.hook["provision"].environment[0].variables.CLAIMS)) == 1
-    error_message = "the hook still lets the inactive batch in"
+    error_message = "the hook still accepts the inactive batch"
   }
   assert {
     condition     = aws_iot_certificate.claim["a"].active == false
@@ -269,11 +269,11 @@ run "alarms_reach_people" {
   }
   assert {
     condition     = alltrue([for a in concat(values(aws_cloudwatch_metric_alarm.counted), values(aws_cloudwatch_metric_alarm.errors)) : a.alarm_actions == toset([aws_sns_topic.alarms.arn])])
-    error_message = "an alarm tells nobody"
+    error_message = "an alarm has no action"
   }
   assert {
     condition     = length(aws_sns_topic_subscription.alarms) == 1
-    error_message = "nobody hears the alarms"
+    error_message = "no address receives the alarms"
   }
 }
 
