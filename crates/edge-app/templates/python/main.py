@@ -29,7 +29,7 @@ def main():
     if "--check" in sys.argv:
         urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2)
         return
-    # The first process of a container sees a signal only if it asks for it.
+    # Process 1 of a container receives only signals that it handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"listening on port {PORT}")
     HTTPServer(("", PORT), Handler).serve_forever()
