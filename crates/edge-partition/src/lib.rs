@@ -33,15 +33,15 @@ const DEVICES: [&str; 2] = ["/dev/disk/by-partlabel/DATA", "/dev/nvme0n1p16"];
 const READY_LINK: &str = "/run/edge-ai/data-partition";
 
 /// Prepares the data partition: formats, checks or grows its file system.
-///
-/// A partition that holds nothing is formatted as ext4, label `data`. An ext4 file
-/// system is checked, repaired, and grown with its partition. Anything else that is
-/// found is left as it is.
 #[derive(Parser)]
 #[command(
     version,
     max_term_width = 80,
     after_help = "\
+A partition that holds nothing is formatted as ext4, label data. An ext4 file
+system is checked, repaired, and grown with its partition. Anything else that is
+found is left as it is.
+
 Exit codes: 0 ready, 1 failed, 2 wrong usage, 3 the device did not appear,
 4 it holds something else (refused), 5 it could not be read (refused),
 6 several partitions are labelled DATA (refused), 7 damaged beyond repair,

@@ -1,169 +1,104 @@
-//! One attempt, from whatever state a cut has left to a committed identity.
+//! Attempt at an identity: from any state that an interruption has left to a committed
+//! identity.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use edge_common::exit::Failure;
-use edge_common::mqtt::{CaBundle, ConnectError, ConnectErrorKind, Event, Options, Session};
+use edge_common::backoff::Backoff;
+use edge_common::mqtt::{CaBundle, ConnectError, Event, Options, Session};
 use edge_common::{Root, log};
 use openssl::pkey::{PKey, Private};
 
 use crate::claim::Claim;
-use crate::device::Identity;
-use crate::exchange::{self, Proof};
-use crate::state::{Pending, Place};
-use crate::{NETWORK, REFUSED, TLS, pki, state};
+use crate::device::Device;
+use crate::error::AttemptError;
+use crate::fleet_provisioning::{self, ProofOfPossession, STEP_LIMIT};
+use crate::store::{Location, PendingCertificate};
+use crate::{pki, store};
 
-/// Limit of each step on the network.
-pub const STEP: Duration = Duration::from_secs(10);
-/// Limit of a question to the thing's shadow.
-const SHADOW: Duration = Duration::from_secs(3);
-/// Base of the back-off.
-pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Time limit of a request to the shadow of the thing.
+const SHADOW_LIMIT: Duration = Duration::from_secs(3);
+/// Shortest and longest pause between two attempts. AWS serves ten provisionings a second
+/// and account: without growing, random pauses a large fleet never finishes.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 
-/// Why an attempt did not succeed.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The cloud answered no, for good.
-    Refused(String),
-    /// Its hook does not want this device, or not without a proof.
-    Denied(String),
-    /// The ownership token is not taken: a new certificate is needed.
-    StaleToken,
-    /// One side does not trust the other.
-    Tls(String),
-    /// Silence, throttling: worth another attempt on the same connection.
-    Passing(String),
-    /// No connection, or none any more: worth another attempt on a new one.
-    Lost(String),
-    /// This device itself: disk, OpenSSL.
-    Local(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Trouble {
-    fn from(error: anyhow::Error) -> Self {
-        match error.downcast_ref::<ConnectError>().map(|e| e.kind) {
-            Some(ConnectErrorKind::Rejected) => Self::Refused(format!("{error:#}")),
-            Some(ConnectErrorKind::Tls) => Self::Tls(format!("{error:#}")),
-            Some(ConnectErrorKind::Network) => Self::Lost(format!("{error:#}")),
-            None => Self::Local(error),
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(why)
-            | Self::Denied(why)
-            | Self::Tls(why)
-            | Self::Passing(why)
-            | Self::Lost(why) => f.write_str(why),
-            Self::StaleToken => f.write_str("the ownership token is no longer taken"),
-            Self::Local(error) => write!(f, "{error:#}"),
-        }
-    }
-}
-
-impl Trouble {
-    /// Would another attempt end the same way?
-    pub fn is_final(&self) -> bool {
-        !matches!(self, Self::StaleToken | Self::Passing(_) | Self::Lost(_))
-    }
-
-    /// With its exit code.
-    pub fn into_failure(self) -> anyhow::Error {
-        match self {
-            Self::Refused(_) | Self::Denied(_) => Failure::error(REFUSED, self),
-            Self::Tls(_) => Failure::error(TLS, self),
-            Self::StaleToken | Self::Passing(_) | Self::Lost(_) => Failure::error(NETWORK, self),
-            Self::Local(error) => error,
-        }
-    }
-}
-
-/// Decorrelated jitter: a pause between the base and three times the last one.
-pub fn next_pause(last: Duration, fraction: f64) -> Duration {
-    let spread = (last * 3).saturating_sub(FIRST_PAUSE);
-    (FIRST_PAUSE + spread.mul_f64(fraction)).min(LONGEST_PAUSE)
-}
-
-/// What every attempt works with.
-pub struct Attempt<'a> {
+/// Inputs of every attempt, and the session that outlives one.
+pub(crate) struct Attempt<'a> {
     /// Root of the file system.
     pub root: &'a Root,
-    /// Which identity is made.
-    pub place: Place,
+    /// Location of the identity to be created.
+    pub location: Location,
     /// This device.
-    pub thing: &'a Identity,
-    /// The claim of the image.
+    pub device: &'a Device,
+    /// Claim of the image.
     pub claim: &'a Claim,
-    /// The key of that identity.
+    /// Key of the identity to be created.
     pub key: &'a PKey<Private>,
-    /// The key that the cloud knows, if there may be one.
-    pub known: &'a PKey<Private>,
-    /// CaBundle of the image.
+    /// Key by which the cloud may already know this device.
+    pub known_key: &'a PKey<Private>,
+    /// CA bundle of the image.
     pub ca_bundle: &'a CaBundle,
-    /// The claim's session, kept between attempts while it is up.
+    /// Session of the claim. It is kept between attempts, because a device that is
+    /// throttled would otherwise use up the quota of connections as well.
     pub session: Option<Session>,
 }
 
 impl Attempt<'_> {
-    /// Attempts until it is done, final, or `end` is near.
-    ///
-    /// # Errors
-    /// The last trouble; the state on disk is good for another run.
-    pub fn persist(&mut self, end: Instant) -> Result<(), Trouble> {
-        let mut pause = FIRST_PAUSE;
+    /// Repeats attempts until one succeeds, an error is final, or `end` is near. After an
+    /// error the state on disk is ready for another run.
+    pub(crate) fn persist(&mut self, end: Instant) -> Result<(), AttemptError> {
+        let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         loop {
-            let Err(trouble) = self.run() else {
+            let Err(error) = self.run() else {
                 return Ok(());
             };
-            pause = next_pause(pause, pki::random_fraction()?);
-            if trouble.is_final() || Instant::now() + pause >= end {
-                return Err(trouble);
+            let pause = backoff.next_pause();
+            if error.is_final() || Instant::now() + pause >= end {
+                return Err(error);
             }
             log::warn(format_args!(
-                "{trouble}; trying again in {:.0} s",
+                "{error}; trying again in {:.0} s",
                 pause.as_secs_f32()
             ));
             std::thread::sleep(pause);
         }
     }
 
-    /// Goes on from the state on disk to a committed identity.
-    fn run(&mut self) -> Result<(), Trouble> {
-        let pending = state::pending(self.root, self.place, self.key);
-        let up = self.session.as_ref().is_some_and(Session::is_connected);
-        if let Some(pending) = pending.as_ref().filter(|_| !up) {
-            // The registration may have succeeded and only its answer been lost.
-            state::show(self.root, self.place, pending)?;
-            if self.speaks()? {
+    /// Continues from the state on disk to a committed identity.
+    fn run(&mut self) -> Result<(), AttemptError> {
+        let pending = store::load_pending(self.root, self.location, self.key);
+        let connected = self.session.as_ref().is_some_and(Session::is_connected);
+        if let Some(pending) = pending.as_ref().filter(|_| !connected) {
+            // The registration may have succeeded and only its answer been lost. Another
+            // one would be rejected then, as that of an active device.
+            store::write_certificate(self.root, self.location, pending)?;
+            if self.is_registered()? {
                 return self.commit();
             }
         }
-        let session = match self.session.take().filter(|_| up) {
+        let session = match self.session.take().filter(|_| connected) {
             Some(session) => session,
             None => self.claim_session()?,
         };
         let registered = self.register(&session, pending);
         match registered {
             Ok(()) => session.close(),
-            Err(Trouble::Lost(why)) => return Err(Trouble::Lost(why)),
+            Err(AttemptError::Disconnected(message)) => {
+                return Err(AttemptError::Disconnected(message));
+            }
             Err(other) => {
                 self.session = Some(session);
                 return Err(other);
             }
         }
-        log::info(format_args!("registered {}", self.thing.name));
-        self.check()?;
+        log::info(format_args!("registered {}", self.device.thing_name));
+        self.verify()?;
         self.commit()
     }
 
-    fn claim_session(&self) -> Result<Session, Trouble> {
-        let client_id = format!("prov-{}-{}", self.thing.serial, pki::random_word()?);
+    fn claim_session(&self) -> Result<Session, AttemptError> {
+        // AWS limits connections by client id to one in some seconds, and the thing's id
+        // is needed for the verification right after this session.
+        let client_id = format!("prov-{}-{}", self.device.serial, pki::random_hex()?);
         let session = Session::connect(&Options {
             endpoint: &self.claim.endpoint,
             port: self.claim.port,
@@ -172,41 +107,55 @@ impl Attempt<'_> {
             certificate: self.claim.certificate.clone(),
             key: self.claim.key.clone(),
             ca_bundle: self.ca_bundle,
-            timeout: STEP,
+            timeout: STEP_LIMIT,
             will: None,
         })?;
-        exchange::subscribe(&session, &self.claim.template)?;
+        fleet_provisioning::subscribe(&session, &self.claim.template)?;
         Ok(session)
     }
 
-    /// Gets a certificate unless one is pending, and has it registered. A
-    /// token that is no longer taken is replaced once, and a refusal answered
-    /// once with the proof that we are who we were.
-    fn register(&self, session: &Session, pending: Option<Pending>) -> Result<(), Trouble> {
-        let mut pending = pending.filter(Pending::fresh);
-        let mut proof = (self.place == Place::Next).then_some(Proof(self.known));
+    /// Requests a certificate unless one is pending, and registers the thing with it. An
+    /// expired token is replaced once, and a denial is answered once with a proof of
+    /// possession.
+    fn register(
+        &self,
+        session: &Session,
+        pending: Option<PendingCertificate>,
+    ) -> Result<(), AttemptError> {
+        let mut pending = pending.filter(PendingCertificate::is_fresh);
+        let mut proof =
+            (self.location == Location::Next).then_some(ProofOfPossession(self.known_key));
         let mut renewed = pending.is_none();
         loop {
             let current = match pending.take() {
                 Some(pending) => pending,
                 None => {
-                    let fresh = exchange::certificate(session, self.key, &self.thing.name)?;
-                    state::keep(self.root, self.place, &fresh)?;
+                    let name = &self.device.thing_name;
+                    let fresh = fleet_provisioning::request_certificate(session, self.key, name)?;
+                    store::save_pending(self.root, self.location, &fresh)?;
                     fresh
                 }
             };
-            let template = &self.claim.template;
-            let token = &current.token;
-            match exchange::register(session, template, self.thing, token, proof, self.key) {
-                Err(Trouble::StaleToken) if !renewed => {
-                    if self.speaks()? {
+            match fleet_provisioning::register(
+                session,
+                &self.claim.template,
+                self.device,
+                &current.token,
+                proof,
+                self.key,
+            ) {
+                Err(AttemptError::ExpiredToken) if !renewed => {
+                    // It may be used up because an earlier registration succeeded.
+                    if self.is_registered()? {
                         return Ok(());
                     }
-                    state::forget(self.root, self.place)?;
+                    store::remove_pending(self.root, self.location)?;
                     renewed = true;
                 }
-                Err(Trouble::Denied(_)) if proof.is_none() => {
-                    proof = Some(Proof(self.known));
+                // Only after a denial: the first registration of a device has no key
+                // that the cloud could compare.
+                Err(AttemptError::Denied(_)) if proof.is_none() => {
+                    proof = Some(ProofOfPossession(self.known_key));
                     pending = Some(current);
                 }
                 other => return other,
@@ -214,40 +163,41 @@ impl Attempt<'_> {
         }
     }
 
-    /// Connects as the new identity.
-    fn open(&self) -> anyhow::Result<Session> {
+    /// Connects with the new identity.
+    fn connect(&self) -> anyhow::Result<Session> {
         Session::connect(&Options {
             endpoint: &self.claim.endpoint,
             port: self.claim.port,
             proxy: self.claim.proxy.as_deref(),
-            client_id: &self.thing.name,
-            certificate: self.place.certificate(self.root),
-            key: self.place.key(self.root),
+            client_id: &self.device.thing_name,
+            certificate: self.location.certificate(self.root),
+            key: self.location.key(self.root),
             ca_bundle: self.ca_bundle,
-            timeout: STEP,
+            timeout: STEP_LIMIT,
             will: None,
         })
     }
 
-    /// Connects as the new identity and listens on a topic of its own.
-    fn check(&self) -> Result<(), Trouble> {
-        let topic = format!("$aws/things/{}/shadow/get/accepted", self.thing.name);
-        let session = self.open()?;
-        let listened = session.subscribe(&[&topic]);
+    /// Connects with the new identity and subscribes to a topic of its own thing: only an
+    /// identity that works is committed.
+    fn verify(&self) -> Result<(), AttemptError> {
+        let topic = format!("$aws/things/{}/shadow/get/accepted", self.device.thing_name);
+        let session = self.connect()?;
+        let subscribed = session.subscribe(&[&topic]);
         session.close();
-        listened.map_err(|e| Trouble::Lost(format!("checking the new identity: {e:#}")))
+        subscribed
+            .map_err(|e| AttemptError::Disconnected(format!("verifying the new identity: {e:#}")))
     }
 
-    /// Does the cloud already let the pending identity speak for its thing? A
-    /// broker may let it connect and listen without that, so it has to get an
-    /// answer.
-    fn speaks(&self) -> Result<bool, Trouble> {
-        let topic = format!("$aws/things/{}/shadow/get", self.thing.name);
-        let session = match self.open() {
+    /// Whether the pending certificate is already registered. The shadow has to answer,
+    /// since a broker may admit and subscribe a certificate before its registration.
+    fn is_registered(&self) -> Result<bool, AttemptError> {
+        let topic = format!("$aws/things/{}/shadow/get", self.device.thing_name);
+        let session = match self.connect() {
             Ok(session) => session,
             Err(error) => {
-                let error_of = error.downcast_ref::<ConnectError>();
-                let unreached = error_of.is_some_and(|e| !e.reached);
+                let connect_error = error.downcast_ref::<ConnectError>();
+                let unreached = connect_error.is_some_and(|e| !e.reached);
                 return if unreached {
                     Err(error.into())
                 } else {
@@ -256,26 +206,15 @@ impl Attempt<'_> {
             }
         };
         let answers = format!("{topic}/+");
-        let asked = session.subscribe(&[&answers]).is_ok() && session.publish(&topic, "{}").is_ok();
-        let answered = asked && matches!(session.receive(SHADOW), Event::Message(_));
+        let requested =
+            session.subscribe(&[&answers]).is_ok() && session.publish(&topic, "{}").is_ok();
+        let answered = requested && matches!(session.receive(SHADOW_LIMIT), Event::Message(_));
         session.close();
         Ok(answered)
     }
 
-    fn commit(&self) -> Result<(), Trouble> {
-        state::commit(self.root, self.place, self.thing, self.claim)?;
+    fn commit(&self) -> Result<(), AttemptError> {
+        store::commit(self.root, self.location, self.device, self.claim)?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_stay_between_base_and_cap() {
-        assert_eq!(next_pause(FIRST_PAUSE, 0.0), FIRST_PAUSE);
-        assert_eq!(next_pause(FIRST_PAUSE, 1.0), Duration::from_secs(6));
-        assert_eq!(next_pause(LONGEST_PAUSE, 1.0), LONGEST_PAUSE);
     }
 }

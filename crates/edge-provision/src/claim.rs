@@ -1,4 +1,5 @@
-//! The claim: what every device of a batch has in its image.
+//! Claim of the image: endpoint, template and a certificate that every device of a batch
+//! shares, good for nothing but requesting an identity.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,26 +13,27 @@ use crate::pki;
 
 /// Directory of the claim files.
 const DIRECTORY: &str = "/etc/edge-ai/claim";
-/// Longest spread that makes sense, in seconds.
-const LONGEST_SPREAD: u64 = 3600;
+/// Longest spread of the first attempts, in seconds.
+const MAX_SPREAD_SECONDS: u64 = 3600;
 
-/// Claim certificate, key and where to go with them.
-pub struct Claim {
-    /// Endpoint's host name.
+/// Claim certificate and key, and the endpoint that accepts them.
+pub(crate) struct Claim {
+    /// Host name of the endpoint.
     pub endpoint: String,
-    /// Port.
+    /// Port of the endpoint.
     pub port: u16,
-    /// `http://HOST:PORT` of a proxy.
+    /// `http://HOST:PORT` of a proxy. From the image only: an environment variable could
+    /// lead the device through somebody else's.
     pub proxy: Option<String>,
     /// Name of the provisioning template.
     pub template: String,
-    /// How far the first tries of a fleet are spread, if the image says so.
+    /// Interval over which the first attempts of a fleet are spread, if the image has one.
     pub spread: Option<Duration>,
     /// Path of the certificate.
     pub certificate: PathBuf,
     /// Path of the key.
     pub key: PathBuf,
-    /// The certificate itself.
+    /// Parsed certificate.
     pub parsed: X509,
 }
 
@@ -50,22 +52,18 @@ fn default_port() -> u16 {
     mqtt::PORT
 }
 
-/// Reads and checks the claim files.
-///
-/// # Errors
-/// A file that is absent, oversized or malformed, by name; a key that is not
-/// the certificate's.
-pub fn load(root: &Root) -> Result<Claim> {
+/// Reads and validates the claim files. An error names the file.
+pub(crate) fn load(root: &Root) -> Result<Claim> {
     let path = |name: &str| root.path(DIRECTORY).join(name);
     let text = file::read(&path("config.json"), identity::MAX_FILE_BYTES)?;
     let config: Config = serde_json::from_slice(&text)
         .with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
-    check(&config).with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
+    validate(&config).with_context(|| format!("parsing {DIRECTORY}/config.json"))?;
     let parsed = pki::certificate(&file::read(&path("claim.crt"), identity::MAX_FILE_BYTES)?)
         .with_context(|| format!("parsing {DIRECTORY}/claim.crt"))?;
     let key = pki::private_key(&file::read(&path("claim.key"), identity::MAX_FILE_BYTES)?)
         .with_context(|| format!("parsing {DIRECTORY}/claim.key"))?;
-    if !pki::belong_together(&parsed, &key) {
+    if !pki::is_key_of(&key, &parsed) {
         bail!("{DIRECTORY}/claim.key is not the key of claim.crt");
     }
     Ok(Claim {
@@ -80,16 +78,18 @@ pub fn load(root: &Root) -> Result<Claim> {
     })
 }
 
-fn check(config: &Config) -> Result<()> {
+fn validate(config: &Config) -> Result<()> {
     if !identity::valid_endpoint(&config.endpoint) {
-        bail!("endpoint is not a host name");
+        bail!("endpoint is not a host name: {:?}", config.endpoint);
     }
     if config.port == 0 {
         bail!("port is not 1..=65535");
     }
     if !valid_template(&config.template_name) {
-        bail!("template_name is not [0-9A-Za-z_-]{{1,36}}");
+        let name = &config.template_name;
+        bail!("template_name is not [0-9A-Za-z_-]{{1,36}}: {name:?}");
     }
+    // Without its value, which may hold a password.
     if config
         .proxy
         .as_deref()
@@ -97,13 +97,14 @@ fn check(config: &Config) -> Result<()> {
     {
         bail!("proxy is not http://HOST:PORT");
     }
-    if config.spread_seconds.is_some_and(|s| s > LONGEST_SPREAD) {
-        bail!("spread_seconds is not 0..={LONGEST_SPREAD}");
+    if let Some(seconds) = config.spread_seconds.filter(|s| *s > MAX_SPREAD_SECONDS) {
+        bail!("spread_seconds is not 0..={MAX_SPREAD_SECONDS}: {seconds}");
     }
     Ok(())
 }
 
 fn valid_template(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    (1..=36).contains(&name.len()) && name.chars().all(good)
+    // AWS's rule. The name becomes a part of topics, so no slash or wildcard may pass.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    (1..=36).contains(&name.len()) && name.chars().all(allowed)
 }

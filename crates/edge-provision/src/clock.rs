@@ -1,5 +1,5 @@
-//! TLS needs a clock; a board without a battery starts in 1970, and a broken
-//! one anywhere.
+//! Wait for a valid clock. TLS needs one, a board without a battery starts in 1970, and
+//! one with a damaged clock at any time.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,40 +8,41 @@ use edge_common::exit::Failure;
 use edge_common::log;
 
 use crate::claim::Claim;
-use crate::{CLOCK, pki};
+use crate::exit_code::CLOCK;
+use crate::pki;
 
 /// Longest wait for the clock.
-const LIMIT: Duration = Duration::from_secs(120);
-/// 2026-01-01: no device runs this program earlier, in seconds of Unix time.
-const FLOOR: Duration = Duration::from_secs(1_767_225_600);
+const MAX_WAIT: Duration = Duration::from_secs(120);
+/// Earliest valid time, 2026-01-01 in seconds of Unix time: this program did not exist
+/// before. A claim certificate that began long ago would not tell a clock of 2025 apart.
+const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 
-/// Waits until the clock is one at which the claim certificate is valid.
-/// Nothing announces a step of the clock to everyone, so it is looked at once
-/// a second.
-///
-/// # Errors
-/// Still out of bounds after two minutes, or at `end`: exit code 4.
-pub fn wait(claim: &Claim, end: Instant) -> Result<()> {
-    let end = end.min(Instant::now() + LIMIT);
-    let mut told = false;
-    while let Some(why) = trouble(claim)? {
+/// Waits until the claim certificate is valid by the clock; with exit code 4 after two
+/// minutes or at `end`.
+pub(crate) fn wait(claim: &Claim, end: Instant) -> Result<()> {
+    // Instants come from CLOCK_MONOTONIC, which no step of the clock moves.
+    let end = end.min(Instant::now() + MAX_WAIT);
+    let mut logged = false;
+    while let Some(reason) = invalid(claim)? {
         if Instant::now() >= end {
-            return Err(Failure::error(CLOCK, why));
+            return Err(Failure::error(CLOCK, reason));
         }
-        if !told {
-            log::info(format_args!("waiting for the clock: {why}"));
-            told = true;
+        if !logged {
+            log::info(format_args!("waiting for the clock: {reason}"));
+            logged = true;
         }
+        // Polled: `time-sync.target` is reached even where nothing synchronises, and the
+        // certificate may become valid without a step of the clock.
         let left = end.saturating_duration_since(Instant::now());
         std::thread::sleep(left.min(Duration::from_secs(1)));
     }
     Ok(())
 }
 
-/// What is wrong with the clock.
-fn trouble(claim: &Claim) -> Result<Option<&'static str>> {
+/// Returns the reason why the clock is invalid, if it is.
+fn invalid(claim: &Claim) -> Result<Option<&'static str>> {
     let now = SystemTime::now();
-    let early = now < SystemTime::UNIX_EPOCH + FLOOR || pki::not_yet_valid(&claim.parsed)?;
+    let early = now < SystemTime::UNIX_EPOCH + EARLIEST || pki::not_yet_valid(&claim.parsed)?;
     if early {
         return Ok(Some(
             "the clock is not set, it is before this image was made: is time synchronisation running?",

@@ -1,51 +1,53 @@
-//! Who this device is.
+//! Serial number of this device and the names that follow from it.
 
 use std::fs;
 
 use anyhow::{Result, bail};
 use edge_common::{Root, file, identity};
 
-/// Sources of the serial number: the board's, else systemd's machine id.
-const SERIALS: [&str; 2] = ["/proc/device-tree/serial-number", "/etc/machine-id"];
-/// A serial number of more bytes than this is not one.
-const LARGEST: u64 = 256;
+/// Sources of the serial number: that of the board, else systemd's machine id.
+const SOURCES: [&str; 2] = ["/proc/device-tree/serial-number", "/etc/machine-id"];
+/// Largest serial number that is read, in bytes.
+const MAX_SERIAL_BYTES: u64 = 256;
 
-/// Serial number and what follows from it.
-pub struct Identity {
+/// This device, as the cloud knows it.
+pub(crate) struct Device {
     /// Serial number.
     pub serial: String,
-    /// `edge-ai-<serial>`.
-    pub name: String,
+    /// Name of the thing, `edge-ai-<serial>`.
+    pub thing_name: String,
     /// Hardware address of the first network interface, or empty.
     pub mac: String,
 }
 
-/// Reads the serial number.
-///
-/// # Errors
-/// None is there, or it does not fit into the name of a thing.
-pub fn identity(root: &Root) -> Result<Identity> {
-    let found = SERIALS.iter().find(|s| root.path(s).exists());
-    let Some(source) = found else {
-        bail!(
-            "no serial number: neither {} nor {}",
-            SERIALS[0],
-            SERIALS[1]
-        );
-    };
-    let text = file::read_text(&root.path(source), LARGEST)?;
-    let serial = text.trim_matches(['\0', '\n', ' ']).to_string();
-    let name = format!("edge-ai-{serial}");
-    if serial.is_empty() || !identity::valid_thing_name(&name) {
-        bail!("{source} does not hold a serial number of the form [a-zA-Z0-9:_-]{{1,120}}");
+impl Device {
+    /// Reads the serial number and validates it as a part of the thing's name.
+    pub(crate) fn read(root: &Root) -> Result<Self> {
+        let source = SOURCES.iter().find(|s| root.path(s).exists());
+        let Some(source) = source else {
+            bail!(
+                "no serial number: neither {} nor {} exists",
+                SOURCES[0],
+                SOURCES[1]
+            );
+        };
+        let text = file::read_text(&root.path(source), MAX_SERIAL_BYTES)?;
+        // Strings of the device tree end with a zero byte.
+        let serial = text.trim_matches(['\0', '\n', ' ']).to_string();
+        let thing_name = format!("edge-ai-{serial}");
+        if serial.is_empty() || !identity::valid_thing_name(&thing_name) {
+            bail!("{source} has no serial number of the form [a-zA-Z0-9:_-]{{1,120}}");
+        }
+        Ok(Self {
+            serial,
+            thing_name,
+            mac: mac(root),
+        })
     }
-    Ok(Identity {
-        serial,
-        name,
-        mac: mac(root),
-    })
 }
 
+/// Returns the address of the first interface by name, since the order of detection
+/// changes from boot to boot.
 fn mac(root: &Root) -> String {
     let Ok(entries) = fs::read_dir(root.path("/sys/class/net")) else {
         return String::new();
@@ -61,7 +63,11 @@ fn mac(root: &Root) -> String {
         })
         .collect();
     addresses.sort();
-    let good = |a: &str| a.len() == 17 && a.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
-    let first = addresses.iter().map(|(_, a)| a.trim()).find(|a| good(a));
+    // A mobile interface without hardware address has an empty or longer one.
+    let ethernet = |a: &str| a.len() == 17 && a.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
+    let first = addresses
+        .iter()
+        .map(|(_, a)| a.trim())
+        .find(|a| ethernet(a));
     first.unwrap_or_default().to_string()
 }

@@ -1,54 +1,52 @@
-//! Replaces: `edge-provision.py`.
-//! Reads: claim files and CA certificates in `/etc/edge-ai`, the serial number.
-//! Writes: `/data/config/aws-iot`, and with `mark` `/data/.provisioned`.
-//! Runs when: `edge-bootstrap.service` once, then at each boot and by a timer.
-//! Exits: 0 done, 1 failed, 2 usage, 3 claim, 4 clock, 5 network, 6 refused, 7 TLS.
+//! Device identity from AWS IoT, by fleet provisioning with the claim of the image.
+//!
+//! It reads the claim files and the CA bundle in `/etc/edge-ai` and the serial number of
+//! the board, creates a key, requests a certificate over one MQTT connection, and commits
+//! both to `/data/config/aws-iot`. `edge-bootstrap.service` runs it until the identity
+//! exists and then `edge-provision mark`, which writes `/data/.provisioned`;
+//! `edge-provision-check.service` validates and repairs the identity at each later boot,
+//! `edge-provision-renew.timer` replaces the certificate before it expires.
 
 mod attempt;
 mod claim;
 mod clock;
 mod device;
-mod exchange;
-mod mark;
+mod error;
+mod exit_code;
+mod fleet_provisioning;
+mod marker;
 mod pki;
-mod renew;
-mod state;
+mod renewal;
 mod status;
+mod store;
 
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use edge_common::exit::Failure;
 use edge_common::mqtt::CaBundle;
-use edge_common::{Root, boot, file, log};
-use rustix::fs::{FlockOperation, flock};
+use edge_common::{Root, backoff, boot, file, lock, log};
 
-use state::Place;
+use attempt::Attempt;
+use device::Device;
+use error::AttemptError;
+use store::Location;
 
-/// Exit code: the claim files are missing or unusable.
-pub const CLAIM: u8 = 3;
-/// Exit code: the clock is not set.
-pub const CLOCK: u8 = 4;
-/// Exit code: the endpoint cannot be reached, or does not answer.
-pub const NETWORK: u8 = 5;
-/// Exit code: the cloud said no.
-pub const REFUSED: u8 = 6;
-/// Exit code: the server or our claim is not trusted by the other side.
-pub const TLS: u8 = 7;
-
-/// Gets the device its own identity from AWS IoT, by fleet provisioning with
-/// the claim certificate of the image. Resumes with the same key after a cut,
-/// and repairs an identity that is damaged.
+/// Provisions the device identity: key and certificate for AWS IoT.
 #[derive(Parser)]
 #[command(
     version,
     max_term_width = 80,
     after_help = "\
+The identity is requested by fleet provisioning with the claim certificate of
+the image. After an interruption the next run continues with the same key; a
+damaged identity is repaired.
+
 Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 claim files
 missing or unusable, 4 the clock is not set, 5 no network or no answer, 6 the
-cloud refused, 7 the server or the claim certificate is not trusted
+cloud rejected the device, 7 the server or the claim certificate is not trusted
 
 Examples: edge-provision --budget 60
           edge-provision --renew --within 30
@@ -56,28 +54,29 @@ Examples: edge-provision --budget 60
 )]
 pub struct Args {
     #[command(subcommand)]
-    verb: Option<Verb>,
-    /// How long to try before giving up; the last try may take a minute more
+    command: Option<Command>,
+    /// Time for all attempts; the last one may take a minute more
     #[arg(long, value_name = "SECS", default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     budget: u64,
-    /// First wait a random time up to this, so that a fleet that is switched on
-    /// at once does not ask at once; `spread_seconds` of the image comes first
+    /// Longest random wait before the first attempt, so that a fleet that is
+    /// switched on at once does not connect at once; `spread_seconds` of the
+    /// image takes precedence
     #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     spread: u64,
-    /// Get another key and certificate, and replace those in use by them
+    /// Request another key and certificate and replace those in use
     #[arg(long)]
     renew: bool,
-    /// With --renew: only if the certificate ends within so many days
+    /// With --renew: only if the certificate expires within so many days
     #[arg(long, value_name = "DAYS", requires = "renew")]
     within: Option<u32>,
 }
 
 #[derive(Subcommand)]
-enum Verb {
-    /// Print what is there, one fact a line; no network
+enum Command {
+    /// Print the identity on disk, one fact a line, without network
     #[command(after_help = "Example: edge-provision status --json")]
     Status {
-        /// As one object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
@@ -86,82 +85,79 @@ enum Verb {
     Mark,
 }
 
-/// Provisions, or does what the verb says.
-///
-/// # Errors
-/// As the exit codes say.
+/// Provisions, renews, or runs the command.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(args.budget);
-    match args.verb {
-        Some(Verb::Status { json }) => status::print(root, &device::identity(root)?, json),
-        Some(Verb::Mark) => mark::mark(root, &device::identity(root)?),
+    match args.command {
+        Some(Command::Status { json }) => status::print(root, &Device::read(root)?, json),
+        Some(Command::Mark) => marker::write(root, &Device::read(root)?),
         None if args.renew => boot::recorded(root, "edge-provision-renew", || {
-            let thing = device::identity(root)?;
-            let _alone = alone(root)?;
-            state::tidy(root)?;
-            renew::settle(root)?;
-            renew::run(root, &thing, args.within, end)
+            let device = Device::read(root)?;
+            let _lock = lock(root)?;
+            store::remove_leftovers(root)?;
+            renewal::recover(root)?;
+            renewal::run(root, &device, args.within, end)
         }),
         None => boot::recorded(root, "edge-provision", || provision(root, args, end)),
     }
 }
 
-/// Only one at a time works on the identity; the lock ends with its file.
-fn alone(root: &Root) -> Result<File> {
+/// Locks the identity against another process: the timer of the renewal and the check at
+/// boot may coincide, and two keys for one device would lock it out.
+fn lock(root: &Root) -> Result<File> {
     let directory = root.path("/data/config");
     file::create_directory(&directory, 0o755)?;
-    let lock = File::open(&directory).context("locking /data/config")?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another edge-provision is at work");
-    }
-    Ok(lock)
+    lock::try_exclusive(&directory)?.context("another edge-provision is running")
 }
 
 fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
-    let thing = device::identity(root)?;
-    let _alone = alone(root)?;
-    state::tidy(root)?;
-    renew::settle(root)?;
-    let Err(why) = state::committed(root, &thing.name) else {
-        return state::forget(root, Place::Current);
+    let device = Device::read(root)?;
+    let _lock = lock(root)?;
+    store::remove_leftovers(root)?;
+    renewal::recover(root)?;
+    // Validated at every boot and not only looked for: a damaged file or the disk of
+    // another device must not pass for an identity.
+    let Err(reason) = store::validate(root, &device.thing_name) else {
+        return store::remove_pending(root, Location::Current);
     };
-    log::info(format_args!("provisioning {}: {why:#}", thing.name));
-    let claim = claim::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
-    let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
-    let key = state::key(root, Place::Current)?;
-    if state::repair(root, &thing, &claim, &key)? {
+    log::info(format_args!(
+        "provisioning {}: {reason:#}",
+        device.thing_name
+    ));
+    let claim = claim::load(root).map_err(|e| Failure::wrap(exit_code::CLAIM, e))?;
+    let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(exit_code::CLAIM, e))?;
+    let key = store::load_or_create_key(root, Location::Current)?;
+    if store::restore_config(root, &device, &claim, &key)? {
         return Ok(());
     }
     clock::wait(&claim, end)?;
-    wait_spread(claim.spread.unwrap_or(Duration::from_secs(args.spread)))?;
-    let mut attempt = attempt::Attempt {
+    wait_spread(claim.spread.unwrap_or(Duration::from_secs(args.spread)));
+    let mut attempt = Attempt {
         root,
-        place: Place::Current,
-        thing: &thing,
+        location: Location::Current,
+        device: &device,
         claim: &claim,
         key: &key,
-        known: &key,
+        known_key: &key,
         ca_bundle: &ca_bundle,
         session: None,
     };
-    let done = attempt.persist(end);
-    done.map_err(attempt::Trouble::into_failure)?;
-    let checked = state::committed(root, &thing.name);
-    checked.context("checking what was committed")?;
-    state::forget(root, Place::Current)?;
-    log::info(format_args!("provisioned as {}", thing.name));
+    attempt.persist(end).map_err(AttemptError::into_failure)?;
+    store::validate(root, &device.thing_name).context("validating the committed identity")?;
+    store::remove_pending(root, Location::Current)?;
+    log::info(format_args!("provisioned as {}", device.thing_name));
     Ok(())
 }
 
-/// Waits a random time up to `most`.
-fn wait_spread(most: Duration) -> Result<()> {
-    let wait = most.mul_f64(pki::random_fraction()?);
+/// Waits for a random time up to `spread`: a batch of devices is often switched on with
+/// one switch, and AWS serves ten provisionings a second and account.
+fn wait_spread(spread: Duration) {
+    let wait = spread.mul_f64(backoff::random_fraction());
     if !wait.is_zero() {
         log::info(format_args!(
-            "waiting {:.0} s, so that not all devices ask at once",
+            "waiting {:.0} s to spread the load of a fleet",
             wait.as_secs_f32()
         ));
         std::thread::sleep(wait);
     }
-    Ok(())
 }

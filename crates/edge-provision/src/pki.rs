@@ -1,6 +1,7 @@
-//! Keys and certificates, through OpenSSL.
+//! Keys and certificates, by OpenSSL.
 
 use anyhow::{Context, Result, bail};
+use edge_common::hex;
 use openssl::asn1::Asn1Time;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -8,45 +9,36 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509NameBuilder, X509ReqBuilder};
 
-/// A private key for curve P-256.
-///
-/// # Errors
-/// OpenSSL's.
-pub fn new_key() -> Result<PKey<Private>> {
+/// Creates a private key for curve P-256, which AWS accepts and which, unlike an RSA key,
+/// is created at once on a board.
+pub(crate) fn new_key() -> Result<PKey<Private>> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    PKey::from_ec_key(EcKey::generate(&group)?).context("making a key")
+    PKey::from_ec_key(EcKey::generate(&group)?).context("creating a key")
 }
 
-/// Reads a PEM key. Errors never quote it.
-///
-/// # Errors
-/// Not a PEM private key.
-pub fn private_key(pem: &[u8]) -> Result<PKey<Private>> {
+/// Parses a PEM key.
+pub(crate) fn private_key(pem: &[u8]) -> Result<PKey<Private>> {
+    // The callback keeps OpenSSL from asking for a password on the terminal.
     match PKey::private_key_from_pem_callback(pem, |_| Ok(0)) {
         Ok(key) => Ok(key),
         Err(_) => bail!("not a PEM private key"),
     }
 }
 
-/// Reads a PEM certificate.
-///
-/// # Errors
-/// Not a PEM certificate.
-pub fn certificate(pem: &[u8]) -> Result<X509> {
+/// Parses a PEM certificate.
+pub(crate) fn certificate(pem: &[u8]) -> Result<X509> {
     match X509::from_pem(pem) {
         Ok(certificate) => Ok(certificate),
         Err(_) => bail!("not a PEM certificate"),
     }
 }
 
-/// A signing request for `CN=<name>`, PEM.
-///
-/// # Errors
-/// OpenSSL's.
-pub fn request(key: &PKey<Private>, name: &str) -> Result<String> {
+/// Creates a signing request for `CN=<thing_name>`, PEM.
+pub(crate) fn signing_request(key: &PKey<Private>, thing_name: &str) -> Result<String> {
     let mut subject = X509NameBuilder::new()?;
     // A common name has at most 64 characters (RFC 5280); AWS does not use it.
-    subject.append_entry_by_nid(Nid::COMMONNAME, &name[..name.len().min(64)])?;
+    let common_name = &thing_name[..thing_name.len().min(64)];
+    subject.append_entry_by_nid(Nid::COMMONNAME, common_name)?;
     let mut request = X509ReqBuilder::new()?;
     request.set_version(0)?;
     request.set_subject_name(&subject.build())?;
@@ -55,47 +47,28 @@ pub fn request(key: &PKey<Private>, name: &str) -> Result<String> {
     Ok(String::from_utf8(request.build().to_pem()?)?)
 }
 
-/// Is `certificate` for `key`?
-pub fn belong_together(certificate: &X509, key: &PKey<Private>) -> bool {
+/// Whether `certificate` is for `key`.
+pub(crate) fn is_key_of(key: &PKey<Private>, certificate: &X509) -> bool {
     certificate
         .public_key()
         .is_ok_and(|public| public.public_eq(key))
 }
 
-/// Does the certificate begin in the future?
-///
-/// # Errors
-/// OpenSSL's.
-pub fn not_yet_valid(certificate: &X509) -> Result<bool> {
+/// Whether the certificate begins in the future.
+pub(crate) fn not_yet_valid(certificate: &X509) -> Result<bool> {
     let now = Asn1Time::days_from_now(0)?;
     Ok(certificate.not_before().compare(&now)? == std::cmp::Ordering::Greater)
 }
 
-/// Has the certificate ended?
-///
-/// # Errors
-/// OpenSSL's.
-pub fn expired(certificate: &X509) -> Result<bool> {
+/// Whether the certificate has ended.
+pub(crate) fn expired(certificate: &X509) -> Result<bool> {
     let now = Asn1Time::days_from_now(0)?;
     Ok(certificate.not_after().compare(&now)? == std::cmp::Ordering::Less)
 }
 
-/// Eight random hex digits.
-///
-/// # Errors
-/// OpenSSL's.
-pub fn random_word() -> Result<String> {
+/// Returns eight random hexadecimal digits.
+pub(crate) fn random_hex() -> Result<String> {
     let mut bytes = [0; 4];
     openssl::rand::rand_bytes(&mut bytes)?;
-    Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
-}
-
-/// A random number from 0 to 1.
-///
-/// # Errors
-/// OpenSSL's.
-pub fn random_fraction() -> Result<f64> {
-    let mut bytes = [0; 4];
-    openssl::rand::rand_bytes(&mut bytes)?;
-    Ok(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+    Ok(hex::encode(bytes))
 }

@@ -1,21 +1,18 @@
-//! What is there, for people and for programs; no network.
+//! Command `status`: the identity on disk, without network.
 
 use anyhow::Result;
-use edge_common::{Root, file, log};
+use edge_common::contract::path::PROVISIONED;
+use edge_common::{Root, file, hex, log};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::hash::MessageDigest;
 use serde_json::{Value, json};
 
-use crate::device::Identity;
-use crate::mark::MARKER;
-use crate::state::{self, Place};
+use crate::device::Device;
+use crate::store::{self, Location};
 
-/// Prints it.
-///
-/// # Errors
-/// No valid identity: exit code 1, with the reason.
-pub fn print(root: &Root, thing: &Identity, as_json: bool) -> Result<()> {
-    let (facts, result) = gather(root, thing);
+/// Prints the facts; without a valid identity the error follows, with exit code 1.
+pub(crate) fn print(root: &Root, device: &Device, as_json: bool) -> Result<()> {
+    let (facts, result) = gather(root, device);
     if as_json {
         println!("{facts}");
         return result;
@@ -31,36 +28,36 @@ pub fn print(root: &Root, thing: &Identity, as_json: bool) -> Result<()> {
     result
 }
 
-fn gather(root: &Root, thing: &Identity) -> (Value, Result<()>) {
-    let marker = file::read_text(&root.path(MARKER), 64).ok();
+fn gather(root: &Root, device: &Device) -> (Value, Result<()>) {
+    let marker = file::read_text(&root.path(PROVISIONED), 64).ok();
     let mut facts = json!({
-        "thing": thing.name,
+        "thing": device.thing_name,
         "provisioned": marker.map(|m| m.trim().to_string()),
         "identity": "none",
-        "renewal": Place::Next.directory(root).exists().then_some("begun"),
+        "renewal": Location::Next.directory(root).exists().then_some("begun"),
     });
-    match state::committed(root, &thing.name) {
+    match store::validate(root, &device.thing_name) {
         Ok((config, certificate)) => {
             facts["identity"] = "valid".into();
             facts["endpoint"] = config.endpoint.into();
-            facts["valid_until"] = utc(certificate.not_after()).into();
+            facts["valid_until"] = certificate.not_after().to_string().into();
             facts["days_left"] = days_left(certificate.not_after()).into();
             facts["certificate"] = certificate
                 .digest(MessageDigest::sha256())
-                .map(|d| d.iter().map(|b| format!("{b:02x}")).collect::<String>())
+                .map(|digest| hex::encode(&*digest))
                 .unwrap_or_default()
                 .into();
             (facts, Ok(()))
         }
         Err(error) => {
-            let found = [
-                (Place::Current.config(root), "broken"),
-                (Place::Current.pending(root), "pending"),
-                (Place::Current.certificate(root), "broken"),
-                (Place::Current.key(root), "key"),
+            let states = [
+                (Location::Current.config(root), "broken"),
+                (Location::Current.pending(root), "pending"),
+                (Location::Current.certificate(root), "broken"),
+                (Location::Current.key(root), "key"),
             ];
-            let found = found.iter().find(|(path, _)| path.exists());
-            facts["identity"] = found.map_or("none", |(_, state)| state).into();
+            let state = states.iter().find(|(path, _)| path.exists());
+            facts["identity"] = state.map_or("none", |(_, state)| state).into();
             facts["reason"] = format!("{error:#}").into();
             (facts, Err(error))
         }
@@ -70,9 +67,4 @@ fn gather(root: &Root, thing: &Identity) -> (Value, Result<()>) {
 fn days_left(end: &Asn1TimeRef) -> Option<i32> {
     let now = Asn1Time::days_from_now(0).ok()?;
     now.diff(end).ok().map(|left| left.days)
-}
-
-/// OpenSSL's words for a time, which are in UTC.
-fn utc(time: &Asn1TimeRef) -> String {
-    time.to_string()
 }

@@ -1,5 +1,4 @@
-//! A small fleet that is switched on at once; `cargo xtask bench fleet` has the
-//! large one.
+//! A small fleet that is switched on at once; `cargo xtask bench fleet` runs a large one.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use edge_sim::benchmarks::fleet;
@@ -12,7 +11,7 @@ fn a_fleet_gets_its_identities_within_the_quotas() {
     assert_eq!((fleet.provisioned, fleet.keys), (40, 40), "{fleet}");
     let (registers, good) = fleet.count("register");
     assert_eq!(good, 40, "{fleet}");
-    // Whoever is turned away waits, on the connection that it has.
+    // A throttled device waits, on its connection.
     assert!(registers < 40 * 5, "{fleet}");
     assert!(fleet.count("connect").0 <= 40 * 3, "{fleet}");
 }

@@ -1,4 +1,4 @@
-//! edge-provision is killed at its system calls, and heals.
+//! edge-provision, killed at its system calls, then run again: it recovers with one key.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::ffi::OsString;
@@ -10,19 +10,20 @@ use edge_sim::endpoint::Behaviour;
 use edge_sim::kill;
 use edge_sim::testbed::{DeviceRoot, StrictEndpoint, example};
 
-/// All points with `EDGE_EVERY=1`, as `cargo xtask campaign kill` does.
+/// Distance between two points: 1 in the campaign, `cargo xtask campaign kill`.
 fn every() -> usize {
     let text = std::env::var("EDGE_EVERY").unwrap_or_default();
     text.parse().unwrap_or(40)
 }
 
-/// The key on disk; nothing if there is none yet.
+/// Returns the key on disk, if there is one.
 fn key(device: &DeviceRoot) -> Option<Vec<u8>> {
     fs::read(device.path("data/config/aws-iot/private.key")).ok()
 }
 
-/// A certificate never lies there without its key, and no key is ever open.
-fn no_harm(device: &DeviceRoot) -> Result<()> {
+/// Checks the state right after the kill: no certificate without its key, no secret that
+/// others can read.
+fn check_interrupted(device: &DeviceRoot) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let directory = device.path("data/config/aws-iot");
     let has = |name: &str| directory.join(name).exists();
@@ -47,9 +48,10 @@ fn no_harm(device: &DeviceRoot) -> Result<()> {
     Ok(())
 }
 
-fn good_end(device: &DeviceRoot, before: Option<&[u8]>) -> Result<()> {
-    let (code, said) = device.provision(&[]);
-    ensure!(code == 0, "the next run ends with {code}: {said}");
+/// Runs the device and checks that it is provisioned, with the key of before.
+fn check_recovery(device: &DeviceRoot, before: Option<&[u8]>) -> Result<()> {
+    let (code, output) = device.provision(&[]);
+    ensure!(code == 0, "the next run ends with {code}: {output}");
     let names: Vec<_> = device.identity().into_iter().map(|f| f.0).collect();
     ensure!(
         names == ["config.json", "device.crt", "private.key"],
@@ -72,17 +74,17 @@ fn kill_provisioning_at_its_system_calls() {
         let serial = format!("k{}", count.fetch_add(1, Ordering::Relaxed));
         DeviceRoot::strict(&cloud, &serial)
     };
-    let words = |device: &DeviceRoot| -> Vec<OsString> {
+    let args = |device: &DeviceRoot| -> Vec<OsString> {
         vec![example("provision_at_root").into(), device.path("").into()]
     };
-    let tally = kill::sweep(every(), prepare, words, |device, _| {
-        no_harm(device)?;
+    let tally = kill::sweep(every(), prepare, args, |device, _| {
+        check_interrupted(device)?;
         let before = key(device);
-        good_end(device, before.as_deref())
+        check_recovery(device, before.as_deref())
     });
     let tally = tally.unwrap();
     println!("edge-provision: {tally}");
-    // Each device asked with one key, also those that were killed.
+    // Each device used one key, also those that were killed.
     let devices = count.load(Ordering::Relaxed);
     assert_eq!(cloud.endpoint.keys_seen(), devices, "devices with two keys");
     assert!(tally.killed > 80, "{tally}");
@@ -95,32 +97,32 @@ fn kill_renewing_at_its_system_calls() {
     let prepare = || {
         let serial = format!("r{}", count.fetch_add(1, Ordering::Relaxed));
         let device = DeviceRoot::strict(&cloud, &serial);
-        let (code, said) = device.provision(&[]);
-        assert_eq!(code, 0, "{said}");
+        let (code, output) = device.provision(&[]);
+        assert_eq!(code, 0, "{output}");
         device
     };
-    let words = |device: &DeviceRoot| -> Vec<OsString> {
+    let args = |device: &DeviceRoot| -> Vec<OsString> {
         vec![
             example("provision_at_root").into(),
             device.path("").into(),
             "--renew".into(),
         ]
     };
-    let tally = kill::sweep(every(), prepare, words, |device, _| {
-        no_harm(device)?;
-        // What is in use is whole at any moment.
+    let tally = kill::sweep(every(), prepare, args, |device, _| {
+        check_interrupted(device)?;
+        // The identity in use is valid at any moment.
         ensure!(
             device.provision(&["status"]).0 == 0,
-            "no valid identity after the cut"
+            "no valid identity after the kill"
         );
-        good_end(device, None)?;
-        let (code, said) = device.provision(&["--renew"]);
-        ensure!(code == 0, "renewing again ends with {code}: {said}");
+        check_recovery(device, None)?;
+        let (code, output) = device.provision(&["--renew"]);
+        ensure!(code == 0, "renewing again ends with {code}: {output}");
         ensure!(
             !device.path("data/config/aws-iot.next").exists(),
-            "something is left"
+            "the directory of the renewal is left"
         );
-        good_end(device, key(device).as_deref())
+        check_recovery(device, key(device).as_deref())
     });
     let tally = tally.unwrap();
     println!("edge-provision --renew: {tally}");

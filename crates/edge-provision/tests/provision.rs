@@ -43,16 +43,16 @@ fn a_device_gets_an_identity_and_a_second_run_changes_nothing() {
 fn nothing_is_marked_without_an_identity() {
     let cloud = Cloud::up();
     let device = DeviceRoot::of(&cloud, "s1");
-    for verb in ["mark", "status"] {
-        let (code, said) = device.provision(&[verb]);
-        assert_eq!(code, 1, "{said}");
-        assert!(said.contains("no identity is committed"), "{said}");
+    for command in ["mark", "status"] {
+        let (code, output) = device.provision(&[command]);
+        assert_eq!(code, 1, "{output}");
+        assert!(output.contains("no identity is committed"), "{output}");
     }
     assert!(!device.path("data/.provisioned").exists());
 }
 
 #[test]
-fn claim_files_that_cannot_be_used() {
+fn unusable_claim_files_are_named() {
     let cloud = Cloud::up();
     let huge = "x".repeat(70_000);
     let cases = [
@@ -84,15 +84,15 @@ fn claim_files_that_cannot_be_used() {
             Some(text) => fs::write(&path, text).unwrap(),
             None => fs::remove_file(&path).unwrap(),
         }
-        let (code, said) = device.provision(&["--budget", "2"]);
-        assert_eq!(code, 3, "{name}: {said}");
-        assert!(said.contains(name), "{said}");
+        let (code, output) = device.provision(&["--budget", "2"]);
+        assert_eq!(code, 3, "{name}: {output}");
+        assert!(output.contains(name), "{output}");
         assert!(!device.path("data/config/aws-iot/private.key").exists());
     }
 }
 
 #[test]
-fn the_key_of_another_claim() {
+fn the_key_of_another_claim_is_noticed() {
     let (cloud, other) = (Cloud::up(), Cloud::up());
     let device = DeviceRoot::allowed(&cloud, "s1");
     fs::copy(
@@ -100,12 +100,16 @@ fn the_key_of_another_claim() {
         device.path("etc/edge-ai/claim/claim.key"),
     )
     .unwrap();
-    let (code, said) = device.provision(&["--budget", "2"]);
-    assert_eq!((code, said.contains("not the key")), (3, true), "{said}");
+    let (code, output) = device.provision(&["--budget", "2"]);
+    assert_eq!(
+        (code, output.contains("not the key")),
+        (3, true),
+        "{output}"
+    );
 }
 
 #[test]
-fn a_claim_or_a_server_of_another_authority() {
+fn a_claim_and_a_server_of_another_ca_are_not_trusted() {
     let (cloud, other) = (Cloud::up(), Cloud::up());
     let device = DeviceRoot::allowed(&cloud, "s1");
     fs::copy(other.file("claim.crt"), device.path(CLAIM)).unwrap();
@@ -114,21 +118,25 @@ fn a_claim_or_a_server_of_another_authority() {
         device.path("etc/edge-ai/claim/claim.key"),
     )
     .unwrap();
-    let (code, said) = device.provision(&["--budget", "2"]);
+    let (code, output) = device.provision(&["--budget", "2"]);
     assert_eq!(
-        (code, said.contains("does not trust our certificate")),
+        (code, output.contains("does not trust our certificate")),
         (7, true),
-        "{said}"
+        "{output}"
     );
 
     let device = DeviceRoot::allowed(&cloud, "s2");
     fs::copy(other.file("ca.pem"), device.path("etc/edge-ai/ca/root.pem")).unwrap();
-    let (code, said) = device.provision(&["--budget", "2"]);
-    assert_eq!((code, said.contains("not trusted")), (7, true), "{said}");
+    let (code, output) = device.provision(&["--budget", "2"]);
+    assert_eq!(
+        (code, output.contains("not trusted")),
+        (7, true),
+        "{output}"
+    );
 }
 
 #[test]
-fn no_network() {
+fn an_endpoint_that_does_not_answer_is_a_network_failure() {
     let cloud = Cloud::up();
     let device = DeviceRoot::allowed(&cloud, "s1");
     let free = TcpListener::bind("127.0.0.1:0")
@@ -137,22 +145,26 @@ fn no_network() {
         .unwrap()
         .port();
     device.endpoint(free);
-    let (code, said) = device.provision(&["--budget", "1"]);
-    assert_eq!(code, 5, "{said}");
-    assert!(said.contains(&free.to_string()), "{said}");
-    // Somebody listens there but does not speak TLS.
+    let (code, output) = device.provision(&["--budget", "1"]);
+    assert_eq!(code, 5, "{output}");
+    assert!(output.contains(&free.to_string()), "{output}");
+    // A server that accepts connections but does not use TLS.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     device.endpoint(silent.local_addr().unwrap().port());
-    let (code, said) = device.provision(&["--budget", "1"]);
-    assert!(code == 5 || code == 7, "{code}: {said}");
+    let (code, output) = device.provision(&["--budget", "1"]);
+    assert!(code == 5 || code == 7, "{code}: {output}");
 }
 
 #[test]
-fn a_serial_that_is_not_on_the_list_is_refused_and_goes_on_with_its_key_later() {
+fn a_serial_that_is_not_allowed_is_rejected_and_keeps_its_key() {
     let cloud = Cloud::up();
     let device = DeviceRoot::of(&cloud, "s1");
-    let (code, said) = device.provision(&["--budget", "5"]);
-    assert_eq!((code, said.contains("AccessDenied")), (6, true), "{said}");
+    let (code, output) = device.provision(&["--budget", "5"]);
+    assert_eq!(
+        (code, output.contains("AccessDenied")),
+        (6, true),
+        "{output}"
+    );
     let key = fs::read(device.path(KEY)).unwrap();
     assert!(!device.path(CONFIG).exists());
     cloud.allow("s1");
@@ -161,20 +173,20 @@ fn a_serial_that_is_not_on_the_list_is_refused_and_goes_on_with_its_key_later() 
 }
 
 #[test]
-fn a_serial_that_has_an_identity_is_refused_another() {
+fn a_serial_with_an_identity_gets_no_other() {
     let cloud = Cloud::up();
     assert_eq!(DeviceRoot::allowed(&cloud, "s1").provision(&[]).0, 0);
-    let (code, said) = DeviceRoot::of(&cloud, "s1").provision(&[]);
-    assert_eq!(code, 6, "{said}");
+    let (code, output) = DeviceRoot::of(&cloud, "s1").provision(&[]);
+    assert_eq!(code, 6, "{output}");
 }
 
 #[test]
-fn serial_numbers_that_are_none() {
+fn invalid_serial_numbers_are_errors() {
     let cloud = Cloud::up();
     for serial in ["", " ", "a b", "../x", "a\u{e9}", &"x".repeat(200)] {
-        let (code, said) = DeviceRoot::of(&cloud, serial).provision(&["--budget", "2"]);
-        assert_eq!(code, 1, "{serial:?}: {said}");
-        assert!(said.contains("serial"), "{said}");
+        let (code, output) = DeviceRoot::of(&cloud, serial).provision(&["--budget", "2"]);
+        assert_eq!(code, 1, "{serial:?}: {output}");
+        assert!(output.contains("serial"), "{output}");
     }
     let device = DeviceRoot::of(&cloud, "s1");
     fs::remove_file(device.path("etc/machine-id")).unwrap();
@@ -203,23 +215,23 @@ fn a_damaged_configuration_is_repaired_with_the_same_key() {
 }
 
 #[test]
-fn a_broken_identity_is_repaired_with_what_is_still_good() {
+fn a_damaged_identity_is_repaired_from_its_valid_files() {
     let cloud = StrictEndpoint::with(&Behaviour::default());
-    let cut = |path: PathBuf| fs::write(&path, &fs::read(&path).unwrap()[..30]).unwrap();
+    let truncate = |path: PathBuf| fs::write(&path, &fs::read(&path).unwrap()[..30]).unwrap();
     type Damage<'a> = &'a dyn Fn(&DeviceRoot);
     let damages: [(&str, Damage); 6] = [
         ("no config", &|d| fs::remove_file(d.path(CONFIG)).unwrap()),
         ("no certificate", &|d| {
             fs::remove_file(d.path(CERTIFICATE)).unwrap()
         }),
-        ("half a certificate", &|d| cut(d.path(CERTIFICATE))),
+        ("half a certificate", &|d| truncate(d.path(CERTIFICATE))),
         ("another certificate", &|d| {
             fs::copy(d.path(CLAIM), d.path(CERTIFICATE)).unwrap();
         }),
         ("an open key", &|d| {
             fs::set_permissions(d.path(KEY), fs::Permissions::from_mode(0o644)).unwrap();
         }),
-        ("what a cut write leaves", &|d| {
+        ("the rest of an interrupted write", &|d| {
             fs::write(d.path("data/config/aws-iot/.new-x"), "x").unwrap();
         }),
     ];
@@ -241,28 +253,36 @@ fn a_broken_identity_is_repaired_with_what_is_still_good() {
 }
 
 #[test]
-fn a_lost_key_needs_an_operator_and_says_so() {
+fn a_lost_key_needs_an_operator() {
     let cloud = StrictEndpoint::with(&Behaviour::default());
     let device = DeviceRoot::strict(&cloud, "s1");
     device.provisioned(&[]);
     fs::remove_file(device.path(KEY)).unwrap();
-    let (code, said) = device.provision(&["--budget", "5"]);
-    assert_eq!((code, said.contains("AccessDenied")), (6, true), "{said}");
+    let (code, output) = device.provision(&["--budget", "5"]);
+    assert_eq!(
+        (code, output.contains("AccessDenied")),
+        (6, true),
+        "{output}"
+    );
     edge_sim::cloud::allow(&cloud.file(""), "s1", true).unwrap();
     device.provisioned(&["--budget", "5"]);
 }
 
 #[test]
-fn a_renewal_brings_another_key_and_leaves_nothing() {
+fn a_renewal_replaces_key_and_certificate_and_leaves_nothing() {
     let cloud = StrictEndpoint::with(&Behaviour::default());
     let device = DeviceRoot::strict(&cloud, "s1");
-    let (code, said) = device.provision(&["--renew"]);
-    assert_eq!((code, said.contains("no identity")), (1, true), "{said}");
+    let (code, output) = device.provision(&["--renew"]);
+    assert_eq!(
+        (code, output.contains("no identity")),
+        (1, true),
+        "{output}"
+    );
     device.provisioned(&[]);
     let old = device.identity();
     device.provisioned(&["--renew", "--within", "30"]);
     assert_eq!(device.identity(), old, "it was not due");
-    // The hook refuses whoever cannot prove that he is the device.
+    // The hook denies a request without proof of possession.
     cloud.endpoint.play(&["register:silent*1".parse().unwrap()]);
     device.provisioned(&["--renew", "--within", "36500"]);
     assert_ne!(fs::read(device.path(KEY)).unwrap(), old[2].4);
@@ -271,18 +291,18 @@ fn a_renewal_brings_another_key_and_leaves_nothing() {
     device.provisioned(&["status", "--json"]);
     cloud.endpoint.play(&["register:refused".parse().unwrap()]);
     let good = device.identity();
-    let (code, said) = device.provision(&["--renew"]);
+    let (code, output) = device.provision(&["--renew"]);
     assert_eq!(
-        (code, said.contains("old certificate stays")),
+        (code, output.contains("old certificate stays")),
         (6, true),
-        "{said}"
+        "{output}"
     );
     assert_eq!(device.identity(), good);
     device.provisioned(&[]);
 }
 
 #[test]
-fn through_a_proxy_to_a_name_that_only_it_can_look_up() {
+fn the_proxy_looks_the_endpoint_up() {
     let cloud = Cloud::up();
     let device = DeviceRoot::allowed(&cloud, "s1");
     let port: u16 = cloud.value("iot_port").parse().unwrap();
@@ -292,15 +312,15 @@ fn through_a_proxy_to_a_name_that_only_it_can_look_up() {
         }));
     };
     claim("http://127.0.0.1:1");
-    let (code, said) = device.provision(&["--budget", "1"]);
+    let (code, output) = device.provision(&["--budget", "1"]);
     assert_eq!(
-        (code, said.contains("through http://127.0.0.1:1")),
+        (code, output.contains("through http://127.0.0.1:1")),
         (5, true),
-        "{said}"
+        "{output}"
     );
     claim(&cloud.value("proxy"));
-    let (code, said) = device.provision(&[]);
-    assert_eq!(code, 0, "{said}");
+    let (code, output) = device.provision(&[]);
+    assert_eq!(code, 0, "{output}");
     assert!(
         fs::read_to_string(device.path(CONFIG))
             .unwrap()
@@ -309,18 +329,18 @@ fn through_a_proxy_to_a_name_that_only_it_can_look_up() {
     assert_eq!(device.heartbeat().0, 0);
 }
 
-/// In a network namespace, because a port below 1024 is nobody's.
+/// In a network namespace, where the test may listen on a port below 1024.
 #[test]
-fn on_port_443_mqtt_is_asked_for_by_its_alpn_name() {
+fn on_port_443_the_alpn_name_of_mqtt_is_sent() {
     let cloud = StrictEndpoint::with(&Behaviour::default());
     let device = DeviceRoot::strict(&cloud, "s1");
     device.endpoint(443);
     let script = format!(
         "ip link set lo up; sleep 30 | /usr/bin/openssl s_server -accept 443 \
          -cert {0}/server.crt -key {0}/server.key \
-         -tlsextdebug -Verify 1 -CAfile {0}/clients.pem -alpn x-amzn-mqtt-ca >{0}/said 2>&1 & \
-         while ! grep -q ACCEPT {0}/said 2>/dev/null; do sleep 0.05; done; \
-         {1} {2} --budget 1; cat {0}/said",
+         -tlsextdebug -Verify 1 -CAfile {0}/clients.pem -alpn x-amzn-mqtt-ca >{0}/server.log 2>&1 & \
+         while ! grep -q ACCEPT {0}/server.log 2>/dev/null; do sleep 0.05; done; \
+         {1} {2} --budget 1; cat {0}/server.log",
         cloud.file("").display(),
         testbed::example("provision_at_root").display(),
         device.path("").display(),
@@ -334,17 +354,17 @@ fn on_port_443_mqtt_is_asked_for_by_its_alpn_name() {
         "--kill-child",
     ]);
     inside.args(["sh", "-c", &script]);
-    let (_, said) = testbed::run(&mut inside);
-    for words in [
+    let (_, output) = testbed::run(&mut inside);
+    for line in [
         "ALPN protocols selected: x-amzn-mqtt-ca",
         "extension \"server name\"",
     ] {
-        assert!(said.contains(words), "{said}");
+        assert!(output.contains(line), "{output}");
     }
 }
 
 #[test]
-fn two_at_once_do_not_work_on_one_identity() {
+fn a_second_process_does_not_touch_the_identity() {
     let faults = vec!["create:late=1500*1".parse().unwrap()];
     let cloud = StrictEndpoint::with(&Behaviour {
         faults,
@@ -359,11 +379,11 @@ fn two_at_once_do_not_work_on_one_identity() {
     while !device.path(KEY).exists() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    let (code, said) = device.provision(&[]);
+    let (code, output) = device.provision(&[]);
     assert_eq!(
-        (code, said.contains("another edge-provision")),
+        (code, output.contains("another edge-provision")),
         (1, true),
-        "{said}"
+        "{output}"
     );
     assert!(first.wait().unwrap().success());
     assert_eq!(cloud.endpoint.keys_seen(), 1);

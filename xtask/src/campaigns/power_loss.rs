@@ -19,7 +19,7 @@ const MOMENTS: [&str; 10] = [
     "formatted /dev",
     "Data partition",
     "Prepare /data",
-    "Get this device its identity",
+    "Provision the device identity",
     "provisioning edge-ai-",
     "provisioned as edge-ai-",
     "the device is provisioned",

@@ -1,15 +1,15 @@
-//! The cases that the endpoint's script makes.
+//! Faults that a script of the endpoint produces.
 
-/// One line of the matrix.
+/// Row of the table.
 pub struct Case {
     pub name: &'static str,
-    /// The script of the endpoint; see `edge_sim::endpoint::fault`.
+    /// Script of the endpoint; see `edge_sim::endpoint::fault`.
     pub faults: &'static [&'static str],
     /// Exit code of the first run.
     pub code: i32,
-    /// Part of what it says.
-    pub words: &'static str,
-    /// Certificates asked for until all is well; 0: not looked at.
+    /// Part of the output of the first run.
+    pub message: &'static str,
+    /// Certificates requested until the device is provisioned; 0: not checked.
     pub creates: usize,
 }
 
@@ -17,28 +17,29 @@ pub const fn case(
     name: &'static str,
     faults: &'static [&'static str],
     code: i32,
-    words: &'static str,
+    message: &'static str,
     creates: usize,
 ) -> Case {
     Case {
         name,
         faults,
         code,
-        words,
+        message,
         creates,
     }
 }
+
 pub const CASES: &[Case] = &[
-    case("all well", &[], 0, "provisioned as", 1),
+    case("no fault", &[], 0, "provisioned as", 1),
     case(
-        "certificate refused",
+        "certificate rejected",
         &["create:refused"],
         6,
         "AccessDenied (403)",
         2,
     ),
     case(
-        "thing refused",
+        "thing rejected",
         &["register:refused"],
         6,
         "AccessDenied (403)",
@@ -68,7 +69,7 @@ pub const CASES: &[Case] = &[
         1,
     ),
     case(
-        "late, after we gave up",
+        "late, after the time limit",
         &["register:late=12000*1"],
         0,
         "no answer on",
@@ -132,7 +133,7 @@ pub const CASES: &[Case] = &[
         0,
     ),
     case(
-        "certificate that is over",
+        "expired certificate",
         &["create:over"],
         5,
         "not valid now",
@@ -153,7 +154,7 @@ pub const CASES: &[Case] = &[
         2,
     ),
     case(
-        "connection refused by the broker",
+        "connection rejected by the broker",
         &["connect:refused"],
         6,
         "rejected the connection",

@@ -1,6 +1,5 @@
-//! What edge-provision makes of a cloud, a network, a clock and a disk that are
-//! not as they should be. All cases run at once, most of their time is waiting;
-//! the table is printed by `cargo xtask campaign faults`.
+//! edge-provision with faults of cloud, network, clock and disk. All cases run at once,
+//! since they mostly wait; `cargo xtask campaign faults` prints the table.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod cases;
@@ -20,7 +19,7 @@ fn budget() -> String {
     BUDGET.to_string()
 }
 
-/// The cases of the script.
+/// Runs a case with a script of the endpoint.
 fn scripted(table: &Table, case: &Case) {
     let faults = case.faults.iter().map(|f| f.parse().unwrap()).collect();
     let cloud = StrictEndpoint::with(&Behaviour {
@@ -29,7 +28,7 @@ fn scripted(table: &Table, case: &Case) {
     });
     let device = DeviceRoot::strict(&cloud, "f1");
     let run = device.command(&["--budget", &budget()]);
-    table.row(case.name, &device, case.code, case.words, run, || {
+    table.row(case.name, &device, case.code, case.message, run, || {
         cloud.endpoint.play(&[])
     });
     let created = cloud
@@ -38,8 +37,8 @@ fn scripted(table: &Table, case: &Case) {
         .iter()
         .filter(|e| e.what == "create" && e.good)
         .count();
-    // A refusal is noted as not good; all others count.
-    let refused = cloud
+    // A rejected request is recorded as not good; all others count.
+    let rejected = cloud
         .endpoint
         .events()
         .iter()
@@ -47,7 +46,7 @@ fn scripted(table: &Table, case: &Case) {
         .count();
     if case.creates > 0 {
         assert_eq!(
-            created + refused,
+            created + rejected,
             case.creates,
             "{}: certificates",
             case.name
@@ -56,15 +55,15 @@ fn scripted(table: &Table, case: &Case) {
     assert_eq!(cloud.endpoint.keys_seen(), 1, "{}: keys", case.name);
 }
 
-/// Another server comes back as it should be, on the same port.
-fn wrong_server(table: &Table, name: &str, server: Server, words: &str) {
+/// Runs against a wrong server, which is then replaced by the right one on its port.
+fn wrong_server(table: &Table, name: &str, server: Server, message: &str) {
     let mut cloud = StrictEndpoint::with(&Behaviour {
         server,
         ..Behaviour::default()
     });
     let device = DeviceRoot::strict(&cloud, "f1");
     let run = device.command(&["--budget", &budget()]);
-    table.row(name, &device, 7, words, run, || {
+    table.row(name, &device, 7, message, run, || {
         cloud.restart(&Behaviour::default());
         device.endpoint(cloud.endpoint.port());
     });
@@ -86,7 +85,7 @@ fn tls(table: &Table, name: &str, version: SslVersion) {
     );
 }
 
-fn clock(table: &Table, name: &str, time: &str, words: &str) {
+fn clock(table: &Table, name: &str, time: &str, message: &str) {
     let cloud = StrictEndpoint::with(&Behaviour::default());
     let device = DeviceRoot::strict(&cloud, "f1");
     let mut run = Command::new("/usr/bin/faketime");
@@ -96,7 +95,7 @@ fn clock(table: &Table, name: &str, time: &str, words: &str) {
     run.arg(example("provision_at_root"))
         .arg(device.path(""))
         .args(["--budget", "3"]);
-    table.row(name, &device, 4, words, run, || {});
+    table.row(name, &device, 4, message, run, || {});
 }
 
 fn no_name(table: &Table) {
@@ -116,7 +115,8 @@ fn no_name(table: &Table) {
     );
 }
 
-/// 40 s in the campaign; here as long as the others take anyway.
+/// Runs with a network that comes late: 40 s in the campaign, in the daily test as long as
+/// the other cases take anyway.
 fn late_network(table: &Table) {
     let late = if std::env::var_os("EDGE_EVERY").is_some() {
         40
@@ -141,13 +141,13 @@ fn late_network(table: &Table) {
         });
         let run = device.command(&["--budget", "200"]);
         let name = format!("network {late} s late");
-        // The time is that of the network, and of one pause of the back-off.
+        // Takes until the network is there, and one pause of the backoff.
         table.row(&name, &device, 0, "trying again", run, || {});
     });
 }
 
-/// A `/data` of its own that is full, or cannot be written, and is mended.
-fn bad_disk(table: &Table, name: &str, damage: &str, repair: &str, words: &str) {
+/// Runs on a `/data` of its own that is full or read-only, and again after the repair.
+fn bad_disk(table: &Table, name: &str, damage: &str, repair: &str, message: &str) {
     let cloud = StrictEndpoint::with(&Behaviour::default());
     let device = DeviceRoot::strict(&cloud, "f1");
     let (root, program) = (device.path(""), example("provision_at_root"));
@@ -163,24 +163,25 @@ fn bad_disk(table: &Table, name: &str, damage: &str, repair: &str, words: &str) 
     let mut run = Command::new("/usr/bin/unshare");
     run.args(["--map-root-user", "--mount", "sh", "-c", &script]);
     let begin = Instant::now();
-    let (code, said) = testbed::run(&mut run);
+    let (code, output) = testbed::run(&mut run);
     assert!(
-        said.contains(words) && said.contains("valid") && !said.contains("LEFT"),
-        "{name}: {said}"
+        output.contains(message) && output.contains("valid") && !output.contains("LEFT"),
+        "{name}: {output}"
     );
-    assert_eq!(code, 1, "{name}: {said}");
-    let line = said.lines().find(|l| l.contains(words)).unwrap_or_default();
+    assert_eq!(code, 1, "{name}: {output}");
+    let line = output.lines().find(|l| l.contains(message));
+    let line = line.unwrap_or_default();
     table.add(Row {
         name: name.into(),
         seconds: begin.elapsed().as_secs_f32(),
         code,
-        said: line.trim_start_matches("edge-provision: ").into(),
+        message: line.trim_start_matches("edge-provision: ").into(),
         disk: "nothing".into(),
         next: 0,
     });
 }
 
-/// All lines of the matrix that are no script of the endpoint.
+/// Faults that no script of the endpoint produces.
 const OTHERS: &[fn(&Table)] = &[
     |t| {
         wrong_server(
@@ -229,7 +230,7 @@ const OTHERS: &[fn(&Table)] = &[
 ];
 
 #[test]
-fn every_fault_has_its_end_and_the_next_boot_heals() {
+fn every_fault_ends_and_the_next_boot_recovers() {
     let table = Table::default();
     let table_ref = &table;
     std::thread::scope(|scope| {
@@ -243,9 +244,9 @@ fn every_fault_has_its_end_and_the_next_boot_heals() {
     table.print();
 }
 
-/// The port is free at once, unless somebody else on this machine is given it in between.
+/// Tried five times: another process may be given the port in between.
 #[test]
-fn an_endpoint_that_is_gone_frees_its_port() {
+fn a_dropped_endpoint_frees_its_port() {
     let freed = || {
         let cloud = StrictEndpoint::with(&Behaviour::default());
         let port = cloud.endpoint.port();
@@ -257,5 +258,5 @@ fn an_endpoint_that_is_gone_frees_its_port() {
         };
         Endpoint::start(&directory, &again).is_ok_and(|again| again.port() == port)
     };
-    assert!((0..5).any(|_| freed()), "five times its port stayed taken");
+    assert!((0..5).any(|_| freed()), "the port stayed in use five times");
 }

@@ -1,4 +1,4 @@
-//! The matrix: each case is run, checked, mended and run again.
+//! Table of the faults: each is run, checked, repaired and run again.
 
 use std::fs;
 use std::process::Command;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use edge_sim::testbed::{self, DeviceRoot};
 
-/// Seconds that a run may try in these cases.
+/// Budget of a run, in seconds.
 pub const BUDGET: u64 = 25;
-/// The budget, and the documented minute of the last try.
+/// Longest run: the budget, and the documented minute of the last attempt.
 const LIMIT: Duration = Duration::from_secs(BUDGET + 60);
 
-/// What is printed for a case.
+/// Row of the printed table.
 pub struct Row {
     pub name: String,
     pub seconds: f32,
     pub code: i32,
-    pub said: String,
+    pub message: String,
     pub disk: String,
     pub next: i32,
 }
@@ -26,31 +26,31 @@ pub struct Row {
 pub struct Table(Mutex<Vec<Row>>);
 
 impl Table {
-    /// Runs the device now, checks the end, mends what was wrong, runs again.
+    /// Runs the device, checks the result, repairs the fault, and runs the device again.
     pub fn row(
         &self,
         name: &str,
         device: &DeviceRoot,
         code: i32,
-        words: &str,
+        message: &str,
         mut run: Command,
-        mend: impl FnOnce(),
+        repair: impl FnOnce(),
     ) {
         let begin = Instant::now();
-        let (ended, said) = testbed::run(&mut run);
-        let taken = begin.elapsed();
-        let last = said.lines().last().unwrap_or_default().to_string();
-        assert!(said.contains(words), "{name}: {said}");
-        assert_eq!(ended, code, "{name}: {said}");
-        assert!(taken < LIMIT, "{name}: {taken:?}");
+        let (exit_code, output) = testbed::run(&mut run);
+        let duration = begin.elapsed();
+        let last = output.lines().last().unwrap_or_default().to_string();
+        assert!(output.contains(message), "{name}: {output}");
+        assert_eq!(exit_code, code, "{name}: {output}");
+        assert!(duration < LIMIT, "{name}: {duration:?}");
         for secret in ["PRIVATE KEY", "BEGIN CERT"] {
-            assert!(!said.contains(secret), "{name} tells a secret: {said}");
+            assert!(!output.contains(secret), "{name} leaks a secret: {output}");
         }
         let disk = device.files();
         let key = fs::read(device.path("data/config/aws-iot/private.key")).ok();
-        mend();
-        let (next, again) = device.provision(&["--budget", "60"]);
-        assert_eq!(next, 0, "{name}, the next boot: {again}");
+        repair();
+        let (next, output) = device.provision(&["--budget", "60"]);
+        assert_eq!(next, 0, "{name}, the next boot: {output}");
         assert_eq!(
             device.files(),
             "config.json device.crt private.key",
@@ -60,9 +60,9 @@ impl Table {
         assert!(key.is_none() || key == kept, "{name}: another key");
         let row = Row {
             name: name.into(),
-            seconds: taken.as_secs_f32(),
+            seconds: duration.as_secs_f32(),
             code,
-            said: last.trim_start_matches("edge-provision: ").into(),
+            message: last.trim_start_matches("edge-provision: ").into(),
             disk,
             next,
         };
@@ -84,13 +84,13 @@ impl Table {
             name,
             seconds,
             code,
-            said,
+            message,
             disk,
             next,
         } in rows
         {
-            let said: String = said.chars().take(90).collect();
-            println!("{name:<33} {seconds:>6.1} {code:>4} {disk:<42} {next:>4}  {said}");
+            let message: String = message.chars().take(90).collect();
+            println!("{name:<33} {seconds:>6.1} {code:>4} {disk:<42} {next:>4}  {message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The image's authorities are Amazon's four roots and nothing else.
+//! The CA bundle of the image is Amazon's four roots and nothing else.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -36,7 +36,7 @@ fn the_image_trusts_amazons_four_roots() {
         let pem = fs::read(entry.unwrap().path()).unwrap();
         for certificate in X509::stack_from_pem(&pem).unwrap() {
             let digest = certificate.digest(MessageDigest::sha256()).unwrap();
-            let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+            let digest = edge_common::hex::encode(&*digest);
             let name = certificate.subject_name().entries().last().unwrap();
             let name = String::from_utf8(name.data().as_slice().to_vec()).unwrap();
             let key = certificate.public_key().unwrap();
@@ -45,6 +45,6 @@ fn the_image_trusts_amazons_four_roots() {
         }
     }
     found.sort();
-    let wanted = ROOTS.map(|(name, digest)| (name.to_string(), digest.to_string()));
-    assert_eq!(found, wanted);
+    let expected = ROOTS.map(|(name, digest)| (name.to_string(), digest.to_string()));
+    assert_eq!(found, expected);
 }

@@ -1,0 +1,209 @@
+//! Requests of AWS IoT fleet provisioning, a certificate and a registration:
+//! <https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html>.
+//!
+//! The API has no client token, so answers are matched by topic, and one request of a kind
+//! is in flight. AWS may deliver a message twice and late: an answer for another key or
+//! another thing is skipped.
+
+use std::time::{Duration, Instant};
+
+use edge_common::log::printable;
+use edge_common::mqtt::{Event, Session};
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::sign::Signer;
+use serde_json::{Value, json};
+
+use crate::device::Device;
+use crate::error::AttemptError;
+use crate::pki;
+use crate::store::PendingCertificate;
+
+/// Time limit of each step on the network.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(10);
+/// Topic of certificate requests.
+const CREATE: &str = "$aws/certificates/create-from-csr/json";
+/// Longest error message of the cloud that is quoted, in characters.
+const MAX_QUOTED_CHARS: usize = 300;
+
+fn register_topic(template: &str) -> String {
+    format!("$aws/provisioning-templates/{template}/provision/json")
+}
+
+/// Subscribes to the answers of both requests at once, which saves a round trip.
+pub(crate) fn subscribe(session: &Session, template: &str) -> Result<(), AttemptError> {
+    let register = register_topic(template);
+    let topics = [CREATE, &register].map(|t| [format!("{t}/accepted"), format!("{t}/rejected")]);
+    let topics: Vec<_> = topics.iter().flatten().map(String::as_str).collect();
+    session
+        .subscribe(&topics)
+        .map_err(|e| AttemptError::Disconnected(format!("{e:#}")))
+}
+
+/// Requests a certificate for `key` and validates it.
+pub(crate) fn request_certificate(
+    session: &Session,
+    key: &PKey<Private>,
+    thing_name: &str,
+) -> Result<PendingCertificate, AttemptError> {
+    let request = json!({ "certificateSigningRequest": pki::signing_request(key, thing_name)? });
+    request_answer(session, CREATE, &request, |answer| {
+        let certificate = text(answer, "certificatePem")?;
+        let token = text(answer, "certificateOwnershipToken")?;
+        let parsed =
+            pki::certificate(certificate.as_bytes()).map_err(|e| format!("certificatePem: {e}"))?;
+        if !pki::is_key_of(key, &parsed) {
+            return Err("the certificate is for another key".into());
+        }
+        let early = pki::not_yet_valid(&parsed).unwrap_or(true);
+        if early || pki::expired(&parsed).unwrap_or(true) {
+            return Err("the certificate is not valid now: is the clock right?".into());
+        }
+        Ok(PendingCertificate::new(certificate.into(), token.into()))
+    })
+}
+
+/// Key by which the cloud knows this device. Its signature over the new key shows the hook
+/// of the cloud that the device itself replaces its certificate; anybody else with the
+/// claim of the image is denied, because a thing with an active certificate exists.
+#[derive(Clone, Copy)]
+pub(crate) struct ProofOfPossession<'a>(pub &'a PKey<Private>);
+
+impl ProofOfPossession<'_> {
+    /// Signs the thing's name, a line feed, and the new key as `SubjectPublicKeyInfo` in
+    /// DER; returns Base64.
+    fn sign(self, thing_name: &str, key: &PKey<Private>) -> anyhow::Result<String> {
+        let mut signer = Signer::new(MessageDigest::sha256(), self.0)?;
+        signer.update(format!("{thing_name}\n").as_bytes())?;
+        signer.update(&key.public_key_to_der()?)?;
+        Ok(openssl::base64::encode_block(&signer.sign_to_vec()?))
+    }
+}
+
+/// Registers the thing with the certificate that `token` stands for.
+pub(crate) fn register(
+    session: &Session,
+    template: &str,
+    device: &Device,
+    token: &str,
+    proof: Option<ProofOfPossession>,
+    key: &PKey<Private>,
+) -> Result<(), AttemptError> {
+    let mut request = json!({
+        "certificateOwnershipToken": token,
+        "parameters": {
+            "SerialNumber": device.serial,
+            "MacAddress": device.mac,
+            "ThingName": device.thing_name,
+        },
+    });
+    if let Some(proof) = proof {
+        request["parameters"]["Proof"] = proof.sign(&device.thing_name, key)?.into();
+    }
+    request_answer(session, &register_topic(template), &request, |answer| {
+        let name = text(answer, "thingName")?;
+        if name != device.thing_name {
+            return Err(format!(
+                "the cloud registered {name} instead of {}",
+                device.thing_name
+            ));
+        }
+        Ok(())
+    })
+}
+
+/// Publishes a request and waits for the answer that `accept` accepts.
+fn request_answer<T>(
+    session: &Session,
+    topic: &str,
+    request: &Value,
+    accept: impl Fn(&Value) -> Result<T, String>,
+) -> Result<T, AttemptError> {
+    let published = session.publish(topic, request.to_string());
+    published.map_err(|e| AttemptError::Disconnected(format!("{e:#}")))?;
+    let end = Instant::now() + STEP_LIMIT;
+    let mut failure = format!("no answer on {topic} within {} s", STEP_LIMIT.as_secs());
+    loop {
+        let message = match session.receive(end.saturating_duration_since(Instant::now())) {
+            Event::Message(message) => message,
+            Event::Timeout => return Err(AttemptError::Transient(failure)),
+            Event::Disconnected => {
+                let message = format!("the connection was lost waiting for {topic}");
+                return Err(AttemptError::Disconnected(message));
+            }
+        };
+        let Some(kind) = message.topic.strip_prefix(topic) else {
+            continue;
+        };
+        let answer = serde_json::from_slice(&message.payload);
+        let answer = answer.map_err(|_| format!("the answer on {topic} is not JSON"));
+        match (kind, answer) {
+            ("/accepted", Ok(answer)) => match accept(&answer) {
+                Ok(accepted) => return Ok(accepted),
+                // A late answer to an earlier request may come first.
+                Err(reason) => failure = printable(&reason),
+            },
+            ("/rejected", Ok(answer)) => return Err(rejection(&answer)),
+            (_, Err(reason)) => failure = reason,
+            _ => {}
+        }
+    }
+}
+
+/// Converts `{"statusCode": …, "errorCode": …, "errorMessage": …}`.
+fn rejection(answer: &Value) -> AttemptError {
+    let status = answer["statusCode"].as_u64().unwrap_or(0);
+    let code = answer["errorCode"].as_str().unwrap_or("without a code");
+    let message = answer["errorMessage"]
+        .as_str()
+        .unwrap_or("without a message");
+    let short: String = printable(message).chars().take(MAX_QUOTED_CHARS).collect();
+    let error = format!(
+        "the cloud rejected the request: {} ({status}): {short}",
+        printable(code)
+    );
+    match status {
+        _ if code == "InvalidCertificateOwnershipToken" => AttemptError::ExpiredToken,
+        403 => AttemptError::Denied(error),
+        // 429 is throttling: the quota is the whole fleet's and frees itself.
+        400..=428 | 430..=499 => AttemptError::Rejected(error),
+        _ => AttemptError::Transient(error),
+    }
+}
+
+fn text<'a>(answer: &'a Value, field: &str) -> Result<&'a str, String> {
+    answer[field]
+        .as_str()
+        .ok_or_else(|| format!("the answer has no {field}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejections_are_classified() {
+        let answer = |status: u64, code: &str| {
+            rejection(
+                &json!({"statusCode": status, "errorCode": code, "errorMessage": "x\u{1b}[2J"}),
+            )
+        };
+        let denied = answer(403, "AccessDenied");
+        assert!(matches!(denied, AttemptError::Denied(_)));
+        let rejected = answer(404, "NotFound");
+        assert!(matches!(rejected, AttemptError::Rejected(_)));
+        assert!(matches!(
+            answer(400, "InvalidCertificateOwnershipToken"),
+            AttemptError::ExpiredToken
+        ));
+        assert!(matches!(
+            answer(429, "TooManyRequests"),
+            AttemptError::Transient(_)
+        ));
+        let broken = answer(500, "InternalError");
+        assert!(matches!(broken, AttemptError::Transient(_)));
+        let empty = rejection(&json!([]));
+        assert!(matches!(empty, AttemptError::Transient(_)));
+        assert!(!answer(403, "a\nb").to_string().contains(['\u{1b}', '\n']));
+    }
+}

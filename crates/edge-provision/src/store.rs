@@ -1,0 +1,264 @@
+//! Identity on disk.
+//!
+//! It is created in steps, each of them durable: key, pending certificate with its token,
+//! registration, verification, configuration. So a configuration that exists means
+//! "committed", and an interruption at any point leaves a state from which the next run
+//! continues with the same key. A new key for each attempt would lock the device out: the
+//! cloud does not replace the certificate of an active device for a stranger.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use edge_common::contract::path::{CA, IDENTITY};
+use edge_common::identity::{CERTIFICATE, CONFIG, DeviceConfig, KEY, MAX_FILE_BYTES};
+use edge_common::{Root, file, log, mqtt};
+use openssl::pkey::{PKey, Private};
+use openssl::x509::X509;
+use serde::{Deserialize, Serialize};
+
+use crate::claim::Claim;
+use crate::device::Device;
+use crate::pki;
+
+/// Oldest ownership token that is used, in seconds. AWS accepts it for an hour; the margin
+/// is for the attempts that follow.
+const MAX_TOKEN_AGE: u64 = 55 * 60;
+
+/// Location of an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// Directory of the identity in use.
+    Current,
+    /// Directory in which a renewal creates the next one.
+    Next,
+}
+
+impl Location {
+    pub(crate) fn directory(self, root: &Root) -> PathBuf {
+        match self {
+            Self::Current => root.path(IDENTITY),
+            Self::Next => root.path(format!("{IDENTITY}.next")),
+        }
+    }
+
+    /// Returns the path of the file that is at `current` in the identity in use.
+    fn file(self, root: &Root, current: &str) -> PathBuf {
+        let name = Path::new(current).file_name().unwrap_or_default();
+        self.directory(root).join(name)
+    }
+
+    pub(crate) fn key(self, root: &Root) -> PathBuf {
+        self.file(root, KEY)
+    }
+
+    pub(crate) fn certificate(self, root: &Root) -> PathBuf {
+        self.file(root, CERTIFICATE)
+    }
+
+    /// Returns the path of the configuration, which is written last.
+    pub(crate) fn config(self, root: &Root) -> PathBuf {
+        self.file(root, CONFIG)
+    }
+
+    /// Returns the path of a [`PendingCertificate`], which contains a secret.
+    pub(crate) fn pending(self, root: &Root) -> PathBuf {
+        self.directory(root).join("pending.json")
+    }
+}
+
+/// Certificate that the cloud has issued and may or may not have registered yet.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PendingCertificate {
+    /// Certificate, PEM.
+    pub certificate: String,
+    /// Ownership token. Secret.
+    pub token: String,
+    /// Time of issue, in seconds of Unix time.
+    pub issued: u64,
+}
+
+impl PendingCertificate {
+    pub(crate) fn new(certificate: String, token: String) -> Self {
+        Self {
+            certificate,
+            token,
+            issued: now(),
+        }
+    }
+
+    /// Whether the token is young enough to be accepted. One from the future is not: the
+    /// clock was set back meanwhile, so its age is unknown.
+    pub(crate) fn is_fresh(&self) -> bool {
+        now()
+            .checked_sub(self.issued)
+            .is_some_and(|age| age < MAX_TOKEN_AGE)
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// Validates the committed identity: files, modes, key, name and dates. Returns its
+/// configuration and certificate.
+pub(crate) fn validate(root: &Root, thing_name: &str) -> Result<(DeviceConfig, X509)> {
+    if !root.path(CONFIG).exists() {
+        bail!("no identity is committed yet");
+    }
+    let config = DeviceConfig::load(root)?;
+    // The disk of another device, or a copy of it.
+    if config.thing_name != thing_name {
+        bail!("{CONFIG} is of another device, {}", config.thing_name);
+    }
+    // Other readers follow these paths; our tools do not, so they would differ unnoticed.
+    if (config.cert_path.as_str(), config.key_path.as_str()) != (CERTIFICATE, KEY) {
+        bail!("{CONFIG} refers to files elsewhere");
+    }
+    let certificate = pki::certificate(&file::read(&root.path(CERTIFICATE), MAX_FILE_BYTES)?)
+        .with_context(|| format!("parsing {CERTIFICATE}"))?;
+    let key = pki::private_key(&file::read(&root.path(KEY), MAX_FILE_BYTES)?)
+        .with_context(|| format!("parsing {KEY}"))?;
+    if !pki::is_key_of(&key, &certificate) {
+        bail!("{CERTIFICATE} is not for {KEY}");
+    }
+    if pki::expired(&certificate)? {
+        bail!("{CERTIFICATE} has expired");
+    }
+    if key_is_exposed(root, Location::Current)? {
+        bail!("{KEY} can be read by others");
+    }
+    Ok((config, certificate))
+}
+
+fn key_is_exposed(root: &Root, location: Location) -> Result<bool> {
+    let data = fs::metadata(location.key(root)).with_context(|| format!("reading {KEY}"))?;
+    Ok(data.permissions().mode() & 0o077 != 0)
+}
+
+/// Removes the temporary files of interrupted writes: one may hold a key that was never
+/// used.
+pub(crate) fn remove_leftovers(root: &Root) -> Result<()> {
+    for location in [Location::Current, Location::Next] {
+        let directory = location.directory(root);
+        if directory.exists() {
+            file::remove_leftovers(&directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the key in `location`, or creates it. A key that cannot be parsed is replaced,
+/// and the pending certificate for it removed.
+pub(crate) fn load_or_create_key(root: &Root, location: Location) -> Result<PKey<Private>> {
+    file::create_directory(&location.directory(root), 0o700)?;
+    let path = location.key(root);
+    if path.exists() {
+        let pem = file::read(&path, MAX_FILE_BYTES)?;
+        match pki::private_key(&pem) {
+            // The key stays although it was exposed: a device with another one would
+            // need an operator.
+            Ok(key) if key_is_exposed(root, location)? => {
+                log::warn(format_args!("{KEY} was readable by others: closing it"));
+                file::write(&path, &pem, 0o600)?;
+                return Ok(key);
+            }
+            Ok(key) => return Ok(key),
+            Err(_) => log::warn(format_args!("{KEY} is damaged: creating a new one")),
+        }
+    }
+    remove_pending(root, location)?;
+    let key = pki::new_key()?;
+    let pem = key.private_key_to_pem_pkcs8().context("creating a key")?;
+    file::write(&path, &pem, 0o600)?;
+    Ok(key)
+}
+
+/// Returns the pending certificate for `key`, if there is one that is not damaged.
+pub(crate) fn load_pending(
+    root: &Root,
+    location: Location,
+    key: &PKey<Private>,
+) -> Option<PendingCertificate> {
+    let text = file::read(&location.pending(root), MAX_FILE_BYTES).ok()?;
+    let pending: PendingCertificate = serde_json::from_slice(&text).ok()?;
+    let certificate = pki::certificate(pending.certificate.as_bytes()).ok()?;
+    pki::is_key_of(key, &certificate).then_some(pending)
+}
+
+/// Saves a pending certificate with its token.
+pub(crate) fn save_pending(
+    root: &Root,
+    location: Location,
+    pending: &PendingCertificate,
+) -> Result<()> {
+    // First: from here on the certificate is not the one that was committed.
+    file::remove(&location.config(root))?;
+    let text = serde_json::to_vec(pending).context("writing the pending certificate")?;
+    file::write(&location.pending(root), &text, 0o600)?;
+    write_certificate(root, location, pending)
+}
+
+/// Writes the pending certificate as a PEM file, since the MQTT library reads certificates
+/// from files.
+pub(crate) fn write_certificate(
+    root: &Root,
+    location: Location,
+    pending: &PendingCertificate,
+) -> Result<()> {
+    let pem = pending.certificate.as_bytes();
+    file::ensure(&location.certificate(root), pem, 0o644).map(|_| ())
+}
+
+/// Removes the pending certificate.
+pub(crate) fn remove_pending(root: &Root, location: Location) -> Result<()> {
+    file::remove(&location.pending(root)).map(drop)
+}
+
+/// Writes the configuration, which makes the identity in `location` the committed one.
+pub(crate) fn commit(
+    root: &Root,
+    location: Location,
+    device: &Device,
+    claim: &Claim,
+) -> Result<()> {
+    let config = DeviceConfig {
+        endpoint: claim.endpoint.clone(),
+        thing_name: device.thing_name.clone(),
+        cert_path: CERTIFICATE.into(),
+        key_path: KEY.into(),
+        ca_path: CA.into(),
+        port: (claim.port != mqtt::PORT).then_some(claim.port),
+        proxy: claim.proxy.clone(),
+    };
+    let text = serde_json::to_vec_pretty(&config).context("writing the configuration")?;
+    file::write(&location.config(root), &text, 0o644)
+}
+
+/// Writes a damaged or lost configuration again if certificate and key are valid and were
+/// committed. Returns whether it did.
+pub(crate) fn restore_config(
+    root: &Root,
+    device: &Device,
+    claim: &Claim,
+    key: &PKey<Private>,
+) -> Result<bool> {
+    let certificate = file::read(&root.path(CERTIFICATE), MAX_FILE_BYTES).ok();
+    let certificate = certificate.and_then(|pem| pki::certificate(&pem).ok());
+    let valid =
+        certificate.is_some_and(|c| pki::is_key_of(key, &c) && !pki::expired(&c).unwrap_or(true));
+    // With a pending certificate the one on disk may never have been registered.
+    if !valid || Location::Current.pending(root).exists() {
+        return Ok(false);
+    }
+    log::info(format_args!(
+        "writing {CONFIG} again: certificate and key are valid"
+    ));
+    commit(root, Location::Current, device, claim)?;
+    validate(root, &device.thing_name)?;
+    Ok(true)
+}
