@@ -1,8 +1,9 @@
-//! Tickets: what edge-docker leaves at the engine's door before it asks for
-//! something, so that the engine takes it from edge-docker alone.
+//! Tickets: files that let the authorization plugin pass one request of edge-docker's.
 //!
-//! A ticket is an empty promise about one request: its name is a hash of exactly
-//! what will be asked, it is good once, and only for a short while.
+//! edge-docker leaves a ticket before it sends a request, the plugin takes it. The
+//! name of the file is the hash of the exact request, so that the plugin need not
+//! understand what it permits. A ticket is valid once and for a short time. See
+//! `docs/decisions/0009-ticket-and-policy.md`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -17,45 +18,47 @@ use edge_docker_policy::api::key::Key;
 use edge_signature::Digest;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Where they lie: root's own, gone with a reboot.
+/// Directory of the tickets, root's alone. In memory: a ticket must not outlive the
+/// boot, to which its time belongs.
 const DIRECTORY: &str = "/run/edge-docker/tickets";
-/// How long one is good.
-const GOOD: Duration = Duration::from_secs(60);
-/// Longest content of one, in bytes.
-const LARGEST: u64 = 32;
+/// Validity of a ticket. Docker's client, which redeems the tickets of `exec`, has to
+/// start within it, on a slow board under load.
+const VALIDITY: Duration = Duration::from_secs(60);
+/// Longest content of a ticket, in bytes: its time in nanoseconds.
+const MAX_TICKET_BYTES: u64 = 32;
 
+/// Number of tickets that this process has left. It is part of their names, because
+/// two equal requests need two tickets.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A ticket that was left; taken back when this is dropped, if it still lies there.
-#[must_use = "a ticket that is dropped is taken back"]
-pub struct Ticket(PathBuf);
+/// Ticket that was left. Dropping it removes the file, if the plugin has not.
+#[must_use = "a ticket that is dropped is withdrawn"]
+pub(crate) struct Ticket(PathBuf);
 
 impl Ticket {
-    /// Leaves it there until it is used or no longer good: for the moment before
-    /// this process becomes docker's client.
-    pub fn stay(self) {
+    /// Leaves the file in place, for docker's client: this process becomes it by `exec`,
+    /// and it sends the request that the ticket is for.
+    pub(crate) fn stay(self) {
         std::mem::forget(self);
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // Mostly the engine's plugin has already taken it.
+        // Usually the plugin has removed it. What a failed request leaves behind must
+        // not permit the same request of somebody else.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Leaves a ticket.
-///
-/// # Errors
-/// The directory cannot be written.
-pub fn leave(root: &Root, key: &Key) -> Result<Ticket> {
+/// Leaves a ticket for the request that `key` stands for.
+pub(crate) fn leave(root: &Root, key: &Key) -> Result<Ticket> {
     let directory = root.path(DIRECTORY);
     file::create_directory(&directory, 0o700)?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}.{}.{count}", hash(key), std::process::id());
     let path = directory.join(name);
-    // A process of the same number may have left one and died.
+    // A process with the same ID may have left one and died.
     let _ = fs::remove_file(&path);
     let context = || format!("writing a ticket in {DIRECTORY}");
     let mut file = OpenOptions::new()
@@ -69,23 +72,25 @@ pub fn leave(root: &Root, key: &Key) -> Result<Ticket> {
     Ok(Ticket(path))
 }
 
-/// Takes a ticket for `key`, if a good one lies there; drops those that are no
-/// longer good. Removing decides: of two that take the same, one has it.
-pub fn take(root: &Root, key: &Key) -> bool {
+/// Takes a valid ticket for `key` and returns whether there was one. Removes expired
+/// tickets on the way.
+pub(crate) fn take(root: &Root, key: &Key) -> bool {
     let Ok(entries) = fs::read_dir(root.path(DIRECTORY)) else {
         return false;
     };
     let wanted = hash(key);
     for entry in entries.flatten() {
         let path = entry.path();
-        let good = good(&path);
+        let valid = is_valid(&path);
         let name = entry.file_name();
         let for_key = name.to_str().and_then(|n| n.split_once('.'));
         let for_key = for_key.is_some_and(|(hash, _)| hash == wanted);
-        if good && !for_key {
+        if valid && !for_key {
             continue;
         }
-        if fs::remove_file(&path).is_ok() && good {
+        // The removal decides: of two threads that see the same ticket, it succeeds
+        // in one.
+        if fs::remove_file(&path).is_ok() && valid {
             return true;
         }
     }
@@ -97,15 +102,19 @@ fn hash(key: &Key) -> String {
     Digest::of(key.as_bytes()).hex().into()
 }
 
-/// Left a short while ago, by the clock that no one sets?
-fn good(path: &Path) -> bool {
-    let left = file::read_text(path, LARGEST);
-    let left = left.ok().and_then(|text| text.parse::<u64>().ok());
-    let age = left.and_then(|left| now().checked_sub(Duration::from_nanos(left)));
-    age.is_some_and(|age| age < GOOD)
+/// Tells whether a ticket was left within the last [`VALIDITY`].
+fn is_valid(path: &Path) -> bool {
+    // Not by the file's time, which is of the wall clock: chrony steps that clock
+    // during the first boot, which would expire tickets or revive old ones.
+    let text = file::read_text(path, MAX_TICKET_BYTES);
+    let left_at = text.ok().and_then(|text| text.parse::<u64>().ok());
+    // A time in the future, which has no age, is not valid either.
+    let age = left_at.and_then(|at| now().checked_sub(Duration::from_nanos(at)));
+    age.is_some_and(|age| age < VALIDITY)
 }
 
-/// Time since the device was switched on.
+/// Returns the time since the boot, suspended time included; no clock setting moves it
+/// (`docs/decisions/0016-clock-boottime.md`).
 fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(
@@ -129,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_good_once_and_for_what_it_names() {
+    fn a_ticket_is_valid_once_and_for_its_request_only() {
         let (_directory, root) = root();
         let key = Key::request("POST", "/v1.41/containers/create", b"{}");
         assert!(!take(&root, &key), "none was left");
@@ -144,11 +153,11 @@ mod tests {
             assert!(!take(&root, &other), "{other:?}");
         }
         assert!(take(&root, &key));
-        assert!(!take(&root, &key), "a ticket is good once");
+        assert!(!take(&root, &key), "a ticket is valid once");
     }
 
     #[test]
-    fn two_alike_are_two() {
+    fn equal_requests_have_a_ticket_each() {
         let (_directory, root) = root();
         let key = Key::arguments("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
@@ -157,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_dropped_is_taken_back() {
+    fn a_dropped_ticket_is_withdrawn() {
         let (_directory, root) = root();
         let key = Key::arguments("build", &["sandbox/a"]);
         drop(leave(&root, &key).unwrap());
@@ -166,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn old_broken_and_future_ones_are_no_good_and_go() {
+    fn expired_malformed_and_future_tickets_are_invalid_and_removed() {
         let (_directory, root) = root();
         let key = Key::arguments("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();
         let path = fs::read_dir(root.path(DIRECTORY)).unwrap().next();
         let path = path.unwrap().unwrap().path();
-        let old = now().saturating_sub(GOOD).as_nanos().to_string();
-        let future = (now() + GOOD).as_nanos().to_string();
+        let old = now().saturating_sub(VALIDITY).as_nanos().to_string();
+        let future = (now() + VALIDITY).as_nanos().to_string();
         for content in [&old, &future, "", "x", "-1", "99999999999999999999999"] {
             file::write(&path, content.as_bytes(), 0o600).unwrap();
             assert!(!take(&root, &key), "{content:?}");
@@ -182,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_take_one_has_it() {
+    fn of_many_takers_one_succeeds() {
         let (_directory, root) = root();
         let key = Key::arguments("load", &[""; 0]);
         leave(&root, &key).unwrap().stay();

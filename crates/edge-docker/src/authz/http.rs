@@ -1,75 +1,79 @@
-//! As much of HTTP/1.1 as docker speaks to its plugins: requests with a length,
-//! answers of one object, connections that stay.
+//! HTTP/1.1 as far as docker uses it towards its plugins: requests with a length,
+//! responses of one JSON object, persistent connections.
+//!
+//! Not hyper, which accepts whatever is HTTP: here every form that docker does not send
+//! is an error, and a thread for each connection needs no async runtime.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 /// Longest head of a request, in bytes.
-const LARGEST_HEAD: u64 = 64 * 1024;
-/// Longest body that is kept, in bytes: 4 MiB as base64, and headers.
-pub const LARGEST_BODY: u64 = 8 * 1024 * 1024;
-/// The type of every answer.
-const TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
+const MAX_HEAD_BYTES: u64 = 64 * 1024;
+/// Longest body that is kept, in bytes: the engine shows at most 4 MiB of a request,
+/// which base64 makes a third longer, and the headers.
+const MAX_BODY_BYTES: u64 = 8 * 1024 * 1024;
+/// Content type of every response.
+const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 
-/// Method, path and length of a request whose body is still to come.
+/// Head of a request whose body has not been read yet.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
-    /// `POST /AuthZPlugin.AuthZReq`
-    pub target: String,
-    /// Bytes of the body.
-    pub length: u64,
+pub(super) struct Head {
+    /// Method and path, such as `POST /AuthZPlugin.AuthZReq`.
+    pub(super) target: String,
+    /// Length of the body, in bytes.
+    pub(super) length: u64,
 }
 
-/// Reads a head; nothing when the other side is done.
-///
-/// # Errors
-/// The connection, or a head of another form.
-pub fn head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
-    let mut head = stream.take(LARGEST_HEAD);
+/// Reads the head of a request; returns `None` at the end of the connection.
+pub(super) fn head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
+    let mut head = stream.take(MAX_HEAD_BYTES);
     let Some(first) = line(&mut head)? else {
         return Ok(None);
     };
-    let target = first.strip_suffix(" HTTP/1.1").ok_or_else(bad)?.to_string();
+    let target = first.strip_suffix(" HTTP/1.1");
+    let target = target.ok_or_else(malformed)?.to_string();
     let mut length = None;
     loop {
-        let line = line(&mut head)?.ok_or_else(bad)?;
+        let line = line(&mut head)?.ok_or_else(malformed)?;
         if line.is_empty() {
             break;
         }
-        let (name, value) = line.split_once(':').ok_or_else(bad)?;
+        let (name, value) = line.split_once(':').ok_or_else(malformed)?;
+        // The length decides where the next request begins. Two lengths, or a length
+        // and chunks, leave that open: part of a body could be read as a request.
         if name.eq_ignore_ascii_case("content-length") {
             let digits = value.trim();
+            // `parse` alone would accept `+1`.
             let plain = digits.bytes().all(|b| b.is_ascii_digit());
-            let value = digits.parse().ok().filter(|_| plain).ok_or_else(bad)?;
-            if length.replace(value).is_some() {
-                return Err(bad());
+            let value = digits.parse().ok().filter(|_| plain);
+            if length.replace(value.ok_or_else(malformed)?).is_some() {
+                return Err(malformed());
             }
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(bad());
+            return Err(malformed());
         }
     }
     let length = length.unwrap_or(0);
     Ok(Some(Head { target, length }))
 }
 
+/// Reads one line of the head, without its end; returns `None` at the end of the
+/// connection.
 fn line(stream: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if stream.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
-    let text = line.strip_suffix(b"\n").ok_or_else(bad)?;
+    let text = line.strip_suffix(b"\n").ok_or_else(malformed)?;
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     String::from_utf8(text.to_vec())
         .map(Some)
-        .map_err(|_| bad())
+        .map_err(|_| malformed())
 }
 
-/// Reads a body to keep it.
-///
-/// # Errors
-/// The connection, or too long.
-pub fn body(stream: &mut impl BufRead, length: u64) -> io::Result<Vec<u8>> {
-    if length > LARGEST_BODY {
-        return Err(bad());
+/// Reads a body of `length` bytes.
+pub(super) fn body(stream: &mut impl BufRead, length: u64) -> io::Result<Vec<u8>> {
+    if length > MAX_BODY_BYTES {
+        return Err(malformed());
     }
     let mut body = Vec::new();
     if stream.take(length).read_to_end(&mut body)? as u64 != length {
@@ -78,31 +82,26 @@ pub fn body(stream: &mut impl BufRead, length: u64) -> io::Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Reads a body to drop it.
-///
-/// # Errors
-/// The connection.
-pub fn skip(stream: &mut impl BufRead, length: u64) -> io::Result<()> {
+/// Reads a body of `length` bytes and discards it: the next request begins behind it.
+pub(super) fn skip(stream: &mut impl BufRead, length: u64) -> io::Result<()> {
     if io::copy(&mut stream.take(length), &mut io::sink())? != length {
         return Err(ErrorKind::UnexpectedEof.into());
     }
     Ok(())
 }
 
-/// Answers.
-///
-/// # Errors
-/// The connection.
-pub fn answer(stream: &mut impl Write, status: &str, json: &str) -> io::Result<()> {
+/// Writes a response with a JSON body.
+pub(super) fn respond(stream: &mut impl Write, status: &str, json: &str) -> io::Result<()> {
     let length = json.len();
-    let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {TYPE}\r\nContent-Length: {length}\r\n\r\n{json}"
+    // One write: the engine waits for the response before it goes on.
+    let response = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {length}\r\n\r\n{json}"
     );
-    stream.write_all(text.as_bytes())
+    stream.write_all(response.as_bytes())
 }
 
-fn bad() -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, "not a request of docker's")
+fn malformed() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "malformed HTTP request")
 }
 
 #[cfg(test)]
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_docker_sends() {
+    fn requests_of_docker_are_read() {
         let text = "POST /Plugin.Activate HTTP/1.1\r\nHost: x\r\ncontent-length: 12\r\n\r\nrest";
         let head = read(text).unwrap().unwrap();
         assert_eq!(head.target, "POST /Plugin.Activate");
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn other_heads_are_errors() {
+    fn malformed_heads_are_errors() {
         let long = format!("POST / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(70_000));
         for text in [
             "POST / HTTP/1.0\r\n\r\n",
@@ -141,10 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_whole_or_errors() {
+    fn truncated_and_oversized_bodies_are_errors() {
         assert_eq!(body(&mut &b"abcd"[..], 3).unwrap(), b"abc");
         assert!(body(&mut &b"ab"[..], 3).is_err());
-        assert!(body(&mut &b""[..], LARGEST_BODY + 1).is_err());
+        assert!(body(&mut &b""[..], MAX_BODY_BYTES + 1).is_err());
         assert!(skip(&mut &b"ab"[..], 3).is_err() && skip(&mut &b"abc"[..], 3).is_ok());
     }
 }

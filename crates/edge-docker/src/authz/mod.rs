@@ -1,6 +1,8 @@
-//! `authz`: the engine's authorization plugin. It is started by systemd with the
-//! first connection, sees every request before the engine acts, and lets those
-//! pass that need no ticket or have one. The engine refuses all while it is away.
+//! `authz`: the authorization plugin of the engine.
+//!
+//! The engine asks it about every request before it acts. Requests pass that need no
+//! ticket or have one; while the plugin is away, the engine refuses all. systemd holds
+//! the socket and starts the plugin with the first connection, also after a crash.
 //! Protocol: <https://docs.docker.com/engine/extend/plugins_authorization/>.
 
 mod http;
@@ -24,72 +26,76 @@ use edge_docker_policy::refusal::refuse;
 
 use crate::tickets;
 
-/// Where the engine looks for the plugin.
-pub const SOCKET: &str = "/run/docker/plugins/edge-docker.sock";
-/// Connections at a time; the engine tries again when it is turned away.
-const MOST: usize = 512;
-/// How long a connection may be silent: the engine keeps one for its next request.
-const SILENCE: Duration = Duration::from_secs(600);
-/// How long it may take to say its first word.
-const FIRST: Duration = Duration::from_secs(5);
-/// Stack of a connection's thread, in bytes.
-const STACK: usize = 512 * 1024;
-/// How much of an address is logged, in characters.
-const SHOWN: usize = 200;
+/// Socket at which the engine looks for the plugin.
+const SOCKET: &str = "/run/docker/plugins/edge-docker.sock";
+/// Most connections at a time. The engine tries again when one is closed unanswered.
+const MAX_CONNECTIONS: usize = 512;
+/// Timeout for the next request on a connection: the engine keeps connections open.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Timeout for the first request on a connection.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Stack of a connection's thread, in bytes. The default of 2 MiB would reserve 1 GiB
+/// of address space for all connections.
+const STACK_BYTES: usize = 512 * 1024;
+/// Longest part of a URI that is logged, in characters.
+const MAX_LOGGED_URI_CHARS: usize = 200;
 
-/// What the engine says of a request.
+/// Request to the engine, as the engine describes it to the plugin. The user is not
+/// read: on a Unix socket the engine leaves it empty.
 #[derive(Deserialize)]
-struct Question {
+struct AuthorizationRequest {
     #[serde(rename = "RequestMethod")]
     method: String,
     #[serde(rename = "RequestUri")]
     uri: String,
-    /// Base64; absent when the engine does not show it.
+    /// Base64. Absent where the engine does not show the body: `build`, `load`, and
+    /// everything that is not JSON or too long.
     #[serde(rename = "RequestBody", default)]
     body: Option<String>,
 }
 
-/// Answers the engine until systemd ends it.
-///
-/// # Errors
-/// Not started by systemd with the plugin's socket.
-pub fn serve(root: &Root) -> Result<()> {
+/// Answers requests of the engine until systemd stops the service.
+pub(crate) fn serve(root: &Root) -> Result<()> {
     let listener = listener(root)?;
-    let busy = Arc::new(AtomicUsize::new(0));
+    let open = Arc::new(AtomicUsize::new(0));
     loop {
-        let (stream, _) = listener.accept().context("waiting for the engine")?;
-        if busy.fetch_add(1, Ordering::SeqCst) >= MOST {
-            busy.fetch_sub(1, Ordering::SeqCst);
+        let (stream, _) = listener.accept().context("accepting a connection")?;
+        // A limit of threads, so that many requests at once cannot use up the memory:
+        // without the plugin the engine refuses everything.
+        if open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
+            open.fetch_sub(1, Ordering::SeqCst);
             continue;
         }
-        let (root, done) = (root.clone(), Arc::clone(&busy));
-        let thread = std::thread::Builder::new().stack_size(STACK);
+        let (root, counter) = (root.clone(), Arc::clone(&open));
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
         let started = thread.spawn(move || {
-            let end = connection(&root, &stream);
-            done.fetch_sub(1, Ordering::SeqCst);
-            let quiet = [
+            let result = connection(&root, &stream);
+            counter.fetch_sub(1, Ordering::SeqCst);
+            // A timeout, or the engine closing an idle connection.
+            let expected = [
                 ErrorKind::WouldBlock,
                 ErrorKind::ConnectionReset,
                 ErrorKind::BrokenPipe,
             ];
-            if let Err(error) = end.map_err(|e| (e.kind(), e)) {
-                if !quiet.contains(&error.0) {
-                    log::warn(format_args!("authz: a connection: {}", error.1));
+            match result {
+                Err(error) if !expected.contains(&error.kind()) => {
+                    log::warn(format_args!("authz: connection of the engine: {error}"));
                 }
+                _ => {}
             }
         });
         started.context("starting a thread")?;
     }
 }
 
-/// The listening socket, which systemd gives as standard input. Its place is
-/// root's alone, so that nobody else can have made it.
+/// Returns the listening socket, which systemd passes as standard input. Only root can
+/// have bound it at its path, so a caller cannot pass one of its own.
 fn listener(root: &Root) -> Result<UnixListener> {
     let input = std::io::stdin().as_fd().try_clone_to_owned();
-    let listener = UnixListener::from(input.context("looking at standard input")?);
-    let place = listener.local_addr().ok();
-    let place = place.as_ref().and_then(|a| a.as_pathname());
-    if place != Some(&root.path(SOCKET)) {
+    let listener = UnixListener::from(input.context("duplicating standard input")?);
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|a| a.as_pathname());
+    if path != Some(&root.path(SOCKET)) {
         return Err(refuse(
             "authz is refused: systemd starts it, for the container engine",
         ));
@@ -97,9 +103,12 @@ fn listener(root: &Root) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Answers the requests of one connection until the engine closes it.
 fn connection(root: &Root, stream: &UnixStream) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(FIRST))?;
-    stream.set_write_timeout(Some(SILENCE))?;
+    // The engine sends its first request at once. A connection without one would hold
+    // one of the threads.
+    stream.set_read_timeout(Some(FIRST_REQUEST_TIMEOUT))?;
+    stream.set_write_timeout(Some(IDLE_TIMEOUT))?;
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     while let Some(head) = http::head(&mut reader)? {
@@ -112,45 +121,51 @@ fn connection(root: &Root, stream: &UnixStream) -> std::io::Result<()> {
                 let body = http::body(&mut reader, head.length)?;
                 ("200 OK", verdict(root, &body))
             }
-            // What was let in may come out.
+            // A response needs no second decision: its request was permitted.
             "POST /AuthZPlugin.AuthZRes" => {
                 http::skip(&mut reader, head.length)?;
                 ("200 OK", json!({ "Allow": true }))
             }
             _ => {
                 http::skip(&mut reader, head.length)?;
-                ("404 Not Found", json!({ "Err": "no such call" }))
+                ("404 Not Found", json!({ "Err": "unknown plugin call" }))
             }
         };
-        http::answer(&mut writer, status, &json.to_string())?;
-        stream.set_read_timeout(Some(SILENCE))?;
+        http::respond(&mut writer, status, &json.to_string())?;
+        stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
     }
     Ok(())
 }
 
-fn verdict(root: &Root, question: &[u8]) -> serde_json::Value {
-    let refused = match judge(root, question) {
-        Ok(()) => return json!({ "Allow": true }),
-        Err(refused) => refused,
-    };
-    json!({ "Allow": false, "Msg": refused })
+/// Returns the plugin's answer to a description of a request.
+fn verdict(root: &Root, description: &[u8]) -> serde_json::Value {
+    match authorize(root, description) {
+        Ok(()) => json!({ "Allow": true }),
+        // The engine shows the message to the caller.
+        Err(refusal) => json!({ "Allow": false, "Msg": refusal }),
+    }
 }
 
-fn judge(root: &Root, question: &[u8]) -> Result<(), String> {
-    let bad = |_| "the engine's question cannot be read".to_string();
-    let question: Question = serde_json::from_slice(question).map_err(|e| bad(e.to_string()))?;
-    let body = question.body.unwrap_or_default();
-    let body = STANDARD.decode(body).map_err(|e| bad(e.to_string()))?;
+/// Decides on a request; returns the refusal, with the command to use instead.
+fn authorize(root: &Root, description: &[u8]) -> Result<(), String> {
+    // A description that cannot be read is refused: a later engine may describe
+    // requests in another form.
+    let malformed = || "malformed authorization request of the engine".to_string();
+    let described: AuthorizationRequest =
+        serde_json::from_slice(description).map_err(|_| malformed())?;
+    let body = described.body.unwrap_or_default();
+    let body = STANDARD.decode(body).map_err(|_| malformed())?;
     let request = ApiRequest {
-        method: &question.method,
-        uri: &question.uri,
+        method: &described.method,
+        uri: &described.uri,
         body: &body,
     };
-    decide(&request, |key| tickets::take(root, key)).inspect_err(|why| {
-        let uri: String = question.uri.chars().take(SHOWN).collect();
+    decide(&request, |key| tickets::take(root, key)).inspect_err(|refusal| {
+        let uri = described.uri.chars().take(MAX_LOGGED_URI_CHARS);
+        let uri: String = uri.collect();
         log::warn(format_args!(
-            "refused at the engine: {} {uri}: {why}",
-            question.method
+            "refused request to the engine: {} {uri}: {refusal}",
+            described.method
         ));
     })
 }
