@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use edge_common::{Root, exit, log};
-use edge_heartbeat::Pace;
+use edge_heartbeat::Timing;
 
 fn main() -> ExitCode {
     log::start("edge-heartbeat");
@@ -14,8 +14,8 @@ fn main() -> ExitCode {
     let root = Root::at(args.first().cloned().unwrap_or_default());
     if args.get(1).is_some_and(|option| option == "--pace") {
         let milliseconds = args.get(2).and_then(|text| text.parse().ok());
-        let pace = fast(milliseconds.unwrap_or(100));
-        return exit::finish(edge_heartbeat::serve(&root, &pace));
+        let timing = fast(milliseconds.unwrap_or(100));
+        return exit::finish(edge_heartbeat::serve(&root, &timing));
     }
     args.splice(..1, ["edge-heartbeat".into()]);
     exit::finish(edge_heartbeat::run(
@@ -24,9 +24,9 @@ fn main() -> ExitCode {
     ))
 }
 
-/// The pauses of a device, some hundred times shorter.
-fn fast(milliseconds: u64) -> Pace {
-    Pace {
+/// Returns the timing of a device, some hundred times faster.
+fn fast(milliseconds: u64) -> Timing {
+    Timing {
         interval: Duration::from_millis(milliseconds),
         bounds: (Duration::from_secs(1), Duration::from_secs(60)),
         step: Duration::from_secs(2),

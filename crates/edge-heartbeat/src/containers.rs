@@ -1,4 +1,4 @@
-//! Containers by state, and what each app runs, asked at the engine's socket.
+//! Containers by state, and the apps that they run, from the engine's socket.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -6,15 +6,20 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use edge_common::Root;
+use edge_common::contract::label;
+use edge_common::contract::path::ENGINE_SOCKET;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// Largest answer that is read, in bytes.
-const LARGEST: u64 = 2 * 1024 * 1024;
-/// Longest value that is taken from a label.
-const LONGEST: usize = 128;
-/// All states, in the engine's words: one without containers is told as null,
-/// which removes what an earlier report said.
+const MAX_ANSWER_BYTES: u64 = 2 * 1024 * 1024;
+/// Longest value of a label in a report, in characters.
+const MAX_VALUE_CHARS: usize = 128;
+/// Time limit of a read or write on the socket: an engine that hangs must not stop the
+/// watchdog's notifications.
+const SOCKET_LIMIT: Duration = Duration::from_secs(5);
+/// All states of the engine. One without containers is reported as null, which removes
+/// the count of an earlier report.
 const STATES: [&str; 7] = [
     "created",
     "running",
@@ -35,9 +40,8 @@ struct Container {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// What was found: counts by state and the apps; nothing of either when no
-/// engine answers.
-pub fn report(root: &Root) -> (Option<Value>, Option<Value>) {
+/// Returns the counts by state and the apps; neither if the engine does not answer.
+pub(crate) fn report(root: &Root) -> (Option<Value>, Option<Value>) {
     let Some(containers) = list(root) else {
         return (None, None);
     };
@@ -45,17 +49,19 @@ pub fn report(root: &Root) -> (Option<Value>, Option<Value>) {
 }
 
 fn list(root: &Root) -> Option<Vec<Container>> {
-    let mut socket = UnixStream::connect(root.path("/run/docker.sock")).ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    socket
-        .set_write_timeout(Some(Duration::from_secs(5)))
-        .ok()?;
-    // HTTP/1.0: the answer ends with the connection and is not chunked.
+    let mut socket = UnixStream::connect(root.path(ENGINE_SOCKET)).ok()?;
+    socket.set_read_timeout(Some(SOCKET_LIMIT)).ok()?;
+    socket.set_write_timeout(Some(SOCKET_LIMIT)).ok()?;
+    // HTTP/1.0: the answer ends with the connection and is not chunked, so that one
+    // request needs no HTTP library.
     socket
         .write_all(b"GET /containers/json?all=1 HTTP/1.0\r\nHost: docker\r\n\r\n")
         .ok()?;
     let mut answer = String::new();
-    socket.take(LARGEST).read_to_string(&mut answer).ok()?;
+    socket
+        .take(MAX_ANSWER_BYTES)
+        .read_to_string(&mut answer)
+        .ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.lines().next()?.contains(" 200 ").then_some(())?;
     serde_json::from_str(body).ok()
@@ -71,25 +77,24 @@ fn counts(containers: &[Container]) -> Value {
     Value::Object(all)
 }
 
-/// A list, so that a report replaces the one before. The labels are those that
-/// edge-docker sets from a verified signature.
+/// Returns the apps, by the labels that edge-docker sets from a verified signature.
 fn apps(containers: &[Container]) -> Value {
     let app = |container: &Container| {
         let labels = container.labels.as_ref()?;
-        let label = |key: &str| labels.get(key).map(|v| short(v));
-        let (app, sandbox) = (label("edge.app"), label("edge.sandbox"));
+        let label = |key: &str| labels.get(key).map(|v| shorten(v));
+        let (app, sandbox) = (label(label::APP), label(label::SANDBOX));
         let name = app.clone().or(sandbox.clone())?;
         let container_name = container.names.first().map(|n| n.trim_start_matches('/'));
         let facts = [
             ("name", Some(name.clone())),
             (
                 "container",
-                container_name.map(short).filter(|c| *c != name),
+                container_name.map(shorten).filter(|c| *c != name),
             ),
-            ("state", Some(short(&container.state))),
-            ("version", label("edge.version")),
-            ("image", label("edge.image")),
-            ("signer", label("edge.signer")),
+            ("state", Some(shorten(&container.state))),
+            ("version", label(label::VERSION)),
+            ("image", label(label::IMAGE)),
+            ("signer", label(label::SIGNER)),
             (
                 "sandbox",
                 (app.is_none() && sandbox.is_some()).then(|| "yes".into()),
@@ -100,12 +105,13 @@ fn apps(containers: &[Container]) -> Value {
     };
     let mut apps: Vec<_> = containers.iter().filter_map(app).collect();
     apps.sort();
+    // An array: the shadow merges objects, so an app that was removed would stay.
     json!(apps)
 }
 
-/// What matters of a value: digests stand at the end of image names.
-fn short(text: &str) -> String {
-    let skip = text.chars().count().saturating_sub(LONGEST);
+/// Returns the end of a value, which has the digest of an image.
+fn shorten(text: &str) -> String {
+    let skip = text.chars().count().saturating_sub(MAX_VALUE_CHARS);
     text.chars().skip(skip).collect()
 }
 
@@ -114,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_apps() {
+    fn states_are_counted_and_apps_listed() {
         let text = r#"[
             {"State":"running","Names":["/b"],"Image":"x","Labels":{"edge.app":"b","edge.version":"v2",
              "edge.image":"host/x@sha256:1","edge.signer":"k1"}},
@@ -144,6 +150,7 @@ mod tests {
     #[test]
     fn long_values_keep_their_end() {
         let long = format!("{}@sha256:1", "é".repeat(500));
-        assert!(short(&long).ends_with("@sha256:1") && short(&long).chars().count() == LONGEST);
+        let short = shorten(&long);
+        assert!(short.ends_with("@sha256:1") && short.chars().count() == MAX_VALUE_CHARS);
     }
 }

@@ -1,18 +1,16 @@
-//! Room and health of the disk below `/data`.
+//! Space and health of the disk of `/data`.
 
 use edge_common::{Root, file};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::facts::text;
+use crate::files::{MAX_TEXT_BYTES, text};
 
-/// What `nvme smart-log` said: `edge-disk-health.service` keeps it. Asking the
-/// disk takes a privilege that this program does not have.
+/// Output of `nvme smart-log`, written by `edge-disk-health.service`: reading it from the
+/// disk takes a privilege that a program with a network connection should not have.
 const HEALTH: &str = "/run/edge-ai/disk-health.json";
-/// Largest answer that is read, in bytes.
-const LARGEST: u64 = 64 * 1024;
 
-/// The words of nvme-cli, old and new.
+/// Keys of nvme-cli, those of old and new versions.
 #[derive(Deserialize)]
 struct Smart {
     #[serde(alias = "percentage_used")]
@@ -22,7 +20,7 @@ struct Smart {
     critical_warning: Option<Value>,
 }
 
-/// Counters of 128 bits come as text from some versions.
+/// Counter of 128 bits, which some versions print as text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
@@ -39,9 +37,9 @@ impl Number {
     }
 }
 
-/// Megabytes of `/data` in all and available, wear, and errors that the file
-/// system saw. What is not known is null.
-pub fn report(root: &Root) -> Option<Value> {
+/// Returns size and free space of `/data`, wear, and errors of the file system. An unknown
+/// fact is null.
+pub(crate) fn report(root: &Root) -> Option<Value> {
     let stat = rustix::fs::statvfs(root.path("/data")).ok()?;
     let megabytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize) / 1_000_000;
     let mut facts = Map::new();
@@ -57,7 +55,7 @@ pub fn report(root: &Root) -> Option<Value> {
 }
 
 fn wear(root: &Root) -> [(&'static str, Option<Value>); 4] {
-    let read = file::read(&root.path(HEALTH), LARGEST).ok();
+    let read = file::read(&root.path(HEALTH), MAX_TEXT_BYTES).ok();
     let smart = read.and_then(|t| serde_json::from_slice::<Smart>(&t).ok());
     let of = |get: fn(&Smart) -> Option<Value>| smart.as_ref().and_then(get);
     [
@@ -74,32 +72,34 @@ fn wear(root: &Root) -> [(&'static str, Option<Value>); 4] {
     ]
 }
 
-/// Newer versions give the bits of the warning apart.
-fn warning(said: &Value) -> Value {
-    let value = said.get("value").unwrap_or(said);
+/// Whether a critical warning is set; newer versions print an object with its bits.
+fn warning(critical_warning: &Value) -> Value {
+    let value = critical_warning.get("value");
+    let value = value.unwrap_or(critical_warning);
     json!(value.as_u64() != Some(0))
 }
 
-/// Flash on the board tells its wear in steps of ten, without being asked.
+/// Returns the wear of flash on the board, which the kernel has in steps of ten percent.
 fn emmc(root: &Root) -> Option<Value> {
     let text = text(root, "/sys/block/mmcblk0/device/life_time")?;
-    let steps = text.split_whitespace().filter_map(|word| {
-        let number = word.strip_prefix("0x")?;
+    let steps = text.split_whitespace().filter_map(|field| {
+        let number = field.strip_prefix("0x")?;
         u64::from_str_radix(number, 16).ok()
     });
+    // One for each type of cells. 0 is "not defined", 11 "beyond the estimated life".
     let worst = steps.max().filter(|s| (1..=11).contains(s))?;
     Some(json!(worst * 10))
 }
 
-/// Errors that ext4 noted on the partition of `/data`.
+/// Returns the number of errors that ext4 recorded for the partition of `/data`.
 fn errors(root: &Root) -> Option<u64> {
     let mounts = text(root, "/proc/self/mounts")?;
-    let fields = |line: &str| -> Option<String> {
-        let mut words = line.split(' ');
-        let device = words.next()?.strip_prefix("/dev/")?;
-        (words.next() == Some("/data")).then(|| device.to_string())
+    let data_device = |line: &str| -> Option<String> {
+        let mut fields = line.split(' ');
+        let device = fields.next()?.strip_prefix("/dev/")?;
+        (fields.next() == Some("/data")).then(|| device.to_string())
     };
-    let device = mounts.lines().find_map(fields)?;
+    let device = mounts.lines().find_map(data_device)?;
     let count = text(root, &format!("/sys/fs/ext4/{device}/errors_count"))?;
     count.trim().parse().ok()
 }
@@ -107,16 +107,16 @@ fn errors(root: &Root) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::tests::root_with;
+    use crate::files::root_with;
 
     #[test]
-    fn both_forms_of_nvme_cli() {
-        for said in [
+    fn both_formats_of_nvme_cli_are_read() {
+        for output in [
             r#"{"critical_warning":0,"avail_spare":100,"percent_used":3,"media_errors":0,"x":1}"#,
             r#"{"critical_warning":{"value":0,"available_spare":0},"avail_spare":100,
                 "percentage_used":3,"media_errors":"0"}"#,
         ] {
-            let (_directory, root) = root_with(&[(HEALTH, said), ("/data/x", "")]);
+            let (_directory, root) = root_with(&[(HEALTH, output), ("/data/x", "")]);
             let facts = report(&root).unwrap();
             assert_eq!(facts["percent_used"], 3);
             assert_eq!(
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_null() {
+    fn unknown_facts_are_null() {
         let (_directory, root) = root_with(&[(HEALTH, "nonsense"), ("/data/x", "")]);
         let facts = report(&root).unwrap();
         assert!(facts["total_mb"].is_u64());
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn flash_on_the_board_and_errors_of_the_file_system() {
+    fn wear_of_flash_and_errors_of_the_file_system_are_read() {
         let (_directory, root) = root_with(&[
             ("/data/x", ""),
             ("/sys/block/mmcblk0/device/life_time", "0x02 0x03\n"),

@@ -1,17 +1,15 @@
-//! The document that is sent, within AWS's limit.
+//! Document of a report, within the limit of AWS.
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
-/// Largest document that AWS takes, in bytes.
-const LARGEST: usize = 8 * 1024;
+/// Largest document that AWS accepts, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 
-/// `state` as an update of the reported half. If it is too large the list of
-/// apps is shortened, from its end, and says by how many.
-///
-/// # Errors
-/// Too large even without.
-pub fn text(mut state: Map<String, Value>, token: &str) -> Result<String> {
+/// Returns the update that reports `state`. A list of apps that makes the document too
+/// large is shortened and the omitted ones are counted: of all facts it alone can grow,
+/// and a rejected report would make the device look dead.
+pub(crate) fn text(mut state: Map<String, Value>, token: &str) -> Result<String> {
     let mut omitted = 0;
     loop {
         if omitted > 0 {
@@ -19,21 +17,23 @@ pub fn text(mut state: Map<String, Value>, token: &str) -> Result<String> {
         }
         let document = json!({ "state": { "reported": state }, "clientToken": token });
         let text = document.to_string();
-        if text.len() <= LARGEST {
+        if text.len() <= MAX_DOCUMENT_BYTES {
             return Ok(text);
         }
         let apps = state.get_mut("apps").and_then(Value::as_array_mut);
         let Some(apps) = apps.filter(|a| !a.is_empty()) else {
             bail!(
-                "reporting: the document has {} bytes, more than {LARGEST}",
+                "reporting: the document has {} bytes, more than {MAX_DOCUMENT_BYTES}",
                 text.len()
             );
         };
-        // What is over, in apps of average size, and at least one.
+        // The excess in apps of average size, at least one: removing one at a time would
+        // serialise a thousand apps a thousand times.
         let average = Value::Array(apps.clone()).to_string().len() / apps.len();
-        let over = (text.len() - LARGEST).div_ceil(average.max(1)).max(1);
-        omitted += over.min(apps.len());
-        apps.truncate(apps.len().saturating_sub(over));
+        let excess = (text.len() - MAX_DOCUMENT_BYTES).div_ceil(average.max(1));
+        let excess = excess.max(1);
+        omitted += excess.min(apps.len());
+        apps.truncate(apps.len().saturating_sub(excess));
     }
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_many_apps_are_cut_and_counted() {
+    fn apps_beyond_the_limit_are_omitted_and_counted() {
         for count in [0, 10, 60, 1000] {
             let app = |n: usize| json!({ "name": format!("app-{n}"), "image": "x".repeat(90) });
             let apps: Vec<_> = (0..count).map(app).collect();
@@ -50,7 +50,7 @@ mod tests {
             state.insert("apps".into(), json!(apps));
             state.insert("apps_omitted".into(), Value::Null);
             let text = text(state, "t").unwrap();
-            assert!(text.len() <= LARGEST);
+            assert!(text.len() <= MAX_DOCUMENT_BYTES);
             let sent: Value = serde_json::from_str(&text).unwrap();
             let reported = &sent["state"]["reported"];
             let kept = reported["apps"].as_array().unwrap().len();
@@ -61,9 +61,9 @@ mod tests {
     }
 
     #[test]
-    fn too_large_otherwise_is_an_error() {
+    fn a_document_that_is_too_large_without_apps_is_an_error() {
         let mut state = Map::new();
-        state.insert("x".into(), json!("x".repeat(LARGEST)));
+        state.insert("x".into(), json!("x".repeat(MAX_DOCUMENT_BYTES)));
         assert!(text(state, "t").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The session and the device's shadow on it, as AWS IoT publishes it:
+//! Shadow of the device over MQTT:
 //! <https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-mqtt.html>.
 
 use std::time::{Duration, Instant};
@@ -10,39 +10,35 @@ use serde_json::{Map, Value};
 
 use crate::document;
 
-/// What somebody wishes of this device.
+/// Desired interval between two reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Nothing: as it was built.
-    Nothing,
+pub(crate) enum DesiredInterval {
+    /// None: the built-in one.
+    Default,
     /// `desired.heartbeat_seconds`.
     Seconds(u64),
 }
 
-/// One session, and what arrived over it.
-pub struct Shadow {
+/// `desired.vpn`, if it is set.
+pub(crate) type DesiredVpn = Option<Map<String, Value>>;
+
+/// Session with the shadow, and the desired state that arrived and was not taken yet.
+pub(crate) struct Shadow {
     session: Session,
     topic: String,
-    sent: u32,
-    wish: Option<Wish>,
-    vpn: Option<VpnWish>,
+    reports: u32,
+    interval: Option<DesiredInterval>,
+    vpn: Option<DesiredVpn>,
 }
 
-/// `desired.vpn`; nothing if it is not there.
-pub type VpnWish = Option<Map<String, Value>>;
-
-/// Where the broker says that this device is gone. Reserved topics (`$aws/…`)
-/// take no last will.
-pub fn will_topic(thing: &str) -> String {
+/// Returns the topic of the last will. AWS publishes none to reserved topics, `$aws/…`.
+pub(crate) fn will_topic(thing: &str) -> String {
     format!("edge-ai/{thing}/offline")
 }
 
 impl Shadow {
-    /// Connects and listens for answers and wishes.
-    ///
-    /// # Errors
-    /// As [`Session::connect`]; refused or unanswered.
-    pub fn connect(options: &Options) -> Result<Self> {
+    /// Connects and subscribes to answers and desired state.
+    pub(crate) fn connect(options: &Options) -> Result<Self> {
         let topic = format!("$aws/things/{}/shadow", options.client_id);
         let session = Session::connect(options)?;
         let filters = [
@@ -56,28 +52,24 @@ impl Shadow {
         Ok(Self {
             session,
             topic,
-            sent: 0,
-            wish: None,
+            reports: 0,
+            interval: None,
             vpn: None,
         })
     }
 
-    /// Asks what is wished: the answer comes when it comes. A wish that was
-    /// made while this device was away is not sent again by itself.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    pub fn ask(&self) -> Result<()> {
+    /// Requests the desired state and does not wait for the answer. AWS publishes a change
+    /// once: a device that was away has to ask for it.
+    pub(crate) fn request_desired(&self) -> Result<()> {
         self.session.publish(&format!("{}/get", self.topic), "{}")
     }
 
-    /// Reports `state` and waits until the shadow has it.
-    ///
-    /// # Errors
-    /// Rejected, no answer in time, or the connection lost.
-    pub fn report(&mut self, state: Map<String, Value>, limit: Duration) -> Result<()> {
-        self.sent = self.sent.wrapping_add(1);
-        let token = format!("{:x}-{:x}", std::process::id(), self.sent);
+    /// Reports `state` and waits until the shadow has accepted it.
+    pub(crate) fn report(&mut self, state: Map<String, Value>, limit: Duration) -> Result<()> {
+        self.reports = self.reports.wrapping_add(1);
+        // Answers to another report, or to the console of an operator, come on the same
+        // topics.
+        let token = format!("{:x}-{:x}", std::process::id(), self.reports);
         let text = document::text(state, &token)?;
         self.session
             .publish(&format!("{}/update", self.topic), text)?;
@@ -89,7 +81,7 @@ impl Shadow {
                 Event::Timeout => bail!("reporting: no answer within {} s", limit.as_secs_f32()),
                 Event::Disconnected => bail!("reporting: the connection was lost"),
             };
-            let (kind, answer) = self.open(&message);
+            let (kind, answer) = self.parse(&message);
             match kind {
                 "update/accepted" if answer["clientToken"] == *token => return Ok(()),
                 "update/rejected" if answer["clientToken"] == *token => bail!(
@@ -97,17 +89,17 @@ impl Shadow {
                     answer["code"],
                     printable(&answer["message"].to_string())
                 ),
-                _ => self.note(kind, &answer),
+                _ => self.collect_desired(kind, &answer),
             }
         }
     }
 
-    /// Waits at most `limit` for one message; false when the connection is lost.
-    pub fn wait(&mut self, limit: Duration) -> bool {
+    /// Waits at most `limit` for one message. Returns false when the connection is lost.
+    pub(crate) fn wait(&mut self, limit: Duration) -> bool {
         match self.session.receive(limit) {
             Event::Message(message) => {
-                let (kind, answer) = self.open(&message);
-                self.note(kind, &answer);
+                let (kind, answer) = self.parse(&message);
+                self.collect_desired(kind, &answer);
                 true
             }
             Event::Timeout => true,
@@ -115,57 +107,57 @@ impl Shadow {
         }
     }
 
-    fn open<'a>(&self, message: &'a Message) -> (&'a str, Value) {
+    fn parse<'a>(&self, message: &'a Message) -> (&'a str, Value) {
         let kind = message.topic.strip_prefix(&self.topic);
         let kind = kind.and_then(|k| k.strip_prefix('/')).unwrap_or_default();
         let answer = serde_json::from_slice(&message.payload).unwrap_or_default();
         (kind, answer)
     }
 
-    fn note(&mut self, kind: &str, answer: &Value) {
-        if let Some(wish) = wish(kind, answer) {
-            self.wish = Some(wish);
+    fn collect_desired(&mut self, kind: &str, answer: &Value) {
+        if let Some(interval) = desired_interval(kind, answer) {
+            self.interval = Some(interval);
         }
-        if let Some(wish) = vpn_wish(kind, answer) {
-            self.vpn = Some(wish);
+        if let Some(vpn) = desired_vpn(kind, answer) {
+            self.vpn = Some(vpn);
         }
-        // Such messages hold parts; whoever asks gets the whole.
-        if touches_vpn(kind, answer) {
-            let _ = self.ask();
+        // Such a message has the changed keys only, and half a VPN would be wrong.
+        if changes_vpn(kind, answer) {
+            let _ = self.request_desired();
         }
     }
 
-    /// A wish about the VPN that arrived since this was called last.
-    pub fn wished_vpn(&mut self) -> Option<VpnWish> {
+    /// Returns the desired VPN if one arrived since the last call.
+    pub(crate) fn take_desired_vpn(&mut self) -> Option<DesiredVpn> {
         self.vpn.take()
     }
 
-    /// A wish that arrived since this was called last.
-    pub fn wished(&mut self) -> Option<Wish> {
-        self.wish.take()
+    /// Returns the desired interval if one arrived since the last call.
+    pub(crate) fn take_desired_interval(&mut self) -> Option<DesiredInterval> {
+        self.interval.take()
     }
 
-    /// Says goodbye, so that nobody is told that this device is gone.
-    pub fn close(self) {
+    /// Disconnects without a last will.
+    pub(crate) fn close(self) {
         self.session.close();
     }
 }
 
-/// What is wished of the VPN, if a message says it wholly. What is no object is
-/// no wish.
-fn vpn_wish(kind: &str, answer: &Value) -> Option<VpnWish> {
+/// Returns the desired VPN of a message that contains the whole desired state. A value
+/// that is not an object is ignored.
+fn desired_vpn(kind: &str, answer: &Value) -> Option<DesiredVpn> {
     if kind != "get/accepted" {
         return None;
     }
     match &answer["state"]["desired"]["vpn"] {
         Value::Null => Some(None),
-        Value::Object(wish) => Some(Some(wish.clone())),
+        Value::Object(vpn) => Some(Some(vpn.clone())),
         _ => None,
     }
 }
 
-/// Does a message say that the wish about the VPN is another?
-fn touches_vpn(kind: &str, answer: &Value) -> bool {
+/// Whether a message changes the desired VPN.
+fn changes_vpn(kind: &str, answer: &Value) -> bool {
     match kind {
         "update/delta" => answer["state"].get("vpn").is_some(),
         "update/accepted" => answer["state"]["desired"].get("vpn").is_some(),
@@ -173,16 +165,17 @@ fn touches_vpn(kind: &str, answer: &Value) -> bool {
     }
 }
 
-/// What a message wishes, if it is about wishes. What is no number is none.
-fn wish(kind: &str, answer: &Value) -> Option<Wish> {
+/// Returns the desired interval of a message. A value that is not a number is ignored.
+fn desired_interval(kind: &str, answer: &Value) -> Option<DesiredInterval> {
     let desired = match kind {
         "update/delta" => &answer["state"],
         "get/accepted" => &answer["state"]["desired"],
         _ => return None,
     };
     match desired["heartbeat_seconds"].as_u64() {
-        Some(seconds) => Some(Wish::Seconds(seconds)),
-        None => (kind == "get/accepted").then_some(Wish::Nothing),
+        Some(seconds) => Some(DesiredInterval::Seconds(seconds)),
+        // A delta without the key says nothing about it; the whole state does.
+        None => (kind == "get/accepted").then_some(DesiredInterval::Default),
     }
 }
 
@@ -192,52 +185,52 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn wishes() {
-        let delta = |v: Value| wish("update/delta", &json!({ "state": v }));
+    fn desired_intervals_are_numbers() {
+        let delta = |v: Value| desired_interval("update/delta", &json!({ "state": v }));
         assert_eq!(
             delta(json!({ "heartbeat_seconds": 60 })),
-            Some(Wish::Seconds(60))
+            Some(DesiredInterval::Seconds(60))
         );
-        for odd in [json!("60"), json!(-1), json!(1.5), json!(null), json!([60])] {
-            assert_eq!(delta(json!({ "heartbeat_seconds": odd })), None);
+        for invalid in [json!("60"), json!(-1), json!(1.5), json!(null), json!([60])] {
+            assert_eq!(delta(json!({ "heartbeat_seconds": invalid })), None);
         }
         assert_eq!(delta(json!({ "other": 1 })), None);
-        let get = |v: Value| wish("get/accepted", &json!({ "state": v }));
+        let get = |v: Value| desired_interval("get/accepted", &json!({ "state": v }));
         let desired = json!({ "desired": { "heartbeat_seconds": 60 }, "reported": {} });
-        assert_eq!(get(desired), Some(Wish::Seconds(60)));
+        assert_eq!(get(desired), Some(DesiredInterval::Seconds(60)));
         assert_eq!(
             get(json!({ "reported": { "heartbeat_seconds": 60 } })),
-            Some(Wish::Nothing)
+            Some(DesiredInterval::Default)
         );
-        assert_eq!(wish("update/accepted", &json!({})), None);
-        assert_eq!(wish("update/delta", &Value::Null), None);
+        assert_eq!(desired_interval("update/accepted", &json!({})), None);
+        assert_eq!(desired_interval("update/delta", &Value::Null), None);
     }
 
     #[test]
-    fn wishes_about_the_vpn_are_taken_whole() {
-        let get = |v: Value| vpn_wish("get/accepted", &json!({ "state": { "desired": v } }));
+    fn the_desired_vpn_is_taken_as_a_whole() {
+        let get = |v: Value| desired_vpn("get/accepted", &json!({ "state": { "desired": v } }));
         assert_eq!(get(json!({})), Some(None));
-        let wish = json!({ "address": "10.0.0.1" });
-        let expected = wish.as_object().cloned();
-        assert_eq!(get(json!({ "vpn": wish })), Some(expected));
+        let vpn = json!({ "address": "10.0.0.1" });
+        let expected = vpn.as_object().cloned();
+        assert_eq!(get(json!({ "vpn": vpn })), Some(expected));
         assert_eq!(get(json!({ "vpn": "on" })), None);
         assert_eq!(
-            vpn_wish("update/delta", &json!({ "state": { "vpn": {} } })),
+            desired_vpn("update/delta", &json!({ "state": { "vpn": {} } })),
             None
         );
-        assert!(touches_vpn(
+        assert!(changes_vpn(
             "update/delta",
             &json!({ "state": { "vpn": { "peers": [] } } })
         ));
-        assert!(touches_vpn(
+        assert!(changes_vpn(
             "update/accepted",
             &json!({ "state": { "desired": { "vpn": null } } })
         ));
-        assert!(!touches_vpn(
+        assert!(!changes_vpn(
             "update/accepted",
             &json!({ "state": { "reported": { "vpn": {} } } })
         ));
-        assert!(!touches_vpn(
+        assert!(!changes_vpn(
             "get/accepted",
             &json!({ "state": { "desired": { "vpn": {} } } })
         ));

@@ -1,82 +1,84 @@
-//! The device in its VPN: what edge-vpn knows goes up, what is wished comes down.
-//! A wish is kept on `/data` for edge-vpn, which judges it.
+//! VPN of the device: the facts that edge-vpn leaves are reported, and `desired.vpn` of
+//! the shadow is saved for it. edge-vpn validates the desired state; this program only
+//! carries it, as the one owner of the MQTT session.
 
 use anyhow::{Context, Result, ensure};
+use edge_common::contract::limit::VPN_DESIRED_BYTES;
+use edge_common::contract::path::{
+    NORDVPN_HOSTNAME, VPN_DESIRED, WIREGUARD_ADDRESS, WIREGUARD_HOSTNAME, WIREGUARD_PUBLIC_KEY,
+};
 use edge_common::{Root, file};
 use serde_json::{Map, Value, json};
 
-use crate::facts::line;
+use crate::files::line;
 
-/// Where a wish is kept.
-const WISH: &str = "/data/config/vpn/desired.json";
-/// Largest wish, in bytes: it stands in the shadow twice, which holds 8 kB.
-const LARGEST: u64 = 2048;
-
-/// The name in the VPN, whoever provides it.
-pub fn hostname(root: &Root) -> Option<Value> {
-    let files = ["nordvpn/meshnet-hostname", "wireguard/hostname"];
-    let mut lines = files
+/// Returns the host name in the VPN, of whichever provider.
+pub(crate) fn hostname(root: &Root) -> Option<Value> {
+    let mut names = [NORDVPN_HOSTNAME, WIREGUARD_HOSTNAME]
         .iter()
-        .map(|f| line(root, &format!("/data/config/{f}")));
-    lines.find_map(|l| l).map(Value::from)
+        .map(|path| line(root, path));
+    names.find_map(|name| name).map(Value::from)
 }
 
-/// What a hub has to know of this device. The wish in force is told as well, so
-/// that the shadow does not repeat it.
-pub fn report(root: &Root) -> Option<Value> {
-    let public = line(root, "/data/config/wireguard/public.key");
-    let address = line(root, "/data/config/wireguard/address");
-    let wish = read(root);
-    if public.is_none() && wish.is_none() {
+/// Returns the facts that a hub needs to know this device.
+pub(crate) fn report(root: &Root) -> Option<Value> {
+    let public_key = line(root, WIREGUARD_PUBLIC_KEY);
+    let address = line(root, WIREGUARD_ADDRESS);
+    let desired = load_desired(root);
+    if public_key.is_none() && desired.is_none() {
         return None;
     }
-    let wished = |key: &str| wish.as_ref().map(|w| w[key].clone()).unwrap_or_default();
-    let address = address.map_or_else(|| wished("address"), Value::from);
-    Some(json!({ "public_key": public, "address": address, "peers": wished("peers") }))
+    // The saved desired state is reported back: a key that is desired and not reported
+    // would come again with every delta of the shadow.
+    let saved = |key: &str| desired.as_ref().map(|d| d[key].clone()).unwrap_or_default();
+    let address = address.map_or_else(|| saved("address"), Value::from);
+    Some(json!({ "public_key": public_key, "address": address, "peers": saved("peers") }))
 }
 
-fn read(root: &Root) -> Option<Value> {
-    let text = file::read(&root.path(WISH), LARGEST).ok()?;
+fn load_desired(root: &Root) -> Option<Value> {
+    let text = file::read(&root.path(VPN_DESIRED), VPN_DESIRED_BYTES).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
-/// Keeps what is wished, or that nothing is; says whether that is new.
-///
-/// # Errors
-/// No object or too large: the last wish stays. Or `/data` cannot be written.
-pub fn keep(root: &Root, wish: Option<&Map<String, Value>>) -> Result<bool> {
-    let path = root.path(WISH);
-    let Some(wish) = wish else {
+/// Saves `desired.vpn`, or removes the saved one. Returns whether it changed; one that is
+/// too large is an error, and the last one stays.
+pub(crate) fn save_desired(root: &Root, desired: Option<&Map<String, Value>>) -> Result<bool> {
+    let path = root.path(VPN_DESIRED);
+    let Some(desired) = desired else {
         return file::remove(&path);
     };
-    let text = serde_json::to_vec(wish).context("writing desired.vpn")?;
-    let fits = text.len() as u64 <= LARGEST;
-    ensure!(fits, "desired.vpn has more than {LARGEST} bytes");
+    let text = serde_json::to_vec(desired).context("writing desired.vpn")?;
+    let fits = text.len() as u64 <= VPN_DESIRED_BYTES;
+    ensure!(
+        fits,
+        "desired.vpn has {} bytes, more than {VPN_DESIRED_BYTES}",
+        text.len()
+    );
     file::ensure(&path, &text, 0o644)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::tests::root_with;
+    use crate::files::root_with;
 
     #[test]
-    fn wishes_are_kept_once_and_reported() {
+    fn desired_state_is_saved_once_and_reported() {
         let (_directory, root) = root_with(&[("/data/config/vpn/x", "")]);
         assert!(report(&root).is_none() && hostname(&root).is_none());
-        let wish = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
-        assert!(keep(&root, wish.as_object()).unwrap());
-        assert!(!keep(&root, wish.as_object()).unwrap());
-        assert_eq!(report(&root).unwrap()["peers"], wish["peers"]);
+        let desired = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
+        assert!(save_desired(&root, desired.as_object()).unwrap());
+        assert!(!save_desired(&root, desired.as_object()).unwrap());
+        assert_eq!(report(&root).unwrap()["peers"], desired["peers"]);
         let large = json!({ "peers": "x".repeat(3000) });
-        assert!(keep(&root, large.as_object()).is_err());
+        assert!(save_desired(&root, large.as_object()).is_err());
         assert_eq!(report(&root).unwrap()["address"], "10.77.0.2");
-        assert!(keep(&root, None).unwrap() && !keep(&root, None).unwrap());
+        assert!(save_desired(&root, None).unwrap() && !save_desired(&root, None).unwrap());
         assert!(report(&root).is_none());
     }
 
     #[test]
-    fn what_edge_vpn_knows_is_reported() {
+    fn facts_of_edge_vpn_are_reported() {
         let (_directory, root) = root_with(&[
             ("/data/config/wireguard/public.key", "k\n"),
             ("/data/config/wireguard/address", "10.77.0.2\n"),

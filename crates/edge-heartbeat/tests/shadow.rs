@@ -4,7 +4,7 @@
 use edge_sim::testbed::{Cloud, DeviceRoot};
 
 #[test]
-fn a_heartbeat_reports_to_the_shadow_of_its_own_thing() {
+fn a_report_updates_the_shadow_of_the_thing() {
     let cloud = Cloud::up();
     let device = DeviceRoot::allowed(&cloud, "s1");
     assert_eq!(device.heartbeat().0, 3);
@@ -16,6 +16,6 @@ fn a_heartbeat_reports_to_the_shadow_of_its_own_thing() {
         assert!(shadow["state"]["reported"].is_object(), "{shadow}");
     }
     drop(cloud);
-    let (code, said) = device.heartbeat();
-    assert_eq!(code, 1, "{said}");
+    let (code, output) = device.heartbeat();
+    assert_eq!(code, 1, "{output}");
 }

@@ -1,4 +1,4 @@
-//! The cloud's broker, which comes and goes.
+//! Broker of the local cloud, which can be stopped and started.
 
 use std::fs;
 use std::net::TcpStream;
@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use crate::until;
 
-/// Broker and responder of a cloud, as children that can be killed.
+/// Broker and responder of a local cloud, as children that can be killed.
 pub struct Broker<'a> {
     pub cloud: &'a Cloud,
     pub children: Vec<Child>,
 }
 
 impl<'a> Broker<'a> {
-    /// Takes the place of those that `cloud up` started.
-    pub fn instead(cloud: &'a Cloud) -> Self {
+    /// Replaces the processes that `cloud up` started.
+    pub fn replace(cloud: &'a Cloud) -> Self {
         let pids = fs::read(cloud.file("pids.json")).unwrap();
         let pids: Vec<Value> = serde_json::from_slice(&pids).unwrap();
         for pid in pids {
@@ -30,7 +30,7 @@ impl<'a> Broker<'a> {
                     .unwrap()
                     .success()
             );
-            until("its end", || {
+            until("the process ended", || {
                 !Path::new("/proc").join(&pid).join("exe").exists()
             });
         }
@@ -66,7 +66,7 @@ impl<'a> Broker<'a> {
                 .stderr(log);
             self.children.push(command.spawn().unwrap());
             let port: u16 = port.parse().unwrap();
-            until("a daemon", || {
+            until("a daemon listens", || {
                 TcpStream::connect(("127.0.0.1", port)).is_ok()
             });
         }

@@ -1,9 +1,9 @@
-//! edge-heartbeat as a process, through everything that happens to a device in
-//! a week: the broker restarts, the network is cut, the certificate is renewed.
+//! edge-heartbeat as a process, through the events of a week: the broker restarts, the
+//! network is unplugged, the certificate is renewed.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod broker;
-mod wire;
+mod cable;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,23 +13,23 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use broker::Broker;
+use cable::Cable;
 use edge_sim::testbed::{Cloud, DeviceRoot, edge_sim, example};
 use serde_json::{Value, json};
-use wire::Wire;
 
-/// As long as systemd would wait, at a tenth of the time.
+/// Watchdog interval, a tenth of that of the unit.
 const WATCHDOG: Duration = Duration::from_secs(18);
 
-fn until(what: &str, mut ask: impl FnMut() -> bool) {
+fn until(condition: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
-    while !ask() {
-        assert!(Instant::now() < end, "{what}: nothing within 60 s");
+    while !holds() {
+        assert!(Instant::now() < end, "not within 60 s: {condition}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// The heartbeat, watched as systemd watches it.
-struct Beat {
+/// Process of edge-heartbeat, watched as by systemd.
+struct Heartbeat {
     child: Child,
     notify: UnixDatagram,
     last: Instant,
@@ -37,7 +37,7 @@ struct Beat {
     reports: usize,
 }
 
-impl Beat {
+impl Heartbeat {
     fn start(device: &DeviceRoot, milliseconds: u64) -> Self {
         let socket = device.path("notify");
         let notify = UnixDatagram::bind(&socket).unwrap();
@@ -53,9 +53,9 @@ impl Beat {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let words = BufReader::new(child.stderr.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
-            words
+            stderr
                 .lines()
                 .map_while(Result::ok)
                 .for_each(|l| println!("{l}"))
@@ -69,34 +69,38 @@ impl Beat {
         }
     }
 
-    /// Reads what it tells systemd, for a moment.
+    /// Reads a notification if one comes within a moment.
     fn watch(&mut self) {
         let mut buffer = [0; 256];
         if let Ok(size) = self.notify.recv(&mut buffer) {
-            let words = String::from_utf8_lossy(&buffer[..size]).into_owned();
-            if words.contains("WATCHDOG=1") {
+            let message = String::from_utf8_lossy(&buffer[..size]).into_owned();
+            if message.contains("WATCHDOG=1") {
                 self.longest = self.longest.max(self.last.elapsed());
                 self.last = Instant::now();
             }
-            self.reports += usize::from(words.contains("STATUS=reported"));
+            self.reports += usize::from(message.contains("STATUS=reported"));
         }
-        assert!(self.last.elapsed() < WATCHDOG, "the watchdog was lost");
-        assert!(self.child.try_wait().unwrap().is_none(), "it ended");
+        assert!(self.last.elapsed() < WATCHDOG, "the watchdog expired");
+        assert!(
+            self.child.try_wait().unwrap().is_none(),
+            "the process ended"
+        );
     }
 
-    fn reach(&mut self, reports: usize) {
+    /// Watches until the process has sent so many reports.
+    fn wait_for_reports(&mut self, reports: usize) {
         let end = Instant::now() + Duration::from_secs(90);
         while self.reports < reports {
             assert!(
                 Instant::now() < end,
-                "{} reports, then nothing",
+                "{} reports, then no more",
                 self.reports
             );
             self.watch();
         }
     }
 
-    fn pass(&mut self, time: Duration) {
+    fn watch_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
             self.watch();
@@ -112,7 +116,7 @@ impl Beat {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Its established connections to `port`.
+    /// Counts the established connections to `port`.
     fn connections(port: u16) -> usize {
         let table = fs::read_to_string("/proc/net/tcp").unwrap();
         let remote = format!("0100007F:{port:04X}");
@@ -124,14 +128,14 @@ impl Beat {
     }
 }
 
-impl Drop for Beat {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A second identity of the same thing, as a renewal brings it.
+/// Provisions a second identity of the same thing, as a renewal does.
 fn renewed(cloud: &Cloud, serial: &str) -> DeviceRoot {
     assert!(
         edge_sim(&["cloud", "allow", "--again", serial], cloud.path())
@@ -143,13 +147,13 @@ fn renewed(cloud: &Cloud, serial: &str) -> DeviceRoot {
     device
 }
 
-/// Puts the identity of `from` in the place of that of `to`, each file whole.
+/// Replaces the identity of `to` by that of `from`, each file atomically.
 fn renew(from: &DeviceRoot, to: &DeviceRoot) {
     for name in ["private.key", "device.crt"] {
-        let place = to.path("data/config/aws-iot").join(name);
-        let new: PathBuf = place.with_extension("new");
+        let path = to.path("data/config/aws-iot").join(name);
+        let new: PathBuf = path.with_extension("new");
         fs::copy(from.path("data/config/aws-iot").join(name), &new).unwrap();
-        fs::rename(new, place).unwrap();
+        fs::rename(new, path).unwrap();
     }
 }
 
@@ -167,30 +171,30 @@ impl Random {
 /// `cargo xtask campaign heartbeat` sets 2,000; the daily test is shorter.
 #[test]
 fn a_week_in_minutes() {
-    let asked = std::env::var("EDGE_INTERVALS").ok();
-    let intervals: usize = asked.map_or(80, |v| v.parse().expect("EDGE_INTERVALS is a number"));
+    let variable = std::env::var("EDGE_INTERVALS").ok();
+    let intervals: usize = variable.map_or(80, |v| v.parse().expect("EDGE_INTERVALS is a number"));
     assert!(intervals > 20);
     let cloud = Cloud::up();
-    let wire = Wire::to(cloud.value("iot_port").parse().unwrap());
+    let cable = Cable::to(cloud.value("iot_port").parse().unwrap());
     cloud.allow("s1");
     let device = DeviceRoot::of(&cloud, "s1");
-    device.endpoint(wire.port);
+    device.endpoint(cable.port);
     device.provisioned(&[]);
     let others = [renewed(&cloud, "s1"), renewed(&cloud, "s1")];
-    let mut broker = Broker::instead(&cloud);
-    let mut beat = Beat::start(&device, 100);
+    let mut broker = Broker::replace(&cloud);
+    let mut heartbeat = Heartbeat::start(&device, 100);
     let mut random = Random(u64::from(std::process::id()) << 20 | 1);
     println!("seed {}", random.0);
     let mut events = [0_usize; 3];
-    beat.reach(20);
-    let early = beat.resident_kb();
+    heartbeat.wait_for_reports(20);
+    let early = heartbeat.resident_kb();
     let mut highest = early;
-    while beat.reports < intervals || events.contains(&0) {
+    while heartbeat.reports < intervals || events.contains(&0) {
         let calm = 15 + usize::try_from(random.below(30)).unwrap();
-        beat.reach(beat.reports + calm);
-        highest = highest.max(beat.resident_kb());
-        assert_eq!(Beat::connections(wire.port), 1);
-        // Each kind comes first, then any.
+        heartbeat.wait_for_reports(heartbeat.reports + calm);
+        highest = highest.max(heartbeat.resident_kb());
+        assert_eq!(Heartbeat::connections(cable.port), 1);
+        // Each kind once, then random ones.
         let done: usize = events.iter().sum();
         let event = if done < 3 {
             done
@@ -201,36 +205,36 @@ fn a_week_in_minutes() {
         match event {
             0 => {
                 broker.stop();
-                beat.pass(Duration::from_millis(random.below(1500)));
+                heartbeat.watch_for(Duration::from_millis(random.below(1500)));
                 broker.start();
             }
             1 => {
-                wire.pull(true);
-                beat.pass(Duration::from_millis(2500 + random.below(2000)));
-                wire.pull(false);
+                cable.unplug(true);
+                heartbeat.watch_for(Duration::from_millis(2500 + random.below(2000)));
+                cable.unplug(false);
             }
             _ => renew(&others[events[2] % 2], &device),
         }
     }
-    beat.reach(beat.reports + 10);
-    let late = beat.resident_kb();
+    heartbeat.wait_for_reports(heartbeat.reports + 10);
+    let late = heartbeat.resident_kb();
     println!(
-        "{} reports; broker restarted {}, network cut {}, certificate renewed {} times; \
+        "{} reports; broker restarted {}, network unplugged {}, certificate renewed {} times; \
          longest watchdog gap {:.1} s of {} s; memory {early} kB early, {late} kB late, \
          {highest} kB highest",
-        beat.reports,
+        heartbeat.reports,
         events[0],
         events[1],
         events[2],
-        beat.longest.as_secs_f32(),
+        heartbeat.longest.as_secs_f32(),
         WATCHDOG.as_secs()
     );
-    assert_eq!(Beat::connections(wire.port), 1);
+    assert_eq!(Heartbeat::connections(cable.port), 1);
     assert!(late < early + 2048, "memory grows: {early} kB to {late} kB");
     assert!(cloud.shadow("edge-ai-s1")["state"]["reported"]["uptime_seconds"].is_null());
 }
 
-/// A client of the broker's, as an operator.
+/// Returns a command for a client of the broker, as an operator uses it.
 fn client(cloud: &Cloud, program: &str) -> Command {
     let mut command = Command::new(Path::new("/usr/bin").join(program));
     command.args(["-h", "localhost", "-p", &cloud.value("iot_port"), "-q", "1"]);
@@ -240,26 +244,24 @@ fn client(cloud: &Cloud, program: &str) -> Command {
     command
 }
 
-fn desire(cloud: &Cloud, wish: &Value) {
-    let update = json!({ "state": { "desired": wish } }).to_string();
+fn set_desired(cloud: &Cloud, desired: &Value) {
+    let update = json!({ "state": { "desired": desired } }).to_string();
     let mut publish = client(cloud, "mosquitto_pub");
     publish.args(["-t", "$aws/things/edge-ai-s1/shadow/update", "-m", &update]);
     assert!(publish.status().unwrap().success());
 }
 
-/// What is wished of the VPN lies where edge-vpn looks for it, until it is not
-/// wished any more.
 #[test]
-fn a_wish_about_the_vpn_is_kept_for_edge_vpn() {
+fn the_desired_vpn_is_saved_for_edge_vpn_and_removed_with_the_key() {
     let cloud = Cloud::up();
     let device = DeviceRoot::allowed(&cloud, "s1");
     device.provisioned(&[]);
-    let mut beat = Beat::start(&device, 60_000);
-    beat.reach(1);
+    let mut heartbeat = Heartbeat::start(&device, 60_000);
+    heartbeat.wait_for_reports(1);
     fs::create_dir_all(device.path("data/config/vpn")).unwrap();
-    let kept = device.path("data/config/vpn/desired.json");
+    let saved = device.path("data/config/vpn/desired.json");
     let vpn = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
-    for (wish, expected) in [
+    for (desired, expected) in [
         (vpn.clone(), Some(vpn.clone())),
         (
             json!({ "peers": [] }),
@@ -271,14 +273,14 @@ fn a_wish_about_the_vpn_is_kept_for_edge_vpn() {
         ),
         (json!(null), None),
     ] {
-        desire(&cloud, &json!({ "vpn": wish }));
-        until("the wish about the VPN on disk and reported back", || {
-            beat.watch();
-            let text = fs::read(&kept).ok();
+        set_desired(&cloud, &json!({ "vpn": desired }));
+        until("the desired VPN is on disk and reported", || {
+            heartbeat.watch();
+            let text = fs::read(&saved).ok();
             let now = text.map(|t| serde_json::from_slice::<Value>(&t).unwrap());
-            let told = cloud.shadow("edge-ai-s1")["state"]["reported"]["vpn"]["peers"].clone();
+            let reported = cloud.shadow("edge-ai-s1")["state"]["reported"]["vpn"]["peers"].clone();
             now == expected
-                && told
+                && reported
                     == expected
                         .as_ref()
                         .map(|e| e["peers"].clone())
@@ -287,38 +289,37 @@ fn a_wish_about_the_vpn_is_kept_for_edge_vpn() {
     }
 }
 
-/// What the broker tells others when the device is gone, and what a wish does.
 #[test]
-fn a_wish_is_followed_and_a_last_will_is_published() {
+fn the_desired_interval_is_applied_and_the_last_will_is_published() {
     let cloud = Cloud::up();
     let device = DeviceRoot::allowed(&cloud, "s1");
     device.provisioned(&[]);
     let reported = |key: &str| cloud.shadow("edge-ai-s1")["state"]["reported"][key].clone();
-    let mut beat = Beat::start(&device, 60_000);
-    beat.reach(1);
-    for (wish, effect) in [
+    let mut heartbeat = Heartbeat::start(&device, 60_000);
+    heartbeat.wait_for_reports(1);
+    for (desired, effective) in [
         (json!(2), 2),
         (json!(900), 60),
         (json!("soon"), 60),
         (json!(null), 60),
     ] {
-        desire(&cloud, &json!({ "heartbeat_seconds": wish }));
-        until("the wish reported back", || {
-            beat.watch();
-            reported("heartbeat_seconds") == effect
+        set_desired(&cloud, &json!({ "heartbeat_seconds": desired }));
+        until("the interval is reported", || {
+            heartbeat.watch();
+            reported("heartbeat_seconds") == effective
         });
     }
-    // Only now listened to: nothing was said while it was there.
+    // Subscribed only now: any message is the last will.
     let mut subscribe = client(&cloud, "mosquitto_sub");
     subscribe.args(["-t", "edge-ai/edge-ai-s1/offline", "-C", "1", "-W", "30"]);
     subscribe.args(["-i", "listener"]);
     let listener = subscribe.stdout(Stdio::piped()).spawn().unwrap();
-    until("a listener", || {
+    until("a subscriber", || {
         let log = fs::read_to_string(cloud.file("mosquitto.log")).unwrap();
         log.contains("Sending SUBACK to listener")
     });
-    drop(beat);
-    let said = listener.wait_with_output().unwrap().stdout;
-    let said = String::from_utf8(said).unwrap();
-    assert!(said.contains(r#""state":"offline""#), "{said:?}");
+    drop(heartbeat);
+    let message = listener.wait_with_output().unwrap().stdout;
+    let message = String::from_utf8(message).unwrap();
+    assert!(message.contains(r#""state":"offline""#), "{message:?}");
 }

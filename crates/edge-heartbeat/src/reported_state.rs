@@ -1,27 +1,28 @@
-//! What is known of the device. What cannot be read is left out.
+//! State of the device that is reported to the shadow.
 
-use std::fs;
 use std::net::UdpSocket;
 
-use edge_common::{Root, boot, file};
+use edge_common::{Root, boot};
 use serde_json::{Map, Value, json};
 
-use crate::{containers, disk, heat, vpn};
+use crate::files::text;
+use crate::{containers, disk, temperature, vpn};
 
-/// Largest file that is read, in bytes.
-const LARGEST: u64 = 64 * 1024;
+/// Longest message of a boot step in a report, in characters.
+const MAX_MESSAGE_CHARS: usize = 200;
 
-/// All facts, for the shadow.
-pub fn gather(root: &Root) -> Map<String, Value> {
+/// Returns all facts. One that cannot be read is null: a damaged sensor must not silence
+/// the device.
+pub(crate) fn gather(root: &Root) -> Map<String, Value> {
     let (containers, apps) = containers::report(root);
     let all = [
         ("uptime_seconds", uptime(root)),
         ("load", load(root)),
         ("memory", memory(root)),
         ("disk", disk::report(root)),
-        ("temperature_celsius", heat::temperatures(root)),
-        ("throttling", heat::throttling(root)),
-        ("over_current_events", heat::over_current(root)),
+        ("temperature_celsius", temperature::temperatures(root)),
+        ("throttling", temperature::throttling(root)),
+        ("over_current_events", temperature::over_current(root)),
         ("containers", containers),
         ("apps", apps),
         ("apps_omitted", None),
@@ -31,17 +32,21 @@ pub fn gather(root: &Root) -> Map<String, Value> {
         ("vpn", vpn::report(root)),
         ("boot", boot_chain(root)),
     ];
-    // A null removes what an earlier report said.
+    // A null removes the value of an earlier report; an absent key would keep it.
     all.into_iter()
         .map(|(key, value)| (key.to_string(), value.unwrap_or_default()))
         .collect()
 }
 
-/// What became of each step of the boot.
+/// Returns the result of each boot step.
 fn boot_chain(root: &Root) -> Option<Value> {
     let step = |record: boot::Record| {
         let ok = record.code.map(|code| code == 0);
-        let message = record.message.chars().take(200).collect::<String>();
+        let message = record
+            .message
+            .chars()
+            .take(MAX_MESSAGE_CHARS)
+            .collect::<String>();
         let message = (!message.is_empty()).then_some(message);
         let facts =
             json!({ "ok": ok, "code": record.code, "message": message, "time": record.time });
@@ -49,23 +54,6 @@ fn boot_chain(root: &Root) -> Option<Value> {
     };
     let steps: Map<_, _> = boot::records(root).into_iter().map(step).collect();
     (!steps.is_empty()).then_some(Value::Object(steps))
-}
-
-/// Reads a file of `/proc` or `/sys`.
-pub fn text(root: &Root, path: &str) -> Option<String> {
-    // Files of /proc say that they are empty: read them until their end.
-    use std::io::Read;
-    let mut text = String::new();
-    let opened = fs::File::open(root.path(path)).ok()?;
-    opened.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// The one line of a small file.
-pub fn line(root: &Root, path: &str) -> Option<String> {
-    let text = file::read_text(&root.path(path), 256).ok()?;
-    let line = text.lines().next()?.trim();
-    (!line.is_empty() && !line.contains(char::is_control)).then(|| line.to_string())
 }
 
 fn uptime(root: &Root) -> Option<Value> {
@@ -83,7 +71,7 @@ fn load(root: &Root) -> Option<Value> {
     (numbers.len() == 3).then(|| json!(numbers))
 }
 
-/// Kilobytes in all and available.
+/// Returns total and available memory, in kilobytes.
 fn memory(root: &Root) -> Option<Value> {
     let text = text(root, "/proc/meminfo")?;
     let value = |key: &str| {
@@ -97,15 +85,17 @@ fn memory(root: &Root) -> Option<Value> {
     Some(json!({ "total_kb": value("MemTotal")?, "available_kb": value("MemAvailable")? }))
 }
 
-/// The address from which this device reaches others; nothing is sent.
+/// Returns the address from which this device reaches the internet.
 fn address() -> Option<Value> {
+    // Connecting a UDP socket chooses a route and sends nothing; the address is one for
+    // documentation (RFC 5737).
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
     socket.connect(("192.0.2.1", 9)).ok()?;
     let address = socket.local_addr().ok()?.ip();
     Some(json!(address.to_string()))
 }
 
-/// The image's name and version.
+/// Returns name and version of the image.
 fn software(root: &Root) -> Option<Value> {
     let text = text(root, "/etc/os-release")?;
     let value = |key: &str| {
@@ -119,24 +109,12 @@ fn software(root: &Root) -> Option<Value> {
 }
 
 #[cfg(test)]
-pub mod tests {
-    #![allow(clippy::disallowed_methods)]
+mod tests {
     use super::*;
-
-    /// A root that holds these files.
-    pub fn root_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::at(directory.path());
-        for (path, text) in files {
-            let path = root.path(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        (directory, root)
-    }
+    use crate::files::root_with;
 
     #[test]
-    fn what_is_there_is_reported_and_the_rest_is_null() {
+    fn readable_facts_are_reported_and_others_are_null() {
         let (_directory, root) = root_with(&[]);
         assert_eq!(gather(&root)["uptime_seconds"], Value::Null);
         let (_directory, root) = root_with(&[
@@ -159,7 +137,7 @@ pub mod tests {
     }
 
     #[test]
-    fn the_boot_chain_names_the_step_that_failed() {
+    fn the_boot_chain_has_the_failed_step() {
         let (_directory, root) = root_with(&[("/data/log/x", "")]);
         boot::recorded(&root, "edge-partition", || Ok(())).unwrap();
         boot::recorded(&root, "edge-vpn", || anyhow::bail!("token refused")).unwrap_err();
@@ -170,7 +148,7 @@ pub mod tests {
     }
 
     #[test]
-    fn garbage_is_left_out() {
+    fn invalid_values_are_null() {
         let (_directory, root) = root_with(&[
             ("/proc/uptime", "soon"),
             ("/proc/loadavg", "0.1"),

@@ -1,26 +1,28 @@
-//! Temperatures and throttling, from the trees of sysfs that Linux and NVIDIA's
-//! boards have.
+//! Temperatures and throttling, from the sysfs classes of Linux and of NVIDIA's boards.
 
 use std::fs;
 
 use edge_common::Root;
 use serde_json::{Map, Value, json};
 
-use crate::facts::text;
+use crate::files::text;
 
 const THERMAL: &str = "/sys/class/thermal";
 const HWMON: &str = "/sys/class/hwmon";
-/// Most entries of a directory that are looked at.
-const MOST: usize = 256;
+/// Most entries of a directory that are read.
+const MAX_ENTRIES: usize = 256;
+/// Most cooling devices in a report.
+const MAX_ACTIVE: usize = 16;
+/// Longest value that is read, in characters.
+const MAX_VALUE_CHARS: usize = 32;
 
-/// Degrees by sensor: thermal zones, and the disk's own sensor; all sensors of
-/// the board where there are no zones.
-pub fn temperatures(root: &Root) -> Option<Value> {
+/// Returns degrees Celsius by sensor: thermal zones and the disk's own sensor; all sensors
+/// on a board without zones.
+pub(crate) fn temperatures(root: &Root) -> Option<Value> {
     let mut found = Map::new();
     for directory in directories(root, THERMAL, "thermal_zone") {
-        // A part that is powered off has no temperature.
         if let (Some(name), Some(degrees)) = (
-            word(root, &format!("{directory}/type")),
+            value(root, &format!("{directory}/type")),
             degrees(root, &format!("{directory}/temp")),
         ) {
             found.insert(name, degrees);
@@ -28,9 +30,10 @@ pub fn temperatures(root: &Root) -> Option<Value> {
     }
     let zones = !found.is_empty();
     for directory in directories(root, HWMON, "hwmon") {
-        let Some(name) = word(root, &format!("{directory}/name")) else {
+        let Some(name) = value(root, &format!("{directory}/name")) else {
             continue;
         };
+        // The other sensors are those of the zones again.
         if zones && name != "nvme" {
             continue;
         }
@@ -41,20 +44,21 @@ pub fn temperatures(root: &Root) -> Option<Value> {
     (!found.is_empty()).then_some(Value::Object(found))
 }
 
-/// Which cooling devices that slow the board down are at work; an empty list if
-/// none is. Fans slow nothing down.
-pub fn throttling(root: &Root) -> Option<Value> {
+/// Returns the active cooling devices that slow the board down; an empty list if none is
+/// active.
+pub(crate) fn throttling(root: &Root) -> Option<Value> {
     let mut any = false;
     let mut active = Vec::new();
     for directory in directories(root, THERMAL, "cooling_device") {
-        let kind = word(root, &format!("{directory}/type"));
-        let state = word(root, &format!("{directory}/cur_state"));
+        let kind = value(root, &format!("{directory}/type"));
+        let state = value(root, &format!("{directory}/cur_state"));
         if let (Some(kind), Some(Ok(state))) = (kind, state.map(|s| s.parse::<u32>())) {
+            // A fan cools without slowing anything down.
             if kind.contains("fan") {
                 continue;
             }
             any = true;
-            if state > 0 && active.len() < 16 {
+            if state > 0 && active.len() < MAX_ACTIVE {
                 active.push(kind);
             }
         }
@@ -64,13 +68,13 @@ pub fn throttling(root: &Root) -> Option<Value> {
     any.then(|| json!(active))
 }
 
-/// How often the board's supply was overloaded since it started (Tegra's
-/// `soctherm_oc`): the usual reason for throttling that is not heat.
-pub fn over_current(root: &Root) -> Option<Value> {
+/// Returns the number of overloads of the board's supply since its start, from Tegra's
+/// `soctherm_oc`: the usual cause of throttling without heat.
+pub(crate) fn over_current(root: &Root) -> Option<Value> {
     let mut sum = None;
     for directory in directories(root, HWMON, "hwmon") {
         for number in 1..=8 {
-            let count = word(root, &format!("{directory}/oc{number}_event_cnt"));
+            let count = value(root, &format!("{directory}/oc{number}_event_cnt"));
             if let Some(count) = count.and_then(|c| c.parse::<u64>().ok()) {
                 sum = Some(count.saturating_add(sum.unwrap_or(0)));
             }
@@ -83,7 +87,7 @@ fn directories(root: &Root, path: &str, prefix: &str) -> Vec<String> {
     let entries = fs::read_dir(root.path(path)).into_iter().flatten();
     let names = entries
         .flatten()
-        .take(MOST)
+        .take(MAX_ENTRIES)
         .map(|e| e.file_name().to_string_lossy().into_owned());
     let mut directories: Vec<_> = names
         .filter(|n| n.starts_with(prefix))
@@ -93,15 +97,15 @@ fn directories(root: &Root, path: &str, prefix: &str) -> Vec<String> {
     directories
 }
 
-fn word(root: &Root, path: &str) -> Option<String> {
+fn value(root: &Root, path: &str) -> Option<String> {
     let text = text(root, path)?;
-    let word: String = text.trim().chars().take(32).collect();
-    (!word.is_empty() && !word.contains(char::is_control)).then_some(word)
+    let value: String = text.trim().chars().take(MAX_VALUE_CHARS).collect();
+    (!value.is_empty() && !value.contains(char::is_control)).then_some(value)
 }
 
 fn degrees(root: &Root, path: &str) -> Option<Value> {
-    let milli: i32 = word(root, path)?.parse().ok()?;
-    // -256 and the like stand for "powered off".
+    let milli: i32 = value(root, path)?.parse().ok()?;
+    // Tegra reports -256 for a part that is powered off.
     (-60_000..=200_000)
         .contains(&milli)
         .then(|| json!(f64::from(milli) / 1000.0))
@@ -110,10 +114,10 @@ fn degrees(root: &Root, path: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::tests::root_with;
+    use crate::files::root_with;
 
     #[test]
-    fn an_orin_board() {
+    fn sensors_of_an_orin_board_are_read() {
         let (_directory, root) = root_with(&[
             ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
             ("/sys/class/thermal/thermal_zone0/temp", "47500\n"),
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn another_board_and_none() {
+    fn boards_without_zones_or_sensors_are_supported() {
         let (_directory, root) = root_with(&[
             ("/sys/class/hwmon/hwmon0/name", "coretemp\n"),
             ("/sys/class/hwmon/hwmon0/temp1_input", "51000\n"),

@@ -1,4 +1,4 @@
-//! A network cable that can be pulled: a forwarder from one port to another.
+//! Network cable that can be unplugged: a forwarder from one port to another.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,63 +6,65 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Forwards until it is dropped.
-pub struct Wire {
+/// Forwarder that works until it is dropped.
+pub struct Cable {
     pub port: u16,
-    cut: Arc<AtomicBool>,
-    over: Arc<AtomicBool>,
+    unplugged: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
-impl Wire {
+impl Cable {
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let wire = Self {
+        let cable = Self {
             port: listener.local_addr().unwrap().port(),
-            cut: Arc::default(),
-            over: Arc::default(),
+            unplugged: Arc::default(),
+            stopped: Arc::default(),
         };
-        let (cut, over) = (Arc::clone(&wire.cut), Arc::clone(&wire.over));
+        let (unplugged, stopped) = (Arc::clone(&cable.unplugged), Arc::clone(&cable.stopped));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if over.load(Ordering::Relaxed) {
+                if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                // Nobody there: the stream closes, as a dead broker's would.
+                // Without a broker the stream is closed, as by a host without one.
                 if let Ok(other) = TcpStream::connect(("127.0.0.1", port)) {
                     let (one, two) = (stream.try_clone().unwrap(), other.try_clone().unwrap());
                     for (from, to) in [(stream, other), (two, one)] {
-                        let (cut, over) = (Arc::clone(&cut), Arc::clone(&over));
-                        std::thread::spawn(move || copy(from, to, &cut, &over));
+                        let unplugged = Arc::clone(&unplugged);
+                        let stopped = Arc::clone(&stopped);
+                        std::thread::spawn(move || copy(from, to, &unplugged, &stopped));
                     }
                 }
             }
         });
-        wire
+        cable
     }
 
-    /// From now on nothing passes and nobody is told.
-    pub fn pull(&self, pulled: bool) {
-        self.cut.store(pulled, Ordering::Relaxed);
+    /// Unplugs the cable, or plugs it in again. While it is unplugged nothing passes and
+    /// neither side notices.
+    pub fn unplug(&self, unplugged: bool) {
+        self.unplugged.store(unplugged, Ordering::Relaxed);
     }
 }
 
-impl Drop for Wire {
+impl Drop for Cable {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.stopped.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool, over: &AtomicBool) {
+fn copy(mut from: TcpStream, mut to: TcpStream, unplugged: &AtomicBool, stopped: &AtomicBool) {
     from.set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
     let mut buffer = [0; 16384];
-    while !over.load(Ordering::Relaxed) {
+    while !stopped.load(Ordering::Relaxed) {
         match from.read(&mut buffer) {
             Ok(0) => break,
-            // What is sent into a pulled cable is gone, and so is the rest.
-            Ok(_) if cut.load(Ordering::Relaxed) => {
-                while cut.load(Ordering::Relaxed) {
+            // Bytes for an unplugged cable are lost, and the connection with them.
+            Ok(_) if unplugged.load(Ordering::Relaxed) => {
+                while unplugged.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 break;

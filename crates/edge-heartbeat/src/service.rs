@@ -1,0 +1,135 @@
+//! Service loop: one connection at a time, reports over it, and pauses between two.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use edge_common::backoff::Backoff;
+use edge_common::{Root, exit, log};
+use serde_json::json;
+
+use crate::exit_code::NO_IDENTITY;
+use crate::identity::{Identity, Version};
+use crate::sd_notify::Notifier;
+use crate::shadow::Shadow;
+use crate::timing::Timing;
+use crate::{reported_state, vpn};
+
+/// Reports until the process is ended or the device has no valid identity any more.
+pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
+    let notifier = Notifier::from_environment();
+    let (shortest, longest) = timing.pauses;
+    let mut backoff = Backoff::new(shortest, longest);
+    let mut reporter = Reporter {
+        root,
+        notifier: &notifier,
+        timing,
+        interval: timing.interval,
+    };
+    Identity::load(root)?;
+    // Before the first connection: the service is up without a network too, and the units
+    // after it must not wait for days.
+    notifier.ready();
+    loop {
+        let start = Instant::now();
+        match reporter.report_over_one_connection() {
+            Ok(End::IdentityRenewed) => {
+                log::info("the identity was renewed: connecting again");
+                backoff.reset();
+                continue;
+            }
+            Ok(End::Disconnected) => log::warn("the connection was lost"),
+            Err(error) if exit::code_of(&error) == NO_IDENTITY => return Err(error),
+            Err(error) => log::warn(format_args!("{error:#}")),
+        }
+        // A connection that lasted shows that the cloud is there.
+        if start.elapsed() > longest {
+            backoff.reset();
+        }
+        notifier.status("waiting to connect again");
+        notifier.sleep(backoff.next_pause());
+    }
+}
+
+/// Reason for the end of a connection.
+enum End {
+    Disconnected,
+    IdentityRenewed,
+}
+
+/// Event that ends the wait between two reports.
+enum Wake {
+    Due,
+    Disconnected,
+    IdentityRenewed,
+}
+
+struct Reporter<'a> {
+    root: &'a Root,
+    notifier: &'a Notifier,
+    timing: &'a Timing,
+    interval: Duration,
+}
+
+impl Reporter<'_> {
+    /// Connects and reports until the connection ends.
+    fn report_over_one_connection(&mut self) -> Result<End> {
+        // Before the identity is loaded: a renewal in between is then noticed.
+        let version = Version::of(self.root);
+        let identity = Identity::load(self.root)?;
+        self.notifier.status("connecting");
+        let mut shadow = identity.connect(self.timing.step)?;
+        shadow.request_desired()?;
+        loop {
+            let next = Instant::now() + self.interval;
+            let mut state = reported_state::gather(self.root);
+            let seconds = self.interval.as_secs().max(1);
+            state.insert("heartbeat_seconds".into(), json!(seconds));
+            shadow.report(state, self.timing.step)?;
+            self.notifier.status("reported");
+            match self.wait(&mut shadow, next, version) {
+                Wake::Due => {}
+                Wake::Disconnected => return Ok(End::Disconnected),
+                Wake::IdentityRenewed => {
+                    shadow.close();
+                    return Ok(End::IdentityRenewed);
+                }
+            }
+        }
+    }
+
+    /// Waits until `next`, applies desired state that arrives, and notifies the watchdog.
+    fn wait(&mut self, shadow: &mut Shadow, mut next: Instant, version: Version) -> Wake {
+        loop {
+            if let Some(desired) = shadow.take_desired_interval() {
+                let interval = self.timing.interval_for(desired);
+                if interval != self.interval {
+                    log::info(format_args!("reporting every {} s", interval.as_secs()));
+                    self.interval = interval;
+                    // At once, so that the operator sees the effect.
+                    next = Instant::now();
+                }
+            }
+            if let Some(desired) = shadow.take_desired_vpn() {
+                match vpn::save_desired(self.root, desired.as_ref()) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        log::info("desired.vpn changed: written for edge-vpn");
+                        next = Instant::now();
+                    }
+                    Err(error) => log::warn(format_args!("{error:#}")),
+                }
+            }
+            self.notifier.alive();
+            if version != Version::of(self.root) {
+                return Wake::IdentityRenewed;
+            }
+            let left = next.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Wake::Due;
+            }
+            if !shadow.wait(left.min(self.notifier.interval())) {
+                return Wake::Disconnected;
+            }
+        }
+    }
+}

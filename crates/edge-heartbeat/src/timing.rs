@@ -1,0 +1,64 @@
+//! Intervals, time limits and pauses.
+
+use std::time::Duration;
+
+use crate::shadow::DesiredInterval;
+
+/// Intervals, time limits and pauses of the service.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// Time between two reports.
+    pub interval: Duration,
+    /// Shortest and longest interval that the shadow may set.
+    pub bounds: (Duration, Duration),
+    /// Time limit of each step on the network.
+    pub step: Duration,
+    /// Shortest and longest pause before another connection.
+    pub pauses: (Duration, Duration),
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            interval: seconds(300),
+            // A typing error in the shadow must neither flood the cloud nor silence the
+            // device for ever.
+            bounds: (seconds(10), seconds(86_400)),
+            step: seconds(15),
+            // AWS accepts one connection of a client id in some seconds.
+            pauses: (seconds(10), seconds(300)),
+        }
+    }
+}
+
+impl Timing {
+    /// Returns the interval for the desired one, within the bounds.
+    pub(crate) fn interval_for(&self, desired: DesiredInterval) -> Duration {
+        match desired {
+            DesiredInterval::Default => self.interval,
+            DesiredInterval::Seconds(seconds) => {
+                Duration::from_secs(seconds).clamp(self.bounds.0, self.bounds.1)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn desired_intervals_are_kept_within_bounds() {
+        let timing = Timing::default();
+        for (desired, seconds) in [
+            (DesiredInterval::Default, 300),
+            (DesiredInterval::Seconds(0), 10),
+            (DesiredInterval::Seconds(9), 10),
+            (DesiredInterval::Seconds(60), 60),
+            (DesiredInterval::Seconds(u64::MAX), 86_400),
+        ] {
+            assert_eq!(timing.interval_for(desired).as_secs(), seconds);
+        }
+    }
+}
