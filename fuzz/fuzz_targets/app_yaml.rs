@@ -3,9 +3,7 @@
 //! a shell gives them back as they are.
 #![no_main]
 
-use edge_app_spec::mapping::Mapping;
-use edge_app_spec::volume::Volume;
-use edge_app_spec::{Spec, quote, yaml};
+use edge_app_spec::{Mapping, Spec, Volume, parse_yaml, quote};
 use edge_signature::valid_app;
 use libfuzzer_sys::fuzz_target;
 
@@ -27,12 +25,12 @@ const OPTIONS: [&str; 13] = [
 ];
 
 fuzz_target!(|text: &str| {
-    let spec = match yaml::<Spec>(text, "app.yaml") {
+    let spec = match parse_yaml::<Spec>(text, "app.yaml") {
         Ok(spec) => spec,
         Err(why) => return assert!(why.starts_with("app.yaml:")),
     };
     assert!(valid_app(spec.name()));
-    let words = spec.run_words(IMAGE, "/data/apps/x");
+    let words = spec.run_arguments(IMAGE, "/data/apps/x");
     assert!(!words.iter().any(|w| w.contains(char::is_control)));
     let [detach, name, app, options @ .., image] = &words[..] else {
         panic!("{words:?}");

@@ -1,31 +1,20 @@
-//! What an app is: `app.yaml`, and the words for a device that follow from it.
-//! Apart from `edge-app`, so that what untrusted text reaches can be fuzzed
-//! without a network client.
+//! Parser of `app.yaml`: checks it and turns it into the arguments that edge-docker
+//! receives on a device.
 //!
-//! Nothing of it reads a file or runs a program.
+//! It takes text and returns values; it reads no file and runs no program. It is a
+//! crate of its own because `app.yaml` comes with an app from anywhere: a fuzzer
+//! reaches the parser here without building the network clients of edge-app.
 
-pub mod mapping;
-pub mod scalar;
+mod mapping;
+mod path;
+mod scalar;
 mod shell;
-pub mod spec;
-pub mod text;
-pub mod volume;
+mod spec;
+mod volume;
+mod yaml;
 
+pub use mapping::Mapping;
 pub use shell::quote;
 pub use spec::Spec;
-
-use serde::de::DeserializeOwned;
-
-/// Reads YAML; what is wrong begins with `shown:LINE:COLUMN:`.
-///
-/// # Errors
-/// Not YAML, or not a `T`.
-pub fn yaml<T: DeserializeOwned>(text: &str, shown: &str) -> Result<T, String> {
-    serde_yaml::from_str(text).map_err(|error| {
-        let at = error.location();
-        let place = at.map_or(String::new(), |l| format!(":{}:{}", l.line(), l.column()));
-        let words = error.to_string();
-        let words = words.split(" at line ").next().unwrap_or_default();
-        format!("{shown}{place}: {words}")
-    })
-}
+pub use volume::Volume;
+pub use yaml::{null_as_default, parse_yaml};

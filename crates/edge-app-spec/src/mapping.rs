@@ -1,19 +1,20 @@
-//! `sync` of `app.yaml`: what of an app's directory goes where on a device.
+//! `sync` of `app.yaml`: files of the app and their targets on the device.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::text::from_text;
+use serde::Deserialize;
 
-from_text!(Mapping);
+use crate::path::is_plain_name;
 
-/// `LOCAL:BELOW`: a file or directory of the app, and where it goes below the app's
-/// data directory of the device.
-#[derive(Debug, PartialEq, Eq)]
+/// `LOCAL:BELOW`: a file or directory of the app, and its target below the app's
+/// data directory on the device.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Mapping {
-    /// Below the app's directory.
+    /// Path below the app's directory.
     pub local: String,
-    /// Below the data directory; empty for the directory itself.
+    /// Path below the data directory; empty for the directory itself.
     pub below: String,
 }
 
@@ -24,14 +25,14 @@ impl TryFrom<String> for Mapping {
         let Some((local, below)) = text.split_once(':') else {
             return Err(format!("{text:?} is not LOCAL:BELOW"));
         };
-        let clean = |path: &str| {
+        let normalized = |path: &str| {
             let path = path.strip_prefix("./").unwrap_or(path);
             path.trim_end_matches('/').to_string()
         };
-        let (local, below) = (clean(local), clean(below));
+        let (local, below) = (normalized(local), normalized(below));
         let below = if below == "." { String::new() } else { below };
-        let good = |path: &str| path.split('/').all(plain);
-        if !good(&local) || !(below.is_empty() || good(&below)) || text.ends_with(':') {
+        let allowed = |path: &str| path.split('/').all(is_plain_name);
+        if !allowed(&local) || !(below.is_empty() || allowed(&below)) || text.ends_with(':') {
             return Err(format!(
                 "{text:?}: LOCAL is a file or directory of the app, BELOW one of its data, \
                  both NAME[/NAME] of A-Z a-z 0-9 . _ -"
@@ -41,17 +42,9 @@ impl TryFrom<String> for Mapping {
     }
 }
 
-fn plain(name: &str) -> bool {
-    let letter = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    !name.is_empty()
-        && !name.starts_with('-')
-        && name.chars().any(|c| c != '.')
-        && name.chars().all(letter)
-}
-
 impl Mapping {
-    /// Where `path`, seen from the app's directory, goes; nothing if it is not
-    /// mapped.
+    /// Returns the target of `path`, which is relative to the app's directory; `None`
+    /// if the mapping does not cover it.
     pub fn target(&self, path: &Path) -> Option<PathBuf> {
         let rest = path.strip_prefix(&self.local).ok()?;
         let below = Path::new(&self.below);
@@ -63,7 +56,7 @@ impl Mapping {
     }
 }
 
-/// As it is written in `app.yaml`.
+/// Form of `app.yaml`.
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let below = if self.below.is_empty() {

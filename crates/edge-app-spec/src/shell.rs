@@ -1,10 +1,11 @@
-//! Words for a shell.
+//! Quoting for the shell of a device.
 
-/// Words for a POSIX shell: each in single quotes, which hold everything but
-/// themselves.
-pub fn quote<'a, T: AsRef<str> + 'a>(words: impl Iterator<Item = &'a T>) -> String {
-    let quoted: Vec<_> = words
-        .map(|w| format!("'{}'", w.as_ref().replace('\'', r"'\''")))
+/// Quotes arguments for a POSIX shell. ssh joins the arguments of a command with
+/// blanks and hands the line to the shell of the device, so whatever is not quoted
+/// here is read by that shell. Single quotes hold every character but themselves.
+pub fn quote<'a, T: AsRef<str> + 'a>(arguments: impl Iterator<Item = &'a T>) -> String {
+    let quoted: Vec<_> = arguments
+        .map(|a| format!("'{}'", a.as_ref().replace('\'', r"'\''")))
         .collect();
     quoted.join(" ")
 }
@@ -16,8 +17,8 @@ mod tests {
     use edge_common::command::CommandExt as _;
 
     #[test]
-    fn a_shell_gives_quoted_words_back() {
-        let words = [
+    fn a_shell_returns_quoted_arguments() {
+        let arguments = [
             "plain",
             "",
             "a b",
@@ -36,12 +37,12 @@ mod tests {
             "'; id #",
             "a'b'c",
         ];
-        let script = format!("printf '%s\\0' {}", quote(words.iter()));
-        let said = Root::system()
+        let script = format!("printf '%s\\0' {}", quote(arguments.iter()));
+        let output = Root::system()
             .command("/bin/sh")
             .args(["-c", &script])
             .read()
             .unwrap();
-        assert_eq!(said.split_terminator('\0').collect::<Vec<_>>(), words);
+        assert_eq!(output.split_terminator('\0').collect::<Vec<_>>(), arguments);
     }
 }

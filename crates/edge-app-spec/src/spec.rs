@@ -1,62 +1,63 @@
-//! `app.yaml`, and what of it a device is told.
+//! `app.yaml` as a whole, and the options of edge-docker made from it.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::mapping::Mapping;
-use crate::scalar::{Cpus, Line, Name, Value, Variable, Word};
+use crate::scalar::{Cpus, Line, Name, Token, Variable};
 use crate::volume::Volume;
+use crate::yaml::null_as_default;
 
-/// What `app.yaml` says.
+/// Content of an `app.yaml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Name: directory, container, data directory.
+    /// Name of the directory, the container and the data directory.
     name: Name,
     /// `[ADDRESS:]HOST:CONTAINER[/udp]`.
-    #[serde(default)]
-    pub ports: Vec<Word>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    ports: Vec<Token>,
     /// Variables of the container. No secrets: they are visible on the device.
-    #[serde(default)]
-    pub env: BTreeMap<Variable, Value>,
-    /// `SOURCE:TARGET[:ro]`; the source is seen from the app's data directory.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
+    env: BTreeMap<Variable, Line>,
+    /// `SOURCE:TARGET[:ro]`, the source relative to the app's data directory.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub volumes: Vec<Volume>,
     /// `LOCAL:BELOW`: files that `sandbox` puts below the app's data directory.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub sync: Vec<Mapping>,
-    /// When the engine starts it again.
+    /// Restart policy of the engine.
     #[serde(default)]
-    pub restart: Restart,
-    /// How the engine knows that it works.
-    pub health: Option<Health>,
-    /// What it may use of the device.
-    #[serde(default)]
-    pub resources: Resources,
-    /// What it may do beyond the ordinary; goes into the signature.
-    #[serde(default)]
-    pub grants: Vec<Word>,
+    restart: Restart,
+    /// Health check.
+    health: Option<Health>,
+    /// Limits of memory, processors and processes.
+    #[serde(default, deserialize_with = "null_as_default")]
+    resources: Resources,
+    /// Permissions beyond the ordinary; they are part of the signature.
+    #[serde(default, deserialize_with = "null_as_default")]
+    grants: Vec<Token>,
 }
 
-/// When the engine starts it again.
+/// Restart policy, in docker's names.
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    /// Never.
+enum Restart {
+    /// No restart.
     No,
-    /// When it failed.
+    /// Restart after a failure.
     OnFailure,
-    /// Always, also after a reboot, unless it was stopped by hand.
+    /// Restart after each end and after a reboot, unless an operator stopped it.
     #[default]
     UnlessStopped,
-    /// Always.
+    /// Restart after each end.
     Always,
 }
 
 impl Restart {
-    /// Docker's word.
-    pub fn word(self) -> &'static str {
+    /// Returns docker's name of the policy.
+    fn name(self) -> &'static str {
         match self {
             Self::No => "no",
             Self::OnFailure => "on-failure",
@@ -66,129 +67,189 @@ impl Restart {
     }
 }
 
-/// A check that the engine runs in the container.
+/// Check that the engine runs in the container.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Health {
-    /// Shell command; 0 is healthy.
-    pub command: Line,
+struct Health {
+    /// Shell command; exit code 0 is healthy.
+    command: Line,
     /// Time between checks, as `10s`.
-    pub interval: Option<Word>,
-    /// Longest time of a check.
-    pub timeout: Option<Word>,
+    interval: Option<Token>,
+    /// Timeout of a check.
+    timeout: Option<Token>,
     /// Time after the start in which failures do not count.
-    pub start_period: Option<Word>,
-    /// Failures in a row that count.
-    pub retries: Option<u32>,
+    start_period: Option<Token>,
+    /// Number of failures in a row that make the container unhealthy.
+    retries: Option<u32>,
 }
 
-/// What an app may use of its device.
+/// Limits of an app.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-pub struct Resources {
+struct Resources {
     /// Memory, as `512m`.
-    pub memory: Option<Word>,
-    /// Processors, as `1.5`.
-    pub cpus: Option<Cpus>,
-    /// Processes.
-    pub pids: Option<u32>,
+    memory: Option<Token>,
+    /// Number of processors, as `1.5`.
+    cpus: Option<Cpus>,
+    /// Number of processes.
+    pids: Option<u32>,
 }
 
 impl Spec {
-    /// Its name.
+    /// Returns the name of the app.
     pub fn name(&self) -> &str {
         &self.name.0
     }
 
-    /// The words after `edge-docker run` for `image`, with the data in `data`.
-    pub fn run_words(&self, image: &str, data: &str) -> Vec<String> {
-        let mut words: Vec<String> = ["--detach", "--name", self.name()].map(String::from).into();
-        words.extend(self.options(data));
-        words.push(image.into());
-        words
+    /// Returns the names of the requested grants.
+    pub fn grants(&self) -> Vec<String> {
+        self.grants.iter().map(|Token(g)| g.clone()).collect()
     }
 
-    /// What `app.yaml` says, as options of `edge-docker run`.
+    /// Returns the arguments of `edge-docker run` for `image`, with the app's data in
+    /// the directory `data`.
+    pub fn run_arguments(&self, image: &str, data: &str) -> Vec<String> {
+        let start = ["--detach", "--name", self.name()].map(String::from);
+        let mut arguments = Vec::from(start);
+        arguments.extend(self.options(data));
+        arguments.push(image.into());
+        arguments
+    }
+
+    /// Returns the options of `edge-docker run` and `replace`, always in the same
+    /// order: `edge-app diff` compares them with those of an earlier deployment.
     pub fn options(&self, data: &str) -> Vec<String> {
-        let spec = self;
-        let mut words = Vec::new();
-        let mut put = |option: &str, value: String| words.push(format!("--{option}={value}"));
-        put("restart", spec.restart.word().into());
-        for Word(port) in &spec.ports {
-            put("publish", port.clone());
+        let mut options = Vec::new();
+        let mut put = |option: &str, value: &str| options.push(format!("--{option}={value}"));
+        put("restart", self.restart.name());
+        for Token(port) in &self.ports {
+            put("publish", port);
         }
-        for (Variable(name), value) in &spec.env {
-            put("env", format!("{name}={value}"));
+        for (Variable(name), Line(value)) in &self.env {
+            put("env", &format!("{name}={value}"));
         }
-        for volume in &spec.volumes {
-            put("volume", volume.below(data));
+        for volume in &self.volumes {
+            put("volume", &volume.below(data));
         }
-        if let Some(health) = &spec.health {
-            put("health-cmd", health.command.0.clone());
-            let times = [
-                ("interval", &health.interval),
-                ("timeout", &health.timeout),
-                ("start-period", &health.start_period),
-            ];
-            for (name, time) in times {
-                if let Some(Word(time)) = time {
-                    put(&format!("health-{name}"), time.clone());
-                }
-            }
-            if let Some(retries) = health.retries {
-                put("health-retries", retries.to_string());
-            }
+        if let Some(health) = &self.health {
+            health.options(&mut put);
         }
-        let Resources { memory, cpus, pids } = &spec.resources;
-        let limits = [
-            ("memory", memory.as_ref().map(|Word(m)| m.clone())),
-            ("cpus", cpus.map(|Cpus(c)| c.to_string())),
-            ("pids-limit", pids.map(|p| p.to_string())),
+        self.resources.options(&mut put);
+        for Token(grant) in &self.grants {
+            put("grant", grant);
+        }
+        options
+    }
+}
+
+impl Health {
+    fn options(&self, put: &mut impl FnMut(&str, &str)) {
+        put("health-cmd", &self.command.0);
+        let times = [
+            ("health-interval", &self.interval),
+            ("health-timeout", &self.timeout),
+            ("health-start-period", &self.start_period),
         ];
-        for (option, limit) in limits {
-            if let Some(limit) = limit {
-                put(option, limit);
+        for (option, time) in times {
+            if let Some(Token(time)) = time {
+                put(option, time);
             }
         }
-        for Word(grant) in &spec.grants {
-            put("grant", grant.clone());
+        if let Some(retries) = self.retries {
+            put("health-retries", &retries.to_string());
         }
-        words
+    }
+}
+
+impl Resources {
+    fn options(&self, put: &mut impl FnMut(&str, &str)) {
+        if let Some(Token(memory)) = &self.memory {
+            put("memory", memory);
+        }
+        if let Some(Cpus(cpus)) = self.cpus {
+            put("cpus", &cpus.to_string());
+        }
+        if let Some(pids) = self.pids {
+            put("pids-limit", &pids.to_string());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::yaml;
+    use crate::parse_yaml;
 
     #[test]
-    fn words_in_order() {
-        let spec: Spec = yaml(
+    fn arguments_in_order() {
+        let spec: Spec = parse_yaml(
             "name: a\nports: ['8080:80']\nenv: {A: 'x y', B: 1}\nvolumes: ['.:/data']\nhealth: {command: 'true', retries: 2}\n\
              resources: {memory: 64m, cpus: 1.5}\ngrants: [gpu]\n",
             "app.yaml",
         )
         .unwrap();
-        let words = spec.run_words("r.io/x@sha256:0", "/data/apps/a");
+        let arguments = spec.run_arguments("r.io/x@sha256:0", "/data/apps/a");
         assert_eq!(
-            words.join("|"),
+            arguments.join("|"),
             "--detach|--name|a|--restart=unless-stopped|--publish=8080:80|--env=A=x y|--env=B=1|\
              --volume=/data/apps/a:/data|--health-cmd=true|--health-retries=2|--memory=64m|--cpus=1.5|--grant=gpu|r.io/x@sha256:0"
         );
     }
 
     #[test]
-    fn processors() {
+    fn values_of_variables_stay_as_written() {
+        let text = "name: a\nenv: {A: 1.10, B: 0x10, C: yes, D: 1_000, E: '~', F: True, G: .nan}\n";
+        let spec: Spec = parse_yaml(text, "app.yaml").unwrap();
+        let options = spec.options("/d").split_off(1);
+        let values: Vec<_> = options.iter().map(|o| &o["--env=A=".len()..]).collect();
+        assert_eq!(
+            values,
+            ["1.10", "0x10", "yes", "1_000", "~", "True", ".nan"]
+        );
+    }
+
+    #[test]
+    fn keys_without_a_value_have_the_default() {
+        let text = "name: a\nports:\nenv:\nvolumes: ~\nsync:\nhealth:\nresources:\ngrants:\n";
+        let spec: Spec = parse_yaml(text, "app.yaml").unwrap();
+        assert_eq!(spec.options("/d"), ["--restart=unless-stopped"]);
+    }
+
+    #[test]
+    fn errors_stand_at_the_value() {
+        for (text, place) in [
+            ("name: a\nenv: {A: x, B: [1]}\n", "2:16"),
+            ("name: a\nenv: {A: ~}\n", "2:10"),
+            ("name: a\nenv: {A: x, B C: y}\n", "2:13"),
+            ("name: a\nvolumes:\n  - .:/a\n  - ..:/b\n", "4:5"),
+            (
+                "name: a\nhealth: {command: 'true', retries: many}\n",
+                "2:36",
+            ),
+            ("name: a\nenv: &x {A: b}\nports: *x\n", "3:8"),
+            ("name: a\nname: a\n", "1:1"),
+            ("name: a\n---\nname: b\n", "3:1"),
+            ("name: a\nports: [\n", "2:8"),
+        ] {
+            let error = parse_yaml::<Spec>(text, "app.yaml")
+                .map(|_| ())
+                .unwrap_err();
+            assert!(error.starts_with(&format!("app.yaml:{place}: ")), "{error}");
+            assert!(!error.contains(" at line "), "{error}");
+        }
+    }
+
+    #[test]
+    fn processors_within_limits() {
         let cpus = |text: &str| {
             let text = format!("name: a\nresources:\n  cpus: {text}\n");
-            yaml::<Spec>(&text, "app.yaml").map(|s| s.resources.cpus.map(|Cpus(c)| c))
+            parse_yaml::<Spec>(&text, "app.yaml").map(|s| s.resources.cpus.map(|Cpus(c)| c))
         };
         assert_eq!(cpus("2"), Ok(Some(2.0)));
         assert_eq!(cpus("0.25"), Ok(Some(0.25)));
         for bad in ["0", "-1", ".nan", ".inf", "many", "1e9", "1e-9", "[1]"] {
-            let said = cpus(bad).unwrap_err();
-            assert!(said.starts_with("app.yaml:3:9: "), "{said}");
+            let error = cpus(bad).unwrap_err();
+            assert!(error.starts_with("app.yaml:3:9: "), "{error}");
         }
     }
 }

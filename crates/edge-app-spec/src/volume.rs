@@ -1,20 +1,18 @@
-//! `volumes` of `app.yaml`.
+//! `volumes` of `app.yaml`: data of the app that its container sees.
 
 use std::fmt;
 
-use crate::text::from_text;
+use serde::Deserialize;
 
-from_text!(Volume);
+use crate::path::is_plain_name;
 
-/// A directory of the app's data and where the container sees it.
-#[derive(Debug, PartialEq, Eq)]
+/// `SOURCE:TARGET[:ro]`: a directory of the app's data and its path in the container.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Volume {
-    /// Below the data directory; empty for the directory itself.
-    pub source: String,
-    /// Absolute path in the container.
-    pub target: String,
-    /// May it only read?
-    pub read_only: bool,
+    source: String,
+    target: String,
+    read_only: bool,
 }
 
 impl TryFrom<String> for Volume {
@@ -28,29 +26,20 @@ impl TryFrom<String> for Volume {
             [source, target, "rw"] => (source, target, false),
             _ => return Err(format!("{text:?} is not SOURCE:TARGET[:ro]")),
         };
-        let source = source
-            .strip_prefix("./")
-            .unwrap_or(source)
-            .trim_end_matches('/');
-        let good = |p: &str| {
-            let letter = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            !p.is_empty() && p != "." && p != ".." && !p.starts_with('-') && p.chars().all(letter)
-        };
-        if source != "." && !source.is_empty() && !source.split('/').all(good) {
+        let source = source.strip_prefix("./").unwrap_or(source);
+        let source = source.trim_end_matches('/');
+        if source != "." && !source.is_empty() && !source.split('/').all(is_plain_name) {
             return Err(format!(
                 "{text:?}: the source is a directory of the app's data, `.` or NAME[/NAME]"
             ));
         }
         let inside = target.strip_prefix('/').unwrap_or_default();
-        if !inside.split('/').all(good) {
+        if !inside.split('/').all(is_plain_name) {
             return Err(format!("{text:?}: the target is an absolute path"));
         }
+        let source = if source == "." { "" } else { source };
         Ok(Self {
-            source: if source == "." {
-                String::new()
-            } else {
-                source.into()
-            },
+            source: source.into(),
             target: target.into(),
             read_only,
         })
@@ -58,15 +47,15 @@ impl TryFrom<String> for Volume {
 }
 
 impl Volume {
-    /// As an option of docker, with the app's data in `data`.
-    pub fn below(&self, data: &str) -> String {
+    /// Returns the value of docker's `--volume`, with the app's data in `data`.
+    pub(crate) fn below(&self, data: &str) -> String {
         let slash = if self.source.is_empty() { "" } else { "/" };
         let end = if self.read_only { ":ro" } else { "" };
         format!("{data}{slash}{}:{}{end}", self.source, self.target)
     }
 }
 
-/// As it is written in `app.yaml`.
+/// Form of `app.yaml`.
 impl fmt::Display for Volume {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.below("."))

@@ -4,7 +4,6 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use edge_app_spec::scalar::Word;
 use edge_common::contract::annotation;
 use edge_common::exit::Failure;
 use edge_common::log;
@@ -58,7 +57,7 @@ pub(crate) async fn push(
             app: app.name.clone(),
             version: version.into(),
             serial: serial(&registry, &keys, &app.name).await?,
-            grants: grants(app),
+            grants: app.spec.grants(),
         },
         git: app.revision().await,
     };
@@ -73,10 +72,6 @@ pub(crate) async fn push(
     }
     println!("{}@{digest}", image.repository);
     Ok(())
-}
-
-fn grants(app: &App) -> Vec<String> {
-    app.spec.grants.iter().map(|Word(g)| g.clone()).collect()
 }
 
 struct Signing<'a> {
@@ -178,7 +173,7 @@ async fn serial(registry: &Registry, keys: &Keys, app: &str) -> Result<u64> {
 
 /// Grants go into the signature only when somebody has seen them.
 fn confirm(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
-    let grants = grants(app);
+    let grants = app.spec.grants();
     if let Some(source) = source {
         log::info(format_args!("{} is {source}", app.name));
     }

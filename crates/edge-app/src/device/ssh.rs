@@ -42,7 +42,7 @@ impl Device {
     /// # Errors
     /// A name that is none; no ssh.
     pub(crate) fn new(project: &Project, name: &str) -> Result<Self> {
-        let known = project.config.devices.get(name);
+        let known = project.config.devices.get(name).and_then(Option::as_ref);
         let host = known.and_then(|d| d.host.as_deref()).unwrap_or(name);
         check_destination(host)?;
         let user = match known.and_then(|d| d.user.as_deref()) {

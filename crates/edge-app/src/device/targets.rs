@@ -36,7 +36,7 @@ impl Targets {
                 let why = format!("edge-app.yaml has no group {group:?}: it has {known:?}");
                 return Err(Failure::error(2, why));
             };
-            names.extend(members.iter().cloned());
+            names.extend(members.iter().flatten().cloned());
         }
         let mut seen = std::collections::BTreeSet::new();
         names.retain(|n| seen.insert(n.clone()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use edge_app_spec::text::from_text;
+use edge_app_spec::null_as_default;
 use edge_common::exit::Failure;
 use edge_common::file;
 use serde::Deserialize;
@@ -16,8 +16,6 @@ use crate::exit_code::CONFIGURATION;
 pub(crate) const NAME: &str = "edge-app.yaml";
 /// Largest file that is read, in bytes.
 pub(crate) const MAX_FILE_BYTES: u64 = 256 * 1024;
-
-from_text!(Platform);
 
 /// What `edge-app.yaml` says.
 #[derive(Deserialize)]
@@ -31,12 +29,12 @@ pub(crate) struct Config {
     /// What images are built for.
     #[serde(default)]
     pub(crate) platform: Platform,
-    /// Devices by name.
-    #[serde(default)]
-    pub(crate) devices: BTreeMap<String, Device>,
+    /// Devices by name; a name without settings is a host of that name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) devices: BTreeMap<String, Option<Device>>,
     /// Names for several devices.
-    #[serde(default)]
-    pub(crate) groups: BTreeMap<String, Vec<String>>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) groups: BTreeMap<String, Option<Vec<String>>>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +79,8 @@ pub(crate) struct Kms {
 }
 
 /// `linux/amd64` or `linux/arm64`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Platform(pub String);
 
 impl Default for Platform {
@@ -95,13 +95,15 @@ impl TryFrom<String> for Platform {
     fn try_from(text: String) -> Result<Self, String> {
         match text.as_str() {
             "linux/amd64" | "linux/arm64" => Ok(Self(text)),
-            _ => Err("must be linux/arm64 or linux/amd64".into()),
+            _ => Err(format!(
+                "platform {text:?} is not linux/arm64 or linux/amd64"
+            )),
         }
     }
 }
 
 /// How a device is reached.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Device {
     /// Host, or an alias of the ssh configuration; its name if absent.
@@ -159,5 +161,5 @@ impl Project {
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, shown: &str) -> Result<T> {
     let text =
         file::read_text(path, MAX_FILE_BYTES).map_err(|e| Failure::wrap(CONFIGURATION, e))?;
-    edge_app_spec::yaml(&text, shown).map_err(|why| Failure::error(CONFIGURATION, why))
+    edge_app_spec::parse_yaml(&text, shown).map_err(|why| Failure::error(CONFIGURATION, why))
 }

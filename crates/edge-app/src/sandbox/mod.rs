@@ -72,7 +72,7 @@ async fn start(device: &Device, app: &App, image: &str) -> Result<()> {
     let name = &app.name;
     let words = app
         .spec
-        .run_words(image, &format!("{}/{name}", path::SANDBOX));
+        .run_arguments(image, &format!("{}/{name}", path::SANDBOX));
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let run = [&["run"], &words[..]].concat();
     let explain = edge_docker(&[&["explain"], &run[..]].concat());
