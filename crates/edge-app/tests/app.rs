@@ -134,7 +134,7 @@ fn a_project_that_is_none() {
         "no edge-app.yaml here or above",
     );
     for (text, wanted) in [
-        ("", "missing field `registry`"),
+        ("", "edge-app.yaml:1:1: unexpected end of file"),
         ("registry: [", "edge-app.yaml:"),
         (
             "registry: r.io/team\ncolour: red\n",
@@ -142,7 +142,7 @@ fn a_project_that_is_none() {
         ),
         (
             "registry: r.io/team\nplatform: amiga\n",
-            "edge-app.yaml:2:11: platform: must be",
+            "edge-app.yaml:2:11: platform \"amiga\" is not",
         ),
         ("registry: 7\n", "registry must be"),
     ] {
@@ -171,7 +171,7 @@ fn an_app_that_is_none() {
     for (text, wanted) in [
         ("name: other\n", "it must be the name of the directory"),
         ("name: hello\nports: {}\n", "hello/app.yaml:2:8:"),
-        ("name: hello\nports: [\n", "hello/app.yaml:3:"),
+        ("name: hello\nports: [\n", "hello/app.yaml:2:8:"),
         (
             "name: hello\nvolumes: ['/etc:/x']\n",
             "hello/app.yaml:2:11:",
@@ -186,9 +186,9 @@ fn an_app_that_is_none() {
             "name: hello\nprivileged: true\n",
             "unknown field `privileged`",
         ),
-        ("name: hello\nports: ['--privileged']\n", "not a plain word"),
-        ("name: hello\ngrants: ['a,b']\n", "not a plain word"),
-        ("", "missing field `name`"),
+        ("name: hello\nports: ['--privileged']\n", "a leading - "),
+        ("name: hello\ngrants: ['a,b']\n", "blanks, commas"),
+        ("", "hello/app.yaml:1:1: unexpected end of file"),
         ("name: \"hel\\nlo\"\n", "hello/app.yaml:1:7:"),
         ("a: &a [*a]\n", "hello/app.yaml"),
     ] {
