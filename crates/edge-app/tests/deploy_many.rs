@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_sim::namespaces::Fleet;
-use edge_sim::testbed::{Cloud, program, push_image};
+use edge_sim::testbed::{Cloud, push_image};
 use project::Project;
 
 const DEPLOY: [&str; 4] = ["deploy", "hello", "--version", "v1"];
@@ -63,13 +63,13 @@ impl<'a> Held<'a> {
 #[test]
 fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
     let cloud = Cloud::up();
-    let fleet = Fleet::start(COUNT, &program("edge-sim")).unwrap();
+    let fleet = Fleet::start(COUNT).unwrap();
     let registry = cloud.local_registry();
     let digest = push_image(cloud.path(), &registry).unwrap();
     let project = Project::new(&cloud, registry, &fleet.config());
     a_limit_is_kept(&project, &fleet);
 
-    fleet.forget().unwrap();
+    fleet.clear_records().unwrap();
     for broken in [3, 11] {
         fs::write(fleet.path(broken, "/data/broken"), "").unwrap();
     }
@@ -90,7 +90,7 @@ fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
     );
     assert_eq!(output.status.code(), Some(10), "{out}{err}");
     assert!(err.contains("3 of 20 devices failed"), "{err}");
-    assert_eq!(fleet.most_at_once().unwrap(), COUNT - 1);
+    assert_eq!(fleet.max_concurrent().unwrap(), COUNT - 1);
     for (number, name) in fleet.names().enumerate() {
         let line = out.lines().find(|l| l.starts_with(name)).unwrap();
         let wanted = match number {
@@ -125,5 +125,5 @@ fn a_limit_is_kept(project: &Project, fleet: &Fleet) {
         held.let_go(waiting[0]);
     }
     assert!(deploy.wait().unwrap().success());
-    assert_eq!(fleet.most_at_once().unwrap(), 5);
+    assert_eq!(fleet.max_concurrent().unwrap(), 5);
 }

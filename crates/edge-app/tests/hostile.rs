@@ -7,7 +7,7 @@ mod project;
 use std::fs;
 
 use edge_sim::namespaces::Fleet;
-use edge_sim::testbed::{Cloud, program, push_image};
+use edge_sim::testbed::{Cloud, push_image};
 use project::Project;
 use serde_json::json;
 
@@ -31,7 +31,7 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(cloud: &'a Cloud) -> Self {
-        let fleet = Fleet::start(1, &program("edge-sim")).unwrap();
+        let fleet = Fleet::start(1).unwrap();
         let registry = cloud.local_registry();
         let digest = push_image(cloud.path(), &registry).unwrap();
         let project = Project::new(cloud, registry, &fleet.config());

@@ -9,7 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_sim::namespaces::{Device, Fleet, Link, Settings};
-use edge_sim::testbed::program;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -38,12 +37,9 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (edge_docker, edge_sim) = (program("edge-docker"), program("edge-sim"));
         let start = |name: &str| {
             let settings = Settings {
                 name,
-                edge_docker: &edge_docker,
-                edge_sim: &edge_sim,
                 ..Settings::default()
             };
             let at = directory.path().join(name);
@@ -319,7 +315,7 @@ fn a_device_is_left_with_an_app() {
 #[test]
 fn a_device_with_a_scripted_edge_docker() {
     let world = World::new();
-    let fleet = Fleet::start(1, &program("edge-sim")).unwrap();
+    let fleet = Fleet::start(1).unwrap();
     let config = fs::read_to_string(world.path("edge-app.yaml")).unwrap();
     let ssh = fleet.ssh_config(0);
     let config = format!("{config}  d00: {{ssh_config: {}}}\n", ssh.display());

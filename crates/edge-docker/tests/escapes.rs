@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use edge_sim::namespaces::{Device, Settings};
-use edge_sim::testbed::{build_image, program};
+use edge_sim::testbed::build_image;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 /// An image that is a shell.
@@ -40,8 +40,6 @@ impl Testbed {
         let device = Device::start(
             &directory.path().join("device"),
             &Settings {
-                edge_docker: Path::new(env!("CARGO_BIN_EXE_edge-docker")),
-                edge_sim: &program("edge-sim"),
                 repository: "r.test/edge-ai",
                 keys: &[key],
                 ..Settings::default()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
 use edge_sim::endpoint::Behaviour;
-use edge_sim::kill;
+use edge_sim::kill_points::{Reach, kill_at_points};
 use edge_sim::testbed::{DeviceRoot, StrictEndpoint, example};
 
 /// Distance between two points: 1 in the campaign, `cargo xtask campaign kill`.
@@ -77,7 +77,7 @@ fn kill_provisioning_at_its_system_calls() {
     let args = |device: &DeviceRoot| -> Vec<OsString> {
         vec![example("provision_at_root").into(), device.path("").into()]
     };
-    let tally = kill::sweep(every(), prepare, args, |device, _| {
+    let tally = kill_at_points(Reach::Threads, every(), prepare, args, |device, _| {
         check_interrupted(device)?;
         let before = key(device);
         check_recovery(device, before.as_deref())
@@ -108,7 +108,7 @@ fn kill_renewing_at_its_system_calls() {
             "--renew".into(),
         ]
     };
-    let tally = kill::sweep(every(), prepare, args, |device, _| {
+    let tally = kill_at_points(Reach::Threads, every(), prepare, args, |device, _| {
         check_interrupted(device)?;
         // The identity in use is valid at any moment.
         ensure!(

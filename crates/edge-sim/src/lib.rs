@@ -8,14 +8,15 @@
 
 pub mod benchmarks;
 pub mod cloud;
-pub mod distance;
 pub mod endpoint;
-pub mod kill;
+mod host;
+pub mod kill_points;
+mod links;
 pub mod namespaces;
 mod process;
-mod relay;
+mod signals;
 pub mod testbed;
-pub mod vm;
+mod vm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -40,11 +41,11 @@ enum Part {
     #[command(subcommand)]
     Bench(benchmarks::Command),
     /// A link with a delay and a rate, for ProxyCommand of ssh
-    Relay(relay::Args),
+    Relay(links::stdio::Args),
     /// AWS IoT's endpoint with its strict rules, quotas and scripted faults
     Endpoint(endpoint::Args),
     /// A port that leads to another one, with a delay and a rate
-    Distance(distance::Args),
+    Distance(links::tcp::Args),
 }
 
 /// Runs the command.
@@ -56,8 +57,8 @@ pub fn run(args: Args) -> Result<()> {
         Part::Cloud(command) => cloud::run(command),
         Part::Vm(command) => vm::run(command),
         Part::Bench(command) => benchmarks::run(command),
-        Part::Relay(args) => relay::run(args),
+        Part::Relay(args) => links::stdio::run(args),
         Part::Endpoint(args) => endpoint::run(&args),
-        Part::Distance(args) => distance::run(&args),
+        Part::Distance(args) => links::tcp::run(&args),
     }
 }

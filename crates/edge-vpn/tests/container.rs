@@ -69,8 +69,6 @@ impl Testbed {
         let public = directory.path().join("key.pub");
         fs::write(&public, key.public_key_to_pem().unwrap()).unwrap();
         let settings = Settings {
-            edge_docker: &program("edge-docker"),
-            edge_sim: &program("edge-sim"),
             repository: REPOSITORY,
             keys: &[public],
             ..Settings::default()

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use edge_sim::kill::{self, Point, Reach};
+use edge_sim::kill_points::{Point, Reach, kill_at_points};
 use world::{THING, TOKEN, World};
 
 /// All points with `EDGE_EVERY=1`, as `cargo xtask campaign kill` does.
@@ -140,7 +140,7 @@ fn campaign(name: &str, prepare: fn() -> World, check: Check) {
     let reaches = [Reach::First, Reach::Helpers];
     let count = if every() == 1 { 2 } else { 1 };
     for reach in reaches.into_iter().take(count) {
-        let tally = kill::sweep_at(reach, every(), prepare, words, check);
+        let tally = kill_at_points(reach, every(), prepare, words, check);
         let tally = tally.unwrap_or_else(|e| panic!("{name}, {reach:?}: {e:#}"));
         println!("edge-vpn, {name}, {reach:?}: {tally}");
         assert!(tally.killed > 60, "{tally}");

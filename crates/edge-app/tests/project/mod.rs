@@ -12,7 +12,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use edge_sim::namespaces::{Device, Settings};
-use edge_sim::testbed::{Cloud, program};
+use edge_sim::testbed::Cloud;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -105,11 +105,8 @@ impl<'a> Real<'a> {
         let directory = tempfile::tempdir().unwrap();
         let registry = cloud.value("registry");
         let port = registry.split(['/', ':']).nth(1).unwrap().parse().unwrap();
-        let (edge_docker, edge_sim) = (program("edge-docker"), program("edge-sim"));
         let settings = Settings {
             name: "jetson",
-            edge_docker: &edge_docker,
-            edge_sim: &edge_sim,
             repository: &registry,
             keys: &[cloud.file("signing.pub")],
             ca_bundle: &[cloud.file("ca.pem")],

@@ -35,14 +35,14 @@ fn scripted(table: &Table, case: &Case) {
         .endpoint
         .events()
         .iter()
-        .filter(|e| e.what == "create" && e.good)
+        .filter(|e| e.kind == "create" && e.succeeded)
         .count();
     // A rejected request is recorded as not good; all others count.
     let rejected = cloud
         .endpoint
         .events()
         .iter()
-        .filter(|e| e.what == "create" && !e.good)
+        .filter(|e| e.kind == "create" && !e.succeeded)
         .count();
     if case.creates > 0 {
         assert_eq!(

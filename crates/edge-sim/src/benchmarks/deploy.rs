@@ -1,8 +1,8 @@
 //! `edge-app deploy` to many devices: one after another, and at once.
 //!
-//! The devices have the real sshd and sudo rule; a pull and a switch are a
-//! stand-in's and take as long as they are told, since this machine could not
-//! run so many engines. What is measured is what edge-app and ssh make of it.
+//! The devices have the real sshd and sudo rule and a scripted edge-docker, whose
+//! pull and replace take a given time, since this machine could not run so many
+//! engines. The table shows the concurrency of edge-app and ssh.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,36 +15,33 @@ use tempfile::TempDir;
 
 use crate::cloud::HOST;
 use crate::namespaces::Fleet;
-use crate::process::{going_on, notice_signals};
+use crate::signals;
 use crate::testbed::push_image;
 
 /// Arguments of `bench devices`.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Directory of the programs, built for release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
-    /// How many
+    /// Number of devices
     #[arg(long, default_value_t = 20)]
     devices: usize,
-    /// Seconds that a pull takes, and again the switch: one without a health
-    /// check is watched for five seconds
+    /// Duration of a pull and of a replace in seconds; a container without a health
+    /// check is watched for five
     #[arg(long, default_value_t = 5)]
     seconds: u32,
 }
 
 /// Prints the table.
-///
-/// # Errors
-/// Something that is measured does not work.
-pub fn run(args: &Args) -> Result<()> {
-    notice_signals()?;
+pub(crate) fn run(args: &Args) -> Result<()> {
+    signals::notice()?;
     let cloud = Cloud::up()?;
-    let fleet = Fleet::start(args.devices, &std::env::current_exe()?)?;
+    let fleet = Fleet::start(args.devices)?;
     push_image(cloud.0.path(), &cloud.registry()?)?;
     let project = project(&cloud, &fleet)?;
     println!(
-        "{} devices; a pull takes {seconds} s and a switch {seconds} s.\n",
+        "{} devices; a pull takes {seconds} s and a replace {seconds} s.\n",
         args.devices,
         seconds = args.seconds
     );
@@ -56,17 +53,17 @@ pub fn run(args: &Args) -> Result<()> {
             0o644,
         )?;
     }
-    println!("| devices at a time | most under way, by the devices | s | times faster |");
+    println!("| devices at a time | maximum under way, by the devices | s | times faster |");
     println!("|--:|--:|--:|--:|");
     let mut one = None;
     for jobs in [1, 5, args.devices] {
-        going_on()?;
-        fleet.forget()?;
+        signals::check()?;
+        fleet.clear_records()?;
         let time = deploy(args, &project, &cloud, jobs)?;
         let one = *one.get_or_insert(time);
         println!(
             "| {jobs} | {} | {:.1} | {:.1} |",
-            fleet.most_at_once()?,
+            fleet.max_concurrent()?,
             time.as_secs_f64(),
             one.as_secs_f64() / time.as_secs_f64()
         );
@@ -87,9 +84,9 @@ fn deploy(args: &Args, project: &TempDir, cloud: &Cloud, jobs: usize) -> Result<
     Ok(start.elapsed())
 }
 
-/// A project whose one app is `hello`.
+/// Creates a project with the app `hello`.
 fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
-    let directory = tempfile::tempdir().context("making a directory")?;
+    let directory = tempfile::tempdir().context("creating a temporary directory")?;
     let put = |name: &str, text: &str| {
         let path = directory.path().join(name);
         file::create_directory(path.parent().unwrap_or(Path::new("")), 0o755)?;
@@ -108,19 +105,19 @@ fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
     Ok(directory)
 }
 
-/// A stand-in cloud without the AWS API, which ends when it is dropped.
+/// A local cloud without the AWS API. It ends when it is dropped.
 struct Cloud(TempDir);
 
 impl Cloud {
     fn up() -> Result<Self> {
-        let cloud = Self(tempfile::tempdir().context("making a directory")?);
+        let cloud = Self(tempfile::tempdir().context("creating a temporary directory")?);
         cloud.command("up")?.arg("--no-aws").read()?;
         Ok(cloud)
     }
 
-    fn command(&self, verb: &str) -> Result<std::process::Command> {
+    fn command(&self, name: &str) -> Result<std::process::Command> {
         let mut command = Root::system().command(std::env::current_exe()?);
-        command.args(["cloud", verb, "--dir"]).arg(self.0.path());
+        command.args(["cloud", name, "--dir"]).arg(self.0.path());
         Ok(command)
     }
 
@@ -128,10 +125,12 @@ impl Cloud {
         let text = file::read(&self.0.path().join("endpoints.json"), 64 * 1024)?;
         let values: Value = serde_json::from_slice(&text)?;
         let value = values[key].as_str();
-        Ok(value.with_context(|| format!("no {key}"))?.into())
+        Ok(value
+            .with_context(|| format!("endpoints.json has no {key}"))?
+            .into())
     }
 
-    /// Its registry, by a name that needs no proxy.
+    /// Returns its repository, by a host name that needs no proxy.
     fn registry(&self) -> Result<String> {
         Ok(self.value("registry")?.replace(HOST, "localhost"))
     }
@@ -139,7 +138,7 @@ impl Cloud {
 
 impl Drop for Cloud {
     fn drop(&mut self) {
-        // It is told on standard error, and nothing more can be done.
+        // A destructor can only report the error.
         let down = self.command("down").and_then(|mut c| c.run());
         if let Err(error) = down {
             log::warn(format_args!("{error:#}"));

@@ -1,4 +1,4 @@
-//! Devices as directories, and `edge-provision` on them.
+//! Root file systems of devices, and edge-provision on them.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,9 @@ use anyhow::{Context, Result};
 use edge_common::{Root, file};
 use serde_json::json;
 
-/// The root file system of a device below `directory`, on a stand-in in `cloud`.
-///
-/// # Errors
-/// A file cannot be written.
-pub fn device(directory: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()> {
+/// Writes the root file system of a device to `directory`, with the claim of the
+/// endpoint in `cloud` on `port`.
+pub(crate) fn write_device(directory: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()> {
     for path in [
         "etc/edge-ai/claim",
         "etc/edge-ai/ca",
@@ -37,7 +35,7 @@ pub fn device(directory: &Path, cloud: &Path, port: u16, serial: &str) -> Result
 }
 
 /// Command of edge-provision on the root `directory`.
-pub fn provisioning(tool: &Path, directory: &Path, args: &[&str]) -> Command {
+pub(crate) fn provisioning(tool: &Path, directory: &Path, args: &[&str]) -> Command {
     let mut command = Root::system().command(tool);
     command.arg(directory).args(args);
     command

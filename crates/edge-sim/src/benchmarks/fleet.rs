@@ -1,4 +1,4 @@
-//! A fleet that is switched on at once.
+//! Provisioning of many devices that are switched on at once.
 
 use std::fmt;
 use std::path::Path;
@@ -7,54 +7,54 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::devices::{device, provisioning};
+use super::devices::{provisioning, write_device};
 use crate::cloud;
 use crate::endpoint::{Behaviour, Endpoint, Event};
-use crate::process;
+use crate::signals;
 
-/// Longest that anything is waited for, in seconds.
-const BUDGET: u64 = 1800;
+/// Time budget of each device, in seconds.
+const BUDGET_SECONDS: u64 = 1800;
 
-/// What happened.
-pub struct Fleet {
+/// Result of the provisioning of a fleet.
+pub struct Outcome {
     /// Devices that were started.
     pub devices: usize,
-    /// Devices that ended with an identity.
+    /// Devices that have an identity.
     pub provisioned: usize,
-    /// Different keys that certificates were issued for.
+    /// Different keys for which certificates were issued.
     pub keys: usize,
-    /// Provisionings a second that were allowed.
-    pub rate: u32,
-    /// Until the last one ended.
-    pub took: Duration,
-    /// Every request.
-    pub events: Vec<Event>,
+    /// Quota of provisionings per second.
+    pub(crate) rate: u32,
+    /// Time until the last one ended.
+    pub(crate) duration: Duration,
+    /// All requests.
+    pub(crate) events: Vec<Event>,
 }
 
-impl Fleet {
-    /// Requests of a kind: how many, and how many of them were done.
-    pub fn count(&self, what: &str) -> (usize, usize) {
-        let mine = || self.events.iter().filter(|e| e.what == what);
-        (mine().count(), mine().filter(|e| e.good).count())
+impl Outcome {
+    /// Number of requests of a kind, and of those that succeeded.
+    pub fn count(&self, kind: &str) -> (usize, usize) {
+        let mine = || self.events.iter().filter(|e| e.kind == kind);
+        (mine().count(), mine().filter(|e| e.succeeded).count())
     }
 
-    /// The most requests of any kind in one second.
-    pub fn peak(&self) -> usize {
+    /// Maximum of requests within one second.
+    pub(crate) fn peak(&self) -> usize {
         let seconds = self.seconds();
         seconds
             .iter()
-            .map(|(good, bad)| good + bad)
+            .map(|(succeeded, rejected)| succeeded + rejected)
             .max()
             .unwrap_or(0)
     }
 
-    /// For each second: requests that were done, and that were not.
-    pub fn seconds(&self) -> Vec<(usize, usize)> {
-        let last = usize::try_from(self.took.as_secs()).unwrap_or(0);
+    /// Requests of each second that succeeded, and that did not.
+    pub(crate) fn seconds(&self) -> Vec<(usize, usize)> {
+        let last = usize::try_from(self.duration.as_secs()).unwrap_or(0);
         let mut seconds = vec![(0, 0); last + 1];
         for event in &self.events {
             let second = usize::try_from(event.at.as_secs()).unwrap_or(0).min(last);
-            if event.good {
+            if event.succeeded {
                 seconds[second].0 += 1;
             } else {
                 seconds[second].1 += 1;
@@ -64,7 +64,7 @@ impl Fleet {
     }
 }
 
-impl fmt::Display for Fleet {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             devices,
@@ -73,17 +73,17 @@ impl fmt::Display for Fleet {
             rate,
             ..
         } = self;
-        let took = self.took.as_secs_f32();
+        let seconds = self.duration.as_secs_f32();
         writeln!(
             f,
-            "{provisioned} of {devices} devices provisioned in {took:.0} s at {rate}/s; {keys} keys"
+            "{provisioned} of {devices} devices provisioned in {seconds:.0} s at {rate}/s; {keys} keys"
         )?;
-        for what in ["connect", "create", "register"] {
-            let (all, good) = self.count(what);
+        for kind in ["connect", "create", "register"] {
+            let (all, succeeded) = self.count(kind);
             writeln!(
                 f,
-                "{what:<9} {all:>6} requests, {:>6} turned away",
-                all - good
+                "{kind:<9} {all:>6} requests, {:>6} rejected",
+                all - succeeded
             )?;
         }
         write!(f, "busiest second: {} requests", self.peak())
@@ -93,21 +93,21 @@ impl fmt::Display for Fleet {
 /// Starts `devices` at once, each as a process of its own, and waits for all.
 ///
 /// # Errors
-/// A process cannot be started.
-pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Fleet> {
-    process::notice_signals()?;
-    let directory = tempfile::tempdir().context("making a directory")?;
+/// If a process cannot be started.
+pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Outcome> {
+    signals::notice()?;
+    let directory = tempfile::tempdir().context("creating a temporary directory")?;
     let cloud_directory = directory.path().join("cloud");
     edge_common::file::create_directory(&cloud_directory, 0o700)?;
     let serials: Vec<_> = (0..devices).map(|n| format!("fleet-{n}")).collect();
-    cloud::found(&cloud_directory, &serials)?;
+    cloud::create(&cloud_directory, &serials)?;
     let behaviour = Behaviour {
         rate: Some(rate),
         ..Behaviour::default()
     };
     let endpoint = Endpoint::start(&cloud_directory, &behaviour)?;
     for serial in &serials {
-        device(
+        write_device(
             &directory.path().join(serial),
             &cloud_directory,
             endpoint.port(),
@@ -115,15 +115,15 @@ pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Fleet>
         )?;
     }
     let (begin, offset) = (Instant::now(), endpoint.elapsed());
-    let words = [
+    let args = [
         "--budget",
-        &BUDGET.to_string(),
+        &BUDGET_SECONDS.to_string(),
         "--spread",
         &spread.to_string(),
     ];
     let mut children = Children(Vec::new());
     for serial in &serials {
-        let mut command = provisioning(tool, &directory.path().join(serial), &words);
+        let mut command = provisioning(tool, &directory.path().join(serial), &args);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -135,25 +135,25 @@ pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Fleet>
     let mut provisioned = 0;
     for child in &mut children.0 {
         provisioned += usize::from(child.wait().context("waiting for a device")?.success());
-        process::going_on()?;
+        signals::check()?;
     }
-    let took = begin.elapsed();
+    let duration = begin.elapsed();
     let mut events = endpoint.events();
     for event in &mut events {
         event.at = event.at.saturating_sub(offset);
     }
     let keys = endpoint.keys_seen();
-    Ok(Fleet {
+    Ok(Outcome {
         devices,
         provisioned,
         keys,
         rate,
-        took,
+        duration,
         events,
     })
 }
 
-/// They end with their owner.
+/// Child processes, killed when this is dropped.
 struct Children(Vec<Child>);
 
 impl Drop for Children {

@@ -1,7 +1,7 @@
-//! Measurements, side by side with the ways that were usual before. They print
-//! tables and judge nothing: a machine may be busy.
+//! Benchmarks of the tools beside the scripts that they replace. They print tables
+//! and have no limits, since the machine may be busy.
 
-pub mod deploy;
+mod deploy;
 mod devices;
 pub mod fleet;
 mod plot;
@@ -16,20 +16,20 @@ use edge_common::file;
 
 /// Commands of `edge-sim bench`.
 #[derive(Subcommand)]
-pub enum Command {
-    /// A change of an app, from the command to the new container running
+pub(crate) enum Command {
+    /// From a change of an app to its new container running, by `sandbox`
     Sandbox(Args),
-    /// A version of an app to many devices, one after another and at once
+    /// Deployment of an app to many devices, one after another and at once
     Devices(deploy::Args),
     /// Time, memory and traffic of one provisioning, near and far
     Provision {
         /// edge-provision on another root: `examples/provision_at_root`
         #[arg(long)]
         tool: PathBuf,
-        /// The structure of the earlier Python flow
+        /// Python script with the structure of the earlier flow
         #[arg(long)]
         earlier: PathBuf,
-        /// Runs of each; the table has the median
+        /// Number of runs, whose median is printed
         #[arg(long, default_value_t = 7)]
         runs: usize,
     },
@@ -38,13 +38,13 @@ pub enum Command {
         /// edge-provision on another root: `examples/provision_at_root`
         #[arg(long)]
         tool: PathBuf,
-        /// How many devices
+        /// Number of devices
         #[arg(long, default_value_t = 1000)]
         devices: usize,
-        /// Provisionings a second that the cloud allows
+        /// Quota of provisionings per second
         #[arg(long, default_value_t = 10)]
         rate: u32,
-        /// Where to draw the requests over time
+        /// File for a diagram of the requests over time
         #[arg(long)]
         svg: Option<PathBuf>,
     },
@@ -52,23 +52,20 @@ pub enum Command {
 
 /// Arguments of `bench sandbox`.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Directory of the programs, built for release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
-    /// Millions of bytes of the image below the change
+    /// Size of the image below the change, in MB
     #[arg(long, default_value_t = 300)]
     base: u32,
-    /// Thousands of bytes of the layer that changes
+    /// Size of the layer that changes, in kB
     #[arg(long, default_value_t = 200)]
     change: u32,
 }
 
-/// Measures.
-///
-/// # Errors
-/// Something that is measured does not work.
-pub fn run(command: Command) -> Result<()> {
+/// Runs a benchmark.
+pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Devices(args) => deploy::run(&args),

@@ -1,18 +1,19 @@
-//! Requests over time, as an SVG.
+//! Diagram of requests over time, as SVG.
 
 use std::fmt::Write;
 
-use super::fleet::Fleet;
+use super::fleet::Outcome;
 
 const WIDTH: usize = 760;
 const HEIGHT: usize = 240;
 const LEFT: usize = 40;
 const TOP: usize = 40;
 
-/// One bar a second: what was done, and on top what was turned away.
-pub fn draw(fleet: &Fleet) -> String {
+/// Draws a bar for each second, of requests that succeeded and on top those that
+/// were rejected.
+pub(crate) fn draw(fleet: &Outcome) -> String {
     let seconds = fleet.seconds();
-    let most = fleet.peak().max(1);
+    let max = fleet.peak().max(1);
     let width = WIDTH / seconds.len().max(1);
     let step = width.max(1);
     let total = LEFT + step * seconds.len() + 20;
@@ -20,15 +21,18 @@ pub fn draw(fleet: &Fleet) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {total} {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"18\">{} devices switched on at once, {} provisionings a second allowed: requests a second</text>\n\
-         <text x=\"{LEFT}\" y=\"34\" fill=\"#2a6fb0\">done</text><text x=\"80\" y=\"34\" fill=\"#d08a1d\">turned away</text>\n",
+         <text x=\"{LEFT}\" y=\"18\">{} devices switched on at once, quota {} provisionings per second: requests per second</text>\n\
+         <text x=\"{LEFT}\" y=\"34\" fill=\"#2a6fb0\">succeeded</text><text x=\"120\" y=\"34\" fill=\"#d08a1d\">rejected</text>\n",
         bottom + 40,
         fleet.devices,
         fleet.rate,
     );
-    for (second, (good, bad)) in seconds.iter().enumerate() {
+    for (second, (succeeded, rejected)) in seconds.iter().enumerate() {
         let x = LEFT + second * step;
-        let (low, high) = (good * HEIGHT / most, (good + bad) * HEIGHT / most);
+        let (low, high) = (
+            succeeded * HEIGHT / max,
+            (succeeded + rejected) * HEIGHT / max,
+        );
         bar(&mut svg, x, bottom - low, step, low, "#2a6fb0");
         bar(&mut svg, x, bottom - high, step, high - low, "#d08a1d");
         if second % 20 == 0 {
@@ -37,7 +41,7 @@ pub fn draw(fleet: &Fleet) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"4\" y=\"{}\">{most}</text><text x=\"{LEFT}\" y=\"{}\">seconds since the switch; cargo xtask bench fleet</text>\n</svg>",
+        "<text x=\"4\" y=\"{}\">{max}</text><text x=\"{LEFT}\" y=\"{}\">seconds since they were switched on; cargo xtask bench fleet</text>\n</svg>",
         TOP + 10,
         bottom + 32,
     );

@@ -1,4 +1,5 @@
-//! One provisioning, near and far, beside the structure of the earlier flow.
+//! Provisioning of one device at two round trips, by edge-provision and by the
+//! structure of the earlier flow.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,13 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use edge_common::{Root, file};
 
-use super::devices::{device, provisioning};
+use super::devices::{provisioning, write_device};
 use crate::cloud;
-use crate::distance::{self, Counts, Link};
 use crate::endpoint::{Behaviour, Endpoint};
-use crate::process::find;
+use crate::host::find;
+use crate::links::tcp::{self, Counts, TcpLink};
 
-/// One run.
+/// Figures of one run.
 struct Run {
     registered: f64,
     whole: f64,
@@ -25,10 +26,10 @@ struct Run {
     connections: f64,
 }
 
-/// Measures both flows at 0 and at 100 ms and prints a table.
-pub fn run(tool: &Path, earlier: &Path, runs: usize) -> Result<()> {
+/// Measures both flows at round trips of 0 and 100 ms and prints a table.
+pub(crate) fn run(tool: &Path, earlier: &Path, runs: usize) -> Result<()> {
     println!(
-        "median of {runs} runs; from the start of the process; the thing is registered where it says so"
+        "median of {runs} runs; from the start of the process; registered: the first log line that contains the word"
     );
     println!(
         "{:<18} {:>6} {:>12} {:>6} {:>8} {:>8} {:>6} {:>12}",
@@ -66,21 +67,21 @@ pub fn run(tool: &Path, earlier: &Path, runs: usize) -> Result<()> {
 }
 
 fn one(tool: &Path, python: Option<&Path>, delay: u64) -> Result<Run> {
-    let directory = tempfile::tempdir().context("making a directory")?;
+    let directory = tempfile::tempdir().context("creating a temporary directory")?;
     let (cloud_directory, root) = (
         directory.path().join("cloud"),
         directory.path().join("root"),
     );
     file::create_directory(&cloud_directory, 0o700)?;
-    cloud::found(&cloud_directory, &["b1".into()])?;
+    cloud::create(&cloud_directory, &["b1".into()])?;
     let endpoint = Endpoint::start(&cloud_directory, &Behaviour::default())?;
     let counts = Arc::new(Counts::default());
-    let link = Link {
+    let link = TcpLink {
         delay: Duration::from_millis(delay),
         rate: 0,
     };
-    let port = distance::start(0, endpoint.port(), link, Arc::clone(&counts))?;
-    device(&root, &cloud_directory, port, "b1")?;
+    let port = tcp::start(0, endpoint.port(), link, Arc::clone(&counts))?;
+    write_device(&root, &cloud_directory, port, "b1")?;
     let inner = match python {
         None => provisioning(tool, &root, &[]),
         Some(script) => {
@@ -102,7 +103,8 @@ fn one(tool: &Path, python: Option<&Path>, delay: u64) -> Result<Run> {
     })
 }
 
-/// Runs it: seconds until it says "registered", until its end, peak in kB.
+/// Runs a command; returns the seconds until it logs "registered" and until its end,
+/// and the peak memory in kB.
 fn timed(inner: &Command) -> Result<(f64, f64, f64)> {
     let mut command = Root::system().command(find("time")?);
     command
@@ -116,23 +118,23 @@ fn timed(inner: &Command) -> Result<(f64, f64, f64)> {
         .stderr(Stdio::piped())
         .spawn()
         .context("running GNU time")?;
-    let (mut registered, mut peak, mut said) = (None, None, String::new());
+    let (mut registered, mut peak, mut log) = (None, None, String::new());
     for line in BufReader::new(child.stderr.take().context("standard error")?).lines() {
-        let line = line.context("reading what a run says")?;
+        let line = line.context("reading the log of a run")?;
         if line.contains("registered") {
             registered = Some(begin.elapsed().as_secs_f64());
         }
         if let Some(number) = line.strip_prefix("peak ") {
             peak = number.parse().ok();
         }
-        said.push_str(&line);
-        said.push('\n');
+        log.push_str(&line);
+        log.push('\n');
     }
     let status = child.wait().context("waiting for a run")?;
     match (registered, peak) {
         (Some(registered), Some(peak)) if status.success() => {
             Ok((registered, begin.elapsed().as_secs_f64(), peak))
         }
-        _ => bail!("a run ended with {status}: {said}"),
+        _ => bail!("a run ended with {status}: {log}"),
     }
 }

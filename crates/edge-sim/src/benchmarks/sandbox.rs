@@ -1,6 +1,5 @@
-//! `edge-app sandbox` beside `docker save | gzip`, ssh, `docker load`.
-//!
-//! Laptop and device are engines of their own on this machine, with the real
+//! `edge-app sandbox` and the earlier script: `docker save | gzip`, ssh, `docker
+//! load`. Laptop and device are engines of their own on this machine, with the real
 //! sshd, sudo rule and edge-docker between them; the link is `edge-sim relay`.
 
 use std::fs;
@@ -15,10 +14,11 @@ use edge_common::{Root, file};
 use tempfile::TempDir;
 
 use super::Args;
+use crate::host::find;
 use crate::namespaces::{Device, Link, Settings};
-use crate::process::{find, going_on, notice_signals};
+use crate::signals;
 
-/// Times that a file is saved.
+/// Number of measurements of a saved file.
 const SAVES: usize = 15;
 const BASE: &str = "bench-base:latest";
 const APP: &str = "name: hello\nports: ['8080:8080']\nvolumes: ['.:/data']\n";
@@ -29,7 +29,7 @@ COPY change /change
 ENTRYPOINT [\"/hello\"]
 STOPSIGNAL SIGKILL
 ";
-/// As developers had it in a script.
+/// Script that developers used before.
 const EARLIER: &str = "\
 set -e
 DOCKER_BUILDKIT=0 docker build -q -t sandbox/hello:latest hello >/dev/null
@@ -42,37 +42,37 @@ const LINKS: [(&str, Link); 2] = [
     ("20 Mbit/s, 30 ms", Link { rtt: 30, rate: 20 }),
 ];
 
-/// Prints the table.
-///
-/// # Errors
-/// Something that is measured does not work.
-pub fn run(args: &Args) -> Result<()> {
-    notice_signals()?;
-    let mut world = World::new(args)?;
+/// Prints the tables.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    signals::notice()?;
+    let mut testbed = Testbed::new(args)?;
     println!(
         "An image of {} MB below a layer of {} kB that changes; {}.\n\
          Times are from the command to the new container running, build included.\n",
         args.base,
         args.change,
-        world.engine()?
+        testbed.engine()?
     );
-    println!("| link | what is sent | earlier: MB | s | edge-app: MB | s | times faster |");
+    println!("| link | sent | earlier: MB | s | edge-app: MB | s | times faster |");
     println!("|---|---|--:|--:|--:|--:|--:|");
     for (name, link) in LINKS {
-        world.device.set_link(link)?;
+        testbed.device.set_link(link)?;
         let mut rows = [("the whole image", None, None), ("one change", None, None)];
-        world.forget()?;
-        rows[0].1 = Some(world.measure(World::earlier)?);
-        world.change()?;
-        rows[1].1 = Some(world.measure(World::earlier)?);
-        world.forget()?;
-        rows[0].2 = Some(world.measure(World::ours)?);
-        world.change()?;
-        rows[1].2 = Some(world.measure(World::ours)?);
-        for (what, earlier, ours) in rows {
-            let (earlier, ours) = (earlier.context("a figure")?, ours.context("a figure")?);
+        testbed.clear_device()?;
+        rows[0].1 = Some(testbed.measure(Testbed::earlier)?);
+        testbed.change()?;
+        rows[1].1 = Some(testbed.measure(Testbed::earlier)?);
+        testbed.clear_device()?;
+        rows[0].2 = Some(testbed.measure(Testbed::ours)?);
+        testbed.change()?;
+        rows[1].2 = Some(testbed.measure(Testbed::ours)?);
+        for (sent, earlier, ours) in rows {
+            let (earlier, ours) = (
+                earlier.context("a measurement is missing")?,
+                ours.context("a measurement is missing")?,
+            );
             println!(
-                "| {name} | {what} | {:.3} | {:.1} | {:.3} | {:.1} | {:.1} |",
+                "| {name} | {sent} | {:.3} | {:.1} | {:.3} | {:.1} | {:.1} |",
                 earlier.0,
                 earlier.1,
                 ours.0,
@@ -81,10 +81,10 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
     }
-    world.saved_files()
+    testbed.saved_files()
 }
 
-struct World {
+struct Testbed {
     directory: TempDir,
     programs: std::path::PathBuf,
     laptop: Device,
@@ -93,19 +93,18 @@ struct World {
     changes: u64,
 }
 
-impl World {
+impl Testbed {
     fn new(args: &Args) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("edge-bench-").tempdir()?;
         let programs = args
             .programs
             .canonicalize()
             .context("finding the programs")?;
-        let (edge_docker, edge_sim) = (programs.join("edge-docker"), std::env::current_exe()?);
+        let edge_docker = programs.join("edge-docker");
         let start = |name: &str| {
             let settings = Settings {
                 name,
-                edge_docker: &edge_docker,
-                edge_sim: &edge_sim,
+                edge_docker: Some(&edge_docker),
                 ..Settings::default()
             };
             let directory = directory.path().join(name);
@@ -113,7 +112,7 @@ impl World {
             Device::start(&directory, &settings)
         };
         let (laptop, device) = (start("laptop")?, start("device")?);
-        let mut world = Self {
+        let mut testbed = Self {
             programs,
             laptop,
             device,
@@ -121,9 +120,9 @@ impl World {
             size: args.change as usize * 1000,
             changes: 0,
         };
-        world.project()?;
-        world.base(args.base)?;
-        Ok(world)
+        testbed.project()?;
+        testbed.base(args.base)?;
+        Ok(testbed)
     }
 
     fn project(&mut self) -> Result<()> {
@@ -164,16 +163,16 @@ impl World {
         self.change()
     }
 
-    /// The layer that changes: bytes that do not compress.
+    /// Changes the topmost layer, whose bytes cannot be compressed.
     fn change(&mut self) -> Result<()> {
-        going_on()?;
+        signals::check()?;
         self.changes += 1;
         let mut noise = Noise(self.changes);
         let content: Vec<_> = (0..self.size).map(|_| noise.byte()).collect();
         file::write(&self.directory.path().join("hello/change"), &content, 0o644)
     }
 
-    /// What lies below: files that compress to a half, as programs do.
+    /// Imports the base image. Its files are compressed to a half, as programs are.
     fn base(&self, millions: u32) -> Result<()> {
         let mut import = self.docker(&["import", "-", BASE])?;
         let child = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
@@ -195,9 +194,9 @@ impl World {
         Ok(())
     }
 
-    fn docker(&self, words: &[&str]) -> Result<std::process::Command> {
+    fn docker(&self, args: &[&str]) -> Result<std::process::Command> {
         let mut command = Root::system().command(find("docker")?);
-        command.args(words).env("DOCKER_HOST", self.laptop.engine());
+        command.args(args).env("DOCKER_HOST", self.laptop.engine());
         Ok(command)
     }
 
@@ -206,19 +205,19 @@ impl World {
         Ok(self.docker(&["info", format])?.read()?.trim().into())
     }
 
-    /// A device as it was when it was new.
-    fn forget(&self) -> Result<()> {
+    /// Removes all containers and images of the device.
+    fn clear_device(&self) -> Result<()> {
         let script =
             "docker ps -aq | xargs -r docker rm -f; docker images -q | xargs -r docker rmi -f";
         self.device.command("sh").args(["-c", script]).run()
     }
 
-    /// A file that `sync` maps, from save to visible on the device, over each
-    /// link.
+    /// Measures over each link the time from saving a file that `sync` maps until it
+    /// is on the device.
     fn saved_files(&mut self) -> Result<()> {
         println!("\n| link | a saved file is on the device after, ms (median) | best | worst |");
         println!("|---|--:|--:|--:|");
-        let there = self.device.path("/data/sandbox/hello/www/index.html");
+        let target = self.device.path("/data/sandbox/hello/www/index.html");
         let app = format!("{APP}sync: ['web:www']\n");
         let path = self.directory.path().join("hello/app.yaml");
         file::write(&path, app.as_bytes(), 0o644)?;
@@ -227,13 +226,15 @@ impl World {
             let mut watching = self.edge_app(&["sandbox", "--watch", "hello", "device"]);
             let watching = watching.stdout(Stdio::null()).stderr(Stdio::piped());
             let mut watching = watching.spawn()?;
-            let words = watching.stderr.take().context("standard error")?;
-            let mut lines = BufReader::new(words).lines();
+            let log = watching.stderr.take().context("standard error")?;
+            let mut lines = BufReader::new(log).lines();
             let ready = lines.find(|l| !matches!(l, Ok(l) if !l.contains("watching hello")));
             std::thread::spawn(move || lines.for_each(drop));
             let times = match ready {
-                Some(Ok(_)) => (0..SAVES).map(|number| self.save(number, &there)).collect(),
-                _ => bail!("edge-app watches nothing"),
+                Some(Ok(_)) => (0..SAVES)
+                    .map(|number| self.save(number, &target))
+                    .collect(),
+                _ => bail!("edge-app sandbox --watch ended early"),
             };
             let mut interrupt = Root::system().command("/bin/kill");
             interrupt.args(["-INT", &watching.id().to_string()]).run()?;
@@ -252,24 +253,24 @@ impl World {
         Ok(())
     }
 
-    fn save(&self, number: usize, there: &Path) -> Result<Duration> {
-        going_on()?;
+    fn save(&self, number: usize, target: &Path) -> Result<Duration> {
+        signals::check()?;
         let text = format!("version {number} at {:?}", self.device.traffic()?);
-        let near = self.directory.path().join("hello/web/index.html");
+        let source = self.directory.path().join("hello/web/index.html");
         let start = Instant::now();
-        file::write(&near, text.as_bytes(), 0o644)?;
-        while !fs::read_to_string(there).is_ok_and(|t| t == text) {
+        file::write(&source, text.as_bytes(), 0o644)?;
+        while !fs::read_to_string(target).is_ok_and(|t| t == text) {
             if start.elapsed() > Duration::from_secs(20) {
-                bail!("a saved file never came");
+                bail!("a saved file did not arrive within 20 s");
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(start.elapsed())
     }
 
-    /// Megabytes and seconds.
+    /// Runs one of the two ways; returns megabytes and seconds.
     fn measure(&self, way: fn(&Self) -> Result<()>) -> Result<(f64, f64)> {
-        going_on()?;
+        signals::check()?;
         let (before, start) = (self.device.traffic()?, Instant::now());
         way(self)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -302,16 +303,16 @@ impl World {
         self.edge_app(&["sandbox", "hello", "device"]).run()
     }
 
-    fn edge_app(&self, words: &[&str]) -> std::process::Command {
+    fn edge_app(&self, args: &[&str]) -> std::process::Command {
         let mut command = Root::system().command(self.programs.join("edge-app"));
-        command.args(words).current_dir(self.directory.path());
+        command.args(args).current_dir(self.directory.path());
         command.env("DOCKER_HOST", self.laptop.engine());
         command.env("XDG_CACHE_HOME", self.directory.path().join("cache"));
         command
     }
 }
 
-/// Numbers that look like noise, the same every time (xorshift64*).
+/// Pseudo-random bytes, the same in every run (xorshift64*).
 struct Noise(u64);
 
 impl Noise {

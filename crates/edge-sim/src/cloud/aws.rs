@@ -1,5 +1,6 @@
-//! Seeds moto with what Terraform will create. moto does not check request
-//! signatures, so plain requests of the JSON protocol do.
+//! AWS API of the local cloud: moto, with the resources that Terraform creates in
+//! an account. moto does not check the signatures of requests, so requests of the
+//! JSON protocol need no SDK here.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,31 +13,30 @@ use serde_json::{Value, json};
 
 use super::{HOST, Ports, TEMPLATE};
 
-/// The alias of the signing key.
-pub const ALIAS: &str = "alias/edge-container-signing";
+/// Alias of the signing key.
+pub(crate) const KEY_ALIAS: &str = "alias/edge-container-signing";
 const REGION: &str = "eu-central-1";
 
-/// Creates parameters, key and repository; gives the key's PEM public half.
-///
-/// # Errors
-/// moto does not answer as AWS does.
-pub fn seed(dir: &Path, ports: &Ports) -> Result<String> {
-    let ask = |target: &str, body: Value| call(ports.aws, target, &body);
-    let key = ask(
+/// Creates parameters, key and repository; returns the public key, PEM.
+pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<String> {
+    let request = |target: &str, body: Value| call(ports.aws, target, &body);
+    let key = request(
         "TrentService.CreateKey",
         json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" }),
     )?;
     let key = key["KeyMetadata"]["KeyId"]
         .as_str()
-        .context("no KeyId")?
+        .context("CreateKey returned no KeyId")?
         .to_string();
-    ask(
+    request(
         "TrentService.CreateAlias",
-        json!({ "AliasName": ALIAS, "TargetKeyId": key }),
+        json!({ "AliasName": KEY_ALIAS, "TargetKeyId": key }),
     )?;
-    let public = ask("TrentService.GetPublicKey", json!({ "KeyId": ALIAS }))?;
-    let public = pem(public["PublicKey"].as_str().context("no PublicKey")?);
-    ask(
+    let public = request("TrentService.GetPublicKey", json!({ "KeyId": KEY_ALIAS }))?;
+    let public = pem(public["PublicKey"]
+        .as_str()
+        .context("GetPublicKey returned no PublicKey")?);
+    request(
         "AmazonEC2ContainerRegistry_V20150921.CreateRepository",
         json!({ "repositoryName": "edge-ai", "imageTagMutability": "IMMUTABLE" }),
     )?;
@@ -66,12 +66,12 @@ pub fn seed(dir: &Path, ports: &Ports) -> Result<String> {
         ),
         (
             "nordvpn-token",
-            "stand-in-token".to_string(),
+            "local-cloud-token".to_string(),
             "SecureString",
         ),
     ] {
         let name = format!("/edge-ai/{name}");
-        ask(
+        request(
             "AmazonSSM.PutParameter",
             json!({ "Name": name, "Value": value, "Type": kind, "Overwrite": true }),
         )?;
@@ -108,13 +108,13 @@ fn call(port: u16, target: &str, body: &Value) -> Result<Value> {
          Content-Type: application/x-amz-json-1.1\r\nAuthorization: {credential}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )?;
-    let mut answer = String::new();
+    let mut response = String::new();
     stream
-        .read_to_string(&mut answer)
-        .context("reading moto's answer")?;
-    let (head, content) = answer
+        .read_to_string(&mut response)
+        .context("reading the response of moto")?;
+    let (head, content) = response
         .split_once("\r\n\r\n")
-        .context("moto's answer has no head")?;
+        .context("parsing the response of moto")?;
     if !head.lines().next().is_some_and(|l| l.contains(" 200 ")) {
         bail!("{target}: {content}");
     }

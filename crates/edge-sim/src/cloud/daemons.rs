@@ -1,4 +1,4 @@
-//! Processes in the background: all of them, or none.
+//! Daemons of the local cloud, of which either all run or none.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,21 +11,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use edge_common::{Root, file};
 
-use crate::process::{self, Process, find};
+use crate::host::find;
+use crate::process::{self, Process};
+use crate::signals;
 
-/// How long a daemon may take to listen.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Timeout for a daemon to listen on its port.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Daemons that are stopped again unless [`Daemons::keep`] is called.
-pub struct Daemons {
+/// Daemons that were started. They are killed unless [`Daemons::keep`] is called.
+pub(crate) struct Daemons {
     dir: PathBuf,
     children: Vec<Child>,
     kept: bool,
 }
 
 impl Daemons {
-    /// None yet.
-    pub fn new(dir: &Path) -> Self {
+    /// Returns a list without daemons, whose logs are to be in `dir`.
+    pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.into(),
             children: Vec::new(),
@@ -33,28 +35,22 @@ impl Daemons {
         }
     }
 
-    /// Starts a program, with its words in `<name>.log`.
-    ///
-    /// # Errors
-    /// It is not installed, or does not start.
-    pub fn start(&mut self, program: &str, args: &[&str]) -> Result<()> {
+    /// Starts a program, with its output in `<name>.log`.
+    pub(crate) fn start(&mut self, program: &str, args: &[&str]) -> Result<()> {
         let path = find(program)?;
         let mut command = Root::system().command(path);
         self.spawn(program, command.args(args))
     }
 
-    /// Starts this program again.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn start_ourselves(&mut self, args: &[&str]) -> Result<()> {
-        let me = std::env::current_exe().context("finding this program")?;
-        self.spawn("responder", Root::system().command(me).args(args))
+    /// Starts the responder, another process of this program.
+    pub(crate) fn start_responder(&mut self, args: &[&str]) -> Result<()> {
+        let edge_sim = std::env::current_exe().context("finding edge-sim")?;
+        self.spawn("responder", Root::system().command(edge_sim).args(args))
     }
 
     fn spawn(&mut self, name: &str, command: &mut Command) -> Result<()> {
-        let log = File::create(self.dir.join(format!("{name}.log"))).context("making a log")?;
-        let error = log.try_clone().context("making a log")?;
+        let log = File::create(self.dir.join(format!("{name}.log"))).context("creating a log")?;
+        let error = log.try_clone().context("creating a log")?;
         let child = command
             .stdin(Stdio::null())
             .stdout(log)
@@ -66,14 +62,11 @@ impl Daemons {
         Ok(())
     }
 
-    /// Waits until something listens on `port`.
-    ///
-    /// # Errors
-    /// A daemon ended, or nothing listens in time.
-    pub fn wait_for(&mut self, port: u16) -> Result<()> {
+    /// Waits until a daemon listens on `port`.
+    pub(crate) fn wait_for(&mut self, port: u16) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            process::going_on()?;
+            signals::check()?;
             for child in &mut self.children {
                 if let Some(status) = child.try_wait()? {
                     bail!(
@@ -82,7 +75,7 @@ impl Daemons {
                     );
                 }
             }
-            if start.elapsed() > LIMIT {
+            if start.elapsed() > START_TIMEOUT {
                 bail!(
                     "nothing listens on port {port}; see the logs in {}",
                     self.dir.display()
@@ -93,11 +86,8 @@ impl Daemons {
         Ok(())
     }
 
-    /// Leaves them running and notes who they are.
-    ///
-    /// # Errors
-    /// The note cannot be written; they are stopped then.
-    pub fn keep(mut self) -> Result<()> {
+    /// Leaves them running and writes their process ids to `pids.json`.
+    pub(crate) fn keep(mut self) -> Result<()> {
         let processes: Result<Vec<_>> = self.children.iter().map(|c| Process::of(c.id())).collect();
         file::write(
             &self.dir.join("pids.json"),
@@ -123,27 +113,22 @@ fn processes(dir: &Path) -> Vec<Process> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Is all of it there?
-pub fn running(dir: &Path) -> bool {
+/// Returns whether all daemons of a local cloud run.
+pub(crate) fn running(dir: &Path) -> bool {
     let processes = processes(dir);
     !processes.is_empty() && processes.iter().all(Process::alive)
 }
 
-/// Stops all that is there and waits for its end.
-///
-/// # Errors
-/// Something does not end.
-pub fn stop(dir: &Path) -> Result<()> {
+/// Stops the daemons of a local cloud and waits for their end.
+pub(crate) fn stop(dir: &Path) -> Result<()> {
     process::stop(&processes(dir))?;
     let _ = fs::remove_file(dir.join("pids.json"));
     Ok(())
 }
 
-/// One line of a password file, bcrypt. The password goes through a pipe.
-///
-/// # Errors
-/// `htpasswd` is missing.
-pub fn htpasswd(user: &str, password: &str) -> Result<String> {
+/// Returns a line of a password file, hashed by bcrypt. The password is passed
+/// through a pipe, since command lines are public.
+pub(crate) fn htpasswd(user: &str, password: &str) -> Result<String> {
     let mut command = Root::system().command(find("htpasswd")?);
     command
         .args(["-inB", user])

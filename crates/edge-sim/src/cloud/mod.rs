@@ -1,14 +1,14 @@
 //! Local cloud of real parts: mosquitto, docker-registry, moto, and a responder
 //! that answers on the published topics of AWS IoT.
 
-pub mod answers;
+pub(crate) mod answers;
 mod aws;
 mod daemons;
-pub mod pki;
-pub mod policy;
-pub mod provisioning;
+pub(crate) mod pki;
+pub(crate) mod policy;
+pub(crate) mod provisioning;
 mod proxy;
-pub mod responder;
+pub(crate) mod responder;
 mod shadows;
 
 use std::fs;
@@ -19,32 +19,33 @@ use clap::Subcommand;
 use edge_common::{file, log};
 use serde_json::{Value, json};
 
-use crate::process::{self, free_port};
+use crate::host::free_port;
+use crate::signals;
 use daemons::Daemons;
 
 /// Host name of every server of the local cloud.
 pub const HOST: &str = "cloud.edge.test";
-/// Name of the provisioning template.
-pub const TEMPLATE: &str = "edge-ai-fleet";
-/// User of the registry.
+/// Name of its provisioning template.
+pub(crate) const TEMPLATE: &str = "edge-ai-fleet";
+/// User of its registry, as at ECR.
 const USER: &str = "AWS";
 
 /// Commands of `edge-sim cloud`.
 #[derive(Subcommand)]
-pub enum Command {
-    /// Bring it up and print its endpoints
+pub(crate) enum Command {
+    /// Start it and print its endpoints
     Up {
-        /// Directory for all of its state
+        /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
-        /// Serial number that may provision; may be given again
+        /// Serial number that may provision; can be repeated
         #[arg(long, value_name = "SERIAL")]
         allow: Vec<String>,
-        /// Leave out the AWS API (SSM, KMS, ECR), which takes longest to start
+        /// Omit the AWS API (SSM, KMS, ECR), which takes longest to start
         #[arg(long)]
         no_aws: bool,
     },
-    /// Take it down
+    /// Stop it
     Down {
         /// Directory of its state
         #[arg(long)]
@@ -53,7 +54,7 @@ pub enum Command {
         #[arg(long)]
         purge: bool,
     },
-    /// Print its endpoints and what runs
+    /// Print its endpoints and whether it runs
     Status {
         /// Directory of its state
         #[arg(long)]
@@ -64,13 +65,13 @@ pub enum Command {
         /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
-        /// Even though it already has an identity, as an operator would after a repair
+        /// Also if the device has an identity: for a device that lost it in a repair
         #[arg(long)]
         again: bool,
         /// Serial number
         serial: String,
     },
-    /// Answer fleet provisioning and shadows (started by `up`)
+    /// Answer requests of fleet provisioning and shadows (started by `up`)
     #[command(hide = true)]
     Serve {
         /// Directory of its state
@@ -79,11 +80,8 @@ pub enum Command {
     },
 }
 
-/// Does it.
-///
-/// # Errors
-/// Whatever fails; nothing is left running then.
-pub fn run(command: Command) -> Result<()> {
+/// Runs a command. When `up` fails it leaves no daemon.
+pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Up { dir, allow, no_aws } => up(&dir, &allow, !no_aws),
         Command::Down { dir, purge } => down(&dir, purge),
@@ -93,13 +91,13 @@ pub fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Creates what every local cloud needs: certificates, lists, a directory for
+/// Creates the state of a local cloud: certificates, the allow-list, a directory for
 /// shadows.
 ///
 /// # Errors
-/// The directory cannot be written.
-pub fn found(dir: &Path, allow: &[String]) -> Result<()> {
-    pki::make(dir)?;
+/// If the directory cannot be written.
+pub fn create(dir: &Path, allow: &[String]) -> Result<()> {
+    pki::create(dir)?;
     let allowed: String = allow.iter().map(|s| format!("{s}\n")).collect();
     put(dir, "allowlist", &allowed, 0o600)?;
     file::create_directory(&dir.join("shadows"), 0o700)
@@ -112,14 +110,14 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         log::info("already up");
         return status(dir);
     }
-    process::notice_signals()?;
+    signals::notice()?;
     let ports = Ports {
         mqtt: free_port()?,
         registry: free_port()?,
         aws: free_port()?,
         proxy: free_port()?,
     };
-    found(dir, allow)?;
+    create(dir, allow)?;
     let claim = policy::Policy::claim(TEMPLATE)?.access_list("claim", "")?;
     put(dir, "acl", &format!("{RESPONDER}\n{claim}"), 0o600)?;
     let password = pki::random_hex(16)?;
@@ -131,7 +129,7 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     if aws {
         put(dir, "kms.pub", &aws::seed(dir, &ports)?, 0o644)?;
         values["aws_endpoint"] = format!("http://127.0.0.1:{}", ports.aws).into();
-        values["kms_alias"] = aws::ALIAS.into();
+        values["kms_alias"] = aws::KEY_ALIAS.into();
         values["kms_pub"] = dir.join("kms.pub").display().to_string().into();
     }
     let text = serde_json::to_string_pretty(&values)?;
@@ -140,8 +138,8 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     status(dir)
 }
 
-/// Where everything listens.
-pub struct Ports {
+/// Ports of the daemons.
+pub(crate) struct Ports {
     mqtt: u16,
     registry: u16,
     aws: u16,
@@ -152,8 +150,8 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
     file::write(&dir.join(name), text.as_bytes(), mode)
 }
 
-/// What the responder may do; claims and devices get what the deployed policies
-/// say, devices when they are registered.
+/// Rights of the responder at the broker. Those of claims and devices follow from
+/// the deployed policies, those of a device when it is registered.
 const RESPONDER: &str = "user responder\ntopic readwrite $aws/#\ntopic read edge-ai/#\n";
 
 fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
@@ -193,7 +191,7 @@ fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<
         &json!({ "mqtt": ports.mqtt, "proxy": ports.proxy }).to_string(),
         0o600,
     )?;
-    daemons.start_ourselves(&["cloud", "serve", "--dir", &dir.display().to_string()])?;
+    daemons.start_responder(&["cloud", "serve", "--dir", &dir.display().to_string()])?;
     daemons.wait_for(ports.proxy)
 }
 
@@ -211,10 +209,11 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
     })
 }
 
-/// Adds a line to the allow-list, or also to the list of open windows.
+/// Adds a serial number to the allow-list, with `again` also to the list of those
+/// that may provision once more.
 ///
 /// # Errors
-/// The lists cannot be written.
+/// If the lists cannot be written.
 pub fn allow(dir: &Path, serial: &str, again: bool) -> Result<()> {
     for name in ["allowlist", "windows"].iter().take(1 + usize::from(again)) {
         let path = dir.join(name);

@@ -1,4 +1,4 @@
-//! Certificates of the stand-in cloud.
+//! Keys and certificates of the local cloud.
 
 use std::path::Path;
 
@@ -15,11 +15,13 @@ use openssl::x509::{X509, X509Name, X509NameBuilder};
 
 use super::HOST;
 
-/// In seconds.
+/// A day in seconds.
 const DAY: i64 = 86_400;
+/// Validity of certificates, in days.
+const TEN_YEARS: i64 = 3650;
 
-/// Who signs, and with what.
-pub struct Authority {
+/// A certification authority with its key.
+pub(crate) struct Authority {
     certificate: X509,
     key: PKey<Private>,
 }
@@ -38,11 +40,8 @@ impl Authority {
         Ok(Self { certificate, key })
     }
 
-    /// Reads one that `make` wrote.
-    ///
-    /// # Errors
-    /// It is not there.
-    pub fn load(dir: &Path, name: &str) -> Result<Self> {
+    /// Reads an authority that [`create`] wrote.
+    pub(crate) fn load(dir: &Path, name: &str) -> Result<Self> {
         let read = |end: &str| file::read(&dir.join(format!("{name}.{end}")), 64 * 1024);
         Ok(Self {
             certificate: X509::from_pem(&read("crt")?)?,
@@ -50,19 +49,18 @@ impl Authority {
         })
     }
 
-    /// A client certificate for somebody's public key.
-    ///
-    /// # Errors
-    /// OpenSSL's.
-    pub fn sign<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>) -> Result<X509> {
+    /// Issues a client certificate for a public key.
+    pub(crate) fn sign<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>) -> Result<X509> {
         self.sign_for(name, key, TEN_YEARS)
     }
 
-    /// As [`Authority::sign`], good until so many days from now.
-    ///
-    /// # Errors
-    /// OpenSSL's.
-    pub fn sign_for<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>, days: i64) -> Result<X509> {
+    /// Issues a client certificate that expires `days` from now.
+    pub(crate) fn sign_for<T: HasPublic>(
+        &self,
+        name: &str,
+        key: &PKeyRef<T>,
+        days: i64,
+    ) -> Result<X509> {
         certificate(
             &subject(name)?,
             key,
@@ -80,17 +78,11 @@ enum Kind<'a> {
     Client,
 }
 
-/// Days.
-const TEN_YEARS: i64 = 3650;
-
-/// A server's certificate and key, PEM, for another host than ours, or by an
-/// authority that nobody trusts.
-///
-/// # Errors
-/// OpenSSL's, or the authority is not there.
-pub fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X509, PKey<Private>)> {
+/// Issues a server certificate that clients must refuse: for another host, or by
+/// an unknown authority.
+pub(crate) fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X509, PKey<Private>)> {
     let authority = if unknown {
-        Authority::new("Somebody's CA")?
+        Authority::new("Unknown CA")?
     } else {
         Authority::load(dir, "server-ca")?
     };
@@ -106,17 +98,14 @@ pub fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X509, PKey
     Ok((server, key))
 }
 
-/// Makes all that is needed, once.
-///
-/// # Errors
-/// OpenSSL's, or the directory cannot be written.
-pub fn make(dir: &Path) -> Result<()> {
+/// Creates all keys and certificates, unless they exist.
+pub(crate) fn create(dir: &Path) -> Result<()> {
     if dir.join("signing.pub").exists() {
         return Ok(());
     }
-    let server_ca = Authority::new("Edge stand-in server CA")?;
+    let server_ca = Authority::new("Edge local cloud server CA")?;
     let clients = ["claim", "device", "responder"]
-        .map(|n| (n, Authority::new(&format!("Edge stand-in {n} CA"))));
+        .map(|n| (n, Authority::new(&format!("Edge local cloud {n} CA"))));
     let mut bundle = Vec::new();
     for (name, authority) in clients {
         let authority = authority?;
@@ -169,7 +158,7 @@ fn pair(dir: &Path, name: &str, certificate: &X509, key: &PKey<Private>) -> Resu
 
 fn new_key() -> Result<PKey<Private>> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-    PKey::from_ec_key(EcKey::generate(&group)?).context("making a key")
+    PKey::from_ec_key(EcKey::generate(&group)?).context("generating a key")
 }
 
 fn subject(name: &str) -> Result<X509Name> {
@@ -178,8 +167,8 @@ fn subject(name: &str) -> Result<X509Name> {
     Ok(subject.build())
 }
 
-/// A certificate of so many days from now, begun two days ago; signed by itself
-/// without an issuer.
+/// Issues a certificate that expires `days` from now; without an issuer it is signed
+/// by itself. It is valid since two days ago, so that `days` may be negative.
 fn certificate<T: HasPublic>(
     name: &X509Name,
     key: &PKeyRef<T>,
@@ -224,11 +213,8 @@ fn certificate<T: HasPublic>(
     Ok(builder.build())
 }
 
-/// Random bytes as hex digits.
-///
-/// # Errors
-/// OpenSSL's.
-pub fn random_hex(bytes: usize) -> Result<String> {
+/// Returns random bytes as hexadecimal digits.
+pub(crate) fn random_hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
     openssl::rand::rand_bytes(&mut buffer)?;
     Ok(buffer.iter().map(|b| format!("{b:02x}")).collect())

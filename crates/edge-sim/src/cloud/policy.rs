@@ -1,19 +1,19 @@
-//! The policies that are deployed, as the broker of the stand-in takes them.
+//! Policies of AWS IoT as Terraform deploys them, and the access list of mosquitto
+//! that follows from them. The documents are compiled in from
+//! `infra/iot/policies/{claim,device}.json.tftpl` and
+//! `infra/iot/provisioning-template.json`.
 //!
-//! reads: `infra/iot/policies/{claim,device}.json.tftpl` and
-//! `infra/iot/provisioning-template.json`, when this is compiled.
-//!
-//! mosquitto's access list knows topics, not client ids: what a policy says of
-//! `iot:Connect` holds only where [`Policy::allows`] is asked.
+//! An access list contains topics, not client ids: statements on `iot:Connect` are
+//! in effect only where [`Policy::allows`] is called.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The variable that stands for the name of the thing that is connected.
+/// Variable for the name of the connected thing.
 const THING: &str = "${iot:Connection.Thing.ThingName}";
-/// What Terraform puts before every resource; the account is invented.
+/// Prefix of every resource, with an invented account.
 const ARN: &str = "arn:aws:iot:eu-central-1:123456789012";
 
 macro_rules! deployed {
@@ -26,9 +26,9 @@ macro_rules! deployed {
     };
 }
 
-/// What one kind of certificate may do.
+/// Rights of one kind of certificate.
 #[derive(Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     statements: Vec<Statement>,
 }
 
@@ -40,26 +40,20 @@ struct Statement {
 }
 
 impl Policy {
-    /// That of the claim certificates, for one provisioning template.
-    ///
-    /// # Errors
-    /// The document is not one that this understands.
-    pub fn claim(template: &str) -> Result<Self> {
+    /// Returns the policy of claim certificates for one provisioning template.
+    pub(crate) fn claim(template: &str) -> Result<Self> {
         parse(deployed!("policies/claim.json.tftpl"), template).context("reading the claim policy")
     }
 
-    /// That of the devices.
-    ///
-    /// # Errors
-    /// The document is not one that this understands.
-    pub fn device() -> Result<Self> {
+    /// Returns the policy of devices.
+    pub(crate) fn device() -> Result<Self> {
         parse(deployed!("policies/device.json.tftpl"), "").context("reading the device policy")
     }
 
-    /// May a connection do this? `resource` is what follows the account in the
-    /// name of the resource, as in `topic/a/b`; `thing` is what the certificate
-    /// is attached to and the client id equals.
-    pub fn allows(&self, action: &str, resource: &str, thing: Option<&str>) -> bool {
+    /// Returns whether a connection may do `action`. `resource` is the name without
+    /// the account, as in `topic/a/b`; `thing` is the thing to which the certificate
+    /// is attached and whose name is the client id.
+    pub(crate) fn allows(&self, action: &str, resource: &str, thing: Option<&str>) -> bool {
         self.statements.iter().any(|statement| {
             let fits = |pattern: &String| match (pattern.contains(THING), thing) {
                 (true, None) => false,
@@ -72,12 +66,9 @@ impl Policy {
         })
     }
 
-    /// The lines of an access list of mosquitto for who connects as `user`, and as
-    /// the thing of that name.
-    ///
-    /// # Errors
-    /// A topic that mosquitto has no word for.
-    pub fn access_list(&self, user: &str, thing: &str) -> Result<String> {
+    /// Returns the access list of mosquitto for a user and a thing. A topic that
+    /// mosquitto cannot express is an error.
+    pub(crate) fn access_list(&self, user: &str, thing: &str) -> Result<String> {
         let mut list = format!("user {user}\n");
         for (action, right) in [("iot:Publish", "write"), ("iot:Receive", "read")] {
             for resource in self.resources(action) {
@@ -99,17 +90,14 @@ impl Policy {
     }
 }
 
-/// The name that the provisioning template gives a thing.
-///
-/// # Errors
-/// The template makes it of something else than texts and the serial number.
-pub fn thing_name(serial: &str) -> Result<String> {
+/// Returns the name of a thing by the provisioning template.
+pub(crate) fn thing_name(serial: &str) -> Result<String> {
     let template: Value = serde_json::from_str(deployed!("provisioning-template.json"))
         .context("reading the provisioning template")?;
     let name = &template["Resources"]["thing"]["Properties"]["ThingName"];
     let parts = name["Fn::Join"][1]
         .as_array()
-        .context("ThingName is not joined")?;
+        .context("ThingName is no Fn::Join")?;
     let parts: Option<Vec<_>> = parts
         .iter()
         .map(|part| match part["Ref"].as_str() {
@@ -119,10 +107,12 @@ pub fn thing_name(serial: &str) -> Result<String> {
         })
         .collect();
     let separator = name["Fn::Join"][0].as_str().unwrap_or_default();
-    Ok(parts.context("ThingName refers to more")?.join(separator))
+    Ok(parts
+        .context("ThingName refers to more than SerialNumber")?
+        .join(separator))
 }
 
-/// Fills in what Terraform would, and reads the document.
+/// Replaces the variables of Terraform and parses the document.
 fn parse(text: &str, template: &str) -> Result<Policy> {
     let text = text
         .replace("$${", "\u{0}{")
@@ -130,10 +120,12 @@ fn parse(text: &str, template: &str) -> Result<Policy> {
         .replace("${template}", template)
         .replace("${role_alias}", "pull");
     if text.contains("${") {
-        bail!("a name that is not known here");
+        bail!("unknown variable of Terraform");
     }
     let document: Value = serde_json::from_str(&text.replace('\u{0}', "$"))?;
-    let statements = document["Statement"].as_array().context("no Statement")?;
+    let statements = document["Statement"]
+        .as_array()
+        .context("the policy has no Statement")?;
     Ok(Policy {
         statements: statements.iter().map(statement).collect::<Result<_>>()?,
     })
@@ -143,22 +135,22 @@ fn statement(value: &Value) -> Result<Statement> {
     let fields = value.as_object().context("a statement is not an object")?;
     for name in fields.keys() {
         if !["Effect", "Action", "Resource", "Condition"].contains(&name.as_str()) {
-            bail!("{name} is not understood");
+            bail!("{name} is not supported");
         }
     }
     if value["Effect"] != "Allow" {
-        bail!("an Effect other than Allow is not understood");
+        bail!("an Effect other than Allow is not supported");
     }
     let attached = match &value["Condition"] {
         Value::Null => false,
-        told if told["Bool"]["iot:Connection.Thing.IsAttached"] == "true" => true,
-        _ => bail!("the Condition is not understood"),
+        condition if condition["Bool"]["iot:Connection.Thing.IsAttached"] == "true" => true,
+        _ => bail!("the Condition is not supported"),
     };
     let prefix = format!("{ARN}:");
     let resources = listed(&value["Resource"])?.into_iter().map(|resource| {
         let rest = resource.strip_prefix(&prefix);
         rest.map(String::from)
-            .with_context(|| format!("{resource} is not of this account"))
+            .with_context(|| format!("{resource} is of another account"))
     });
     Ok(Statement {
         actions: listed(&value["Action"])?,
@@ -171,13 +163,14 @@ fn listed(value: &Value) -> Result<Vec<String>> {
     if let Some(one) = value.as_str() {
         return Ok(vec![one.into()]);
     }
-    let all = value.as_array().context("neither a text nor a list")?;
+    let all = value.as_array().context("neither a string nor a list")?;
     let texts = all.iter().map(|v| v.as_str().map(String::from)).collect();
     let texts: Option<Vec<_>> = texts;
-    texts.context("a list of other things than texts")
+    texts.context("an element of a list is no string")
 }
 
-/// AWS's `*`: any text, also across levels of a topic.
+/// Returns whether a text matches a pattern of AWS, whose `*` is any text, also
+/// across levels of a topic.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -189,21 +182,21 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// A pattern of AWS in mosquitto's words: `*` as a whole level, or at the end.
+/// Translates a pattern of AWS to a topic filter: `*` must be a whole level.
 fn filter(pattern: &str) -> Result<String> {
     let levels: Vec<_> = pattern.split('/').collect();
-    let mut words = Vec::new();
+    let mut filter = Vec::new();
     for (place, level) in levels.iter().enumerate() {
-        words.push(match *level {
+        filter.push(match *level {
             "*" if place + 1 == levels.len() => "#",
             "*" => "+",
             other if other.contains(['*', '?', '+', '#']) => {
-                bail!("mosquitto has no word for {pattern}")
+                bail!("mosquitto has no filter for {pattern}")
             }
             other => other,
         });
     }
-    Ok(words.join("/"))
+    Ok(filter.join("/"))
 }
 
 #[cfg(test)]
@@ -251,7 +244,7 @@ mod tests {
     #[test]
     fn a_device_acts_only_as_itself() {
         let policy = Policy::device().unwrap();
-        let may =
+        let allowed =
             |action: &str, resource: &str| policy.allows(action, resource, Some("edge-ai-s1"));
         for (action, resource) in [
             ("iot:Connect", "client/edge-ai-s1"),
@@ -275,7 +268,7 @@ mod tests {
             ),
             ("iot:AssumeRoleWithCertificate", "rolealias/pull"),
         ] {
-            assert!(may(action, resource), "{resource}");
+            assert!(allowed(action, resource), "{resource}");
         }
         for (action, resource) in [
             ("iot:Connect", "client/edge-ai-s2"),
@@ -295,14 +288,14 @@ mod tests {
             ("iot:Subscribe", "topicfilter/#"),
             ("iot:Receive", "topic/edge-ai/edge-ai-s1/offline"),
         ] {
-            assert!(!may(action, resource), "{resource}");
+            assert!(!allowed(action, resource), "{resource}");
         }
-        // A certificate that is attached to nothing can do nothing of this.
+        // The certificate must be attached to a thing.
         assert!(!policy.allows("iot:Connect", "client/edge-ai-s1", None));
     }
 
     #[test]
-    fn the_access_list_says_the_same() {
+    fn the_access_list_has_the_same_rights() {
         let list = Policy::device().unwrap().access_list("c1", "edge-ai-s1");
         let list = list.unwrap();
         assert!(list.starts_with("user c1\ntopic write $aws/things/edge-ai-s1/shadow/get\n"));
@@ -317,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn unsupported_statements_are_errors() {
         let document = |statement: &str| format!(r#"{{"Statement": [{statement}]}}"#);
         for wrong in [
             r#"{"Effect": "Deny", "Action": "iot:Publish", "Resource": "${iot}:topic/a"}"#,

@@ -1,8 +1,8 @@
 //! Fleet provisioning by claim, with the rules of the pre-provisioning hook.
 //!
-//! Known difference from AWS, behind mosquitto: there is no way to answer only
-//! the connection that asked, so every claim session sees every answer. The
-//! strict endpoint does not have it.
+//! Known difference from AWS: mosquitto cannot deliver an answer only to the
+//! connection of the request, so every claim session receives every answer. The
+//! strict endpoint delivers as AWS does.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -23,12 +23,12 @@ use super::answers::{Answers, rejected};
 use super::policy::{self, Policy};
 use super::{TEMPLATE, pki};
 
-/// How long an ownership token lives.
+/// Lifetime of an ownership token.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// Most characters of a signing request.
-const LARGEST_CSR: usize = 4096;
+/// Limit of a signing request, in bytes.
+const MAX_CSR_BYTES: usize = 4096;
 
-/// A certificate that was issued; bound to its token.
+/// A certificate that was issued, and the thing that its token registered.
 struct Issued {
     certificate: String,
     key: Vec<u8>,
@@ -37,60 +37,57 @@ struct Issued {
     thing: Option<String>,
 }
 
-/// Who learns that a certificate may speak for a thing.
+/// Place of the rights of registered certificates.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Grants {
-    /// mosquitto, by its access list.
-    Broker,
-    /// Whoever asks [`Provisioning::thing_of`].
-    Here,
+pub(crate) enum Rights {
+    /// The access list of mosquitto.
+    AccessList,
+    /// The memory of this process: see [`Provisioning::thing_of`].
+    Memory,
 }
 
-/// What was issued and registered while this runs.
-pub struct Provisioning {
+/// Certificates that were issued and things that were registered in this run.
+pub(crate) struct Provisioning {
     dir: PathBuf,
     authority: pki::Authority,
-    grants: Grants,
+    rights: Rights,
     tokens: HashMap<String, Issued>,
     things: HashMap<String, String>,
     keys: HashSet<Vec<u8>>,
 }
 
 impl Provisioning {
-    /// With the device CA of `dir`.
-    ///
-    /// # Errors
-    /// It is not there.
-    pub fn load(dir: &Path, grants: Grants) -> Result<Self> {
+    /// Loads the device CA of `dir`.
+    pub(crate) fn load(dir: &Path, rights: Rights) -> Result<Self> {
         let authority = pki::Authority::load(dir, "device-ca")?;
         file::create_directory(&dir.join("things"), 0o700)?;
         Ok(Self {
             dir: dir.into(),
             authority,
-            grants,
+            rights,
             tokens: HashMap::new(),
             things: HashMap::new(),
             keys: HashSet::new(),
         })
     }
 
-    /// The thing that a certificate, by its id, may speak for.
-    pub fn thing_of(&self, certificate: &str) -> Option<&str> {
+    /// Returns the thing to which a certificate, by its id, is attached.
+    pub(crate) fn thing_of(&self, certificate: &str) -> Option<&str> {
         self.things.get(certificate).map(String::as_str)
     }
 
-    /// From now on no token that was issued is taken.
-    pub fn expire_tokens(&mut self) {
+    /// Expires all tokens that were issued.
+    pub(crate) fn expire_tokens(&mut self) {
         self.tokens.clear();
     }
 
-    /// How many different keys certificates were issued for.
-    pub fn keys_seen(&self) -> usize {
+    /// Returns the number of different keys for which certificates were issued.
+    pub(crate) fn keys_seen(&self) -> usize {
         self.keys.len()
     }
 
-    /// `CreateCertificateFromCsr`
-    pub fn create(&mut self, request: &Value) -> Answers {
+    /// Answers `CreateCertificateFromCsr`.
+    pub(crate) fn create(&mut self, request: &Value) -> Answers {
         let csr = request["certificateSigningRequest"]
             .as_str()
             .unwrap_or_default();
@@ -101,7 +98,7 @@ impl Provisioning {
                 "The certificate signing request is not valid",
             )
         };
-        if csr.len() > LARGEST_CSR {
+        if csr.len() > MAX_CSR_BYTES {
             return invalid();
         }
         let parsed = X509Req::from_pem(csr.as_bytes()).and_then(|r| r.public_key().map(|k| (r, k)));
@@ -111,8 +108,8 @@ impl Provisioning {
         if !parsed.verify(&key).unwrap_or(false) {
             return invalid();
         }
-        // The broker takes the common name for the user: the certificate's id,
-        // whatever the request says.
+        // The broker takes the common name as the user name. It is the id of the
+        // certificate, whatever the request contains, as at AWS.
         let issued = pki::random_hex(32).and_then(|id| {
             let pem = self.authority.sign(&id, &key)?.to_pem()?;
             Ok((id, String::from_utf8(pem)?, pki::random_hex(32)?))
@@ -138,8 +135,8 @@ impl Provisioning {
         )]
     }
 
-    /// `RegisterThing`
-    pub fn register(&mut self, template: &str, request: &Value) -> Answers {
+    /// Answers `RegisterThing`.
+    pub(crate) fn register(&mut self, template: &str, request: &Value) -> Answers {
         if template != TEMPLATE {
             return rejected(
                 404,
@@ -175,11 +172,11 @@ impl Provisioning {
             );
         }
         if issued.thing.as_deref() == Some(&thing) {
-            // A repeat of what has succeeded.
+            // A device repeats the request when the answer was lost.
             return accepted(&thing);
         }
-        let may = !self.taken(&thing) || self.proven(&thing, issued, &parameters["Proof"]);
-        if issued.thing.is_some() || !self.allowed(serial) || !may {
+        let permitted = !self.taken(&thing) || self.proven(&thing, issued, &parameters["Proof"]);
+        if issued.thing.is_some() || !self.allowed(serial) || !permitted {
             return rejected(
                 403,
                 "AccessDenied",
@@ -197,27 +194,29 @@ impl Provisioning {
         accepted(&thing)
     }
 
-    fn lists(&self, name: &str, serial: &str) -> bool {
+    fn listed(&self, name: &str, serial: &str) -> bool {
         let text = fs::read_to_string(self.dir.join(name)).unwrap_or_default();
         !serial.is_empty() && text.lines().any(|l| l == serial)
     }
 
     fn allowed(&self, serial: &str) -> bool {
-        self.lists("allowlist", serial)
+        self.listed("allowlist", serial)
     }
 
-    /// Where the thing's newest certificate lies.
+    /// Returns the path of the newest certificate of a thing.
     fn current(&self, thing: &str) -> PathBuf {
         self.dir.join("things").join(format!("{thing}.pem"))
     }
 
-    /// Has the thing an active certificate, and no operator opened a window?
+    /// Returns whether the thing has an active certificate and no operator allowed
+    /// another one.
     fn taken(&self, thing: &str) -> bool {
         let serial = thing.trim_start_matches("edge-ai-");
-        self.current(thing).exists() && !self.lists("windows", serial)
+        self.current(thing).exists() && !self.listed("windows", serial)
     }
 
-    /// Is `proof` a signature of the thing's current key over the new one?
+    /// Returns whether `proof` is a signature of the new key by the current key of
+    /// the thing: the proof of possession of a renewal.
     fn proven(&self, thing: &str, issued: &Issued, proof: &Value) -> bool {
         let check = || {
             let current = X509::from_pem(&fs::read(self.current(thing)).ok()?).ok()?;
@@ -231,17 +230,17 @@ impl Provisioning {
         check().unwrap_or(false)
     }
 
-    /// Lets the certificate reach its own thing's topics.
+    /// Permits the certificate the topics of its own thing.
     fn grant(&mut self, certificate: &str, thing: &str, pem: &str) -> Result<()> {
-        if self.grants == Grants::Broker {
-            self.tell_broker(certificate, thing)?;
+        if self.rights == Rights::AccessList {
+            self.extend_access_list(certificate, thing)?;
         }
         self.things.insert(certificate.into(), thing.into());
         file::write(&self.current(thing), pem.as_bytes(), 0o600)
     }
 
-    /// Appends to the access list, and waits until the broker knows.
-    fn tell_broker(&self, certificate: &str, thing: &str) -> Result<()> {
+    /// Extends the access list and waits until the broker has read it.
+    fn extend_access_list(&self, certificate: &str, thing: &str) -> Result<()> {
         let path = self.dir.join("acl");
         let acl = fs::read_to_string(&path).context("reading the access list")?;
         let rights = Policy::device()?.access_list(certificate, thing)?;
@@ -259,7 +258,7 @@ impl Provisioning {
             .command("/bin/kill")
             .args(["-HUP", &pid])
             .run()?;
-        // It looks at its signals once it has something else to do.
+        // mosquitto handles signals only after the next network event.
         let port = ports["mqtt"].as_u64().and_then(|p| u16::try_from(p).ok());
         let woken = TcpStream::connect(("127.0.0.1", port.context("the broker's port")?));
         let reloaded = wait_for(&log, seen, "Reloading config");
@@ -275,14 +274,14 @@ fn accepted(thing: &str) -> Answers {
     )]
 }
 
-fn wait_for(log: &Path, from: u64, words: &str) -> Result<()> {
+fn wait_for(log: &Path, from: u64, message: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
         let mut text = String::new();
         let mut open = fs::File::open(log)?;
         open.seek(SeekFrom::Start(from))?;
         open.read_to_string(&mut text)?;
-        if text.contains(words) {
+        if text.contains(message) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! A proxy (CONNECT only) for clients on this machine that cannot look up the
-//! stand-in cloud's host name; it leads to loopback and nowhere else.
+//! HTTP proxy, CONNECT only, for clients on this machine that cannot look up the
+//! host name of the local cloud. It connects to ports of loopback, no other host.
 
 use std::io::{BufRead, BufReader, Write, copy};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,11 +8,8 @@ use anyhow::{Context, Result};
 
 use super::HOST;
 
-/// Serves for ever.
-///
-/// # Errors
-/// The port is taken.
-pub fn serve(port: u16) -> Result<()> {
+/// Accepts connections for ever.
+pub(crate) fn serve(port: u16) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).context("listening")?;
     for client in listener.incoming().flatten() {
         std::thread::spawn(move || tunnel(client));

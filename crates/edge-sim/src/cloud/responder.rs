@@ -1,6 +1,7 @@
-//! The half of AWS IoT that answers: one session with the broker, one message
-//! after the other. Payloads are written literally from the published API and
-//! share no type with the device tools.
+//! Responder: the part of AWS IoT that answers requests. It has one session with
+//! the broker and handles one message after the other. Payloads are written
+//! literally from the published API and share no type with the device tools, so
+//! that a wrong name in a tool is not repeated here.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,10 +12,10 @@ use paho_mqtt as paho;
 use serde_json::{Value, json};
 
 use super::answers::{Answers, rejected};
-use super::provisioning::{Grants, Provisioning};
-use super::{HOST, proxy, shadows};
+use super::provisioning::{Provisioning, Rights};
+use super::{proxy, shadows};
 
-/// Topics that are answered.
+/// Topics of the requests.
 const FILTERS: [&str; 4] = [
     "$aws/certificates/create-from-csr/json",
     "$aws/provisioning-templates/+/provision/json",
@@ -22,30 +23,27 @@ const FILTERS: [&str; 4] = [
     "$aws/things/+/shadow/get",
 ];
 
-/// Serves until it is stopped.
-///
-/// # Errors
-/// The broker cannot be reached.
-pub fn serve(dir: &Path) -> Result<()> {
+/// Answers requests until it is killed or the broker ends.
+pub(crate) fn serve(dir: &Path) -> Result<()> {
     let ports: Value = serde_json::from_slice(&file::read(&dir.join("responder.json"), 4096)?)?;
     let port = |name: &str| {
         ports[name]
             .as_u64()
             .and_then(|p| u16::try_from(p).ok())
-            .context("a port")
+            .with_context(|| format!("responder.json has no port {name}"))
     };
     let client = connect(dir, port("mqtt")?)?;
     let inbox = client.start_consuming();
     client
         .subscribe_many(&FILTERS, &[1; 4])
         .context("subscribing")?;
-    // Ready once this listens: the broker has all filters by then.
+    // `cloud up` waits for this port: the broker has all subscriptions by then.
     let listening = port("proxy")?;
     std::thread::spawn(move || proxy::serve(listening));
-    let mut provisioning = Provisioning::load(dir, Grants::Broker)?;
+    let mut provisioning = Provisioning::load(dir, Rights::AccessList)?;
     for message in &inbox {
         let Some(message) = message else {
-            bail!("the broker is gone");
+            bail!("the broker closed the connection");
         };
         let topic = message.topic();
         for (kind, payload) in answer(dir, &mut provisioning, topic, message.payload()) {
@@ -53,7 +51,7 @@ pub fn serve(dir: &Path) -> Result<()> {
             log::info(format_args!("{topic} → {kind}"));
             client
                 .publish(paho::Message::new(to, payload.to_string(), 1))
-                .context("answering")?;
+                .context("publishing an answer")?;
         }
     }
     Ok(())
@@ -66,8 +64,7 @@ fn connect(dir: &Path, port: u16) -> Result<paho::Client> {
         .client_id("responder")
         .persistence(None)
         .finalize();
-    let mut client =
-        paho::Client::new(create).with_context(|| format!("making a client of {HOST}"))?;
+    let mut client = paho::Client::new(create).context("creating an MQTT client")?;
     client.set_timeout(Duration::from_secs(10));
     let mut tls = paho::SslOptionsBuilder::new();
     tls.trust_store(path("ca.pem"))?
@@ -84,8 +81,13 @@ fn connect(dir: &Path, port: u16) -> Result<paho::Client> {
     Ok(client)
 }
 
-/// What AWS IoT would publish in answer to a message.
-pub fn answer(dir: &Path, provisioning: &mut Provisioning, topic: &str, payload: &[u8]) -> Answers {
+/// Returns what AWS IoT publishes in answer to a message.
+pub(crate) fn answer(
+    dir: &Path,
+    provisioning: &mut Provisioning,
+    topic: &str,
+    payload: &[u8],
+) -> Answers {
     let request: Value = match serde_json::from_slice(payload) {
         Ok(request) => request,
         Err(_) if payload.is_empty() => json!({}),

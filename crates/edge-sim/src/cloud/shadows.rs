@@ -1,4 +1,4 @@
-//! Classic shadows: update, get, versions, rejections.
+//! Classic shadows: requests update and get, versions, rejections.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::answers::Answers;
 
-/// Largest document, in bytes.
-const LARGEST: usize = 8 * 1024;
+/// Limit of a shadow document, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 
-/// A refusal in the shadow's form.
-pub fn rejected(code: u16, message: &str, token: &Value) -> Answers {
+/// Returns a rejection in the form of the shadow API.
+pub(crate) fn rejected(code: u16, message: &str, token: &Value) -> Answers {
     let mut answer = json!({ "code": code, "message": message, "timestamp": now() });
     echo(&mut answer, token);
     vec![("rejected", answer)]
@@ -38,8 +38,8 @@ fn load(dir: &Path, thing: &str) -> Option<Value> {
     serde_json::from_slice(&file::read(&path(dir, thing), 1 << 20).ok()?).ok()
 }
 
-/// `…/shadow/get`
-pub fn get(dir: &Path, thing: &str, request: &Value) -> Answers {
+/// Answers `…/shadow/get`.
+pub(crate) fn get(dir: &Path, thing: &str, request: &Value) -> Answers {
     let token = &request["clientToken"];
     let Some(mut shadow) = load(dir, thing) else {
         return rejected(
@@ -53,10 +53,10 @@ pub fn get(dir: &Path, thing: &str, request: &Value) -> Answers {
     vec![("accepted", shadow)]
 }
 
-/// `…/shadow/update`
-pub fn update(dir: &Path, thing: &str, size: usize, request: &Value) -> Answers {
+/// Answers `…/shadow/update`.
+pub(crate) fn update(dir: &Path, thing: &str, size: usize, request: &Value) -> Answers {
     let token = &request["clientToken"];
-    if size > LARGEST {
+    if size > MAX_DOCUMENT_BYTES {
         return rejected(413, "The payload exceeds the maximum size allowed", token);
     }
     let Some(state) = request["state"].as_object() else {
@@ -86,7 +86,7 @@ pub fn update(dir: &Path, thing: &str, size: usize, request: &Value) -> Answers 
     answers
 }
 
-/// Objects are merged, null removes, all else replaces.
+/// Merges objects recursively; null removes a key, any other value replaces it.
 fn merge(old: &mut Value, new: &Value) {
     let Value::Object(new) = new else {
         *old = new.clone();
@@ -107,7 +107,7 @@ fn merge(old: &mut Value, new: &Value) {
     }
 }
 
-/// What is desired and not reported so.
+/// Returns the parts of `desired` that differ in `reported`.
 fn difference(desired: &Value, reported: &Value) -> Option<Value> {
     match (desired, reported) {
         (Value::Object(desired), reported) => {

@@ -1,4 +1,4 @@
-//! One connection, from the handshake to its end.
+//! A connection to the strict endpoint, from the handshake to its end.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use openssl::nid::Nid;
 use openssl::ssl::SslStream;
 use serde_json::Value;
 
-use super::fault::{Kind, Stage, refusal, spoil};
+use super::fault::{Kind, Stage, rejection, spoil};
 use super::packet::{self, Packet};
 use super::{Event, Shared, lock};
 use crate::cloud::TEMPLATE;
@@ -16,40 +16,40 @@ use crate::cloud::answers::{Answers, rejected};
 use crate::cloud::policy::Policy;
 use crate::cloud::responder;
 
-/// Longest wait for the first packets.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Timeout of the handshake and the first packet.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const CREATE: &str = "$aws/certificates/create-from-csr/json";
 const PROVISION: &str = "$aws/provisioning-templates/edge-ai-fleet/provision/json";
 
-/// Serves until either side ends it.
-pub fn serve(stream: TcpStream, shared: &Shared) {
+/// Handles a connection until either side closes it.
+pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
     let raw = stream.try_clone();
-    // Whatever ends a connection is the client's business.
-    let _ = talk(stream, shared);
+    // Every error ends the connection: the client sees that it is closed.
+    let _ = handle(stream, shared);
     if let Ok(raw) = raw {
         let _ = raw.shutdown(std::net::Shutdown::Both);
     }
 }
 
-fn forbidden(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::PermissionDenied, what)
+fn forbidden(request: &str) -> io::Error {
+    io::Error::new(ErrorKind::PermissionDenied, request)
 }
 
-/// Who is connected.
-struct Peer {
-    /// The thing, or nothing for a claim.
+/// The client of a connection.
+struct Client {
+    /// Name of its thing; nothing for a claim.
     thing: Option<String>,
     policy: Policy,
     filters: Vec<String>,
     sent: u16,
 }
 
-impl Peer {
+impl Client {
     fn may(&self, action: &str, resource: &str) -> bool {
         self.policy.allows(action, resource, self.thing.as_deref())
     }
 
-    fn listens(&self, topic: &str) -> bool {
+    fn subscribed(&self, topic: &str) -> bool {
         let fits = |filter: &String| match filter
             .strip_suffix('+')
             .or_else(|| filter.strip_suffix('#'))
@@ -61,36 +61,36 @@ impl Peer {
     }
 }
 
-fn talk(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+fn handle(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(HANDSHAKE))?;
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
     let raw = stream.try_clone()?;
     let tls = shared.acceptor.accept(stream);
     let mut tls = tls.map_err(|_| forbidden("handshake"))?;
-    let (mut peer, keep_alive) = admit(&mut tls, &raw, shared)?;
-    let patience = Duration::from_secs(u64::from(keep_alive.max(30)) * 3 / 2);
-    raw.set_read_timeout(Some(patience))?;
+    let (mut client, keep_alive) = admit(&mut tls, &raw, shared)?;
+    let timeout = Duration::from_secs(u64::from(keep_alive.max(30)) * 3 / 2);
+    raw.set_read_timeout(Some(timeout))?;
     loop {
         match packet::read(&mut tls)? {
             Packet::Subscribe(id, filters) => {
                 if filters.len() > 8
                     || !filters
                         .iter()
-                        .all(|f| peer.may("iot:Subscribe", &format!("topicfilter/{f}")))
+                        .all(|f| client.may("iot:Subscribe", &format!("topicfilter/{f}")))
                 {
                     return Err(forbidden("SUBSCRIBE"));
                 }
                 packet::subscribed(&mut tls, id, filters.len())?;
-                peer.filters.extend(filters);
+                client.filters.extend(filters);
             }
             Packet::Publish(id, topic, payload, retain) => {
-                if retain || !peer.may("iot:Publish", &format!("topic/{topic}")) {
+                if retain || !client.may("iot:Publish", &format!("topic/{topic}")) {
                     return Err(forbidden("PUBLISH"));
                 }
                 if id != 0 {
                     packet::published(&mut tls, id)?;
                 }
-                answer(&mut tls, shared, &mut peer, &topic, &payload)?;
+                answer(&mut tls, shared, &mut client, &topic, &payload)?;
             }
             Packet::Ping => packet::pong(&mut tls)?,
             Packet::Acknowledge => {}
@@ -99,15 +99,15 @@ fn talk(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Takes CONNECT and decides on it; gives the peer and its keep-alive.
+/// Accepts or refuses CONNECT; returns the client and its keep-alive in seconds.
 fn admit(
     tls: &mut SslStream<TcpStream>,
     raw: &TcpStream,
     shared: &Shared,
-) -> io::Result<(Peer, u16)> {
-    let user = user(tls).ok_or_else(|| forbidden("no name"))?;
-    let Packet::Connect(client, keep_alive) = packet::read(tls)? else {
-        return Err(forbidden("no CONNECT"));
+) -> io::Result<(Client, u16)> {
+    let user = user(tls).ok_or_else(|| forbidden("a certificate without a name"))?;
+    let Packet::Connect(id, keep_alive) = packet::read(tls)? else {
+        return Err(forbidden("a first packet that is not CONNECT"));
     };
     let thing = lock(&shared.provisioning).thing_of(&user).map(String::from);
     let policy = match &thing {
@@ -116,9 +116,9 @@ fn admit(
     };
     let policy = policy.map_err(|e| forbidden(&format!("{e:#}")))?;
     let known = thing.is_some() || user == "claim";
-    let client_name = format!("client/{client}");
+    let client_name = format!("client/{id}");
     let allowed = known && policy.allows("iot:Connect", &client_name, thing.as_deref());
-    let in_time = lock(&shared.quotas).connect(&client);
+    let in_time = lock(&shared.quotas).connect(&id);
     let fault = lock(&shared.script).next(Stage::Connect);
     note(shared, "connect", allowed && in_time && fault.is_none());
     match fault {
@@ -131,19 +131,19 @@ fn admit(
         return Err(forbidden("CONNECT"));
     }
     packet::connected(tls, 0)?;
-    if let Some(old) = lock(&shared.sessions).insert(client, raw.try_clone()?) {
+    if let Some(old) = lock(&shared.sessions).insert(id, raw.try_clone()?) {
         let _ = old.shutdown(std::net::Shutdown::Both);
     }
-    let peer = Peer {
+    let client = Client {
         thing,
         policy,
         filters: Vec::new(),
         sent: 0,
     };
-    Ok((peer, keep_alive))
+    Ok((client, keep_alive))
 }
 
-/// The common name of the client's certificate.
+/// Returns the common name of the certificate of the client.
 fn user(tls: &SslStream<TcpStream>) -> Option<String> {
     let certificate = tls.ssl().peer_certificate()?;
     let name = certificate
@@ -153,20 +153,24 @@ fn user(tls: &SslStream<TcpStream>) -> Option<String> {
     String::from_utf8(name.data().as_slice().to_vec()).ok()
 }
 
-fn note(shared: &Shared, what: &'static str, good: bool) {
+fn note(shared: &Shared, kind: &'static str, succeeded: bool) {
     let at = shared.start.elapsed();
-    lock(&shared.events).push(Event { at, what, good });
+    lock(&shared.events).push(Event {
+        at,
+        kind,
+        succeeded,
+    });
 }
 
-/// Answers a request as it should be, or as the script says.
+/// Answers a request, correctly or with the fault of the script.
 fn answer(
     tls: &mut SslStream<TcpStream>,
     shared: &Shared,
-    peer: &mut Peer,
+    client: &mut Client,
     topic: &str,
     payload: &[u8],
 ) -> io::Result<()> {
-    let (what, stage) = match topic {
+    let (kind, stage) = match topic {
         CREATE => ("create", Some(Stage::Create)),
         PROVISION => ("register", Some(Stage::Register)),
         _ => ("shadow", None),
@@ -179,25 +183,25 @@ fn answer(
         _ => {}
     }
     let answers = decide(shared, stage, fault, topic, payload);
-    let good = answers.iter().all(|(kind, _)| *kind != "rejected");
-    note(shared, what, good);
+    let succeeded = answers.iter().all(|(level, _)| *level != "rejected");
+    note(shared, kind, succeeded);
     match fault {
         Some(Kind::Late(time)) => std::thread::sleep(time),
         Some(Kind::Lost) => return Err(forbidden("lost")),
         _ => {}
     }
     let times = if fault == Some(Kind::Twice) { 2 } else { 1 };
-    for (kind, content) in answers.iter().cycle().take(answers.len() * times) {
+    for (level, content) in answers.iter().cycle().take(answers.len() * times) {
         let content = match fault {
-            Some(fault) if good => {
+            Some(fault) if succeeded => {
                 spoil(fault, content, &shared.authority).map_err(io::Error::other)?
             }
             _ => content.to_string().into_bytes(),
         };
-        let to = format!("{topic}/{kind}");
-        if peer.listens(&to) {
-            peer.sent = peer.sent.wrapping_add(1).max(1);
-            packet::publish(tls, peer.sent, &to, &content)?;
+        let to = format!("{topic}/{level}");
+        if client.subscribed(&to) {
+            client.sent = client.sent.wrapping_add(1).max(1);
+            packet::publish(tls, client.sent, &to, &content)?;
         }
     }
     if fault == Some(Kind::Cut) {
@@ -213,7 +217,7 @@ fn decide(
     topic: &str,
     payload: &[u8],
 ) -> Answers {
-    if let Some((status, code, message)) = fault.and_then(refusal) {
+    if let Some((status, code, message)) = fault.and_then(rejection) {
         return rejected(status, code, message);
     }
     let in_time = match stage {

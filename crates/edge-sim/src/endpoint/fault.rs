@@ -1,4 +1,4 @@
-//! Scripted faults: what goes wrong, where, and how often.
+//! Script of faults: each with a stage of provisioning, a kind and a count.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,63 +11,63 @@ use serde_json::{Value, json};
 
 use crate::cloud::pki;
 
-/// Where it goes wrong.
+/// Stage at which a fault occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// At CONNECT.
+pub(crate) enum Stage {
+    /// CONNECT.
     Connect,
-    /// At the request for a certificate.
+    /// Request for a certificate.
     Create,
-    /// At the registration of the thing.
+    /// Registration of the thing.
     Register,
 }
 
-/// What goes wrong.
+/// Kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Answered no.
+pub(crate) enum Kind {
+    /// Rejected with 403.
     Refused,
-    /// Answered 429.
+    /// Rejected with 429.
     Throttled,
-    /// Answered 500.
+    /// Rejected with 500.
     Broken,
-    /// Not answered; nothing is done.
+    /// Not executed, no answer.
     Silent,
-    /// Answered late.
+    /// Answered after a delay.
     Late(Duration),
-    /// The connection is closed; nothing is done.
+    /// Not executed, the connection is closed.
     Dropped,
-    /// It is done, but the connection is closed instead of an answer.
+    /// Executed, the connection is closed instead of an answer.
     Lost,
-    /// Answered, and the connection closed.
+    /// Answered, then the connection is closed.
     Cut,
     /// Answered twice.
     Twice,
     /// The answer is not JSON.
     Malformed,
-    /// The answer has 200 kB.
+    /// The answer is 200 kB large.
     Oversized,
-    /// The answer lacks all that matters.
+    /// The answer lacks the required fields.
     Incomplete,
-    /// The certificate is for another key.
+    /// The certificate is of another key.
     OtherKey,
-    /// The certificate is over since yesterday.
+    /// The certificate expired yesterday.
     Over,
-    /// Another thing is named.
+    /// The answer names another thing.
     OtherThing,
-    /// All tokens have expired.
+    /// All ownership tokens have expired.
     Expired,
 }
 
-/// One line of the script: `create:silent`, `register:late=3000*2`.
+/// A line of the script, as `create:silent` or `register:late=3000*2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
-    pub stage: Stage,
-    /// What.
-    pub kind: Kind,
-    /// How often, from the first time on.
-    pub times: usize,
+    /// Stage at which it occurs.
+    pub(crate) stage: Stage,
+    /// Kind.
+    pub(crate) kind: Kind,
+    /// Number of requests that it affects, from the first.
+    pub(crate) times: usize,
 }
 
 impl FromStr for Fault {
@@ -76,20 +76,26 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self> {
         let (stage, rest) = text
             .split_once(':')
-            .context("a fault is STAGE:KIND[*TIMES]")?;
+            .context("a fault must be STAGE:KIND[*TIMES]")?;
         let stage = match stage {
             "connect" => Stage::Connect,
             "create" => Stage::Create,
             "register" => Stage::Register,
-            _ => bail!("the stages are connect, create and register"),
+            _ => bail!("{stage} is none of connect, create, register"),
         };
         let (kind, times) = match rest.split_once('*') {
-            Some((kind, times)) => (kind, times.parse().context("TIMES is a number")?),
+            Some((kind, times)) => (
+                kind,
+                times
+                    .parse()
+                    .with_context(|| format!("{times} is not a number"))?,
+            ),
             None => (rest, usize::MAX),
         };
         let kind = match kind.split_once('=') {
             Some(("late", ms)) => Kind::Late(Duration::from_millis(
-                ms.parse().context("late=MILLISECONDS")?,
+                ms.parse()
+                    .with_context(|| format!("{ms} is not a number"))?,
             )),
             _ => named(kind)?,
         };
@@ -114,22 +120,22 @@ fn named(kind: &str) -> Result<Kind> {
         "over" => Kind::Over,
         "other-thing" => Kind::OtherThing,
         "expired" => Kind::Expired,
-        _ => bail!("no such fault: {kind}"),
+        _ => bail!("unknown kind of fault: {kind}"),
     })
 }
 
-/// The script, worn off as it is played.
+/// Faults that are still to occur.
 #[derive(Debug, Default)]
-pub struct Script(Vec<Fault>);
+pub(crate) struct Script(Vec<Fault>);
 
 impl Script {
-    /// A script of these lines.
-    pub fn new(faults: &[Fault]) -> Self {
+    /// Returns a script of these lines.
+    pub(crate) fn new(faults: &[Fault]) -> Self {
         Self(faults.to_vec())
     }
 
-    /// What goes wrong this time.
-    pub fn next(&mut self, stage: Stage) -> Option<Kind> {
+    /// Returns the fault of the next request at `stage`, if any, and counts it.
+    pub(crate) fn next(&mut self, stage: Stage) -> Option<Kind> {
         let fault = self
             .0
             .iter_mut()
@@ -139,8 +145,8 @@ impl Script {
     }
 }
 
-/// The refusal of a fault that is one: status, code, message.
-pub fn refusal(kind: Kind) -> Option<(u16, &'static str, &'static str)> {
+/// Returns status, code and message if the fault is a rejection.
+pub(crate) fn rejection(kind: Kind) -> Option<(u16, &'static str, &'static str)> {
     Some(match kind {
         Kind::Refused => (
             403,
@@ -153,17 +159,14 @@ pub fn refusal(kind: Kind) -> Option<(u16, &'static str, &'static str)> {
     })
 }
 
-/// What becomes of a good answer.
-///
-/// # Errors
-/// OpenSSL's.
-pub fn spoil(kind: Kind, answer: &Value, authority: &pki::Authority) -> Result<Vec<u8>> {
+/// Returns a correct answer with the fault applied.
+pub(crate) fn spoil(kind: Kind, answer: &Value, authority: &pki::Authority) -> Result<Vec<u8>> {
     let mut answer = answer.clone();
     match kind {
         Kind::Malformed => return Ok(br#"{"certificateId": "#.to_vec()),
         Kind::Oversized => answer["padding"] = "x".repeat(200_000).into(),
         Kind::Incomplete => answer = json!({ "certificateId": "0", "unknown": 1 }),
-        Kind::OtherThing => answer["thingName"] = "edge-ai-somebody-else".into(),
+        Kind::OtherThing => answer["thingName"] = "edge-ai-other".into(),
         Kind::OtherKey | Kind::Over => {
             let pem = answer["certificatePem"].as_str().unwrap_or_default();
             let key = if kind == Kind::Over {
@@ -174,7 +177,7 @@ pub fn spoil(kind: Kind, answer: &Value, authority: &pki::Authority) -> Result<V
                 PKey::public_key_from_der(&key.public_key_to_der()?)?
             };
             let days = if kind == Kind::Over { -1 } else { 3650 };
-            let pem = authority.sign_for("somebody", &key, days)?.to_pem()?;
+            let pem = authority.sign_for("other", &key, days)?.to_pem()?;
             answer["certificatePem"] = String::from_utf8(pem)?.into();
         }
         _ => {}
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_are_read_and_wear_off() {
+    fn scripts_are_parsed_and_consumed() {
         let fault: Fault = "register:late=1500*2".parse().unwrap();
         let late = Kind::Late(Duration::from_millis(1500));
         assert_eq!(

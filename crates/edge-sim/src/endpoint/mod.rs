@@ -1,14 +1,15 @@
-//! The strict endpoint: AWS IoT's rules for fleet provisioning and shadows
-//! where mosquitto cannot keep them, with scripted faults and quotas.
+//! Strict endpoint: a broker of its own for fleet provisioning and shadows, with
+//! the rules of AWS IoT that mosquitto cannot apply, scripted faults and quotas.
 //!
-//! An answer goes to the connection that asked, and to no other. A forbidden
-//! publish or subscribe hangs up. A certificate that is not registered cannot
-//! connect. A second connection with a client id ends the first.
+//! An answer is delivered to the connection of the request only. A forbidden
+//! publish or subscribe closes the connection. A certificate that is not
+//! registered cannot connect. A second connection with the same client id closes
+//! the first.
 
 mod connection;
-pub mod fault;
+pub(crate) mod fault;
 mod packet;
-pub mod quota;
+mod quota;
 
 use std::collections::HashMap;
 use std::net::{TcpListener, TcpStream};
@@ -26,40 +27,40 @@ use openssl::ssl::{
 use openssl::x509::X509;
 
 use crate::cloud::pki;
-use crate::cloud::provisioning::{Grants, Provisioning};
+use crate::cloud::provisioning::{Provisioning, Rights};
 use fault::{Fault, Script};
 use quota::Quotas;
 
-/// What the server's certificate is.
+/// Certificate of the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Server {
-    /// As it should be.
+    /// Valid.
     #[default]
     Proper,
-    /// Of an authority that no device knows.
+    /// Issued by an authority that no device knows.
     Unknown,
-    /// Of the right authority, for another host.
+    /// Issued by the right authority for another host.
     Elsewhere,
 }
 
-/// Which version of TLS it speaks.
+/// Versions of TLS that the endpoint accepts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tls {
     /// 1.2 and 1.3.
     #[default]
     Both,
-    /// Only this one.
+    /// One version only.
     Only(SslVersion),
 }
 
-/// How the endpoint behaves.
+/// Behaviour of an endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
-    /// What goes wrong.
+    /// Script of faults.
     pub faults: Vec<Fault>,
-    /// Provisionings a second; `None`: no quotas.
+    /// Quota of provisionings per second; `None`: no quotas.
     pub rate: Option<u32>,
-    /// The server's certificate.
+    /// Certificate of the server.
     pub server: Server,
     /// Versions of TLS.
     pub tls: Tls,
@@ -75,27 +76,27 @@ impl FromStr for Server {
             "proper" => Self::Proper,
             "unknown" => Self::Unknown,
             "elsewhere" => Self::Elsewhere,
-            _ => bail!("the server is proper, unknown or elsewhere"),
+            _ => bail!("{text} is none of proper, unknown, elsewhere"),
         })
     }
 }
 
-/// A strict endpoint on this machine.
+/// Arguments of `endpoint`.
 #[derive(clap::Args)]
-pub struct Args {
-    /// Directory for its state; may be one that `cloud up` made
+pub(crate) struct Args {
+    /// Directory of its state; that of a local cloud can be used
     #[arg(long)]
     dir: PathBuf,
-    /// Port on 127.0.0.1; 0: a free one, which is printed
+    /// Port of 127.0.0.1 to listen on; 0: a free one, which is printed
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Provisionings a second; without it there are no quotas
+    /// Quota of provisionings per second; without it there are no quotas
     #[arg(long)]
     rate: Option<u32>,
-    /// `proper`, `unknown` (its authority) or `elsewhere` (its name)
+    /// Certificate: `proper`, `unknown` (its issuer) or `elsewhere` (its host)
     #[arg(long, default_value = "proper")]
     server: Server,
-    /// STAGE:KIND[*TIMES], as create:silent*1; may be given again. Stages:
+    /// STAGE:KIND[*TIMES], as in create:silent*1; can be repeated. Stages:
     /// connect, create, register. Kinds: refused throttled broken silent late=MS
     /// dropped lost cut twice malformed oversized incomplete other-key over
     /// other-thing expired
@@ -103,14 +104,11 @@ pub struct Args {
     fault: Vec<Fault>,
 }
 
-/// Serves until it is stopped.
-///
-/// # Errors
-/// The directory cannot be written, or the port is taken.
-pub fn run(args: &Args) -> Result<()> {
+/// Accepts connections until it is killed.
+pub(crate) fn run(args: &Args) -> Result<()> {
     edge_common::file::create_directory(&args.dir, 0o700)?;
     if !args.dir.join("allowlist").exists() {
-        crate::cloud::found(&args.dir, &[])?;
+        crate::cloud::create(&args.dir, &[])?;
     }
     let behaviour = Behaviour {
         faults: args.fault.clone(),
@@ -126,25 +124,25 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Something that was asked for.
+/// A request that the endpoint received.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Since the start.
+    /// Time since the start of the endpoint.
     pub at: Duration,
-    /// `connect`, `create`, `register`.
-    pub what: &'static str,
-    /// Was it done?
-    pub good: bool,
+    /// Kind of the request: `connect`, `create`, `register` or `shadow`.
+    pub kind: &'static str,
+    /// Whether it succeeded.
+    pub succeeded: bool,
 }
 
-/// A running endpoint; it ends with its owner.
+/// A running endpoint. It ends when it is dropped.
 pub struct Endpoint {
     port: u16,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
 
-/// What all connections share.
+/// State that all connections share.
 struct Shared {
     dir: PathBuf,
     start: Instant,
@@ -163,10 +161,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoint {
-    /// Starts one on a directory that [`crate::cloud::found`] made.
+    /// Starts an endpoint on a directory that [`crate::cloud::create`] wrote.
     ///
     /// # Errors
-    /// The directory lacks something, or the port is taken.
+    /// If a file of the directory is missing, or the port is in use.
     pub fn start(dir: &Path, behaviour: &Behaviour) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", behaviour.port)).context("listening")?;
         let port = listener.local_addr()?.port();
@@ -175,7 +173,7 @@ impl Endpoint {
             start: Instant::now(),
             acceptor: acceptor(dir, behaviour)?,
             authority: pki::Authority::load(dir, "device-ca")?,
-            provisioning: Mutex::new(Provisioning::load(dir, Grants::Here)?),
+            provisioning: Mutex::new(Provisioning::load(dir, Rights::Memory)?),
             script: Mutex::new(Script::new(&behaviour.faults)),
             quotas: Mutex::new(Quotas::new(behaviour.rate)),
             sessions: Mutex::default(),
@@ -191,33 +189,33 @@ impl Endpoint {
         })
     }
 
-    /// Where it listens.
+    /// Port on which it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Puts another script in place of what is left of the old one.
+    /// Replaces the script of faults.
     pub fn play(&self, faults: &[Fault]) {
         *lock(&self.shared.script) = Script::new(faults);
     }
 
-    /// All that was asked for so far.
+    /// Requests received so far.
     pub fn events(&self) -> Vec<Event> {
         lock(&self.shared.events).clone()
     }
 
-    /// How long it runs.
-    pub fn elapsed(&self) -> Duration {
+    /// Time since its start.
+    pub(crate) fn elapsed(&self) -> Duration {
         self.shared.start.elapsed()
     }
 
-    /// How many different keys certificates were issued for.
+    /// Number of different keys for which certificates were issued.
     pub fn keys_seen(&self) -> usize {
         lock(&self.shared.provisioning).keys_seen()
     }
 
-    /// Ends every connection, as a provider does when it maintains something.
-    pub fn hang_up(&self) {
+    /// Closes all connections.
+    fn hang_up(&self) {
         for (_, stream) in lock(&self.shared.sessions).drain() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
@@ -228,7 +226,7 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         self.hang_up();
-        // It looks at `over` once somebody comes.
+        // The thread blocks in accept: a connection lets it see `over`.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
@@ -276,7 +274,7 @@ fn acceptor(dir: &Path, behaviour: &Behaviour) -> Result<SslAcceptor> {
         builder.cert_store_mut().add_cert(authority)?;
     }
     builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-    // No session tickets, as with AWS.
+    // AWS IoT issues no session tickets.
     builder.set_options(openssl::ssl::SslOptions::NO_TICKET);
     builder.set_num_tickets(0)?;
     builder.set_alpn_select_callback(|_, offered| {

@@ -1,36 +1,34 @@
-//! The server's half of MQTT 3.1.1, as much of it as AWS IoT speaks.
+//! Packets of MQTT 3.1.1 between a server and its clients, as far as AWS IoT
+//! supports them.
 
 use std::io::{self, ErrorKind, Read, Write};
 
-/// Largest packet that is taken, in bytes: AWS allows 128 KiB of payload.
-const LARGEST: usize = 256 * 1024;
+/// Limit of a packet, in bytes: AWS allows 128 KiB of payload.
+const MAX_PACKET_BYTES: usize = 256 * 1024;
 
-/// What a client says.
+/// A packet of a client.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Packet {
+pub(crate) enum Packet {
     /// Client id, and the keep-alive in seconds.
     Connect(String, u16),
     /// Packet id and filters.
     Subscribe(u16, Vec<String>),
     /// Packet id (0 with QoS 0), topic, payload, retain.
     Publish(u16, String, Vec<u8>, bool),
-    /// It has a message of ours.
+    /// Acknowledgement of a message.
     Acknowledge,
-    /// It is there.
+    /// Keep-alive.
     Ping,
-    /// It leaves.
+    /// End of the session.
     Disconnect,
 }
 
-fn bad(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, what)
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, message)
 }
 
-/// Reads one packet.
-///
-/// # Errors
-/// The connection's, or something that is no packet of a client.
-pub fn read(from: &mut impl Read) -> io::Result<Packet> {
+/// Reads a packet.
+pub(crate) fn read(from: &mut impl Read) -> io::Result<Packet> {
     let mut head = [0];
     from.read_exact(&mut head)?;
     let mut length = 0_usize;
@@ -42,12 +40,12 @@ pub fn read(from: &mut impl Read) -> io::Result<Packet> {
             break;
         }
     }
-    if length > LARGEST {
-        return Err(bad("packet too large"));
+    if length > MAX_PACKET_BYTES {
+        return Err(invalid("packet too large"));
     }
     let mut body = vec![0; length];
     from.read_exact(&mut body)?;
-    parse(head[0], &body).ok_or_else(|| bad("no packet of a client"))
+    parse(head[0], &body).ok_or_else(|| invalid("not a packet of a client"))
 }
 
 fn parse(head: u8, body: &[u8]) -> Option<Packet> {
@@ -118,45 +116,30 @@ fn send(to: &mut impl Write, head: u8, body: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// CONNACK with its return code.
-///
-/// # Errors
-/// The connection's.
-pub fn connected(to: &mut impl Write, code: u8) -> io::Result<()> {
+/// Sends CONNACK with its return code.
+pub(crate) fn connected(to: &mut impl Write, code: u8) -> io::Result<()> {
     send(to, 0x20, &[0, code])
 }
 
-/// SUBACK that grants QoS 1 for `count` filters.
-///
-/// # Errors
-/// The connection's.
-pub fn subscribed(to: &mut impl Write, id: u16, count: usize) -> io::Result<()> {
+/// Sends SUBACK that grants QoS 1 for `count` filters.
+pub(crate) fn subscribed(to: &mut impl Write, id: u16, count: usize) -> io::Result<()> {
     let body = [&id.to_be_bytes()[..], &vec![1; count]].concat();
     send(to, 0x90, &body)
 }
 
-/// PUBACK.
-///
-/// # Errors
-/// The connection's.
-pub fn published(to: &mut impl Write, id: u16) -> io::Result<()> {
+/// Sends PUBACK.
+pub(crate) fn published(to: &mut impl Write, id: u16) -> io::Result<()> {
     send(to, 0x40, &id.to_be_bytes())
 }
 
-/// PINGRESP.
-///
-/// # Errors
-/// The connection's.
-pub fn pong(to: &mut impl Write) -> io::Result<()> {
+/// Sends PINGRESP.
+pub(crate) fn pong(to: &mut impl Write) -> io::Result<()> {
     send(to, 0xd0, &[])
 }
 
-/// PUBLISH with QoS 1.
-///
-/// # Errors
-/// The connection's.
-pub fn publish(to: &mut impl Write, id: u16, topic: &str, payload: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(topic.len()).map_err(|_| bad("topic too long"))?;
+/// Sends PUBLISH with QoS 1.
+pub(crate) fn publish(to: &mut impl Write, id: u16, topic: &str, payload: &[u8]) -> io::Result<()> {
+    let length = u16::try_from(topic.len()).map_err(|_| invalid("topic too long"))?;
     let body = [
         &length.to_be_bytes()[..],
         topic.as_bytes(),
@@ -171,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_read_and_others_refused() {
+    fn packets_are_parsed_and_garbage_is_an_error() {
         let connect = b"\x10\x0f\0\x04MQTT\x04\x02\0\x3c\0\x03abc";
         let wanted = Packet::Connect("abc".into(), 60);
         assert_eq!(read(&mut &connect[..]).unwrap(), wanted);

@@ -1,15 +1,15 @@
-//! The published quotas: requests a second of an account, connections of a
+//! Published quotas of AWS IoT: requests per second of an account, connections of a
 //! client id.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Connections a second of an account.
-const CONNECTS: u32 = 500;
-/// Least time between two connections of a client id.
-const CLIENT: Duration = Duration::from_secs(1);
+/// Connections per second of an account.
+const CONNECTS_PER_SECOND: u32 = 500;
+/// Minimum time between two connections of a client id.
+const CLIENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A bucket that fills with `rate` tokens a second and holds as many.
+/// Token bucket that gains `rate` tokens per second and holds as many.
 struct Bucket {
     rate: f64,
     left: f64,
@@ -36,8 +36,8 @@ impl Bucket {
     }
 }
 
-/// All buckets, or none.
-pub struct Quotas(Option<Inner>);
+/// Quotas of an account, or none.
+pub(crate) struct Quotas(Option<Inner>);
 
 struct Inner {
     connects: Bucket,
@@ -47,31 +47,31 @@ struct Inner {
 }
 
 impl Quotas {
-    /// `rate` provisionings a second; `None`: no quotas.
-    pub fn new(rate: Option<u32>) -> Self {
+    /// Returns quotas with `rate` provisionings per second; without a rate, none.
+    pub(crate) fn new(rate: Option<u32>) -> Self {
         Self(rate.map(|rate| Inner {
-            connects: Bucket::new(CONNECTS),
+            connects: Bucket::new(CONNECTS_PER_SECOND),
             creates: Bucket::new(rate),
             registers: Bucket::new(rate),
             clients: HashMap::new(),
         }))
     }
 
-    /// May this client connect now?
-    pub fn connect(&mut self, client: &str) -> bool {
+    /// Counts a connection; returns whether it is within the quotas.
+    pub(crate) fn connect(&mut self, client: &str) -> bool {
         self.0.as_mut().is_none_or(|quotas| {
             let last = quotas.clients.insert(client.into(), Instant::now());
-            last.is_none_or(|last| last.elapsed() >= CLIENT) && quotas.connects.take()
+            last.is_none_or(|last| last.elapsed() >= CLIENT_INTERVAL) && quotas.connects.take()
         })
     }
 
-    /// May another certificate be asked for?
-    pub fn create(&mut self) -> bool {
+    /// Counts a request for a certificate; returns whether it is within the quotas.
+    pub(crate) fn create(&mut self) -> bool {
         self.0.as_mut().is_none_or(|quotas| quotas.creates.take())
     }
 
-    /// May another thing be registered?
-    pub fn register(&mut self) -> bool {
+    /// Counts a registration; returns whether it is within the quotas.
+    pub(crate) fn register(&mut self) -> bool {
         self.0.as_mut().is_none_or(|quotas| quotas.registers.take())
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_the_rate_is_refused() {
+    fn requests_above_the_rate_exceed_the_quota() {
         let mut quotas = Quotas::new(Some(10));
         let granted = (0..100).filter(|_| quotas.create()).count();
         assert!((10..=11).contains(&granted), "{granted}");

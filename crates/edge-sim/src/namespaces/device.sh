@@ -1,5 +1,5 @@
-# First process of a device in namespaces of its own: new mounts, network and
-# processes. Ends with its standard input. Argument: the device's directory.
+# First process of a device, in namespaces of its own. Its argument is the directory
+# of the device. It ends when its standard input ends.
 set -eu
 directory=$1
 root=$directory/root
@@ -16,7 +16,7 @@ done
 mkdir -p "$root/usr" "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp" \
 	"$root/root" "$root/var/lib" "$root/var/log" "$root/var/empty" "$root/old"
 mount --rbind /usr "$root/usr"
-# The device's programs lie over the machine's.
+# The programs of the device cover those of this machine.
 mount -t overlay -o "lowerdir=$directory/programs:/usr/bin" overlay "$root/usr/bin"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
@@ -37,9 +37,9 @@ hostname localhost
 ip link set lo up
 if [ -e /etc/docker/daemon.json ]; then
 	rm -f /run/docker.pid
-	# As the unit of the engine does.
+	# The unit of the engine runs this before the engine, too.
 	edge-docker sweep
-	# The second socket is for those outside.
+	# The second socket can be reached from outside.
 	dockerd -H unix:///run/docker.sock -H unix:///data/engine.sock \
 		>/var/log/dockerd 2>&1 &
 	engine=$!

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Stand-in for edge-docker on a device: keeps the words that it is given, one
-# file for each command, and takes as long as it is told. Files in /data:
-#   seconds  how long a pull or a switch takes
-#   hold     a pipe: a pull goes on when somebody writes a line into it
-#   broken   a switch fails and is undone
-#   images   what `images` prints
-#   trouble  a line for each `inspect` that fails from now on
+# Scripted edge-docker of a device: writes its arguments to a file named after the
+# command. Files in /data control it:
+#   seconds  duration of a pull and of a replace
+#   hold     a pipe: a pull continues when a line is written into it
+#   broken   a replace fails and is rolled back
+#   images   output of `images`
+#   trouble  a line for each `inspect` that fails
 stamp() {
 	echo "$1 $(date +%s%N)" >>/data/times
 }

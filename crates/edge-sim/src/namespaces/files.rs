@@ -1,4 +1,4 @@
-//! The files of a device in namespaces.
+//! Files of a device in namespaces.
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
@@ -13,9 +13,11 @@ use openssl::pkey::PKey;
 use serde_json::json;
 
 use super::{Link, Settings};
-use crate::process::find;
+use crate::host::{find, program};
 
+/// Directory of the trust anchors.
 const ANCHORS: &str = "root/etc/edge-ai/container-config";
+/// User id of `edge`.
 const USER: u32 = 1000;
 const PASSWD: &str = "\
 root:x:0:0:root:/root:/bin/sh
@@ -25,14 +27,14 @@ edge:x:1000:1000::/home/edge:/bin/sh
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\nedge:x:1000:\ndocker:x:999:\n";
 const SHADOW: &str = "root:*:1:0:99999:7:::\nsshd:*:1:0:99999:7:::\nedge:*:1:0:99999:7:::\n";
 const SUDOERS: &str = "@includedir /etc/sudoers.d\n";
-// The product's file comes first and sshd takes the first value of a key; only
-// users add up.
+// sshd takes the first value of a key, so the file of the product is included
+// first; only the lists of users are merged.
 const SSHD: &str = "\
 Include /etc/ssh/sshd_config.d/edge.conf
 AllowUsers root
 UsePAM no
 ";
-/// The files of the product that the device takes as they are.
+/// Files of the product that are copied unchanged.
 const PRODUCT: [(&str, &str, u32); 2] = [
     ("sudoers-edge", "root/etc/sudoers.d/edge", 0o440),
     (
@@ -42,13 +44,10 @@ const PRODUCT: [(&str, &str, u32); 2] = [
     ),
 ];
 
-/// Writes all of them below `directory`.
-///
-/// # Errors
-/// Something that is not built or installed, or a file that cannot be written.
-pub fn write(directory: &Path, settings: &Settings) -> Result<()> {
-    for program in ["dockerd", "docker", "sshd", "sudo", "unshare", "ssh-keygen"] {
-        find(program)?;
+/// Writes all files of a device below `directory`.
+pub(crate) fn write(directory: &Path, settings: &Settings) -> Result<()> {
+    for name in ["dockerd", "docker", "sshd", "sudo", "unshare", "ssh-keygen"] {
+        find(name)?;
     }
     let put = |name: &str, text: &[u8], mode| {
         let path = directory.join(name);
@@ -65,7 +64,6 @@ pub fn write(directory: &Path, settings: &Settings) -> Result<()> {
     ] {
         file::create_directory(&directory.join(name), 0o755)?;
     }
-    put("device.sh", include_bytes!("device.sh"), 0o644)?;
     put("root/etc/passwd", PASSWD.as_bytes(), 0o644)?;
     put("root/etc/group", GROUP.as_bytes(), 0o644)?;
     put("root/etc/shadow", SHADOW.as_bytes(), 0o600)?;
@@ -91,7 +89,7 @@ pub fn write(directory: &Path, settings: &Settings) -> Result<()> {
         )?;
     }
     anchors(settings, &put)?;
-    programs(directory, settings)?;
+    install_programs(directory, settings)?;
     keys(directory, settings)
 }
 
@@ -109,7 +107,7 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
         put(&name, &file::read(key, 64 * 1024)?, 0o644)?;
     }
     if settings.keys.is_empty() {
-        put(&anchor("container-signing.pub"), &nobody()?, 0o644)?;
+        put(&anchor("container-signing.pub"), &unused_key()?, 0o644)?;
     }
     let host = settings.repository.split('/').next().unwrap_or_default();
     let mut bundle = fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
@@ -125,17 +123,20 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
     put("root/etc/ssl/certs/ca-certificates.crt", &bundle, 0o644)
 }
 
-/// The public half of a key that nobody has.
-fn nobody() -> Result<Vec<u8>> {
+/// Returns the public half of a key whose private half is discarded.
+fn unused_key() -> Result<Vec<u8>> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
     Ok(key.public_key_to_pem()?)
 }
 
-fn programs(directory: &Path, settings: &Settings) -> Result<()> {
+fn install_programs(directory: &Path, settings: &Settings) -> Result<()> {
+    let from = match settings.edge_docker {
+        Some(path) => path.into(),
+        None => program("edge-docker")?,
+    };
     let to = directory.join("programs/edge-docker");
-    fs::copy(settings.edge_docker, to)
-        .with_context(|| format!("copying {}", settings.edge_docker.display()))?;
+    fs::copy(&from, to).with_context(|| format!("copying {}", from.display()))?;
     let docker = find("docker")?;
     if docker != Path::new("/usr/bin/docker") {
         symlink(docker, directory.join("programs/docker")).context("linking docker")?;
@@ -143,14 +144,15 @@ fn programs(directory: &Path, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Host key, the caller's key, and who is known.
+/// Creates the host key and the key of the caller, and writes known and authorized
+/// keys.
 fn keys(directory: &Path, settings: &Settings) -> Result<()> {
     let host = directory.join("root/data/config/ssh/ssh_host_ed25519_key");
     let user = directory.join("id");
     file::create_directory(host.parent().context("a directory")?, 0o700)?;
     for key in [&host, &user] {
         let mut command = Root::system().command(find("ssh-keygen")?);
-        command.args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]);
+        command.args(["-q", "-t", "ed25519", "-N", "", "-C", "testbed", "-f"]);
         command.arg(key).run()?;
     }
     let public = |key: &Path| file::read_text(&key.with_extension("pub"), 4096);
@@ -162,20 +164,31 @@ fn keys(directory: &Path, settings: &Settings) -> Result<()> {
         let keys = ssh.join("authorized_keys");
         file::write(&keys, public(&user)?.as_bytes(), 0o600)?;
         for path in [&directory.join(home), &ssh, &keys] {
-            chown(path, Some(owner), Some(owner)).context("only root can make a device")?;
+            chown(path, Some(owner), Some(owner)).context("changing the owner: run as root")?;
         }
     }
     if directory
         .to_string_lossy()
         .contains(|c: char| c.is_whitespace() || "'\"%$".contains(c))
     {
-        bail!("{} is no path for ssh's configuration", directory.display());
+        bail!(
+            "{} contains characters that the configuration of ssh cannot",
+            directory.display()
+        );
     }
     Ok(())
 }
 
-/// How ssh gets there.
-pub fn ssh_config(directory: &Path, name: &str, edge_sim: &Path, link: Link, pid: u32) -> String {
+/// Returns the configuration of ssh for the device `name` whose first process is
+/// `pid`. sshd runs for each connection on the streams of the link, so the device
+/// needs no port.
+pub(crate) fn ssh_config(
+    directory: &Path,
+    name: &str,
+    edge_sim: &Path,
+    link: Link,
+    pid: u32,
+) -> String {
     let (directory, edge_sim) = (directory.display(), edge_sim.display());
     let Link { rtt, rate } = link;
     format!(

@@ -1,9 +1,9 @@
-//! Devices with the real sshd and sudo rule, and a stand-in behind them: for
-//! what a laptop does with many, and for the words that arrive.
+//! Several devices with the real sshd and sudo rule and a scripted edge-docker, for
+//! tests of deployments to many devices and of the arguments that arrive.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use edge_common::file;
@@ -11,24 +11,24 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::{Device, Settings};
-use crate::process::going_on;
+use crate::signals;
 
-/// Names, and the devices.
+/// Devices and their names.
 pub struct Fleet {
     devices: Vec<(String, Device)>,
     directory: TempDir,
 }
 
 impl Fleet {
-    /// Starts `count` of them: `d00`, `d01`, …
+    /// Starts `count` devices: `d00`, `d01`, …
     ///
     /// # Errors
     /// As [`Device::start`].
-    pub fn start(count: usize, edge_sim: &Path) -> Result<Self> {
+    pub fn start(count: usize) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("edge-fleet-")
             .tempdir()
-            .context("making a directory")?;
+            .context("creating a temporary directory")?;
         let script = directory.path().join("edge-docker");
         file::write(&script, include_bytes!("edge_docker.sh"), 0o755)?;
         let mut fleet = Self {
@@ -36,41 +36,40 @@ impl Fleet {
             directory,
         };
         for number in 0..count {
-            going_on()?;
+            signals::check()?;
             let name = format!("d{number:02}");
-            let place = fleet.directory.path().join(&name);
-            file::create_directory(&place, 0o755)?;
+            let path = fleet.directory.path().join(&name);
+            file::create_directory(&path, 0o755)?;
             let settings = Settings {
                 name: &name,
-                edge_docker: &script,
-                edge_sim,
+                edge_docker: Some(&script),
                 engine: false,
                 ..Settings::default()
             };
-            let device = Device::start(&place, &settings)?;
-            // Whoever runs there writes what it was told.
+            let device = Device::start(&path, &settings)?;
+            // The script writes its records as root: tests read and remove them.
             fs::set_permissions(device.path("/data"), fs::Permissions::from_mode(0o755))?;
             fleet.devices.push((name, device));
         }
         Ok(fleet)
     }
 
-    /// Their names.
+    /// Names of the devices.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.devices.iter().map(|(name, _)| name.as_str())
     }
 
-    /// A path of the device with this number, seen from outside.
+    /// Path outside of a path of the device with this number.
     pub fn path(&self, number: usize, path: &str) -> PathBuf {
         self.devices[number].1.path(path)
     }
 
-    /// Where ssh is told how to get to the device with this number.
+    /// Configuration of ssh for the device with this number.
     pub fn ssh_config(&self, number: usize) -> PathBuf {
         self.devices[number].1.ssh_config()
     }
 
-    /// `devices` of an `edge-app.yaml`.
+    /// Value of `devices` in an `edge-app.yaml`.
     pub fn config(&self) -> Value {
         let each = self.devices.iter().map(|(name, device)| {
             let config = json!({ "ssh_config": device.ssh_config() });
@@ -79,12 +78,12 @@ impl Fleet {
         Value::Object(each.collect::<Map<_, _>>())
     }
 
-    /// The most pulls and switches that were under way at the same time, by the
-    /// devices' own clocks, which are this machine's.
+    /// Returns the maximum of deployments under way at the same time, by the clocks
+    /// of the devices, which are that of this machine.
     ///
     /// # Errors
-    /// A record that cannot be read.
-    pub fn most_at_once(&self) -> Result<usize> {
+    /// If a record cannot be read.
+    pub fn max_concurrent(&self) -> Result<usize> {
         let mut events = Vec::new();
         for (name, device) in &self.devices {
             let path = device.path("/data/times");
@@ -92,29 +91,29 @@ impl Fleet {
                 continue;
             }
             for line in file::read_text(&path, 1 << 20)?.lines() {
-                let (what, time) = line.split_once(' ').context("a record without a time")?;
+                let (event, time) = line.split_once(' ').context("a record without a time")?;
                 let time: u64 = time.parse().with_context(|| format!("a time of {name}"))?;
-                events.push((time, what == "begin"));
+                events.push((time, event == "begin"));
             }
         }
         events.sort_unstable();
-        let (mut now, mut most) = (0_usize, 0);
+        let (mut now, mut max) = (0_usize, 0);
         for (_, begins) in events {
             now = if begins {
                 now + 1
             } else {
                 now.saturating_sub(1)
             };
-            most = most.max(now);
+            max = max.max(now);
         }
-        Ok(most)
+        Ok(max)
     }
 
-    /// Forgets what was recorded.
+    /// Removes the records of all devices.
     ///
     /// # Errors
-    /// A record that cannot be removed.
-    pub fn forget(&self) -> Result<()> {
+    /// If a record cannot be removed.
+    pub fn clear_records(&self) -> Result<()> {
         for (_, device) in &self.devices {
             for name in ["times", "pull", "replace", "password"] {
                 match fs::remove_file(device.path("/data").join(name)) {

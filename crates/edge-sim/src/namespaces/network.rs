@@ -1,4 +1,4 @@
-//! Ports of this machine on the loopback of a network of its own.
+//! Ports of this machine on the loopback of other namespaces.
 
 use std::fs::File;
 use std::io;
@@ -9,21 +9,24 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Lets `ports` of the loopback that the process `pid` sees lead to ours. The
-/// way ends with that network.
-///
-/// # Errors
-/// A port that is taken there.
-pub fn forward(pid: u32, ports: &[u16]) -> Result<()> {
+use super::Namespaces;
+
+/// Forwards `ports` of the loopback in the namespaces to the loopback of this
+/// machine, by threads that live as long as the process.
+pub(crate) fn forward(namespaces: &Namespaces, ports: &[u16]) -> Result<()> {
     for port in ports.iter().copied() {
-        let there = File::open(format!("/proc/{pid}/ns/net")).context("finding the network")?;
-        // A socket belongs to the network that its thread was in.
+        let network = File::open(namespaces.network()).context("opening the network namespace")?;
+        // A socket stays in the network namespace in which it was created, a thread
+        // that entered one cannot return: so the thread only creates the socket.
         let listener = thread::spawn(move || -> Result<TcpListener> {
-            move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network))
-                .context("entering the device's network")?;
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("listening on the device")
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                .context("entering the network namespace")?;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .context("listening in the network namespace")
         });
-        let listener = listener.join().map_err(|_| anyhow!("a thread ended"))??;
+        let listener = listener
+            .join()
+            .map_err(|_| anyhow!("the thread that listens panicked"))??;
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 thread::spawn(move || join(&stream, port));

@@ -109,7 +109,7 @@ impl StrictEndpoint {
     /// Starts one on an empty allow-list.
     pub fn with(behaviour: &Behaviour) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        cloud::found(directory.path(), &[]).unwrap();
+        cloud::create(directory.path(), &[]).unwrap();
         let endpoint = Endpoint::start(directory.path(), behaviour).unwrap();
         Self {
             endpoint,

@@ -9,16 +9,16 @@ use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt as _;
 use edge_common::{Root, file, log};
 
-use crate::process::{cache, find};
+use crate::host::{cache, find};
 
 /// Size of the root file system, in bytes.
-pub const APP_BYTES: u64 = 1200 * 1024 * 1024;
-/// Packages beside the distribution's minimum.
+pub(crate) const APP_BYTES: u64 = 1200 * 1024 * 1024;
+/// Packages beyond the minimum of the distribution.
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,\
     e2fsprogs,ca-certificates,iproute2,initramfs-tools,lz4,kmod,curl";
-/// What is done to them.
+/// Script that configures the installed packages.
 const CUSTOMIZE: &str = include_str!("customize.sh");
-/// Packs the root file system, run where its owners can be set.
+/// Script that packs the root file system. It runs where owners can be set.
 const PACK: &str = "set -eu
 cd \"$1\"
 mkdir root
@@ -29,8 +29,8 @@ rm -rf root/boot/*
 mke2fs -q -F -t ext4 -L APP -b 4096 -d root base.ext4 \"$2\"
 rm -rf root base.tar";
 
-/// Where its three files lie.
-pub struct Base {
+/// Files of the base system.
+pub(crate) struct Base {
     /// The root file system, ext4.
     pub image: PathBuf,
     /// Kernel.
@@ -39,18 +39,15 @@ pub struct Base {
     pub initrd: PathBuf,
 }
 
-/// Gives the cached base, or makes it.
-///
-/// # Errors
-/// `mmdebstrap` failing, with its words.
-pub fn get() -> Result<Base> {
+/// Returns the cached base system, built first if its inputs have changed.
+pub(crate) fn get() -> Result<Base> {
     let host = Host::read()?;
     let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", APP_BYTES);
     let hash = openssl::sha::sha256(inputs.as_bytes());
     let name: String = hash[..8].iter().map(|b| format!("{b:02x}")).collect();
     let directory = cache().join("vm").join(name);
     if !directory.join("base.ext4").exists() {
-        make(&host, &directory)?;
+        build(&host, &directory)?;
     }
     Ok(Base {
         image: directory.join("base.ext4"),
@@ -84,14 +81,16 @@ impl Host {
     }
 }
 
-fn make(host: &Host, directory: &Path) -> Result<()> {
+fn build(host: &Host, directory: &Path) -> Result<()> {
     log::info("building the base system of the test VM, once: about 2 minutes");
-    let parent = directory.parent().context("a path without a directory")?;
+    let parent = directory
+        .parent()
+        .context("the cache has no parent directory")?;
     file::create_directory(parent, 0o755)?;
     let work = tempfile::Builder::new()
-        .prefix(".making-")
+        .prefix(".building-")
         .tempdir_in(parent)
-        .context("making a directory")?;
+        .context("creating a temporary directory")?;
     let at = work.path();
     let script = at.join("customize.sh");
     file::write(&script, CUSTOMIZE.as_bytes(), 0o755)?;
@@ -108,13 +107,14 @@ fn make(host: &Host, directory: &Path) -> Result<()> {
         .arg(&host.release)
         .arg(at.join("base.tar"))
         .run()?;
-    // Root as whom mmdebstrap ran: the real one, or that of a user namespace.
+    // Without root mmdebstrap works in a user namespace, which owns the files that
+    // it packs: the script must run in the same one.
     let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
     let mut pack = if root {
         Root::system().command("/bin/sh")
     } else {
-        let open = fs::Permissions::from_mode(0o777);
-        fs::set_permissions(at, open).context("opening the directory")?;
+        let everyone = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(at, everyone).context("opening the directory to the user namespace")?;
         let mut helper = Root::system().command(&mmdebstrap);
         helper.args(["--unshare-helper", "/bin/sh"]);
         helper

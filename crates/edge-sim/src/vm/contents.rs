@@ -19,7 +19,7 @@ use super::base::Base;
 use super::entry::{Entry, Kind};
 use super::image_files;
 
-/// Device programs and where they are installed.
+/// Programs of a device and their directories.
 const PROGRAMS: [(&str, &str); 6] = [
     ("edge-partition", "/usr/bin"),
     ("edge-provision", "/usr/bin"),
@@ -28,13 +28,16 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("edge-heartbeat", "/usr/bin"),
     ("edge-generator", "/usr/lib/systemd/system-generators"),
 ];
+/// Directory of units.
 const UNITS: &str = "/usr/lib/systemd/system";
-const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
-const LARGEST: u64 = 1024 * 1024;
+/// CA certificates of the system.
+const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Limit of a source file, in bytes.
+const MAX_SOURCE_BYTES: u64 = 1024 * 1024;
 
 /// The fields of `endpoints.json` that the test VM needs.
 #[derive(Deserialize)]
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     iot_endpoint: String,
     iot_port: u16,
     template_name: String,
@@ -48,45 +51,39 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Reads it from the cloud's directory.
-    ///
-    /// # Errors
-    /// The cloud was never up.
-    pub fn read(dir: &Path) -> Result<Self> {
-        let text = file::read_text(&dir.join("endpoints.json"), LARGEST)
+    /// Reads the file in the directory of a local cloud.
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let text = file::read_text(&dir.join("endpoints.json"), MAX_SOURCE_BYTES)
             .context("the local cloud is not up: run edge-sim cloud up")?;
         serde_json::from_str(&text).context("parsing endpoints.json")
     }
 }
 
-/// Everything that the base lacks.
-pub struct Contents<'a> {
+/// Contents of a test VM beyond the base system.
+pub(crate) struct Contents<'a> {
     /// Top directory of this repository.
     pub source: &'a Path,
-    /// Directory of the device programs.
+    /// Directory of the programs of a device.
     pub programs: &'a Path,
-    /// The cloud it belongs to.
+    /// Local cloud that it belongs to.
     pub cloud: &'a Endpoints,
-    /// Its serial number.
+    /// Serial number.
     pub serial: &'a str,
-    /// Public key of its users.
+    /// Public key of the users edge and root.
     pub public_key: &'a str,
 }
 
 impl Contents<'_> {
-    /// The entries.
-    ///
-    /// # Errors
-    /// A source that is missing.
-    pub fn entries(&self, base: &Base) -> Result<Vec<Entry>> {
+    /// Returns the entries; a source that is missing is an error.
+    pub(crate) fn entries(&self, base: &Base) -> Result<Vec<Entry>> {
         for (name, _) in PROGRAMS {
             let from = self.programs.join(name);
             fs::metadata(&from).with_context(|| {
                 format!("{} is not built: cargo build --release", from.display())
             })?;
         }
-        let mut bundle = image_files::read(&base.image, BUNDLE)?;
-        bundle.extend(file::read(&self.cloud.ca_file, LARGEST)?);
+        let mut bundle = image_files::read(&base.image, CA_BUNDLE)?;
+        bundle.extend(file::read(&self.cloud.ca_file, MAX_SOURCE_BYTES)?);
         self.with(bundle)
     }
 
@@ -111,7 +108,7 @@ impl Contents<'_> {
         PROGRAMS.into_iter().map(entry).collect()
     }
 
-    /// Units of the crates and of the layer, enabled as they ask for.
+    /// Units of the crates and of the layer, enabled by their sections `[Install]`.
     fn units(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut directories = vec![
@@ -183,7 +180,7 @@ impl Contents<'_> {
             .into()
     }
 
-    /// The trust anchors, as the image recipe bakes them in.
+    /// Trust anchors, as the recipe of the image installs them.
     fn anchors(&self) -> Vec<Entry> {
         let directory = "/etc/edge-ai/container-config";
         let cloud = self.cloud;
@@ -249,8 +246,8 @@ impl Contents<'_> {
         ]
     }
 
-    /// Serial number, the bench's own way in, and the cloud's authority among
-    /// the system's.
+    /// Serial number, access of the testbed, and the CA certificate of the local cloud
+    /// in the bundle of the system.
     fn access(&self, bundle: Vec<u8>) -> Result<Vec<Entry>> {
         let key = |home: &str, owner| Entry {
             owner,
@@ -263,7 +260,7 @@ impl Contents<'_> {
         Ok(vec![
             bytes(format!("{}\n", self.serial), "/etc/machine-id", 0o444),
             bytes("AllowUsers root\n", "/etc/ssh/sshd_config.d/vm.conf", 0o644),
-            bytes(bundle, BUNDLE, 0o644),
+            bytes(bundle, CA_BUNDLE, 0o644),
             bytes(docker_key()?, "/etc/docker/key.json", 0o600),
             key("/home/edge", 1000),
             key("/root", 0),
@@ -273,10 +270,7 @@ impl Contents<'_> {
 
 /// Lists the entries of a test VM as JSON, whatever its cloud: path, mode, owner,
 /// and the file of the repository or the target of the link.
-///
-/// # Errors
-/// A directory of units that cannot be read.
-pub fn list(source: &Path) -> Result<Value> {
+pub(crate) fn list(source: &Path) -> Result<Value> {
     let nowhere = PathBuf::new;
     let cloud = Endpoints {
         iot_endpoint: String::new(),
@@ -309,11 +303,11 @@ pub fn list(source: &Path) -> Result<Value> {
     Ok(contents.with(Vec::new())?.into_iter().map(item).collect())
 }
 
-/// Docker before 24 makes a key (a JSON Web Key, RFC 7517) beside its
-/// configuration unless one is there; the image's Docker is newer.
+/// Returns a key as a JSON Web Key (RFC 7517). Docker before 24 writes one beside its
+/// configuration, which is read-only here; the Docker of the image is newer.
 fn docker_key() -> Result<String> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).context("making a key")?;
-    let key = EcKey::generate(&group).context("making a key")?;
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).context("generating a key")?;
+    let key = EcKey::generate(&group).context("generating a key")?;
     let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
     let mut context = BigNumContext::new()?;
     let public = key.public_key();
@@ -355,9 +349,9 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The links that `systemctl enable` would make.
+/// Returns the links that `systemctl enable` creates.
 fn enabled(unit: &Path, name: &str) -> Result<Vec<Entry>> {
-    let text = file::read_text(unit, LARGEST)?;
+    let text = file::read_text(unit, MAX_SOURCE_BYTES)?;
     let mut links = Vec::new();
     for (key, suffix) in [("WantedBy=", "wants"), ("RequiredBy=", "requires")] {
         let targets = text.lines().filter_map(|l| l.strip_prefix(key));

@@ -1,5 +1,5 @@
-//! The disk: 16 partitions as on the board, the first with the root file
-//! system, the last one empty.
+//! Disk of the test VM: 16 partitions as on the board, of which the first has the
+//! root file system and the last is empty.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,15 +14,15 @@ use edge_common::{Root, file};
 use super::base::{APP_BYTES, Base};
 use super::entry::{Entry, Kind};
 use super::image_files::parents;
-use crate::process::find;
+use crate::host::find;
 
 const MIB: u64 = 1024 * 1024;
 /// Size of each partition between the first and the last, in bytes.
 const SMALL_BYTES: u64 = 4 * MIB;
-/// Size of the data partition, in bytes; the file has holes.
+/// Size of the data partition, in bytes. The file is sparse.
 const DATA_BYTES: u64 = 4096 * MIB;
-/// Names of the partitions, in order, as NVIDIA's layout for Orin boards has
-/// them, and the data partition behind them.
+/// Names of the partitions: those of NVIDIA's layout for Orin boards, then the data
+/// partition.
 const NAMES: [&str; 16] = [
     "APP",
     "A_kernel",
@@ -46,15 +46,12 @@ fn data_offset() -> u64 {
     MIB + APP_BYTES + 14 * SMALL_BYTES
 }
 
-/// Makes the disk, or renews its root file system: the data stay.
-///
-/// # Errors
-/// A tool that fails, with its words.
-pub fn make(path: &Path, base: &Base, entries: &[Entry]) -> Result<()> {
+/// Creates the disk, or replaces its root file system and keeps the data.
+pub(crate) fn write(path: &Path, base: &Base, entries: &[Entry]) -> Result<()> {
     if !path.exists() {
         partition(path)?;
     }
-    punch(path, MIB, APP_BYTES)?;
+    punch_hole(path, MIB, APP_BYTES)?;
     Root::system()
         .command("/bin/dd")
         .arg(format!("if={}", base.image.display()))
@@ -93,15 +90,12 @@ fn partition(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Empties the data partition: as it leaves the factory.
-///
-/// # Errors
-/// As `fallocate`.
-pub fn reset(path: &Path) -> Result<()> {
-    punch(path, data_offset(), DATA_BYTES)
+/// Empties the data partition.
+pub(crate) fn reset(path: &Path) -> Result<()> {
+    punch_hole(path, data_offset(), DATA_BYTES)
 }
 
-fn punch(path: &Path, offset: u64, bytes: u64) -> Result<()> {
+fn punch_hole(path: &Path, offset: u64, bytes: u64) -> Result<()> {
     Root::system()
         .command("/usr/bin/fallocate")
         .args(["--punch-hole", "--offset", &offset.to_string()])
@@ -110,9 +104,9 @@ fn punch(path: &Path, offset: u64, bytes: u64) -> Result<()> {
         .run()
 }
 
-/// Puts files into the root file system without mounting it.
+/// Writes entries to the root file system without mounting it, which needs root.
 fn fill(path: &Path, entries: &[Entry]) -> Result<()> {
-    let work = tempfile::tempdir().context("making a directory")?;
+    let work = tempfile::tempdir().context("creating a temporary directory")?;
     let mut script = String::new();
     for (number, entry) in entries.iter().enumerate() {
         for directory in parents(&entry.to) {
@@ -142,7 +136,7 @@ fn fill(path: &Path, entries: &[Entry]) -> Result<()> {
     debugfs(path, &commands)
 }
 
-/// Runs debugfs, which ends with 0 whatever happened: its words decide.
+/// Runs debugfs. It exits with 0 whatever happened, so its messages decide.
 fn debugfs(path: &Path, commands: &Path) -> Result<()> {
     let output = Root::system()
         .command(find("debugfs")?)
@@ -152,18 +146,18 @@ fn debugfs(path: &Path, commands: &Path) -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .context("starting debugfs")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    // What is there already is made again, what is not is removed: no errors.
+    let messages = String::from_utf8_lossy(&output.stderr);
+    // Directories that exist and files that do not are no errors.
     let harmless = [
         "debugfs ",
         "rm: ",
         "mkdir: ",
         "ext2fs_mkdir: Ext2 directory already exists",
     ];
-    let bad = said
+    let error = messages
         .lines()
         .find(|l| !l.trim().is_empty() && !harmless.iter().any(|h| l.starts_with(h)));
-    match bad {
+    match error {
         Some(line) => bail!("debugfs: {line}"),
         None if !output.status.success() => bail!("debugfs: {}", output.status),
         None => Ok(()),

@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 
 /// A file or link in the root file system of the test VM.
-pub struct Entry {
+pub(crate) struct Entry {
     /// Absolute path in the test VM.
     pub to: String,
     /// Kind and content.
     pub kind: Kind,
-    /// Permission bits.
+    /// Permissions.
     pub mode: u32,
-    /// User and group.
+    /// User id and group id.
     pub owner: u32,
 }
 
 /// Kind and content of an entry.
-pub enum Kind {
+pub(crate) enum Kind {
     /// A copy of a file of this machine.
     File(PathBuf),
     /// A file with this content.

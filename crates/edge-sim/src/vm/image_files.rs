@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use edge_common::command::CommandExt as _;
 use edge_common::{Root, file};
 
-use crate::process::find;
+use crate::host::find;
 
 /// Limit of a file that is read out of an image, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Every directory above `path` but `/`, outermost first.
-pub fn parents(path: &str) -> Vec<String> {
+/// Returns the directories above `path` except `/`, outermost first.
+pub(crate) fn parents(path: &str) -> Vec<String> {
     let above: Vec<_> = Path::new(path)
         .ancestors()
         .skip(1)
@@ -22,12 +22,9 @@ pub fn parents(path: &str) -> Vec<String> {
     above.into_iter().rev().collect()
 }
 
-/// One file of the root file system as it is now, for tests and checks.
-///
-/// # Errors
-/// It is not there.
-pub fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
-    let work = tempfile::tempdir().context("making a directory")?;
+/// Reads the file `name` of a file system.
+pub(crate) fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
+    let work = tempfile::tempdir().context("creating a temporary directory")?;
     let to: PathBuf = work.path().join("file");
     Root::system()
         .command(find("debugfs")?)

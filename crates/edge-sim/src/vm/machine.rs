@@ -1,4 +1,4 @@
-//! The virtual machine: QEMU with KVM where it works, else without.
+//! QEMU of the test VM, with KVM where it works, else without.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,30 +14,30 @@ use anyhow::{Context, Result, bail};
 use edge_common::{Root, file, log};
 
 use super::base::Base;
-use crate::process::{Process, cache, find, going_on};
+use crate::host::{cache, find};
+use crate::process::Process;
+use crate::signals;
 
-/// How long a kernel may take for its first line where KVM works.
-const FIRST_LINE: Duration = Duration::from_secs(8);
-/// How long SSH may take to answer.
-const BOOT: Duration = Duration::from_secs(150);
-/// How long the machine may take to power off.
-const POWER_OFF: Duration = Duration::from_secs(90);
-const KERNEL: &str = "root=/dev/nvme0n1p1 ro rootfstype=ext4 console=ttyS0 apparmor=0 \
+/// Timeout for the first line of a kernel where KVM works.
+const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Timeout for SSH to answer.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(150);
+/// Timeout for the machine to power off.
+const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(90);
+/// Command line of the kernel.
+const KERNEL_ARGS: &str = "root=/dev/nvme0n1p1 ro rootfstype=ext4 console=ttyS0 apparmor=0 \
     mitigations=off systemd.journald.forward_to_console=1 panic=-1";
 
 /// Starts the machine and waits until its SSH server answers on `port`.
-///
-/// # Errors
-/// QEMU failing; no answer in time, with the console's end.
-pub fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
+pub(crate) fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
     let kvm = kvm_works(base)?;
     log::info(if kvm {
         "booting with KVM"
     } else {
-        "booting without KVM (it is not there or does not work): about a minute"
+        "booting without KVM, which is missing or does not work: about a minute"
     });
     let console = dir.join("console.log");
-    let mut qemu = qemu(base, kvm, KERNEL)?;
+    let mut qemu = qemu(base, kvm, KERNEL_ARGS)?;
     qemu.args(["-smp", "2", "-m", "1024", "-serial"])
         .arg(format!("file:{}", console.display()))
         .arg("-qmp")
@@ -51,10 +51,10 @@ pub fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
         .args(["-device", "virtio-rng-pci", "-netdev"])
         .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"))
         .args(["-device", "virtio-net-pci,netdev=net"]);
-    let log = fs::File::create(dir.join("qemu.log")).context("making a log")?;
+    let log = fs::File::create(dir.join("qemu.log")).context("creating a log")?;
     let mut child = qemu
         .stdin(Stdio::null())
-        .stdout(log.try_clone().context("making a log")?)
+        .stdout(log.try_clone().context("creating a log")?)
         .stderr(log)
         .process_group(0)
         .spawn()
@@ -68,14 +68,15 @@ pub fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
         let _ = fs::remove_file(pid_file(dir));
     }
     result.with_context(|| {
-        let said = fs::read(dir.join("qemu.log")).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said).trim().to_string();
-        format!("booting; see {} {said}", console.display())
+        let log = fs::read(dir.join("qemu.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).trim().to_string();
+        format!("booting; see {} {log}", console.display())
     })
 }
 
-/// A QEMU command for the base's kernel: no devices, no display.
-fn qemu(base: &Base, kvm: bool, words: &str) -> Result<Command> {
+/// Returns the command of a QEMU with the kernel of the base system, without
+/// devices and display.
+fn qemu(base: &Base, kvm: bool, kernel_args: &str) -> Result<Command> {
     let mut command = Root::system().command(find("qemu-system-x86_64")?);
     command.args(["-nodefaults", "-display", "none", "-machine", "q35"]);
     command.args(if kvm {
@@ -85,12 +86,12 @@ fn qemu(base: &Base, kvm: bool, words: &str) -> Result<Command> {
     });
     command.arg("-kernel").arg(&base.kernel);
     command.arg("-initrd").arg(&base.initrd);
-    command.args(["-append", words]);
+    command.args(["-append", kernel_args]);
     Ok(command)
 }
 
-/// Tries KVM once for each boot of this machine: where it is nested it may be
-/// present and yet no guest gets to its first line.
+/// Returns whether KVM works, tried once for each boot of this machine: a nested
+/// KVM may be present and yet no guest gets to its first line.
 fn kvm_works(base: &Base) -> Result<bool> {
     if fs::File::options()
         .read(true)
@@ -101,8 +102,8 @@ fn kvm_works(base: &Base) -> Result<bool> {
         return Ok(false);
     }
     let boot = file::read_text(Path::new("/proc/sys/kernel/random/boot_id"), 64)?;
-    let note = cache().join("vm").join(format!("kvm-{}", boot.trim()));
-    if let Ok(known) = file::read_text(&note, 16) {
+    let record = cache().join("vm").join(format!("kvm-{}", boot.trim()));
+    if let Ok(known) = file::read_text(&record, 16) {
         return Ok(known == "works");
     }
     let mut command = qemu(base, true, "console=ttyS0 earlyprintk=ttyS0")?;
@@ -117,30 +118,31 @@ fn kvm_works(base: &Base) -> Result<bool> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let line = BufReader::new(output).lines().map_while(Result::ok);
-        // The receiver is gone once the time is over.
+        // The receiver is gone after the timeout.
         let _ = sender.send({ line }.any(|l| l.contains("Linux version")));
     });
-    let works = receiver.recv_timeout(FIRST_LINE).unwrap_or(false);
+    let works = receiver.recv_timeout(FIRST_LINE_TIMEOUT).unwrap_or(false);
     child.kill().context("ending QEMU")?;
     child.wait().context("ending QEMU")?;
-    file::write(&note, if works { b"works" } else { b"fails" }, 0o644)?;
+    file::write(&record, if works { b"works" } else { b"fails" }, 0o644)?;
     Ok(works)
 }
 
-/// QEMU's port is open from the start: only the server's greeting counts.
+/// Waits for the greeting of the SSH server. The port alone does not count: QEMU
+/// opens it before the guest boots.
 fn wait_for_ssh(port: u16, mut ended: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
-    while start.elapsed() < BOOT {
-        going_on()?;
+    while start.elapsed() < BOOT_TIMEOUT {
+        signals::check()?;
         if ended()? {
-            bail!("QEMU ended");
+            bail!("QEMU ended early");
         }
         if greeting(port).is_ok_and(|g| g == *b"SSH-") {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    bail!("SSH does not answer after {} s", BOOT.as_secs())
+    bail!("SSH does not answer after {} s", BOOT_TIMEOUT.as_secs())
 }
 
 fn greeting(port: u16) -> Result<[u8; 4]> {
@@ -165,23 +167,20 @@ fn process(dir: &Path) -> Option<Process> {
     process.alive().then_some(process)
 }
 
-/// Does it run?
-pub fn running(dir: &Path) -> bool {
+/// Returns whether the machine runs.
+pub(crate) fn running(dir: &Path) -> bool {
     process(dir).is_some()
 }
 
-/// Presses the power button and waits; with `at_once`, cuts the power.
-///
-/// # Errors
-/// It does not end.
-pub fn stop(dir: &Path, at_once: bool) -> Result<()> {
+/// Presses the power button and waits; with `cut`, cuts the power instead.
+pub(crate) fn stop(dir: &Path, cut: bool) -> Result<()> {
     let Some(process) = process(dir) else {
         return Ok(());
     };
-    if !at_once {
+    if !cut {
         log::info("powering off");
-        press(dir)?;
-        if !process.ended(POWER_OFF) {
+        press_power_button(dir)?;
+        if !process.ended(POWER_OFF_TIMEOUT) {
             log::warn("it does not power off: cutting the power");
         }
     }
@@ -189,17 +188,17 @@ pub fn stop(dir: &Path, at_once: bool) -> Result<()> {
     if !process.ended(Duration::from_secs(10)) {
         bail!("QEMU does not end");
     }
-    fs::remove_file(pid_file(dir)).context("removing the note of the process")
+    fs::remove_file(pid_file(dir)).context("removing the record of the process")
 }
 
-/// QEMU machine protocol: greeting, handshake, command.
-fn press(dir: &Path) -> Result<()> {
-    let mut stream = UnixStream::connect(socket(dir)).context("reaching QEMU")?;
+/// Sends the command by the QEMU machine protocol: greeting, handshake, command.
+fn press_power_button(dir: &Path) -> Result<()> {
+    let mut stream = UnixStream::connect(socket(dir)).context("connecting to QEMU")?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
-    for words in ["qmp_capabilities", "system_powerdown"] {
+    for command in ["qmp_capabilities", "system_powerdown"] {
         lines.next().context("QEMU closed its socket")??;
-        writeln!(stream, "{{\"execute\":\"{words}\"}}")?;
+        writeln!(stream, "{{\"execute\":\"{command}\"}}")?;
     }
     lines.next().context("QEMU closed its socket")??;
     Ok(())

@@ -19,12 +19,13 @@ use edge_common::{Root, file, log};
 use serde::{Deserialize, Serialize};
 
 use crate::cloud;
-use crate::process::{self, find, free_port};
+use crate::host::{find, free_port};
+use crate::signals;
 use contents::{Contents, Endpoints};
 
 /// Commands of `edge-sim vm`.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Build its disk, or renew the root file system on it
     Build {
         /// Directory of its state
@@ -33,7 +34,7 @@ pub enum Command {
         /// Directory of the local cloud that it belongs to
         #[arg(long)]
         cloud: PathBuf,
-        /// Directory of the device programs
+        /// Directory of the programs of a device
         #[arg(long, value_name = "DIR", default_value = "target/release")]
         bin_dir: PathBuf,
         /// Top directory of this repository
@@ -51,7 +52,7 @@ pub enum Command {
         /// Directory of its state
         #[arg(long)]
         dir: PathBuf,
-        /// As root instead of the user `edge`
+        /// Log in as root instead of `edge`
         #[arg(long)]
         root: bool,
         /// Command and its arguments
@@ -96,11 +97,8 @@ struct Names {
     ssh_config: PathBuf,
 }
 
-/// Does it.
-///
-/// # Errors
-/// Whatever fails.
-pub fn run(command: Command) -> Result<()> {
+/// Runs a command.
+pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Build {
             dir,
@@ -135,13 +133,13 @@ fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()>
         public_key: key.trim(),
     };
     let base = base::get()?;
-    disk::make(&dir.join("disk.img"), &base, &contents.entries(&base)?)
+    disk::write(&dir.join("disk.img"), &base, &contents.entries(&base)?)
 }
 
-/// A serial number and an SSH key of its own.
+/// Chooses a serial number and creates an SSH key.
 fn new(dir: &Path) -> Result<Names> {
     let mut random = [0; 16];
-    openssl::rand::rand_bytes(&mut random).context("making a serial number")?;
+    openssl::rand::rand_bytes(&mut random).context("choosing a serial number")?;
     let serial: String = random.iter().map(|b| format!("{b:02x}")).collect();
     let key = dir.join("id");
     if !key.exists() {
@@ -182,7 +180,7 @@ fn up(dir: &Path) -> Result<()> {
         log::info("already up");
         return status(dir);
     }
-    process::notice_signals()?;
+    signals::notice()?;
     let port = free_port()?;
     let at = dir.display();
     let config = format!(
@@ -219,7 +217,7 @@ fn reset(dir: &Path) -> Result<()> {
     stopped(dir)?;
     disk::reset(&dir.join("disk.img"))?;
     log::info(format_args!(
-        "emptied; if it had an identity: edge-sim cloud allow --again --dir CLOUD {}",
+        "emptied; if it had an identity, run edge-sim cloud allow --again --dir CLOUD {}",
         names.serial
     ));
     match fs::remove_file(dir.join("known_hosts")) {

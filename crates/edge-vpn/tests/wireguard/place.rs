@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_sim::namespaces::{Device, Settings};
-use edge_sim::testbed::program;
+use edge_sim::namespaces::{Device, Namespaces, Settings};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -28,11 +26,22 @@ pub const SYSTEMCTL: &str = r#"#!/bin/sh
 pub const PREPARE: &str = "cp /usr/sbin/ip /data/real-ip && chmod 755 /data/ip /data/systemctl && \
     mount --bind /data/ip /usr/sbin/ip && mount --bind /data/systemctl /usr/bin/systemctl";
 
-/// The hub, in a network of its own, and the engineer who sits there.
+/// First process of the hub: keys, host names, and a `/proc` for its processes.
+const HUB: &str = r#"set -e
+mount -t proc proc /proc
+mount -t tmpfs tmpfs /run
+mount --bind "$1/hosts" /etc/hosts
+ip link set lo up
+umask 77
+wg genkey >"$1/key"
+wg pubkey <"$1/key" >"$1/pub"
+echo ready
+exec cat >/dev/null"#;
+
+/// The hub, in namespaces of its own, from where the engineer logs in.
 pub struct Hub {
-    pub _holder: Child,
-    pub pid: u32,
-    pub directory: PathBuf,
+    namespaces: Namespaces,
+    directory: PathBuf,
 }
 
 pub fn words(output: &Output) -> String {
@@ -56,45 +65,16 @@ impl Hub {
     pub fn new(directory: &Path) -> Self {
         fs::create_dir_all(directory).unwrap();
         fs::write(directory.join("hosts"), format!("10.77.0.2 {NAME}\n")).unwrap();
-        let script = format!(
-            "set -e; mount -t tmpfs tmpfs /run; mount --bind {0}/hosts /etc/hosts; \
-             ip link set lo up; umask 77; wg genkey >{0}/key; wg pubkey <{0}/key >{0}/pub; \
-             echo $$; exec cat >/dev/null",
-            directory.display()
-        );
-        let mut holder = Command::new("unshare")
-            .args([
-                "--net",
-                "--mount",
-                "--propagation",
-                "private",
-                "/bin/sh",
-                "-c",
-                &script,
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let pid = line
-            .trim()
-            .parse()
-            .expect("wg is missing, or you are not root: scripts/setup");
+        let namespaces = Namespaces::start(HUB, &[directory], Stdio::inherit()).unwrap();
         Self {
-            _holder: holder,
-            pid,
+            namespaces,
             directory: directory.into(),
         }
     }
 
     pub fn sh(&self, script: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--mount", "--target", &self.pid.to_string(), "--"]);
-        command.args(["/bin/sh", "-ec", script]);
+        let mut command = self.namespaces.command("/bin/sh");
+        command.args(["-ec", script]);
         command
     }
 
@@ -107,10 +87,13 @@ impl Hub {
 
     /// A cable to the device.
     pub fn connect(&self, device: &Device) {
-        let pid = device.pid();
+        // From outside: the process id of the device is unknown in the hub.
+        let mut ip = Command::new("nsenter");
+        ip.arg(format!("--net={}", self.namespaces.network().display()));
+        ip.args(["ip", "link", "add", "hub0", "type", "veth"]);
+        good(ip.args(["peer", "name", "up0", "netns", &device.pid().to_string()]));
         good(&mut self.sh(&format!(
-            "ip link add hub0 type veth peer name up0 netns {pid}
-             ip address add 192.0.2.1/24 dev hub0; ip link set hub0 up
+            "ip address add 192.0.2.1/24 dev hub0; ip link set hub0 up
              wireguard-go wghub </dev/null >/dev/null 2>&1
              wg set wghub listen-port 51820 private-key {}/key
              ip address add 10.77.0.1/16 dev wghub; ip link set wghub up",
@@ -129,8 +112,6 @@ impl Testbed {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings {
-            edge_docker: &program("edge-docker"),
-            edge_sim: &program("edge-sim"),
             engine: false,
             ..Settings::default()
         };

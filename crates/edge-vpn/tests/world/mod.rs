@@ -9,14 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use edge_sim::namespaces::Namespaces;
+use edge_sim::testbed::example;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
@@ -24,26 +26,17 @@ pub const TOKEN: &str = "e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2e79f42d
 pub const THING: &str = "edge-ai-1234567890123";
 pub const REPOSITORY: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/edge-ai";
 
-/// A network with the addresses of Meshnet and SSH on them; it ends with the
-/// test program.
+/// Process id of a network with the address of Meshnet, on which SSH answers. It
+/// ends with the test program.
 fn network() -> u32 {
-    static NETWORK: OnceLock<(Child, u32)> = OnceLock::new();
-    let (_, pid) = NETWORK.get_or_init(|| {
+    static NETWORK: OnceLock<Namespaces> = OnceLock::new();
+    let namespaces = NETWORK.get_or_init(|| {
         let script = "ip link set lo up && ip address add 100.64.0.15/32 dev lo && \
-            echo $$ && exec cat >/dev/null";
-        let mut holder = Command::new("unshare")
-            .args(["--net", "/bin/sh", "-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let out = holder.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut line).unwrap();
-        let pid = line.trim().parse().expect("only root makes a network");
+            echo ready && exec cat >/dev/null";
+        let namespaces = Namespaces::start(script, &[], Stdio::inherit()).unwrap();
+        let network = fs::File::open(namespaces.network()).unwrap();
         let listener = std::thread::spawn(move || {
-            let there = fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
-            move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
             TcpListener::bind("0.0.0.0:22").unwrap()
         });
         let listener = listener.join().unwrap();
@@ -52,9 +45,9 @@ fn network() -> u32 {
                 let _ = (&stream).write_all(b"SSH-2.0-stand-in\r\n");
             }
         });
-        (holder, pid)
+        namespaces
     });
-    *pid
+    namespaces.pid()
 }
 
 pub struct World {
@@ -133,13 +126,7 @@ impl World {
 
     /// Program and words of a run, in the network.
     pub fn words(&self, words: &[&str]) -> Vec<String> {
-        let at = Path::new(env!("CARGO_BIN_EXE_edge-vpn"));
-        let at = at.with_file_name("examples").join("vpn_at_root");
-        assert!(
-            at.exists(),
-            "{} is missing: cargo build -p edge-vpn --examples",
-            at.display()
-        );
+        let at = example("vpn_at_root");
         let net = format!("--net=/proc/{}/ns/net", self.network);
         let root = self.directory.path().display().to_string();
         let head = [

@@ -1,6 +1,6 @@
-//! A relay of TCP ports that makes a distant network of loopback: each byte comes so
-//! much later, and the first ones of a connection later by a round trip, for
-//! the handshake of TCP that a relay answers at once.
+//! Link between two TCP ports of this machine. Each byte arrives after the delay,
+//! and the first bytes of a connection a round trip later, which the handshake of
+//! TCP takes on a real network: the local one is answered at once.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -11,29 +11,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// A port that leads to another.
+/// Arguments of `distance`.
 #[derive(clap::Args)]
-pub struct Args {
-    /// Port on 127.0.0.1 where it listens; 0: a free one, which is printed
+pub(crate) struct Args {
+    /// Port of 127.0.0.1 to listen on; 0: a free one, which is printed
     #[arg(long, default_value_t = 0)]
     listen: u16,
-    /// Port on 127.0.0.1 where it leads
+    /// Port of 127.0.0.1 to forward to
     #[arg(long)]
     to: u16,
-    /// Milliseconds one way
+    /// Delay of each direction in milliseconds
     #[arg(long, default_value_t = 0)]
     delay: u64,
-    /// Bytes a second in each direction; 0: no limit
+    /// Rate in each direction, in bytes per second; 0: no limit
     #[arg(long, default_value_t = 0)]
     rate: u64,
 }
 
-/// Relays until it is stopped.
-///
-/// # Errors
-/// The port is taken.
-pub fn run(args: &Args) -> Result<()> {
-    let link = Link {
+/// Forwards connections until it is killed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let link = TcpLink {
         delay: Duration::from_millis(args.delay),
         rate: args.rate,
     };
@@ -43,40 +40,37 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// How far away the other side is.
+/// Properties of a link.
 #[derive(Debug, Clone, Copy)]
-pub struct Link {
-    /// One way.
+pub(crate) struct TcpLink {
+    /// Delay of each direction.
     pub delay: Duration,
-    /// Bytes a second in each direction; 0: no limit.
+    /// Rate in each direction, in bytes per second; 0: no limit.
     pub rate: u64,
 }
 
-/// What went over it.
+/// Counts of all connections of a link.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Connections.
     pub connections: AtomicUsize,
-    /// Bytes, both ways.
+    /// Bytes of both directions.
     pub bytes: AtomicUsize,
 }
 
-/// Bytes that arrive at a moment, and whether more can come no longer.
+/// Bytes with the time of their arrival, and whether the sender has closed.
 type Queue = (VecDeque<(Instant, Vec<u8>)>, bool);
 
-/// Bytes under way, with the moment at which they arrive.
+/// Bytes under way in one direction.
 #[derive(Default)]
 struct Pipe {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
-/// Listens on a port and leads all connections to 127.0.0.1:`to`, in the
-/// background, for as long as the process lives. Gives the port.
-///
-/// # Errors
-/// The port is taken.
-pub fn start(listen: u16, to: u16, link: Link, counts: Arc<Counts>) -> Result<u16> {
+/// Listens on a port and forwards all connections to 127.0.0.1:`to`, in threads
+/// that live as long as the process. Returns the port.
+pub(crate) fn start(listen: u16, to: u16, link: TcpLink, counts: Arc<Counts>) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", listen)).context("listening")?;
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
@@ -88,23 +82,23 @@ pub fn start(listen: u16, to: u16, link: Link, counts: Arc<Counts>) -> Result<u1
     Ok(port)
 }
 
-fn connect(near: TcpStream, to: u16, link: Link, counts: &Arc<Counts>) -> Result<()> {
+fn connect(near: TcpStream, to: u16, link: TcpLink, counts: &Arc<Counts>) -> Result<()> {
     counts.connections.fetch_add(1, Ordering::Relaxed);
     let far = TcpStream::connect(("127.0.0.1", to)).context("connecting")?;
     for stream in [&near, &far] {
         stream.set_nodelay(true)?;
     }
     let opened = Instant::now() + link.delay * 2;
-    carry(near.try_clone()?, far.try_clone()?, link, opened, counts);
-    carry(far, near, link, opened, counts);
+    forward(near.try_clone()?, far.try_clone()?, link, opened, counts);
+    forward(far, near, link, opened, counts);
     Ok(())
 }
 
-/// One direction: one thread takes, one gives.
-fn carry(
+/// Forwards one direction, by a thread that reads and one that writes.
+fn forward(
     mut from: TcpStream,
     mut to: TcpStream,
-    link: Link,
+    link: TcpLink,
     opened: Instant,
     counts: &Arc<Counts>,
 ) {
@@ -118,8 +112,8 @@ fn carry(
                 break;
             }
             counts.bytes.fetch_add(count, Ordering::Relaxed);
-            // The line is busy with earlier bytes until `free`.
-            free = free.max(Instant::now()) + on_the_line(count, link.rate);
+            // Earlier bytes occupy the link until `free`.
+            free = free.max(Instant::now()) + transmission_time(count, link.rate);
             taking.put(Some((free + link.delay, buffer[..count].to_vec())));
         }
         taking.put(None);
@@ -135,7 +129,7 @@ fn carry(
     });
 }
 
-fn on_the_line(count: usize, rate: u64) -> Duration {
+fn transmission_time(count: usize, rate: u64) -> Duration {
     let nanoseconds = (count as u64 * 1_000_000_000).checked_div(rate);
     Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
@@ -182,7 +176,7 @@ mod tests {
                 stream.write_all(&byte).unwrap();
             }
         });
-        let link = Link {
+        let link = TcpLink {
             delay: Duration::from_millis(50),
             rate: 0,
         };
@@ -201,6 +195,6 @@ mod tests {
             "{first} {second}"
         );
         assert_eq!(counts.bytes.load(Ordering::Relaxed), 4);
-        assert_eq!(on_the_line(1000, 1000), Duration::from_secs(1));
+        assert_eq!(transmission_time(1000, 1000), Duration::from_secs(1));
     }
 }

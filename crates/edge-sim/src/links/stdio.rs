@@ -1,8 +1,7 @@
-//! A link with a delay and a rate, in a program's standard streams: what comes
-//! in goes to the standard input of a command, and its output comes back. For
-//! `ProxyCommand` of ssh. Each direction takes half of the time there and back;
-//! what waits is never dropped, so what is measured is the link alone, without
-//! a slow start or losses of TCP.
+//! Link between the standard streams of this program and those of a command, for
+//! `ProxyCommand` of ssh. Each direction delays by half the round trip. Waiting
+//! bytes are never dropped, so that a measurement shows the link alone, without
+//! slow start and losses of TCP.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,38 +15,35 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use edge_common::Root;
 
-/// Most that is taken at once, in bytes: what a packet or few hold.
-const PIECE: usize = 16 * 1024;
-/// Pieces on the way at most.
-const PIECES: usize = 4096;
+/// Size of a read, in bytes: about as much as a few packets hold.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Limit of the chunks under way.
+const MAX_CHUNKS: usize = 4096;
 
 /// Arguments of `relay`.
 #[derive(clap::Args)]
-pub struct Args {
-    /// Milliseconds there and back
+pub(crate) struct Args {
+    /// Round trip in milliseconds
     #[arg(long, default_value_t = 0)]
     rtt: u32,
-    /// Millions of bits a second in each direction; 0 is without a limit
+    /// Rate in each direction, in Mbit/s; 0: no limit
     #[arg(long, default_value_t = 0)]
     rate: u32,
-    /// Directory in which a file named after this process keeps count: bytes
-    /// sent and bytes got
+    /// Directory of a file, named by the process id, that counts the bytes sent
+    /// and received
     #[arg(long, value_name = "DIR")]
     count: Option<PathBuf>,
-    /// The command at the far end
+    /// Command at the far end
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
-/// Runs the command and ends with it.
-///
-/// # Errors
-/// The command cannot be started.
-pub fn run(args: Args) -> Result<()> {
-    let (program, words) = args.command.split_first().context("a command")?;
+/// Runs the command and exits when its output ends.
+pub(crate) fn run(args: Args) -> Result<()> {
+    let (program, arguments) = args.command.split_first().context("a command")?;
     let mut command = Root::system().command(program);
     command
-        .args(words)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut child = command
@@ -74,24 +70,24 @@ pub fn run(args: Args) -> Result<()> {
             }
         })
     };
-    let (sent, got) = (counter(0)?, counter(21)?);
-    thread::spawn(move || carry(std::io::stdin(), far_in, delay, rate, sent));
-    let back = thread::spawn(move || carry(far_out, std::io::stdout(), delay, rate, got));
+    let (sent, received) = (counter(0)?, counter(21)?);
+    thread::spawn(move || forward(std::io::stdin(), far_in, delay, rate, sent));
+    let back = thread::spawn(move || forward(far_out, std::io::stdout(), delay, rate, received));
     let _ = back.join();
     let _ = child.kill();
     let _ = child.wait();
     exit(0)
 }
 
-/// Carries bytes until one end is closed.
-fn carry(
+/// Forwards bytes until one end closes.
+fn forward(
     mut from: impl Read,
     mut to: impl Write + Send + 'static,
     delay: Duration,
     rate: f64,
     count: impl Fn(u64),
 ) {
-    let (sender, receiver) = sync_channel::<(Instant, Vec<u8>)>(PIECES);
+    let (sender, receiver) = sync_channel::<(Instant, Vec<u8>)>(MAX_CHUNKS);
     let writer = thread::spawn(move || {
         for (due, bytes) in receiver {
             sleep_until(due);
@@ -100,10 +96,10 @@ fn carry(
             }
         }
     });
-    let mut piece = [0; PIECE];
+    let mut chunk = [0; CHUNK_BYTES];
     let mut free = Instant::now();
     let mut total = 0;
-    while let Ok(length @ 1..) = from.read(&mut piece) {
+    while let Ok(length @ 1..) = from.read(&mut chunk) {
         total += length as u64;
         count(total);
         free = free.max(Instant::now());
@@ -111,7 +107,7 @@ fn carry(
             free += Duration::from_secs_f64(length as f64 / rate);
         }
         if sender
-            .send((free + delay, piece[..length].to_vec()))
+            .send((free + delay, chunk[..length].to_vec()))
             .is_err()
         {
             break;

@@ -1,8 +1,9 @@
-//! Kills a program at every system call that it makes, one run for each, by
-//! strace's fault injection, and asks after each whether the next run heals.
+//! Kill points: every system call of a program, at each of which one run of it is
+//! killed by the fault injection of strace, as by a power loss. The caller then
+//! checks that the next run repairs what the killed one left.
 //!
-//! strace counts the calls of a name for each thread by itself, so a point is
-//! a name and a number: together the points are all calls of all threads.
+//! strace counts the calls of a name separately for each thread, so a point is a
+//! name and a number: together the points are all calls of all threads.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -16,9 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 
-use crate::process::find;
+use crate::host::find;
 
-/// Calls that change what is on disk or on a device: a sample has them all.
+/// Calls that change files or devices, all of which are in every sample.
 const CHANGING: [&str; 16] = [
     "fallocate",
     "fchmod",
@@ -37,27 +38,27 @@ const CHANGING: [&str; 16] = [
     "unlinkat",
     "write",
 ];
-/// More calls of one name than this are a loop, not a program that ends.
-const MOST: usize = 20_000;
+/// Limit of the calls of one name in a run. A program that exceeds it loops.
+const MAX_CALLS: usize = 20_000;
 
-/// Whom it hits.
+/// Threads and processes whose calls are kill points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Every thread, of a program that starts no other.
+    /// Every thread of a program that starts no other.
     Threads,
-    /// The first thread alone, of a program that starts others.
+    /// The first thread of a program that starts others.
     First,
-    /// The program and all that it starts: a helper may be gone, and the program
-    /// ends by itself.
+    /// The program and those that it starts. When a helper is killed, the program
+    /// itself ends with an error.
     Helpers,
 }
 
-/// The `nth` call of `name` in whichever thread gets there first.
+/// The `nth` call of `name` in the thread that reaches it first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
     /// Name of the system call.
     pub name: String,
-    /// Counted from 1.
+    /// Number of the call, from 1.
     pub nth: usize,
 }
 
@@ -67,14 +68,14 @@ impl fmt::Display for Point {
     }
 }
 
-/// What was tried.
+/// Counts of a campaign.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Runs that were killed.
     pub killed: usize,
-    /// Runs whose point was never reached: each name ends with one.
+    /// Runs that never reached their point: one for each name of a call.
     pub untouched: usize,
-    /// Names of system calls.
+    /// Different names of system calls.
     pub names: usize,
 }
 
@@ -94,60 +95,45 @@ impl fmt::Display for Tally {
 
 /// Kills the program at every point, or at a sample: with `every` = 1 at all,
 /// else at each changing call, each first call, and every `every`-th other.
-/// `prepare` makes a fresh world, `words` gives program and arguments in it,
-/// `check` is told the world after the kill and says what is wrong with it:
-/// there the program is run again, and the end compared.
+/// `prepare` creates a new test root, `command` returns program and arguments for
+/// it, and `check` runs the program again after the kill and compares the end.
 ///
 /// # Errors
-/// strace is missing or cannot trace; or the first thing `check` finds, with
-/// its point.
-pub fn sweep<W>(
-    every: usize,
-    prepare: impl Fn() -> W + Sync,
-    words: impl Fn(&W) -> Vec<OsString> + Sync,
-    check: impl Fn(&W, &Point) -> Result<()> + Sync,
-) -> Result<Tally> {
-    sweep_at(Reach::Threads, every, prepare, words, check)
-}
-
-/// As [`sweep`], for programs that start others.
-///
-/// # Errors
-/// As [`sweep`].
-pub fn sweep_at<W>(
+/// If strace is missing or cannot trace, or `check` fails, with its point.
+pub fn kill_at_points<R>(
     reach: Reach,
     every: usize,
-    prepare: impl Fn() -> W + Sync,
-    words: impl Fn(&W) -> Vec<OsString> + Sync,
-    check: impl Fn(&W, &Point) -> Result<()> + Sync,
+    prepare: impl Fn() -> R + Sync,
+    command: impl Fn(&R) -> Vec<OsString> + Sync,
+    check: impl Fn(&R, &Point) -> Result<()> + Sync,
 ) -> Result<Tally> {
-    let names = record(reach, &words(&prepare()))?;
+    let names = call_names(reach, &command(&prepare()))?;
     let (next, killed, untouched) = (
         AtomicUsize::new(0),
         AtomicUsize::new(0),
         AtomicUsize::new(0),
     );
-    let wrong = Mutex::new(None);
+    let failure = Mutex::new(None);
     let one_name = |name: &str| -> Result<()> {
-        for nth in (1..MOST).filter(|n| wanted(every, name, *n)) {
+        for nth in (1..MAX_CALLS).filter(|n| in_sample(every, name, *n)) {
             let point = Point {
                 name: name.into(),
                 nth,
             };
-            let world = prepare();
-            let status = run_killed(reach, &point, &words(&world))?;
+            let root = prepare();
+            let status = run_killed(reach, &point, &command(&root))?;
             let touched = match reach {
                 Reach::Helpers => !status.success(),
                 _ => status.signal() == Some(9),
             };
             if !touched {
                 untouched.fetch_add(1, Ordering::Relaxed);
-                return check(&world, &point).with_context(|| format!("untouched, {point}"));
+                return check(&root, &point).with_context(|| format!("untouched, {point}"));
             }
             killed.fetch_add(1, Ordering::Relaxed);
-            check(&world, &point).with_context(|| format!("killed at {point}"))?;
+            check(&root, &point).with_context(|| format!("killed at {point}"))?;
         }
-        bail!("{name} is called without end");
+        bail!("{name} is called more than {MAX_CALLS} times");
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -155,7 +141,7 @@ pub fn sweep_at<W>(
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = one_name(name) {
-                        wrong
+                        failure
                             .lock()
                             .unwrap_or_else(std::sync::PoisonError::into_inner)
                             .get_or_insert(error);
@@ -165,7 +151,7 @@ pub fn sweep_at<W>(
             });
         }
     });
-    match wrong
+    match failure
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
     {
@@ -178,7 +164,7 @@ pub fn sweep_at<W>(
     }
 }
 
-fn wanted(every: usize, name: &str, nth: usize) -> bool {
+fn in_sample(every: usize, name: &str, nth: usize) -> bool {
     nth == 1 || CHANGING.contains(&name) || nth % every.max(1) == 0
 }
 
@@ -191,23 +177,24 @@ fn strace(reach: Reach, log: &OsStr) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs untouched once and gives the names of all system calls, those that
-/// happen most often first, so that the longest work begins first.
-fn record(reach: Reach, words: &[OsString]) -> Result<Vec<String>> {
-    let log = tempfile::NamedTempFile::new().context("making a file")?;
+/// Runs the program once without a kill and returns the names of its system
+/// calls, the most frequent first: with the longest work first the threads of a
+/// campaign end at about the same time.
+fn call_names(reach: Reach, command: &[OsString]) -> Result<Vec<String>> {
+    let log = tempfile::NamedTempFile::new().context("creating a temporary file")?;
     let output = strace(reach, log.path().as_os_str())?
         .arg("--")
-        .args(words)
+        .args(command)
         .output()
         .context("running strace")?;
     if !output.status.success() {
         bail!(
-            "the untouched run ended with {}: {}",
+            "the run without a kill ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    let text = fs::read(log.path()).context("reading what strace wrote")?;
+    let text = fs::read(log.path()).context("reading the output of strace")?;
     let mut counts = HashMap::<String, usize>::new();
     for line in String::from_utf8_lossy(&text).lines() {
         if let Some(name) = name_of(line) {
@@ -219,19 +206,19 @@ fn record(reach: Reach, words: &[OsString]) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The call in `1234  openat(AT_FDCWD, …`, the number left out where there is one
-/// thread; nothing in lines of other kinds.
+/// Returns the name of the call in `1234  openat(AT_FDCWD, …`, nothing for lines of
+/// other kinds. strace omits the number if there is one thread.
 fn name_of(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let call = line.trim_start_matches(|c: char| c.is_ascii_digit());
     let name = call.trim_start().split_once('(')?.0;
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    (!name.is_empty() && name.chars().all(good)).then_some(name)
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (!name.is_empty() && name.chars().all(valid)).then_some(name)
 }
 
-fn run_killed(reach: Reach, point: &Point, words: &[OsString]) -> Result<ExitStatus> {
-    let mut command = strace(reach, OsStr::new("/dev/null"))?;
-    command
+fn run_killed(reach: Reach, point: &Point, command: &[OsString]) -> Result<ExitStatus> {
+    let mut strace = strace(reach, OsStr::new("/dev/null"))?;
+    strace
         .arg("-e")
         .arg(format!("trace={}", point.name))
         .arg("-e")
@@ -240,11 +227,11 @@ fn run_killed(reach: Reach, point: &Point, words: &[OsString]) -> Result<ExitSta
             point.name, point.nth
         ))
         .arg("--")
-        .args(words)
+        .args(command)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    command.status().context("running strace")
+    strace.status().context("running strace")
 }
 
 #[cfg(test)]
@@ -252,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_strace() {
+    fn strace_lines_are_parsed() {
         assert_eq!(name_of("12 openat(AT_FDCWD, \"a(b\") = 3"), Some("openat"));
         assert_eq!(name_of("openat(AT_FDCWD, \"a(b\") = 3"), Some("openat"));
         assert_eq!(name_of("12 <... read resumed>\"\", 1) = 0"), None);
@@ -262,15 +249,16 @@ mod tests {
 
     #[test]
     fn a_shell_is_killed_at_each_of_its_writes() {
-        let words = |file: &tempfile::NamedTempFile| {
+        let command = |file: &tempfile::NamedTempFile| {
             let script = format!("echo a >>{0}; echo b >>{0}", file.path().display());
             ["/bin/sh", "-c", &script].map(OsString::from).to_vec()
         };
         let seen = Mutex::new(Vec::new());
-        let tally = sweep(
+        let tally = kill_at_points(
+            Reach::Threads,
             1000,
             || tempfile::NamedTempFile::new().unwrap(),
-            words,
+            command,
             |file, point| {
                 if point.name == "write" {
                     seen.lock()

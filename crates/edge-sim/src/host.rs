@@ -1,0 +1,64 @@
+//! Programs, ports and the cache directory of this machine.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+/// Directory of files that are kept between runs: `~/.cache/edge-ai`.
+pub(crate) fn cache() -> PathBuf {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    cache
+        .unwrap_or_else(|| home.unwrap_or_default().join(".cache"))
+        .join("edge-ai")
+}
+
+/// Finds a program in the directories of the system, then in the Python
+/// environment that `scripts/setup` creates, then in the search path.
+pub(crate) fn find(program: &str) -> Result<PathBuf> {
+    // The search path comes last: that of a user lacks /usr/sbin, where most of
+    // the daemons are.
+    let directories = [
+        PathBuf::from("/usr/sbin"),
+        PathBuf::from("/usr/bin"),
+        cache().join("venv/bin"),
+    ];
+    let mut paths = directories.iter().map(|d| d.join(program));
+    paths
+        .find(|path| path.exists())
+        .or_else(|| which::which(program).ok())
+        .with_context(|| format!("{program} is missing: run scripts/setup"))
+}
+
+/// Finds a program of this workspace, in the directory of the running one.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let path = build_directory()?.join(name);
+    let build = "cargo build --workspace --bins";
+    ensure!(path.exists(), "{} is missing: {build}", path.display());
+    Ok(path)
+}
+
+/// Finds an example of this workspace, built like the running program.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    let path = build_directory()?.join("examples").join(name);
+    let build = "cargo build --workspace --examples";
+    ensure!(path.exists(), "{} is missing: {build}", path.display());
+    Ok(path)
+}
+
+/// Directory of the programs, two levels above a test and one above an example.
+fn build_directory() -> Result<PathBuf> {
+    let mut directory = std::env::current_exe().context("finding the running program")?;
+    directory.pop();
+    if directory.ends_with("deps") || directory.ends_with("examples") {
+        directory.pop();
+    }
+    Ok(directory)
+}
+
+/// Returns a port of 127.0.0.1 on which nothing listens.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
+    Ok(listener.local_addr()?.port())
+}
