@@ -1,4 +1,4 @@
-//! `/etc/edge-ai/vpn.json`, in the image: who the VPN is.
+//! Configuration of the VPN, `/etc/edge-ai/vpn.json` of the image.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -10,112 +10,113 @@ use serde::Deserialize;
 use crate::cause::Cause;
 use crate::net::{self, Range};
 
-/// Where it lies.
-pub const FILE: &str = "/etc/edge-ai/vpn.json";
-/// The token in the image.
-pub const TOKEN: &str = "/etc/edge-ai/claim/nordvpn-token";
+/// Path of the configuration.
+const FILE: &str = "/etc/edge-ai/vpn.json";
+/// Token of NordVPN in the image.
+pub(crate) const TOKEN: &str = "/etc/edge-ai/claim/nordvpn-token";
 /// Largest configuration that is read, in bytes.
-const LARGEST: u64 = 64 * 1024;
-/// Most peers.
-const MOST: usize = 64;
+const MAX_CONFIG_BYTES: u64 = 64 * 1024;
+/// Most peers, and most ranges of a peer.
+const MAX_PEERS: usize = 64;
 
-/// What the image says.
+/// Configuration of the VPN.
 #[derive(Debug)]
-pub struct Config {
-    /// Who provides the VPN.
+pub(crate) struct Config {
+    /// Provider of the VPN.
     pub provider: Provider,
 }
 
-/// Who provides the VPN.
+/// Provider of the VPN, with its configuration.
 #[derive(Debug)]
-pub enum Provider {
-    /// Nobody.
+pub(crate) enum Provider {
+    /// The device is in no VPN.
     None,
     /// NordVPN Meshnet, in a container.
     Nordvpn(Nordvpn),
-    /// A hub of one's own.
+    /// WireGuard with a hub of one's own.
     Wireguard(Wireguard),
 }
 
+/// Contents of the file, before validation.
 #[derive(Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase")]
-enum Written {
-    None(Nothing),
+enum Parsed {
+    None(NoFields),
     Nordvpn(Nordvpn),
     Wireguard(Wireguard),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoFields {}
 
-/// NordVPN Meshnet.
+/// Configuration of NordVPN Meshnet.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nordvpn {
-    /// Tag or digest of the client's image in the device's one repository.
+pub(crate) struct Nordvpn {
+    /// Tag or digest of the client's image in the one repository.
     pub image: String,
-    /// The app that the image is signed as; also its container's name.
-    #[serde(default = "app")]
+    /// Name of the app that the image is signed as, and of its container.
+    #[serde(default = "default_app")]
     pub app: String,
-    /// Devices that may come in by SSH, and get nothing else.
+    /// Devices that may log in by SSH and get no other permission.
     #[serde(default)]
     pub peers: Vec<String>,
 }
 
-fn app() -> String {
+fn default_app() -> String {
     "nordvpn".into()
 }
 
-/// Plain WireGuard.
+/// Configuration of WireGuard.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wireguard {
+pub(crate) struct Wireguard {
     /// Name of the interface.
-    #[serde(default = "interface")]
+    #[serde(default = "default_interface")]
     pub interface: String,
-    /// All addresses of the VPN: nothing outside is ever routed into it.
+    /// Addresses of the VPN. No address outside is ever routed into it, so that a hub
+    /// cannot take over the device's other connections.
     pub range: Range,
-    /// This device's; else the shadow's, else the one that follows from the key.
+    /// Address of this device; else that of the shadow, else the one that is derived
+    /// from the key.
     pub address: Option<IpAddr>,
-    /// Port to listen on; else one that the kernel takes.
+    /// Port to listen on; else one that the kernel chooses.
     pub listen_port: Option<u16>,
-    /// Domain of the device's name in the VPN.
+    /// Domain of the device's host name in the VPN.
     pub domain: Option<String>,
-    /// The others.
+    /// Other devices of the VPN, with the hub among them.
     #[serde(default)]
     pub peers: Vec<Peer>,
-    /// May the shadow name an address, further peers and other endpoints?
+    /// Permission for the shadow to set the address, further peers, and the endpoints of
+    /// these peers.
     #[serde(default)]
     pub peers_from_shadow: bool,
 }
 
-fn interface() -> String {
+fn default_interface() -> String {
     "edge-vpn".into()
 }
 
-/// Somebody else in the VPN.
+/// Other device of a WireGuard VPN.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Peer {
-    /// Its public key.
+pub(crate) struct Peer {
+    /// Public key.
     pub public_key: String,
-    /// Where it is, `HOST:PORT`; else it has to come to us.
+    /// `HOST:PORT`; without it the peer has to connect.
     pub endpoint: Option<String>,
-    /// Addresses that are behind it.
+    /// Addresses that are routed to the peer.
     #[serde(default)]
     pub allowed_ips: Vec<Range>,
-    /// Seconds between signs of life, 0 for none; 25 if there is an endpoint.
+    /// Seconds between keep-alives, 0 for none; by default 25 if there is an endpoint.
     pub keepalive: Option<u16>,
 }
 
 impl Config {
-    /// Reads and checks it. Without the file there is no VPN; a token without it
-    /// is a mistake that is told.
-    ///
-    /// # Errors
-    /// Unreadable, oversized, malformed: exit code 3.
-    pub fn load(root: &Root) -> Result<Self> {
+    /// Reads and validates the configuration. Without the file there is no VPN; a token
+    /// without the file is an error, since somebody expects one.
+    pub(crate) fn load(root: &Root) -> Result<Self> {
         load(root).map_err(|e| Cause::Config.wrap(e))
     }
 }
@@ -123,32 +124,33 @@ impl Config {
 fn load(root: &Root) -> Result<Config> {
     let path = root.path(FILE);
     let provider = if std::fs::symlink_metadata(&path).is_ok() {
-        let text = file::read(&path, LARGEST)?;
-        let written = serde_json::from_slice(&text).with_context(|| format!("parsing {FILE}"))?;
-        check(written).with_context(|| format!("parsing {FILE}"))?
+        let text = file::read(&path, MAX_CONFIG_BYTES)?;
+        let parsed = serde_json::from_slice(&text).with_context(|| format!("parsing {FILE}"))?;
+        validate(parsed).with_context(|| format!("parsing {FILE}"))?
     } else if root.path(TOKEN).exists() {
-        bail!("{TOKEN} is there, but no {FILE} that names the client's image");
+        bail!("{TOKEN} exists without {FILE}, which names the client's image");
     } else {
         Provider::None
     };
     Ok(Config { provider })
 }
 
-fn check(written: Written) -> Result<Provider> {
-    Ok(match written {
-        Written::None(_) => Provider::None,
-        Written::Nordvpn(nordvpn) => {
-            check_nordvpn(&nordvpn)?;
+fn validate(parsed: Parsed) -> Result<Provider> {
+    Ok(match parsed {
+        Parsed::None(_) => Provider::None,
+        Parsed::Nordvpn(nordvpn) => {
+            validate_nordvpn(&nordvpn)?;
             Provider::Nordvpn(nordvpn)
         }
-        Written::Wireguard(wireguard) => {
-            check_wireguard(&wireguard)?;
+        Parsed::Wireguard(wireguard) => {
+            validate_wireguard(&wireguard)?;
             Provider::Wireguard(wireguard)
         }
     })
 }
 
-fn check_nordvpn(config: &Nordvpn) -> Result<()> {
+/// Validates the configuration of NordVPN, whose values become parts of a unit.
+fn validate_nordvpn(config: &Nordvpn) -> Result<()> {
     let tag = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let is_tag = (1..=128).contains(&config.image.len())
         && !config.image.starts_with(['.', '-'])
@@ -158,87 +160,97 @@ fn check_nordvpn(config: &Nordvpn) -> Result<()> {
     let is_digest = hex.is_some_and(|h| h.len() == 64 && h.chars().all(lower));
     ensure!(
         is_tag || is_digest,
-        "image is neither a tag nor sha256:DIGEST: {:?}",
+        "image is neither a tag nor sha256:HEX: {:?}",
         config.image
     );
     let app = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let good = (1..=40).contains(&config.app.len())
+    let valid = (1..=40).contains(&config.app.len())
         && config.app.starts_with(|c: char| c.is_ascii_lowercase())
         && !config.app.ends_with('-')
         && config.app.chars().all(app);
-    ensure!(good, "app is not a name: {:?}", config.app);
-    ensure!(config.peers.len() <= MOST, "more than {MOST} peers");
+    ensure!(valid, "app is not an app's name: {:?}", config.app);
+    ensure!(
+        config.peers.len() <= MAX_PEERS,
+        "more than {MAX_PEERS} peers"
+    );
     for peer in &config.peers {
-        ensure!(net::valid_name(peer), "no name of a peer: {peer:?}");
+        // Not an option of the client's command line, either.
+        ensure!(net::valid_name(peer), "peer is not a name: {peer:?}");
     }
     Ok(())
 }
 
-fn check_wireguard(config: &Wireguard) -> Result<()> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+fn validate_wireguard(config: &Wireguard) -> Result<()> {
+    // The kernel's limit is 15 characters.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     let name = &config.interface;
-    let fits = (1..=15).contains(&name.len()) && name.chars().all(good);
+    let fits = (1..=15).contains(&name.len()) && name.chars().all(allowed);
     ensure!(
         fits && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name != "lo",
         "interface is not [a-zA-Z][a-zA-Z0-9_-]{{0,14}}: {name:?}"
     );
-    let least = if config.range.address.is_ipv4() {
+    // A range as wide as the internet would route all connections into the VPN.
+    let shortest = if config.range.address.is_ipv4() {
         8
     } else {
         16
     };
     ensure!(
-        config.range.prefix >= least,
-        "range is wider than /{least}: {}",
+        config.range.prefix >= shortest,
+        "range is wider than /{shortest}: {}",
         config.range
     );
     if let Some(address) = config.address {
-        check_address(config, address)?;
+        validate_address(config, address)?;
     }
     ensure!(
         config.listen_port != Some(0),
         "listen_port is not 1..=65535"
     );
     if let Some(domain) = &config.domain {
-        ensure!(net::valid_name(domain), "domain is not a name: {domain:?}");
+        let valid = net::valid_name(domain);
+        ensure!(valid, "domain is not a host name: {domain:?}");
     }
     let mut keys = HashSet::new();
-    ensure!(config.peers.len() <= MOST, "more than {MOST} peers");
+    ensure!(
+        config.peers.len() <= MAX_PEERS,
+        "more than {MAX_PEERS} peers"
+    );
     for peer in &config.peers {
-        check_peer(config, peer)?;
-        ensure!(keys.insert(&peer.public_key), "two peers have one key");
+        validate_peer(config, peer)?;
+        let key = &peer.public_key;
+        ensure!(keys.insert(key), "two peers have one public_key: {key}");
     }
     Ok(())
 }
 
-/// Is this an address that the device may have?
-///
-/// # Errors
-/// It lies outside of the range.
-pub fn check_address(config: &Wireguard, address: IpAddr) -> Result<()> {
+/// Validates an address of the device.
+pub(crate) fn validate_address(config: &Wireguard, address: IpAddr) -> Result<()> {
     let range = config.range;
-    ensure!(range.has(address), "address {address} is not in {range}");
+    let inside = range.contains_address(address);
+    ensure!(inside, "address {address} is not in {range}");
     Ok(())
 }
 
-/// Is this a peer that may be?
-///
-/// # Errors
-/// What is not right.
-pub fn check_peer(config: &Wireguard, peer: &Peer) -> Result<()> {
+/// Validates a peer, of the image or of the shadow.
+pub(crate) fn validate_peer(config: &Wireguard, peer: &Peer) -> Result<()> {
     let key = &peer.public_key;
-    ensure!(net::valid_key(key), "public_key is no key: {key:?}");
+    ensure!(
+        net::valid_key(key),
+        "public_key is not a WireGuard key: {key:?}"
+    );
     if let Some(endpoint) = &peer.endpoint {
-        let good = net::endpoint(endpoint).is_some();
-        ensure!(good, "endpoint is not HOST:PORT: {endpoint:?}");
+        let valid = net::endpoint(endpoint).is_some();
+        ensure!(valid, "endpoint is not HOST:PORT: {endpoint:?}");
     }
     ensure!(
-        peer.allowed_ips.len() <= MOST,
-        "more than {MOST} allowed_ips"
+        peer.allowed_ips.len() <= MAX_PEERS,
+        "more than {MAX_PEERS} allowed_ips"
     );
     let range = config.range;
-    for part in &peer.allowed_ips {
-        ensure!(range.holds(part), "allowed_ips: {part} is not in {range}");
+    for allowed in &peer.allowed_ips {
+        let inside = range.contains(allowed);
+        ensure!(inside, "allowed_ips: {allowed} is not in {range}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Addresses, ranges and keys as they stand in files.
+//! Addresses, ranges, keys and names, as they are written in files.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,37 +8,37 @@ use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-/// A range of addresses.
+/// Range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub(crate) struct Range {
     /// First address.
     pub address: IpAddr,
-    /// Bits that all of them share.
+    /// Number of leading bits that all addresses share.
     pub prefix: u8,
 }
 
 impl Range {
-    /// One address alone.
-    pub fn host(address: IpAddr) -> Self {
+    fn host(address: IpAddr) -> Self {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
         Self { address, prefix }
     }
 
-    /// Is all of `other` in here?
-    pub fn holds(&self, other: &Self) -> bool {
+    /// Whether all addresses of `other` are in this range.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
         self.address.is_ipv4() == other.address.is_ipv4()
             && other.prefix >= self.prefix
             && masked(other.address, self.prefix) == self.address
     }
 
-    /// Is this one address in here?
-    pub fn has(&self, address: IpAddr) -> bool {
-        self.holds(&Self::host(address))
+    /// Whether `address` is in this range.
+    pub(crate) fn contains_address(&self, address: IpAddr) -> bool {
+        self.contains(&Self::host(address))
     }
 
-    /// The address that belongs to `public_key` in an IPv6 range that leaves 64
-    /// bits or more; nothing in others, where two keys could meet.
-    pub fn address_of(&self, public_key: &str) -> Option<IpAddr> {
+    /// Returns the address for `public_key` in an IPv6 range that leaves 64 bits or more:
+    /// device and hub derive the same one without a registry. In a smaller range two keys
+    /// could have the same address.
+    pub(crate) fn address_of(&self, public_key: &str) -> Option<IpAddr> {
         let IpAddr::V6(first) = self.address else {
             return None;
         };
@@ -71,12 +71,13 @@ impl FromStr for Range {
     fn from_str(text: &str) -> Result<Self> {
         let (address, prefix) = text.split_once('/').context("no /PREFIX")?;
         let address: IpAddr = address.parse().context("not an address")?;
-        let most = Self::host(address).prefix;
+        let longest = Self::host(address).prefix;
         let digits = prefix.len() <= 3 && prefix.chars().all(|c| c.is_ascii_digit());
-        let prefix = prefix.parse().ok().filter(|p| digits && *p <= most);
-        let prefix = prefix.with_context(|| format!("the prefix is not 0..={most}"))?;
+        let prefix = prefix.parse().ok().filter(|p| digits && *p <= longest);
+        let prefix = prefix.with_context(|| format!("the prefix is not 0..={longest}"))?;
+        // `10.0.0.1/8` is mostly a mistake for one of two other ranges.
         if masked(address, prefix) != address {
-            bail!("bits are set behind the prefix");
+            bail!("host bits are set");
         }
         Ok(Self { address, prefix })
     }
@@ -96,17 +97,18 @@ impl<'de> Deserialize<'de> for Range {
     }
 }
 
-/// A key of WireGuard: 32 bytes in base64, in the one way to write them.
-pub fn valid_key(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "+/".contains(c);
+/// Whether `text` is a WireGuard key: 32 bytes in canonical Base64, so that equal keys are
+/// equal texts.
+pub(crate) fn valid_key(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+/".contains(c);
     let body = text.strip_suffix('=').filter(|b| b.len() == 43);
-    // The last letter holds four bits, so its two lowest are none.
+    // The last character has four bits of the key; the two others have to be 0.
     let last = |b: &str| b.ends_with(|c| "AEIMQUYcgkosw048".contains(c));
-    body.is_some_and(|b| b.chars().all(good) && last(b))
+    body.is_some_and(|b| b.chars().all(allowed) && last(b))
 }
 
-/// `HOST:PORT` or `[ADDRESS]:PORT`.
-pub fn endpoint(text: &str) -> Option<(&str, u16)> {
+/// Parses `HOST:PORT` or `[ADDRESS]:PORT`.
+pub(crate) fn endpoint(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = port.chars().all(|c| c.is_ascii_digit());
     let port = port.parse().ok().filter(|p| digits && *p > 0)?;
@@ -117,10 +119,10 @@ pub fn endpoint(text: &str) -> Option<(&str, u16)> {
     }
 }
 
-/// A host name: nothing that could be an option or more than a name.
-pub fn valid_name(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
-    (1..=253).contains(&name.len()) && !name.starts_with(['.', '-']) && name.chars().all(good)
+/// Whether `name` is a host name or an address. It cannot be an option of a command line.
+pub(crate) fn valid_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    (1..=253).contains(&name.len()) && !name.starts_with(['.', '-']) && name.chars().all(allowed)
 }
 
 #[cfg(test)]
@@ -132,8 +134,8 @@ mod tests {
     }
 
     #[test]
-    fn ranges() {
-        for bad in [
+    fn ranges_are_parsed_strictly_and_contain_others() {
+        for invalid in [
             "",
             "10.0.0.0",
             "10.0.0.1/24",
@@ -145,41 +147,44 @@ mod tests {
             "10.0.0.0/8/8",
             "10.0.0.0/0008",
         ] {
-            assert!(bad.parse::<Range>().is_err(), "{bad}");
+            assert!(invalid.parse::<Range>().is_err(), "{invalid}");
         }
         let net = range("10.77.0.0/16");
-        assert!(net.holds(&range("10.77.3.0/24")) && net.holds(&net));
-        assert!(!net.holds(&range("10.0.0.0/8")) && !net.holds(&range("0.0.0.0/0")));
-        assert!(!net.holds(&range("fd00::/64")) && !net.has("10.78.0.1".parse().unwrap()));
-        assert!(range("0.0.0.0/0").holds(&net));
+        assert!(net.contains(&range("10.77.3.0/24")) && net.contains(&net));
+        assert!(!net.contains(&range("10.0.0.0/8")) && !net.contains(&range("0.0.0.0/0")));
+        assert!(
+            !net.contains(&range("fd00::/64"))
+                && !net.contains_address("10.78.0.1".parse().unwrap())
+        );
+        assert!(range("0.0.0.0/0").contains(&net));
         assert_eq!(range("fd00::/8").to_string(), "fd00::/8");
     }
 
     #[test]
-    fn addresses_follow_from_keys() {
+    fn addresses_are_derived_from_keys() {
         let net = range("fd12:3456:789a::/64");
         let (one, two) = (net.address_of("a").unwrap(), net.address_of("b").unwrap());
-        assert!(one != two && net.has(one) && net.has(two));
+        assert!(one != two && net.contains_address(one) && net.contains_address(two));
         assert_eq!(net.address_of("a"), Some(one));
         assert_eq!(range("10.0.0.0/8").address_of("a"), None);
         assert_eq!(range("fd00::/96").address_of("a"), None);
     }
 
     #[test]
-    fn keys_and_endpoints() {
+    fn keys_and_endpoints_are_validated() {
         assert!(valid_key("xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="));
-        for bad in [
+        for invalid in [
             "",
             "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg",
             "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dh=",
             "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8D =",
             "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg==",
         ] {
-            assert!(!valid_key(bad), "{bad}");
+            assert!(!valid_key(invalid), "{invalid}");
         }
         assert_eq!(endpoint("hub.example:51820"), Some(("hub.example", 51820)));
         assert_eq!(endpoint("[fd00::1]:1"), Some(("fd00::1", 1)));
-        for bad in [
+        for invalid in [
             "hub",
             "hub:0",
             "hub:65536",
@@ -190,7 +195,7 @@ mod tests {
             ":1",
             "a:+1",
         ] {
-            assert_eq!(endpoint(bad), None, "{bad}");
+            assert_eq!(endpoint(invalid), None, "{invalid}");
         }
     }
 }

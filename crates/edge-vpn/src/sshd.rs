@@ -1,106 +1,68 @@
-//! Where SSH is let in, as `policy.json` of the image says.
+//! Addresses on which sshd listens, by `policy.json` of the image.
 //!
-//! sshd's configuration includes a file below `/run`. With `"ssh": "vpn"` that file
-//! holds addresses to listen on: before sshd starts only the loopback, and the
-//! VPN's address once that is there. So whatever fails, SSH stays closed for
-//! other interfaces; the console needs no sshd.
+//! The configuration of sshd includes a file below `/run`. With `"ssh": "vpn"` that file
+//! has the loopback alone before sshd starts, and the address in the VPN as well once the
+//! device has it. So SSH stays closed on all other interfaces whatever fails; the console
+//! needs no sshd.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use edge_common::policy::{Policy, SshAccess};
 use edge_common::{Root, file, log};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::cause::Cause;
+use crate::files::RUNTIME_DIRECTORY;
 use crate::net::Range;
-use crate::{RUN, ready, tool};
+use crate::{programs, ssh_probe};
 
-/// The policy, in the image.
-const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
-/// What sshd's configuration includes.
-const FILE: &str = "/run/edge-vpn/sshd.conf";
-/// Largest of them, in bytes.
-const LARGEST: u64 = 64 * 1024;
-/// sshd's unit, by the names that distributions give it.
+/// File that the configuration of sshd includes.
+const CONFIG: &str = "/run/edge-vpn/sshd.conf";
+/// Unit of sshd, by the names that distributions give it.
 const UNITS: [&str; 2] = ["sshd.service", "ssh.service"];
-/// Limit of `systemctl`.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Time limit of `systemctl`.
+const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(20);
 
-/// Who may come in by SSH.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// Whoever has a key, over any interface.
-    #[default]
-    Any,
-    /// Only over the VPN.
-    Vpn,
+/// Reads the policy of the image for SSH.
+pub(crate) fn access(root: &Root) -> Result<SshAccess> {
+    let policy = Policy::load(root).map_err(|e| Cause::Config.wrap(e))?;
+    Ok(policy.ssh)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    /// edge-docker's.
-    #[serde(default, rename = "sandbox")]
-    _sandbox: Option<IgnoredAny>,
-    #[serde(default)]
-    ssh: Policy,
+/// Writes the file before sshd starts: the loopback alone, if SSH is for the VPN. After an
+/// error sshd must not start.
+pub(crate) fn close(root: &Root) -> Result<()> {
+    write(root, &config(access(root)?, None)).map(drop)
 }
 
-impl Policy {
-    /// Reads the policy.
-    ///
-    /// # Errors
-    /// Absent, oversized or malformed: exit code 3.
-    pub fn load(root: &Root) -> Result<Self> {
-        let read = file::read(&root.path(POLICY), LARGEST);
-        let written = read.and_then(|text| {
-            serde_json::from_slice::<Written>(&text).with_context(|| format!("parsing {POLICY}"))
-        });
-        Ok(written.map_err(|e| Cause::Config.wrap(e))?.ssh)
-    }
-}
-
-/// Before sshd starts: nothing but the loopback, if SSH is for the VPN.
-///
-/// # Errors
-/// The policy or `/run`: sshd must not start then.
-pub fn close(root: &Root) -> Result<()> {
-    put(root, &text(Policy::load(root)?, None)).map(drop)
-}
-
-/// Lets sshd listen on `address`, whose peers are all in `range`, and waits until
-/// it answers there.
-///
-/// # Errors
-/// It does not: exit code 12.
-pub fn open(root: &Root, policy: Policy, address: IpAddr, range: Range) -> Result<()> {
-    let changed = put(root, &text(policy, Some((address, range))))?;
-    // An image that lets everyone in has an sshd that listens everywhere already.
-    if policy == Policy::Vpn && (changed || ready::look(address).is_err()) {
+/// Opens SSH on `address`, whose peers are all in `range`, and waits until it answers.
+pub(crate) fn open(root: &Root, access: SshAccess, address: IpAddr, range: Range) -> Result<()> {
+    let changed = write(root, &config(access, Some((address, range))))?;
+    // With `any` sshd listens on all addresses already, and a reload for nothing could
+    // disturb a session.
+    if access == SshAccess::Vpn && (changed || ssh_probe::probe(address).is_err()) {
         reload(root)?;
     }
-    ready::wait(address)
+    ssh_probe::wait(address)
 }
 
-fn put(root: &Root, text: &str) -> Result<bool> {
-    file::create_directory(&root.path(RUN), 0o755)?;
-    file::ensure(&root.path(FILE), text.as_bytes(), 0o644)
+fn write(root: &Root, text: &str) -> Result<bool> {
+    file::create_directory(&root.path(RUNTIME_DIRECTORY), 0o755)?;
+    file::ensure(&root.path(CONFIG), text.as_bytes(), 0o644)
 }
 
-/// Listening on an address does not say which interface a packet came by: a
-/// neighbour could send one for the VPN's address. So who does not come from the
-/// VPN is nobody who may log in.
-fn text(policy: Policy, vpn: Option<(IpAddr, Range)>) -> String {
-    let (address, range) = match (policy, vpn) {
-        (Policy::Any, _) => return "# policy.json: over any interface\n".into(),
-        (Policy::Vpn, None) => (String::new(), String::new()),
-        (Policy::Vpn, Some((address, range))) => {
+fn config(access: SshAccess, vpn: Option<(IpAddr, Range)>) -> String {
+    let (address, range) = match (access, vpn) {
+        (SshAccess::Any, _) => return "# policy.json: over any interface\n".into(),
+        (SshAccess::Vpn, None) => (String::new(), String::new()),
+        (SshAccess::Vpn, Some((address, range))) => {
             (format!("ListenAddress {address}\n"), format!(",!{range}"))
         }
     };
+    // Linux accepts packets for any of its addresses on every interface, so a neighbour
+    // on the cable could reach the address in the VPN. Source addresses outside of the
+    // VPN therefore log nobody in.
     format!(
         "# policy.json: over the VPN only\nListenAddress 127.0.0.1\n{address}\
          Match Address *,!127.0.0.1{range}\n\tDenyUsers *\n"
@@ -108,18 +70,18 @@ fn text(policy: Policy, vpn: Option<(IpAddr, Range)>) -> String {
 }
 
 fn reload(root: &Root) -> Result<()> {
-    let mut said = String::new();
+    let mut failure = String::new();
     for unit in UNITS {
-        let mut command = tool::program(root, "systemctl");
+        let mut command = programs::find(root, "systemctl");
         command.args(["reload-or-restart", unit]);
-        let answer = tool::ask(&mut command, "", LIMIT)?;
-        if answer.good() {
-            log::info("sshd listens anew");
+        let completed = programs::run(&mut command, "", SYSTEMCTL_LIMIT)?;
+        if completed.success() {
+            log::info("reloaded sshd");
             return Ok(());
         }
-        said = answer.last();
+        failure = completed.summary();
     }
-    Err(Cause::Ssh.error(format_args!("reloading sshd: {said}")))
+    Err(Cause::Ssh.error(format_args!("reloading sshd: {failure}")))
 }
 
 #[cfg(test)]
@@ -127,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_policy_opens() {
-        assert!(!text(Policy::Any, None).contains("ListenAddress"));
-        let closed = text(Policy::Vpn, None);
+    fn only_the_policy_opens_ssh() {
+        assert!(!config(SshAccess::Any, None).contains("ListenAddress"));
+        let closed = config(SshAccess::Vpn, None);
         assert_eq!(closed.matches("ListenAddress").count(), 1);
         assert!(closed.contains("Match Address *,!127.0.0.1\n\tDenyUsers *\n"));
-        let open = text(
-            Policy::Vpn,
+        let open = config(
+            SshAccess::Vpn,
             Some((
                 "10.77.0.2".parse().unwrap(),
                 "10.77.0.0/16".parse().unwrap(),

@@ -1,33 +1,36 @@
-//! What is there and what is missing; nothing is changed.
+//! Command `status`: the state of the VPN and what is missing. It changes nothing.
 
 use std::net::IpAddr;
 
 use anyhow::{Error, Result};
-use edge_common::{Root, boot, exit, file, log};
+use edge_common::contract::path::{
+    NORDVPN_HOSTNAME, WIREGUARD_ADDRESS, WIREGUARD_HOSTNAME, WIREGUARD_PUBLIC_KEY,
+};
+use edge_common::policy::SshAccess;
+use edge_common::{Root, boot, file, log};
 use serde_json::{Map, Value, json};
 
 use crate::cause::Cause;
-use crate::client::Client;
 use crate::config::{Config, Nordvpn, Provider, Wireguard};
-use crate::{desired, key, later, nordvpn, ready, sshd, unit, wg, wireguard};
+use crate::wireguard::{self, FRESH_HANDSHAKE, desired};
+use crate::{nordvpn, ssh_probe, sshd};
 
-/// Facts, and the first thing that is missing.
+/// Largest file of one line that is read, in bytes.
+const MAX_LINE_FILE_BYTES: u64 = 256;
+
+/// Facts about the VPN, and an error for everything that is missing.
 struct Status {
     facts: Map<String, Value>,
     missing: Vec<Error>,
 }
 
-/// Prints it.
-///
-/// # Errors
-/// Not ready: the exit code of the first cause, and all that is missing.
-pub fn print(root: &Root, as_json: bool) -> Result<()> {
-    let status = gather(root);
-    let Status { mut facts, missing } = status;
-    let words: Vec<_> = missing.iter().map(|e| format!("{e:#}")).collect();
+/// Prints the facts; if something is missing, its first error follows.
+pub(crate) fn print(root: &Root, as_json: bool) -> Result<()> {
+    let Status { mut facts, missing } = gather(root);
+    let messages: Vec<_> = missing.iter().map(|e| format!("{e:#}")).collect();
     facts.insert("ready".into(), missing.is_empty().into());
     if as_json {
-        facts.insert("missing".into(), json!(words));
+        facts.insert("missing".into(), json!(messages));
         println!("{}", Value::Object(facts));
     } else {
         for (name, value) in &facts {
@@ -39,8 +42,8 @@ pub fn print(root: &Root, as_json: bool) -> Result<()> {
             };
             println!("{name:<12} {}", log::printable(&text));
         }
-        for word in words.iter().skip(1) {
-            log::error(word);
+        for message in messages.iter().skip(1) {
+            log::error(message);
         }
     }
     missing.into_iter().next().map_or(Ok(()), Err)
@@ -51,7 +54,8 @@ impl Status {
         self.facts.insert(name.into(), value.into());
     }
 
-    fn needs<T>(&mut self, result: Result<T>) -> Option<T> {
+    /// Returns a value, or adds its error to what is missing.
+    fn require<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|e| self.missing.push(e)).ok()
     }
 }
@@ -66,87 +70,76 @@ fn gather(root: &Root) -> Status {
         .find(|r| r.tool == "edge-vpn");
     let last = last.map(|r| format!("{} at {}", r.result, r.time));
     status.fact("last_run", last);
-    if let Some(policy) = status.needs(sshd::Policy::load(root)) {
-        let word = if policy == sshd::Policy::Vpn {
+    if let Some(access) = status.require(sshd::access(root)) {
+        let access = if access == SshAccess::Vpn {
             "vpn"
         } else {
             "any"
         };
-        status.fact("ssh", word);
+        status.fact("ssh", access);
     }
-    let Some(config) = status.needs(Config::load(root)) else {
+    let Some(config) = status.require(Config::load(root)) else {
         return status;
     };
     match config.provider {
         Provider::None => status.fact("provider", "none"),
-        Provider::Nordvpn(config) => of_nordvpn(root, &config, &mut status),
-        Provider::Wireguard(config) => of_wireguard(root, &config, &mut status),
+        Provider::Nordvpn(config) => gather_nordvpn(root, &config, &mut status),
+        Provider::Wireguard(config) => gather_wireguard(root, &config, &mut status),
     }
     status
 }
 
 fn line(root: &Root, path: &str) -> Option<String> {
-    let text = file::read_text(&root.path(path), 256).ok()?;
+    let text = file::read_text(&root.path(path), MAX_LINE_FILE_BYTES).ok()?;
     Some(text.trim().to_string())
 }
 
-fn of_nordvpn(root: &Root, config: &Nordvpn, status: &mut Status) {
+fn gather_nordvpn(root: &Root, config: &Nordvpn, status: &mut Status) {
     status.fact("provider", "nordvpn");
     status.fact("image", config.image.as_str());
-    status.fact("hostname", line(root, nordvpn::HOSTNAME));
-    status.needs(nordvpn::kernel(root));
-    let active = unit::active(root);
+    status.fact("hostname", line(root, NORDVPN_HOSTNAME));
+    status.require(nordvpn::check_kernel(root));
+    let active = nordvpn::unit_is_active(root);
     status.fact("container", if active { "started" } else { "down" });
-    for what in ["login", "meshnet", "nickname"] {
-        status.missing.extend(later::noted(root, what).map(|n| n.1));
-    }
-    let list = Client::new(root, &config.app).list();
-    let list = list.and_then(|answer| {
-        answer.map_err(|said| {
-            let error = said.error();
-            let gone = exit::code_of(&error) == Cause::Daemon.code();
-            if gone { unit::why(root, error) } else { error }
-        })
-    });
-    let Some(list) = status.needs(list) else {
+    status.missing.extend(nordvpn::cooldowns(root));
+    let Some(own) = status.require(nordvpn::own_device(root, config)) else {
         return;
     };
-    status.fact("nickname", list.own.get("Nickname"));
-    if let Some(address) = status.needs(list.own.address()) {
-        reachable(status, address);
+    status.fact("nickname", own.get("Nickname"));
+    if let Some(address) = status.require(own.address()) {
+        probe_ssh(status, address);
     }
 }
 
-fn of_wireguard(root: &Root, config: &Wireguard, status: &mut Status) {
+fn gather_wireguard(root: &Root, config: &Wireguard, status: &mut Status) {
     status.fact("provider", "wireguard");
     status.fact("interface", config.interface.as_str());
-    status.fact("hostname", line(root, wireguard::HOSTNAME));
-    status.fact("address", line(root, wireguard::ADDRESS));
-    status.fact("public_key", line(root, key::PUBLIC));
-    let (_, wish) = desired::load(root, config);
-    let wish = wish.map_err(|e| Cause::Config.wrap(e));
-    if let Some(ages) = status.needs(wireguard::ages(root, config)) {
-        let age = |age: &Option<u64>| age.map_or("never".into(), |a| format!("{a} s ago"));
+    status.fact("hostname", line(root, WIREGUARD_HOSTNAME));
+    status.fact("address", line(root, WIREGUARD_ADDRESS));
+    status.fact("public_key", line(root, WIREGUARD_PUBLIC_KEY));
+    let (_, desired) = desired::load(root, config);
+    let desired = desired.map_err(|e| Cause::Config.wrap(e));
+    if let Some(ages) = status.require(wireguard::handshake_ages(root, config)) {
+        let text = |age: &Option<u64>| age.map_or("never".into(), |a| format!("{a} s ago"));
         let peers: Map<_, _> = ages
             .iter()
-            .map(|(k, a)| (k.clone(), age(a).into()))
+            .map(|(key, age)| (key.clone(), text(age).into()))
             .collect();
         status.fact("handshakes", peers);
-        let fresh = |a: &Option<u64>| a.is_some_and(|a| a <= wg::FRESH);
-        if !ages.is_empty() && !ages.iter().any(|(_, a)| fresh(a)) {
-            let told = "no handshake in the last three minutes";
-            status.missing.push(Cause::Network.error(told));
+        let fresh = |age: &Option<u64>| age.is_some_and(|a| a <= FRESH_HANDSHAKE);
+        if !ages.is_empty() && !ages.iter().any(|(_, age)| fresh(age)) {
+            let message = "no handshake in the last three minutes";
+            status.missing.push(Cause::Network.error(message));
         }
-        if let Some(address) = line(root, wireguard::ADDRESS).and_then(|a| a.parse().ok()) {
-            reachable(status, address);
+        if let Some(address) = line(root, WIREGUARD_ADDRESS).and_then(|a| a.parse().ok()) {
+            probe_ssh(status, address);
         }
     }
-    status.needs(wish);
+    status.require(desired);
 }
 
-fn reachable(status: &mut Status, address: IpAddr) {
+fn probe_ssh(status: &mut Status, address: IpAddr) {
     status.fact("address", address.to_string());
-    let answer = ready::look(address);
-    let told = |e| Cause::Ssh.error(format_args!("SSH does not answer at {address}: {e}"));
-    status.needs(answer.map_err(told));
+    let answer = ssh_probe::probe(address);
+    status.require(answer.map_err(|e| ssh_probe::failure(address, &e)));
 }

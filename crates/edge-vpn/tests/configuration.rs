@@ -1,34 +1,34 @@
-//! `vpn.json`, `policy.json`: absent, truncated, hostile, oversized.
+//! `vpn.json` and `policy.json`: absent, truncated, hostile, oversized.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-mod world;
+mod test_root;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use world::World;
+use test_root::TestRoot;
 
 const KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 
-/// Exit code 3, a message, and nothing was touched.
-fn refused(world: &World, what: &str) {
-    let (code, said) = world.run(&[]);
-    assert_eq!(code, 3, "{what}: {said}");
-    assert!(world.journal().is_empty(), "{what}: something was asked");
+/// Asserts exit code 3, and that nothing was done.
+fn assert_invalid(root: &TestRoot, what: &str) {
+    let (code, output) = root.run(&[]);
+    assert_eq!(code, 3, "{what}: {output}");
+    assert!(root.journal().is_empty(), "{what}: a command was run");
     assert!(
-        world.tree().is_empty() || world.tree().len() <= 2,
+        root.tree().is_empty() || root.tree().len() <= 2,
         "{what}: {:?}",
-        world.tree().keys()
+        root.tree().keys()
     );
-    let (code, said) = world.run(&["status"]);
+    let (code, output) = root.run(&["status"]);
     assert!(
-        code == 3 && said.contains("ready        no"),
-        "{what}: {said}"
+        code == 3 && output.contains("ready        no"),
+        "{what}: {output}"
     );
 }
 
-/// What is no `vpn.json`.
-const BAD: &[&str] = &[
+/// Invalid contents of `vpn.json`.
+const INVALID: &[&str] = &[
     "",
     "{",
     "null",
@@ -58,7 +58,7 @@ fn vpn_json_is_read_strictly() {
     let large = format!(r#"{{"provider":"none","x":"{}"}}"#, "x".repeat(70_000));
     let digest = "0A".repeat(32);
     let upper = format!(r#"{{"provider":"nordvpn","image":"sha256:{digest}"}}"#);
-    let mut texts: Vec<String> = BAD.iter().map(ToString::to_string).collect();
+    let mut texts: Vec<String> = INVALID.iter().map(ToString::to_string).collect();
     texts.extend([large, upper]);
     for more in [
         r#""interface":"lo""#,
@@ -97,31 +97,31 @@ fn vpn_json_is_read_strictly() {
     texts.push(format!(
         r#"{{"provider":"wireguard","range":"10.77.0.0/16","peers":{twice}}}"#
     ));
-    let world = World::new("");
+    let root = TestRoot::new("");
     for text in texts {
-        world.write("etc/edge-ai/vpn.json", &text);
-        refused(&world, &text[..text.len().min(120)]);
+        root.write("etc/edge-ai/vpn.json", &text);
+        assert_invalid(&root, &text[..text.len().min(120)]);
     }
 }
 
 #[test]
-fn no_file_is_no_vpn_but_for_a_token() {
-    let world = World::new("");
-    fs::remove_file(world.path("etc/edge-ai/vpn.json")).unwrap();
-    refused(&world, "a token without vpn.json");
-    fs::remove_file(world.path("etc/edge-ai/claim/nordvpn-token")).unwrap();
-    assert_eq!(world.run(&[]), (0, String::new()));
-    assert_eq!(world.run(&["status"]).0, 0);
-    for strange in ["/dev/zero", "/nonexistent", "/tmp"] {
-        symlink(strange, world.path("etc/edge-ai/vpn.json")).unwrap();
-        refused(&world, strange);
-        fs::remove_file(world.path("etc/edge-ai/vpn.json")).unwrap();
+fn without_file_and_token_there_is_no_vpn() {
+    let root = TestRoot::new("");
+    fs::remove_file(root.path("etc/edge-ai/vpn.json")).unwrap();
+    assert_invalid(&root, "a token without vpn.json");
+    fs::remove_file(root.path("etc/edge-ai/claim/nordvpn-token")).unwrap();
+    assert_eq!(root.run(&[]), (0, String::new()));
+    assert_eq!(root.run(&["status"]).0, 0);
+    for special in ["/dev/zero", "/nonexistent", "/tmp"] {
+        symlink(special, root.path("etc/edge-ai/vpn.json")).unwrap();
+        assert_invalid(&root, special);
+        fs::remove_file(root.path("etc/edge-ai/vpn.json")).unwrap();
     }
 }
 
 #[test]
-fn policy_json_is_read_strictly_and_closes() {
-    let world = World::new(r#"{"provider":"none"}"#);
+fn an_invalid_policy_json_keeps_sshd_from_starting() {
+    let root = TestRoot::new(r#"{"provider":"none"}"#);
     for text in [
         "",
         "{",
@@ -129,41 +129,40 @@ fn policy_json_is_read_strictly_and_closes() {
         r#"{"ssh":true}"#,
         r#"{"sandbox":false,"shh":"vpn"}"#,
     ] {
-        world.write("etc/edge-ai/container-config/policy.json", text);
-        assert_eq!(world.run(&[]).0, 3, "{text}");
-        assert_eq!(world.run(&["sshd"]).0, 3, "{text}: sshd must not start");
+        root.write("etc/edge-ai/container-config/policy.json", text);
+        assert_eq!(root.run(&[]).0, 3, "{text}");
+        assert_eq!(root.run(&["sshd"]).0, 3, "{text}: sshd must not start");
     }
-    world.write(
+    root.write(
         "etc/edge-ai/container-config/policy.json",
         r#"{"sandbox":true}"#,
     );
-    assert_eq!(world.run(&["sshd"]).0, 0);
+    assert_eq!(root.run(&["sshd"]).0, 0);
     assert!(
-        !world
+        !root
             .read("run/edge-vpn/sshd.conf")
             .contains("ListenAddress")
     );
-    // Kept to a VPN that is not there: only the console, and it is said.
-    world.write(
+    // Reserved for a VPN that is not configured: an error that names the console.
+    root.write(
         "etc/edge-ai/container-config/policy.json",
         r#"{"sandbox":true,"ssh":"vpn"}"#,
     );
-    assert_eq!(world.run(&["sshd"]).0, 0);
+    assert_eq!(root.run(&["sshd"]).0, 0);
     assert!(
-        world
-            .read("run/edge-vpn/sshd.conf")
+        root.read("run/edge-vpn/sshd.conf")
             .contains("ListenAddress 127.0.0.1\nMatch")
     );
-    let (code, said) = world.run(&[]);
-    assert!(code == 3 && said.contains("console"), "{said}");
+    let (code, output) = root.run(&[]);
+    assert!(code == 3 && output.contains("console"), "{output}");
 }
 
 #[test]
-fn one_at_a_time() {
-    let world = World::new(r#"{"provider":"none"}"#);
-    fs::create_dir_all(world.path("run/edge-vpn")).unwrap();
-    let lock = fs::File::open(world.path("run/edge-vpn")).unwrap();
+fn a_second_process_is_rejected() {
+    let root = TestRoot::new(r#"{"provider":"none"}"#);
+    fs::create_dir_all(root.path("run/edge-vpn")).unwrap();
+    let lock = fs::File::open(root.path("run/edge-vpn")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let (code, said) = world.run(&[]);
-    assert!(code == 1 && said.contains("another edge-vpn"), "{said}");
+    let (code, output) = root.run(&[]);
+    assert!(code == 1 && output.contains("another edge-vpn"), "{output}");
 }

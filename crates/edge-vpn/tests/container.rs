@@ -1,6 +1,5 @@
-//! edge-vpn with NordVPN's client in a container: the real gate and a real engine,
-//! a signed image, its grants; the client is a stand-in with documented words.
-//! Needs root.
+//! edge-vpn with a container of the client: real edge-docker and engine, a signed image
+//! with grants, and a simulated client with NordVPN's documented messages. Needs root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 
 const REPOSITORY: &str = "registry.test/edge-ai";
 const TOKEN: &str = "e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2";
-/// As systemd, for the one unit: it runs what the unit's lines say.
+/// Simulated systemctl: it runs the command lines of the one unit.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 unit=/data/services/vpn-nordvpn.service
 case $* in
@@ -33,7 +32,7 @@ case $* in
 "stop "*) edge-docker stop -t 0 nordvpn || : ;;
 esac
 "#;
-/// The client; its address in Meshnet is one that only NET_ADMIN can give.
+/// Simulated client. Setting its address takes NET_ADMIN.
 const CLIENT: &str = r#"#!/bin/sh
 s=/var/lib/nordvpn
 case "$*" in
@@ -97,7 +96,7 @@ impl Testbed {
         let policy = r#"{"sandbox":true,"ssh":"vpn"}"#;
         testbed.write("/etc/edge-ai/container-config/policy.json", policy);
         testbed.write("/data/systemctl", SYSTEMCTL);
-        testbed.good(
+        testbed.read_output(
             "/bin/sh",
             &[
                 "-c",
@@ -113,9 +112,9 @@ impl Testbed {
         fs::write(path, text).unwrap();
     }
 
-    fn on(&self, program: &str, words: &[&str]) -> (i32, String) {
+    fn run(&self, program: &str, args: &[&str]) -> (i32, String) {
         let mut command = self.device.command(program);
-        let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+        let output = command.args(args).stdin(Stdio::null()).output().unwrap();
         let both = [&output.stdout[..], &output.stderr[..]].concat();
         (
             output.status.code().unwrap_or(-1),
@@ -123,23 +122,23 @@ impl Testbed {
         )
     }
 
-    fn good(&self, program: &str, words: &[&str]) -> String {
+    fn read_output(&self, program: &str, args: &[&str]) -> String {
         let output = self
             .device
             .command(program)
-            .args(words)
+            .args(args)
             .stdin(Stdio::null())
             .output()
             .unwrap();
         assert!(
             output.status.success(),
-            "{words:?}: {output:?} {}",
+            "{args:?}: {output:?} {}",
             self.device.log()
         );
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
 
-    /// Builds the client's image; gives its Id.
+    /// Builds the client's image; returns its image ID.
     fn build(&self) -> String {
         let client = CLIENT.replace("TOKEN", TOKEN);
         let files: [(&str, &[u8]); 3] = [
@@ -148,10 +147,10 @@ impl Testbed {
             ("nordvpn-login", b"#!/bin/sh\nexec nordvpn login\n"),
         ];
         build_image(&self.device, "sandbox/nordvpn", &files);
-        self.good("docker", &["inspect", "-f", "{{.Id}}", "sandbox/nordvpn"])
+        self.read_output("docker", &["inspect", "-f", "{{.Id}}", "sandbox/nordvpn"])
     }
 
-    /// Keeps a proof of it, as a pull does; gives the digest.
+    /// Caches a signature of the image, as a pull does; returns the digest.
     fn sign(&self, id: &str, grants: &[&str]) -> String {
         let manifest = Manifest::new(json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -183,24 +182,24 @@ impl Testbed {
 }
 
 #[test]
-fn through_the_gate_with_the_signers_grants_and_no_others() {
+fn the_container_gets_the_signed_grants_and_no_others() {
     let testbed = Testbed::new();
     let id = testbed.build();
-    testbed.good("/data/edge-vpn", &["sshd"]);
+    testbed.read_output("/data/edge-vpn", &["sshd"]);
     let mut sshd = testbed.device.command("/usr/sbin/sshd");
     let mut sshd = sshd.args(["-D"]).stdin(Stdio::null()).spawn().unwrap();
-    // Signed, but without the grant: the gate refuses the container.
+    // Signed without the grant: edge-docker refuses the container.
     testbed.configure(&testbed.sign(&id, &[]));
-    let (code, said) = testbed.on("/data/edge-vpn", &["--budget", "3"]);
-    assert_eq!(code, 10, "{said}");
+    let (code, output) = testbed.run("/data/edge-vpn", &["--budget", "3"]);
+    assert_eq!(code, 10, "{output}");
     let log = fs::read_to_string(testbed.device.path("/data/unit.log")).unwrap();
     assert!(log.contains("--grant vpn is refused"), "{log}");
-    // With it: to the end.
+    // Signed with the grant: the device becomes ready.
     let digest = testbed.sign(&id, &["vpn"]);
     testbed.configure(&digest);
-    let (code, said) = testbed.on("/data/edge-vpn", &[]);
+    let (code, output) = testbed.run("/data/edge-vpn", &[]);
     let log = fs::read_to_string(testbed.device.path("/data/unit.log")).unwrap();
-    assert_eq!(code, 0, "{said} {log}");
+    assert_eq!(code, 0, "{output} {log}");
     let read = |path: &str| fs::read_to_string(testbed.device.path(path)).unwrap();
     assert_eq!(
         read("/data/config/nordvpn/meshnet-hostname"),
@@ -208,51 +207,51 @@ fn through_the_gate_with_the_signers_grants_and_no_others() {
     );
     assert_eq!(read("/data/apps/nordvpn/state/nick"), "edge-ai-7\n");
     assert_eq!(read("/data/apps/nordvpn/state/host"), "edge-ai-7\n");
-    assert!(!said.contains(TOKEN));
+    assert!(!output.contains(TOKEN));
     let listening = "ss -Hltn 'sport = 22' | awk '{print $4}' | sort";
-    let listening = testbed.good("/bin/sh", &["-c", listening]);
+    let listening = testbed.read_output("/bin/sh", &["-c", listening]);
     assert_eq!(listening, "100.64.0.15:22\n127.0.0.1:22");
-    what_it_may(&testbed);
-    the_generator_takes_the_unit(&testbed);
-    assert_eq!(testbed.on("/data/edge-vpn", &[]), (0, String::new()));
-    let (code, said) = testbed.on("/data/edge-vpn", &["status"]);
-    assert!(code == 0 && said.contains("me-alps.nord"), "{said}");
-    // The container dies: the next step brings it back, logged in as it was.
-    testbed.good("docker", &["kill", "nordvpn"]);
+    assert_container(&testbed);
+    assert_generator_links_unit(&testbed);
+    assert_eq!(testbed.run("/data/edge-vpn", &[]), (0, String::new()));
+    let (code, output) = testbed.run("/data/edge-vpn", &["status"]);
+    assert!(code == 0 && output.contains("me-alps.nord"), "{output}");
+    // The container ends: the next run starts it again, still logged in.
+    testbed.read_output("docker", &["kill", "nordvpn"]);
     let end = Instant::now() + Duration::from_secs(20);
-    while !testbed.good("docker", &["ps", "-q"]).is_empty() {
-        assert!(Instant::now() < end, "the container stays");
+    while !testbed.read_output("docker", &["ps", "-q"]).is_empty() {
+        assert!(Instant::now() < end, "the container still runs");
         std::thread::sleep(Duration::from_millis(20));
     }
-    testbed.good("/bin/sh", &["-c", "ip address del 100.64.0.15/32 dev lo"]);
-    let (code, said) = testbed.on("/data/edge-vpn", &[]);
-    assert!(code == 0 && !said.contains("logged in"), "{said}");
+    testbed.read_output("/bin/sh", &["-c", "ip address del 100.64.0.15/32 dev lo"]);
+    let (code, output) = testbed.run("/data/edge-vpn", &[]);
+    assert!(code == 0 && !output.contains("logged in"), "{output}");
     let _ = sshd.kill();
     let _ = sshd.wait();
 }
 
-/// What the engine was asked for is the grant, the one directory, and no more.
-fn what_it_may(testbed: &Testbed) {
-    let shown = testbed.good("docker", &["inspect", "nordvpn"]);
-    let shown: Value = serde_json::from_str(&shown).unwrap();
-    let host = &shown[0]["HostConfig"];
+/// Asserts that the container has the grant, one directory, and nothing else.
+fn assert_container(testbed: &Testbed) {
+    let inspected = testbed.read_output("docker", &["inspect", "nordvpn"]);
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    let host = &inspected[0]["HostConfig"];
     assert_eq!(host["NetworkMode"], "host");
     assert_eq!(host["CapAdd"], json!(["NET_ADMIN"]));
     assert_eq!(
         (&host["Privileged"], &host["Devices"][0]["PathOnHost"]),
         (&json!(false), &json!("/dev/net/tun"))
     );
-    let mounts = shown[0]["Mounts"].as_array().unwrap();
+    let mounts = inspected[0]["Mounts"].as_array().unwrap();
     assert_eq!(mounts.len(), 1, "{mounts:?}");
     assert_eq!(mounts[0]["Destination"], "/var/lib/nordvpn");
 }
 
-fn the_generator_takes_the_unit(testbed: &Testbed) {
+fn assert_generator_links_unit(testbed: &Testbed) {
     let generator = testbed.device.path("/data/edge-generator");
     fs::copy(program("edge-generator"), generator).unwrap();
     let directory = "/data/units";
     fs::create_dir(testbed.device.path(directory)).unwrap();
-    testbed.good("/data/edge-generator", &[directory; 3]);
+    testbed.read_output("/data/edge-generator", &[directory; 3]);
     let link = format!("{directory}/multi-user.target.wants/vpn-nordvpn.service");
     let target = fs::read_link(testbed.device.path(&link)).unwrap();
     assert_eq!(target, Path::new("/data/services/vpn-nordvpn.service"));

@@ -1,25 +1,25 @@
-//! NordVPN Meshnet with the client's words, in every order. Needs root.
+//! NordVPN Meshnet with the messages of the client, in every order. Needs root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-mod troubles;
-#[path = "../world/mod.rs"]
-mod world;
+mod failures;
+#[path = "../test_root/mod.rs"]
+mod test_root;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use world::{REPOSITORY, THING, TOKEN, World};
+use test_root::{REPOSITORY, THING, TOKEN, TestRoot};
 
 const LIST: &str = "nordvpn meshnet peer list";
 
 #[test]
-fn from_nothing_to_ready_and_then_nothing() {
-    let world = World::nordvpn();
-    let (code, said) = world.run(&[]);
-    assert_eq!(code, 0, "{said}");
+fn a_new_device_becomes_ready_and_a_second_run_changes_nothing() {
+    let root = TestRoot::nordvpn();
+    let (code, output) = root.run(&[]);
+    assert_eq!(code, 0, "{output}");
     assert_eq!(
-        world.journal(),
+        root.journal(),
         [
             "systemctl stop vpn-nordvpn.service",
             "systemctl daemon-reload",
@@ -34,38 +34,38 @@ fn from_nothing_to_ready_and_then_nothing() {
         ]
     );
     assert_eq!(
-        world.read("data/config/nordvpn/meshnet-hostname"),
+        root.read("data/config/nordvpn/meshnet-hostname"),
         "me-alps.nord\n"
     );
-    let token = world.path("data/config/nordvpn/token");
+    let token = root.path("data/config/nordvpn/token");
     assert_eq!(
         fs::metadata(&token).unwrap().permissions().mode() & 0o777,
         0o600
     );
     assert_eq!(fs::read_to_string(token).unwrap().trim(), TOKEN);
-    let before = world.tree();
-    let (code, said) = world.run(&[]);
-    assert_eq!((code, said.as_str()), (0, ""));
+    let before = root.tree();
+    let (code, output) = root.run(&[]);
+    assert_eq!((code, output.as_str()), (0, ""));
     assert_eq!(
-        world.journal(),
+        root.journal(),
         [
             "systemctl is-active --quiet vpn-nordvpn.service",
             "exec nordvpn nordvpn meshnet peer list"
         ]
     );
-    assert_eq!(world.tree(), before, "the second run changed something");
-    let (code, said) = world.run(&["status"]);
-    assert!(code == 0 && said.contains("ready        yes"), "{said}");
-    let (_, said) = world.run(&["status", "--json"]);
-    assert!(said.contains(r#""hostname":"me-alps.nord""#), "{said}");
-    assert_eq!(world.tree(), before, "status changed something");
+    assert_eq!(root.tree(), before, "the second run changed something");
+    let (code, output) = root.run(&["status"]);
+    assert!(code == 0 && output.contains("ready        yes"), "{output}");
+    let (_, output) = root.run(&["status", "--json"]);
+    assert!(output.contains(r#""hostname":"me-alps.nord""#), "{output}");
+    assert_eq!(root.tree(), before, "status changed something");
 }
 
 #[test]
-fn the_unit_is_what_the_image_says() {
-    let world = World::nordvpn();
-    assert_eq!(world.run(&[]).0, 0);
-    let unit = world.read("data/services/vpn-nordvpn.service");
+fn the_unit_follows_the_configuration() {
+    let root = TestRoot::nordvpn();
+    assert_eq!(root.run(&[]).0, 0);
+    let unit = root.read("data/services/vpn-nordvpn.service");
     for part in [
         &format!("{REPOSITORY}:nordvpn-1.0\n"),
         "--grant vpn ",
@@ -85,16 +85,16 @@ fn the_unit_is_what_the_image_says() {
             "{command}"
         );
     }
-    // Another image: stopped before it is written, then started.
+    // Another image: the unit is stopped, written and started.
     let digest = format!("sha256:{}", "0a".repeat(32));
-    world.write(
+    root.write(
         "etc/edge-ai/vpn.json",
         &format!(r#"{{"provider":"nordvpn","image":"{digest}"}}"#),
     );
-    world.journal();
-    assert_eq!(world.run(&[]).0, 0);
+    root.journal();
+    assert_eq!(root.run(&[]).0, 0);
     assert_eq!(
-        world.journal()[..3],
+        root.journal()[..3],
         [
             "systemctl stop vpn-nordvpn.service",
             "systemctl daemon-reload",
@@ -102,80 +102,81 @@ fn the_unit_is_what_the_image_says() {
         ]
     );
     assert!(
-        world
-            .read("data/services/vpn-nordvpn.service")
+        root.read("data/services/vpn-nordvpn.service")
             .contains(&format!("@{digest}\n"))
     );
-    // No VPN any more: the unit goes, and the name.
-    world.write("etc/edge-ai/vpn.json", r#"{"provider":"none"}"#);
-    world.journal();
-    assert_eq!(world.run(&[]).0, 0);
+    // No VPN any more: unit and name are removed.
+    root.write("etc/edge-ai/vpn.json", r#"{"provider":"none"}"#);
+    root.journal();
+    assert_eq!(root.run(&[]).0, 0);
     assert_eq!(
-        world.journal(),
+        root.journal(),
         [
             "systemctl stop vpn-nordvpn.service",
             "systemctl daemon-reload"
         ]
     );
-    assert!(!world.path("data/services/vpn-nordvpn.service").exists());
-    assert!(!world.path("data/config/nordvpn/meshnet-hostname").exists());
+    assert!(!root.path("data/services/vpn-nordvpn.service").exists());
+    assert!(!root.path("data/config/nordvpn/meshnet-hostname").exists());
 }
 
-/// From nothing to ready, the gate's stand-in included, and with an answer that
-/// never ends.
+/// A new device, with the simulated edge-docker included, and with a reply of megabytes.
 #[test]
 fn a_step_takes_little_memory() {
     let flood = "x".repeat(8 << 20);
-    for words in ["", &flood] {
-        let world = World::nordvpn();
-        if !words.is_empty() {
-            world.say(LIST, "1", 0, words);
+    for reply in ["", &flood] {
+        let root = TestRoot::nordvpn();
+        if !reply.is_empty() {
+            root.reply(LIST, "1", 0, reply);
         }
-        let mut run = world.words(&["--budget", "5"]);
+        let mut run = root.command_line(&["--budget", "5"]);
         let at = run.iter().position(|w| w == "--").unwrap() + 1;
         run.splice(at..at, ["/usr/bin/time", "-f", "peak %M"].map(String::from));
         let output = Command::new(&run[0]).args(&run[1..]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let peak = said.lines().find_map(|l| l.strip_prefix("peak "));
-        let peak: u64 = peak.unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+        let output = String::from_utf8_lossy(&output.stderr).into_owned();
+        let peak = output.lines().find_map(|l| l.strip_prefix("peak "));
+        let peak: u64 = peak.unwrap_or_else(|| panic!("{output}")).parse().unwrap();
         println!(
-            "a step with an answer of {} kB: {peak} kB peak, limit 12000",
-            words.len() / 1000
+            "a run with a reply of {} kB: {peak} kB peak, limit 12000",
+            reply.len() / 1000
         );
         assert!(peak <= 12_000, "{peak} kB");
     }
 }
 
 #[test]
-fn a_nickname_that_is_refused_keeps_nobody_out_and_is_left_alone() {
-    let world = World::nordvpn();
+fn a_rejected_nickname_does_not_keep_the_device_out_and_is_not_repeated() {
+    let root = TestRoot::nordvpn();
     let set = format!("nordvpn meshnet set nickname {THING}");
-    world.say(
+    root.reply(
         &set,
         "always",
         1,
         "You've reached the weekly limit for nickname changes.",
     );
-    assert_eq!(world.run(&[]).0, 7);
+    assert_eq!(root.run(&[]).0, 7);
     assert_eq!(
-        world.read("data/config/nordvpn/meshnet-hostname"),
+        root.read("data/config/nordvpn/meshnet-hostname"),
         "me-alps.nord\n"
     );
-    world.journal();
-    for words in [&[][..], &["status"]] {
-        let (code, said) = world.run(words);
-        assert!(code == 7 && said.contains("tried again later"), "{said}");
+    root.journal();
+    for args in [&[][..], &["status"]] {
+        let (code, output) = root.run(args);
+        assert!(
+            code == 7 && output.contains("tried again later"),
+            "{output}"
+        );
     }
-    assert!(!world.journal().iter().any(|l| l.contains("set nickname")));
-    // After the next boot it is.
-    fs::remove_dir_all(world.path("run/edge-vpn")).unwrap();
-    fs::remove_file(world.path(&format!("state/say/{set}.always"))).unwrap();
-    assert_eq!(world.run(&[]).0, 0);
+    assert!(!root.journal().iter().any(|l| l.contains("set nickname")));
+    // After the next boot it is repeated.
+    fs::remove_dir_all(root.path("run/edge-vpn")).unwrap();
+    fs::remove_file(root.path(&format!("state/replies/{set}.always"))).unwrap();
+    assert_eq!(root.run(&[]).0, 0);
 }
 
 #[test]
-fn peers_come_in_by_ssh_and_no_further() {
-    let world = World::new(
+fn peers_get_ssh_and_no_other_permission() {
+    let root = TestRoot::new(
         r#"{"provider":"nordvpn","image":"nordvpn-1.0","peers":["laptop","other.nord","gone.nord"]}"#,
     );
     let labels = |on: &str| {
@@ -190,38 +191,38 @@ fn peers_come_in_by_ssh_and_no_further() {
         labels("disabled"),
         labels("enabled")
     );
-    world.write("state/peers", &peers);
-    let (code, said) = world.run(&[]);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("gone.nord is not in Meshnet"), "{said}");
-    let asked = world.journal();
-    let asked: Vec<_> = asked
+    root.write("state/peers", &peers);
+    let (code, output) = root.run(&[]);
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("gone.nord is not in Meshnet"), "{output}");
+    let calls = root.journal();
+    let requests: Vec<_> = calls
         .iter()
         .filter_map(|l| l.strip_prefix("exec nordvpn nordvpn meshnet peer "))
         .collect();
-    let asked: Vec<_> = asked.into_iter().filter(|w| *w != "list").collect();
+    let requests: Vec<_> = requests.into_iter().filter(|w| *w != "list").collect();
     assert_eq!(
-        asked,
+        requests,
         ["incoming allow me-andes.nord", "fileshare deny other.nord"]
     );
 }
 
 #[test]
-fn what_lacks_is_named() {
-    let world = World::nordvpn();
-    fs::remove_file(world.path("dev/net/tun")).unwrap();
-    let (code, said) = world.run(&[]);
-    assert!(code == 8 && said.contains("no TUN"), "{said}");
-    let (code, said) = world.run(&["status"]);
-    assert!(code == 8 && said.contains("logged out"), "{said}");
+fn missing_requirements_are_named() {
+    let root = TestRoot::nordvpn();
+    fs::remove_file(root.path("dev/net/tun")).unwrap();
+    let (code, output) = root.run(&[]);
+    assert!(code == 8 && output.contains("no TUN"), "{output}");
+    let (code, output) = root.run(&["status"]);
+    assert!(code == 8 && output.contains("logged out"), "{output}");
     // Not provisioned yet.
-    let world = World::nordvpn();
-    fs::remove_file(world.path("data/config/aws-iot/config.json")).unwrap();
-    assert_eq!(world.run(&[]).0, 1);
-    // The listed address is not this device's: SSH does not answer there.
-    let world = World::nordvpn();
+    let root = TestRoot::nordvpn();
+    fs::remove_file(root.path("data/config/aws-iot/config.json")).unwrap();
+    assert_eq!(root.run(&[]).0, 1);
+    // An address that is not this device's: SSH does not answer there.
+    let root = TestRoot::nordvpn();
     let list = "This device:\nHostname: me-alps.nord\nNickname: edge-ai-1234567890123\nIP: 100.64.0.99\n\nLocal Peers:";
-    world.say(LIST, "always", 0, list);
-    let (code, said) = world.run(&[]);
-    assert!(code == 12 && said.contains("100.64.0.99"), "{said}");
+    root.reply(LIST, "always", 0, list);
+    let (code, output) = root.run(&[]);
+    assert!(code == 12 && output.contains("100.64.0.99"), "{output}");
 }

@@ -1,52 +1,52 @@
-//! edge-vpn with WireGuard between a device and its hub, and SSH through it. The
-//! kernel's part is played by wireguard-go, so that it works on any kernel; all
-//! else is real. Needs root.
+//! edge-vpn with WireGuard between a device and its hub, and SSH through it. wireguard-go
+//! replaces the kernel's WireGuard, so that the test runs on any kernel; all other
+//! programs are the real ones. Needs root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-mod place;
+mod testbed;
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use place::{NAME, Testbed, good};
 use serde_json::json;
+use testbed::{NAME, Testbed, read_output};
 
 #[test]
-fn a_device_and_its_hub() {
+fn a_device_joins_its_hub_and_stays() {
     let testbed = Testbed::new();
     let mut sshd = testbed.start_sshd();
-    before_the_hub_knows(&testbed);
-    let key = through_the_vpn(&testbed);
-    nothing_twice(&testbed);
-    only_through_the_vpn(&testbed);
-    unplugged(&testbed);
-    deleted(&testbed, &key);
-    wishes_that_are_wrong(&testbed, &key);
-    wishes_that_are_right(&testbed);
+    not_ready_before_the_hub_knows_the_key(&testbed);
+    let key = ready_once_the_hub_knows_the_key(&testbed);
+    a_second_run_changes_nothing(&testbed);
+    ssh_only_through_the_vpn(&testbed);
+    an_unplugged_cable_is_survived(&testbed);
+    a_damaged_interface_is_repaired(&testbed, &key);
+    invalid_desired_state_is_not_applied(&testbed, &key);
+    valid_desired_state_is_applied(&testbed);
     sshd.kill().unwrap();
     sshd.wait().unwrap();
 }
 
-fn before_the_hub_knows(testbed: &Testbed) {
-    // In a range of IPv4 no address follows from the key.
-    let (code, said) = testbed.vpn(&["--budget", "1"]);
-    assert!(code == 3 && said.contains("no address"), "{said}");
-    testbed.wish(&json!({ "address": "10.77.0.2" }));
-    let (code, said) = testbed.vpn(&["--budget", "1"]);
+fn not_ready_before_the_hub_knows_the_key(testbed: &Testbed) {
+    // In a range of IPv4 no address is derived from the key.
+    let (code, output) = testbed.vpn(&["--budget", "1"]);
+    assert!(code == 3 && output.contains("no address"), "{output}");
+    testbed.set_desired(&json!({ "address": "10.77.0.2" }));
+    let (code, output) = testbed.vpn(&["--budget", "1"]);
     assert!(
-        code == 4 && said.contains("does not know this device's key"),
-        "{said}"
+        code == 4 && output.contains("does not know this device's key"),
+        "{output}"
     );
-    let (code, said) = testbed.vpn(&["status", "--json"]);
-    assert!(code == 4 && said.contains("never"), "{said}");
-    testbed.welcome();
+    let (code, output) = testbed.vpn(&["status", "--json"]);
+    assert!(code == 4 && output.contains("never"), "{output}");
+    testbed.add_to_hub();
 }
 
-fn through_the_vpn(testbed: &Testbed) -> String {
-    let (code, said) = testbed.vpn(&[]);
-    assert_eq!(code, 0, "{said}");
-    testbed.until_ssh();
+fn ready_once_the_hub_knows_the_key(testbed: &Testbed) -> String {
+    let (code, output) = testbed.vpn(&[]);
+    assert_eq!(code, 0, "{output}");
+    testbed.wait_for_ssh();
     assert_eq!(testbed.read("/data/config/wireguard/hostname"), NAME);
     assert_eq!(testbed.read("/data/config/wireguard/address"), "10.77.0.2");
     let path = testbed.device.path("/data/config/wireguard/private.key");
@@ -54,64 +54,70 @@ fn through_the_vpn(testbed: &Testbed) -> String {
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    let (code, said) = testbed.vpn(&["status"]);
-    assert!(code == 0 && said.contains("ready        yes"), "{said}");
+    let (code, output) = testbed.vpn(&["status"]);
+    assert!(code == 0 && output.contains("ready        yes"), "{output}");
     let key = fs::read_to_string(path).unwrap();
-    assert!(!said.contains(key.trim()), "{said}");
+    assert!(!output.contains(key.trim()), "{output}");
     key
 }
 
-fn nothing_twice(testbed: &Testbed) {
+fn a_second_run_changes_nothing(testbed: &Testbed) {
     let before = testbed.state();
     assert_eq!(testbed.vpn(&[]), (0, String::new()));
     assert_eq!(testbed.state(), before);
 }
 
-/// The cable's own address is closed; a neighbour who sends packets for the
-/// VPN's address gets to sshd, and no further.
-fn only_through_the_vpn(testbed: &Testbed) {
+/// The address of the cable is closed. A neighbour who sends packets for the address in the
+/// VPN reaches sshd and cannot log in.
+fn ssh_only_through_the_vpn(testbed: &Testbed) {
     let listening = testbed.sh("ss -Hltn 'sport = 22' | awk '{print $4}' | sort");
     assert_eq!(listening, "10.77.0.2:22\n127.0.0.1:22");
-    let (code, said) = testbed.ssh("192.0.2.2");
-    assert!(code != 0 && said.contains("Connection refused"), "{said}");
-    good(
+    let (code, output) = testbed.ssh("192.0.2.2");
+    assert!(
+        code != 0 && output.contains("Connection refused"),
+        "{output}"
+    );
+    read_output(
         &mut testbed
             .hub
             .sh("ip link set wghub down; ip route add 10.77.0.2 via 192.0.2.2"),
     );
-    let (code, said) = testbed.ssh("10.77.0.2");
-    assert!(code != 0 && said.contains("Permission denied"), "{said}");
-    good(
+    let (code, output) = testbed.ssh("10.77.0.2");
+    assert!(
+        code != 0 && output.contains("Permission denied"),
+        "{output}"
+    );
+    read_output(
         &mut testbed
             .hub
             .sh("ip route del 10.77.0.2 via 192.0.2.2; ip link set wghub up"),
     );
-    testbed.until_ssh();
+    testbed.wait_for_ssh();
 }
 
-fn unplugged(testbed: &Testbed) {
-    good(&mut testbed.hub.sh("ip link set hub0 down"));
+fn an_unplugged_cable_is_survived(testbed: &Testbed) {
+    read_output(&mut testbed.hub.sh("ip link set hub0 down"));
     let (code, _) = testbed.ssh(NAME);
     assert_ne!(code, 0);
-    good(&mut testbed.hub.sh("ip link set hub0 up"));
-    testbed.until_ssh();
+    read_output(&mut testbed.hub.sh("ip link set hub0 up"));
+    testbed.wait_for_ssh();
 }
 
-fn deleted(testbed: &Testbed, key: &str) {
+fn a_damaged_interface_is_repaired(testbed: &Testbed, key: &str) {
     let before = testbed.state();
     testbed.sh("ip link del edge-vpn");
-    let (code, said) = testbed.vpn(&["status"]);
-    assert!(code != 0 && said.contains("edge-vpn"), "{said}");
-    let (code, said) = testbed.vpn(&[]);
-    assert_eq!(code, 0, "{said}");
-    testbed.until_ssh();
+    let (code, output) = testbed.vpn(&["status"]);
+    assert!(code != 0 && output.contains("edge-vpn"), "{output}");
+    let (code, output) = testbed.vpn(&[]);
+    assert_eq!(code, 0, "{output}");
+    testbed.wait_for_ssh();
     assert_eq!(
         testbed.read("/data/config/wireguard/private.key"),
         key.trim()
     );
     assert_eq!(testbed.state().0, before.0);
-    // Half of it is not enough either.
-    for harm in [
+    // An interface that was changed is repaired too.
+    for damage in [
         "ip link set edge-vpn down",
         "ip address flush dev edge-vpn",
         "ip address add 10.77.9.9/16 dev edge-vpn",
@@ -119,20 +125,20 @@ fn deleted(testbed: &Testbed, key: &str) {
         "wg set edge-vpn peer $(wg show edge-vpn peers) remove",
         "wg set edge-vpn peer $(wg pubkey </data/other) allowed-ips 10.77.0.0/16",
     ] {
-        testbed.sh(&format!("umask 77; wg genkey >/data/other; {harm}"));
-        let (code, said) = testbed.vpn(&[]);
-        assert_eq!(code, 0, "{harm}: {said}");
+        testbed.sh(&format!("umask 77; wg genkey >/data/other; {damage}"));
+        let (code, output) = testbed.vpn(&[]);
+        assert_eq!(code, 0, "{damage}: {output}");
         let after = testbed.state().1;
         assert!(
             after.contains("10.77.0.2/16") && !after.contains("10.77.9.9"),
-            "{harm}: {after}"
+            "{damage}: {after}"
         );
-        assert_eq!(after.lines().count(), 3, "{harm}: {after}");
-        testbed.until_ssh();
+        assert_eq!(after.lines().count(), 3, "{damage}: {after}");
+        testbed.wait_for_ssh();
     }
 }
 
-fn wishes_that_are_wrong(testbed: &Testbed, key: &str) {
+fn invalid_desired_state_is_not_applied(testbed: &Testbed, key: &str) {
     let peer = |more: &str| {
         format!(
             r#"{{"address":"10.77.0.2","peers":[{{"public_key":"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",{more}}}]}}"#
@@ -142,7 +148,7 @@ fn wishes_that_are_wrong(testbed: &Testbed, key: &str) {
         r#"{{"address":"10.77.0.2","peers":[{{"public_key":"{}","allowed_ips":["10.77.0.9/32"]}}]}}"#,
         testbed.hub.key()
     );
-    for wish in [
+    for desired in [
         String::new(),
         "{".into(),
         "x".repeat(20_000),
@@ -154,54 +160,54 @@ fn wishes_that_are_wrong(testbed: &Testbed, key: &str) {
         peer(r#""endpoint":"--help:1""#),
         hub,
     ] {
-        testbed.write("/data/config/vpn/desired.json", &wish);
+        testbed.write("/data/config/vpn/desired.json", &desired);
         let config = testbed.read("/etc/edge-ai/vpn.json");
-        // With an address of its own the device does not need the shadow's.
+        // With an address in the image the device does not need that of the shadow.
         let own = config.replacen('{', r#"{"address":"10.77.0.2","#, 1);
         testbed.write("/etc/edge-ai/vpn.json", &own);
-        let (code, said) = testbed.vpn(&[]);
+        let (code, output) = testbed.vpn(&[]);
         assert!(
-            code == 3 && said.contains("desired.vpn of the shadow is refused"),
-            "{wish}: {said}"
+            code == 3 && output.contains("desired.vpn of the shadow is not applied"),
+            "{desired}: {output}"
         );
-        testbed.until_ssh();
+        testbed.wait_for_ssh();
         testbed.write("/etc/edge-ai/vpn.json", &config);
     }
     assert_eq!(
         testbed.read("/data/config/wireguard/private.key"),
         key.trim()
     );
-    // An image that does not let the shadow change anything.
+    // An image that does not let the shadow change the VPN.
     let config = testbed.read("/etc/edge-ai/vpn.json");
     let strict = config.replace(r#""peers_from_shadow":true"#, r#""address":"10.77.0.2""#);
     testbed.write("/etc/edge-ai/vpn.json", &strict);
-    testbed.wish(&json!({ "address": "10.77.0.3" }));
-    let (code, said) = testbed.vpn(&[]);
+    testbed.set_desired(&json!({ "address": "10.77.0.3" }));
+    let (code, output) = testbed.vpn(&[]);
     assert!(
-        code == 3 && said.contains("does not let the shadow"),
-        "{said}"
+        code == 3 && output.contains("does not let the shadow"),
+        "{output}"
     );
-    testbed.until_ssh();
+    testbed.wait_for_ssh();
     testbed.write("/etc/edge-ai/vpn.json", &config);
 }
 
-fn wishes_that_are_right(testbed: &Testbed) {
+fn valid_desired_state_is_applied(testbed: &Testbed) {
     let other = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
-    testbed.wish(&json!({ "address": "10.77.0.2", "peers": [
+    testbed.set_desired(&json!({ "address": "10.77.0.2", "peers": [
         { "public_key": other, "allowed_ips": ["10.77.5.0/24"] },
         { "public_key": testbed.hub.key(), "endpoint": "192.0.2.1:51820" }] }));
-    let (code, said) = testbed.vpn(&[]);
-    assert_eq!(code, 0, "{said}");
+    let (code, output) = testbed.vpn(&[]);
+    assert_eq!(code, 0, "{output}");
     let dump = testbed.sh("wg show edge-vpn allowed-ips");
     assert!(dump.contains(&format!("{other}\t10.77.5.0/24")), "{dump}");
-    testbed.until_ssh();
-    testbed.wish(&json!({ "address": "10.77.0.2" }));
+    testbed.wait_for_ssh();
+    testbed.set_desired(&json!({ "address": "10.77.0.2" }));
     assert_eq!(testbed.vpn(&[]).0, 0);
     assert_eq!(testbed.sh("wg show edge-vpn peers"), testbed.hub.key());
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "SSH through the VPN, unplugged, deleted, harmed: healed"
+        "SSH through the VPN after an unplugged cable, a deleted and a changed interface"
     )
     .unwrap();
 }

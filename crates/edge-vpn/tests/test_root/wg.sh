@@ -1,6 +1,5 @@
 #!/bin/sh
-# Stands in for `wg` and the state of the one interface that there may be; its
-# peer is always there to shake hands.
+# Simulates `wg` with one interface, whose peer always answers the handshake.
 s=${0%/usr/bin/wg}/state
 case $1 in
 genkey) exec /usr/bin/wg genkey ;;

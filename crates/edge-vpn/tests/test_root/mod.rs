@@ -1,5 +1,5 @@
-//! A device's root in a temporary directory, with stand-ins for the gate, the client
-//! behind it and systemd, and a network of its own where SSH answers.
+//! Root of a device in a temporary directory, with simulated edge-docker, NordVPN client
+//! and systemd, and a network of its own in which SSH answers.
 #![allow(
     dead_code,
     clippy::disallowed_methods,
@@ -26,8 +26,8 @@ pub const TOKEN: &str = "e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2e79f42d
 pub const THING: &str = "edge-ai-1234567890123";
 pub const REPOSITORY: &str = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/edge-ai";
 
-/// Process id of a network with the address of Meshnet, on which SSH answers. It
-/// ends with the test program.
+/// Returns the process id of a network with an address of Meshnet and SSH on it. The
+/// network ends with the test program.
 fn network() -> u32 {
     static NETWORK: OnceLock<Namespaces> = OnceLock::new();
     let namespaces = NETWORK.get_or_init(|| {
@@ -42,7 +42,7 @@ fn network() -> u32 {
         let listener = listener.join().unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let _ = (&stream).write_all(b"SSH-2.0-stand-in\r\n");
+                let _ = (&stream).write_all(b"SSH-2.0-simulated\r\n");
             }
         });
         namespaces
@@ -50,15 +50,15 @@ fn network() -> u32 {
     namespaces.pid()
 }
 
-pub struct World {
+pub struct TestRoot {
     directory: TempDir,
     pub network: u32,
 }
 
-impl World {
-    /// Provisioned, with a token and `vpn.json`.
+impl TestRoot {
+    /// Creates the root of a provisioned device with a token and `vpn.json`.
     pub fn new(vpn: &str) -> Self {
-        let world = Self {
+        let root = Self {
             directory: tempfile::tempdir().unwrap(),
             network: network(),
         };
@@ -80,17 +80,17 @@ impl World {
                 "state/peers",
                 "Local Peers:\n[no peers]\n\nExternal Peers:\n[no peers]\n",
             ),
-            ("state/say/none", ""),
+            ("state/replies/none", ""),
         ] {
-            world.write(path, text);
+            root.write(path, text);
         }
         let config = format!(
             r#"{{"endpoint":"e.example","thing_name":"{THING}","cert_path":"c","key_path":"k","ca_path":"a"}}"#
         );
-        world.write("data/config/aws-iot/config.json", &config);
-        world.program("usr/bin/edge-docker", include_str!("edge-docker.sh"));
-        world.program("usr/bin/systemctl", include_str!("systemctl.sh"));
-        world
+        root.write("data/config/aws-iot/config.json", &config);
+        root.program("usr/bin/edge-docker", include_str!("edge-docker.sh"));
+        root.program("usr/bin/systemctl", include_str!("systemctl.sh"));
+        root
     }
 
     pub fn nordvpn() -> Self {
@@ -116,54 +116,54 @@ impl World {
         fs::read_to_string(self.path(path)).unwrap_or_default()
     }
 
-    /// Scripts an answer to the words of the client.
-    pub fn say(&self, key: &str, number: &str, code: u8, words: &str) {
+    /// Scripts a reply of the client to the command `key`.
+    pub fn reply(&self, key: &str, number: &str, code: u8, output: &str) {
         self.write(
-            &format!("state/say/{key}.{number}"),
-            &format!("{code}\n{words}\n"),
+            &format!("state/replies/{key}.{number}"),
+            &format!("{code}\n{output}\n"),
         );
     }
 
-    /// Program and words of a run, in the network.
-    pub fn words(&self, words: &[&str]) -> Vec<String> {
-        let at = example("vpn_at_root");
+    /// Returns program and arguments of a run in the network.
+    pub fn command_line(&self, args: &[&str]) -> Vec<String> {
+        let program = example("vpn_at_root");
         let net = format!("--net=/proc/{}/ns/net", self.network);
         let root = self.directory.path().display().to_string();
         let head = [
             "nsenter".into(),
             net,
             "--".into(),
-            at.display().to_string(),
+            program.display().to_string(),
             root,
         ];
         head.into_iter()
-            .chain(words.iter().map(ToString::to_string))
+            .chain(args.iter().map(ToString::to_string))
             .collect()
     }
 
-    /// Exit code and all that was said.
-    pub fn run(&self, words: &[&str]) -> (i32, String) {
-        let words = self.words(words);
-        let mut command = Command::new(&words[0]);
+    /// Runs edge-vpn; returns exit code and output.
+    pub fn run(&self, args: &[&str]) -> (i32, String) {
+        let command_line = self.command_line(args);
+        let mut command = Command::new(&command_line[0]);
         let output = command
-            .args(&words[1..])
+            .args(&command_line[1..])
             .stdin(Stdio::null())
             .output()
             .unwrap();
         let both = [&output.stdout[..], &output.stderr[..]].concat();
-        let said = String::from_utf8_lossy(&both).into_owned();
-        (output.status.code().unwrap_or(-1), said)
+        let text = String::from_utf8_lossy(&both).into_owned();
+        (output.status.code().unwrap_or(-1), text)
     }
 
-    /// What the gate and systemd were asked since the last call.
+    /// Returns the calls of edge-docker and systemd since the last call of this function.
     pub fn journal(&self) -> Vec<String> {
         let text = self.read("state/journal");
         self.write("state/journal", "");
         text.lines().map(String::from).collect()
     }
 
-    /// Every file of `/data` and `/run/edge-vpn` but the results of steps:
-    /// content, mode and which file it is.
+    /// Returns content, mode and inode of every file of `/data` and `/run/edge-vpn` except
+    /// for the results of boot steps.
     pub fn tree(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32, u64)> {
         let mut tree = BTreeMap::new();
         let mut directories = vec![self.path("data"), self.path("run/edge-vpn")];

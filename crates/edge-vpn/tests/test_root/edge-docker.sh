@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands in for the gate and for the client behind it, with the client's words.
-# `say/KEY.*` scripts an answer: first line its exit code, then its words.
+# Simulates edge-docker and NordVPN's client, with the client's messages.
+# `replies/KEY.*` scripts a reply: the first line is its exit code, the rest its output.
 s=${0%/usr/bin/edge-docker}/state
 echo "$*" >>"$s/journal"
 [ "$1" = exec ] || exit 125
@@ -8,7 +8,7 @@ shift
 [ "$1" != --interactive ] || shift
 shift
 key=$*
-for f in "$s/say/$key".*; do
+for f in "$s/replies/$key".*; do
 	[ -e "$f" ] || continue
 	{
 		read -r code

@@ -1,4 +1,4 @@
-//! A device, its hub, and what is between them.
+//! Device and hub in network namespaces, and the cable between them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use tempfile::TempDir;
 
 pub const THING: &str = "edge-ai-7";
 pub const NAME: &str = "edge-ai-7.vpn.test";
-/// `ip`, but for the one thing that the kernel may lack.
+/// `ip` with wireguard-go instead of the kernel's WireGuard, which a test machine may lack.
 pub const IP: &str = r#"#!/bin/sh
 case $* in
 "link add "*" type wireguard") exec wireguard-go "$3" </dev/null >/dev/null 2>&1 ;;
 esac
 exec /data/real-ip "$@"
 "#;
-/// The one thing that is asked of systemd.
+/// Simulated systemctl.
 pub const SYSTEMCTL: &str = r#"#!/bin/sh
 [ "$*" = "reload-or-restart sshd.service" ] && kill -HUP "$(cat /run/sshd.pid)"
 "#;
@@ -38,26 +38,30 @@ wg pubkey <"$1/key" >"$1/pub"
 echo ready
 exec cat >/dev/null"#;
 
-/// The hub, in namespaces of its own, from where the engineer logs in.
+/// Hub in namespaces of its own, from which engineers connect.
 pub struct Hub {
     namespaces: Namespaces,
     directory: PathBuf,
 }
 
-pub fn words(output: &Output) -> String {
+pub fn both_streams(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
 
 pub fn run(command: &mut Command) -> (i32, String) {
     let output = command.stdin(Stdio::null()).output().unwrap();
-    (output.status.code().unwrap_or(-1), words(&output))
+    (output.status.code().unwrap_or(-1), both_streams(&output))
 }
 
-/// Standard output of what must succeed.
-pub fn good(command: &mut Command) -> String {
+/// Runs a command that has to succeed; returns its standard output.
+pub fn read_output(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", words(&output));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        both_streams(&output)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_string()
 }
 
@@ -85,14 +89,14 @@ impl Hub {
             .into()
     }
 
-    /// A cable to the device.
+    /// Connects the hub to the device by a cable.
     pub fn connect(&self, device: &Device) {
         // From outside: the process id of the device is unknown in the hub.
         let mut ip = Command::new("nsenter");
         ip.arg(format!("--net={}", self.namespaces.network().display()));
         ip.args(["ip", "link", "add", "hub0", "type", "veth"]);
-        good(ip.args(["peer", "name", "up0", "netns", &device.pid().to_string()]));
-        good(&mut self.sh(&format!(
+        read_output(ip.args(["peer", "name", "up0", "netns", &device.pid().to_string()]));
+        read_output(&mut self.sh(&format!(
             "ip address add 192.0.2.1/24 dev hub0; ip link set hub0 up
              wireguard-go wghub </dev/null >/dev/null 2>&1
              wg set wghub listen-port 51820 private-key {}/key
@@ -122,11 +126,11 @@ impl Testbed {
             device,
             hub,
         };
-        testbed.furnish();
+        testbed.prepare();
         testbed
     }
 
-    pub fn furnish(&self) {
+    pub fn prepare(&self) {
         fs::copy(
             env!("CARGO_BIN_EXE_edge-vpn"),
             self.device.path("/data/edge-vpn"),
@@ -164,39 +168,43 @@ impl Testbed {
             .into()
     }
 
-    /// A script on the device, that must succeed.
+    /// Runs a script on the device, which has to succeed; returns its output.
     pub fn sh(&self, script: &str) -> String {
-        good(self.device.command("/bin/sh").args(["-ec", script]))
+        read_output(self.device.command("/bin/sh").args(["-ec", script]))
     }
 
-    pub fn vpn(&self, words: &[&str]) -> (i32, String) {
-        run(self.device.command("/data/edge-vpn").args(words))
+    pub fn vpn(&self, args: &[&str]) -> (i32, String) {
+        run(self.device.command("/data/edge-vpn").args(args))
     }
 
-    /// SSH from the engineer to `host`; what it says.
+    /// Connects by SSH from the hub to `host`; returns exit code and output.
     pub fn ssh(&self, host: &str) -> (i32, String) {
-        let at = self.directory.path().join("device");
-        let at = at.display();
+        let device = self.directory.path().join("device");
+        let device = device.display();
         run(&mut self.hub.sh(&format!(
-            "ssh -F none -i {at}/id -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=3 \
-             -o HostKeyAlias=device -o UserKnownHostsFile={at}/known_hosts \
+            "ssh -F none -i {device}/id -o IdentitiesOnly=yes -o BatchMode=yes -o ConnectTimeout=3 \
+             -o HostKeyAlias=device -o UserKnownHostsFile={device}/known_hosts \
              -o GlobalKnownHostsFile=/dev/null edge@{host} echo through the VPN"
         )))
     }
 
-    pub fn until_ssh(&self) {
+    pub fn wait_for_ssh(&self) {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let (code, said) = self.ssh(NAME);
+            let (code, output) = self.ssh(NAME);
             if code == 0 {
-                assert_eq!(said.lines().last(), Some("through the VPN"));
+                assert_eq!(output.lines().last(), Some("through the VPN"));
                 return;
             }
-            assert!(Instant::now() < end, "{said}\n{:?}", self.vpn(&["status"]));
+            assert!(
+                Instant::now() < end,
+                "{output}\n{:?}",
+                self.vpn(&["status"])
+            );
         }
     }
 
-    /// What is kept, and the interface.
+    /// Returns the files on `/data`, and the state of the interface.
     pub fn state(&self) -> (BTreeMap<PathBuf, Vec<u8>>, String) {
         let directories =
             ["/data/config/wireguard", "/data/config/vpn"].map(|f| self.device.path(f));
@@ -210,20 +218,20 @@ impl Testbed {
         (files, self.sh(interface))
     }
 
-    pub fn wish(&self, wish: &serde_json::Value) {
-        self.write("/data/config/vpn/desired.json", &wish.to_string());
+    pub fn set_desired(&self, desired: &serde_json::Value) {
+        self.write("/data/config/vpn/desired.json", &desired.to_string());
     }
 
-    pub fn welcome(&self) {
+    pub fn add_to_hub(&self) {
         let key = self.read("/data/config/wireguard/public.key");
-        good(
+        read_output(
             &mut self
                 .hub
                 .sh(&format!("wg set wghub peer {key} allowed-ips 10.77.0.2/32")),
         );
     }
 
-    /// As its units do.
+    /// Starts sshd as its units do.
     pub fn start_sshd(&self) -> Child {
         assert_eq!(self.vpn(&["sshd"]).0, 0);
         let mut sshd = self.device.command("/usr/sbin/sshd");

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for systemd: knows whether the one unit is active.
+# Simulates systemctl with one unit.
 s=${0%/usr/bin/systemctl}/state
 echo "systemctl $*" >>"$s/journal"
 case $* in

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for `ip` and the one interface that there may be.
+# Simulates `ip` with one interface.
 s=${0%/usr/sbin/ip}/state
 case $* in
 "-json address show dev "*)

@@ -1,4 +1,4 @@
-//! What `nordvpn meshnet peer list` prints: sections with lines `Label: value`.
+//! Parser of `nordvpn meshnet peer list`: sections with lines `Label: value`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,34 +7,34 @@ use anyhow::{Context, Result, ensure};
 
 use crate::net::{self, Range};
 
-/// All addresses of Meshnet.
-pub const RANGE: Range = Range {
+/// Addresses of Meshnet.
+pub(super) const RANGE: Range = Range {
     address: IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)),
     prefix: 10,
 };
 
-/// One device, as it is printed.
+/// Listed device, by label.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Device(BTreeMap<String, String>);
+pub(crate) struct Device(BTreeMap<String, String>);
 
-/// The list.
+/// Devices of Meshnet.
 #[derive(Debug, PartialEq, Eq)]
-pub struct List {
+pub(super) struct List {
     /// This device.
     pub own: Device,
-    /// All others.
+    /// All other devices.
     pub others: Vec<Device>,
 }
 
 impl Device {
-    /// The value behind a label; `-` is none.
-    pub fn get(&self, label: &str) -> Option<&str> {
+    /// Returns the value of a label; the client prints `-` for none.
+    pub(crate) fn get(&self, label: &str) -> Option<&str> {
         let value = self.0.get(label).map(String::as_str);
         value.filter(|v| !v.is_empty() && *v != "-")
     }
 
-    /// Is it called so, by whichever of its names?
-    pub fn is(&self, name: &str) -> bool {
+    /// Whether any of the device's names is `name`.
+    pub(super) fn has_name(&self, name: &str) -> bool {
         ["Hostname", "Nickname", "IP", "Public Key"]
             .iter()
             .any(|label| {
@@ -43,40 +43,35 @@ impl Device {
             })
     }
 
-    /// Its name in Meshnet.
-    ///
-    /// # Errors
-    /// There is none, or it is no name.
-    pub fn hostname(&self) -> Result<&str> {
+    /// Returns the host name in Meshnet.
+    pub(super) fn hostname(&self) -> Result<&str> {
         let name = self
             .get("Hostname")
             .context("this device has no Hostname")?;
-        ensure!(net::valid_name(name), "Hostname is no name: {name:?}");
+        // It becomes an argument of commands and a line of a file.
+        ensure!(
+            net::valid_name(name),
+            "Hostname is not a host name: {name:?}"
+        );
         Ok(name)
     }
 
-    /// Its address in Meshnet.
-    ///
-    /// # Errors
-    /// There is none, or it is not one of Meshnet's.
-    pub fn address(&self) -> Result<IpAddr> {
+    /// Returns the address in Meshnet.
+    pub(crate) fn address(&self) -> Result<IpAddr> {
         let text = self.get("IP").context("this device has no IP")?;
-        let address = text.parse().ok().filter(|a| RANGE.has(*a));
-        address.with_context(|| format!("IP is no address of Meshnet: {text:?}"))
+        let address = text.parse().ok().filter(|a| RANGE.contains_address(*a));
+        address.with_context(|| format!("IP is not an address of Meshnet: {text:?}"))
     }
 }
 
-/// Reads the list. Lines before the first section are notices; labels may come
-/// in any order.
-///
-/// # Errors
-/// There is no section of this device, or no other follows: it is cut off.
-pub fn parse(text: &str) -> Result<List> {
+/// Parses the list. Lines before the first section are notices; labels come in any order,
+/// since the first two are swapped once a nickname is set. A truncated list is an error.
+pub(super) fn parse(text: &str) -> Result<List> {
     let (mut own, mut others) = (None, Vec::new());
     let mut section = Section::Before;
     let mut device = Device::default();
-    // An empty line ends the last device.
-    for line in text.lines().map(plain).chain([String::new()]) {
+    // The added empty line ends the last device.
+    for line in text.lines().map(strip_terminal).chain([String::new()]) {
         let line = line.trim();
         let next = match line {
             "This device:" => Some(Section::Own),
@@ -99,7 +94,7 @@ pub fn parse(text: &str) -> Result<List> {
         }
     }
     let own = own.context("the list has no section \"This device\"")?;
-    ensure!(section == Section::Others, "the list is cut off");
+    ensure!(section == Section::Others, "the list is truncated");
     own.hostname()?;
     own.address()?;
     Ok(List { own, others })
@@ -112,8 +107,8 @@ enum Section {
     Others,
 }
 
-/// Without the colours and the turning bar that a terminal would get.
-fn plain(line: &str) -> String {
+/// Removes the colours and the progress indicator that are meant for a terminal.
+fn strip_terminal(line: &str) -> String {
     let mut out = String::new();
     let mut chars = line
         .rsplit('\r')
@@ -143,7 +138,7 @@ mod tests {
         IP: 100.64.0.7\n\nExternal Peers:\n[no peers]\n";
 
     #[test]
-    fn labels_are_read_by_name_inside_their_section() {
+    fn labels_are_read_within_their_section() {
         for (own, nickname) in [(OWN, None), (SWAPPED, Some("edge-ai-1"))] {
             for notice in [
                 "",
@@ -154,21 +149,23 @@ mod tests {
                 assert_eq!(list.own.hostname().unwrap(), "me-alps.nord");
                 assert_eq!(list.own.get("Nickname"), nickname);
                 assert_eq!(list.others.len(), 2);
-                assert!(list.others[0].is("laptop") && list.others[0].is("me-andes.nord"));
-                assert!(list.others[1].is("me-ural") && !list.others[1].is("laptop"));
+                assert!(
+                    list.others[0].has_name("laptop") && list.others[0].has_name("me-andes.nord")
+                );
+                assert!(list.others[1].has_name("me-ural") && !list.others[1].has_name("laptop"));
             }
         }
     }
 
     #[test]
-    fn colours_do_not_count() {
+    fn colours_are_ignored() {
         let text = "\r-\r\\\r \r\u{1b}[1mThis device:\u{1b}[0m\n\u{1b}[32;1mHostname:\u{1b}[0m a.nord\nIP: 100.127.0.1\n\nLocal Peers:\n";
         assert_eq!(parse(text).unwrap().own.hostname().unwrap(), "a.nord");
     }
 
     #[test]
-    fn what_is_cut_off_or_hostile_is_an_error() {
-        for bad in [
+    fn truncated_and_hostile_lists_are_errors() {
+        for invalid in [
             "",
             "This device:\n",
             "This device:\nHostname: a.nord\n",
@@ -181,12 +178,12 @@ mod tests {
             "[no peers]\n",
             "This device:\nHostname: a b\nIP: 100.64.0.1\n",
         ] {
-            assert!(parse(bad).is_err(), "{bad:?}");
+            assert!(parse(invalid).is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn any_cut_of_a_good_list_is_an_error_or_right() {
+    fn any_part_of_a_valid_list_is_an_error_or_correct() {
         let whole = format!("{OWN}{OTHERS}");
         for end in 0..whole.len() {
             if let Ok(list) = parse(&whole[..end]) {

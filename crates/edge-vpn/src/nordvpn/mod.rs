@@ -1,0 +1,369 @@
+//! NordVPN Meshnet, by NordVPN's client in a container: the only client that has Meshnet
+//! is NordVPN's own daemon, which is not part of any image of ours.
+//!
+//! One step asks the client for the list of devices and does what its answer lacks: log
+//! in, switch Meshnet on, set the nickname, permit peers. `logout` is never called,
+//! because it revokes the token.
+
+mod client;
+mod cooldown;
+mod messages;
+mod peers;
+mod unit;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result};
+use edge_common::contract::path::NORDVPN_HOSTNAME;
+use edge_common::identity::DeviceConfig;
+use edge_common::policy::SshAccess;
+use edge_common::{Root, exit, file, hex, log};
+use sha2::{Digest, Sha256};
+
+use crate::cause::Cause;
+use crate::config::{Nordvpn, TOKEN};
+use crate::files::{prepare_directory, save_line};
+use crate::sshd;
+use client::{Client, Reply};
+use messages::Meaning;
+use peers::{Device, List, RANGE};
+pub(crate) use unit::{is_active as unit_is_active, remove as remove_unit};
+
+/// Directory of what is kept.
+const DIRECTORY: &str = "/data/config/nordvpn";
+/// Copy of the token in use, for a login by hand.
+const TOKEN_COPY: &str = "/data/config/nordvpn/token";
+/// Longest token that the client accepts, in bytes.
+const MAX_TOKEN_BYTES: u64 = 512;
+/// Longest wait for the daemon of the client.
+const DAEMON_WAIT: Duration = Duration::from_secs(90);
+/// First and longest pause between two requests.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// Longest nickname that NordVPN accepts, in characters.
+const MAX_NICKNAME_CHARS: usize = 25;
+/// Permissions of a permitted peer: label in the list, command, and the value that the
+/// label should have. An engineer needs SSH; the rest would open the device's network.
+const PERMISSIONS: [(&str, &str, &str, &str); 4] = [
+    ("Allow Incoming Traffic", "incoming", "allow", "enabled"),
+    ("Allow Routing", "routing", "deny", "disabled"),
+    ("Allow Local Network Access", "local", "deny", "disabled"),
+    ("Allow Sending Files", "fileshare", "deny", "disabled"),
+];
+
+/// Brings the device into Meshnet.
+pub(crate) fn reconcile(root: &Root, config: &Nordvpn, ssh: SshAccess, end: Instant) -> Result<()> {
+    prepare_directory(root, DIRECTORY)?;
+    let identity = DeviceConfig::load(root).context("reading the device's name")?;
+    let token = token(root)?;
+    check_kernel(root)?;
+    unit::ensure(root, config, &identity.thing_name)?;
+    let client = Client::new(root, &config.app);
+    let list = connect(root, &client, token.as_deref(), end)?;
+    cooldown::clear(root, "login");
+    cooldown::clear(root, "meshnet");
+    let named = set_nickname(root, &client, &list.own, &nickname(&identity.thing_name));
+    let permitted = permit(&client, &config.peers, &list);
+    save_line(root, NORDVPN_HOSTNAME, list.own.hostname()?)?;
+    sshd::open(root, ssh, list.own.address()?, RANGE)?;
+    // Only now: engineers can reach the device without a nickname too.
+    named.and(permitted)
+}
+
+/// Returns this device as the client lists it.
+pub(crate) fn own_device(root: &Root, config: &Nordvpn) -> Result<Device> {
+    match Client::new(root, &config.app).list()? {
+        Ok(list) => Ok(list.own),
+        Err(reply) => {
+            let error = reply.error();
+            let down = exit::code_of(&error) == Cause::Daemon.code();
+            Err(if down {
+                unit::explain(root, error)
+            } else {
+                error
+            })
+        }
+    }
+}
+
+/// Returns the requests that are not repeated yet, as errors.
+pub(crate) fn cooldowns(root: &Root) -> Vec<Error> {
+    let requests = ["login", "meshnet", "nickname"].iter();
+    requests
+        .filter_map(|request| Some(cooldown::load(root, request)?.1))
+        .collect()
+}
+
+/// Returns the token of the image, of which a copy is kept, else the copy.
+fn token(root: &Root) -> Result<Option<String>> {
+    let read = |path: &str| {
+        let exists = std::fs::symlink_metadata(root.path(path)).is_ok();
+        exists
+            .then(|| file::read_text(&root.path(path), MAX_TOKEN_BYTES))
+            .transpose()
+    };
+    let image = read(TOKEN).map_err(|e| Cause::Token.wrap(e))?;
+    let copy = match &image {
+        Some(_) => None,
+        None => read(TOKEN_COPY).map_err(|e| Cause::Token.wrap(e))?,
+    };
+    let Some(text) = image.as_ref().or(copy.as_ref()) else {
+        return Ok(None);
+    };
+    let token = text.trim();
+    // The error must not quote it.
+    if token.len() < 16 || !token.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(Cause::Token.error(format_args!(
+            "{TOKEN}: not a token, which has 16 or more letters and digits"
+        )));
+    }
+    if image.is_some() {
+        file::ensure(
+            &root.path(TOKEN_COPY),
+            format!("{token}\n").as_bytes(),
+            0o600,
+        )?;
+    }
+    Ok(Some(token.into()))
+}
+
+/// Checks what the client needs of the kernel, which would otherwise fail in its own words.
+pub(crate) fn check_kernel(root: &Root) -> Result<()> {
+    if root.path("/dev/net/tun").exists() {
+        return Ok(());
+    }
+    Err(Cause::Kernel.error("the kernel has no TUN: /dev/net/tun is missing"))
+}
+
+/// Repeats steps until the client lists this device.
+fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> Result<List> {
+    let daemon_end = end.min(Instant::now() + DAEMON_WAIT);
+    let mut done = Done::default();
+    let mut pause = PAUSES.0;
+    loop {
+        let error = match step(root, client, token, &mut done) {
+            Ok(Some(list)) => return Ok(list),
+            Ok(None) => continue,
+            Err(error) => error,
+        };
+        // Only a missing network and a daemon that is starting may pass by themselves.
+        let code = exit::code_of(&error);
+        let (limit, next) = match code {
+            _ if code == Cause::Daemon.code() => (daemon_end, PAUSES.0),
+            _ if code == Cause::Network.code() => (end, (pause * 2).min(PAUSES.1)),
+            _ => return Err(error),
+        };
+        if Instant::now() + pause >= limit {
+            let down = code == Cause::Daemon.code();
+            return Err(if down {
+                unit::explain(root, error)
+            } else {
+                error
+            });
+        }
+        std::thread::sleep(pause);
+        pause = next;
+    }
+}
+
+/// Requests that were made in this run, so that none is made twice.
+#[derive(Default)]
+struct Done {
+    login: bool,
+    meshnet: bool,
+}
+
+/// Asks for the list and does what it lacks. Returns the list, or `None` to ask again.
+fn step(
+    root: &Root,
+    client: &Client,
+    token: Option<&str>,
+    done: &mut Done,
+) -> Result<Option<List>> {
+    let reply = match client.list()? {
+        Ok(list) => return Ok(Some(list)),
+        Err(reply) => reply,
+    };
+    match reply.meaning {
+        Meaning::LoggedOut if done.login => {
+            Err(Cause::Token.error("the client accepted the token and is still logged out"))
+        }
+        Meaning::LoggedOut => {
+            log_in(root, client, token)?;
+            done.login = true;
+            Ok(None)
+        }
+        Meaning::MeshnetOff if !done.meshnet => {
+            switch_on(root, client)?;
+            done.meshnet = true;
+            Ok(None)
+        }
+        _ => Err(reply.error()),
+    }
+}
+
+fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
+    let token = token.ok_or_else(|| {
+        Cause::Token.error(format_args!(
+            "the client is logged out, and there is no {TOKEN}"
+        ))
+    })?;
+    let key = hash(token);
+    cooldown::check(root, "login", &key)?;
+    // Without this the login waits for the answer of a person.
+    let consent = client.run(&["set", "analytics", "off"])?;
+    if matches!(consent.meaning, Meaning::Failure(_)) {
+        return Err(consent.error());
+    }
+    let reply = client.log_in(token)?;
+    match reply.meaning {
+        Meaning::Already => Ok(()),
+        Meaning::Unknown if reply.success => {
+            log::info("logged in");
+            Ok(())
+        }
+        Meaning::Failure(Cause::Token | Cause::RateLimit) => {
+            Err(cooldown::start(root, "login", &key, reply.error()))
+        }
+        _ => Err(reply.error()),
+    }
+}
+
+fn switch_on(root: &Root, client: &Client) -> Result<()> {
+    cooldown::check(root, "meshnet", "")?;
+    let reply = client.run(&["set", "meshnet", "on"])?;
+    match reply.meaning {
+        // A login may expire in between: the next list shows it.
+        Meaning::Already | Meaning::LoggedOut => Ok(()),
+        Meaning::Unknown if reply.success => {
+            log::info("Meshnet is on");
+            Ok(())
+        }
+        Meaning::Failure(Cause::AccountFull | Cause::RateLimit) => {
+            Err(cooldown::start(root, "meshnet", "", reply.error()))
+        }
+        _ => Err(reply.error()),
+    }
+}
+
+/// Sets the nickname if it differs: NordVPN limits the changes per week.
+fn set_nickname(root: &Root, client: &Client, own: &Device, nickname: &str) -> Result<()> {
+    let bare = |n: &str| n.strip_suffix(".nord").unwrap_or(n).to_string();
+    let old = own.get("Nickname").map(bare);
+    if old.as_deref() == Some(nickname) {
+        cooldown::clear(root, "nickname");
+        return Ok(());
+    }
+    cooldown::check(root, "nickname", nickname)?;
+    let reply = client.run(&["meshnet", "set", "nickname", nickname])?;
+    match reply.meaning {
+        Meaning::Already => return Ok(()),
+        Meaning::Unknown if reply.success => {
+            log::info(format_args!("the nickname is {nickname}"));
+            return Ok(());
+        }
+        Meaning::Failure(Cause::Network | Cause::Daemon) => return Err(reply.error()),
+        _ => {}
+    }
+    let error = reply.error();
+    let error = error.context(format!("setting the nickname {nickname}"));
+    Err(cooldown::start(root, "nickname", nickname, error))
+}
+
+/// Returns eight hexadecimal digits that tell texts apart without revealing them.
+fn hash(text: &str) -> String {
+    hex::encode(&Sha256::digest(text)[..4])
+}
+
+/// Returns a nickname for a thing: lower-case letters, digits and single hyphens, at most
+/// 25. A name that has to be changed for that gets a hash, so that two things never share
+/// one.
+fn nickname(thing: &str) -> String {
+    let map = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let mut name: String = thing.chars().map(map).collect();
+    while name.contains("--") {
+        name = name.replace("--", "-");
+    }
+    let name = name.trim_matches('-');
+    if name == thing && name.len() <= MAX_NICKNAME_CHARS {
+        return name.into();
+    }
+    let hash = hash(thing);
+    let head: String = name
+        .chars()
+        .take(MAX_NICKNAME_CHARS - hash.len() - 1)
+        .collect();
+    format!("{}-{hash}", head.trim_matches('-'))
+}
+
+/// Permits the configured peers to log in by SSH and nothing else.
+fn permit(client: &Client, peers: &[String], list: &List) -> Result<()> {
+    let mut first: Result<(), Error> = Ok(());
+    for peer in peers {
+        let Some(device) = list.others.iter().find(|d| d.has_name(peer)) else {
+            log::warn(format_args!("peer {peer} is not in Meshnet (yet)"));
+            continue;
+        };
+        for (label, permission, command, value) in PERMISSIONS {
+            if device.get(label) == Some(value) {
+                continue;
+            }
+            let args = ["meshnet", "peer", permission, command, device.hostname()?];
+            let reply = client.run(&args)?;
+            if is_done(&reply) {
+                log::info(format_args!("peer {peer}: {permission} {command}"));
+            } else if first.is_ok() {
+                let error = reply.error();
+                first = Err(error.context(format!("peer {peer}: {permission} {command}")));
+            }
+        }
+    }
+    first
+}
+
+fn is_done(reply: &Reply) -> bool {
+    reply.meaning == Meaning::Already || (reply.success && reply.meaning == Meaning::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nicknames_are_valid_and_unique() {
+        assert_eq!(nickname("edge-ai-1234567890123"), "edge-ai-1234567890123");
+        let long = nickname("edge-ai-0123456789abcdef0123456789abcdef");
+        assert!(
+            long.len() == 25 && long.starts_with("edge-ai-01234567"),
+            "{long}"
+        );
+        let mut seen = std::collections::HashSet::new();
+        for thing in [
+            "edge-ai-A",
+            "edge-ai-a",
+            "edge-ai-a:",
+            "edge-ai--a",
+            "edge_ai-a",
+            "-edge-ai-a",
+            "edge-ai-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa1",
+            "edge-ai-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa2",
+            ":",
+        ] {
+            let name = nickname(thing);
+            assert!(
+                (1..=25).contains(&name.len()) && !name.contains("--"),
+                "{name}"
+            );
+            assert!(
+                name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'),
+                "{name}"
+            );
+            assert!(seen.insert(name), "{thing}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Unit of the client's container in `/data/services`: it starts edge-docker and nothing
+//! else, so the container passes the same policy as any app.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use edge_common::command::Completed;
+use edge_common::contract::exit_code;
+use edge_common::contract::path::{APPS, EDGE_DOCKER, REPOSITORY, SERVICES};
+use edge_common::{Root, file, log};
+
+use crate::cause::Cause;
+use crate::config::Nordvpn;
+use crate::programs;
+
+/// Name of the unit.
+const NAME: &str = "vpn-nordvpn.service";
+/// Largest unit that is read, in bytes.
+const MAX_UNIT_BYTES: u64 = 64 * 1024;
+/// Largest file of the repository's URL that is read, in bytes.
+const MAX_REPOSITORY_BYTES: u64 = 4096;
+/// Time limit of one `systemctl`.
+const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(60);
+
+/// Writes the unit as the configuration says, and starts it.
+pub(super) fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
+    file::create_directory(&root.path(SERVICES), 0o755)?;
+    let path = root.path(format!("{SERVICES}/{NAME}"));
+    let text = text(root, config, thing)?;
+    let same = file::read_text(&path, MAX_UNIT_BYTES).is_ok_and(|old| old == text);
+    if same && systemctl(root, &["is-active", "--quiet", NAME])?.success() {
+        return Ok(());
+    }
+    if !same {
+        // Stopped before it is written: an interruption leaves nothing that runs under
+        // the old unit.
+        systemctl(root, &["stop", NAME])?;
+        file::write(&path, text.as_bytes(), 0o644)?;
+        log::info(format_args!("wrote {SERVICES}/{NAME}"));
+    }
+    must_succeed(root, &["daemon-reload"])?;
+    // The first start pulls the image; the first boot must not wait for it.
+    must_succeed(root, &["--no-block", "start", NAME])
+}
+
+/// Stops and removes the unit, if there is one.
+pub(crate) fn remove(root: &Root) -> Result<()> {
+    let path = root.path(format!("{SERVICES}/{NAME}"));
+    if std::fs::symlink_metadata(&path).is_err() {
+        return Ok(());
+    }
+    systemctl(root, &["stop", NAME])?;
+    file::remove(&path)?;
+    must_succeed(root, &["daemon-reload"])
+}
+
+/// Replaces `error` by the reason for which the container is down, if the exit code of
+/// edge-docker in the unit says more.
+pub(super) fn explain(root: &Root, error: anyhow::Error) -> anyhow::Error {
+    let args = ["show", "--property=ExecMainStatus", "--value", NAME];
+    let status = systemctl(root, &args).ok();
+    let status = status.and_then(|s| s.stdout.trim().parse().ok());
+    let see = format!("journalctl -u {NAME}");
+    match status {
+        Some(exit_code::REFUSED) => Cause::Refused.error(format_args!(
+            "edge-docker refuses the client's container, or the engine failed: {see}"
+        )),
+        Some(exit_code::UNVERIFIABLE) => Cause::Network.error(format_args!(
+            "the signature of the client's image cannot be verified now: {see}"
+        )),
+        _ => error,
+    }
+}
+
+/// Whether the unit is active.
+pub(crate) fn is_active(root: &Root) -> bool {
+    systemctl(root, &["is-active", "--quiet", NAME]).is_ok_and(|c| c.success())
+}
+
+fn systemctl(root: &Root, args: &[&str]) -> Result<Completed> {
+    let mut command = programs::find(root, "systemctl");
+    programs::run(command.args(args), "", SYSTEMCTL_LIMIT)
+}
+
+fn must_succeed(root: &Root, args: &[&str]) -> Result<()> {
+    let completed = systemctl(root, args)?;
+    if !completed.success() {
+        bail!("systemctl {}: {}", args.join(" "), completed.summary());
+    }
+    Ok(())
+}
+
+/// Returns the text of the unit. State directory and host name never change: the client
+/// derives its machine id from them, and each new id takes another of the account's ten
+/// devices.
+fn text(root: &Root, config: &Nordvpn, thing: &str) -> Result<String> {
+    let repository = file::read_text(&root.path(REPOSITORY), MAX_REPOSITORY_BYTES)?;
+    let repository = repository.trim();
+    // It becomes a part of a unit: no blank and no line feed may pass.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "./:_-".contains(c);
+    if repository.is_empty() || !repository.chars().all(allowed) {
+        let message = format!("{REPOSITORY} is not a repository: {repository:?}");
+        return Err(Cause::Config.error(message));
+    }
+    let separator = if config.image.starts_with("sha256:") {
+        "@"
+    } else {
+        ":"
+    };
+    let image = format!("{repository}{separator}{}", config.image);
+    let app = &config.app;
+    let host = thing.replace([':', '_'], "-");
+    let host = host.get(..host.len().min(63));
+    let host = host.context("the thing's name is not a host name")?;
+    Ok(format!(
+        "# Written by edge-vpn, from /etc/edge-ai/vpn.json.\n\
+         [Unit]\n\
+         Description=NordVPN Meshnet of this device\n\
+         Wants=docker.service network-online.target\n\
+         After=docker.service network-online.target\n\
+         StartLimitIntervalSec=0\n\
+         \n\
+         [Service]\n\
+         ExecStartPre=-{EDGE_DOCKER} rm --force {app}\n\
+         ExecStart={EDGE_DOCKER} run --rm --name {app} --hostname {host} --grant vpn \
+         --mount type=bind,source={APPS}/{app}/state,target=/var/lib/nordvpn {image}\n\
+         ExecStop=-{EDGE_DOCKER} stop {app}\n\
+         Restart=always\n\
+         RestartSec=15\n\
+         TimeoutStopSec=30\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    ))
+}

@@ -1,0 +1,86 @@
+//! Desired state of the shadow, `desired.vpn`, as edge-heartbeat has written it to `/data`.
+//! The image decides whether it applies, and every value is validated here: whoever can
+//! write the shadow must not be able to route other addresses into the VPN.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use edge_common::contract::limit::VPN_DESIRED_BYTES;
+use edge_common::contract::path::VPN_DESIRED;
+use edge_common::{Root, file};
+use serde::Deserialize;
+
+use crate::config::{self, Peer, Wireguard};
+
+/// Most peers of the shadow.
+const MAX_PEERS: usize = 32;
+
+/// Desired state.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Desired {
+    /// Address of this device.
+    pub address: Option<IpAddr>,
+    /// Further peers. One with the key of a peer of the image only changes its endpoint.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+}
+
+/// Returns the desired state, and an error if it does not apply. An error in one part makes
+/// the whole state not apply: half of it could lock the operator out.
+pub(crate) fn load(root: &Root, config: &Wireguard) -> (Desired, Result<()>) {
+    if std::fs::symlink_metadata(root.path(VPN_DESIRED)).is_err() {
+        return (Desired::default(), Ok(()));
+    }
+    match read(root, config) {
+        Ok(desired) => (desired, Ok(())),
+        Err(error) => (
+            Desired::default(),
+            Err(error.context("desired.vpn of the shadow is not applied")),
+        ),
+    }
+}
+
+fn read(root: &Root, config: &Wireguard) -> Result<Desired> {
+    let text = file::read(&root.path(VPN_DESIRED), VPN_DESIRED_BYTES)?;
+    let desired: Desired =
+        serde_json::from_slice(&text).with_context(|| format!("parsing {VPN_DESIRED}"))?;
+    ensure!(
+        config.peers_from_shadow || desired == Desired::default(),
+        "this image does not let the shadow change the VPN"
+    );
+    if let Some(address) = desired.address {
+        config::validate_address(config, address)?;
+    }
+    ensure!(
+        desired.peers.len() <= MAX_PEERS,
+        "more than {MAX_PEERS} peers"
+    );
+    for (number, peer) in desired.peers.iter().enumerate() {
+        validate(&desired, number, peer, config)?;
+    }
+    Ok(desired)
+}
+
+/// Validates a peer against the image and the peers before it.
+fn validate(desired: &Desired, number: usize, peer: &Peer, config: &Wireguard) -> Result<()> {
+    config::validate_peer(config, peer)?;
+    let key = &peer.public_key;
+    let mut others = desired.peers.iter().skip(number + 1);
+    let twice = others.any(|p| p.public_key == *key);
+    ensure!(!twice, "two peers have one public_key: {key}");
+    let known = config.peers.iter().any(|p| p.public_key == *key);
+    ensure!(
+        !known || (peer.allowed_ips.is_empty() && peer.keepalive.is_none()),
+        "a peer of the image may only get another endpoint"
+    );
+    // WireGuard moves a range to the peer that is set last, so a repeated range would take
+    // the addresses of the hub away.
+    let image = config.peers.iter().flat_map(|p| &p.allowed_ips);
+    let before = desired.peers.iter().take(number);
+    for allowed in image.chain(before.flat_map(|p| &p.allowed_ips)) {
+        let same = peer.allowed_ips.contains(allowed);
+        ensure!(!same, "allowed_ips: {allowed} belongs to another peer");
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! WireGuard interface: its state, its desired state, and the changes between them. A
+//! change of everything at each step would interrupt connections through the VPN.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use edge_common::Root;
+
+use crate::programs;
+
+/// Time limit of one `wg`.
+const WG_LIMIT: Duration = Duration::from_secs(10);
+/// Oldest valid handshake, in seconds. WireGuard renews it every two minutes and rejects
+/// data three minutes after it.
+pub(crate) const FRESH_HANDSHAKE: u64 = 180;
+
+/// State of an interface, by `wg show … dump`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// Private key. Secret.
+    pub private: String,
+    /// Port on which the interface listens.
+    pub port: u16,
+    /// Peers of the interface.
+    pub peers: Vec<PeerState>,
+}
+
+/// State of a peer.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct PeerState {
+    /// Public key.
+    pub key: String,
+    /// Source of the last packet, else the configured endpoint.
+    pub endpoint: Option<SocketAddr>,
+    /// Addresses that are routed to the peer.
+    pub allowed: BTreeSet<String>,
+    /// Seconds since the last handshake.
+    pub age: Option<u64>,
+    /// Seconds between keep-alives; 0 for none.
+    pub keepalive: u16,
+}
+
+impl PeerState {
+    /// Whether the last handshake is valid.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.age.is_some_and(|age| age <= FRESH_HANDSHAKE)
+    }
+}
+
+/// Desired state of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DesiredPeer {
+    /// Public key.
+    pub key: String,
+    /// Endpoint, if it is known.
+    pub endpoint: Option<SocketAddr>,
+    /// Addresses that are routed to the peer.
+    pub allowed: BTreeSet<String>,
+    /// Seconds between keep-alives; 0 for none.
+    pub keepalive: u16,
+}
+
+/// Returns the state of an interface.
+pub(super) fn state(root: &Root, interface: &str) -> Result<State> {
+    let mut command = programs::find(root, "wg");
+    let completed = programs::run(command.args(["show", interface, "dump"]), "", WG_LIMIT)?;
+    // Not the whole output, which has the private key.
+    if !completed.success() {
+        bail!(
+            "reading the state of {interface}: {}",
+            completed.stderr.trim()
+        );
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    parse(&completed.stdout, now.map_or(0, |n| n.as_secs()))
+        .with_context(|| format!("parsing the state of {interface}"))
+}
+
+fn parse(text: &str, now: u64) -> Result<State> {
+    let mut lines = text.lines().map(|l| l.split('\t').collect::<Vec<_>>());
+    let Some([private, _, port, _]) = lines.next().as_deref().and_then(|l| l.get(..4)).map(four)
+    else {
+        bail!("the line of the interface is missing");
+    };
+    let peer = |line: Vec<&str>| {
+        let [key, _, endpoint, allowed, last, _, _, keepalive] = line[..] else {
+            bail!("a line has {} fields", line.len());
+        };
+        let last: u64 = last.parse().context("parsing the time of a handshake")?;
+        Ok(PeerState {
+            key: key.into(),
+            endpoint: endpoint.parse().ok(),
+            allowed: allowed
+                .split(',')
+                .filter(|a| *a != "(none)")
+                .map(String::from)
+                .collect(),
+            age: (last > 0).then(|| now.saturating_sub(last)),
+            keepalive: keepalive.parse().unwrap_or(0),
+        })
+    };
+    Ok(State {
+        private: private.into(),
+        port: port.parse().context("parsing the port")?,
+        peers: lines.map(peer).collect::<Result<_>>()?,
+    })
+}
+
+fn four<'a>(fields: &[&'a str]) -> [&'a str; 4] {
+    [fields[0], fields[1], fields[2], fields[3]]
+}
+
+/// Desired state of the interface itself.
+pub(super) struct DesiredInterface<'a> {
+    /// Private key. Secret.
+    pub private: &'a str,
+    /// File of the private key.
+    pub key_file: &'a str,
+    /// Port to listen on, if it is configured.
+    pub port: Option<u16>,
+}
+
+/// Returns the arguments of `wg set` that change `state` to the desired state; none if
+/// nothing differs.
+pub(super) fn changes(
+    state: &State,
+    interface: &DesiredInterface,
+    peers: &[DesiredPeer],
+) -> Vec<String> {
+    let mut args = Vec::new();
+    let mut push = |parts: &[&str]| args.extend(parts.iter().map(ToString::to_string));
+    if state.private != interface.private {
+        // By its file: arguments can be read by everybody.
+        push(&["private-key", interface.key_file]);
+    }
+    if let Some(port) = interface.port.filter(|p| *p != state.port) {
+        push(&["listen-port", &port.to_string()]);
+    }
+    for old in &state.peers {
+        if !peers.iter().any(|p| p.key == old.key) {
+            push(&["peer", &old.key, "remove"]);
+        }
+    }
+    for peer in peers {
+        let old = state.peers.iter().find(|p| p.key == peer.key);
+        // A peer that answers may have moved, and WireGuard follows it; its configured
+        // endpoint is tried again once it is silent.
+        let differs = |e: &SocketAddr| old.is_none_or(|o| !o.is_fresh() && o.endpoint != Some(*e));
+        let endpoint = peer.endpoint.filter(differs);
+        let other_ips = old.is_none_or(|o| o.allowed != peer.allowed);
+        let other_keepalive = old.is_none_or(|o| o.keepalive != peer.keepalive);
+        if endpoint.is_none() && !other_ips && !other_keepalive {
+            continue;
+        }
+        push(&["peer", &peer.key]);
+        if let Some(endpoint) = endpoint {
+            push(&["endpoint", &endpoint.to_string()]);
+        }
+        if other_keepalive {
+            push(&["persistent-keepalive", &peer.keepalive.to_string()]);
+        }
+        if other_ips {
+            let list: Vec<_> = peer.allowed.iter().map(String::as_str).collect();
+            push(&["allowed-ips", &list.join(",")]);
+        }
+    }
+    args
+}
+
+/// Applies the arguments that [`changes`] returned.
+pub(super) fn set(root: &Root, interface: &str, args: &[String]) -> Result<()> {
+    let mut command = programs::find(root, "wg");
+    let command = command.args(["set", interface]).args(args);
+    let completed = programs::run(command, "", WG_LIMIT)?;
+    if !completed.success() {
+        bail!("setting {interface}: {}", completed.summary());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUMP: &str = "sec\tpub\t51820\toff\n\
+        k1\t(none)\t192.0.2.1:51820\t10.77.0.0/16\t1000\t1\t2\t25\n\
+        k2\t(none)\t(none)\t(none)\t0\t0\t0\toff\n";
+
+    fn interface() -> DesiredInterface<'static> {
+        DesiredInterface {
+            private: "sec",
+            key_file: "/f",
+            port: None,
+        }
+    }
+
+    fn peer(key: &str, endpoint: &str, allowed: &[&str], keepalive: u16) -> DesiredPeer {
+        DesiredPeer {
+            key: key.into(),
+            endpoint: endpoint.parse().ok(),
+            allowed: allowed.iter().map(ToString::to_string).collect(),
+            keepalive,
+        }
+    }
+
+    fn args(now: u64, interface: &DesiredInterface, peers: &[DesiredPeer]) -> String {
+        changes(&parse(DUMP, now).unwrap(), interface, peers).join(" ")
+    }
+
+    #[test]
+    fn desired_state_is_left_alone() {
+        let peers = [
+            peer("k1", "192.0.2.1:51820", &["10.77.0.0/16"], 25),
+            peer("k2", "", &[], 0),
+        ];
+        assert_eq!(args(1010, &interface(), &peers), "");
+        // A roaming peer is left alone until it is silent.
+        let moved = [
+            peer("k1", "192.0.2.9:1", &["10.77.0.0/16"], 25),
+            peers[1].clone(),
+        ];
+        assert_eq!(args(1010, &interface(), &moved), "");
+        assert_eq!(
+            args(1200, &interface(), &moved),
+            "peer k1 endpoint 192.0.2.9:1"
+        );
+        assert_eq!(args(1200, &interface(), &peers), "");
+    }
+
+    #[test]
+    fn differences_are_set() {
+        let peers = [
+            peer("k1", "", &["10.77.0.1/32"], 25),
+            peer("k3", "192.0.2.3:3", &["10.77.0.3/32"], 0),
+        ];
+        let other = DesiredInterface {
+            private: "other",
+            port: Some(1),
+            ..interface()
+        };
+        assert_eq!(
+            args(1010, &other, &peers),
+            "private-key /f listen-port 1 peer k2 remove peer k1 allowed-ips 10.77.0.1/32 \
+             peer k3 endpoint 192.0.2.3:3 persistent-keepalive 0 allowed-ips 10.77.0.3/32"
+        );
+    }
+
+    #[test]
+    fn truncated_and_hostile_dumps_are_errors() {
+        for invalid in [
+            "",
+            "x",
+            "a\tb\tc\td\n",
+            "s\tp\t1\toff\nk1\t(none)\n",
+            "s\tp\t1\toff\nk\t-\t-\t-\tx\t1\t1\toff",
+        ] {
+            assert!(parse(invalid, 0).is_err(), "{invalid:?}");
+        }
+        // A clock that was set back does not make a handshake old.
+        assert_eq!(parse(DUMP, 5).unwrap().peers[0].age, Some(0));
+    }
+}

@@ -1,0 +1,294 @@
+//! WireGuard in the kernel, with a hub of one's own: key, interface, address and peers,
+//! then a handshake and SSH on the address.
+
+pub(crate) mod desired;
+mod interface;
+mod key;
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use edge_common::command::Completed;
+use edge_common::contract::path::{WIREGUARD_ADDRESS, WIREGUARD_HOSTNAME};
+use edge_common::identity::DeviceConfig;
+use edge_common::policy::SshAccess;
+use edge_common::{Root, log};
+use serde::Deserialize;
+
+use crate::cause::Cause;
+use crate::config::{Peer, Wireguard};
+use crate::files::save_line;
+use crate::{net, programs, sshd};
+use desired::Desired;
+pub(crate) use interface::FRESH_HANDSHAKE;
+use interface::{DesiredInterface, DesiredPeer, PeerState};
+
+/// Directory of what is kept.
+const DIRECTORY: &str = "/data/config/wireguard";
+/// Keep-alive of a peer with an endpoint, in seconds: shorter than routers remember a
+/// connection, so that the hub reaches the device behind one.
+const KEEPALIVE: u16 = 25;
+/// Longest wait for the first handshake.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(20);
+/// Time limit of one `ip`.
+const IP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Brings the device into the VPN of its hub.
+pub(crate) fn reconcile(
+    root: &Root,
+    config: &Wireguard,
+    ssh: SshAccess,
+    end: Instant,
+) -> Result<()> {
+    let identity = DeviceConfig::load(root).context("reading the device's name")?;
+    let pair = key::load_or_create(root, DIRECTORY)?;
+    // An invalid desired state is reported after the VPN of the image is up: a mistake in
+    // the shadow must not cut the device off.
+    let (desired, not_applied) = desired::load(root, config);
+    let ready = connect(
+        root,
+        config,
+        &desired,
+        &pair,
+        &identity.thing_name,
+        ssh,
+        end,
+    );
+    if let (Err(_), Err(error)) = (&ready, &not_applied) {
+        log::warn(format_args!("{error:#}"));
+    }
+    ready.and(not_applied.map_err(|e| Cause::Config.wrap(e)))
+}
+
+fn connect(
+    root: &Root,
+    config: &Wireguard,
+    desired: &Desired,
+    pair: &key::Pair,
+    thing: &str,
+    ssh: SshAccess,
+    end: Instant,
+) -> Result<()> {
+    let address = address(config, desired, &pair.public)?;
+    let (peers, unresolved) = desired_peers(config, desired);
+    set_up_interface(root, config, address)?;
+    set_peers(root, config, pair, &peers)?;
+    save_line(root, WIREGUARD_ADDRESS, &address.to_string())?;
+    save_line(root, WIREGUARD_HOSTNAME, &hostname(config, thing, address))?;
+    sshd::open(root, ssh, address, config.range)?;
+    // A missing handshake is the consequence of an endpoint that cannot be looked up.
+    wait_for_handshake(root, config, end).map_err(|e| match unresolved {
+        Some(message) => Cause::Network.error(message),
+        None => e,
+    })
+}
+
+/// Returns the address of the image, else of the shadow, else the one for the key.
+fn address(config: &Wireguard, desired: &Desired, public: &str) -> Result<IpAddr> {
+    let configured = config.address.or(desired.address);
+    configured
+        .or_else(|| config.range.address_of(public))
+        .ok_or_else(|| {
+            Cause::Config.error(format_args!(
+                "no address: neither vpn.json nor the shadow has one, and none can be \
+                 derived from the key in {}",
+                config.range
+            ))
+        })
+}
+
+/// Returns `<thing>.<domain>`, or the address without a domain.
+fn hostname(config: &Wireguard, thing: &str, address: IpAddr) -> String {
+    match &config.domain {
+        Some(domain) => format!("{}.{domain}", thing.replace([':', '_'], "-").to_lowercase()),
+        None => address.to_string(),
+    }
+}
+
+/// Returns all peers, and the first error of looking an endpoint up.
+fn desired_peers(config: &Wireguard, desired: &Desired) -> (Vec<DesiredPeer>, Option<String>) {
+    let mut unresolved = None;
+    let endpoint_of = |peer: &Peer| {
+        let mut peers = desired.peers.iter();
+        let other = peers.find(|p| p.public_key == peer.public_key);
+        other
+            .and_then(|p| p.endpoint.clone())
+            .or(peer.endpoint.clone())
+    };
+    let known = |peer: &&Peer| !config.peers.iter().any(|p| p.public_key == peer.public_key);
+    let further = desired.peers.iter().filter(known);
+    let mut convert = |peer: &Peer| {
+        let name = endpoint_of(peer);
+        let keepalive = if name.is_some() { KEEPALIVE } else { 0 };
+        let endpoint = name.and_then(|name| match resolve(&name) {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => {
+                unresolved.get_or_insert(format!("looking up {name}: {error:#}"));
+                None
+            }
+        });
+        DesiredPeer {
+            key: peer.public_key.clone(),
+            endpoint,
+            allowed: peer.allowed_ips.iter().map(ToString::to_string).collect(),
+            keepalive: peer.keepalive.unwrap_or(keepalive),
+        }
+    };
+    let peers = config.peers.iter().chain(further);
+    let peers = peers.map(&mut convert).collect();
+    (peers, unresolved)
+}
+
+fn resolve(endpoint: &str) -> Result<SocketAddr> {
+    let (host, port) = net::endpoint(endpoint).context("not HOST:PORT")?;
+    let mut addresses = (host, port).to_socket_addrs()?;
+    addresses.next().context("the name has no address")
+}
+
+/// Output of `ip -json address show`.
+#[derive(Deserialize)]
+struct Link {
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    addr_info: Vec<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    local: IpAddr,
+    prefixlen: u8,
+    #[serde(default)]
+    scope: String,
+}
+
+fn ip(root: &Root, args: &[&str]) -> Result<Completed> {
+    let mut command = programs::find(root, "ip");
+    programs::run(command.args(args), "", IP_LIMIT)
+}
+
+fn must_succeed(root: &Root, args: &[&str]) -> Result<()> {
+    let completed = ip(root, args)?;
+    if !completed.success() {
+        bail!("ip {}: {}", args.join(" "), completed.summary());
+    }
+    Ok(())
+}
+
+fn link(root: &Root, interface: &str) -> Result<Option<Link>> {
+    let completed = ip(root, &["-json", "address", "show", "dev", interface])?;
+    if !completed.success() {
+        return Ok(None);
+    }
+    let links: Vec<Link> =
+        serde_json::from_str(&completed.stdout).with_context(|| format!("parsing {interface}"))?;
+    Ok(links.into_iter().next())
+}
+
+/// Creates the interface if it is missing, and sets this address and no other.
+fn set_up_interface(root: &Root, config: &Wireguard, address: IpAddr) -> Result<()> {
+    let name = config.interface.as_str();
+    let link = match link(root, name)? {
+        Some(link) => link,
+        None => {
+            create_interface(root, name)?;
+            link(root, name)?.with_context(|| format!("interface {name} disappeared"))?
+        }
+    };
+    let prefix = config.range.prefix;
+    let desired = |a: &&Address| a.local == address && a.prefixlen == prefix;
+    for other in link
+        .addr_info
+        .iter()
+        .filter(|a| !desired(a) && a.scope != "link")
+    {
+        let old = format!("{}/{}", other.local, other.prefixlen);
+        must_succeed(root, &["address", "delete", &old, "dev", name])?;
+    }
+    if !link.addr_info.iter().any(|a| desired(&a)) {
+        let new = format!("{address}/{prefix}");
+        let mut args = vec!["address", "replace", &new, "dev", name];
+        if address.is_ipv6() {
+            // Nobody else can have the address on this interface, so the second that
+            // duplicate detection takes is saved.
+            args.push("nodad");
+        }
+        must_succeed(root, &args)?;
+    }
+    if !link.flags.iter().any(|f| f == "UP") {
+        must_succeed(root, &["link", "set", name, "up"])?;
+    }
+    Ok(())
+}
+
+fn create_interface(root: &Root, name: &str) -> Result<()> {
+    let completed = ip(root, &["link", "add", name, "type", "wireguard"])?;
+    if completed.success() {
+        log::info(format_args!("created the interface {name}"));
+        return Ok(());
+    }
+    let summary = completed.summary();
+    let unsupported = ["Unknown device type", "not supported"]
+        .iter()
+        .any(|part| summary.contains(part));
+    if unsupported {
+        return Err(Cause::Kernel.error(format_args!("the kernel has no WireGuard: {summary}")));
+    }
+    bail!("creating the interface {name}: {summary}");
+}
+
+fn set_peers(
+    root: &Root,
+    config: &Wireguard,
+    pair: &key::Pair,
+    peers: &[DesiredPeer],
+) -> Result<()> {
+    let key_file = root.path(key::PRIVATE);
+    let desired = DesiredInterface {
+        private: &pair.private,
+        key_file: &key_file.to_string_lossy(),
+        port: config.listen_port,
+    };
+    let state = interface::state(root, &config.interface)?;
+    let args = interface::changes(&state, &desired, peers);
+    if args.is_empty() {
+        return Ok(());
+    }
+    interface::set(root, &config.interface, &args)?;
+    log::info(format_args!(
+        "set up {} with {} peers",
+        config.interface,
+        peers.len()
+    ));
+    Ok(())
+}
+
+/// Waits until a peer with a keep-alive has answered. A device whose peers all connect by
+/// themselves is ready at once.
+fn wait_for_handshake(root: &Root, config: &Wireguard, end: Instant) -> Result<()> {
+    let end = end.min(Instant::now() + HANDSHAKE_WAIT);
+    loop {
+        let state = interface::state(root, &config.interface)?;
+        let mut called = state.peers.iter().filter(|p| p.keepalive > 0).peekable();
+        if called.peek().is_none() || called.any(PeerState::is_fresh) {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(Cause::Network
+                .error("no peer answers: no network, or the hub does not know this device's key"));
+        }
+        // The kernel reports no event for a handshake.
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Returns the age of the handshake with each peer that has a keep-alive, by key.
+pub(crate) fn handshake_ages(
+    root: &Root,
+    config: &Wireguard,
+) -> Result<Vec<(String, Option<u64>)>> {
+    let state = interface::state(root, &config.interface)?;
+    let called = state.peers.into_iter().filter(|p| p.keepalive > 0);
+    Ok(called.map(|p| (p.key, p.age)).collect())
+}
