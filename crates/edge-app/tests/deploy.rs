@@ -110,7 +110,7 @@ fn rebooted(real: &mut Real) {
     recover(&real.device);
     let (code, said) = ended(child);
     assert!(
-        code == 8 && said.contains("the switch was cut"),
+        code == 8 && said.contains("the deployment was interrupted"),
         "{code} {said}"
     );
     assert!(said.contains("asking how the switch ends"), "{said}");

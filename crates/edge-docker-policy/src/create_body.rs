@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::limits::{MOUNT_NON_RECURSIVE, MOUNT_PROPAGATION};
+
 /// `POST /containers/create`.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -194,8 +196,8 @@ impl Mount {
     /// A bind mount.
     pub fn bind(source: String, target: String, read_only: bool) -> Self {
         let bind_options = BindOptions {
-            propagation: "rprivate",
-            non_recursive: true,
+            propagation: MOUNT_PROPAGATION,
+            non_recursive: MOUNT_NON_RECURSIVE,
         };
         Self {
             kind: "bind",

@@ -1,5 +1,5 @@
-//! The rule, as a pure function: what a container may be, given who its image
-//! is, what its signer grants and what the words ask for.
+//! Decision on a request, as a pure function: what a container may be, given the
+//! identity of its image, the grants of its signer, and what the caller requests.
 
 use anyhow::Result;
 use edge_common::contract::label;
@@ -11,40 +11,41 @@ use crate::identity::Identity;
 use crate::mounts::{self, RequestedMount, path_below};
 use crate::refusal::refuse;
 
-/// What is to be done: pins first, then the body is sent.
+/// Plan that the policy permits: mounts are cloned first, then the body is sent.
 pub struct Plan {
-    /// The create body.
+    /// Create body.
     pub body: Create,
-    /// Paths below the subject's directory to pin, in the order of their numbers;
-    /// empty is the directory itself.
+    /// Paths below the app's directory to clone, in the order of their numbers; empty
+    /// is the directory itself.
     pub below: Vec<String>,
 }
 
-/// The body that is sent: mounts judged and drawn from the pins of `key`,
-/// wishes held against the grants, image by Id, our labels.
+/// Compares requested with granted permissions and completes the create request: the
+/// image by ID, mounts from the clones of `key`, labels of edge-docker.
 ///
 /// # Errors
-/// The mount or wish that is refused, and why.
-pub fn apply(
+/// Refusal of a mount or a requested grant, with the reason.
+pub fn decide(
     request: Request,
-    subject: &Identity,
+    identity: &Identity,
     granted: &Granted,
     image_id: &str,
     key: &str,
 ) -> Result<Plan> {
     let mut body = request.body;
-    granted.fulfil(request.wishes, &mut body)?;
+    granted.fulfil(request.grants, &mut body)?;
     let mut below: Vec<String> = Vec::new();
-    for asked in request.mounts {
-        let mount = match granted.host_mount(&asked)? {
+    for requested in request.mounts {
+        let mount = match granted.host_mount(&requested)? {
             Some(mount) => mount,
-            None => pinned(asked, subject, key, &mut below)?,
+            None => cloned(requested, identity, key, &mut below)?,
         };
         body.host_config.mounts.push(mount);
     }
+    // By ID: a name could be given to another image between decision and start.
     body.image = image_id.into();
     let mut add = |label: &str, value: &str| drop(body.labels.insert(label.into(), value.into()));
-    match subject {
+    match identity {
         Identity::Signed {
             app,
             version,
@@ -64,18 +65,18 @@ pub fn apply(
     Ok(Plan { body, below })
 }
 
-/// A mount of the subject's directory or of something below it, by its pin.
-fn pinned(
-    asked: RequestedMount,
-    subject: &Identity,
+/// Returns the mount of the app's directory, or of a path below it, from its clone.
+fn cloned(
+    requested: RequestedMount,
+    identity: &Identity,
     key: &str,
     below: &mut Vec<String>,
 ) -> Result<Mount> {
-    let directory = subject.directory();
-    let Some(path) = path_below(&directory, &asked.source) else {
+    let directory = identity.directory();
+    let Some(path) = path_below(&directory, &requested.source) else {
         return Err(refuse(format_args!(
             "mounting {:?} is refused: this image may mount {directory} and what is below it",
-            asked.source
+            requested.source
         )));
     };
     let number = below.iter().position(|b| b == path).unwrap_or_else(|| {
@@ -83,5 +84,5 @@ fn pinned(
         below.len() - 1
     });
     let source = mounts::clone_path(key, number);
-    Ok(Mount::bind(source, asked.target, asked.read_only))
+    Ok(Mount::bind(source, requested.target, requested.read_only))
 }

@@ -1,7 +1,9 @@
-//! What a grant means on this board: `/etc/edge-ai/devices.json`, in the image.
+//! Grants: what an app may have beyond the ordinary, and what a grant means on this
+//! board (`/etc/edge-ai/devices.json`, in the image of the device).
 //!
-//! The signature names grants, the table maps names to devices, capabilities
-//! and the like, the caller asks: what a container gets is in all three.
+//! The signature names grants, the table maps the names to devices and capabilities,
+//! and the caller requests them: a container gets what is in all three. A signer thus
+//! need not know the board, and an engineer cannot add to what was signed.
 //!
 //! ```json
 //! { "grants": {
@@ -21,21 +23,22 @@ use serde::Deserialize;
 use crate::cli::values;
 use crate::create_body::{Create, Device, DeviceRequest, Mount};
 use crate::identity::Identity;
+use crate::limits::{DEVICE_RIGHTS, GPU_RUNTIME};
 use crate::mounts::RequestedMount;
 use crate::refusal::refuse;
 
-/// The board's table.
+/// Table of the board.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     #[serde(default)]
     grants: BTreeMap<String, Grant>,
-    /// What sandbox images have; empty in production.
+    /// Grants of sandbox images; empty in production.
     #[serde(default)]
     sandbox: Vec<String>,
 }
 
-/// What one name means.
+/// Meaning of one name.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Grant {
@@ -62,15 +65,15 @@ enum Network {
     Host,
 }
 
-/// A path of the device, socket or file, that a grant opens.
+/// Path of the device, a socket or a file, that a grant opens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HostMount {
-    /// On the device.
+pub(crate) struct HostMount {
+    /// Path on the device.
     pub source: String,
-    /// In the container.
+    /// Path in the container.
     pub target: String,
-    /// Not writable? So by default.
+    /// The container cannot write to it, which is the default.
     #[serde(default = "yes")]
     pub read_only: bool,
 }
@@ -79,8 +82,7 @@ fn yes() -> bool {
     true
 }
 
-/// Something beyond the ordinary that the words ask for: only a grant of the
-/// signer gives it.
+/// Permission that a caller requests and only a grant of the signer gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestedGrant {
     /// `--grant NAME[:ARGUMENT]`: all that the board gives for it.
@@ -101,34 +103,34 @@ pub enum RequestedGrant {
     HostNetwork,
 }
 
-/// All that one subject may have beyond the ordinary: signed and mapped.
+/// Permissions of one identity: signed by name, and mapped by the board.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Granted {
-    /// Names, as signed, that this board maps.
+    /// Signed names that this board maps.
     pub names: Vec<String>,
-    /// Names, as signed, that it does not.
+    /// Signed names that it does not map.
     pub unmapped: Vec<String>,
-    /// By name: what `--grant NAME` gives.
+    /// Permissions by name, as `--grant NAME` gives them.
     parts: BTreeMap<String, Part>,
 }
 
-/// What one granted name gives, its argument put in.
+/// Permissions of one granted name, its argument filled in.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Part {
+struct Part {
     /// Paths below `/dev`.
-    pub devices: Vec<String>,
+    devices: Vec<String>,
     /// Names of the Container Device Interface.
-    pub cdi: Vec<String>,
-    /// The engine's runtime.
-    pub runtime: Option<String>,
-    /// Without `CAP_`.
-    pub capabilities: Vec<String>,
-    /// The host's network?
-    pub host_network: bool,
+    cdi: Vec<String>,
+    /// Runtime of the engine.
+    runtime: Option<String>,
+    /// Capabilities without `CAP_`.
+    capabilities: Vec<String>,
+    /// The container shares the host's network.
+    host_network: bool,
     /// Kernel parameters.
-    pub sysctls: BTreeMap<String, String>,
+    sysctls: BTreeMap<String, String>,
     /// Paths of the device.
-    pub mounts: Vec<HostMount>,
+    mounts: Vec<HostMount>,
 }
 
 impl Table {
@@ -161,9 +163,9 @@ impl Table {
         Ok(())
     }
 
-    /// What `subject` may have: its signed grants, or the sandbox's list.
-    pub fn granted(&self, subject: &Identity) -> Granted {
-        let names = match subject {
+    /// Returns the permissions of `identity`: its signed grants, or the sandbox's list.
+    pub fn granted(&self, identity: &Identity) -> Granted {
+        let names = match identity {
             Identity::Signed { grants, .. } => grants,
             Identity::Sandbox { .. } => &self.sandbox,
         };
@@ -219,81 +221,75 @@ impl Granted {
         self.parts.values()
     }
 
-    /// May the container have this device, with at most `rwm`?
-    pub fn device(&self, path: &str) -> bool {
+    /// Tells whether the device is granted, with at most `rwm`.
+    pub(crate) fn device(&self, path: &str) -> bool {
         self.parts().any(|p| p.devices.iter().any(|d| d == path))
     }
 
-    /// May it have this CDI device?
-    pub fn cdi(&self, name: &str) -> bool {
+    /// Tells whether the CDI device is granted.
+    pub(crate) fn cdi(&self, name: &str) -> bool {
         self.parts().any(|p| p.cdi.iter().any(|c| c == name))
     }
 
-    /// May it have this runtime?
-    pub fn runtime(&self, name: &str) -> bool {
+    /// Tells whether the runtime is granted.
+    pub(crate) fn runtime(&self, name: &str) -> bool {
         self.parts().any(|p| p.runtime.as_deref() == Some(name))
     }
 
-    /// May it have this capability (without `CAP_`)?
-    pub fn capability(&self, name: &str) -> bool {
+    /// Tells whether the capability (without `CAP_`) is granted.
+    pub(crate) fn capability(&self, name: &str) -> bool {
         self.parts()
             .any(|p| p.capabilities.iter().any(|c| c == name))
     }
 
-    /// May it have the host's network?
-    pub fn host_network(&self) -> bool {
+    /// Tells whether the host's network is granted.
+    pub(crate) fn host_network(&self) -> bool {
         self.parts().any(|p| p.host_network)
     }
 
-    /// May it set this kernel parameter so?
-    pub fn sysctl(&self, name: &str, value: &str) -> bool {
+    /// Tells whether the kernel parameter is granted with this value.
+    pub(crate) fn sysctl(&self, name: &str, value: &str) -> bool {
         self.parts()
             .any(|p| p.sysctls.get(name).is_some_and(|v| v == value))
     }
 
-    /// The path of the device that a grant opens, if `source` is one.
-    pub fn mount(&self, source: &str) -> Option<&HostMount> {
+    /// Returns the path of the device that a grant opens, if `source` is one.
+    pub(crate) fn mount(&self, source: &str) -> Option<&HostMount> {
         self.parts()
             .flat_map(|p| &p.mounts)
             .find(|m| m.source == source)
     }
 
-    /// The mount for `asked`, if a grant opens its source.
-    ///
-    /// # Errors
-    /// Asked for more than the grant gives.
-    pub fn host_mount(&self, asked: &RequestedMount) -> Result<Option<Mount>> {
-        let Some(found) = self.mount(&asked.source) else {
+    /// Returns the mount for a request, if a grant opens its source.
+    pub(crate) fn host_mount(&self, requested: &RequestedMount) -> Result<Option<Mount>> {
+        let Some(found) = self.mount(&requested.source) else {
             return Ok(None);
         };
-        if found.read_only && !asked.read_only {
+        if found.read_only && !requested.read_only {
             return Err(refuse(format_args!(
                 "mounting {:?} is refused: it is granted read-only; add :ro",
-                asked.source
+                requested.source
             )));
         }
-        let (source, target) = (asked.source.clone(), asked.target.clone());
-        Ok(Some(Mount::bind(source, target, asked.read_only)))
+        let (source, target) = (requested.source.clone(), requested.target.clone());
+        Ok(Some(Mount::bind(source, target, requested.read_only)))
     }
 
-    /// Adds to `body` what is wished, as far as it is granted.
-    ///
-    /// # Errors
-    /// The wish that is not granted, and what is.
-    pub fn fulfil(&self, wishes: Vec<RequestedGrant>, body: &mut Create) -> Result<()> {
-        for wish in wishes {
-            match wish {
-                RequestedGrant::Grant(name) => self.whole(&name, body)?,
-                wish => self.one(wish, body)?,
+    /// Adds what is requested to `body`; refuses what is not granted, and names what is.
+    pub(crate) fn fulfil(&self, requested: Vec<RequestedGrant>, body: &mut Create) -> Result<()> {
+        for grant in requested {
+            match grant {
+                RequestedGrant::Grant(name) => self.add_all(&name, body)?,
+                part => self.add_part(part, body)?,
             }
         }
         Ok(())
     }
 
-    fn one(&self, wish: RequestedGrant, body: &mut Create) -> Result<()> {
+    fn add_part(&self, requested: RequestedGrant, body: &mut Create) -> Result<()> {
         let host = &mut body.host_config;
-        match wish {
-            RequestedGrant::Gpus(count) if self.runtime("nvidia") => {
+        match requested {
+            RequestedGrant::Gpus(count) if self.runtime(GPU_RUNTIME) => {
                 host.device_requests.push(gpus(count))
             }
             RequestedGrant::Runtime(name) if self.runtime(&name) => host.runtime = name,
@@ -306,13 +302,13 @@ impl Granted {
                 host.sysctls.insert(key, value);
             }
             RequestedGrant::HostNetwork if self.host_network() => host.network_mode = "host".into(),
-            wish => return Err(self.denied(&words(&wish))),
+            other => return Err(self.denied(&option(&other))),
         }
         Ok(())
     }
 
-    /// `--grant NAME`: all of it.
-    fn whole(&self, name: &str, body: &mut Create) -> Result<()> {
+    /// Adds all permissions of a name, for `--grant NAME`.
+    fn add_all(&self, name: &str, body: &mut Create) -> Result<()> {
         let part = self
             .parts
             .get(name)
@@ -322,12 +318,12 @@ impl Granted {
         let device = |path: String| Device {
             path_on_host: path.clone(),
             path_in_container: path,
-            cgroup_permissions: "rwm".into(),
+            cgroup_permissions: DEVICE_RIGHTS.into(),
         };
         host.devices.extend(part.devices.into_iter().map(device));
         match part.runtime {
             Some(runtime) => {
-                // What the runtime gives is asked for by variables.
+                // The runtime adds devices by this variable, not by the create request.
                 let variable = format!("{}_VISIBLE_DEVICES=all", runtime.to_ascii_uppercase());
                 body.env.push(variable);
                 host.runtime = runtime;
@@ -345,16 +341,16 @@ impl Granted {
     }
 
     fn denied(&self, what: &str) -> anyhow::Error {
-        let mut words = match &self.names[..] {
+        let mut granted = match &self.names[..] {
             [] => "the image is signed for no grants".to_string(),
             names => format!("the image is granted: {}", names.join(", ")),
         };
         if !self.unmapped.is_empty() {
             let names = self.unmapped.join(", ");
-            words = format!("{words}; this board does not know: {names}");
+            granted = format!("{granted}; this board does not know: {names}");
         }
         refuse(format_args!(
-            "{what} is refused: it comes with a grant that the signer states, and {words}"
+            "{what} is refused: it comes with a grant that the signer states, and {granted}"
         ))
     }
 }
@@ -377,8 +373,9 @@ fn cdi(name: String) -> DeviceRequest {
     }
 }
 
-fn words(wish: &RequestedGrant) -> String {
-    match wish {
+/// Returns the option as it is typed.
+fn option(requested: &RequestedGrant) -> String {
+    match requested {
         RequestedGrant::Grant(name) => format!("--grant {name}"),
         RequestedGrant::Gpus(_) => "--gpus".into(),
         RequestedGrant::Runtime(name) => format!("--runtime {name}"),
@@ -395,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_the_image_is_one() {
+    fn the_shipped_table_parses() {
         let text = include_str!(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/devices.json"

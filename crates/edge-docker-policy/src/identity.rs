@@ -3,29 +3,36 @@
 use edge_common::contract::path;
 use edge_signature::{Digest, valid_app, valid_version};
 
-/// Whose container it will be.
+/// Identity of an image, and of the containers that are created from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The app that the signature names.
+    /// App that the verified signature names.
     Signed {
-        /// `edge.app`.
+        /// Name of the app.
         app: String,
-        /// `edge.version`.
+        /// Version of the app.
         version: String,
-        /// `edge.grants`.
+        /// Signed grants.
         grants: Vec<String>,
-        /// The manifest that was verified.
+        /// Digest of the verified manifest.
         digest: Digest,
     },
-    /// An unsigned image called `sandbox/<app>`.
+    /// Unsigned image named `sandbox/APP`.
     Sandbox {
-        /// From the image's name.
+        /// Name of the app, from the name of the image.
         app: String,
     },
 }
 
 impl Identity {
-    /// The one directory that it may mount, with what is below.
+    /// Returns the name of the app.
+    pub fn app(&self) -> &str {
+        match self {
+            Self::Signed { app, .. } | Self::Sandbox { app } => app,
+        }
+    }
+
+    /// Returns the one directory that it may mount, with what is below.
     pub fn directory(&self) -> String {
         match self {
             Self::Signed { app, .. } => format!("{}/{app}", path::APPS),

@@ -11,6 +11,7 @@ pub mod create_body;
 pub mod decide;
 pub mod grants;
 pub mod identity;
+mod limits;
 pub mod mounts;
 pub mod refusal;
 pub mod stored;

@@ -4,6 +4,9 @@
 //! where its directory was. So a plan never names the requested source, but the clone
 //! of its mount below [`DIRECTORY`], which only root can change.
 
+use std::ffi::OsStr;
+use std::path::{Component, Path};
+
 use serde::{Deserialize, Serialize};
 
 /// Directory of the mount clones.
@@ -53,11 +56,30 @@ pub fn is_key(key: &str) -> bool {
     key.len() == 32 && key.bytes().all(digit)
 }
 
-/// Tells whether a relative path is plain: no empty part, `.`, `..` or control
-/// character, and not too long.
+/// Tells whether a relative path is plain and not too long.
 pub fn is_plain(path: &str) -> bool {
+    path.len() <= MAX_PATH_BYTES && has_plain_parts(path)
+}
+
+/// Tells whether a relative path has no empty part, `.`, `..` or control character: it
+/// then means the same to everybody who reads it.
+pub fn has_plain_parts(path: &str) -> bool {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
-    path.len() <= MAX_PATH_BYTES && path.split('/').all(plain) && !path.contains(char::is_control)
+    path.split('/').all(plain) && !path.contains(char::is_control)
+}
+
+/// Returns the parts of a relative path, without `.`; `None` if it is absolute or leads
+/// out of its directory.
+pub fn relative_parts(path: &Path) -> Option<Vec<&OsStr>> {
+    let mut parts = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(parts)
 }
 
 /// Returns the part of `source` below `directory`: empty for the directory itself,

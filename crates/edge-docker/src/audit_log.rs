@@ -1,7 +1,7 @@
-//! One line in the journal for every decision: who, what, which image, the
-//! verdict and its rule. Written in journald's own protocol
-//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), not to standard error,
-//! which is the caller's.
+//! Audit log: an entry in the journal for every decision, with the caller, the command,
+//! the image, the verdict and its rule. Written in journald's own protocol
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), not to standard error, which the
+//! caller can redirect.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -10,45 +10,72 @@ use edge_common::log::printable;
 
 use edge_docker_policy::identity::Identity;
 
+/// Socket of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest value of a field, in bytes.
-const LONGEST: usize = 1024;
+const MAX_VALUE_BYTES: usize = 1024;
 
-/// What is decided.
-pub struct Decision<'a> {
-    /// The command.
-    pub verb: &'a str,
-    /// The image as typed, or empty.
-    pub image: &'a str,
-    /// Who it is, once that is known.
-    pub identity: Option<&'a Identity>,
-    /// The container's name, or empty.
-    pub container: &'a str,
+/// Verdict of a decision, and of carrying it out.
+#[derive(Clone, Copy)]
+pub(crate) enum Verdict {
+    /// Everything that may refuse was asked.
+    Allowed,
+    /// The policy refused.
+    Denied,
+    /// The engine, the registry or the disk failed.
+    Failed,
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Priority in the journal.
+    fn priority(self) -> &'static str {
+        match self {
+            Self::Allowed => "6",
+            Self::Denied | Self::Failed => "4",
+        }
+    }
+}
+
+/// Subject of a decision.
+#[derive(Default)]
+pub(crate) struct Decision<'a> {
+    /// Command.
+    pub(crate) verb: &'a str,
+    /// Image reference as typed, or empty.
+    pub(crate) image: &'a str,
+    /// Identity of the image, once it is known.
+    pub(crate) identity: Option<&'a Identity>,
+    /// Name of the container, or empty.
+    pub(crate) container: &'a str,
 }
 
 impl Decision<'_> {
-    /// It is allowed.
-    pub fn allowed(&self, root: &Root) {
+    /// Logs that the decision is to allow, with the identity as its rule.
+    pub(crate) fn log_allowed(&self, root: &Root) {
         let rule = match self.identity {
             Some(Identity::Signed { app, version, .. }) => format!("signed as {app} {version}"),
             Some(Identity::Sandbox { app }) => format!("sandbox {app}"),
             None => "on the list".into(),
         };
-        self.write(root, "allowed", &rule, 6);
+        self.log(root, Verdict::Allowed, &rule);
     }
 
-    /// It is refused, or cannot be told.
-    pub fn refused(&self, root: &Root, why: &str) {
-        self.write(root, "refused", why, 4);
-    }
-
-    fn write(&self, root: &Root, verdict: &str, rule: &str, priority: u8) {
+    /// Logs the verdict and the rule that it follows from.
+    pub(crate) fn log(&self, root: &Root, verdict: Verdict, rule: &str) {
         let who = caller();
         let digest = match self.identity {
             Some(Identity::Signed { digest, .. }) => digest.as_str(),
             _ => "",
         };
-        let mut message = format!("{verdict} {} by {who}", self.verb);
+        let mut message = format!("{} {} by {who}", verdict.name(), self.verb);
         for (name, value) in [
             ("container", self.container),
             ("image", self.image),
@@ -61,26 +88,26 @@ impl Decision<'_> {
         message.push_str(&format!(": {rule}"));
         let fields = [
             ("MESSAGE", message.as_str()),
-            ("PRIORITY", &priority.to_string()),
+            ("PRIORITY", verdict.priority()),
             ("SYSLOG_IDENTIFIER", "edge-docker-audit"),
             ("EDGE_VERB", self.verb),
             ("EDGE_USER", &who),
             ("EDGE_CONTAINER", self.container),
             ("EDGE_IMAGE", self.image),
             ("EDGE_DIGEST", digest),
-            ("EDGE_VERDICT", verdict),
+            ("EDGE_VERDICT", verdict.name()),
             ("EDGE_RULE", rule),
         ];
         send(root, &fields);
     }
 }
 
-/// Without a journal there is nobody to tell; the decision stands.
+/// Sends an entry to journald. Without a journal the decision stands.
 fn send(root: &Root, fields: &[(&str, &str)]) {
     let mut text = String::new();
     for (name, value) in fields.iter().filter(|(_, v)| !v.is_empty()) {
         let value = printable(value);
-        let end = (0..=LONGEST.min(value.len()))
+        let end = (0..=MAX_VALUE_BYTES.min(value.len()))
             .rev()
             .find(|i| value.is_char_boundary(*i));
         text.push_str(&format!("{name}={}\n", &value[..end.unwrap_or(0)]));
@@ -90,7 +117,8 @@ fn send(root: &Root, fields: &[(&str, &str)]) {
     }
 }
 
-/// The person: whom the kernel saw log in, and whom sudo names.
+/// Returns the caller: the user that sudo names, and the one that the kernel recorded at
+/// the login, which sudo and su leave alone.
 fn caller() -> String {
     let uid = rustix::process::getuid().as_raw();
     let mut who = match std::env::var("SUDO_USER") {
@@ -98,7 +126,7 @@ fn caller() -> String {
         _ => format!("uid {uid}"),
     };
     let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
-    // 4294967295 stands for: nobody logged in, a service.
+    // u32::MAX stands for a service, without a login.
     match login.trim().parse::<u32>() {
         Ok(login) if login != u32::MAX && login != uid => {
             who.push_str(&format!(" (login uid {login})"));

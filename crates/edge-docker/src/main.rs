@@ -6,8 +6,8 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-docker");
-    let words = std::env::args_os()
+    let args = std::env::args_os()
         .skip(1)
         .map(std::ffi::OsString::into_string);
-    exit::finish(edge_docker::run(&Root::system(), words.collect()))
+    exit::finish(edge_docker::run(&Root::system(), args.collect()))
 }

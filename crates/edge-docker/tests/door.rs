@@ -190,7 +190,7 @@ fn into_a_container(device: &Device) {
         assert!(device.bad(words).1.contains("edge-docker exec"));
     }
     let (_, said) = device.bad(&["docker", "update", "--restart", "always", "foo"]);
-    assert!(said.contains("make it anew"), "{said}");
+    assert!(said.contains("create it again"), "{said}");
     let (status, _) = device.ask(
         "PUT",
         "/v1.41/containers/foo/archive?path=/tmp",

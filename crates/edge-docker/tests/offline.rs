@@ -88,24 +88,24 @@ fn an_older_version_comes_back_only_when_told_to() {
     is(&device.pull("hello-v2"), 0, "");
     is(&device.pull("hello-v3"), 0, "");
     for tag in ["hello-v1", "hello-v2"] {
-        is(&device.pull(tag), 125, "accepted serial 3");
+        is(&device.pull(tag), 125, "accepted release number 3");
         is(&device.run(tag), 125, "--allow-downgrade");
     }
     assert!(!device.engine.created());
     let old = device.image("hello-v2");
     let said = device.say(&["run", "-d", "--allow-downgrade", &old]);
-    is(&said, 0, "takes serial 2, older than");
+    is(&said, 0, "accepts release number 2, older than");
     // It starts again after a reboot without network, its neighbour does not.
     device.network(false);
     is(&device.run("hello-v2"), 0, "0123");
-    is(&device.run("hello-v1"), 125, "accepted serial 3");
+    is(&device.run("hello-v1"), 125, "accepted release number 3");
     is(&device.run("hello-v3"), 0, "0123");
     device.network(true);
     is(&device.pull("hello-v2"), 0, "");
     is(&device.pull("hello-v4"), 0, "");
-    is(&device.run("hello-v2"), 125, "accepted serial 4");
+    is(&device.run("hello-v2"), 125, "accepted release number 4");
     let pull = ["pull", "-q", "--allow-downgrade", &device.image("hello-v1")];
-    is(&device.say(&pull), 0, "takes serial 1");
+    is(&device.say(&pull), 0, "accepts release number 1");
     is(&device.run("hello-v1"), 0, "0123");
 
     let record = device.path("data/config/edge-docker/serials/hello");
@@ -116,5 +116,5 @@ fn an_older_version_comes_back_only_when_told_to() {
         0,
         "",
     );
-    is(&device.run("hello-v1"), 125, "accepted serial 4");
+    is(&device.run("hello-v1"), 125, "accepted release number 4");
 }

@@ -89,8 +89,8 @@ fn kept_away(world: &World, name: &str) -> Result<String> {
     let journal = world.root("journalctl -b -u docker.service -o cat --no-pager")?;
     let swept = journal
         .lines()
-        .rfind(|l| l.contains("is kept from the engine"));
-    let swept = swept.context("the sweep does not say why it is not there")?;
+        .rfind(|l| l.contains("quarantined container"));
+    let swept = swept.context("the boot audit does not report why it is not there")?;
     Ok(swept.into())
 }
 

@@ -1,20 +1,18 @@
-//! What the engine may be asked: by anyone who reaches its socket, or only with
-//! a ticket of edge-docker's. What is not on a list needs a ticket.
+//! Rules of the engine's API: which requests pass from anyone who reaches the socket,
+//! and which need a ticket of edge-docker. A request that is on no list needs a ticket.
 
-use serde_json::Value;
-
+use crate::api::exec;
 use crate::api::key::Key;
 use crate::api::uri::Uri;
-use crate::strict_json;
 
-/// A request as the engine shows it.
+/// Request as the engine shows it to its plugin.
 pub struct ApiRequest<'a> {
-    /// `POST`, …
+    /// HTTP method.
     pub method: &'a str,
-    /// As it was sent.
+    /// URI as it was sent, not decoded.
     pub uri: &'a str,
-    /// What the engine shows of the body: nothing of one that is not JSON, too
-    /// long, or of unknown length.
+    /// Body as far as the engine shows it: empty if it is not JSON, too long, or of
+    /// unknown length.
     pub body: &'a [u8],
 }
 
@@ -23,24 +21,25 @@ pub struct ApiRequest<'a> {
 ///
 /// # Errors
 /// The command to use instead.
-pub fn decide(asked: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<(), String> {
-    let Some(uri) = Uri::parse(asked.uri) else {
-        return Err("the address is not of the form that is taken".into());
+pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<(), String> {
+    let Some(uri) = Uri::parse(request.uri) else {
+        return Err("malformed request URI".into());
     };
-    let free = match asked.method {
+    let free = match request.method {
         "GET" => reads(&uri),
         "HEAD" => matches!(uri.path[..], ["_ping"] | ["containers", _, "archive"]),
-        "POST" => asked.body.is_empty() && moves(&uri) || speaks(&uri),
+        // Interfaces before 1.24 take a host configuration in the body of `start`.
+        "POST" => request.body.is_empty() && operates(&uri) || streams(&uri),
         "DELETE" => removes(&uri),
         _ => false,
     };
-    if free || with_ticket(asked, &uri, take) {
+    if free || has_ticket(request, &uri, take) {
         return Ok(());
     }
-    Err(instead(&uri))
+    Err(alternative(&uri).into())
 }
 
-/// What only looks.
+/// Tells whether a GET only reads state.
 fn reads(uri: &Uri) -> bool {
     match uri.path[..] {
         ["_ping" | "version" | "info" | "events" | "networks" | "volumes" | "plugins"] => true,
@@ -50,15 +49,15 @@ fn reads(uri: &Uri) -> bool {
             "json" | "logs" | "stats" | "top" | "changes" | "archive" | "export"
         ),
         ["exec", _, "json"] | ["plugins", _, "json"] | ["networks" | "volumes", _] => true,
-        // `docker inspect NAME` asks for all that a name could be.
+        // `docker inspect NAME` tries every kind of object that has names.
         ["services" | "nodes" | "tasks" | "secrets" | "configs", _] => true,
         ["images", .., last] if uri.path.len() > 2 => matches!(last, "json" | "history" | "get"),
         _ => false,
     }
 }
 
-/// What moves containers that are there, and takes no body.
-fn moves(uri: &Uri) -> bool {
+/// Tells whether a POST without a body starts, stops or renames existing containers.
+fn operates(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _, verb] => match verb {
             "start" | "pause" | "unpause" => uri.plain_query(&["detachKeys"]),
@@ -76,20 +75,21 @@ fn moves(uri: &Uri) -> bool {
     }
 }
 
-/// Streams of what is there.
-fn speaks(uri: &Uri) -> bool {
+/// Tells whether a POST opens a stream of an existing container.
+fn streams(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _, "wait"] => uri.plain_query(&["condition"]),
         ["containers" | "exec", _, "resize"] => uri.plain_query(&["h", "w"]),
         ["containers", _, "attach"] => uri
             .decoded(&["detachKeys", "logs", "stream", "stdin", "stdout", "stderr"])
             .is_some(),
-        // What will run was said, with a ticket, when the exec was made.
+        // The command was authorized, with a ticket, when the exec was created.
         ["exec", _, "start"] => uri.query.is_empty(),
         _ => false,
     }
 }
 
+/// Tells whether a DELETE removes an object that apps or the engine may lose.
 fn removes(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _] => uri.plain_query(&["v", "force", "link"]),
@@ -99,86 +99,30 @@ fn removes(uri: &Uri) -> bool {
     }
 }
 
-fn with_ticket(asked: &ApiRequest, uri: &Uri, mut take: impl FnMut(&Key) -> bool) -> bool {
-    let key = match uri.path[..] {
-        _ if asked.method != "POST" => None,
-        ["containers", id, "exec"] if uri.query.is_empty() => exec_key(id, asked.body),
+/// Takes the ticket of a request, if there is one.
+fn has_ticket(request: &ApiRequest, uri: &Uri, mut take: impl FnMut(&Key) -> bool) -> bool {
+    let exec = match uri.path[..] {
+        ["containers", id, "exec"] if request.method == "POST" && uri.query.is_empty() => {
+            exec::requested_key(id, request.body)
+        }
         _ => None,
     };
-    // What edge-docker asks for itself is held to every byte.
-    let whole = || Key::request(asked.method, asked.uri, asked.body);
-    key.is_some_and(|key| take(&key)) || take(&whole())
+    // A request of edge-docker itself has to match byte by byte.
+    let whole = || Key::request(request.method, request.uri, request.body);
+    exec.is_some_and(|key| take(&key)) || take(&whole())
 }
 
-/// What a ticket for `exec` names.
-pub struct Exec<'a> {
-    /// Id of the container.
-    pub container: &'a str,
-    /// `-u`
-    pub user: &'a str,
-    /// `-w`
-    pub workdir: &'a str,
-    /// `-t`
-    pub tty: bool,
-    /// `-e`, in their order.
-    pub env: Vec<&'a str>,
-    /// The command.
-    pub command: Vec<&'a str>,
-}
-
-/// The ticket for `docker exec` with these words.
-pub fn exec(words: &Exec) -> Key {
-    let (tty, count) = (words.tty.to_string(), words.env.len().to_string());
-    let mut parts = vec![words.container, words.user, words.workdir, &tty, &count];
-    parts.extend(&words.env);
-    parts.extend(&words.command);
-    Key::arguments("exec", &parts)
-}
-
-/// What docker's client says of an exec, read in the one way that it can be.
-fn exec_key(container: &str, body: &[u8]) -> Option<Key> {
-    let body = strict_json::parse(body).ok()?;
-    let none = Value::Null;
-    let mut words = Exec {
-        container,
-        user: "",
-        workdir: "",
-        tty: false,
-        env: Vec::new(),
-        command: Vec::new(),
-    };
-    for (name, value) in body.as_object()? {
-        match name.as_str() {
-            "Privileged" if *value == false || *value == none => {}
-            "User" => words.user = value.as_str()?,
-            "WorkingDir" => words.workdir = value.as_str()?,
-            "Tty" => words.tty = value.as_bool()?,
-            "Env" if *value == none => {}
-            "Env" => words.env = strings(value)?,
-            "Cmd" => words.command = strings(value)?,
-            "AttachStdin" | "AttachStdout" | "AttachStderr" | "Detach" | "DetachKeys"
-            | "ConsoleSize" => {}
-            _ => return None,
-        }
-    }
-    Some(exec(&words))
-}
-
-fn strings(value: &Value) -> Option<Vec<&str>> {
-    value.as_array()?.iter().map(Value::as_str).collect()
-}
-
-/// What to type instead.
-fn instead(uri: &Uri) -> String {
+/// Returns the command to use instead of a request.
+fn alternative(uri: &Uri) -> &'static str {
     match uri.path[..] {
         ["containers", "create"] => {
-            "containers are made by the gate: type edge-docker run, or edge-docker create"
+            "only edge-docker creates containers: type edge-docker run, or edge-docker create"
         }
-        ["containers", _, "exec"] => "type edge-docker exec; --privileged is not taken",
+        ["containers", _, "exec"] => "type edge-docker exec; --privileged is refused",
         ["containers", _, "archive"] => {
             "files get into a container through its app's directory below /data"
         }
-        ["containers", _, "update"] => "make it anew: edge-docker rm, then edge-docker run",
+        ["containers", _, "update"] => "create it again: edge-docker rm, then edge-docker run",
         ["build" | "session" | "grpc"] => "type edge-docker build -t sandbox/APP - < context.tar",
         ["commit"] | ["images", "create" | "load"] => {
             "images come by edge-docker pull, build or load"
@@ -191,9 +135,8 @@ fn instead(uri: &Uri) -> String {
             | "networks" | "volumes",
             ..,
         ] => "this device has no plugins, swarms, or networks and volumes of one's own",
-        _ => "it is not on the list of what the engine may be asked; see edge-docker --help",
+        _ => "the request is not on the list of those that pass; see edge-docker --help",
     }
-    .into()
 }
 
 #[cfg(test)]
@@ -201,6 +144,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::api::exec::Exec;
 
     /// Tickets that were left, as edge-docker keeps them: each is good once.
     #[derive(Default)]
@@ -246,9 +190,9 @@ mod tests {
             else {
                 continue;
             };
-            let mut words = request.splitn(3, ' ');
-            let (method, uri) = (words.next().unwrap(), words.next().unwrap());
-            let refused = tickets.decide(method, uri, words.next().unwrap_or_default());
+            let mut parts = request.splitn(3, ' ');
+            let (method, uri) = (parts.next().unwrap(), parts.next().unwrap());
+            let refused = tickets.decide(method, uri, parts.next().unwrap_or_default());
             assert!(
                 refused.clone().is_err_and(|r| r.contains(said)),
                 "{line}: {refused:?}"
@@ -291,7 +235,7 @@ mod tests {
     #[test]
     fn an_exec_passes_with_the_words_that_were_checked() {
         let tickets = Tickets::default();
-        let words = Exec {
+        let exec = Exec {
             container: "c0",
             user: "",
             workdir: "",
@@ -302,7 +246,7 @@ mod tests {
         let good = r#"{"User":"","Privileged":false,"Tty":true,"AttachStdin":true,"Env":["A=b"],"Cmd":["sh","-c","id"]}"#;
         let uri = "/v1.41/containers/c0/exec";
         assert!(tickets.decide("POST", uri, good).is_err(), "no ticket");
-        tickets.leave(&exec(&words));
+        tickets.leave(&exec.key());
         for (from, to) in [
             ("\"Privileged\":false", "\"Privileged\":true"),
             (

@@ -1,23 +1,27 @@
-//! The grammar of docker's command lines: long options, short ones in
-//! clusters, values joined or apart, and an end at the first plain word.
+//! Grammar of docker's command lines: long options, short ones in clusters, values
+//! joined or apart, and an end at the first argument that is no option.
+//!
+//! clap does not parse it: a line must mean here what it means to docker's client, down
+//! to `-itva:b` and `-v=a:b`, and a refused option needs its reason. See
+//! `docs/decisions/0010-option-parser.md`.
 
 use anyhow::Result;
 
 use crate::refusal::refuse;
 
-/// An option that is known.
-#[derive(Clone, Copy)]
+/// Option that a command knows.
+#[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// With two dashes, without them here.
+    /// Name, without its two dashes.
     pub long: &'static str,
-    /// One letter, or a space.
-    pub short: char,
-    /// Takes a value?
-    pub value: bool,
+    /// Letter, or a space for none.
+    pub(crate) short: char,
+    /// The option takes a value.
+    pub(crate) value: bool,
 }
 
-/// A flag.
-pub const fn flag(short: char, long: &'static str) -> Known {
+/// Returns a flag.
+pub(crate) const fn flag(short: char, long: &'static str) -> Known {
     Known {
         long,
         short,
@@ -25,8 +29,8 @@ pub const fn flag(short: char, long: &'static str) -> Known {
     }
 }
 
-/// An option with a value.
-pub const fn value(short: char, long: &'static str) -> Known {
+/// Returns an option with a value.
+pub(crate) const fn value(short: char, long: &'static str) -> Known {
     Known {
         long,
         short,
@@ -34,42 +38,60 @@ pub const fn value(short: char, long: &'static str) -> Known {
     }
 }
 
-/// Options in their order, and the plain words behind them.
-#[derive(Debug, PartialEq, Eq)]
+/// Options in their order, and the arguments behind them.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parsed<'a> {
-    /// Name and value; a flag's value is `true` or `false`.
+    /// Name and value of each option; a flag's value is `true` or `false`.
     pub options: Vec<(&'static str, &'a str)>,
-    /// The rest.
-    pub words: Vec<&'a str>,
+    /// Arguments that are no options.
+    pub arguments: Vec<&'a str>,
 }
 
-/// Parses. With `mixed`, options may stand behind plain words too.
-///
-/// # Errors
-/// An option that is not known, by name, with `why` it is refused.
-pub fn parse<'a>(
+impl<'a> Parsed<'a> {
+    /// Returns the last value of an option, which counts for docker too.
+    pub fn last(&self, option: &str) -> Option<&'a str> {
+        let mut last = self.options.iter().rev();
+        last.find(|(name, _)| *name == option)
+            .map(|(_, value)| *value)
+    }
+
+    /// Tells whether a flag is set.
+    pub fn is_set(&self, flag: &str) -> bool {
+        self.last(flag) == Some("true")
+    }
+}
+
+/// Placement of options among arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Options end at the first argument: behind it begins a command line of the
+    /// container.
+    OptionsFirst,
+    /// Options may follow arguments.
+    Mixed,
+}
+
+/// Parses `args`; `refusal` words the error for an option that is not known.
+pub(crate) fn parse<'a>(
     known: &[Known],
-    words: &[&'a str],
-    mixed: bool,
-    why: impl Fn(&str) -> String,
+    args: &[&'a str],
+    order: Order,
+    refusal: impl Fn(&str) -> String,
 ) -> Result<Parsed<'a>> {
-    let mut parsed = Parsed {
-        options: Vec::new(),
-        words: Vec::new(),
-    };
-    let mut rest = words.iter().copied();
-    while let Some(word) = rest.next() {
-        if word == "--" {
-            parsed.words.extend(rest);
+    let mut parsed = Parsed::default();
+    let mut rest = args.iter().copied();
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            parsed.arguments.extend(rest);
             break;
-        } else if let Some(body) = word.strip_prefix("--") {
-            long(known, body, &mut rest, &mut parsed, &why)?;
-        } else if let Some(body) = word.strip_prefix('-').filter(|b| !b.is_empty()) {
-            cluster(known, body, &mut rest, &mut parsed, &why)?;
+        } else if let Some(body) = argument.strip_prefix("--") {
+            long(known, body, &mut rest, &mut parsed, &refusal)?;
+        } else if let Some(body) = argument.strip_prefix('-').filter(|b| !b.is_empty()) {
+            cluster(known, body, &mut rest, &mut parsed, &refusal)?;
         } else {
-            parsed.words.push(word);
-            if !mixed {
-                parsed.words.extend(rest);
+            parsed.arguments.push(argument);
+            if order == Order::OptionsFirst {
+                parsed.arguments.extend(rest);
                 break;
             }
         }
@@ -77,20 +99,22 @@ pub fn parse<'a>(
     Ok(parsed)
 }
 
+/// Parses `--name`, `--name=value` or `--name value`.
 fn long<'a>(
     known: &[Known],
     body: &'a str,
     rest: &mut impl Iterator<Item = &'a str>,
     parsed: &mut Parsed<'a>,
-    why: &impl Fn(&str) -> String,
+    refusal: &impl Fn(&str) -> String,
 ) -> Result<()> {
     let (name, joined) = body
         .split_once('=')
         .map_or((body, None), |(n, v)| (n, Some(v)));
+    // Never a prefix: docker does not abbreviate, and `--priv` must not pass as another.
     let option = known
         .iter()
         .find(|k| k.long == name)
-        .ok_or_else(|| refuse(why(&format!("--{name}"))))?;
+        .ok_or_else(|| refuse(refusal(&format!("--{name}"))))?;
     let value = match (option.value, joined) {
         (_, Some(value)) => value,
         (false, None) => "true",
@@ -98,22 +122,23 @@ fn long<'a>(
             .next()
             .ok_or_else(|| refuse(format_args!("--{name} needs a value")))?,
     };
-    take(option, value, parsed)
+    push(option, value, parsed)
 }
 
+/// Parses `-it`, `-vVALUE`, `-v=VALUE` or `-v VALUE`.
 fn cluster<'a>(
     known: &[Known],
     body: &'a str,
     rest: &mut impl Iterator<Item = &'a str>,
     parsed: &mut Parsed<'a>,
-    why: &impl Fn(&str) -> String,
+    refusal: &impl Fn(&str) -> String,
 ) -> Result<()> {
     for (at, letter) in body.char_indices() {
         let found = known.iter().find(|k| k.short == letter && letter != ' ');
-        let option = found.ok_or_else(|| refuse(why(&format!("-{letter}"))))?;
+        let option = found.ok_or_else(|| refuse(refusal(&format!("-{letter}"))))?;
         let behind = &body[at + letter.len_utf8()..];
         if !option.value && !behind.starts_with('=') {
-            take(option, "true", parsed)?;
+            push(option, "true", parsed)?;
             continue;
         }
         let value = match behind.strip_prefix('=').unwrap_or(behind) {
@@ -122,14 +147,15 @@ fn cluster<'a>(
                 .ok_or_else(|| refuse(format_args!("-{letter} needs a value")))?,
             value => value,
         };
-        return take(option, value, parsed);
+        return push(option, value, parsed);
     }
     Ok(())
 }
 
-fn take<'a>(option: &Known, value: &'a str, parsed: &mut Parsed<'a>) -> Result<()> {
+fn push<'a>(option: &Known, value: &'a str, parsed: &mut Parsed<'a>) -> Result<()> {
     let value = match (option.value, value) {
         (true, value) => value,
+        // As Go's strconv.ParseBool reads a flag's value in docker's client.
         (false, "1" | "t" | "T" | "true" | "TRUE" | "True") => "true",
         (false, "0" | "f" | "F" | "false" | "FALSE" | "False") => "false",
         (false, other) => {
@@ -140,7 +166,7 @@ fn take<'a>(option: &Known, value: &'a str, parsed: &mut Parsed<'a>) -> Result<(
         }
     };
     if value.contains('\0') {
-        return Err(refuse(format_args!("--{} holds a NUL", option.long)));
+        return Err(refuse(format_args!("--{} contains a NUL", option.long)));
     }
     parsed.options.push((option.long, value));
     Ok(())
@@ -157,13 +183,13 @@ mod tests {
         value(' ', "name"),
     ];
 
-    fn parsed(words: &[&'static str]) -> Result<Parsed<'static>> {
-        parse(&KNOWN, words, false, |o| format!("no {o}"))
+    fn parsed(args: &[&'static str]) -> Result<Parsed<'static>> {
+        parse(&KNOWN, args, Order::OptionsFirst, |o| format!("no {o}"))
     }
 
     #[test]
     fn all_spellings_mean_the_same() {
-        for words in [
+        for args in [
             &["-it", "-v", "a:b", "img", "-x"][..],
             &["-itv", "a:b", "img", "-x"],
             &["-itva:b", "img", "-x"],
@@ -171,25 +197,25 @@ mod tests {
             &["--interactive", "--tty=true", "--volume=a:b", "img", "-x"],
             &["-i=1", "-t", "--volume", "a:b", "--", "img", "-x"],
         ] {
-            let parsed = parsed(words).unwrap();
+            let parsed = parsed(args).unwrap();
             assert_eq!(
                 parsed.options,
                 [("interactive", "true"), ("tty", "true"), ("volume", "a:b")],
-                "{words:?}"
+                "{args:?}"
             );
-            assert_eq!(parsed.words, ["img", "-x"]);
+            assert_eq!(parsed.arguments, ["img", "-x"]);
         }
     }
 
     #[test]
-    fn what_is_not_known_is_named() {
-        for (words, named) in [
+    fn an_unknown_option_is_named() {
+        for (args, named) in [
             (["--privileged=t"], "no --privileged"),
             (["-ix"], "no -x"),
             (["--na"], "no --na"),
             (["-é"], "no -é"),
         ] {
-            assert_eq!(parsed(&words).unwrap_err().to_string(), named);
+            assert_eq!(parsed(&args).unwrap_err().to_string(), named);
         }
         assert!(
             parsed(&["--name"]).is_err()

@@ -1,153 +1,334 @@
-//! Which commands docker's client carries out, each with a short list of options.
+//! Table of all commands: parser, help pages and `docs/cli` are made from it.
 
 use anyhow::Result;
 
-use crate::cli::args::{Known, flag, value};
+use crate::cli::args::{flag, value};
+use crate::cli::entry::Arguments::{self, Any, ContainerAnd, Containers, Count};
+use crate::cli::entry::Entry;
+use crate::cli::entry::Section::{Hidden, Images, Inspect, Manage, Run};
 use crate::cli::values;
 use crate::refusal::refuse;
 
-/// What plain words a command takes.
-pub enum Words {
-    /// None at all.
-    None,
-    /// Names of containers, at least one.
-    Names,
-    /// One name and what stands behind it.
-    Behind(fn(&str) -> bool),
-    /// Whatever docker takes.
-    Any,
-}
+/// Groups of docker's commands that edge-docker knows.
+const GROUPS: [&str; 3] = ["container", "image", "system"];
 
-/// Options and words of `verb`; nothing if it is not taken.
-pub fn table(verb: &str) -> Option<(Vec<Known>, Words)> {
-    looking(verb).or_else(|| changing(verb))
-}
-
-fn looking(verb: &str) -> Option<(Vec<Known>, Words)> {
-    let format = value(' ', "format");
-    let no_trunc = flag(' ', "no-trunc");
-    let all = flag('a', "all");
-    let quiet = flag('q', "quiet");
-    let filter = value('f', "filter");
-    Some(match verb {
-        "ps" => {
-            let more = [flag('s', "size"), value('n', "last"), flag('l', "latest")];
-            let known = [quiet, no_trunc, filter, format, all];
-            ([&known[..], &more].concat(), Words::None)
+/// Declares the commands together with their entries, so that none can exist without.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $command:ident = $entry:expr;)*) => {
+        /// Command of edge-docker.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Command {
+            $($(#[$doc])* $command,)*
         }
-        "images" => {
-            let digests = flag(' ', "digests");
-            (
-                vec![quiet, no_trunc, filter, format, all, digests],
-                Words::Any,
-            )
-        }
-        "history" => (
-            vec![quiet, no_trunc, flag('H', "human"), format],
-            Words::Any,
-        ),
-        "logs" => {
-            let known = [
-                flag('f', "follow"),
-                flag('t', "timestamps"),
-                flag(' ', "details"),
-                value(' ', "since"),
-                value(' ', "until"),
-                value('n', "tail"),
-            ];
-            (known.into(), Words::Names)
-        }
-        "wait" | "diff" => (Vec::new(), Words::Names),
-        "top" => (Vec::new(), Words::Behind(ps_option)),
-        "port" => (Vec::new(), Words::Behind(port)),
-        "stats" => (
-            vec![all, flag(' ', "no-stream"), no_trunc, format],
-            Words::Any,
-        ),
-        "inspect" => {
-            let known = [value('f', "format"), flag('s', "size"), value(' ', "type")];
-            (known.into(), Words::Any)
-        }
-        "version" | "info" => (vec![value('f', "format")], Words::None),
-        _ => return None,
-    })
-}
 
-fn changing(verb: &str) -> Option<(Vec<Known>, Words)> {
-    let force = flag('f', "force");
-    Some(match verb {
-        "stop" | "restart" => (vec![value('t', "time"), value('s', "signal")], Words::Names),
-        "start" => {
-            let known = [flag('a', "attach"), flag('i', "interactive")];
-            (known.into(), Words::Names)
+        impl Command {
+            /// All commands, in the order of the help page.
+            pub(crate) const ALL: &[Self] = &[$(Self::$command),*];
+
+            /// Returns the entry of the command.
+            pub const fn entry(self) -> &'static Entry {
+                match self {
+                    $(Self::$command => {
+                        const ENTRY: Entry = $entry;
+                        &ENTRY
+                    })*
+                }
+            }
         }
-        "kill" => (vec![value('s', "signal")], Words::Names),
-        "pause" | "unpause" => (Vec::new(), Words::Names),
-        "rm" => (vec![force, flag('v', "volumes")], Words::Names),
-        "rmi" => (vec![force, flag(' ', "no-prune")], Words::Any),
-        _ => return None,
-    })
-}
-
-/// What may stand behind `top NAME`: the engine runs `ps` with it, as root.
-fn ps_option(word: &str) -> bool {
-    let field = |f: &str| !f.is_empty() && f.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    ["-ef", "-aux", "aux", "-eo", "-o", "-e", "-f", "-l"].contains(&word)
-        || word.split(',').all(field)
-}
-
-/// `PORT[/PROTOCOL]`
-fn port(word: &str) -> bool {
-    values::port("port", word).is_ok()
-}
-
-/// Commands of docker's groups, by their short name.
-fn short(group: &str, verb: &str) -> Option<&'static str> {
-    let known: &[(&str, &str, &'static str)] = &[
-        ("container", "ls", "ps"),
-        ("container", "list", "ps"),
-        ("container", "remove", "rm"),
-        ("image", "ls", "images"),
-        ("image", "list", "images"),
-        ("image", "rm", "rmi"),
-        ("image", "remove", "rmi"),
-    ];
-    let plain: &[(&str, &[&'static str])] = &[
-        (
-            "container",
-            &[
-                "run", "create", "start", "stop", "restart", "pause", "unpause", "kill", "rm",
-                "ps", "logs", "exec", "top", "stats", "port", "wait", "inspect", "diff",
-            ],
-        ),
-        (
-            "image",
-            &["pull", "push", "load", "build", "tag", "inspect", "history"],
-        ),
-    ];
-    let renamed = known.iter().find(|k| (k.0, k.1) == (group, verb));
-    let same = || {
-        let (_, verbs) = plain.iter().find(|(name, _)| *name == group)?;
-        verbs.iter().find(|v| **v == verb).copied()
     };
-    renamed.map(|k| k.2).or_else(same)
 }
 
-/// `container ls` and the like in their short form: the verb and its words.
-///
-/// # Errors
-/// Refused: the group has no such command here.
-pub fn ungroup<'a>(verb: &'a str, words: &'a [&'a str]) -> Result<(&'a str, &'a [&'a str])> {
-    if !["container", "image"].contains(&verb) {
-        return Ok((verb, words));
+commands! {
+    /// Runs a container.
+    Run = Entry::own("run", Run, &[
+        ("run [OPTIONS] IMAGE ...", "Run a container of a verified or sandbox image"),
+    ]).takes(Arguments::Raw).groups(&[("container", "run")]);
+    /// Creates a container.
+    Create = Entry::own("create", Run, &[
+        ("create [OPTIONS] IMAGE ...", "Create a container without starting it"),
+    ]).takes(Arguments::Raw).groups(&[("container", "create")]);
+    /// Shows what `run` would do.
+    Explain = Entry::own("explain", Run, &[
+        ("explain IMAGE", "Show who signed an image and what it may do"),
+        ("explain run ...", "Show what run would send to the engine"),
+    ]).takes(Arguments::Raw);
+    /// Deploys a container in the place of another.
+    Replace = Entry::own("replace", Run, &[
+        ("replace NAME [--timeout SECS] [OPTIONS] IMAGE ...",
+            "Run an image in the place of NAME; unless it is healthy within SECS (120), \
+             NAME as it was comes back"),
+        ("replace --status [NAME ...]", "Print the last deployments as JSON"),
+        ("replace --recover", "Finish deployments that a power loss interrupted"),
+    ]).takes(Arguments::Raw);
+    /// Returns to the previous container.
+    Rollback = Entry::own("rollback", Run, &[
+        ("rollback NAME [--timeout SECS]",
+            "Return to the previous container, under the same rules"),
+    ]).takes(Arguments::Raw);
+    /// Runs a command in a container.
+    Exec = Entry::own("exec", Run, &[
+        ("exec [OPTIONS] NAME COMMAND ...", "Run a command in a container"),
+    ]).groups(&[("container", "exec")]).options(&[
+        flag('i', "interactive"), flag('t', "tty"), flag('d', "detach"),
+        value('u', "user"), value('w', "workdir"), value('e', "env"),
+    ]).options_first().takes(Count(2, usize::MAX, "a container and a command"));
+
+    /// Starts containers, after verifying their images again.
+    Start = Entry::client("start", Manage, &[("start NAME ...", "Start containers")])
+        .groups(&[("container", "start")]).takes(Containers)
+        .options(&[flag('a', "attach"), flag('i', "interactive")]);
+    /// Stops containers.
+    Stop = Entry::client("stop", Manage, &[("stop NAME ...", "Stop containers")])
+        .groups(&[("container", "stop")]).takes(Containers)
+        .options(&[value('t', "time"), value('s', "signal")]);
+    /// Restarts containers, after verifying their images again.
+    Restart = Entry::client("restart", Manage, &[("restart NAME ...", "Restart containers")])
+        .groups(&[("container", "restart")]).takes(Containers)
+        .options(&[value('t', "time"), value('s', "signal")]);
+    /// Sends a signal to containers.
+    Kill = Entry::client("kill", Manage, &[("kill NAME ...", "Send a signal, SIGKILL by default")])
+        .groups(&[("container", "kill")]).takes(Containers).options(&[value('s', "signal")]);
+    /// Pauses containers.
+    Pause = Entry::client("pause", Manage, &[("pause NAME ...", "Pause all processes")])
+        .groups(&[("container", "pause")]).takes(Containers);
+    /// Continues containers, after verifying their images again.
+    Unpause = Entry::client("unpause", Manage, &[("unpause NAME ...", "Continue paused processes")])
+        .groups(&[("container", "unpause")]).takes(Containers);
+    /// Waits until containers end.
+    Wait = Entry::client("wait", Manage, &[("wait NAME ...", "Wait for the end, print exit codes")])
+        .groups(&[("container", "wait")]).takes(Containers);
+    /// Removes containers and their mount clones.
+    Remove = Entry::client("rm", Manage, &[("rm [-f] NAME ...", "Remove containers")])
+        .groups(&[("container", "rm"), ("container", "remove")]).takes(Containers)
+        .options(&[flag('f', "force"), flag('v', "volumes")]);
+
+    /// Lists containers.
+    Ps = Entry::client("ps", Inspect, &[("ps", "List containers")])
+        .groups(&[("container", "ps"), ("container", "ls"), ("container", "list")])
+        .options(&[
+            flag('q', "quiet"), flag(' ', "no-trunc"), value('f', "filter"), value(' ', "format"),
+            flag('a', "all"), flag('s', "size"), value('n', "last"), flag('l', "latest"),
+        ]);
+    /// Prints the log of a container.
+    Logs = Entry::client("logs", Inspect, &[("logs NAME", "Print the log of a container")])
+        .groups(&[("container", "logs")]).takes(Containers).options(&[
+            flag('f', "follow"), flag('t', "timestamps"), flag(' ', "details"),
+            value(' ', "since"), value(' ', "until"), value('n', "tail"),
+        ]);
+    /// Lists the processes of a container.
+    Top = Entry::client("top", Inspect, &[("top NAME [PS OPTIONS]", "List processes")])
+        .groups(&[("container", "top")]).options_first().takes(ContainerAnd(is_ps_option));
+    /// Shows the use of resources.
+    Stats = Entry::client("stats", Inspect, &[("stats [NAME ...]", "Show the use of resources")])
+        .groups(&[("container", "stats")]).takes(Any).options(&[
+            flag('a', "all"), flag(' ', "no-stream"), flag(' ', "no-trunc"), value(' ', "format"),
+        ]);
+    /// Lists published ports.
+    Port = Entry::client("port", Inspect, &[("port NAME [PORT]", "List published ports")])
+        .groups(&[("container", "port")]).options_first().takes(ContainerAnd(is_port));
+    /// Shows all that the engine knows of something.
+    Inspect = Entry::client("inspect", Inspect, &[("inspect NAME ...", "Print details as JSON")])
+        .groups(&[("container", "inspect"), ("image", "inspect")]).takes(Any)
+        .options(&[value('f', "format"), flag('s', "size"), value(' ', "type")]);
+    /// Lists files that a container changed.
+    Diff = Entry::client("diff", Inspect, &[("diff NAME", "List files that changed")])
+        .groups(&[("container", "diff")]).takes(Containers);
+    /// Shows versions.
+    Version = Entry::client("version", Inspect, &[("version", "Show the versions of docker")])
+        .options(&[value('f', "format")]);
+    /// Shows the state of the engine.
+    Info = Entry::client("info", Inspect, &[("info", "Show the state of the engine")])
+        .options(&[value('f', "format")]);
+    /// Shows the use of the disk.
+    SystemDf = Entry::client("system df", Inspect, &[("system df", "Show the use of the disk")])
+        .groups(&[("system", "df")]).options(&[flag('v', "verbose"), value(' ', "format")]);
+    /// Shows the state of the engine, under its name in docker's group.
+    SystemInfo = Entry::client("system info", Inspect, &[("system info", "The same as info")])
+        .groups(&[("system", "info")]).options(&[value('f', "format")]);
+
+    /// Prints help.
+    Help = Entry::own("help", Inspect, &[("help [COMMAND]", "Show the options of a command")])
+        .takes(Any);
+
+    /// Pulls a signed image.
+    Pull = Entry::own("pull", Images, &[
+        ("pull IMAGE", "Verify the signature, then pull by digest; with --username NAME \
+          --password-stdin for this pull only"),
+    ]).groups(&[("image", "pull")]).takes(Count(1, 1, "one image")).options(&[
+        flag('q', "quiet"), flag(' ', "allow-downgrade"), value('u', "username"),
+        flag(' ', "password-stdin"),
+    ]);
+    /// Pushes an image to the one repository.
+    Push = Entry::own("push", Images, &[("push IMAGE", "Push to the one repository")])
+        .groups(&[("image", "push")]).takes(Count(1, 1, "one image"))
+        .options(&[flag('q', "quiet")]);
+    /// Keeps credentials of the registry.
+    Login = Entry::own("login", Images, &[
+        ("login --username NAME --password-stdin", "Keep credentials of the registry"),
+    ]).takes(Any).options(&[value('u', "username"), flag(' ', "password-stdin")]);
+    /// Removes credentials of the registry.
+    Logout = Entry::own("logout", Images, &[("logout", "Remove credentials of the registry")])
+        .takes(Any);
+    /// Builds a sandbox image.
+    Build = Entry::own("build", Images, &[
+        ("build -t sandbox/APP -", "Build a sandbox image of the tar on standard input"),
+    ]).groups(&[("image", "build")]).takes(Any).options(&[
+        value('t', "tag"), value('f', "file"), value(' ', "target"), value(' ', "build-arg"),
+        value(' ', "network"), flag(' ', "no-cache"), flag('q', "quiet"), flag(' ', "rm"),
+    ]);
+    /// Loads sandbox images.
+    Load = Entry::own("load", Images, &[
+        ("load", "Load sandbox images of a tar on standard input; gzip and zstd too"),
+    ]).groups(&[("image", "load")]).takes(Any).options(&[flag('q', "quiet")]);
+    /// Tags a sandbox image.
+    Tag = Entry::own("tag", Images, &[
+        ("tag sandbox/APP sandbox/APP", "Give a sandbox image another name"),
+    ]).groups(&[("image", "tag")]).takes(Any);
+    /// Writes files of a sandbox app.
+    Sync = Entry::own("sync", Images, &[
+        ("sync APP", "Write files of tar archives on standard input into /data/sandbox/APP; \
+          .wh.NAME removes NAME"),
+    ]).takes(Count(1, 1, "the name of an app and nothing else"));
+    /// Checks layers against their signatures.
+    Fsck = Entry::own("fsck", Images, &[
+        ("fsck [APP]", "Check that layers on the disk are those that were signed"),
+    ]).takes(Count(0, 1, "one app, or none for all"));
+    /// Lists images.
+    Images = Entry::client("images", Images, &[("images", "List images")])
+        .groups(&[("image", "ls"), ("image", "list")]).takes(Any).options(&[
+            flag('q', "quiet"), flag(' ', "no-trunc"), value('f', "filter"), value(' ', "format"),
+            flag('a', "all"), flag(' ', "digests"),
+        ]);
+    /// Lists the layers of an image.
+    History = Entry::client("history", Images, &[("history IMAGE", "List the layers of an image")])
+        .groups(&[("image", "history")]).takes(Any).options(&[
+            flag('q', "quiet"), flag(' ', "no-trunc"), flag('H', "human"), value(' ', "format"),
+        ]);
+    /// Removes images.
+    RemoveImage = Entry::client("rmi", Images, &[("rmi IMAGE ...", "Remove images")])
+        .groups(&[("image", "rm"), ("image", "remove")]).takes(Any)
+        .options(&[flag('f', "force"), flag(' ', "no-prune")]);
+    /// Removes what no container uses.
+    SystemPrune = Entry::client("system prune", Images, &[
+        ("system prune", "Remove stopped containers, unused networks and images"),
+    ]).groups(&[("system", "prune")]).options(&[flag('a', "all"), flag('f', "force")]);
+
+    /// Authorizes requests to the engine, as its plugin.
+    Authz = Entry::own("authz", Hidden, &[("authz", "Serve the engine's authorization plugin")]);
+    /// Audits stored containers before the engine starts.
+    AuditStored = Entry::own("audit-stored", Hidden, &[
+        ("audit-stored", "Audit stored containers before the engine starts"),
+    ]).aliases(&["sweep"]);
+}
+
+impl Command {
+    /// Returns the command that `args` begin with, and the rest.
+    ///
+    /// # Errors
+    /// Refusal of a command that is not in the table.
+    pub fn find<'a, 'b>(args: &'a [&'b str]) -> Result<(Self, &'a [&'b str])> {
+        let Some((name, rest)) = args.split_first() else {
+            return Err(refuse("a command is missing: see edge-docker --help"));
+        };
+        let all = || Self::ALL.iter().copied();
+        if !GROUPS.contains(name) {
+            let is_named = |e: &Entry| e.name == *name || e.aliases.contains(name);
+            let found = all().find(|command| is_named(command.entry()));
+            return found
+                .map(|command| (command, rest))
+                .ok_or_else(|| refusal(name));
+        }
+        let Some((second, rest)) = rest.split_first() else {
+            let members = all().flat_map(|c| c.entry().groups);
+            let names: Vec<_> = members
+                .filter(|(g, _)| g == name)
+                .map(|(_, n)| *n)
+                .collect();
+            return Err(refuse(format_args!("{name} takes {}", listed(&names))));
+        };
+        let found = all().find(|c| c.entry().groups.contains(&(name, second)));
+        found
+            .map(|command| (command, rest))
+            .ok_or_else(|| refusal(&format!("{name} {second}")))
     }
-    let found = words
-        .split_first()
-        .and_then(|(second, rest)| Some((short(verb, second)?, rest)));
-    found.ok_or_else(|| {
-        let second = words.first().unwrap_or(&"");
-        refuse(format_args!(
-            "command \"{verb} {second}\" is refused: see edge-docker --help for what is taken"
-        ))
-    })
+}
+
+fn refusal(name: &str) -> anyhow::Error {
+    refuse(format_args!(
+        "command {name:?} is refused: see edge-docker --help for those that are taken"
+    ))
+}
+
+/// Returns `a, b or c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [name] => (*name).into(),
+        [names @ .., last] => format!("{} or {last}", names.join(", ")),
+    }
+}
+
+/// Tells whether `arg` may follow `top NAME`. The engine runs `ps` with it as root,
+/// outside of the container, so that only options that print columns pass.
+fn is_ps_option(arg: &str) -> bool {
+    let is_field = |f: &str| !f.is_empty() && f.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    ["-ef", "-aux", "aux", "-eo", "-o", "-e", "-f", "-l"].contains(&arg)
+        || arg.split(',').all(is_field)
+}
+
+/// Tells whether `arg` is `PORT[/PROTOCOL]`.
+fn is_port(arg: &str) -> bool {
+    values::port("port", arg).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_stands_for_two_commands() {
+        let mut names = BTreeSet::new();
+        for command in Command::ALL {
+            let entry = command.entry();
+            if !entry.name.contains(' ') {
+                assert!(names.insert(entry.name.to_string()), "{}", entry.name);
+            }
+            for alias in entry.aliases {
+                assert!(names.insert((*alias).into()), "{alias}");
+            }
+            for (group, name) in entry.groups {
+                assert!(GROUPS.contains(group));
+                let known =
+                    command.entry().name == "inspect" || names.insert(format!("{group} {name}"));
+                assert!(known, "{group} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_is_found_by_its_names() {
+        for command in Command::ALL {
+            let entry = command.entry();
+            for name in [entry.name].iter().chain(entry.aliases) {
+                let args: Vec<_> = name.split(' ').chain(["x"]).collect();
+                assert_eq!(Command::find(&args).unwrap(), (*command, &["x"][..]));
+            }
+            for (group, name) in entry.groups {
+                let args = [*group, *name];
+                let (found, rest) = Command::find(&args).unwrap();
+                assert!(found == *command && rest.is_empty(), "{group} {name}");
+            }
+        }
+        for bad in [
+            &["frobnicate"][..],
+            &[],
+            &["container"],
+            &["image", "save"],
+            &["df"],
+        ] {
+            assert!(Command::find(bad).is_err(), "{bad:?}");
+        }
+    }
 }

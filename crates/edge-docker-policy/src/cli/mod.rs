@@ -1,7 +1,9 @@
-//! Docker's command line: its grammar, its options and commands, and their values.
+//! Docker's command line: its grammar, its commands and options, and their values.
 
 pub mod args;
 pub mod commands;
-pub mod options;
+pub mod entry;
+pub mod help;
+mod options;
 pub mod request;
 pub mod values;

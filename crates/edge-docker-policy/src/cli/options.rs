@@ -1,14 +1,15 @@
-//! Every option of `docker run` and `docker create`, docker 20.10 to 28, with a
-//! verdict. A test holds the list against the installed client's `--help`.
+//! Table of every option of `docker run` and `docker create`, docker 20.10 to 28, with
+//! a verdict. A test compares it with the `--help` of the installed client, so that a
+//! new option of docker fails a test instead of being refused without a reason.
 
 use crate::cli::args::{Known, flag, value};
 
-/// What is done with an option.
+/// Verdict on an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Parsed into a type and checked.
     Allowed,
-    /// Taken where the signer granted it.
+    /// Accepted if the signer granted it.
     Granted,
     /// Refused, with the reason; for a flag, `=false` is no request.
     Refused(&'static str),
@@ -25,8 +26,8 @@ const WINDOWS: Verdict = Refused("it is for Windows containers");
 const KERNEL: Verdict = Refused("the kernel's own protection stays as it is");
 const ADDRESSES: Verdict = Refused("addresses are given by the engine");
 
-/// The list.
-pub const OPTIONS: &[(Known, Verdict)] = &[
+/// Options of docker.
+const OPTIONS: &[(Known, Verdict)] = &[
     (flag('d', "detach"), Allowed),
     (flag('i', "interactive"), Allowed),
     (flag('t', "tty"), Allowed),
@@ -82,7 +83,7 @@ pub const OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "device"), Granted),
     (value(' ', "cap-add"), Granted),
     (value(' ', "sysctl"), Granted),
-    (flag(' ', "privileged"), Refused("it takes every rule away")),
+    (flag(' ', "privileged"), Refused("it would lift every rule")),
     (
         flag(' ', "use-api-socket"),
         Refused("the engine's socket is root's alone"),
@@ -172,22 +173,24 @@ pub const OPTIONS: &[(Known, Verdict)] = &[
 ];
 
 /// Options that docker does not have.
-const OURS: &[(Known, Verdict)] = &[
+const OWN_OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "grant"), Granted),
     (flag(' ', "allow-downgrade"), Allowed),
 ];
 
-/// The options that the grammar knows.
-pub fn known() -> Vec<Known> {
-    let all = OPTIONS.iter().chain(OURS);
-    all.map(|(known, _)| *known).collect()
+/// Returns all options with their verdicts.
+pub(crate) fn all() -> impl Iterator<Item = &'static (Known, Verdict)> {
+    OPTIONS.iter().chain(OWN_OPTIONS)
 }
 
-/// The verdict on an option by its long name.
-pub fn verdict(name: &str) -> Option<Verdict> {
-    let mut all = OPTIONS.iter().chain(OURS);
-    all.find(|(known, _)| known.long == name)
-        .map(|(_, verdict)| *verdict)
+/// Returns the options for the grammar.
+pub(crate) fn known() -> Vec<Known> {
+    all().map(|(known, _)| *known).collect()
+}
+
+/// Returns an option and its verdict by the long name.
+pub(crate) fn find(name: &str) -> Option<&'static (Known, Verdict)> {
+    all().find(|(known, _)| known.long == name)
 }
 
 #[cfg(test)]
@@ -205,7 +208,7 @@ mod tests {
         assert_eq!(shorts.iter().collect::<BTreeSet<_>>().len(), shorts.len());
     }
 
-    /// Holds the list against what the installed client says that it takes.
+    /// Compares the list with the options of the installed client.
     #[test]
     fn every_option_of_the_installed_client_is_on_the_list() {
         for verb in ["run", "create"] {
@@ -218,10 +221,10 @@ mod tests {
                 .lines()
                 .filter(|l| l.starts_with("  -") || l.starts_with("      --"))
             {
-                let words: Vec<_> = line.split_whitespace().collect();
-                let short = words[0].strip_suffix(',').and_then(|s| s.chars().nth(1));
-                let name = words.iter().find_map(|w| w.strip_prefix("--")).unwrap();
-                let typed = words.get(if short.is_some() { 2 } else { 1 }).copied();
+                let columns: Vec<_> = line.split_whitespace().collect();
+                let short = columns[0].strip_suffix(',').and_then(|s| s.chars().nth(1));
+                let name = columns.iter().find_map(|w| w.strip_prefix("--")).unwrap();
+                let typed = columns.get(if short.is_some() { 2 } else { 1 }).copied();
                 if name == "help" {
                     continue;
                 }
@@ -254,7 +257,7 @@ mod tests {
             "dns-opt",
             "device-cgroup-rule",
         ] {
-            assert!(verdict(name).is_some(), "{name}");
+            assert!(find(name).is_some(), "{name}");
         }
     }
 }

@@ -1,20 +1,20 @@
-//! The options of `run`: every one that is taken, parsed into the body.
+//! Request of a caller: the options of `run` parsed into a create body.
 
 use anyhow::Result;
-
 use edge_common::contract::label;
 
+use crate::cli::args::{self, Order};
 use crate::cli::options::{self, Verdict};
-use crate::cli::{args, values};
+use crate::cli::values;
 use crate::create_body::{Create, Empty, Endpoint, Health, LogConfig, Networking, PortBinding};
 use crate::grants::RequestedGrant;
+use crate::limits;
 use crate::mounts::RequestedMount;
 use crate::refusal::refuse;
 
-/// Processes that a container may have if it does not say.
-const PIDS: i64 = 1024;
-
-const HEALTH: &str = "--no-healthcheck and --health-… exclude each other";
+/// Prefixes of labels that docker reserves for itself.
+const DOCKER_LABELS: [&str; 3] = ["com.docker.", "io.docker.", "org.dockerproject."];
+const HEALTH_CONFLICT: &str = "--no-healthcheck and --health-… exclude each other";
 
 /// Streams of a container that are attached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,85 +49,91 @@ impl Streams {
     }
 }
 
-/// A `run` that is well-formed; the policy has yet to speak.
+/// Well-formed `run` that the policy has not judged yet.
 pub struct Request {
-    /// The body so far: no image, no mounts, no labels of ours.
+    /// Create body without image, mounts and labels of edge-docker.
     pub body: Create,
     /// `--name`, or empty.
     pub name: String,
     /// `-d`
     pub detach: bool,
-    /// What is attached to, if it is not detached.
+    /// Streams to attach, unless it is detached.
     pub streams: Streams,
-    /// Mounts asked for.
-    pub mounts: Vec<RequestedMount>,
-    /// What only a grant gives.
-    pub wishes: Vec<RequestedGrant>,
+    /// Requested mounts.
+    pub(crate) mounts: Vec<RequestedMount>,
+    /// Requests that only a grant fulfils.
+    pub(crate) grants: Vec<RequestedGrant>,
     /// `--env-file`: paths below the app's directory.
     pub env_files: Vec<String>,
-    /// `--allow-downgrade`: the operator takes a lower serial.
+    /// `--allow-downgrade`: the operator accepts a lower release number.
     pub allow_downgrade: bool,
-    /// The image as typed.
+    /// Image reference as typed.
     pub image: String,
     /// `--network-alias`
     aliases: Vec<String>,
 }
 
-/// Parses the words behind `run` or `create`.
+/// Parses the options, image and command behind `run` or `create`.
 ///
 /// # Errors
-/// The option or value that is refused, and why.
-pub fn parse(words: &[&str]) -> Result<Request> {
-    let parsed = args::parse(&options::known(), words, false, |option| {
+/// Refusal of an option or a value, with the reason.
+pub fn parse(args: &[&str]) -> Result<Request> {
+    let parsed = args::parse(&options::known(), args, Order::OptionsFirst, |option| {
         format!("option {option} is refused: docker does not know it; see edge-docker --help")
     })?;
-    let Some((image, command)) = parsed.words.split_first() else {
+    let Some((image, command)) = parsed.arguments.split_first() else {
         return Err(refuse("run needs an image; see edge-docker --help"));
     };
-    let mut request = Request {
-        body: Create {
-            cmd: command.iter().map(ToString::to_string).collect(),
-            ..Create::default()
-        },
-        name: String::new(),
-        detach: false,
-        streams: Streams {
-            signals: true,
-            ..Streams::default()
-        },
-        mounts: Vec::new(),
-        wishes: Vec::new(),
-        env_files: Vec::new(),
-        allow_downgrade: false,
-        image: (*image).into(),
-        aliases: Vec::new(),
-    };
-    let host = &mut request.body.host_config;
-    host.network_mode = "default".into();
-    host.restart_policy.name = "no".into();
-    host.pids_limit = PIDS;
-    host.security_opt = vec!["no-new-privileges"];
+    let mut request = Request::new(image, command);
     for (option, value) in parsed.options {
-        match options::verdict(option) {
-            Some(Verdict::Allowed) => request.take(option, value)?,
-            Some(Verdict::Granted) => request.wish(option, value)?,
-            Some(Verdict::Refused(why)) if value != "false" || !is_flag(option) => {
-                return Err(refuse(format_args!("option --{option} is refused: {why}")));
+        let Some((known, verdict)) = options::find(option) else {
+            continue;
+        };
+        match verdict {
+            Verdict::Allowed => request.apply(option, value)?,
+            Verdict::Granted => request.request_grant(option, value)?,
+            // A flag that is switched off requests nothing.
+            Verdict::Refused(_) if !known.value && value == "false" => {}
+            Verdict::Refused(reason) => {
+                return Err(refuse(format_args!(
+                    "option --{option} is refused: {reason}"
+                )));
             }
-            _ => {}
         }
     }
     request.finish()
 }
 
-fn is_flag(option: &str) -> bool {
-    options::known()
-        .iter()
-        .any(|known| known.long == option && !known.value)
-}
-
 impl Request {
-    fn take(&mut self, option: &str, text: &str) -> Result<()> {
+    /// Returns a request with what every container has, whatever the options.
+    fn new(image: &str, command: &[&str]) -> Self {
+        let mut body = Create {
+            cmd: command.iter().map(ToString::to_string).collect(),
+            ..Create::default()
+        };
+        let host = &mut body.host_config;
+        host.network_mode = "default".into();
+        host.restart_policy.name = "no".into();
+        host.pids_limit = limits::DEFAULT_PIDS;
+        host.security_opt = vec![limits::SECURITY_OPTION];
+        Self {
+            body,
+            name: String::new(),
+            detach: false,
+            streams: Streams {
+                signals: true,
+                ..Streams::default()
+            },
+            mounts: Vec::new(),
+            grants: Vec::new(),
+            env_files: Vec::new(),
+            allow_downgrade: false,
+            image: image.into(),
+            aliases: Vec::new(),
+        }
+    }
+
+    fn apply(&mut self, option: &str, text: &str) -> Result<()> {
         let yes = text == "true";
         match option {
             "detach" => self.detach = yes,
@@ -148,14 +154,13 @@ impl Request {
             "user" => self.body.user = values::plain(option, text)?,
             "workdir" => self.body.working_dir = values::inside(option, text)?,
             "entrypoint" => self.body.entrypoint = Some(vec![text.into()]),
-            "expose" => drop(
-                self.body
-                    .exposed_ports
-                    .insert(values::port(option, text)?.2, Empty {}),
-            ),
+            "expose" => {
+                let port = values::port(option, text)?.container;
+                self.body.exposed_ports.insert(port, Empty {});
+            }
             "stop-signal" => self.body.stop_signal = values::plain(option, text)?,
             "stop-timeout" => {
-                self.body.stop_timeout = Some(values::number(option, text, -1, 3600)?)
+                self.body.stop_timeout = Some(values::number(option, text, -1..=3600)?)
             }
             "publish" => self.publish(text)?,
             _ if option.starts_with("health-") || option == "no-healthcheck" => {
@@ -191,9 +196,9 @@ impl Request {
                 }
             }
             "cpus" => host.nano_cpus = values::cpus(option, text)?,
-            "cpu-shares" => host.cpu_shares = values::number(option, text, 0, 262_144)?,
+            "cpu-shares" => host.cpu_shares = values::number(option, text, 0..=262_144)?,
             "cpuset-cpus" => host.cpuset_cpus = values::list(option, text)?,
-            "pids-limit" => host.pids_limit = values::number(option, text, 1, 32_768)?,
+            "pids-limit" => host.pids_limit = values::number(option, text, limits::PIDS)?,
             "ulimit" => host.ulimits.push(values::ulimit(text)?),
             "cap-drop" => host.cap_drop.push(values::plain(option, text)?),
             "tmpfs" => {
@@ -201,17 +206,10 @@ impl Request {
                 host.tmpfs
                     .insert(values::inside(option, path)?, values::tmpfs(options)?);
             }
-            "log-driver" if ["json-file", "local", "journald", "none"].contains(&text) => {
-                self.log().kind = text.into()
-            }
+            "log-driver" if limits::LOG_DRIVERS.contains(&text) => self.log().kind = text.into(),
             "log-opt" => self.log_option(text)?,
-            "security-opt"
-                if [
-                    "no-new-privileges",
-                    "no-new-privileges:true",
-                    "no-new-privileges=true",
-                ]
-                .contains(&text) => {}
+            // Every container has it, so that asking for it adds nothing.
+            "security-opt" if values::is_security_option(text) => {}
             _ => {
                 return Err(refuse(format_args!(
                     "--{option}={text} is refused: see edge-docker --help for what run takes"
@@ -221,11 +219,11 @@ impl Request {
         Ok(())
     }
 
-    fn wish(&mut self, option: &str, text: &str) -> Result<()> {
-        let wish = match option {
+    fn request_grant(&mut self, option: &str, text: &str) -> Result<()> {
+        let grant = match option {
             "grant" => RequestedGrant::Grant(values::plain(option, text)?),
             "gpus" if text == "all" => RequestedGrant::Gpus(-1),
-            "gpus" => RequestedGrant::Gpus(values::number(option, text, 1, 16)?),
+            "gpus" => RequestedGrant::Gpus(values::number(option, text, 1..=16)?),
             "runtime" => RequestedGrant::Runtime(values::plain(option, text)?),
             "device" if !text.starts_with('/') => RequestedGrant::Cdi(values::cdi(text)?),
             "device" => RequestedGrant::Device(values::device(text)?),
@@ -235,23 +233,24 @@ impl Request {
                 RequestedGrant::Sysctl(key, value)
             }
         };
-        self.wishes.push(wish);
+        self.grants.push(grant);
         Ok(())
     }
 
     fn log(&mut self) -> &mut LogConfig {
         let config = &mut self.body.host_config.log_config;
         config.get_or_insert_with(|| LogConfig {
-            kind: "json-file".into(),
+            kind: limits::DEFAULT_LOG_DRIVER.into(),
             ..LogConfig::default()
         })
     }
 
     fn log_option(&mut self, text: &str) -> Result<()> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        if !["max-size", "max-file", "compress", "tag"].contains(&key) {
+        if !limits::LOG_OPTIONS.contains(&key) {
             return Err(refuse(format_args!(
-                "--log-opt {key} is refused: only max-size, max-file, compress and tag"
+                "--log-opt {key} is refused: only {}",
+                limits::LOG_OPTIONS.join(", ")
             )));
         }
         self.log().config.insert(key.into(), value.into());
@@ -260,17 +259,10 @@ impl Request {
 
     fn label(&mut self, text: &str) -> Result<()> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        let reserved = [
-            label::PREFIX,
-            "com.docker.",
-            "io.docker.",
-            "org.dockerproject.",
-        ];
-        if key.is_empty()
-            || reserved
-                .iter()
-                .any(|r| key.to_ascii_lowercase().starts_with(r))
-        {
+        // Whatever the case: a reader that folds it must not see a label of edge-docker.
+        let lower = key.to_ascii_lowercase();
+        let mut reserved = DOCKER_LABELS.iter().chain([&label::PREFIX]);
+        if key.is_empty() || reserved.any(|prefix| lower.starts_with(prefix)) {
             return Err(refuse(format_args!(
                 "--label {key} is refused: the name is reserved"
             )));
@@ -280,31 +272,33 @@ impl Request {
     }
 
     fn publish(&mut self, text: &str) -> Result<()> {
-        let (host_ip, host_port, container) = values::port("publish", text)?;
-        self.body.exposed_ports.insert(container.clone(), Empty {});
-        let bindings = self
-            .body
-            .host_config
-            .port_bindings
-            .entry(container)
-            .or_default();
-        bindings.push(PortBinding { host_ip, host_port });
+        let port = values::port("publish", text)?;
+        let body = &mut self.body;
+        body.exposed_ports.insert(port.container.clone(), Empty {});
+        let bindings = &mut body.host_config.port_bindings;
+        bindings
+            .entry(port.container)
+            .or_default()
+            .push(PortBinding {
+                host_ip: port.host_ip,
+                host_port: port.host_port,
+            });
         Ok(())
     }
 
     fn health(&mut self, option: &str, text: &str) -> Result<()> {
         let health = self.body.healthcheck.get_or_insert_with(Health::default);
-        let (none, asked) = (health.test == ["NONE"], *health != Health::default());
+        let (disabled, configured) = (health.test == ["NONE"], *health != Health::default());
         match option {
             "no-healthcheck" if text == "false" => return Ok(()),
-            "no-healthcheck" if asked && !none => return Err(refuse(HEALTH)),
+            "no-healthcheck" if configured && !disabled => return Err(refuse(HEALTH_CONFLICT)),
             "no-healthcheck" => health.test = vec!["NONE".into()],
-            _ if none => return Err(refuse(HEALTH)),
+            _ if disabled => return Err(refuse(HEALTH_CONFLICT)),
             "health-cmd" => health.test = vec!["CMD-SHELL".into(), text.into()],
             "health-interval" => health.interval = values::duration(option, text)?,
             "health-timeout" => health.timeout = values::duration(option, text)?,
             "health-start-period" => health.start_period = values::duration(option, text)?,
-            _ => health.retries = values::number(option, text, 0, 1000)?,
+            _ => health.retries = values::number(option, text, 0..=1000)?,
         }
         Ok(())
     }
@@ -356,8 +350,8 @@ impl Request {
             return Err(refuse("--rm and --restart exclude each other"));
         }
         if host.network_mode == "host" {
-            self.wishes.push(RequestedGrant::HostNetwork);
-            // Until it is granted.
+            self.grants.push(RequestedGrant::HostNetwork);
+            // Decided by the grant; until then the container has a network of its own.
             host.network_mode = "default".into();
         }
         if !self.aliases.is_empty() {

@@ -1,9 +1,13 @@
-//! Values of options: from docker's spelling to checked types.
+//! Values of options: docker's spelling parsed into checked types.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use anyhow::Result;
 
 use crate::create_body::{Device, Restart, Ulimit};
-use crate::mounts::{Owner, RequestedMount};
+use crate::limits::{DEVICE_RIGHTS, RESTART_POLICIES, SECURITY_OPTION, ULIMITS, is_device_rights};
+use crate::mounts::{Owner, RequestedMount, has_plain_parts};
 use crate::refusal::refuse;
 
 /// A name as docker takes it for containers and networks.
@@ -20,7 +24,7 @@ pub fn name(option: &str, text: &str) -> Result<String> {
 }
 
 /// Bytes: `512m`, `1g`, `65536`.
-pub fn bytes(option: &str, text: &str) -> Result<i64> {
+pub(crate) fn bytes(option: &str, text: &str) -> Result<i64> {
     let lower = text.to_ascii_lowercase();
     let number = lower.trim_end_matches("ib").trim_end_matches('b');
     let (digits, factor) = match number.chars().last() {
@@ -38,16 +42,14 @@ pub fn bytes(option: &str, text: &str) -> Result<i64> {
 }
 
 /// A whole number within bounds.
-pub fn number(option: &str, text: &str, least: i64, most: i64) -> Result<i64> {
-    let value = text
-        .parse::<i64>()
-        .ok()
-        .filter(|v| (least..=most).contains(v));
+pub fn number(option: &str, text: &str, bounds: RangeInclusive<i64>) -> Result<i64> {
+    let value = text.parse::<i64>().ok().filter(|v| bounds.contains(v));
+    let (least, most) = (bounds.start(), bounds.end());
     value.ok_or_else(|| bad(option, text, &format!("a number from {least} to {most}")))
 }
 
 /// `1.5` processors as billionths.
-pub fn cpus(option: &str, text: &str) -> Result<i64> {
+pub(crate) fn cpus(option: &str, text: &str) -> Result<i64> {
     let value = text
         .parse::<f64>()
         .ok()
@@ -58,7 +60,7 @@ pub fn cpus(option: &str, text: &str) -> Result<i64> {
 }
 
 /// Go's duration, `1m30s`, in nanoseconds.
-pub fn duration(option: &str, text: &str) -> Result<i64> {
+pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
     let error = || bad(option, text, "a duration like 1m30s");
     let mut total: i64 = 0;
     let mut rest = text;
@@ -84,42 +86,52 @@ pub fn duration(option: &str, text: &str) -> Result<i64> {
 }
 
 /// An absolute path inside a container, without `..`, other than `/`.
-pub fn inside(option: &str, text: &str) -> Result<String> {
-    let parts_good = text
-        .split('/')
-        .skip(1)
-        .all(|p| !matches!(p, "" | "." | ".."));
-    if !text.starts_with('/') || text == "/" || !parts_good || text.contains(char::is_control) {
+pub(crate) fn inside(option: &str, text: &str) -> Result<String> {
+    if !text.strip_prefix('/').is_some_and(has_plain_parts) {
         return Err(bad(option, text, "an absolute path inside the container"));
     }
     Ok(text.into())
 }
 
-/// `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`: (address, host port, port/protocol).
-pub fn port(option: &str, text: &str) -> Result<(String, String, String)> {
+/// Port of a container, and where it is published.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    /// Address on the device, or empty for all.
+    pub(crate) host_ip: String,
+    /// Port on the device, or empty for one that the engine chooses.
+    pub(crate) host_port: String,
+    /// `PORT/PROTOCOL` in the container.
+    pub(crate) container: String,
+}
+
+/// `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`
+pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
     let error = || bad(option, text, "a port like 8080:80");
-    let (places, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+    let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
     if !["tcp", "udp", "sctp"].contains(&protocol) {
         return Err(error());
     }
-    let (outer, container) = places
-        .rsplit_once(':')
-        .map_or(("", places), |(o, c)| (o, c));
-    let (address, host) = outer.rsplit_once(':').map_or(("", outer), |(a, h)| (a, h));
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    if !bare.is_empty() && bare.parse::<std::net::IpAddr>().is_err() {
+    let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
+    let (address, host_port) = host.rsplit_once(':').unwrap_or(("", host));
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    if !address.is_empty() && address.parse::<IpAddr>().is_err() {
         return Err(error());
     }
-    let one =
-        |p: &str| p.parse::<u16>().is_ok_and(|n| n > 0) && p.chars().all(|c| c.is_ascii_digit());
-    if !one(container) || !(host.is_empty() || one(host)) {
+    // No ranges: every port that an app publishes is named.
+    let digits = |p: &str| p.chars().all(|c| c.is_ascii_digit());
+    let is_port = |p: &str| p.parse::<u16>().is_ok_and(|n| n > 0) && digits(p);
+    if !is_port(container) || !(host_port.is_empty() || is_port(host_port)) {
         return Err(error());
     }
-    Ok((bare.into(), host.into(), format!("{container}/{protocol}")))
+    Ok(Port {
+        host_ip: address.into(),
+        host_port: host_port.into(),
+        container: format!("{container}/{protocol}"),
+    })
 }
 
 /// `SOURCE:TARGET[:ro]`.
-pub fn volume(text: &str) -> Result<RequestedMount> {
+pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
     let parts: Vec<_> = text.split(':').collect();
     let (source, target, mode) = match parts[..] {
         [source, target] => (source, target, "rw"),
@@ -153,7 +165,7 @@ pub fn environment(text: &str) -> Result<String> {
 }
 
 /// A network other than another container's.
-pub fn network(text: &str) -> Result<String> {
+pub(crate) fn network(text: &str) -> Result<String> {
     if text.contains([':', '=']) {
         return Err(refuse(format_args!(
             "--network {text} is refused: only bridge, none, or a network of your own"
@@ -163,15 +175,14 @@ pub fn network(text: &str) -> Result<String> {
 }
 
 /// `PATH[:PATH][:rwm]`, both paths absolute.
-pub fn device(text: &str) -> Result<Device> {
+pub(crate) fn device(text: &str) -> Result<Device> {
     let error = || bad("device", text, "PATH[:PATH_INSIDE][:rwm]");
     let parts: Vec<_> = text.split(':').collect();
-    let letters = |p: &str| !p.is_empty() && p.len() <= 3 && p.chars().all(|c| "rwm".contains(c));
     let (outside, within, permissions) = match parts[..] {
-        [path] => (path, path, "rwm"),
-        [path, p] if letters(p) => (path, path, p),
-        [path, within] => (path, within, "rwm"),
-        [path, within, p] if letters(p) => (path, within, p),
+        [path] => (path, path, DEVICE_RIGHTS),
+        [path, p] if is_device_rights(p) => (path, path, p),
+        [path, within] => (path, within, DEVICE_RIGHTS),
+        [path, within, p] if is_device_rights(p) => (path, within, p),
         _ => return Err(error()),
     };
     Ok(Device {
@@ -182,7 +193,7 @@ pub fn device(text: &str) -> Result<Device> {
 }
 
 /// `VENDOR/CLASS=NAME`, the Container Device Interface's full name.
-pub fn cdi(text: &str) -> Result<String> {
+pub(crate) fn cdi(text: &str) -> Result<String> {
     let good = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         !part.is_empty() && part.chars().all(plain)
@@ -199,7 +210,7 @@ pub fn cdi(text: &str) -> Result<String> {
 }
 
 /// A capability in capitals, without `CAP_`.
-pub fn capability(text: &str) -> Result<String> {
+pub(crate) fn capability(text: &str) -> Result<String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
     let good = |c: char| c.is_ascii_uppercase() || c == '_';
@@ -210,7 +221,7 @@ pub fn capability(text: &str) -> Result<String> {
 }
 
 /// `NAME=VALUE` of a kernel parameter.
-pub fn sysctl(text: &str) -> Result<(String, String)> {
+pub(crate) fn sysctl(text: &str) -> Result<(String, String)> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && name.chars().all(good) => {
@@ -221,20 +232,20 @@ pub fn sysctl(text: &str) -> Result<(String, String)> {
 }
 
 /// An IP address.
-pub fn address(option: &str, text: &str) -> Result<String> {
-    text.parse::<std::net::IpAddr>()
+pub(crate) fn address(option: &str, text: &str) -> Result<String> {
+    text.parse::<IpAddr>()
         .map(|a| a.to_string())
         .map_err(|_| bad(option, text, "an address"))
 }
 
 /// When the engine starts it again.
-pub fn restart(text: &str) -> Result<Restart> {
+pub(crate) fn restart(text: &str) -> Result<Restart> {
     let (name, count) = text
         .split_once(':')
         .map_or((text, None), |(n, c)| (n, Some(c)));
-    let known = ["no", "always", "unless-stopped", "on-failure"].contains(&name);
+    let known = RESTART_POLICIES.contains(&name);
     let maximum_retry_count = match count {
-        Some(count) if name == "on-failure" => number("restart", count, 0, 1000)?,
+        Some(count) if name == "on-failure" => number("restart", count, 0..=1000)?,
         None if known => 0,
         _ => {
             return Err(bad(
@@ -251,14 +262,14 @@ pub fn restart(text: &str) -> Result<Restart> {
 }
 
 /// `NAME=SOFT[:HARD]`.
-pub fn ulimit(text: &str) -> Result<Ulimit> {
+pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     let error = || bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
     let (name, limits) = text.split_once('=').ok_or_else(error)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    if !["nofile", "nproc", "core", "stack"].contains(&name) {
+    if !ULIMITS.contains(&name) {
         return Err(error());
     }
-    let number = |t: &str| number("ulimit", t, -1, i64::MAX);
+    let number = |t: &str| number("ulimit", t, -1..=i64::MAX);
     Ok(Ulimit {
         name: name.into(),
         soft: number(soft)?,
@@ -266,8 +277,14 @@ pub fn ulimit(text: &str) -> Result<Ulimit> {
     })
 }
 
+/// Tells whether `text` requests the security option that every container has.
+pub(crate) fn is_security_option(text: &str) -> bool {
+    let rest = text.strip_prefix(SECURITY_OPTION);
+    rest.is_some_and(|rest| ["", ":true", "=true"].contains(&rest))
+}
+
 /// Options of a tmpfs.
-pub fn tmpfs(options: &str) -> Result<String> {
+pub(crate) fn tmpfs(options: &str) -> Result<String> {
     for option in options.split(',').filter(|o| !o.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         let good = match key {
@@ -286,7 +303,7 @@ pub fn tmpfs(options: &str) -> Result<String> {
 }
 
 /// A short plain word.
-pub fn plain(option: &str, text: &str) -> Result<String> {
+pub(crate) fn plain(option: &str, text: &str) -> Result<String> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
     if text.is_empty() || text.len() > 128 || !text.chars().all(good) {
         return Err(bad(option, text, "letters, digits, _ . - : +"));
@@ -295,7 +312,7 @@ pub fn plain(option: &str, text: &str) -> Result<String> {
 }
 
 /// A list like `0-2,4`.
-pub fn list(option: &str, text: &str) -> Result<String> {
+pub(crate) fn list(option: &str, text: &str) -> Result<String> {
     let good = |c: char| c.is_ascii_digit() || ",-".contains(c);
     if text.is_empty() || !text.chars().all(good) {
         return Err(bad(option, text, "a list like 0-2,4"));
@@ -327,12 +344,14 @@ mod tests {
         assert_eq!(bytes("m", "1GiB").unwrap(), 1 << 30);
         assert_eq!(duration("d", "1m30s").unwrap(), 90_000_000_000);
         assert_eq!(cpus("c", "1.5").unwrap(), 1_500_000_000);
-        assert_eq!(
-            port("p", "127.0.0.1:8080:80/udp").unwrap(),
-            ("127.0.0.1".into(), "8080".into(), "80/udp".into())
-        );
-        assert_eq!(port("p", "80").unwrap().2, "80/tcp");
-        assert_eq!(port("p", "[::1]:1:2").unwrap().0, "::1");
+        let udp = Port {
+            host_ip: "127.0.0.1".into(),
+            host_port: "8080".into(),
+            container: "80/udp".into(),
+        };
+        assert_eq!(port("p", "127.0.0.1:8080:80/udp").unwrap(), udp);
+        assert_eq!(port("p", "80").unwrap().container, "80/tcp");
+        assert_eq!(port("p", "[::1]:1:2").unwrap().host_ip, "::1");
     }
 
     #[test]

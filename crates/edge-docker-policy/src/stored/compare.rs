@@ -1,34 +1,33 @@
-//! Comparing what is stored with what was asked for: a table names every field
-//! that there is, and what it may hold.
+//! Comparison of a stored container with its create request: a table names every field
+//! of the engine, and what it may hold. A field that is not in the table is an error,
+//! so that a newer engine cannot store something that nobody compared.
 
 use serde_json::{Map, Value};
 
-/// What a field may hold.
+/// Permitted content of a field.
 #[derive(Clone, Copy)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Nothing: null, false, 0, or empty.
     Zero,
-    /// What was asked for.
+    /// The requested value.
     Same,
-    /// What was asked for; members that hold nothing do not count.
+    /// The requested value, apart from members that hold nothing.
     Parts,
-    /// What was asked for, or one of these where nothing was.
+    /// The requested value, or one of these where nothing was requested.
     Filled(&'static [&'static str]),
-    /// A restart policy: what was asked for, or none, while a switch holds the
-    /// container back.
+    /// The requested restart policy, or none while a deployment holds the container
+    /// back.
     HeldBack,
-    /// Looked at elsewhere.
+    /// Any here: compared elsewhere.
     Elsewhere,
 }
 
-/// Holds `stored` against `asked`, field by field.
-///
-/// # Errors
-/// The field that does not fit.
-pub fn compare(
+/// Compares `stored` with `requested`, field by field; the error names the field that
+/// differs.
+pub(crate) fn compare(
     table: &[(&str, Rule)],
     stored: &Value,
-    asked: &Value,
+    requested: &Value,
     inside: &str,
 ) -> Result<(), String> {
     let Some(fields) = stored.as_object() else {
@@ -39,8 +38,8 @@ pub fn compare(
         let Some((_, rule)) = rule else {
             return Err(format!("{inside}.{name} is not known"));
         };
-        let wanted = &asked[name];
-        let good = match rule {
+        let wanted = &requested[name];
+        let fits = match rule {
             Rule::Zero => zero(value),
             Rule::Same => same(value, wanted),
             Rule::Parts => same(&parts(value), &parts(wanted)),
@@ -51,21 +50,21 @@ pub fn compare(
             }
             Rule::Elsewhere => true,
         };
-        if !good {
+        if !fits {
             return Err(format!("{inside}.{name} is {}", short(value)));
         }
     }
-    // What was asked for is there.
+    // A field that was left out would hold the default of the engine.
     for (name, rule) in table {
         let compared = matches!(rule, Rule::Same | Rule::Parts);
-        if compared && !fields.contains_key(*name) && !zero(&parts(&asked[*name])) {
+        if compared && !fields.contains_key(*name) && !zero(&parts(&requested[*name])) {
             return Err(format!("{inside}.{name} is missing"));
         }
     }
     Ok(())
 }
 
-/// Null, false, 0, or empty?
+/// Tells whether a value is null, false, 0, or empty.
 pub fn zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -77,13 +76,13 @@ pub fn zero(value: &Value) -> bool {
     }
 }
 
-/// Equal, where nothing is nothing.
-pub fn same(one: &Value, other: &Value) -> bool {
+/// Tells whether two values are equal, whatever the form of nothing.
+pub(crate) fn same(one: &Value, other: &Value) -> bool {
     one == other || zero(one) && zero(other)
 }
 
-/// Without members that hold nothing, at any depth.
-pub fn parts(value: &Value) -> Value {
+/// Returns the value without members that hold nothing, at any depth.
+pub(crate) fn parts(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let kept = map.iter().map(|(name, value)| (name.clone(), parts(value)));
@@ -97,14 +96,14 @@ pub fn parts(value: &Value) -> Value {
     }
 }
 
-/// A value as it is shown in a message.
-pub fn short(value: &Value) -> String {
+/// Returns a value as messages show it.
+pub(crate) fn short(value: &Value) -> String {
     let text: String = value.to_string().chars().take(120).collect();
     text
 }
 
-/// Strings of a list, none if it is something else.
-pub fn strings(value: &Value) -> Vec<&str> {
+/// Returns the strings of a list, none of anything else.
+pub(crate) fn strings(value: &Value) -> Vec<&str> {
     let list = value.as_array().map_or(&[][..], Vec::as_slice);
     list.iter().filter_map(Value::as_str).collect()
 }

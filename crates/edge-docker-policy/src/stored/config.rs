@@ -65,7 +65,7 @@ const STATE: &[(&str, Rule)] = &[
     ("Removed", Zero),
 ];
 
-/// Fields of `Config`; what was asked for has been merged with the image's.
+/// Fields of `Config`; what was requested has been merged with the image's.
 const CONFIG: &[(&str, Rule)] = &[
     ("Hostname", Elsewhere),
     ("Domainname", Same),
@@ -128,43 +128,49 @@ const MOUNT: &[(&str, Rule)] = &[
     ("SkipMountpointCreation", Elsewhere),
 ];
 
-/// Holds the container against what edge-docker asked for and the image says.
+/// Compares the container with the request of edge-docker, merged with the
+/// configuration of the image.
 ///
 /// # Errors
-/// The field that does not fit.
-pub fn check(stored: &Stored, asked: &Value, image: &Value, volumes: &Path) -> Result<(), String> {
+/// The field that differs.
+pub fn check(
+    stored: &Stored,
+    requested: &Value,
+    image: &Value,
+    volumes: &Path,
+) -> Result<(), String> {
     let all = &stored.config;
-    compare(FIELDS, all, asked, "container")?;
+    compare(FIELDS, all, requested, "container")?;
     compare(STATE, &all["State"], &Value::Null, "State")?;
-    let wanted = merge(asked, image);
+    let wanted = merge(requested, image);
     compare(CONFIG, &all["Config"], &wanted, "Config")?;
     program(all, &wanted)?;
     own_files(stored)?;
-    networks(stored, asked)?;
+    networks(stored, requested)?;
     if all["ID"] != stored.id.as_str() || all["NoNewPrivileges"] != true {
         return Err("ID or NoNewPrivileges is another".into());
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let hostname = all["Config"]["Hostname"].as_str().unwrap_or_default();
-    let asked_name = asked["Hostname"].as_str().unwrap_or_default();
-    let named = asked_name.is_empty() || asked_name == hostname;
+    let requested_name = requested["Hostname"].as_str().unwrap_or_default();
+    let named = requested_name.is_empty() || requested_name == hostname;
     if !named || !hostname.chars().all(plain) || !stored.name().chars().all(plain) {
         return Err(format!(
             "Hostname is {hostname:?}, Name is {:?}",
             stored.name()
         ));
     }
-    mounts(&all["MountPoints"], asked, &wanted, volumes)
+    mounts(&all["MountPoints"], requested, &wanted, volumes)
 }
 
 /// What the engine makes of a request and the image's own configuration.
-fn merge(asked: &Value, image: &Value) -> Value {
-    let mut wanted = asked.clone();
+fn merge(requested: &Value, image: &Value) -> Value {
+    let mut wanted = requested.clone();
     let or_image = |name: &str| {
-        if zero(&asked[name]) {
+        if zero(&requested[name]) {
             &image[name]
         } else {
-            &asked[name]
+            &requested[name]
         }
     };
     for name in ["User", "WorkingDir", "StopSignal"] {
@@ -176,20 +182,20 @@ fn merge(asked: &Value, image: &Value) -> Value {
     for name in ["ExposedPorts", "Labels", "Volumes"] {
         let of = |value: &Value| value[name].as_object().cloned().unwrap_or_default();
         let mut both: Map<_, _> = of(image);
-        both.extend(of(asked));
+        both.extend(of(requested));
         wanted[name] = both.into();
     }
-    wanted["Env"] = environment(asked, image);
-    if zero(&asked["Entrypoint"]) {
-        if zero(&asked["Cmd"]) {
+    wanted["Env"] = environment(requested, image);
+    if zero(&requested["Entrypoint"]) {
+        if zero(&requested["Cmd"]) {
             wanted["Cmd"] = image["Cmd"].clone();
         }
-        if asked["Entrypoint"].is_null() {
+        if requested["Entrypoint"].is_null() {
             wanted["Entrypoint"] = image["Entrypoint"].clone();
         }
     }
     let mut health = parts(&image["Healthcheck"]);
-    match (health.as_object_mut(), parts(&asked["Healthcheck"])) {
+    match (health.as_object_mut(), parts(&requested["Healthcheck"])) {
         (Some(health), Value::Object(own)) => health.extend(own),
         (None, own) => health = own,
         _ => {}
@@ -198,9 +204,9 @@ fn merge(asked: &Value, image: &Value) -> Value {
     wanted
 }
 
-fn environment(asked: &Value, image: &Value) -> Value {
+fn environment(requested: &Value, image: &Value) -> Value {
     let key = |line: &str| line.split('=').next().unwrap_or_default().to_string();
-    let own = strings(&asked["Env"]);
+    let own = strings(&requested["Env"]);
     let keys: Vec<_> = own.iter().map(|line| key(line)).collect();
     let theirs = strings(&image["Env"]).into_iter();
     own.into_iter()
@@ -211,11 +217,11 @@ fn environment(asked: &Value, image: &Value) -> Value {
 
 /// `Path` and `Args` are what is run: entry point and command.
 fn program(all: &Value, wanted: &Value) -> Result<(), String> {
-    let mut words = strings(&wanted["Entrypoint"]);
-    words.extend(strings(&wanted["Cmd"]));
+    let mut command = strings(&wanted["Entrypoint"]);
+    command.extend(strings(&wanted["Cmd"]));
     let mut stored = vec![all["Path"].as_str().unwrap_or_default()];
     stored.extend(strings(&all["Args"]));
-    if stored == words {
+    if stored == command {
         return Ok(());
     }
     Err(format!(
@@ -243,12 +249,12 @@ fn own_files(stored: &Stored) -> Result<(), String> {
     Ok(())
 }
 
-/// Networks that it joins: the one that was asked for.
-fn networks(stored: &Stored, asked: &Value) -> Result<(), String> {
+/// Networks that it joins: the one that was requested.
+fn networks(stored: &Stored, requested: &Value) -> Result<(), String> {
     let settings = &stored.config["NetworkSettings"];
     compare(NETWORK, settings, &Value::Null, "NetworkSettings")?;
-    let mode = network(&asked["HostConfig"]["NetworkMode"]);
-    let more = &asked["NetworkingConfig"]["EndpointsConfig"];
+    let mode = network(&requested["HostConfig"]["NetworkMode"]);
+    let more = &requested["NetworkingConfig"]["EndpointsConfig"];
     let joined = settings["Networks"].as_object();
     for (name, end) in joined.into_iter().flatten() {
         if network(&name.as_str().into()) != mode && more[name].is_null() {
@@ -263,9 +269,9 @@ fn networks(stored: &Stored, asked: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Mounts that were asked for, and volumes that the image asks for.
-fn mounts(points: &Value, asked: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
-    let list = asked["HostConfig"]["Mounts"].as_array();
+/// Mounts that were requested, and volumes that the image asks for.
+fn mounts(points: &Value, requested: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
+    let list = requested["HostConfig"]["Mounts"].as_array();
     let list = list.map_or(&[][..], Vec::as_slice);
     let mut count = 0;
     for (target, point) in points.as_object().into_iter().flatten() {
@@ -298,7 +304,7 @@ fn mounts(points: &Value, asked: &Value, wanted: &Value, volumes: &Path) -> Resu
 /// An unnamed volume of the engine's, where the image has one.
 fn volume(target: &str, point: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
     if wanted["Volumes"][target].is_null() {
-        return Err("nobody asked for it".into());
+        return Err("volume declared neither by the image nor by the request".into());
     }
     let spec = serde_json::json!({ "Destination": target, "RW": true, "Type": "volume" });
     compare(MOUNT, point, &spec, "it")?;
@@ -317,14 +323,14 @@ fn volume(target: &str, point: &Value, wanted: &Value, volumes: &Path) -> Result
         ("Source", Filled(&[])),
     ];
     let spec = &parts(&point["Spec"]);
-    let asked = serde_json::json!({ "Target": target, "Source": name });
-    let asked = if zero(&spec["Source"]) {
+    let requested = serde_json::json!({ "Target": target, "Source": name });
+    let requested = if zero(&spec["Source"]) {
         serde_json::json!({ "Target": target })
     } else {
-        asked
+        requested
     };
     if !zero(spec) {
-        compare(&table, spec, &asked, "Spec")?;
+        compare(&table, spec, &requested, "Spec")?;
     }
     Ok(())
 }

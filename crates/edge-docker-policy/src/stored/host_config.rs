@@ -1,8 +1,8 @@
-//! `hostconfig.json`: all that there is between docker 20.10 and 28, and what it
-//! may hold. Fields: `HostConfig` of <https://docs.docker.com/reference/api/engine/>.
+//! `hostconfig.json`: every field of docker 20.10 to 28, and what it may hold. Fields: `HostConfig` of <https://docs.docker.com/reference/api/engine/>.
 
 use serde_json::Value;
 
+use crate::limits::{DEFAULT_LOG_DRIVER, LOG_OPTIONS};
 use crate::stored::compare::Rule::{self, Elsewhere, Filled, HeldBack, Parts, Same, Zero};
 use crate::stored::compare::{compare, same, short, strings, zero};
 
@@ -112,36 +112,42 @@ const READ_ONLY: [&str; 5] = [
 /// The engine's `/dev/shm`, in bytes.
 const SHM: i64 = 64 << 20;
 
-/// Holds the host's half against what edge-docker asked for.
+/// Compares the stored host configuration with the requested one.
 ///
 /// # Errors
-/// The field that does not fit.
-pub fn check(host: &Value, asked: &Value) -> Result<(), String> {
-    compare(FIELDS, host, asked, "HostConfig")?;
+/// The field that differs.
+pub fn check(host: &Value, requested: &Value) -> Result<(), String> {
+    compare(FIELDS, host, requested, "HostConfig")?;
     let fits = [
         (
             "CapAdd",
-            capabilities(&host["CapAdd"]) == capabilities(&asked["CapAdd"]),
+            capabilities(&host["CapAdd"]) == capabilities(&requested["CapAdd"]),
         ),
         (
             "CapDrop",
-            capabilities(&host["CapDrop"]) == capabilities(&asked["CapDrop"]),
+            capabilities(&host["CapDrop"]) == capabilities(&requested["CapDrop"]),
         ),
         ("MaskedPaths", holds(&host["MaskedPaths"], &MASKED)),
         ("ReadonlyPaths", holds(&host["ReadonlyPaths"], &READ_ONLY)),
-        ("ShmSize", filled(&host["ShmSize"], &asked["ShmSize"], SHM)),
-        ("MemorySwap", swap(host, asked)),
+        (
+            "ShmSize",
+            filled(&host["ShmSize"], &requested["ShmSize"], SHM),
+        ),
+        ("MemorySwap", swap(host, requested)),
         (
             "MemorySwappiness",
-            same(&host["MemorySwappiness"], &asked["MemorySwappiness"])
+            same(&host["MemorySwappiness"], &requested["MemorySwappiness"])
                 || host["MemorySwappiness"] == -1,
         ),
         ("ConsoleSize", console(&host["ConsoleSize"])),
         (
             "NetworkMode",
-            network(&host["NetworkMode"]) == network(&asked["NetworkMode"]),
+            network(&host["NetworkMode"]) == network(&requested["NetworkMode"]),
         ),
-        ("LogConfig", log(&host["LogConfig"], &asked["LogConfig"])),
+        (
+            "LogConfig",
+            log(&host["LogConfig"], &requested["LogConfig"]),
+        ),
     ];
     match fits.iter().find(|(_, fits)| !fits) {
         Some((name, _)) => Err(format!("HostConfig.{name} is {}", short(&host[*name]))),
@@ -150,7 +156,7 @@ pub fn check(host: &Value, asked: &Value) -> Result<(), String> {
 }
 
 /// The network, under its one name.
-pub fn network(mode: &Value) -> &str {
+pub(crate) fn network(mode: &Value) -> &str {
     match mode.as_str().unwrap_or_default() {
         "" | "default" => "bridge",
         name => name,
@@ -158,7 +164,7 @@ pub fn network(mode: &Value) -> &str {
 }
 
 /// Capabilities under their one name; newer engines write `CAP_`.
-pub fn capabilities(value: &Value) -> Vec<String> {
+pub(crate) fn capabilities(value: &Value) -> Vec<String> {
     let upper = strings(value).into_iter().map(str::to_ascii_uppercase);
     let mut names: Vec<_> = upper
         .map(|name| name.strip_prefix("CAP_").unwrap_or(&name).to_string())
@@ -168,19 +174,19 @@ pub fn capabilities(value: &Value) -> Vec<String> {
 }
 
 fn holds(value: &Value, wanted: &[&str]) -> bool {
-    let there = strings(value);
-    wanted.iter().all(|path| there.contains(path))
+    let stored = strings(value);
+    wanted.iter().all(|path| stored.contains(path))
 }
 
-fn filled(value: &Value, asked: &Value, default: i64) -> bool {
-    same(value, asked) || zero(asked) && *value == default
+fn filled(value: &Value, requested: &Value, default: i64) -> bool {
+    same(value, requested) || zero(requested) && *value == default
 }
 
 /// Where only the memory is limited, the engine gives as much again for swap.
-fn swap(host: &Value, asked: &Value) -> bool {
+fn swap(host: &Value, requested: &Value) -> bool {
     let (swap, memory) = (&host["MemorySwap"], host["Memory"].as_i64().unwrap_or(0));
     let twice = memory > 0 && swap.as_i64() == memory.checked_mul(2);
-    same(swap, &asked["MemorySwap"]) || zero(&asked["MemorySwap"]) && (twice || *swap == -1)
+    same(swap, &requested["MemorySwap"]) || zero(&requested["MemorySwap"]) && (twice || *swap == -1)
 }
 
 fn console(value: &Value) -> bool {
@@ -189,18 +195,20 @@ fn console(value: &Value) -> bool {
 }
 
 /// Kinds of logs that stay on the device; options of the engine's may be added.
-fn log(stored: &Value, asked: &Value) -> bool {
-    let table = [("Type", Filled(&["json-file"])), ("Config", Elsewhere)];
-    if compare(&table, stored, asked, "LogConfig").is_err() {
+fn log(stored: &Value, requested: &Value) -> bool {
+    let table = [
+        ("Type", Filled(&[DEFAULT_LOG_DRIVER])),
+        ("Config", Elsewhere),
+    ];
+    if compare(&table, stored, requested, "LogConfig").is_err() {
         return false;
     }
-    let known = ["max-size", "max-file", "compress", "tag"];
     let options = stored["Config"].as_object();
-    let asked = asked["Config"].as_object();
+    let requested = requested["Config"].as_object();
     options.is_none_or(|o| {
         o.iter()
-            .all(|(k, v)| known.contains(&k.as_str()) && v.is_string())
-    }) && asked.is_none_or(|a| {
+            .all(|(k, v)| LOG_OPTIONS.contains(&k.as_str()) && v.is_string())
+    }) && requested.is_none_or(|a| {
         a.iter()
             .all(|(k, v)| options.is_some_and(|o| o.get(k) == Some(v)))
     })

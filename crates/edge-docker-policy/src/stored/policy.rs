@@ -1,28 +1,30 @@
-//! The policy over a container at rest: what it may be, given who its image is
-//! and what its signer grants. The same rule as for `run`, from the other side.
+//! Policy of stored containers: what one may be, given the identity of its image and
+//! the grants of its signer. The same rules as for `run`, with the lists of `limits`.
 
 use edge_common::contract::label;
 use serde_json::Value;
 
+use crate::create_body::Mount;
 use crate::grants::Granted;
 use crate::identity::Identity;
+use crate::limits;
 use crate::mounts::{self, CloneRecord};
 use crate::stored::compare::{parts, short, strings, zero};
 use crate::stored::host_config::{capabilities, network};
 
-/// Judges what was asked for, which is what is stored.
+/// Judges the create request that a stored container was compared with.
 ///
 /// # Errors
-/// What is not permitted.
+/// The field that is not permitted.
 pub fn check(
-    asked: &Value,
-    subject: &Identity,
+    requested: &Value,
+    identity: &Identity,
     granted: &Granted,
-    pinned: Option<&CloneRecord>,
+    clones: Option<&CloneRecord>,
 ) -> Result<(), String> {
-    let host = &asked["HostConfig"];
-    let labels = &asked["Labels"];
-    let named = match subject {
+    let host = &requested["HostConfig"];
+    let labels = &requested["Labels"];
+    let named = match identity {
         Identity::Signed { app, .. } => labels[label::APP] == app.as_str(),
         Identity::Sandbox { app } => labels[label::SANDBOX] == app.as_str(),
     };
@@ -32,10 +34,10 @@ pub fn check(
     let mode = network(&host["NetworkMode"]);
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let runtime = host["Runtime"].as_str().unwrap_or_default();
-    let good = [
+    let conditions = [
         (
             "SecurityOpt",
-            strings(&host["SecurityOpt"]) == ["no-new-privileges"],
+            strings(&host["SecurityOpt"]) == [limits::SECURITY_OPTION],
         ),
         (
             "CapAdd",
@@ -66,16 +68,18 @@ pub fn check(
         ),
         (
             "PidsLimit",
-            host["PidsLimit"].as_i64().is_some_and(|n| n > 0),
+            host["PidsLimit"]
+                .as_i64()
+                .is_some_and(|n| limits::PIDS.contains(&n)),
         ),
-        ("LogConfig", log(&host["LogConfig"]["Type"])),
-        ("Ulimits", list(&host["Ulimits"]).iter().all(ulimit)),
+        ("LogConfig", is_log_driver(&host["LogConfig"]["Type"])),
+        ("Ulimits", list(&host["Ulimits"]).iter().all(is_ulimit)),
     ];
-    if let Some((name, _)) = good.iter().find(|(_, good)| !good) {
+    if let Some((name, _)) = conditions.iter().find(|(_, met)| !met) {
         return Err(format!("HostConfig.{name} is {}", short(&host[*name])));
     }
     for one in list(&host["Mounts"]) {
-        mount(one, subject, granted, pinned, &labels[label::MOUNTS])
+        mount(one, identity, granted, clones, &labels[label::MOUNTS])
             .map_err(|why| format!("the mount {}: {why}", short(one)))?;
     }
     Ok(())
@@ -88,7 +92,7 @@ fn list(value: &Value) -> &[Value] {
 fn device(device: &Value, granted: &Granted) -> bool {
     let path = device["PathOnHost"].as_str().unwrap_or_default();
     let rights = device["CgroupPermissions"].as_str().unwrap_or_default();
-    granted.device(path) && rights.chars().all(|r| "rwm".contains(r))
+    granted.device(path) && limits::is_device_rights(rights)
 }
 
 fn request(request: &Value, granted: &Granted) -> bool {
@@ -98,7 +102,7 @@ fn request(request: &Value, granted: &Granted) -> bool {
         "cdi" => plain && !names.is_empty() && names.iter().all(|n| granted.cdi(n)),
         "" => {
             let gpu = request["Capabilities"] == serde_json::json!([["gpu"]]);
-            plain && gpu && granted.runtime("nvidia")
+            plain && gpu && granted.runtime(limits::GPU_RUNTIME)
         }
         _ => false,
     }
@@ -109,34 +113,32 @@ fn sysctls(value: &Value, granted: &Granted) -> bool {
     entries.all(|(name, value)| value.as_str().is_some_and(|v| granted.sysctl(name, v)))
 }
 
-fn log(kind: &Value) -> bool {
-    let known = ["json-file", "local", "journald", "none"];
-    zero(kind) || kind.as_str().is_some_and(|k| known.contains(&k))
+fn is_log_driver(kind: &Value) -> bool {
+    zero(kind)
+        || kind
+            .as_str()
+            .is_some_and(|k| limits::LOG_DRIVERS.contains(&k))
 }
 
-fn ulimit(limit: &Value) -> bool {
-    let known = ["nofile", "nproc", "core", "stack"];
-    limit["Name"]
-        .as_str()
-        .is_some_and(|name| known.contains(&name))
+fn is_ulimit(limit: &Value) -> bool {
+    let name = limit["Name"].as_str();
+    name.is_some_and(|name| limits::ULIMITS.contains(&name))
 }
 
-/// A pin of the app's directory, or a path of the device that a grant opens.
+/// Permits a mount of the app's clones, or of a path of the device that a grant opens.
 fn mount(
     mount: &Value,
-    subject: &Identity,
+    identity: &Identity,
     granted: &Granted,
-    pinned: Option<&CloneRecord>,
+    clones: Option<&CloneRecord>,
     key: &Value,
 ) -> Result<(), String> {
     let source = mount["Source"].as_str().unwrap_or_default();
     let target = mount["Target"].as_str().unwrap_or_default();
     let read_only = mount["ReadOnly"] == true;
-    let as_made = parts(&serde_json::json!({
-        "Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only,
-        "BindOptions": { "Propagation": "rprivate", "NonRecursive": true },
-    }));
-    if parts(mount) != as_made {
+    let created = Mount::bind(source.into(), target.into(), read_only);
+    let created = serde_json::to_value(created).unwrap_or_default();
+    if parts(mount) != parts(&created) {
         return Err("not of the form that edge-docker makes".into());
     }
     if let Some(open) = granted.mount(source) {
@@ -145,8 +147,8 @@ fn mount(
             false => Ok(()),
         };
     }
-    let record = pinned.ok_or("it has no pins")?;
-    if record.directory != subject.directory() {
+    let record = clones.ok_or("it has no pins")?;
+    if record.directory != identity.directory() {
         return Err(format!("its pins are of {}", record.directory));
     }
     let key = key.as_str().unwrap_or_default();

@@ -1,53 +1,51 @@
-//! `explain`: who signed an image, what it may do, and what would be sent.
+//! `explain`: the signer of an image, its permissions, and the request that `run` would
+//! send.
 
 use anyhow::{Context, Result};
 use edge_common::Root;
-use edge_signature::Verified;
-
 use edge_docker_policy::cli::request::{self, Request};
 use edge_docker_policy::identity::Identity;
 use edge_docker_policy::refusal::refuse;
+use edge_signature::Verified;
 
 use crate::image::identify::{self, Image};
 use crate::{create, trust};
 
-/// `explain IMAGE` or `explain run …`.
-///
-/// # Errors
-/// Refused (125) with the rule, cannot tell (124), or the engine's.
-pub async fn explain(root: &Root, words: &[&str]) -> Result<()> {
-    let request = match words {
+/// Explains an image, or `run` with its arguments.
+pub(super) async fn run(root: &Root, args: &[&str]) -> Result<()> {
+    let request = match args {
         [verb @ ("run" | "create"), rest @ ..] => request::parse(rest)
             .with_context(|| format!("explain {verb}"))
             .map(Some)?,
         [image] if !image.starts_with('-') => {
             let trust = trust::load(root)?;
-            let image = identify::look(root, &trust, image).await?;
-            return show(root, &image);
+            let image = identify::look_up(root, &trust, image).await?;
+            return print_image(root, &image);
         }
         _ => None,
     };
     let Some(request) = request else {
-        return Err(refuse("explain takes an image, or run with its words"));
+        return Err(refuse("explain takes an image, or run with its arguments"));
     };
     let trust = trust::load(root)?;
-    let image = identify::look(root, &trust, &request.image).await?;
-    show(root, &image)?;
-    body(root, request, &image)
+    let image = identify::look_up(root, &trust, &request.image).await?;
+    print_image(root, &image)?;
+    print_plan(root, request, &image)
 }
 
-fn show(root: &Root, image: &Image) -> Result<()> {
+fn print_image(root: &Root, image: &Image) -> Result<()> {
     match &image.identity {
         Identity::Signed { .. } => {
             if let Some(verified) = &image.verified {
-                signature(verified);
+                print_signature(verified);
             }
         }
         Identity::Sandbox { app } => println!("signer    none: sandbox image of {app}"),
     }
     println!("image id  {}", image.id);
     let granted = trust::grants(root)?.granted(&image.identity);
-    println!("may mount {} and what is below", image.identity.directory());
+    let directory = image.identity.directory();
+    println!("may mount {directory} and what is below");
     println!("granted   {}", list(&granted.names));
     if !granted.unmapped.is_empty() {
         println!("unknown   {} (not on this board)", list(&granted.unmapped));
@@ -55,7 +53,7 @@ fn show(root: &Root, image: &Image) -> Result<()> {
     Ok(())
 }
 
-fn signature(verified: &Verified) {
+fn print_signature(verified: &Verified) {
     let annotations = &verified.annotations;
     println!("signer    key {}", verified.signer);
     println!("digest    {}", verified.digest);
@@ -72,7 +70,7 @@ fn list(names: &[String]) -> String {
     names.join(", ")
 }
 
-fn body(root: &Root, request: Request, image: &Image) -> Result<()> {
+fn print_plan(root: &Root, request: Request, image: &Image) -> Result<()> {
     let (plan, _) = create::plan(root, request, image)?;
     println!("verdict   allowed");
     for (number, below) in plan.below.iter().enumerate() {

@@ -1,5 +1,118 @@
-//! Commands and their dispatch.
+//! Dispatch of commands: one match over the table of `edge_docker_policy::cli::commands`,
+//! so that a command without a row, or a row without a command, does not compile.
 
-pub mod explain;
-pub mod help;
-pub mod passthrough;
+mod exec;
+mod explain;
+mod help;
+mod passthrough;
+mod tag;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use edge_common::Root;
+use edge_docker_policy::cli::args::Parsed;
+use edge_docker_policy::cli::commands::Command;
+use edge_docker_policy::refusal::Refusal;
+
+use crate::audit_log::{Decision, Verdict};
+use crate::image::{build, load, login, pull, push};
+use crate::mounts::sync;
+use crate::stored::{self, fsck};
+use crate::{authz, create, deploy};
+
+/// Carries out the command in `args`; returns its exit code.
+pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
+    match args {
+        [] | ["--help" | "-h", ..] => return done(help::print(&[])),
+        ["--version" | "-v", ..] => return done(Ok(help::print_version())),
+        _ => {}
+    }
+    let (command, rest) = Command::find(args).inspect_err(|e| audit(root, args[0], e))?;
+    let result = carry_out(root, command, rest);
+    let entry = command.entry();
+    result.inspect_err(|error| {
+        // What units call logs its own decisions, about containers and requests.
+        if !entry.is_hidden() {
+            audit(root, entry.name, error);
+        }
+    })
+}
+
+fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
+    // Behind `exec NAME` it is an option of the container's command.
+    if args.first() == Some(&"--help") && command != Command::Exec {
+        return done(Ok(help::print_command(command)));
+    }
+    let parsed = command.entry().parse(args)?;
+    // One thread: the few that block on a stream of a caller are started for it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(dispatch(root, command, &parsed))
+}
+
+/// Writes to the audit log why a command did not succeed.
+fn audit(root: &Root, verb: &str, error: &anyhow::Error) {
+    let verdict = match error.is::<Refusal>() {
+        true => Verdict::Denied,
+        false => Verdict::Failed,
+    };
+    let decision = Decision {
+        verb,
+        ..Decision::default()
+    };
+    decision.log(root, verdict, &format!("{error:#}"));
+}
+
+/// Returns the exit code of a command that has none of its own.
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<ExitCode> {
+    let args = &parsed.arguments[..];
+    match command {
+        Command::Run => create::run(root, args).await,
+        Command::Create => done(create::create(root, args).await),
+        Command::Explain => done(explain::run(root, args).await),
+        Command::Replace => done(deploy::replace(root, args).await),
+        Command::Rollback => done(deploy::rollback(root, args).await),
+        Command::Exec => done(exec::run(root, parsed).await),
+        Command::Remove => passthrough::remove(root, parsed).await,
+        Command::Pull => done(pull::run(root, parsed).await),
+        Command::Push => done(push::run(root, args).await),
+        Command::Login => done(login::login(root, parsed).await),
+        Command::Logout => done(login::logout(root, args)),
+        Command::Build => done(build::run(root, parsed).await),
+        Command::Load => done(load::run(root, args).await),
+        Command::Tag => done(tag::run(root, args).await),
+        Command::Sync => done(sync::run(root, args)),
+        Command::Fsck => done(fsck::run(root, args).await),
+        Command::Help => done(help::print(args)),
+        Command::Start | Command::Restart | Command::Unpause => {
+            done(passthrough::verified(root, command, parsed).await)
+        }
+        Command::Stop
+        | Command::Kill
+        | Command::Pause
+        | Command::Wait
+        | Command::Ps
+        | Command::Logs
+        | Command::Top
+        | Command::Stats
+        | Command::Port
+        | Command::Inspect
+        | Command::Diff
+        | Command::Version
+        | Command::Info
+        | Command::SystemDf
+        | Command::SystemInfo
+        | Command::SystemPrune
+        | Command::Images
+        | Command::History
+        | Command::RemoveImage => done(passthrough::become_client(root, command, parsed)),
+        Command::Authz => done(authz::serve(root)),
+        Command::AuditStored => done(stored::audit::run(root)),
+    }
+}

@@ -1,5 +1,4 @@
-//! Does a container work? Told by the engine's events, not by asking again and
-//! again.
+//! Health of a new container, from the engine's events instead of polling.
 
 use std::time::Duration;
 
@@ -9,48 +8,42 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
-use crate::engine::client as engine;
+use crate::engine::client;
 use crate::engine::containers::{self, Container};
-use crate::engine::signals::{Event, notice};
+use crate::engine::signals::{Event, listen};
 
-/// How long a container without a health check must run.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Time that a container without a health check has to run.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// Signals and events, in their order.
-pub struct Watch {
+/// Signals and events of the engine, in their order.
+pub(super) struct Watch {
     sender: UnboundedSender<Event>,
-    /// Where they come out.
-    pub events: UnboundedReceiver<Event>,
+    /// Receiving end.
+    pub(super) events: UnboundedReceiver<Event>,
 }
 
 impl Watch {
-    /// From now on SIGINT, SIGTERM and SIGHUP end nothing by themselves.
-    ///
-    /// # Errors
-    /// As `sigaction`.
-    pub fn new() -> Result<Self> {
+    /// Begins to listen: SIGINT, SIGTERM and SIGHUP no longer end the process.
+    pub(super) fn new() -> Result<Self> {
         let (sender, events) = unbounded_channel();
         for (kind, event) in [
             (SignalKind::interrupt(), Event::Stop),
             (SignalKind::terminate(), Event::Stop),
             (SignalKind::hangup(), Event::Hangup),
         ] {
-            notice(kind, &sender, move || event)?;
+            listen(kind, &sender, move || event)?;
         }
         Ok(Self { sender, events })
     }
 
-    /// One who reports what else happens.
-    pub fn sender(&self) -> UnboundedSender<Event> {
+    /// Returns a sender of further events.
+    pub(super) fn sender(&self) -> UnboundedSender<Event> {
         self.sender.clone()
     }
 
-    /// Starts a container and waits until it works; says what shows it. One
-    /// that works `once` may also end, with 0.
-    ///
-    /// # Errors
-    /// It does not work, or not within `limit`; a signal to stop; no engine.
-    pub async fn trial(
+    /// Starts a container and waits until it works, at most `limit`; returns what shows
+    /// it. One that runs `once` may also end, with 0.
+    pub(super) async fn trial(
         &mut self,
         root: &Root,
         id: &str,
@@ -58,7 +51,7 @@ impl Watch {
         limit: Duration,
     ) -> Result<String> {
         let (changed, lost) = (self.sender(), self.sender());
-        let listening = engine::events(root, id, move |_| {
+        let listening = client::events(root, id, move |_| {
             let _ = changed.send(Event::Changed);
         });
         let listening = listening.await?;
@@ -85,7 +78,7 @@ impl Watch {
     }
 }
 
-/// What is known of a container after some time.
+/// Verdict on a container after some time.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Works(String),
@@ -111,7 +104,7 @@ fn judge(container: &Container, once: bool, elapsed: Duration, limit: Duration) 
         ));
     }
     let health = state.health.as_ref().filter(|h| h.status != "none");
-    let settle = SETTLE.min(limit);
+    let settle = SETTLE_TIME.min(limit);
     match health.map(|h| (h.status.as_str(), h)) {
         Some(("healthy", _)) => Verdict::Works(format!("healthy after {seconds:.1} s")),
         Some(("unhealthy", health)) => {
@@ -131,7 +124,7 @@ fn judge(container: &Container, once: bool, elapsed: Duration, limit: Duration) 
     }
 }
 
-/// What the last check printed.
+/// Returns the output of the last check.
 fn last(health: &containers::Health) -> String {
     let check = health.log.as_deref().unwrap_or_default().last();
     let output = check.map(|c| log::printable(&c.output)).unwrap_or_default();
@@ -174,8 +167,8 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        let broken = |verdict, words: &str| match verdict {
-            Verdict::Broken(why) => assert!(why.contains(words), "{why}"),
+        let broken = |verdict, text: &str| match verdict {
+            Verdict::Broken(why) => assert!(why.contains(text), "{why}"),
             other => panic!("{other:?}"),
         };
         broken(after(false, None, 1), "exit code 3");

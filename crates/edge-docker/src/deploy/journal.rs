@@ -1,115 +1,109 @@
-//! What is kept of a switch, so that a power cut in the middle of one does not
-//! leave the app down: root's own files, each written whole.
+//! Journal of a deployment: each step is written before it is taken, so that a power
+//! loss in the middle does not leave the app down. One file per name, root's own.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use edge_common::{Root, file};
-use rustix::fs::{FlockOperation, flock};
+use edge_common::contract::exit_code::REFUSED;
+use edge_common::exit::Failure;
+use edge_common::{Root, file, lock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use edge_docker_policy::refusal::refuse;
-
 const DIRECTORY: &str = "/data/config/edge-docker/switches";
-/// Largest record, in bytes.
-const LARGEST: u64 = 64 * 1024;
+/// Largest journal, in bytes.
+const MAX_JOURNAL_BYTES: u64 = 64 * 1024;
 
-/// How far a switch is.
+/// Phase of a deployment; the names on disk are those of `edge_common::contract::phase`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// The new container is tried; after a cut the old one comes back.
+pub(super) enum Phase {
+    /// The new container is tried; after a power loss the old one comes back.
+    #[serde(rename = "trial")]
     Trial,
-    /// The new container works; after a cut the rest is tidied up.
+    /// The new container works; after a power loss the rest is tidied up.
+    #[serde(rename = "keep")]
     Keep,
-    /// Done: the new container runs.
-    Switched,
-    /// Done: the old container is back.
-    Back,
-    /// Done: the new container did not work and there was none before.
+    /// Ended: the new container runs.
+    #[serde(rename = "switched")]
+    Deployed,
+    /// Ended: the new container failed, the old one is back.
+    #[serde(rename = "back")]
+    RolledBack,
+    /// Ended: the new container failed, and there was none before.
+    #[serde(rename = "down")]
     Down,
 }
 
-/// A switch from one container to another.
+/// Deployment of one name. Its JSON is what `replace --status` prints.
 #[derive(Serialize, Deserialize)]
-pub struct Record {
-    /// What the container is called.
-    pub name: String,
-    /// How far it is.
-    pub phase: Phase,
-    /// What the new container was made from, as typed.
-    pub image: String,
-    /// The new container.
-    pub new: Kept,
-    /// Did this switch make it? Else it was the previous one.
-    pub fresh: bool,
-    /// The container before it; kept stopped when all went well.
-    pub old: Option<Kept>,
-    /// The one before that, which goes when all went well.
-    pub older: Option<String>,
-    /// What showed that the new one works, or that it does not.
+pub(super) struct Journal {
+    /// Name of the container.
+    pub(super) name: String,
+    /// Phase.
+    pub(super) phase: Phase,
+    /// Image reference of the new container, as typed.
+    pub(super) image: String,
+    /// New container.
+    pub(super) new: Kept,
+    /// The deployment created the new container; otherwise it is the previous one.
+    pub(super) fresh: bool,
+    /// Container before it, which is kept, stopped, after a success.
+    pub(super) old: Option<Kept>,
+    /// ID of the container before that, which is removed after a success.
+    pub(super) older: Option<String>,
+    /// Reason why the new container counts as working, or as failed.
     #[serde(default)]
-    pub reason: String,
-    /// The last lines of a new container that did not work.
+    pub(super) reason: String,
+    /// Last lines of a new container that failed.
     #[serde(default)]
-    pub log: String,
+    pub(super) log: String,
 }
 
-/// A container that a switch changes, and what it was like.
+/// Container that a deployment changes, as it was before.
 #[derive(Serialize, Deserialize, Clone)]
-pub struct Kept {
-    /// Its Id.
-    pub id: String,
-    /// Did it run?
-    pub running: bool,
-    /// When the engine is to start it again.
-    pub restart: Value,
+pub(super) struct Kept {
+    /// ID of the container.
+    pub(super) id: String,
+    /// The container ran.
+    pub(super) running: bool,
+    /// Restart policy.
+    pub(super) restart: Value,
 }
 
-impl Record {
-    /// Writes it, whole and durable.
-    ///
-    /// # Errors
-    /// `/data` cannot be written.
-    pub fn write(&self, root: &Root) -> Result<()> {
-        let text = serde_json::to_vec(self).context("writing a switch")?;
+impl Journal {
+    /// Writes the journal, whole and durable.
+    pub(super) fn write(&self, root: &Root) -> Result<()> {
+        let text = serde_json::to_vec(self).context("writing the deployment journal")?;
         file::create_directory(&root.path(DIRECTORY), 0o700)?;
         file::write(&path(root, &self.name, "json"), &text, 0o600)
     }
 
-    /// Is there something left to do?
-    pub fn open(&self) -> bool {
+    /// Tells whether something is left to do.
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Trial | Phase::Keep)
     }
 }
 
-fn path(root: &Root, name: &str, kind: &str) -> PathBuf {
-    root.path(DIRECTORY).join(format!("{name}.{kind}"))
+fn path(root: &Root, name: &str, extension: &str) -> PathBuf {
+    root.path(DIRECTORY).join(format!("{name}.{extension}"))
 }
 
-/// The last switch of `name`, if there was one.
-///
-/// # Errors
-/// It cannot be read.
-pub fn read(root: &Root, name: &str) -> Result<Option<Record>> {
+/// Reads the journal of the last deployment of `name`, if there was one.
+pub(super) fn read(root: &Root, name: &str) -> Result<Option<Journal>> {
     let path = path(root, name, "json");
     if !path.exists() {
         return Ok(None);
     }
-    let text = file::read(&path, LARGEST)?;
-    let record = serde_json::from_slice(&text);
-    record
+    let text = file::read(&path, MAX_JOURNAL_BYTES)?;
+    let journal = serde_json::from_slice(&text);
+    journal
         .map(Some)
         .with_context(|| format!("parsing {}", path.display()))
 }
 
-/// Names that were ever switched.
-///
-/// # Errors
-/// The directory cannot be read.
-pub fn names(root: &Root) -> Result<Vec<String>> {
+/// Returns the names that were ever deployed, in order.
+pub(super) fn names(root: &Root) -> Result<Vec<String>> {
     let directory = root.path(DIRECTORY);
     if !directory.exists() {
         return Ok(Vec::new());
@@ -124,20 +118,33 @@ pub fn names(root: &Root) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// One switch of a name at a time. The lock ends with its holder.
-///
-/// # Errors
-/// Refused: another one is under way.
-pub fn lock(root: &Root, name: &str) -> Result<File> {
+/// Locks a name for one deployment at a time; the lock ends with its holder.
+pub(super) fn lock(root: &Root, name: &str) -> Result<File> {
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
     let path = path(root, name, "lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| refuse(format_args!("another switch of {name} is under way")))?;
-    Ok(file)
+    file::put(&path, b"", 0o600)?;
+    lock::try_exclusive(&path)?.ok_or_else(|| {
+        let busy = format_args!("another deployment of {name} is under way");
+        Failure::error(REFUSED, busy)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_common::contract::phase;
+
+    use super::*;
+
+    #[test]
+    fn phases_have_the_names_of_the_contract() {
+        for (phase, name) in [
+            (Phase::Trial, phase::TRIAL),
+            (Phase::Keep, phase::KEEP),
+            (Phase::Deployed, phase::SWITCHED),
+            (Phase::RolledBack, phase::BACK),
+            (Phase::Down, phase::DOWN),
+        ] {
+            assert_eq!(serde_json::to_value(phase).unwrap(), name);
+        }
+    }
 }

@@ -1,65 +1,58 @@
-//! The switch itself: the new container is tried in the place of the old one,
+//! Transaction of a deployment: the new container is tried in the place of the old one,
 //! and kept, or the old one comes back.
 //!
-//! Whatever is done is first written down. Until the new one has shown that it
-//! works the engine starts neither by itself: after a power cut the unit
-//! `edge-docker-recover` decides.
+//! Each step is first written to the journal. Until the new container has shown that it
+//! works, neither has a restart policy: after a power loss the engine starts none of them
+//! by itself, and the unit `edge-docker-recover` decides.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use edge_common::contract::exit_code::{ROLLBACK_FAILED, ROLLED_BACK};
+use edge_common::contract::suffix;
 use edge_common::exit::Failure;
 use edge_common::{Root, log};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use edge_common::contract::exit_code::{ROLLBACK_FAILED, ROLLED_BACK};
-
 use super::health::Watch;
-use super::journal::{Phase, Record};
-use crate::engine::client as engine;
-use crate::engine::containers::{self, Container};
-use crate::engine::docker_cli;
+use super::journal::{Journal, Phase};
+use crate::engine::{client, containers, docker_cli};
 
-/// How long a restarted engine is waited for.
-const ENGINE: Duration = Duration::from_secs(90);
-/// Last lines of a broken container that are shown and kept.
-const LINES: &str = "--tail=20";
-/// As much of them, in bytes.
-const LARGEST: usize = 16 * 1024;
+/// Time that a restarting engine may take.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Pause between two requests to an engine that does not answer yet.
+const ENGINE_POLL: Duration = Duration::from_millis(200);
+/// Last lines of a failed container that are shown and kept.
+const LOG_LINES: &str = "--tail=20";
+/// Longest part of them that is kept, in bytes.
+const MAX_LOG_BYTES: usize = 16 * 1024;
 
-/// Names that only a switch gives: the container before, and, while a switch is
-/// under way, the one before that, the next, and one that makes way.
-pub const SUFFIXES: [&str; 4] = ["-previous", "-older", "-next", "-moving"];
-
-/// `{"Name": "no"}`
-pub fn never() -> Value {
+/// Returns the restart policy of a container that the engine does not start by itself.
+pub(super) fn no_restart() -> Value {
     json!({ "Name": "no" })
 }
 
-/// Tries the new container, keeps it or goes back.
-///
-/// # Errors
-/// Switched back, or not even that: see the exit codes.
-pub async fn run(
+/// Tries the new container; keeps it, or rolls back and returns the reason as an error.
+pub(super) async fn run(
     root: &Root,
     watch: &mut Watch,
-    mut record: Record,
+    mut journal: Journal,
     limit: Duration,
 ) -> Result<()> {
-    record.write(root)?;
-    match attempt(root, watch, &record, limit).await {
-        Ok(why) => {
-            log::info(format_args!("{}: {why}", record.name));
-            record.reason = why;
-            record.phase = Phase::Keep;
-            record.write(root)?;
-            keep(root, &mut record).await
+    journal.write(root)?;
+    match attempt(root, watch, &journal, limit).await {
+        Ok(reason) => {
+            log::info(format_args!("{}: {reason}", journal.name));
+            journal.reason = reason;
+            journal.phase = Phase::Keep;
+            journal.write(root)?;
+            keep(root, &mut journal).await
         }
         Err(error) => {
-            record.reason = format!("{error:#}");
-            back(root, &mut record).await
+            journal.reason = format!("{error:#}");
+            Err(roll_back(root, &mut journal).await)
         }
     }
 }
@@ -67,118 +60,114 @@ pub async fn run(
 async fn attempt(
     root: &Root,
     watch: &mut Watch,
-    record: &Record,
+    journal: &Journal,
     limit: Duration,
 ) -> Result<String> {
-    let name = &record.name;
+    let name = &journal.name;
     let mut names = Vec::new();
-    if let Some(older) = &record.older {
-        names.push((older.as_str(), format!("{name}-older")));
+    if let Some(older) = &journal.older {
+        names.push((older.as_str(), format!("{name}{}", suffix::OLDER)));
     }
-    if let Some(old) = &record.old {
-        containers::set_restart(root, &old.id, &never()).await?;
-        names.push((old.id.as_str(), format!("{name}-previous")));
+    if let Some(old) = &journal.old {
+        containers::set_restart(root, &old.id, &no_restart()).await?;
+        names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
-    containers::set_restart(root, &record.new.id, &never()).await?;
-    names.push((record.new.id.as_str(), name.clone()));
-    containers::name(root, &names).await?;
-    if let Some(old) = &record.old {
+    containers::set_restart(root, &journal.new.id, &no_restart()).await?;
+    names.push((journal.new.id.as_str(), name.clone()));
+    containers::rename(root, &names).await?;
+    if let Some(old) = &journal.old {
         let old = containers::find(root, &old.id).await?;
         let old = old.context("the old container is gone")?;
         containers::stop(root, &old).await?;
     }
-    let policy = record.new.restart["Name"].as_str().unwrap_or_default();
+    let policy = journal.new.restart["Name"].as_str().unwrap_or_default();
     let once = ["", "no", "on-failure"].contains(&policy);
-    watch.trial(root, &record.new.id, once, limit).await
+    watch.trial(root, &journal.new.id, once, limit).await
 }
 
-/// The new container works: what is left to do, from wherever it was cut.
-///
-/// # Errors
-/// The engine's; then it is done later.
-pub async fn keep(root: &Root, record: &mut Record) -> Result<()> {
-    let (name, new) = (record.name.clone(), record.new.clone());
+/// Finishes the deployment of a container that works, from wherever it was interrupted.
+async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
+    let (name, new) = (journal.name.clone(), journal.new.clone());
     containers::set_restart(root, &new.id, &new.restart).await?;
     let container = containers::find(root, &new.id).await?;
     if container.is_some_and(|c| !c.state.running && c.state.exit_code != 0) {
         containers::start(root, &new.id).await?;
     }
     let mut names = vec![(new.id.as_str(), name.clone())];
-    if let Some(old) = &record.old {
-        names.push((old.id.as_str(), format!("{name}-previous")));
+    if let Some(old) = &journal.old {
+        names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
-    containers::name(root, &names).await?;
-    if let Some(older) = record.older.take() {
+    containers::rename(root, &names).await?;
+    if let Some(older) = journal.older.take() {
         containers::remove(root, &older).await?;
     }
-    record.phase = Phase::Switched;
-    record.write(root)?;
-    log::info(format_args!("{name} runs {}", record.image));
+    journal.phase = Phase::Deployed;
+    journal.write(root)?;
+    log::info(format_args!("{name} runs {}", journal.image));
     Ok(())
 }
 
-/// The new container does not work: the old one comes back. Always an error,
-/// with the reason; when it stays undone, the record says so and it is done
-/// when the engine starts next, or before the next switch.
-///
-/// # Errors
-/// Always.
-pub async fn back(root: &Root, record: &mut Record) -> Result<()> {
-    let (name, reason) = (record.name.clone(), record.reason.clone());
+/// Rolls back; returns the error of the deployment. If the rollback fails too, the
+/// journal stays open, and it is tried again when the engine starts and before the next
+/// deployment.
+async fn roll_back(root: &Root, journal: &mut Journal) -> anyhow::Error {
+    let (name, reason) = (journal.name.clone(), journal.reason.clone());
     log::warn(format_args!("{name}: {reason}"));
-    let undone = undo(root, record).await;
-    if let Err(error) = undone {
-        let later = "it is tried again when the engine starts and before the next switch";
-        return Err(Failure::error(
+    if let Err(error) = undo(root, journal).await {
+        let later = "it is tried again when the engine starts and before the next deployment";
+        return Failure::error(
             ROLLBACK_FAILED,
-            format_args!("{name}: {reason}; going back: {error:#}; {later}"),
-        ));
+            format_args!("{name}: {reason}; rolling back: {error:#}; {later}"),
+        );
     }
-    record.phase = match record.old {
-        Some(_) => Phase::Back,
+    journal.phase = match journal.old {
+        Some(_) => Phase::RolledBack,
         None => Phase::Down,
     };
-    record.write(root)?;
-    Err(match &record.old {
+    if let Err(error) = journal.write(root) {
+        return error;
+    }
+    match &journal.old {
         Some(old) if old.running => Failure::error(
             ROLLED_BACK,
-            format_args!("{name}: {reason}; switched back, the old one runs"),
+            format_args!("{name}: {reason}; rolled back, the old one runs"),
         ),
         Some(_) => Failure::error(
             ROLLED_BACK,
-            format_args!("{name}: {reason}; switched back, the old one is stopped as before"),
+            format_args!("{name}: {reason}; rolled back, the old one is stopped as before"),
         ),
         None => Failure::error(
             ROLLBACK_FAILED,
             format_args!("{name}: {reason}; there is no older one, so it does not run"),
         ),
-    })
+    }
 }
 
-async fn undo(root: &Root, record: &mut Record) -> Result<()> {
-    ready(root).await?;
-    let name = &record.name;
-    let new = containers::find(root, &record.new.id).await?;
+/// Restores the containers as the journal describes them.
+async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
+    wait_for_engine(root).await?;
+    let name = &journal.name;
+    let new = containers::find(root, &journal.new.id).await?;
     let mut names = Vec::new();
-    if let Some(old) = &record.old {
+    if let Some(old) = &journal.old {
         names.push((old.id.as_str(), name.clone()));
     }
-    if let Some(older) = &record.older {
-        names.push((older.as_str(), format!("{name}-previous")));
+    if let Some(older) = &journal.older {
+        names.push((older.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
     match &new {
-        Some(new) if record.fresh => {
-            record.log = said(root, &new.id);
+        Some(new) if journal.fresh => {
+            journal.log = last_lines(root, &new.id);
             containers::remove(root, &new.id).await?;
         }
         Some(new) => {
             containers::stop(root, new).await?;
-            names.push((new.id.as_str(), format!("{name}-previous")));
+            names.push((new.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
         }
         None => {}
     }
-    containers::name(root, &names).await?;
-    if let Some(old) = &record.old {
+    containers::rename(root, &names).await?;
+    if let Some(old) = &journal.old {
         let found = containers::find(root, &old.id).await?;
         let found = found.context("the old container is gone")?;
         containers::set_restart(root, &old.id, &old.restart).await?;
@@ -189,14 +178,14 @@ async fn undo(root: &Root, record: &mut Record) -> Result<()> {
     Ok(())
 }
 
-/// The last lines of a container; they are shown too.
-fn said(root: &Root, id: &str) -> String {
-    let output = docker_cli::docker(root).args(["logs", LINES, id]).output();
-    let Ok(output) = output else {
+/// Returns the last lines of a container's log, and prints them.
+fn last_lines(root: &Root, id: &str) -> String {
+    let mut docker = docker_cli::docker(root);
+    let Ok(output) = docker.args(["logs", LOG_LINES, id]).output() else {
         return String::new();
     };
     let bytes = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LARGEST)..]);
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MAX_LOG_BYTES)..]);
     let lines: Vec<_> = text.lines().map(log::printable).collect();
     for line in &lines {
         log::info(format_args!("its log: {line}"));
@@ -205,42 +194,32 @@ fn said(root: &Root, id: &str) -> String {
 }
 
 /// Waits for an engine that is being restarted.
-async fn ready(root: &Root) -> Result<()> {
-    let end = Instant::now() + ENGINE;
+async fn wait_for_engine(root: &Root) -> Result<()> {
+    let end = Instant::now() + ENGINE_TIMEOUT;
     loop {
-        match engine::ask(root, Method::GET, "/version", None).await {
+        match client::request(root, Method::GET, "/version", None).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() > end => return Err(error),
-            // Nothing tells when a socket is listened on again.
-            Err(_) => sleep(Duration::from_millis(200)).await,
+            // No event tells when a socket is listened on again.
+            Err(_) => sleep(ENGINE_POLL).await,
         }
     }
 }
 
-/// Finishes a switch that was cut.
-///
-/// # Errors
-/// The engine's; then it stays open.
-pub async fn recover(root: &Root, record: &mut Record) -> Result<()> {
-    ready(root).await?;
-    match record.phase {
-        Phase::Keep => keep(root, record).await,
+/// Finishes a deployment that was interrupted.
+pub(super) async fn recover(root: &Root, journal: &mut Journal) -> Result<()> {
+    wait_for_engine(root).await?;
+    match journal.phase {
+        Phase::Keep => keep(root, journal).await,
         Phase::Trial => {
-            record.reason = "the switch was cut".into();
-            match back(root, record).await {
-                Err(error) if record.open() => Err(error),
-                Err(error) => {
-                    log::warn(format_args!("{error:#}"));
-                    Ok(())
-                }
-                Ok(()) => Ok(()),
+            journal.reason = "the deployment was interrupted".into();
+            let error = roll_back(root, journal).await;
+            if journal.is_open() {
+                return Err(error);
             }
+            log::warn(format_args!("{error:#}"));
+            Ok(())
         }
-        _ => Ok(()),
+        Phase::Deployed | Phase::RolledBack | Phase::Down => Ok(()),
     }
-}
-
-/// May `container` be part of a switch to or from `app`?
-pub fn belongs(container: &Container, app: &str) -> bool {
-    container.app() == Some(app)
 }

@@ -1,5 +1,6 @@
-//! `run` without `-d`: the container's streams, the signals and the terminal's
-//! size on their way to it, and its exit code, as docker's client does it.
+//! Attachment to a container: its streams, the signals and the terminal's size on their
+//! way to it, and its exit code, as docker's client does it. `docker start --attach`
+//! would be one more program to start, and gives 1 where `docker run` gives 126 or 127.
 //! Protocol: <https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach>.
 
 use std::io::{self, ErrorKind, IsTerminal as _};
@@ -9,26 +10,27 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
+use edge_common::contract::exit_code::REFUSED;
 use edge_common::exit::Failure;
-use edge_common::log::printable;
+use edge_docker_policy::cli::request::Streams;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use serde_json::Value;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use edge_common::contract::exit_code::REFUSED;
-use edge_docker_policy::cli::request::Streams;
-use edge_docker_policy::refusal::refuse;
-
-use super::client as engine;
-use super::streams::{Fed, feed, hand_on};
-use super::{containers, signals};
+use super::error::EngineError;
+use super::streams::{InputEnd, forward_input, forward_output};
+use super::{client, containers, signals};
 
 /// Exit code: there is no such command in the image.
-const NOT_FOUND: u8 = 127;
+const COMMAND_NOT_FOUND: u8 = 127;
 /// Exit code: the command cannot be run.
-const NOT_RUNNABLE: u8 = 126;
-/// Signals that the container gets, by the name that the engine takes.
+const COMMAND_NOT_RUNNABLE: u8 = 126;
+/// Exit code of a process that a signal ended: this and the signal's number.
+const SIGNAL_BASE: i32 = 128;
+/// Number of SIGPIPE.
+const SIGPIPE: i32 = 13;
+/// Signals that are forwarded to the container, by the name that the engine takes.
 const SIGNALS: [(SignalKind, &str); 7] = [
     (SignalKind::hangup(), "SIGHUP"),
     (SignalKind::interrupt(), "SIGINT"),
@@ -39,26 +41,28 @@ const SIGNALS: [(SignalKind, &str); 7] = [
     (SignalKind::terminate(), "SIGTERM"),
 ];
 
-/// What happens while it runs.
+/// Event of an attached container.
 enum Event {
-    /// No more output, or it cannot be handed on.
+    /// The output ended, or cannot be forwarded.
     Output(io::Result<()>),
-    /// Somebody typed the keys for that.
+    /// The keys to detach were typed.
     Detached,
-    /// The engine's word on its end.
+    /// The engine reported the end of the container.
     Exited(Result<Value>),
-    /// Ours, by number in [`SIGNALS`].
+    /// A signal arrived, by its number in [`SIGNALS`].
     Signal(usize),
     /// The terminal has another size.
     Resized,
 }
 
-/// Starts the container `id`, which is not to outlive its end if `removed`, and
-/// gives its exit code once it has ended, or 0 when somebody detached from it.
-///
-/// # Errors
-/// It does not start (125 to 127, as docker), no terminal, or the engine's.
-pub async fn run(root: &Root, id: &str, streams: Streams, removed: bool) -> Result<ExitCode> {
+/// Starts the container `id`, attached; returns its exit code once it has ended, or 0
+/// once it is detached. `removed` tells that the engine removes it at its end.
+pub(crate) async fn run(
+    root: &Root,
+    id: &str,
+    streams: Streams,
+    removed: bool,
+) -> Result<ExitCode> {
     let terminal = streams.tty && streams.stdin;
     if terminal && !io::stdin().is_terminal() {
         containers::remove(root, id).await?;
@@ -67,23 +71,23 @@ pub async fn run(root: &Root, id: &str, streams: Streams, removed: bool) -> Resu
     let (sender, events) = unbounded_channel();
     listen(&sender, streams.tty)?;
     let stream = attach(root, id, streams, removed, &sender).await?;
-    // Before it prints: what is typed then is echoed by the container alone.
+    // Before the start: what is typed from then on is echoed by the container alone.
     let _raw = terminal.then(Raw::set).transpose()?;
     start(root, id).await?;
     if streams.tty {
         resize(root, id).await;
     }
     if streams.stdin {
-        std::thread::spawn(move || match feed(&stream, streams.tty) {
-            Ok(Fed::Detached) => sender.send(Event::Detached).ok(),
-            // Whether the container listened to the end is its own affair.
-            Ok(Fed::All) | Err(_) => None,
+        std::thread::spawn(move || match forward_input(&stream, streams.tty) {
+            Ok(InputEnd::Detached) => sender.send(Event::Detached).ok(),
+            // A container may end without reading its input: no error of ours.
+            Ok(InputEnd::Closed) | Err(_) => None,
         });
     }
     follow(root, id, streams, events).await
 }
 
-/// Attaches to the container, and has what it prints and its end reported.
+/// Attaches to the container, and has its output and its end sent as events.
 async fn attach(
     root: &Root,
     id: &str,
@@ -92,19 +96,20 @@ async fn attach(
     sender: &UnboundedSender<Event>,
 ) -> Result<Arc<UnixStream>> {
     let path = format!("/containers/{id}/attach?{}", query(streams));
-    let (stream, arrived) = engine::attach(root, &path).await?;
-    // Before it is started: it may be over at once.
+    let (stream, arrived) = client::attach(root, &path).await?;
+    // The wait begins before the start: a short container could end in between, and one
+    // with --rm would leave no exit code behind.
     let condition = if removed { "removed" } else { "next-exit" };
     let path = format!("/containers/{id}/wait?condition={condition}");
-    let end = engine::wait(root, &path).await?;
+    let end = client::wait(root, &path).await?;
     let exited = sender.clone();
     tokio::spawn(async move { exited.send(Event::Exited(end.await)).ok() });
 
     let stream = Arc::new(stream);
-    let (output, printed) = (Arc::clone(&stream), sender.clone());
+    let (output, ended) = (Arc::clone(&stream), sender.clone());
     std::thread::spawn(move || {
-        let handed = hand_on(&arrived, &output, streams.tty);
-        printed.send(Event::Output(handed)).ok()
+        let forwarded = forward_output(&arrived, &output, streams.tty);
+        ended.send(Event::Output(forwarded)).ok()
     });
     Ok(stream)
 }
@@ -122,95 +127,110 @@ fn query(streams: Streams) -> String {
     })
 }
 
-/// Starts it. The engine's words tell what docker's exit codes tell.
-///
-/// # Errors
-/// It does not start.
-pub async fn start(root: &Root, id: &str) -> Result<()> {
+/// Starts a container; a command that cannot be run has docker's exit codes for that.
+pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
     containers::start(root, id).await.map_err(|error| {
-        let said = error.to_string();
-        let tells = |words: [&str; 2]| words.iter().any(|w| said.contains(w));
-        if tells(["executable file not found", "no such file or directory"]) {
-            return Failure::error(NOT_FOUND, said);
+        let code = match error.downcast_ref() {
+            Some(EngineError::Response { message, .. }) => start_exit_code(message),
+            _ => None,
+        };
+        match code {
+            Some(code) => Failure::wrap(code, error),
+            None => error,
         }
-        if tells(["permission denied", "is a directory"]) {
-            return Failure::error(NOT_RUNNABLE, said);
-        }
-        error
     })
 }
 
-/// Until it has ended and all that it printed is handed on.
+/// Returns the exit code that docker's client gives for a message of the runtime.
+///
+/// This reads text, unlike everything else here: the engine reports a missing command
+/// and a broken runtime with the same status, and docker's client tells them apart by
+/// the same words. Only the exit code depends on it.
+fn start_exit_code(message: &str) -> Option<u8> {
+    let has = |texts: [&str; 2]| texts.iter().any(|text| message.contains(text));
+    if has(["executable file not found", "no such file or directory"]) {
+        return Some(COMMAND_NOT_FOUND);
+    }
+    has(["permission denied", "is a directory"]).then_some(COMMAND_NOT_RUNNABLE)
+}
+
+/// Waits until the container has ended and all of its output is forwarded.
 async fn follow(
     root: &Root,
     id: &str,
     streams: Streams,
     mut events: UnboundedReceiver<Event>,
 ) -> Result<ExitCode> {
-    let (mut code, mut printed) = (None, false);
+    let (mut code, mut output_ended) = (None, false);
     loop {
-        if let (Some(code), true) = (code, printed) {
+        if let (Some(code), true) = (code, output_ended) {
             return Ok(code);
         }
         match events.recv().await.context("waiting for the container")? {
-            Event::Output(Ok(())) => printed = true,
+            Event::Output(Ok(())) => output_ended = true,
             Event::Output(Err(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                return Ok((128 + 13).into());
+                return Ok(ended_by(SIGPIPE));
             }
             Event::Output(Err(error)) => {
-                return Err(error).context("handing on what the container prints");
+                return Err(error).context("forwarding the container's output");
             }
-            Event::Exited(said) => {
-                let said = said.map_err(|e| Failure::wrap(REFUSED, e))?;
-                code = Some(exit_code(&said)?);
+            Event::Exited(result) => {
+                let result = result.map_err(|e| Failure::wrap(REFUSED, e))?;
+                code = Some(exit_code(&result)?);
             }
             Event::Detached => return Ok(ExitCode::SUCCESS),
             Event::Resized => resize(root, id).await,
             Event::Signal(number) => {
                 let (kind, name) = SIGNALS[number];
                 if streams.tty || !streams.signals {
-                    let code = 128 + kind.as_raw_value();
-                    return Ok(u8::try_from(code).unwrap_or(u8::MAX).into());
+                    return Ok(ended_by(kind.as_raw_value()));
                 }
-                // It may just have ended.
-                let _ = containers::post(root, id, &format!("kill?signal={name}")).await;
+                // An error means that it has just ended, which comes as an event.
+                let _ = containers::act(root, id, &format!("kill?signal={name}")).await;
             }
         }
     }
 }
 
-fn exit_code(said: &Value) -> Result<ExitCode> {
-    if let Some(error) = said["Error"]["Message"].as_str().filter(|e| !e.is_empty()) {
-        let error = printable(error);
-        return Err(refuse(format_args!("the engine says: {error}")));
+/// Returns the exit code that a shell shows for a process that a signal ended.
+fn ended_by(signal: i32) -> ExitCode {
+    u8::try_from(SIGNAL_BASE + signal).unwrap_or(u8::MAX).into()
+}
+
+fn exit_code(result: &Value) -> Result<ExitCode> {
+    if let Some(error) = result["Error"]["Message"]
+        .as_str()
+        .filter(|e| !e.is_empty())
+    {
+        return Err(EngineError::Reported(error.into()).into());
     }
-    let code = said["StatusCode"].as_u64();
-    let code = code.context("the engine's answer has no exit code")?;
+    let code = result["StatusCode"].as_u64();
+    let code = code.context("the engine's response has no exit code")?;
     Ok(u8::try_from(code).unwrap_or(u8::MAX).into())
 }
 
-/// From now on signals come as events.
+/// Has signals sent as events from now on.
 fn listen(sender: &UnboundedSender<Event>, tty: bool) -> Result<()> {
     for (number, (kind, _)) in SIGNALS.into_iter().enumerate() {
-        signals::notice(kind, sender, move || Event::Signal(number))?;
+        signals::listen(kind, sender, move || Event::Signal(number))?;
     }
     if tty {
-        signals::notice(SignalKind::window_change(), sender, || Event::Resized)?;
+        signals::listen(SignalKind::window_change(), sender, || Event::Resized)?;
     }
     Ok(())
 }
 
-/// Tells the engine how large our terminal is, if there is one.
+/// Reports the size of our terminal, if there is one, to the engine.
 async fn resize(root: &Root, id: &str) {
     if let Ok(size) = tcgetwinsize(io::stdout()) {
         let (rows, columns) = (size.ws_row, size.ws_col);
-        let size = format!("resize?h={rows}&w={columns}");
-        // It may just have ended.
-        let _ = containers::post(root, id, &size).await;
+        let action = format!("resize?h={rows}&w={columns}");
+        // An error means that it has just ended.
+        let _ = containers::act(root, id, &action).await;
     }
 }
 
-/// The terminal hands on each key as it is, until this is dropped.
+/// Terminal in raw mode, which passes each key on, until this is dropped.
 struct Raw(Termios);
 
 impl Raw {

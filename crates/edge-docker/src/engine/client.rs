@@ -1,107 +1,110 @@
-//! The engine's API over its socket.
+//! Client of the engine's API, over its socket.
 
-use std::io::{Read, Write};
-use std::pin::Pin;
-use std::task::{self, Poll};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use edge_common::Root;
 use edge_common::contract::path::ENGINE_SOCKET;
-use edge_common::log::printable;
+use edge_docker_policy::api::key::Key;
+use edge_docker_policy::refusal::refuse;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
 
-use edge_docker_policy::api::key::Key;
-use edge_docker_policy::refusal::refuse;
-
+use super::error::EngineError;
 use crate::tickets;
 
-/// Oldest API that has all that is asked here: docker 20.10.
-const VERSION: &str = "v1.41";
-/// Largest answer that is read whole, in bytes.
-const LARGEST: usize = 16 * 1024 * 1024;
-/// Limit for an answer to begin.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Oldest API that has every request of edge-docker: docker 20.10. A newer engine
+/// still speaks it.
+const API_VERSION: &str = "v1.41";
+/// Largest response that is kept in memory, in bytes.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
+/// Time until a response has to begin.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks and gives the whole answer as JSON (`null` when it is empty).
-///
-/// # Errors
-/// No engine, or its error, with its words and exit code 125.
-pub async fn ask(root: &Root, method: Method, path: &str, body: Option<&[u8]>) -> Result<Value> {
-    let kind = body.map(|_| ("Content-Type", "application/json"));
+/// Body of a request, and the part of it that the engine shows to its plugin, for
+/// which the ticket is.
+pub(super) type BodyAndShown<'a, B> = (B, &'a [u8]);
+
+/// Sends a request and returns the response as JSON, `null` if it is empty.
+pub(crate) async fn request(
+    root: &Root,
+    method: Method,
+    path: &str,
+    body: Option<&[u8]>,
+) -> Result<Value> {
+    let content_type = body.map(|_| ("Content-Type", "application/json"));
     let shown = body.unwrap_or_default();
     let body = Full::new(Bytes::copy_from_slice(shown));
-    let response = send(root, method, path, (body, shown), kind.as_slice()).await?;
-    whole(response).await
+    let response = send(root, method, path, (body, shown), content_type.as_slice()).await?;
+    read_json(response).await
 }
 
-/// The whole answer as JSON.
-async fn whole(response: Response<Incoming>) -> Result<Value> {
+/// Sends a GET; returns `None` if the engine has nothing of that name.
+pub(crate) async fn find(root: &Root, path: &str) -> Result<Option<Value>> {
+    match request(root, Method::GET, path, None).await {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if EngineError::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn read_json(response: Response<Incoming>) -> Result<Value> {
     let mut bytes = Vec::new();
     let mut incoming = response.into_body();
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.context("reading the engine's answer")?;
+        let frame = frame.context("reading the engine's response")?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |d| &d[..]));
-        if bytes.len() > LARGEST {
-            bail!("reading the engine's answer: more than {LARGEST} bytes");
+        if bytes.len() > MAX_RESPONSE_BYTES {
+            bail!("reading the engine's response: more than {MAX_RESPONSE_BYTES} bytes");
         }
     }
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&bytes).context("parsing the engine's answer")
+    serde_json::from_slice(&bytes).context("parsing the engine's response")
 }
 
-/// Asks for something that reports its progress, and hands each line of it on.
-///
-/// # Errors
-/// As [`ask`], and an `error` among the lines.
-pub async fn follow(
+/// Sends a request whose response reports progress, and passes each line to `line`.
+pub(crate) async fn follow(
     root: &Root,
     path: &str,
     auth: Option<&str>,
     line: impl FnMut(&Value),
 ) -> Result<()> {
     let auth = auth.map(|a| ("X-Registry-Auth", a));
-    lines(
-        send(root, Method::POST, path, nothing(), auth.as_slice()).await?,
-        line,
-    )
-    .await
+    let response = send(root, Method::POST, path, no_body(), auth.as_slice()).await?;
+    read_lines(response, line).await
 }
 
-/// No body.
-fn nothing() -> (Full<Bytes>, &'static [u8]) {
+/// Returns an empty body.
+pub(super) fn no_body() -> BodyAndShown<'static, Full<Bytes>> {
     (Full::default(), b"")
 }
 
-/// Begins to wait for something that takes its time, such as a container's end.
-/// The outer future is ready once the engine waits; the inner one gives what it
-/// says then.
-///
-/// # Errors
-/// As [`ask`].
-pub async fn wait(root: &Root, path: &str) -> Result<impl Future<Output = Result<Value>> + use<>> {
-    let response = send(root, Method::POST, path, nothing(), &[]).await?;
-    Ok(whole(response))
+/// Begins to wait for an event such as a container's end. The outer future is ready
+/// once the engine waits; the inner one returns the result.
+pub(crate) async fn wait(
+    root: &Root,
+    path: &str,
+) -> Result<impl Future<Output = Result<Value>> + use<>> {
+    let response = send(root, Method::POST, path, no_body(), &[]).await?;
+    Ok(read_json(response))
 }
 
-/// Turns a request into a stream of bytes in both directions, and gives what
-/// has arrived of it already.
-///
-/// # Errors
-/// As [`ask`].
-pub async fn attach(root: &Root, path: &str) -> Result<(std::os::unix::net::UnixStream, Bytes)> {
+/// Turns a request into a stream of bytes in both directions; returns it with the bytes
+/// that arrived behind the response's head.
+pub(crate) async fn attach(
+    root: &Root,
+    path: &str,
+) -> Result<(std::os::unix::net::UnixStream, Bytes)> {
     let headers = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
-    let response = send(root, Method::POST, path, nothing(), &headers).await?;
+    let response = send(root, Method::POST, path, no_body(), &headers).await?;
     let context = "attaching to the container";
     let upgraded = hyper::upgrade::on(response).await.context(context)?;
     let parts = upgraded.downcast::<TokioIo<UnixStream>>();
@@ -111,12 +114,9 @@ pub async fn attach(root: &Root, path: &str) -> Result<(std::os::unix::net::Unix
     Ok((stream, parts.read_buf))
 }
 
-/// What happens to a container from now on: each event into `line`, until the
-/// engine ends it. The inner future listens; the outer one is ready once it does.
-///
-/// # Errors
-/// As [`ask`].
-pub async fn events<F: FnMut(&Value)>(
+/// Passes the events of a container from now on to `line`, until the engine ends. The
+/// outer future is ready once the engine reports; the inner one listens.
+pub(crate) async fn events<F: FnMut(&Value)>(
     root: &Root,
     id: &str,
     line: F,
@@ -126,155 +126,28 @@ pub async fn events<F: FnMut(&Value)>(
         .context("reading the clock")?;
     let filters = format!("%7B%22container%22%3A%5B%22{id}%22%5D%7D");
     let path = format!("/events?since={}&filters={filters}", now.as_secs());
-    let response = send(root, Method::GET, &path, nothing(), &[]).await?;
-    Ok(lines(response, line))
+    let response = send(root, Method::GET, &path, no_body(), &[]).await?;
+    Ok(read_lines(response, line))
 }
 
-/// Sends what `produce` writes, as it is written, and hands each line of the
-/// answer on.
-///
-/// # Errors
-/// As [`follow`], and those of `produce`, which come first.
-pub async fn upload(
-    root: &Root,
-    path: &str,
-    produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
-    line: impl FnMut(&Value),
+pub(super) async fn read_lines(
+    response: Response<Incoming>,
+    mut line: impl FnMut(&Value),
 ) -> Result<()> {
-    let (sender, receiver) = mpsc::channel(4);
-    let producer = std::thread::spawn(move || {
-        let mut writer = Chunks(sender);
-        let result = produce(&mut writer);
-        if result.is_err() {
-            // The engine must not take half a stream for a whole one.
-            let broken = std::io::Error::other("interrupted");
-            let _ = writer.0.blocking_send(Err(broken));
-        }
-        result
-    });
-    let kind = [("Content-Type", "application/x-tar")];
-    let sent = send(root, Method::POST, path, (Stream(receiver), b""), &kind).await;
-    let answered = match sent {
-        Ok(response) => lines(response, line).await,
-        Err(error) => Err(error),
-    };
-    match (producer.join(), answered) {
-        // The engine hung up first: it says why.
-        (Ok(Err(error)), Err(answer)) if error.is::<HungUp>() => Err(answer),
-        (Ok(Err(error)), _) => Err(error),
-        (Ok(Ok(())), answered) => answered,
-        (Err(_), _) => bail!("reading standard input"),
-    }
-}
-
-/// Asks for a long answer, which `consume` reads as it comes, and gives what
-/// that makes of it.
-///
-/// # Errors
-/// As [`ask`], and those of `consume`.
-pub async fn download<T: Send + 'static>(
-    root: &Root,
-    path: &str,
-    consume: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let mut incoming = send(root, Method::GET, path, nothing(), &[])
-        .await?
-        .into_body();
-    let (sender, receiver) = mpsc::channel(16);
-    let consumer = std::thread::spawn(move || {
-        let mut arrived = Arrived(receiver, Bytes::new());
-        consume(&mut arrived)
-    });
-    while let Some(frame) = incoming.frame().await {
-        let chunk = frame.map_err(std::io::Error::other);
-        let chunk = chunk.map(|f| f.into_data().unwrap_or_default());
-        if sender.send(chunk).await.is_err() {
-            break;
-        }
-    }
-    drop(sender);
-    let joined = consumer.join();
-    joined.unwrap_or_else(|_| bail!("reading the engine's answer"))
-}
-
-/// An answer that arrives in chunks.
-struct Arrived(mpsc::Receiver<std::io::Result<Bytes>>, Bytes);
-
-impl Read for Arrived {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.1.is_empty() {
-            match self.0.blocking_recv() {
-                Some(chunk) => self.1 = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.1.len());
-        buffer[..length].copy_from_slice(&self.1.split_to(length));
-        Ok(length)
-    }
-}
-
-/// The engine no longer listens.
-#[derive(Debug)]
-struct HungUp;
-
-impl std::fmt::Display for HungUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the engine hung up")
-    }
-}
-
-impl std::error::Error for HungUp {}
-
-/// Writes into a request that is under way.
-struct Chunks(mpsc::Sender<std::io::Result<Bytes>>);
-
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let chunk = Bytes::copy_from_slice(bytes);
-        let sent = self.0.blocking_send(Ok(chunk));
-        sent.map(|()| bytes.len())
-            .map_err(|_| std::io::Error::other(HungUp))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A request's body that comes in chunks.
-struct Stream(mpsc::Receiver<std::io::Result<Bytes>>);
-
-impl Body for Stream {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        let next = self.0.poll_recv(context);
-        next.map(|chunk| chunk.map(|c| c.map(Frame::data)))
-    }
-}
-
-async fn lines(response: Response<Incoming>, mut line: impl FnMut(&Value)) -> Result<()> {
     let mut incoming = response.into_body();
     let mut waiting = Vec::new();
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.context("reading the engine's answer")?;
+        let frame = frame.context("reading the engine's response")?;
         waiting.extend_from_slice(frame.data_ref().map_or(&[][..], |d| &d[..]));
-        if waiting.len() > LARGEST {
-            bail!("reading the engine's answer: a line of more than {LARGEST} bytes");
+        if waiting.len() > MAX_RESPONSE_BYTES {
+            bail!("reading the engine's response: a line of more than {MAX_RESPONSE_BYTES} bytes");
         }
         while let Some(end) = waiting.iter().position(|b| *b == b'\n') {
             let rest = waiting.split_off(end + 1);
             let value: Value = serde_json::from_slice(&waiting).unwrap_or_default();
+            // The status was sent before the work began: failures come in-band.
             if let Some(error) = value["error"].as_str() {
-                return Err(refuse(format_args!(
-                    "the engine says: {}",
-                    printable(error)
-                )));
+                return Err(EngineError::Reported(error.into()).into());
             }
             line(&value);
             waiting = rest;
@@ -283,21 +156,22 @@ async fn lines(response: Response<Incoming>, mut line: impl FnMut(&Value)) -> Re
     Ok(())
 }
 
-/// Sends a body, of which the engine's plugin is shown the second half of the
-/// pair: with a ticket, unless it only asks.
-async fn send<B>(
+/// Sends a request, with a ticket unless it only reads, and returns the response if its
+/// status is one of success.
+pub(super) async fn send<B>(
     root: &Root,
     method: Method,
     path: &str,
-    (body, shown): (B, &[u8]),
+    (body, shown): BodyAndShown<'_, B>,
     headers: &[(&str, &str)],
 ) -> Result<Response<Incoming>>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let uri = format!("/{VERSION}{path}");
-    // Taken by the plugin before the answer begins.
+    let uri = format!("/{API_VERSION}{path}");
+    // The plugin takes it before the response begins. What it leaves is withdrawn when
+    // this returns, so that nobody else can use it.
     let _ticket = match method {
         Method::GET => None,
         _ => Some(tickets::leave(
@@ -317,44 +191,37 @@ where
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let whole = body.size_hint().exact().is_some();
+    let is_whole = body.size_hint().exact().is_some();
     let sent = sender.send_request(request.body(body).context("asking the engine")?);
-    let response = if whole {
-        let response = tokio::time::timeout(LIMIT, sent).await;
+    let response = if is_whole {
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, sent).await;
         response.context("the engine does not answer")?
     } else {
-        // As long as the upload takes.
+        // The response begins when the upload ends, which may take any time.
         sent.await
     };
     let response = response.context("asking the engine")?;
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switched || response.status().is_success() {
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if upgraded || response.status().is_success() {
         return Ok(response);
     }
-    Err(error(response).await)
+    Err(error_of(response).await.into())
 }
 
-async fn connect(root: &Root) -> Result<UnixStream> {
+async fn connect(root: &Root) -> Result<UnixStream, EngineError> {
     let stream = UnixStream::connect(root.path(ENGINE_SOCKET)).await;
-    stream.map_err(|e| {
-        refuse(format_args!(
-            "the container engine does not answer at {ENGINE_SOCKET}: {e}"
-        ))
-    })
+    stream.map_err(EngineError::Unreachable)
 }
 
-/// Fails unless the engine sees the mounts that we make: a unit with a mount
-/// namespace of its own (PrivateTmp= and the like) would pin in vain.
-///
-/// # Errors
-/// It does not, or that cannot be seen.
-pub async fn same_mounts(root: &Root) -> Result<()> {
-    let context = "looking at the engine's mount namespace";
+/// Fails unless the engine shares the mount namespace of this process: a unit with one
+/// of its own (PrivateTmp= and the like) would clone mounts that the engine never sees.
+pub(crate) async fn require_same_mounts(root: &Root) -> Result<()> {
+    let context = "comparing mount namespaces with the engine";
     let peer = connect(root).await?.peer_cred().context(context)?;
     let peer = peer.pid().context(context)?;
     let engine = std::fs::read_link(format!("/proc/{peer}/ns/mnt")).context(context)?;
-    let ours = std::fs::read_link("/proc/self/ns/mnt").context(context)?;
-    if engine != ours {
+    let own = std::fs::read_link("/proc/self/ns/mnt").context(context)?;
+    if engine != own {
         return Err(refuse(
             "mounts are refused: edge-docker runs in a mount namespace of its own; \
              drop PrivateTmp=, ProtectSystem= and the like from its unit",
@@ -363,19 +230,15 @@ pub async fn same_mounts(root: &Root) -> Result<()> {
     Ok(())
 }
 
-async fn error(response: Response<Incoming>) -> anyhow::Error {
-    let status: StatusCode = response.status();
-    let body = http_body_util::Limited::new(response.into_body(), LARGEST)
+async fn error_of(response: Response<Incoming>) -> EngineError {
+    let status = response.status().as_u16();
+    let body = http_body_util::Limited::new(response.into_body(), MAX_RESPONSE_BYTES)
         .collect()
         .await;
     let body = body
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let words = value["message"].as_str().unwrap_or("no words").to_string();
-    refuse(format_args!(
-        "the engine says: {} ({})",
-        printable(&words),
-        status.as_u16()
-    ))
+    let message = value["message"].as_str().unwrap_or("no message").into();
+    EngineError::Response { status, message }
 }

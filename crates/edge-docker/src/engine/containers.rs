@@ -1,29 +1,29 @@
-//! Containers as the engine shows them, and what a switch does to them.
+//! Containers as the engine shows them, and what a deployment does to them.
 
-use edge_common::contract::label;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use edge_common::Root;
 use edge_common::command::CommandExt as _;
+use edge_common::contract::{label, suffix};
 use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client as engine;
-use super::docker_cli;
+use super::error::EngineError;
+use super::{client, docker_cli};
 
-/// What `inspect` says, as far as it matters.
+/// Fields of `inspect` that edge-docker reads.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
-pub struct Container {
-    /// Its Id.
+pub(crate) struct Container {
+    /// ID of the container.
     pub id: String,
     /// `/NAME`.
     name: String,
     config: Config,
     host_config: HostConfig,
-    /// How it is.
+    /// State of its process.
     pub state: State,
 }
 
@@ -40,155 +40,136 @@ struct HostConfig {
     auto_remove: bool,
 }
 
-/// How a container is.
+/// State of a container.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
-pub struct State {
-    /// Its process runs.
+pub(crate) struct State {
+    /// The process runs.
     pub running: bool,
     /// The engine is about to start it again.
     pub restarting: bool,
-    /// Of its process, once that has ended.
+    /// Exit code of the process, once it has ended.
     pub exit_code: i64,
-    /// It wanted more memory than it may have.
+    /// The kernel killed it for exceeding its memory limit.
     #[serde(rename = "OOMKilled")]
     pub oom_killed: bool,
-    /// Why the engine could not start it.
+    /// Reason why the engine could not start it, or empty.
     pub error: String,
-    /// If it has a health check.
+    /// Health, if it has a check.
     pub health: Option<Health>,
 }
 
-/// What the health check says.
+/// Result of the health check.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
-pub struct Health {
+pub(crate) struct Health {
     /// `starting`, `healthy` or `unhealthy`; `none` without a check.
     pub status: String,
-    /// The last checks.
+    /// Last runs of the check.
     pub log: Option<Vec<Check>>,
 }
 
 /// One run of the health check.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
-pub struct Check {
-    /// What it printed.
+pub(crate) struct Check {
+    /// Output of the check.
     pub output: String,
 }
 
 impl Container {
-    /// Its name, without the slash.
-    pub fn name(&self) -> &str {
+    /// Returns the name, without the slash before it.
+    pub(crate) fn name(&self) -> &str {
         self.name.trim_start_matches('/')
     }
 
-    /// A label of ours.
-    pub fn label(&self, key: &str) -> Option<&str> {
+    /// Returns the value of a label.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
         self.config.labels.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The app it belongs to, if edge-docker made it.
-    pub fn app(&self) -> Option<&str> {
+    /// Returns the app that it belongs to, if edge-docker created it.
+    pub(crate) fn app(&self) -> Option<&str> {
         self.label(label::APP).or(self.label(label::SANDBOX))
     }
 
-    /// Removed by the engine as soon as it stops?
-    pub fn vanishes(&self) -> bool {
+    /// Tells whether the engine removes it as soon as it stops.
+    pub(crate) fn vanishes(&self) -> bool {
         self.host_config.auto_remove
     }
 
-    /// When the engine starts it again.
-    pub fn restart(&self) -> &Value {
+    /// Returns the restart policy.
+    pub(crate) fn restart(&self) -> &Value {
         &self.host_config.restart_policy
     }
 }
 
-/// The container of that name or Id.
-///
-/// # Errors
-/// No engine.
-pub async fn find(root: &Root, name: &str) -> Result<Option<Container>> {
-    let path = format!("/containers/{name}/json");
-    match engine::ask(root, Method::GET, &path, None).await {
-        Ok(value) => Ok(Some(
-            serde_json::from_value(value).context("parsing the engine's answer")?,
-        )),
-        Err(error) if error.to_string().contains("(404)") => Ok(None),
-        Err(error) => Err(error),
+/// Returns the container of a name or ID, if the engine has it.
+pub(crate) async fn find(root: &Root, name: &str) -> Result<Option<Container>> {
+    match client::find(root, &format!("/containers/{name}/json")).await? {
+        Some(value) => {
+            let container = serde_json::from_value(value);
+            container.map(Some).context("parsing the engine's response")
+        }
+        None => Ok(None),
     }
 }
 
-/// Asks for something to be done to it: `start`, `kill?signal=SIGTERM`, …
-///
-/// # Errors
-/// The engine's.
-pub async fn post(root: &Root, id: &str, what: &str) -> Result<()> {
-    let path = format!("/containers/{id}/{what}");
-    engine::ask(root, Method::POST, &path, None)
+/// Requests an action on a container: `start`, `kill?signal=SIGTERM`, …
+pub(crate) async fn act(root: &Root, id: &str, action: &str) -> Result<()> {
+    let path = format!("/containers/{id}/{action}");
+    client::request(root, Method::POST, &path, None)
         .await
-        .map(|_| ())
+        .map(drop)
 }
 
-/// Starts it.
-///
-/// # Errors
-/// The engine's.
-pub async fn start(root: &Root, id: &str) -> Result<()> {
-    post(root, id, "start").await
+/// Starts a container.
+pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
+    act(root, id, "start").await
 }
 
-/// Stops it, as it wishes to be stopped.
-///
-/// # Errors
-/// The engine's.
-pub async fn stop(root: &Root, container: &Container) -> Result<()> {
+/// Stops a container with its own signal and time.
+pub(crate) async fn stop(root: &Root, container: &Container) -> Result<()> {
     if !container.state.running && !container.state.restarting {
         return Ok(());
     }
-    // Its own client waits as long as the container may take.
+    // Docker's client waits as long as the container may take to stop; a request of
+    // edge-docker ends after a minute.
     let mut docker = docker_cli::docker(root);
     docker.args(["stop", &container.id]).run()
 }
 
-/// Removes it at once; nothing to do if it is gone.
-///
-/// # Errors
-/// The engine's.
-pub async fn remove(root: &Root, id: &str) -> Result<()> {
+/// Removes a container at once, if the engine has it.
+pub(crate) async fn remove(root: &Root, id: &str) -> Result<()> {
     let path = format!("/containers/{id}?force=true");
-    match engine::ask(root, Method::DELETE, &path, None).await {
-        Err(error) if !error.to_string().contains("(404)") => Err(error),
+    match client::request(root, Method::DELETE, &path, None).await {
+        Err(error) if !EngineError::is_not_found(&error) => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Sets when the engine starts it again.
-///
-/// # Errors
-/// The engine's.
-pub async fn set_restart(root: &Root, id: &str, policy: &Value) -> Result<()> {
+/// Sets the restart policy of a container.
+pub(crate) async fn set_restart(root: &Root, id: &str, policy: &Value) -> Result<()> {
     let body = json!({ "RestartPolicy": policy }).to_string();
     let path = format!("/containers/{id}/update");
-    engine::ask(root, Method::POST, &path, Some(body.as_bytes()))
+    client::request(root, Method::POST, &path, Some(body.as_bytes()))
         .await
-        .map(|_| ())
+        .map(drop)
 }
 
-/// Gives containers their names; one that is in the way gets another first.
-///
-/// # Errors
-/// The engine's.
-pub async fn name(root: &Root, wanted: &[(&str, String)]) -> Result<()> {
-    for (id, name) in wanted {
+/// Gives containers their names; a container that has one of them is renamed first.
+pub(crate) async fn rename(root: &Root, names: &[(&str, String)]) -> Result<()> {
+    for (id, name) in names {
         match find(root, name).await? {
             Some(holder) if holder.id == *id => continue,
+            // Names are unique at the engine: two containers cannot be swapped directly.
             Some(holder) => {
-                post(root, &holder.id, &format!("rename?name={name}-moving")).await?;
+                let action = format!("rename?name={name}{}", suffix::MOVING);
+                act(root, &holder.id, &action).await?;
             }
             None => {}
         }
-        post(root, id, &format!("rename?name={name}")).await?;
+        act(root, id, &format!("rename?name={name}")).await?;
     }
     Ok(())
 }

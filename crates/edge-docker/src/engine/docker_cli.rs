@@ -5,9 +5,10 @@ use std::process::Command;
 use edge_common::Root;
 use edge_common::contract::path::ENGINE_SOCKET;
 
-/// The client, with nothing of the caller's surroundings: no variable, no
-/// configuration directory, no plugin.
-pub fn docker(root: &Root) -> Command {
+/// Returns the client with nothing of the caller's surroundings: no variable, no
+/// configuration directory, no plugin, any of which could change what an allowed
+/// command does.
+pub(crate) fn docker(root: &Root) -> Command {
     let mut command = root.command("/usr/bin/docker");
     command
         .env_clear()

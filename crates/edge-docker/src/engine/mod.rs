@@ -1,8 +1,10 @@
 //! The container engine: its API, its containers, and docker's client.
 
-pub mod attach;
-pub mod client;
-pub mod containers;
-pub mod docker_cli;
-pub mod signals;
-pub mod streams;
+pub(crate) mod attach;
+pub(crate) mod client;
+pub(crate) mod containers;
+pub(crate) mod docker_cli;
+pub(crate) mod error;
+pub(crate) mod signals;
+mod streams;
+pub(crate) mod transfer;

@@ -4,29 +4,26 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// What ends a wait.
+/// Event that ends a wait for a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// Something happened to the container.
+pub(crate) enum Event {
+    /// The engine reported a change of the container.
     Changed,
     /// The engine ended.
     Lost,
-    /// Somebody wants us to stop.
+    /// SIGINT or SIGTERM.
     Stop,
-    /// The terminal or the connection is gone.
+    /// SIGHUP: the terminal or the connection is gone.
     Hangup,
 }
 
-/// From now on that signal ends nothing by itself, and comes as an event.
-///
-/// # Errors
-/// As `sigaction`.
-pub fn notice<T: Send + 'static>(
+/// Sends an event for each signal of a kind, which from now on does not end the process.
+pub(crate) fn listen<T: Send + 'static>(
     kind: SignalKind,
     sender: &UnboundedSender<T>,
     event: impl Fn() -> T + Send + 'static,
 ) -> Result<()> {
-    let mut signal = signal(kind).context("noticing signals")?;
+    let mut signal = signal(kind).context("listening for signals")?;
     let sender = sender.clone();
     tokio::spawn(
         async move { while signal.recv().await.is_some() && sender.send(event()).is_ok() {} },

@@ -1,5 +1,4 @@
-//! What a container prints and what is typed at it: bytes between its stream
-//! at the engine and ours.
+//! Copying between the stream of an attached container and our own streams.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -7,24 +6,22 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-/// Bytes that are handed on at once.
-const CHUNK: usize = 32 * 1024;
-/// Ctrl-P, Ctrl-Q: leaves the container running.
-const DETACH: [u8; 2] = [0x10, 0x11];
+/// Size of the buffer for copies, in bytes.
+const BUFFER_BYTES: usize = 32 * 1024;
+/// Ctrl-P, Ctrl-Q: detach, and leave the container running.
+const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
 
-/// The file behind one of our streams, without a buffer.
+/// Returns the file behind one of our streams: std would buffer what has to appear at
+/// once.
 fn unbuffered(stream: BorrowedFd) -> io::Result<File> {
     stream.try_clone_to_owned().map(File::from)
 }
 
-/// Prints what the container prints, `arrived` first. Without a terminal it comes
-/// in frames: which stream, three zeros, the length in four bytes, the largest
-/// first.
-///
-/// # Errors
-/// Our streams', or frames that are malformed.
-pub fn hand_on(arrived: &[u8], stream: &UnixStream, tty: bool) -> io::Result<()> {
-    let from = BufReader::with_capacity(CHUNK, arrived.chain(stream));
+/// Forwards the output of the container, `arrived` first. Without a terminal it comes in
+/// frames: the number of the stream, three zeros, and the length in four bytes, big
+/// endian.
+pub(super) fn forward_output(arrived: &[u8], stream: &UnixStream, tty: bool) -> io::Result<()> {
+    let from = BufReader::with_capacity(BUFFER_BYTES, arrived.chain(stream));
     let stdout = unbuffered(io::stdout().as_fd())?;
     let stderr = unbuffered(io::stderr().as_fd())?;
     copy(from, tty, stdout, stderr)
@@ -37,14 +34,14 @@ fn copy(
     mut stderr: impl Write,
 ) -> io::Result<()> {
     if tty {
-        return pass(&mut from, u64::MAX, &mut stdout);
+        return forward(&mut from, u64::MAX, &mut stdout);
     }
     loop {
         let mut head = [0; 8];
         match from.read_exact(&mut head) {
             Ok(()) => {}
-            // The engine hung up; how it ended, the exit code tells.
-            Err(error) if over(&error) => return Ok(()),
+            // The engine hung up; the exit code tells the rest.
+            Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
         let [kind, 0, 0, 0, a, b, c, d] = head else {
@@ -52,32 +49,32 @@ fn copy(
         };
         let length = u64::from(u32::from_be_bytes([a, b, c, d]));
         match kind {
-            0 | 1 => pass(&mut from, length, &mut stdout)?,
-            2 | 3 => pass(&mut from, length, &mut stderr)?,
+            0 | 1 => forward(&mut from, length, &mut stdout)?,
+            2 | 3 => forward(&mut from, length, &mut stderr)?,
             _ => return Err(io::Error::other("the engine's frames are malformed")),
         }
     }
 }
 
-fn over(error: &io::Error) -> bool {
+fn is_end(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
     )
 }
 
-/// Hands on `length` bytes as they come, or fewer if no more come.
-fn pass(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io::Result<()> {
+/// Forwards `length` bytes as they come, or fewer if the stream ends.
+fn forward(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io::Result<()> {
     while length > 0 {
         let chunk = match from.fill_buf() {
             Ok([]) => return Ok(()),
             Ok(chunk) => chunk,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) if over(&error) => return Ok(()),
+            Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let most = usize::try_from(length).unwrap_or(usize::MAX);
-        let count = chunk.len().min(most);
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+        let count = chunk.len().min(wanted);
         to.write_all(&chunk[..count])?;
         from.consume(count);
         length -= count as u64;
@@ -85,35 +82,32 @@ fn pass(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io::Re
     Ok(())
 }
 
-/// How our input came to an end.
+/// End of our input.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Fed {
-    /// There is no more.
-    All,
-    /// Somebody typed the keys to detach.
+pub(super) enum InputEnd {
+    /// The input was closed.
+    Closed,
+    /// The keys to detach were typed.
     Detached,
 }
 
-/// Hands on our input, and its end.
-///
-/// # Errors
-/// Reading it; or the container does not listen any more.
-pub fn feed(stream: &UnixStream, tty: bool) -> io::Result<Fed> {
+/// Forwards our input, and its end.
+pub(super) fn forward_input(stream: &UnixStream, tty: bool) -> io::Result<InputEnd> {
     let mut stdin = unbuffered(io::stdin().as_fd())?;
-    let fed = type_in(&mut stdin, stream, tty)?;
-    if fed == Fed::All {
+    let end = forward_keys(&mut stdin, stream, tty)?;
+    if end == InputEnd::Closed {
         stream.shutdown(Shutdown::Write)?;
     }
-    Ok(fed)
+    Ok(end)
 }
 
-/// Hands on what comes; at a terminal, up to the keys to detach.
-fn type_in(from: &mut impl Read, mut to: impl Write, tty: bool) -> io::Result<Fed> {
-    let mut buffer = [0; CHUNK];
+/// Forwards input; at a terminal, up to the keys to detach.
+fn forward_keys(from: &mut impl Read, mut to: impl Write, tty: bool) -> io::Result<InputEnd> {
+    let mut buffer = [0; BUFFER_BYTES];
     let mut held = false;
     loop {
         let count = match from.read(&mut buffer) {
-            Ok(0) => return Ok(Fed::All),
+            Ok(0) => return Ok(InputEnd::Closed),
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
@@ -124,14 +118,14 @@ fn type_in(from: &mut impl Read, mut to: impl Write, tty: bool) -> io::Result<Fe
         }
         let mut typed = Vec::with_capacity(count + 1);
         for byte in &buffer[..count] {
-            if held && *byte == DETACH[1] {
+            if held && *byte == DETACH_KEYS[1] {
                 to.write_all(&typed)?;
-                return Ok(Fed::Detached);
+                return Ok(InputEnd::Detached);
             }
             if held {
-                typed.push(DETACH[0]);
+                typed.push(DETACH_KEYS[0]);
             }
-            held = *byte == DETACH[0];
+            held = *byte == DETACH_KEYS[0];
             if !held {
                 typed.push(*byte);
             }
@@ -185,17 +179,20 @@ mod tests {
         let typed = |keys: &[u8], tty| {
             let mut sent = Vec::new();
             // Also when they come one by one.
-            let fed = type_in(&mut BufReader::with_capacity(1, keys), &mut sent, tty);
-            (fed.unwrap(), sent)
+            let end = forward_keys(&mut BufReader::with_capacity(1, keys), &mut sent, tty);
+            (end.unwrap(), sent)
         };
-        assert_eq!(typed(b"a\x10\x11b", true), (Fed::Detached, b"a".into()));
+        assert_eq!(
+            typed(b"a\x10\x11b", true),
+            (InputEnd::Detached, b"a".into())
+        );
         assert_eq!(
             typed(b"\x10\x10a\x11\x10b", true),
-            (Fed::All, b"\x10\x10a\x11\x10b".into())
+            (InputEnd::Closed, b"\x10\x10a\x11\x10b".into())
         );
         assert_eq!(
             typed(b"a\x10\x11b", false),
-            (Fed::All, b"a\x10\x11b".into())
+            (InputEnd::Closed, b"a\x10\x11b".into())
         );
     }
 }

@@ -1,43 +1,27 @@
-//! `build -t sandbox/APP -`: the engine's classic builder, asked over its
-//! socket; the context comes on standard input, nothing of the host goes in.
+//! `build -t sandbox/APP -`: the classic builder of the engine. The context comes on
+//! standard input, and nothing of the host goes in; docker's client would send a
+//! directory of the device, read as root.
 
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use edge_common::Root;
-use serde_json::{Map, Value};
-
-use edge_docker_policy::cli::args::{self, Parsed, flag, value};
+use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::values;
 use edge_docker_policy::identity::sandbox_app;
 use edge_docker_policy::mounts::is_plain;
 use edge_docker_policy::refusal::refuse;
+use serde_json::{Map, Value};
 
 use super::progress;
-use crate::engine::client as engine;
+use crate::engine::transfer;
 use crate::trust;
 
 /// Builds a sandbox image.
-///
-/// # Errors
-/// Refused, or the engine's.
-pub async fn build(root: &Root, words: &[&str]) -> Result<()> {
-    let known = [
-        value('t', "tag"),
-        value('f', "file"),
-        value(' ', "target"),
-        value(' ', "build-arg"),
-        value(' ', "network"),
-        flag(' ', "no-cache"),
-        flag('q', "quiet"),
-        flag(' ', "rm"),
-    ];
-    let parsed = args::parse(&known, words, true, |o| {
-        format!("build: option {o} is refused")
-    })?;
+pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     trust::load(root)?.sandbox_allowed("build")?;
-    let path = query(&parsed)?;
-    if parsed.words != ["-"] || io::stdin().is_terminal() {
+    let path = query(parsed)?;
+    if parsed.arguments != ["-"] || io::stdin().is_terminal() {
         return Err(refuse(
             "build is refused: give the context as a tar on standard input: build -t sandbox/APP - < context.tar",
         ));
@@ -46,13 +30,13 @@ pub async fn build(root: &Root, words: &[&str]) -> Result<()> {
         let copied = io::copy(&mut io::stdin(), out);
         copied.map(drop).context("reading the context")
     };
-    engine::upload(root, &path, produce, progress::print_stream).await
+    transfer::upload(root, &path, produce, progress::print_stream).await
 }
 
-/// The request: every value is checked and encoded.
+/// Returns the path of the request; every value is checked and encoded.
 fn query(parsed: &Parsed<'_>) -> Result<String> {
     let mut query = String::from("/build?rm=1&forcerm=1");
-    let mut arguments = Map::new();
+    let mut build_args = Map::new();
     let mut tagged = false;
     for (option, text) in &parsed.options {
         match *option {
@@ -80,7 +64,7 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
                         "build --build-arg needs KEY=VALUE: values of the device are not passed on",
                     )
                 })?;
-                arguments.insert(key.into(), Value::from(value));
+                build_args.insert(key.into(), Value::from(value));
             }
             "no-cache" if *text == "true" => query.push_str("&nocache=1"),
             "quiet" if *text == "true" => query.push_str("&q=1"),
@@ -92,14 +76,14 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
             "build is refused: the image must be called -t sandbox/APP",
         ));
     }
-    if !arguments.is_empty() {
-        let text = Value::from(arguments).to_string();
+    if !build_args.is_empty() {
+        let text = Value::from(build_args).to_string();
         query.push_str(&format!("&buildargs={}", encode(&text)));
     }
     Ok(query)
 }
 
-/// Percent-encoding of everything that is not plain (RFC 3986, 2.3).
+/// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
 fn encode(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let encoded = |b: u8| {
@@ -116,14 +100,14 @@ fn encode(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn asked(options: Vec<(&'static str, &'static str)>) -> Result<String> {
-        let words = vec!["-"];
-        query(&Parsed { options, words })
+    fn path_of(options: Vec<(&'static str, &'static str)>) -> Result<String> {
+        let arguments = vec!["-"];
+        query(&Parsed { options, arguments })
     }
 
     #[test]
     fn values_cannot_add_to_the_request() {
-        let path = asked(vec![
+        let path = path_of(vec![
             ("tag", "sandbox/a:1"),
             ("file", "sub/Docker&networkmode=host"),
             ("build-arg", "A=x&t=alpine"),
@@ -147,7 +131,7 @@ mod tests {
             vec![("tag", "sandbox/a"), ("build-arg", "HOME")],
             vec![("tag", "sandbox/a"), ("target", "a b")],
         ] {
-            assert!(asked(options.clone()).is_err(), "{options:?}");
+            assert!(path_of(options.clone()).is_err(), "{options:?}");
         }
     }
 }

@@ -1,41 +1,36 @@
-//! `load`: images from standard input, of which only names `sandbox/…` are
-//! kept. The archive's table of contents is written anew, so that the engine
-//! never sees another name.
+//! `load`: images from standard input, of which only those named `sandbox/…` are kept. The
+//! archive's table of contents is written again, so that the engine never sees another
+//! name: it would give any name that an archive claims.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use edge_common::{Root, log};
+use edge_docker_policy::identity::sandbox_app;
+use edge_docker_policy::mounts::relative_parts;
+use edge_docker_policy::refusal::refuse;
 use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
 
-use edge_docker_policy::cli::args::{self, flag};
-use edge_docker_policy::identity::sandbox_app;
-use edge_docker_policy::refusal::refuse;
-
 use super::progress;
 use super::zstd::{self, Frames};
-use crate::engine::client as engine;
+use crate::engine::transfer;
 use crate::trust;
 
 /// Largest table of contents, in bytes.
-const LARGEST: u64 = 4 * 1024 * 1024;
-/// The table of contents of `docker save`.
+const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+/// Size of the buffers, in bytes.
+const BUFFER_BYTES: usize = 1 << 16;
+/// Table of contents of `docker save`.
 const MANIFEST: &str = "manifest.json";
-/// Other tables, with names of their own, which an engine might believe.
-const OTHERS: [&str; 3] = ["repositories", "index.json", "oci-layout"];
+/// Other tables with names of their own, which an engine might believe.
+const OTHER_TABLES: [&str; 3] = ["repositories", "index.json", "oci-layout"];
 
-/// `load [-q]`.
-///
-/// # Errors
-/// Refused, or the engine's.
-pub async fn load(root: &Root, words: &[&str]) -> Result<()> {
-    let parsed = args::parse(&[flag('q', "quiet")], words, true, |o| {
-        format!("load: option {o} is refused")
-    })?;
-    if !parsed.words.is_empty() {
+/// `load [-q]`
+pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
+    if !args.is_empty() {
         return Err(refuse("load reads standard input only"));
     }
     trust::load(root)?.sandbox_allowed("load")?;
@@ -44,18 +39,16 @@ pub async fn load(root: &Root, words: &[&str]) -> Result<()> {
             "load reads an archive: docker save … | edge-docker load",
         ));
     }
-    let produce = |out: &mut dyn Write| filter(BufReader::with_capacity(1 << 16, io::stdin()), out);
-    engine::upload(
-        root,
-        "/images/load?quiet=1",
-        produce,
-        progress::print_stream,
-    )
-    .await
+    let produce = |out: &mut dyn Write| {
+        let input = BufReader::with_capacity(BUFFER_BYTES, io::stdin());
+        filter(input, out)
+    };
+    let path = "/images/load?quiet=1";
+    transfer::upload(root, path, produce, progress::print_stream).await
 }
 
-/// An image in the table of contents; what else stands there is dropped, such
-/// as addresses to fetch layers from.
+/// Image in the table of contents. Other fields, such as addresses to fetch layers from,
+/// are dropped.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -66,11 +59,8 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// Copies an archive, plain, gzip or zstd, with its names filtered.
-///
-/// # Errors
-/// Not an archive of `docker save`, or none of its images is a sandbox.
-pub fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
+/// Copies an archive, plain, gzip or zstd, with the names of sandboxes only.
+fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
     let start = input.fill_buf().context("reading the archive")?;
     if start.starts_with(b"\x1f\x8b") {
         copy(&mut GzDecoder::new(input), out)
@@ -84,14 +74,14 @@ pub fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
 fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
     let context = "reading the archive";
     let mut archive = Archive::new(input);
-    let mut builder = Builder::new(io::BufWriter::with_capacity(1 << 16, out));
-    let mut seen = false;
+    let mut builder = Builder::new(io::BufWriter::with_capacity(BUFFER_BYTES, out));
+    let mut has_manifest = false;
     for entry in archive.entries().context(context)? {
         let mut entry = entry.map_err(|e| refuse(format_args!("load: not an archive: {e}")))?;
-        let path = plain_path(&entry.path().context(context)?)?;
+        let path = relative_path(&entry.path().context(context)?)?;
         let name = path.to_string_lossy().into_owned();
         let kind = entry.header().entry_type();
-        if OTHERS.contains(&name.as_str()) || path.as_os_str().is_empty() {
+        if OTHER_TABLES.contains(&name.as_str()) || path.as_os_str().is_empty() {
             continue;
         }
         let mut header = Header::new_gnu();
@@ -100,13 +90,13 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         if name == MANIFEST {
             let mut text = Vec::new();
             entry
-                .take(LARGEST)
+                .take(MAX_MANIFEST_BYTES)
                 .read_to_end(&mut text)
                 .context(context)?;
-            let text = table(&text)?;
+            let text = filter_manifest(&text)?;
             header.set_size(text.len() as u64);
             builder.append_data(&mut header, &path, &text[..])?;
-            seen = true;
+            has_manifest = true;
         } else if kind.is_file() {
             header.set_size(entry.size());
             builder.append_data(&mut header, &path, &mut entry)?;
@@ -123,39 +113,33 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
             )));
         }
     }
-    if !seen {
+    if !has_manifest {
         return Err(refuse("load: not an archive of docker save"));
     }
     let mut out = builder.into_inner().context("sending the archive")?;
     out.flush().context("sending the archive")
 }
 
-/// A relative path without `..`; a leading `./` is dropped.
-fn plain_path(path: &Path) -> Result<PathBuf> {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(part) => plain.push(part),
-            Component::CurDir => {}
-            _ => return Err(refuse(format_args!("load: path {path:?} is refused"))),
-        }
-    }
-    Ok(plain)
+/// Returns a path without `./` parts; refuses one that leads out of the archive.
+fn relative_path(path: &Path) -> Result<PathBuf> {
+    let parts = relative_parts(path);
+    let parts = parts.ok_or_else(|| refuse(format_args!("load: path {path:?} is refused")))?;
+    Ok(parts.into_iter().collect())
 }
 
-/// The table of contents with sandbox names only.
-fn table(text: &[u8]) -> Result<Vec<u8>> {
+/// Returns the table of contents with the names of sandboxes only.
+fn filter_manifest(text: &[u8]) -> Result<Vec<u8>> {
     let entries: Vec<Entry> = serde_json::from_slice(text)
         .map_err(|e| refuse(format_args!("load: parsing {MANIFEST}: {e}")))?;
     let mut kept = Vec::new();
     let mut dropped = Vec::new();
     for mut entry in entries {
         let names = entry.repo_tags.take().unwrap_or_default();
-        let (good, bad): (Vec<_>, Vec<_>) =
+        let (sandboxes, others): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|n| sandbox_app(n).is_some());
-        dropped.extend(bad);
-        if !good.is_empty() {
-            entry.repo_tags = Some(good);
+        dropped.extend(others);
+        if !sandboxes.is_empty() {
+            entry.repo_tags = Some(sandboxes);
             kept.push(entry);
         }
     }
@@ -189,7 +173,7 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn through(input: &[u8]) -> Result<Vec<(String, String)>> {
+    fn filtered(input: &[u8]) -> Result<Vec<(String, String)>> {
         let mut out = Vec::new();
         filter(input, &mut out)?;
         let mut archive = Archive::new(&out[..]);
@@ -202,7 +186,7 @@ mod tests {
         entries.collect()
     }
 
-    const GOOD: &[u8] =
+    const MANIFEST_OF_A_SANDBOX: &[u8] =
         br#"[{"Config":"c.json","RepoTags":["sandbox/a:latest"],"Layers":["l/layer.tar"]}]"#;
 
     #[test]
@@ -217,7 +201,7 @@ mod tests {
             (&long, b"blob"),
             ("./manifest.json", mixed),
         ]);
-        let out = through(&input).unwrap();
+        let out = filtered(&input).unwrap();
         assert_eq!(out[0], (long, "blob".into()));
         let table = r#"[{"Config":"c.json","RepoTags":["sandbox/a:1"],"Layers":[]}]"#;
         assert_eq!(out[1], ("manifest.json".into(), table.into()));
@@ -228,9 +212,9 @@ mod tests {
     fn gzip_is_taken_too() {
         let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         zipped
-            .write_all(&archive(&[("manifest.json", GOOD)]))
+            .write_all(&archive(&[("manifest.json", MANIFEST_OF_A_SANDBOX)]))
             .unwrap();
-        assert_eq!(through(&zipped.finish().unwrap()).unwrap().len(), 1);
+        assert_eq!(filtered(&zipped.finish().unwrap()).unwrap().len(), 1);
     }
 
     #[test]
@@ -242,7 +226,10 @@ mod tests {
         header.set_size(0);
         link.append_link(&mut header, "manifest.json", "other")
             .unwrap();
-        let mut truncated = archive(&[("blob", &[7; 4000]), ("manifest.json", GOOD)]);
+        let mut truncated = archive(&[
+            ("blob", &[7; 4000]),
+            ("manifest.json", MANIFEST_OF_A_SANDBOX),
+        ]);
         truncated.truncate(2000);
         for input in [
             Vec::new(),
@@ -257,7 +244,7 @@ mod tests {
             link.into_inner().unwrap(),
             truncated,
         ] {
-            assert!(through(&input).is_err());
+            assert!(filtered(&input).is_err());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Credentials of the one registry: kept as docker's client keeps them, read as
-//! data, never handed to a docker client.
+//! Credentials of the one registry, in the form in which docker's client keeps them. They
+//! are read as data and never passed to that client, which would run helpers of the file.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,52 +8,47 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use edge_common::{Root, file};
+use edge_docker_policy::cli::args::Parsed;
+use edge_docker_policy::refusal::refuse;
 use edge_signature::{Credentials, Error, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use edge_docker_policy::cli::args::{self, Parsed, flag, value};
-use edge_docker_policy::refusal::refuse;
-
 use super::failure;
-use crate::trust;
+use crate::trust::{self, Trust};
 
 const DIRECTORY: &str = "/data/.docker";
 const FILE: &str = "/data/.docker/config.json";
 /// Largest password, in bytes: tokens of ECR have about 2,500.
-const LARGEST: u64 = 16 * 1024;
+const MAX_PASSWORD_BYTES: u64 = 16 * 1024;
+/// Largest file with credentials, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
+/// Docker's file with credentials.
 #[derive(Default, Serialize, Deserialize)]
 struct Config {
     #[serde(default)]
     auths: BTreeMap<String, Auth>,
 }
 
+/// Credentials of one host, `NAME:PASSWORD` in base64.
 #[derive(Serialize, Deserialize)]
 struct Auth {
     auth: String,
 }
 
-/// `login --username U --password-stdin [HOST]`.
-///
-/// # Errors
-/// Refused, wrong credentials, or the registry does not answer.
-pub async fn login(root: &Root, words: &[&str]) -> Result<()> {
-    let known = [value('u', "username"), flag(' ', "password-stdin")];
-    let why = |o: &str| format!("option {o} is refused: login --username NAME --password-stdin");
-    let parsed = args::parse(&known, words, true, why)?;
+/// `login --username NAME --password-stdin [HOST]`: verifies credentials and keeps them.
+pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let trust = trust::load(root)?;
     let host = trust.repository.host();
-    if parsed.words.iter().any(|w| *w != host) || parsed.words.len() > 1 {
+    if parsed.arguments.len() > 1 || parsed.arguments.iter().any(|arg| *arg != host) {
         return Err(refuse(format_args!(
             "login is refused elsewhere than at {host}"
         )));
     }
-    let credentials = given(&parsed)?
-        .ok_or_else(|| refuse("login needs --username NAME and --password-stdin"))?;
-    verify(&trust, &credentials)
-        .await
-        .map_err(failure::failure)?;
+    let credentials =
+        given(parsed)?.ok_or_else(|| refuse("login needs --username NAME and --password-stdin"))?;
+    verify(&trust, &credentials).await.map_err(failure::of)?;
     let auth = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
     let config = Config {
         auths: BTreeMap::from([(host.to_string(), Auth { auth })]),
@@ -65,16 +60,12 @@ pub async fn login(root: &Root, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What `--username NAME --password-stdin` and standard input say, if anything.
-///
-/// # Errors
-/// One without the other.
-pub fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
-    let username = parsed.options.iter().rev().find(|(o, _)| *o == "username");
-    let stdin = parsed.options.contains(&("password-stdin", "true"));
-    let username = match (username, stdin) {
+/// Returns the credentials of `--username NAME --password-stdin`, if they are given.
+pub(super) fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
+    // Never an option for the password: the process list would show it.
+    let username = match (parsed.last("username"), parsed.is_set("password-stdin")) {
         (None, false) => return Ok(None),
-        (Some((_, name)), true) if !name.is_empty() && !name.contains(':') => *name,
+        (Some(name), true) if !name.is_empty() && !name.contains(':') => name,
         _ => {
             return Err(refuse(
                 "--username NAME and --password-stdin go together, and NAME holds no colon",
@@ -83,7 +74,7 @@ pub fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
     };
     let mut password = String::new();
     std::io::stdin()
-        .take(LARGEST)
+        .take(MAX_PASSWORD_BYTES)
         .read_to_string(&mut password)
         .context("reading the password")?;
     Ok(Some(Credentials {
@@ -92,35 +83,29 @@ pub fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
     }))
 }
 
-async fn verify(trust: &trust::Trust, credentials: &Credentials) -> Result<(), Error> {
+async fn verify(trust: &Trust, credentials: &Credentials) -> Result<(), Error> {
     let registry = Registry::new(&trust.repository, Some(credentials.clone()), &[])?;
     registry.login().await
 }
 
-/// `logout [HOST]`: drops what is kept.
-///
-/// # Errors
-/// Refused, or the file cannot be removed.
-pub fn logout(root: &Root, words: &[&str]) -> Result<()> {
-    let parsed = args::parse(&[], words, true, |o| format!("logout takes no {o}"))?;
+/// `logout [HOST]`: removes the credentials.
+pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
     let trust = trust::load(root)?;
-    if parsed.words.len() > 1 || parsed.words.iter().any(|w| *w != trust.repository.host()) {
-        return Err(refuse(format_args!(
-            "logout takes {}",
-            trust.repository.host()
-        )));
+    let host = trust.repository.host();
+    if args.len() > 1 || args.iter().any(|arg| *arg != host) {
+        return Err(refuse(format_args!("logout takes {host}")));
     }
     let path = root.path(FILE);
     if path.exists() {
         std::fs::remove_file(path).with_context(|| format!("removing {FILE}"))?;
     }
-    println!("Removing login credentials for {}", trust.repository.host());
+    println!("Removing login credentials for {host}");
     Ok(())
 }
 
-/// What is kept for `host`.
-pub fn credentials(root: &Root, host: &str) -> Option<Credentials> {
-    let text = file::read(&root.path(FILE), 4 * LARGEST).ok()?;
+/// Returns the credentials that are kept for `host`.
+pub(super) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
+    let text = file::read(&root.path(FILE), MAX_FILE_BYTES).ok()?;
     let config: Config = serde_json::from_slice(&text).ok()?;
     let pair = STANDARD.decode(&config.auths.get(host)?.auth).ok()?;
     let pair = String::from_utf8(pair).ok()?;
@@ -131,13 +116,13 @@ pub fn credentials(root: &Root, host: &str) -> Option<Credentials> {
     })
 }
 
-/// The same as the engine's `X-Registry-Auth`.
-pub fn header(root: &Root, host: &str) -> Option<String> {
+/// Returns the credentials for `host` as the engine's header `X-Registry-Auth`.
+pub(super) fn header(root: &Root, host: &str) -> Option<String> {
     credentials(root, host).map(|c| encode(&c, host))
 }
 
-/// Credentials as the engine takes them.
-pub fn encode(credentials: &Credentials, host: &str) -> String {
+/// Encodes credentials for the engine.
+pub(super) fn encode(credentials: &Credentials, host: &str) -> String {
     let value = json!({ "username": credentials.username, "password": credentials.password, "serveraddress": host });
     URL_SAFE.encode(value.to_string())
 }

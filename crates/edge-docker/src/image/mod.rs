@@ -1,12 +1,13 @@
-//! Images: whose they are, and how they come onto the device.
+//! Images: their identity, and how they come onto the device.
 
-pub mod build;
-pub mod failure;
-pub mod identify;
-pub mod load;
-pub mod login;
-pub mod progress;
-pub mod pull;
-pub mod release_numbers;
-pub mod signatures;
-pub mod zstd;
+pub(crate) mod build;
+mod failure;
+pub(crate) mod identify;
+pub(crate) mod load;
+pub(crate) mod login;
+mod progress;
+pub(crate) mod pull;
+pub(crate) mod push;
+mod release_numbers;
+pub(crate) mod signatures;
+mod zstd;

@@ -1,140 +1,120 @@
-//! `pull`: resolve once, verify, pull by digest, compare, keep the proof.
+//! `pull`: resolve once, verify, pull by digest, compare, cache the signature.
 
 use anyhow::Result;
 use edge_common::{Root, log};
+use edge_docker_policy::cli::args::Parsed;
+use edge_docker_policy::refusal::refuse;
 use edge_signature::{Credentials, Error, ImageRef, Proof, Registry, Verified};
 use hyper::Method;
 
-use edge_docker_policy::cli::args::{self, flag, value};
-use edge_docker_policy::refusal::refuse;
-
-use super::failure::failure;
 use super::progress::{Downloads, print_progress};
-use super::{login, release_numbers, signatures};
-use crate::engine::client as engine;
+use super::{failure, login, release_numbers, signatures};
+use crate::engine::client;
 use crate::trust::{self, Trust};
 
-/// How a pull is done.
-pub struct How {
-    /// Prints no progress.
-    pub quiet: bool,
-    /// Takes a version that is older than one accepted before.
-    pub allow_downgrade: bool,
-    /// Logs in with these.
-    pub login: Option<Credentials>,
+/// Digits of a key that are shown.
+const SHOWN_KEY_DIGITS: usize = 16;
+
+/// Options of a pull.
+struct Options {
+    /// No progress is printed.
+    quiet: bool,
+    /// A version older than one accepted before is accepted.
+    allow_downgrade: bool,
+    /// Credentials for the registry.
+    login: Option<Credentials>,
 }
 
-/// `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`;
-/// such credentials are for this pull and are kept nowhere.
-///
-/// # Errors
-/// Refused (125), cannot tell (124), or the engine's.
-pub async fn command(root: &Root, words: &[&str]) -> Result<()> {
-    let known = [
-        flag('q', "quiet"),
-        flag(' ', "allow-downgrade"),
-        value('u', "username"),
-        flag(' ', "password-stdin"),
-    ];
-    let parsed = args::parse(&known, words, true, |o| format!("pull takes no {o}"))?;
-    let [word] = parsed.words[..] else {
+/// `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`; such
+/// credentials are for this pull and are kept nowhere.
+pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
+    let [reference] = parsed.arguments[..] else {
         return Err(refuse("pull takes one image"));
     };
-    let said = |name| {
-        let last = parsed.options.iter().rev().find(|(o, _)| *o == name);
-        last.is_some_and(|(_, value)| *value == "true")
-    };
     let trust = trust::load(root)?;
-    let image = ours(&trust, word)?;
-    let given = login::given(&parsed)?;
-    let how = How {
-        quiet: said("quiet"),
-        allow_downgrade: said("allow-downgrade"),
+    let image = require_repository(&trust, reference)?;
+    let given = login::given(parsed)?;
+    let options = Options {
+        quiet: parsed.is_set("quiet"),
+        allow_downgrade: parsed.is_set("allow-downgrade"),
         login: given.or_else(|| login::credentials(root, image.repository.host())),
     };
-    let (verified, _) = pull_as(root, &trust, &image, &how).await?;
+    let (verified, _) = pull_with(root, &trust, &image, &options).await?;
     println!("{}@{}", image.repository, verified.digest);
     Ok(())
 }
 
-/// An image of the one repository, else refused.
-///
-/// # Errors
-/// Refused, and what would do.
-pub fn ours(trust: &Trust, word: &str) -> Result<ImageRef> {
-    let wanted = &trust.repository;
-    let image = word
+/// Parses an image reference; refuses every repository but the one.
+pub(crate) fn require_repository(trust: &Trust, reference: &str) -> Result<ImageRef> {
+    let repository = &trust.repository;
+    let image = reference
         .parse::<ImageRef>()
-        .map_err(|e| refuse(format_args!("{e}; only images of {wanted} are taken")))?;
-    if image.repository != *wanted {
+        .map_err(|e| refuse(format_args!("{e}; only images of {repository} are taken")))?;
+    if image.repository != *repository {
         return Err(refuse(format_args!(
-            "{word} is refused: only images of {wanted} are taken"
+            "{reference} is refused: only images of {repository} are taken"
         )));
     }
     Ok(image)
 }
 
-/// Verifies, pulls, compares and keeps the proof; gives the engine's image too.
-/// Credentials are those that `login` kept.
-///
-/// # Errors
-/// As [`command`].
-pub async fn pull(
+/// Verifies, pulls, compares and caches the signature, with the credentials that `login`
+/// kept; returns the signature and the engine's image.
+pub(super) async fn pull(
     root: &Root,
     trust: &Trust,
     image: &ImageRef,
     allow_downgrade: bool,
 ) -> Result<(Verified, Local)> {
-    let how = How {
+    let options = Options {
         quiet: true,
         allow_downgrade,
         login: login::credentials(root, image.repository.host()),
     };
-    pull_as(root, trust, image, &how).await
+    pull_with(root, trust, image, &options).await
 }
 
-async fn pull_as(
+async fn pull_with(
     root: &Root,
     trust: &Trust,
     image: &ImageRef,
-    how: &How,
+    options: &Options,
 ) -> Result<(Verified, Local)> {
-    let proved = ask(trust, image, how.login.clone()).await;
-    let (verified, proof) = proved.map_err(failure)?;
-    let app = &verified.annotations;
-    release_numbers::judge(root, &app.app, app.serial, how.allow_downgrade)?;
+    let proved = prove(trust, image, options.login.clone()).await;
+    let (verified, proof) = proved.map_err(failure::of)?;
+    let annotations = &verified.annotations;
+    let (app, number) = (&annotations.app, annotations.serial);
+    release_numbers::judge(root, app, number, options.allow_downgrade)?;
     log::info(format_args!(
-        "{image}: signed as {} {}, by key {}",
-        app.app,
-        app.version,
-        &verified.signer[..16]
+        "{image}: signed as {app} {}, by key {}",
+        annotations.version,
+        &verified.signer[..SHOWN_KEY_DIGITS]
     ));
-    let local = fetch(root, image, &proof, how).await?;
+    let local = fetch(root, image, &proof, options).await?;
     signatures::keep(root, image, &verified.digest, &proof)?;
-    // Last: a pull that is cut off does not lock out the version that is here.
-    release_numbers::check(root, &app.app, app.serial, how.allow_downgrade)?;
+    // Last: a pull that is interrupted does not lock out the version that is here.
+    release_numbers::accept(root, app, number, options.allow_downgrade)?;
     if let (Some(tag), None) = (&image.tag, &image.digest) {
-        let path = format!(
-            "/images/{}/tag?repo={}&tag={tag}",
-            local.id, image.repository
-        );
-        engine::ask(root, Method::POST, &path, None).await?;
+        let (id, repository) = (&local.id, &image.repository);
+        let path = format!("/images/{id}/tag?repo={repository}&tag={tag}");
+        client::request(root, Method::POST, &path, None).await?;
     }
     Ok((verified, local))
 }
 
-/// Lets the engine fetch exactly what the proof is about, and compares.
-async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Result<Local> {
-    let id = proof.image_id().map_err(failure)?;
-    let digest = proof.image().map_err(failure)?.digest;
+/// Has the engine fetch exactly the image that was verified, and compares.
+async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, options: &Options) -> Result<Local> {
+    let id = proof.image_id().map_err(failure::of)?;
+    // By digest: a tag could name another image by now.
+    let digest = proof.image().map_err(failure::of)?.digest;
     let repository = &image.repository;
     let path = format!("/images/create?fromImage={repository}&tag={digest}");
-    let auth = how.login.as_ref();
+    let auth = options.login.as_ref();
     let auth = auth.map(|l| login::encode(l, repository.host()));
     let mut downloads = Downloads::default();
-    engine::follow(root, &path, auth.as_deref(), |line| {
-        print_progress(line, how.quiet);
-        if let Some((bytes, total)) = downloads.told(line).filter(|_| !how.quiet) {
+    client::follow(root, &path, auth.as_deref(), |line| {
+        print_progress(line, options.quiet);
+        if let Some((bytes, total)) = downloads.update(line).filter(|_| !options.quiet) {
             println!("downloading {bytes} of {total}");
         }
     })
@@ -149,16 +129,17 @@ async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, how: &How) -> Resul
         })
 }
 
-/// Resolves and verifies; nothing is pulled.
-///
-/// # Errors
-/// As [`command`].
-pub async fn check(root: &Root, trust: &Trust, image: &ImageRef) -> Result<(Verified, Proof)> {
+/// Resolves and verifies an image; nothing is pulled.
+pub(super) async fn verify(
+    root: &Root,
+    trust: &Trust,
+    image: &ImageRef,
+) -> Result<(Verified, Proof)> {
     let login = login::credentials(root, image.repository.host());
-    ask(trust, image, login).await.map_err(failure)
+    prove(trust, image, login).await.map_err(failure::of)
 }
 
-async fn ask(
+async fn prove(
     trust: &Trust,
     image: &ImageRef,
     login: Option<Credentials>,
@@ -167,46 +148,21 @@ async fn ask(
     registry.prove(&trust.keys, image).await
 }
 
-/// An image that the engine has.
-pub struct Local {
-    /// Its Id.
-    pub id: String,
-    /// The user that it names, or empty.
-    pub user: String,
+/// Image that the engine has.
+pub(crate) struct Local {
+    /// ID of the image.
+    pub(super) id: String,
+    /// User that the image names, or empty.
+    pub(super) user: String,
 }
 
-/// The engine's image; nothing if it has none of that name.
-///
-/// # Errors
-/// No engine.
-pub async fn local(root: &Root, name: &str) -> Result<Option<Local>> {
-    match engine::ask(root, Method::GET, &format!("/images/{name}/json"), None).await {
-        Ok(value) => Ok(value["Id"].as_str().map(|id| Local {
-            id: id.into(),
-            user: value["Config"]["User"].as_str().unwrap_or_default().into(),
-        })),
-        Err(error) if error.to_string().contains("(404)") => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// `push IMAGE`: to the one repository and nowhere else.
-///
-/// # Errors
-/// Refused, or the engine's.
-pub async fn push(root: &Root, words: &[&str]) -> Result<()> {
-    let parsed = args::parse(&[flag('q', "quiet")], words, true, |o| {
-        format!("push takes no {o}")
-    })?;
-    let [word] = parsed.words[..] else {
-        return Err(refuse("push takes one image"));
-    };
-    let trust = trust::load(root)?;
-    let image = ours(&trust, word)?;
-    let Some(tag) = image.tag.filter(|_| image.digest.is_none()) else {
-        return Err(refuse("push takes REPOSITORY:TAG"));
-    };
-    let auth = login::header(root, image.repository.host()).unwrap_or_else(|| "e30=".into());
-    let path = format!("/images/{}/push?tag={tag}", image.repository);
-    engine::follow(root, &path, Some(&auth), |line| print_progress(line, false)).await
+/// Returns the engine's image of a name or ID, if it has one.
+pub(crate) async fn local(root: &Root, name: &str) -> Result<Option<Local>> {
+    let found = client::find(root, &format!("/images/{name}/json")).await?;
+    Ok(found.and_then(|image| {
+        Some(Local {
+            id: image["Id"].as_str()?.into(),
+            user: image["Config"]["User"].as_str().unwrap_or_default().into(),
+        })
+    }))
 }

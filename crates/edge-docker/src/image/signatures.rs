@@ -1,5 +1,6 @@
-//! Proofs on `/data`: what was verified once can be verified again without
-//! network. Root's own directory; nothing in it is believed, all is checked again.
+//! Cached signatures on `/data`: what was verified once can be verified again without a
+//! network. The directory is root's own, and yet each signature is verified again at every
+//! use: the keys in the image of the device decide, not the cache.
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
@@ -10,22 +11,19 @@ use edge_docker_policy::refusal::refuse;
 use super::failure;
 use crate::trust::Trust;
 
-/// Where they are kept.
+/// Directory of the cache.
 const DIRECTORY: &str = "/data/config/edge-docker";
-/// Largest proof that is read, in bytes: two manifests and a signature.
-const LARGEST: u64 = 16 * 1024 * 1024;
+/// Largest cached signature, in bytes: two manifests and a signature.
+const MAX_PROOF_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Keeps a proof, and which digest the tag named.
-///
-/// # Errors
-/// `/data` cannot be written.
-pub fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Result<()> {
+/// Caches a signature, and the digest that the tag named.
+pub(super) fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Result<()> {
     for directory in ["proofs", "tags"] {
         file::create_directory(&root.path(DIRECTORY).join(directory), 0o700)?;
     }
     let text = serde_json::to_vec(proof).context("writing a proof")?;
     file::ensure(&proof_path(root, digest), &text, 0o600)?;
-    // Beside a digest, a tag says nothing that was looked up.
+    // Beside a digest, nobody resolved the tag.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
         file::ensure(
             &root.path(DIRECTORY).join("tags").join(tag),
@@ -36,11 +34,8 @@ pub fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Re
     Ok(())
 }
 
-/// The digest and proof that are kept for `image`, if any.
-///
-/// # Errors
-/// A proof that is there but damaged.
-pub fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
+/// Returns the digest of an image and its cached signature, if there is one.
+fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
     let Some(digest) = digest_of(root, image) else {
         return Ok(None);
     };
@@ -49,7 +44,8 @@ pub fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
         return Ok(None);
     }
     let damaged = |why: String| refuse(format_args!("the proof kept of {digest} {why}"));
-    let text = file::read(&path, LARGEST).map_err(|e| damaged(format!("is damaged: {e:#}")))?;
+    let text =
+        file::read(&path, MAX_PROOF_BYTES).map_err(|e| damaged(format!("is damaged: {e:#}")))?;
     let proof: Proof =
         serde_json::from_slice(&text).map_err(|e| damaged(format!("is damaged: {e}")))?;
     if proof.digest() != digest {
@@ -58,12 +54,9 @@ pub fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
     Ok(Some((digest, proof)))
 }
 
-/// What the proof that is kept of `image` says, and the Id that the image must
-/// have; nothing if none is kept.
-///
-/// # Errors
-/// One that is damaged or does not hold: a fresh pull replaces it.
-pub fn verified(
+/// Verifies the cached signature of an image; returns it with the ID that the image must
+/// have. One that is damaged or does not hold is an error, which a pull repairs.
+pub(crate) fn verified(
     root: &Root,
     trust: &Trust,
     image: &ImageRef,
@@ -78,18 +71,15 @@ pub fn verified(
         ))
     };
     holds().map(Some).map_err(|error| {
-        let error = failure::failure(error);
+        let error = failure::of(error);
         refuse(format_args!(
             "the proof kept of {digest} does not hold: {error:#}"
         ))
     })
 }
 
-/// Digests of the manifests whose proofs are kept, in order.
-///
-/// # Errors
-/// The directory cannot be read.
-pub fn digests(root: &Root) -> Result<Vec<Digest>> {
+/// Returns the digests of the manifests whose signatures are cached, in order.
+pub(crate) fn digests(root: &Root) -> Result<Vec<Digest>> {
     let entries = match std::fs::read_dir(root.path(DIRECTORY).join("proofs")) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

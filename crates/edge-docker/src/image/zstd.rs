@@ -1,22 +1,22 @@
-//! zstd, as edge-app sends images: docker's engine knows it only since version
-//! 23. Frames follow one another.
+//! Decompression of zstd, as edge-app sends images: the engine knows it only since
+//! version 23. Frames follow one another.
 
 use std::io::{self, BufRead, Read};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-/// How zstd begins.
-pub const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// First bytes of a frame.
+pub(super) const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// What is in the frames.
-pub struct Frames<R: BufRead> {
+/// Content of consecutive frames.
+pub(super) struct Frames<R: BufRead> {
     from: Option<R>,
     frame: Option<StreamingDecoder<R, FrameDecoder>>,
 }
 
 impl<R: BufRead> Frames<R> {
-    /// Begins with the first frame of `from`.
-    pub fn new(from: R) -> Self {
+    /// Returns a reader that begins with the first frame of `from`.
+    pub(super) fn new(from: R) -> Self {
         Self {
             from: Some(from),
             frame: None,

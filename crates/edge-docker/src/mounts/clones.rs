@@ -1,49 +1,44 @@
-//! Pins: mount sources that nobody but root can move.
+//! Mount clones: sources of mounts that nobody but root can move.
 //!
-//! Docker walks a mount's source again at every start, and a container can put
-//! a link where its directory was. So each source is resolved once, link by link
-//! refused (`openat2(2)`), and a clone of its mount is put below
-//! [`DIRECTORY`], which is root's alone; docker gets that path. After a
-//! reboot the pins are made again from records before the engine starts.
+//! Docker walks a mount's source again at every start, and a container can put a link
+//! where its directory was. So each source is resolved once, over no link
+//! ([`super::beneath`]), and a clone of its mount is placed below [`DIRECTORY`], which is
+//! root's alone; docker gets that path. After a reboot the boot audit makes the clones
+//! again, from records, before the engine starts.
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use edge_common::{Root, file};
+use edge_common::{Root, file, hex};
 use edge_docker_policy::mounts::{CloneRecord, DIRECTORY, Owner, is_key, is_plain};
 use edge_docker_policy::refusal::refuse;
-use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat2,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, OFlags, Uid, chownat, fstat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
-/// Where their records are kept, root's alone.
+use super::beneath;
+
+/// Directory of the records, root's alone.
 const RECORDS: &str = "/data/config/edge-docker/pins";
 /// Largest record, in bytes.
-const LARGEST: u64 = 64 * 1024;
-/// A new key: 32 hex digits.
-///
-/// # Errors
-/// No randomness.
-pub fn new_key() -> Result<String> {
+const MAX_RECORD_BYTES: u64 = 64 * 1024;
+
+/// Returns a new key: 32 hex digits that no container can guess.
+pub(crate) fn new_key() -> Result<String> {
     let mut random = [0; 16];
     let mut source = fs::File::open("/dev/urandom").context("making a key")?;
     source.read_exact(&mut random).context("making a key")?;
-    Ok(random.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex::encode(random))
 }
 
-/// Makes the pins of `record` under `key`, missing directories with `owner`, and
-/// keeps the record, `durable` where that must hold after a power cut; on failure
+/// Clones the mounts of `record` under `key`, creates missing directories with `owner`,
+/// and writes the record, `durable` where it has to survive a power loss. On failure
 /// nothing is left.
-///
-/// # Errors
-/// A link or anything else that is no directory or file of the app's own.
-pub fn make(
+pub(crate) fn create(
     root: &Root,
     key: &str,
     record: &CloneRecord,
@@ -51,64 +46,44 @@ pub fn make(
     durable: bool,
 ) -> Result<()> {
     file::create_directory(&root.path(RECORDS), 0o700)?;
-    let text = serde_json::to_vec(record).context("writing a record")?;
-    // The record first: what it names is found and taken away after a cut.
+    let text = serde_json::to_vec(record).context("writing a mount record")?;
+    // The record first: clones without one would never be collected.
     let write = if durable { file::write } else { file::put };
     write(&record_path(root, key), &text, 0o600)?;
-    let result = pin(root, key, record, owner);
+    let result = clone_all(root, key, record, owner);
     if result.is_err() {
         remove(root, key)?;
     }
     result
 }
 
-/// Makes the pins of a kept record again, as at boot; directories that are gone
-/// are made again.
-///
-/// # Errors
-/// As [`make`]; none of its pins is there then.
-pub fn restore(root: &Root, key: &str, record: &CloneRecord) -> Result<()> {
+/// Makes the clones of a record again, as at boot, and directories that are gone; on
+/// failure none of the clones is left.
+pub(crate) fn restore(root: &Root, key: &str, record: &CloneRecord) -> Result<()> {
     detach(root, key)?;
-    let result = pin(root, key, record, None);
+    let result = clone_all(root, key, record, None);
     if result.is_err() {
         detach(root, key)?;
     }
     result
 }
 
-fn pin(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>) -> Result<()> {
+fn clone_all(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>) -> Result<()> {
     let place = root.path(DIRECTORY).join(key);
     let mut builder = fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(&place);
-    made.with_context(|| format!("creating {DIRECTORY}/{key}"))?;
-    let directory = open_directory(root, &record.directory)?;
+    let created = builder.recursive(true).mode(0o700).create(&place);
+    created.with_context(|| format!("creating {DIRECTORY}/{key}"))?;
+    let (parent, app) = beneath::parent(root, &record.directory)?;
+    let directory = step(&parent, &record.directory, app, None)?;
     for (number, below) in record.below.iter().enumerate() {
         let source = resolve(&directory, &record.directory, below, owner)?;
-        attach(&source, &place.join(number.to_string()))
-            .with_context(|| format!("pinning {}/{below}", record.directory))?;
+        clone(&source, &place.join(number.to_string()))
+            .with_context(|| format!("cloning the mount of {}/{below}", record.directory))?;
     }
     Ok(())
 }
 
-/// The app's directory, made if it is absent; only its parent is trusted.
-fn open_directory(root: &Root, directory: &str) -> Result<OwnedFd> {
-    let (parent, name) = directory
-        .rsplit_once('/')
-        .context("a directory without a parent")?;
-    let known = ["/data/apps", "/data/sandbox"].contains(&parent);
-    if !known || !edge_signature::valid_app(name) {
-        return Err(refuse(format_args!(
-            "{directory:?} is not an app's directory"
-        )));
-    }
-    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-    let path = root.path(parent);
-    let above = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
-    let above = above.with_context(|| format!("opening {parent}"))?;
-    step(&above, directory, name, None)
-}
-
-/// Opens what `below` names, each part by itself, making missing directories.
+/// Opens the path `below`, each part by itself, and creates missing directories.
 fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> Result<OwnedFd> {
     let mut at = directory
         .try_clone()
@@ -119,79 +94,53 @@ fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -
     if !is_plain(below) {
         return Err(refuse(format_args!("{below:?} is not a plain path")));
     }
-    let parts: Vec<_> = below.split('/').collect();
     let owner = owner.or_else(|| {
         let stat = fstat(directory).ok()?;
         let (user, group) = (stat.st_uid, stat.st_gid);
         Some(Owner { user, group })
     });
-    let mut so_far = name.to_string();
-    for part in parts {
-        so_far = format!("{so_far}/{part}");
-        at = step(&at, &so_far, part, owner)?;
+    let mut path = name.to_string();
+    for part in below.split('/') {
+        path = format!("{path}/{part}");
+        at = step(&at, &path, part, owner)?;
     }
-    let kind = FileType::from_raw_mode(fstat(&at).context("looking at a mount")?.st_mode);
+    // A container with the directory may have created a device node or a FIFO in it.
+    let kind = beneath::kind(&at).context("looking at a mount")?;
     if !matches!(kind, FileType::Directory | FileType::RegularFile) {
         return Err(refuse(format_args!(
-            "mounting {so_far} is refused: neither a directory nor a file"
+            "mounting {path} is refused: neither a directory nor a file"
         )));
     }
     Ok(at)
 }
 
-/// One part: opened without following anything; a directory if it is absent.
+/// Opens one part of a path; creates it as a directory if it is absent.
 fn step(at: &OwnedFd, path: &str, part: &str, owner: Option<Owner>) -> Result<OwnedFd> {
-    let open = || {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
-        openat2(at, part, flags, Mode::empty(), resolve)
-    };
-    let found = match open() {
-        Err(Errno::NOENT) => {
-            match mkdirat(at, part, Mode::from_raw_mode(0o755)) {
-                Ok(()) => own(at, part, owner).with_context(|| format!("creating {path}"))?,
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error).with_context(|| format!("creating {path}")),
-            }
-            open()
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    let opened = beneath::open_or_create(at, part, flags, || match owner {
+        Some(owner) => {
+            let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
+            chownat(at, part, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
         }
-        found => found,
-    };
-    let found = found.and_then(|fd| {
-        // With O_PATH and O_NOFOLLOW a link itself would be opened.
-        let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
-        if kind == FileType::Symlink {
-            Err(Errno::LOOP)
-        } else {
-            Ok(fd)
-        }
+        None => Ok(()),
     });
-    found.map_err(|error| match error {
-        Errno::LOOP | Errno::XDEV | Errno::NOTDIR => refuse(format_args!(
+    opened.map_err(|error| match error {
+        error if beneath::leads_elsewhere(error) => refuse(format_args!(
             "mounting {path} is refused: a link, or not a directory of the app's own ({error})"
         )),
         error => anyhow::Error::from(error).context(format!("opening {path}")),
     })
 }
 
-fn own(at: &OwnedFd, part: &str, owner: Option<Owner>) -> rustix::io::Result<()> {
-    let Some(owner) = owner else { return Ok(()) };
-    let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
-    chownat(at, part, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
-}
-
 /// Clones the mount at `source` onto `target`.
-fn attach(source: &OwnedFd, target: &std::path::Path) -> Result<()> {
-    let kind = FileType::from_raw_mode(fstat(source)?.st_mode);
-    if kind == FileType::Directory {
-        let made = fs::DirBuilder::new().mode(0o700).create(target);
-        made.context("making the place of a pin")?;
+fn clone(source: &OwnedFd, target: &Path) -> Result<()> {
+    if beneath::kind(source)? == FileType::Directory {
+        let created = fs::DirBuilder::new().mode(0o700).create(target);
+        created.context("creating the place of a clone")?;
     } else {
-        fs::File::create_new(target).context("making the place of a pin")?;
+        fs::File::create_new(target).context("creating the place of a clone")?;
     }
+    // Not recursive: mounts below the source stay out of the container.
     let clone = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
@@ -200,55 +149,50 @@ fn attach(source: &OwnedFd, target: &std::path::Path) -> Result<()> {
     move_mount(tree.as_fd(), "", CWD, target, empty).context("placing a mount")
 }
 
-/// Takes the pins of `key` and their record away.
-///
-/// # Errors
-/// A pin that cannot be detached.
-pub fn remove(root: &Root, key: &str) -> Result<()> {
+/// Removes the clones of `key` and their record.
+pub(crate) fn remove(root: &Root, key: &str) -> Result<()> {
     detach(root, key)?;
     match fs::remove_file(record_path(root, key)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing the record of pin {key}"))
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing the mount record {key}"))
         }
         _ => Ok(()),
     }
 }
 
-/// Takes the pins away; who uses them keeps them until then.
+/// Detaches the clones; a container that uses them keeps them until its end.
 fn detach(root: &Root, key: &str) -> Result<()> {
     if !is_key(key) {
-        bail!("{key:?} is not the key of a pin");
+        bail!("{key:?} is not the key of mount clones");
     }
     let place = root.path(DIRECTORY).join(key);
     let entries = match fs::read_dir(&place) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("reading {DIRECTORY}/{key}")),
     };
-    let context = || format!("removing pin {key}");
+    let context = || format!("removing the mount clones {key}");
     for entry in entries {
         let path = entry.with_context(context)?.path();
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        // Several clones may lie on one another: until EINVAL, "not a mount".
         while match unmount(&path, flags) {
             Ok(()) => true,
             Err(Errno::INVAL) => false,
             Err(error) => return Err(error).with_context(context),
         } {}
-        // Now what is there is only the place: an empty directory or file.
+        // Without the mounts, only an empty directory or file is left.
         let removed = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
         removed.with_context(context)?;
     }
     fs::remove_dir(&place).with_context(context)
 }
 
-/// All records, by key. A damaged one comes as its error.
-///
-/// # Errors
-/// The directory cannot be read.
-pub fn records(root: &Root) -> Result<Vec<(String, Result<CloneRecord>)>> {
+/// Returns all records by key, a damaged one as its error.
+pub(crate) fn records(root: &Root) -> Result<Vec<(String, Result<CloneRecord>)>> {
     let entries = match fs::read_dir(root.path(RECORDS)) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(|| format!("reading {RECORDS}")),
     };
     let mut found = Vec::new();
@@ -264,16 +208,13 @@ pub fn records(root: &Root) -> Result<Vec<(String, Result<CloneRecord>)>> {
     Ok(found)
 }
 
-/// The record of `key`.
-///
-/// # Errors
-/// Absent or damaged.
-pub fn record(root: &Root, key: &str) -> Result<CloneRecord> {
+/// Reads the record of `key`.
+pub(crate) fn record(root: &Root, key: &str) -> Result<CloneRecord> {
     if !is_key(key) {
-        bail!("{key:?} is not the key of a pin");
+        bail!("{key:?} is not the key of mount clones");
     }
-    let text = file::read(&record_path(root, key), LARGEST)?;
-    serde_json::from_slice(&text).with_context(|| format!("parsing the record of pin {key}"))
+    let text = file::read(&record_path(root, key), MAX_RECORD_BYTES)?;
+    serde_json::from_slice(&text).with_context(|| format!("parsing the mount record {key}"))
 }
 
 fn record_path(root: &Root, key: &str) -> PathBuf {

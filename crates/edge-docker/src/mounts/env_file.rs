@@ -1,66 +1,58 @@
-//! `--env-file`: a file below the app's directory, opened by us.
+//! `--env-file`: a file below the app's directory, opened by edge-docker itself, since
+//! docker's client would read any file of the device as root.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 
 use anyhow::{Context, Result};
 use edge_common::Root;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
-
 use edge_docker_policy::cli::values;
 use edge_docker_policy::mounts::path_below;
 use edge_docker_policy::refusal::refuse;
+use rustix::fs::{FileType, OFlags};
+
+use super::beneath;
 
 /// Largest file, in bytes.
-const LARGEST: u64 = 256 * 1024;
+const MAX_ENV_FILE_BYTES: u64 = 256 * 1024;
 
-/// Variables of `path`, which must lie below `directory`; links are refused.
-///
-/// # Errors
-/// Refused: elsewhere, not a file, too large, or a line that is no `KEY=VALUE`.
-pub fn read(root: &Root, directory: &str, path: &str) -> Result<Vec<String>> {
+/// Reads the variables of `path`, which has to be below `directory`.
+pub(crate) fn read(root: &Root, directory: &str, path: &str) -> Result<Vec<String>> {
     let below = path_below(directory, path).filter(|b| !b.is_empty());
     let below = below.ok_or_else(|| {
         refuse(format_args!(
             "--env-file {path:?} is refused: it must lie below {directory}"
         ))
     })?;
-    let text = open(root, directory, below).and_then(|mut file| {
-        let mut text = String::new();
-        file.by_ref().take(LARGEST + 1).read_to_string(&mut text)?;
-        Ok(text)
-    });
-    let text = text.map_err(|e| refuse(format_args!("--env-file {path:?}: {e}")))?;
-    if text.len() as u64 > LARGEST {
+    let mut text = String::new();
+    let mut file = open(root, directory, below, path)?.take(MAX_ENV_FILE_BYTES + 1);
+    file.read_to_string(&mut text)
+        .map_err(|e| refuse(format_args!("--env-file {path:?}: {e}")))?;
+    if text.len() as u64 > MAX_ENV_FILE_BYTES {
         return Err(refuse(format_args!(
-            "--env-file {path:?}: larger than {LARGEST} bytes"
+            "--env-file {path:?}: larger than {MAX_ENV_FILE_BYTES} bytes"
         )));
     }
     variables(&text).with_context(|| format!("reading {path}"))
 }
 
-fn open(root: &Root, directory: &str, below: &str) -> std::io::Result<std::fs::File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = openat2(
-        CWD,
-        root.path(directory),
-        flags | OFlags::NOFOLLOW,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )?;
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
-    // Without waiting for the other end of a FIFO.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = openat2(&parent, below, flags, Mode::empty(), resolve)?;
-    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    Ok(file.into())
+fn open(root: &Root, directory: &str, below: &str, path: &str) -> Result<File> {
+    let (parent, app) = beneath::parent(root, directory)?;
+    let opened = || -> io::Result<File> {
+        let app = beneath::open(&parent, app, OFlags::PATH | OFlags::DIRECTORY)?;
+        // O_NONBLOCK: a FIFO would keep root waiting for its other end.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = beneath::open(&app, below, flags)?;
+        match beneath::kind(&file)? {
+            FileType::RegularFile => Ok(file.into()),
+            _ => Err(io::Error::other("not a regular file")),
+        }
+    };
+    opened().map_err(|e| refuse(format_args!("--env-file {path:?}: {e}")))
 }
 
-/// As docker reads it: comments and empty lines apart, `KEY=VALUE` a line.
+/// Returns the variables of a file as docker reads it: `KEY=VALUE` a line, apart from
+/// comments and empty lines.
 fn variables(text: &str) -> Result<Vec<String>> {
     let lines = text.trim_start_matches('\u{feff}').lines();
     let lines = lines.map(|l| l.trim_start_matches([' ', '\t']));
@@ -91,7 +83,7 @@ mod tests {
         let put = |name: &str, text: &[u8]| {
             edge_common::file::write(&app.join(name), text, 0o600).unwrap();
         };
-        put("good", b"# words\n\n  A=1\nB=x y=z\n");
+        put("good", b"# comment\n\n  A=1\nB=x y=z\n");
         put("bare", b"HOME\n");
         put("large", &vec![b'a'; 300 * 1024]);
         put("binary", b"A=\xff\xfe\n");

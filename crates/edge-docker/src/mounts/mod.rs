@@ -1,6 +1,7 @@
 //! Directories of apps: clones of their mounts, and the files in them.
 
-pub mod clones;
-pub mod collect;
-pub mod env_file;
-pub mod sync;
+mod beneath;
+pub(crate) mod clones;
+pub(crate) mod collect;
+pub(crate) mod env_file;
+pub(crate) mod sync;

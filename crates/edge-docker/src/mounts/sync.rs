@@ -1,48 +1,47 @@
-//! `sync APP`: files straight into the directory of a sandbox, batch by batch.
+//! `sync APP`: files written straight into the directory of a sandbox, batch by batch.
 //!
-//! Standard input holds tar archives one after the other; each is a batch, and a
-//! line on standard output says that it is done, so that one process serves as
-//! long as somebody edits. Regular files and directories are taken; `.wh.NAME` takes
-//! NAME away, as in the layers of images. The container may write to the directory
-//! too, and is not trusted: every step goes from an open directory to the next, over
-//! no link and no mount, and a file is whole or not there.
+//! Standard input holds tar archives one after the other; each is a batch, and a line on
+//! standard output acknowledges it, so that one process serves as long as somebody edits.
+//! Regular files and directories are written; `.wh.NAME` removes NAME, as in the layers of
+//! images. The container may write to the directory at the same time, and is not trusted:
+//! each step goes from an open directory to the next ([`super::beneath`]), and a file is
+//! whole or absent.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
+use edge_common::contract::path::SANDBOX;
 use edge_common::log::printable;
+use edge_docker_policy::mounts::relative_parts;
+use edge_docker_policy::refusal::refuse;
 use edge_signature::valid_app;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, mkdirat, openat2, renameat,
-    statat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, openat2, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
-use edge_docker_policy::refusal::refuse;
-
+use super::beneath;
 use crate::trust;
 
-const SANDBOX: &str = "/data/sandbox";
+/// Prefix of an entry that removes what it names.
 const WHITEOUT: &str = ".wh.";
-const BLOCK: usize = 512;
+/// Size of a block of a tar archive, in bytes.
+const BLOCK_BYTES: usize = 512;
 /// Largest file, in bytes.
-const LARGEST: u64 = 1 << 30;
+const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Most entries of a batch.
-const MOST: usize = 100_000;
-/// Deepest directory that is taken or taken away.
-const DEEPEST: usize = 64;
+const MAX_BATCH_ENTRIES: usize = 100_000;
+/// Deepest directory that is written or removed.
+const MAX_DEPTH: usize = 64;
 
-/// Reads batches until standard input ends.
-///
-/// # Errors
-/// Refused, or a file that cannot be written: then the batch is left half done.
-pub fn command(root: &Root, words: &[&str]) -> Result<()> {
-    let [app] = words else {
+/// Writes batches until standard input ends. A batch that fails is left half written.
+pub(crate) fn run(root: &Root, args: &[&str]) -> Result<()> {
+    let [app] = args else {
         return Err(refuse("sync takes the name of an app and nothing else"));
     };
     if !valid_app(app) {
@@ -53,58 +52,43 @@ pub fn command(root: &Root, words: &[&str]) -> Result<()> {
     trust::load(root)?.sandbox_allowed("sync")?;
     let directory = open(root, app)?;
     let mut input = BufReader::with_capacity(256 * 1024, std::io::stdin().lock());
-    batches(&directory, &mut input, &mut std::io::stdout())
+    write_batches(&directory, &mut input, &mut std::io::stdout())
 }
 
 fn open(root: &Root, app: &str) -> Result<OwnedFd> {
-    let above = openat2(
-        CWD,
-        root.path(SANDBOX),
-        OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    );
-    let above = above.with_context(|| format!("opening {SANDBOX}"))?;
-    below(above.as_fd(), app, true)
+    let directory = format!("{SANDBOX}/{app}");
+    let (parent, name) = beneath::parent(root, &directory)?;
+    enter(parent.as_fd(), name, true)
 }
 
-/// The directory `name` of `directory`; made if it is absent and `make` says so.
-fn below(directory: BorrowedFd, name: &str, make: bool) -> Result<OwnedFd> {
-    let enter = || {
-        let resolve = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        openat2(directory, name, flags, Mode::empty(), resolve)
+/// Opens the directory `name` of `directory`; an absent one is created if `create`.
+fn enter(directory: BorrowedFd, name: &str, create: bool) -> Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+    let opened = match create {
+        true => beneath::open_or_create(directory, name, flags, || Ok(())),
+        false => beneath::open(directory, name, flags),
     };
-    let entered = match enter() {
-        Err(Errno::NOENT) if make => {
-            match mkdirat(directory, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error).with_context(|| format!("creating {name:?}")),
-            }
-            enter()
-        }
-        other => other,
-    };
-    entered.map_err(|error| match error {
-        Errno::LOOP | Errno::XDEV | Errno::NOTDIR => refuse(format_args!(
+    opened.map_err(|error| match error {
+        error if beneath::leads_elsewhere(error) => refuse(format_args!(
             "sync: {name:?} on the device is no directory of its own"
         )),
         error => anyhow::Error::new(error).context(format!("opening {name:?}")),
     })
 }
 
-fn batches(directory: &OwnedFd, input: &mut impl Read, output: &mut impl Write) -> Result<()> {
+fn write_batches(
+    directory: &OwnedFd,
+    input: &mut impl Read,
+    output: &mut impl Write,
+) -> Result<()> {
     while let Some(block) = first_block(input)? {
         let (mut changed, mut removed) = (0, 0);
         let mut archive = Archive::new((&block[..]).chain(&mut *input));
         let entries = archive.entries().context("reading the archive")?;
         for (number, entry) in entries.enumerate() {
-            if number == MOST {
+            if number == MAX_BATCH_ENTRIES {
                 return Err(refuse(format_args!(
-                    "sync: more than {MOST} entries in a batch"
+                    "sync: more than {MAX_BATCH_ENTRIES} entries in a batch"
                 )));
             }
             match apply(directory, &mut entry.context("reading the archive")?)? {
@@ -119,12 +103,12 @@ fn batches(directory: &OwnedFd, input: &mut impl Read, output: &mut impl Write) 
     Ok(())
 }
 
-/// The first block of the next archive: between two there are empty ones.
-fn first_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK]>> {
-    let mut block = [0; BLOCK];
+/// Returns the first block of the next archive, behind the empty ones that end the last.
+fn first_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK_BYTES]>> {
+    let mut block = [0; BLOCK_BYTES];
     loop {
         let mut length = 0;
-        while length < BLOCK {
+        while length < BLOCK_BYTES {
             match input
                 .read(&mut block[length..])
                 .context("reading the archive")?
@@ -140,6 +124,7 @@ fn first_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK]>> {
     }
 }
 
+/// Effect of an entry.
 enum Applied {
     Changed,
     Removed,
@@ -152,26 +137,26 @@ fn apply<R: Read>(directory: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> 
     let Some(last) = names.pop() else {
         return Ok(Applied::Changed);
     };
-    let gone = last.strip_prefix(WHITEOUT);
+    let removed = last.strip_prefix(WHITEOUT);
     let mut at = directory.try_clone().context("opening the directory")?;
     for name in &names {
-        match below(at.as_fd(), name, gone.is_none()) {
+        match enter(at.as_fd(), name, removed.is_none()) {
             Ok(next) => at = next,
-            Err(error) if gone.is_some() && error.downcast_ref() == Some(&Errno::NOENT) => {
+            Err(error) if removed.is_some() && error.downcast_ref() == Some(&Errno::NOENT) => {
                 return Ok(Applied::Removed);
             }
             Err(error) => return Err(error),
         }
     }
     let context = || format!("writing {}", printable(&path.to_string_lossy()));
-    match (gone, kind) {
+    match (removed, kind) {
         (Some(name), EntryType::Regular) if !name.is_empty() && !name.starts_with(WHITEOUT) => {
             remove(at.as_fd(), name, 0).with_context(context)?;
             Ok(Applied::Removed)
         }
-        (None, EntryType::Directory) => below(at.as_fd(), last, true).map(|_| Applied::Changed),
+        (None, EntryType::Directory) => enter(at.as_fd(), last, true).map(|_| Applied::Changed),
         (None, EntryType::Regular) => {
-            put(at.as_fd(), last, entry).with_context(context)?;
+            write(at.as_fd(), last, entry).with_context(context)?;
             Ok(Applied::Changed)
         }
         _ => Err(refuse(format_args!(
@@ -181,33 +166,26 @@ fn apply<R: Read>(directory: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> 
     }
 }
 
-/// The names of a path below the directory.
+/// Returns the parts of a path below the directory.
 fn names(path: &Path) -> Result<Vec<&str>> {
-    let bad = || {
+    let names = relative_parts(path).and_then(|parts| {
+        let names = parts.into_iter().map(|part| part.to_str());
+        names.collect::<Option<Vec<_>>>()
+    });
+    let names = names.filter(|names| names.len() <= MAX_DEPTH);
+    names.ok_or_else(|| {
         let path = printable(&path.to_string_lossy());
         refuse(format_args!("sync: {path} is no path below the directory"))
-    };
-    let mut names = Vec::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::Normal(name) => names.push(name.to_str().ok_or_else(bad)?),
-            _ => return Err(bad()),
-        }
-    }
-    if names.len() > DEEPEST {
-        return Err(bad());
-    }
-    Ok(names)
+    })
 }
 
-/// A new file in the place of an old one, at once. No owner, no time and none
-/// of the bits that give rights are taken over.
-fn put<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<()> {
+/// Replaces a file at once. Owner, time and the bits of setuid and the like are not taken
+/// from the archive: its sender is not the one who may grant rights.
+fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<()> {
     let size = entry.size();
-    if size > LARGEST {
+    if size > MAX_FILE_BYTES {
         return Err(refuse(format_args!(
-            "sync: {name:?} is larger than {LARGEST} bytes"
+            "sync: {name:?} is larger than {MAX_FILE_BYTES} bytes"
         )));
     }
     let executable = entry.header().mode().unwrap_or(0) & 0o111 != 0;
@@ -236,7 +214,7 @@ fn put<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Resu
     written
 }
 
-/// Takes away a file, or a directory with what is in it; over no link.
+/// Removes a file, or a directory with its content; over no link.
 fn remove(directory: BorrowedFd, name: &str, depth: usize) -> Result<()> {
     let kind = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
@@ -246,10 +224,10 @@ fn remove(directory: BorrowedFd, name: &str, depth: usize) -> Result<()> {
     if kind != FileType::Directory {
         return Ok(unlinkat(directory, name, AtFlags::empty())?);
     }
-    if depth == DEEPEST {
-        bail!("removing {name:?}: deeper than {DEEPEST} directories");
+    if depth == MAX_DEPTH {
+        bail!("removing {name:?}: deeper than {MAX_DEPTH} directories");
     }
-    let inner = below(directory, name, false)?;
+    let inner = enter(directory, name, false)?;
     for entry in Dir::read_from(&inner)? {
         let entry = entry?;
         let name = entry

@@ -1,23 +1,23 @@
-//! `sweep`: before the engine starts, what is stored for it is held against the
-//! policy; what does not fit is moved out of its reach, and kept to be looked at.
-//! A restart policy, or an edited file, is no way around the gate.
+//! `audit-stored`: before the engine starts, stored containers are compared with the
+//! policy, and those that do not comply are moved out of the engine's reach and kept for
+//! an inspection. The engine trusts its own files and starts what they describe: without
+//! the audit, a restart policy or an edited file would be a way around the policy.
 
-use edge_common::contract::label;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use edge_common::contract::label;
 use edge_common::{Root, file};
-use edge_signature::Digest;
-use serde_json::Value;
-
 use edge_docker_policy::grants::Table;
 use edge_docker_policy::identity::Identity;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::container::Stored;
 use edge_docker_policy::stored::{config, host_config, policy};
+use edge_signature::{Digest, valid_app};
+use serde_json::Value;
 
 use super::layers::Layers;
 use super::quarantine::Quarantine;
@@ -28,46 +28,40 @@ use crate::trust::{self, Trust};
 
 /// Number of the engine's process, while there is one.
 const PID: &str = "/run/docker.pid";
-/// Largest file of these, in bytes.
-const LARGEST: u64 = 64 * 1024;
+/// Largest file with the number, in bytes.
+const MAX_PID_BYTES: u64 = 64;
 
-/// Sweeps.
-///
-/// # Errors
-/// The engine runs, the trust anchors cannot be read, or something cannot be
-/// moved: the engine must not start then.
-pub fn sweep(root: &Root, words: &[&str]) -> Result<()> {
-    if !words.is_empty() {
-        return Err(refuse("sweep takes no words"));
-    }
-    not_running(root)?;
+/// Audits. An error means that something could not be read or moved: the engine must not
+/// start then.
+pub(crate) fn run(root: &Root) -> Result<()> {
+    require_stopped_engine(root)?;
     let data_root = disk::data_root(root)?;
     let mut quarantine = Quarantine::below(&data_root);
-    state::directories(&data_root)?;
+    state::require_directories(&data_root)?;
     let kept = containers(root, &data_root, &mut quarantine)?;
-    pins_of(root, kept.values())?;
+    remove_clones_but(root, kept.values())?;
     created::forget_others(root, &kept.keys().cloned().collect())?;
-    state::check(&data_root, &mut quarantine)
+    state::audit(&data_root, &mut quarantine)
 }
 
-fn not_running(root: &Root) -> Result<()> {
-    let pid = file::read_text(&root.path(PID), LARGEST).unwrap_or_default();
+fn require_stopped_engine(root: &Root) -> Result<()> {
+    let pid = file::read_text(&root.path(PID), MAX_PID_BYTES).unwrap_or_default();
     let name = fs::read_to_string(format!("/proc/{}/comm", pid.trim())).unwrap_or_default();
     if !pid.trim().is_empty() && name.trim() == "dockerd" {
         return Err(refuse(
-            "sweep is refused while the engine runs: it belongs before its start",
+            "audit-stored is refused while the engine runs: it belongs before its start",
         ));
     }
     Ok(())
 }
 
-/// Judges every container; gives the keys of the pins of those that stay.
+/// Audits every container; returns the keys of the mount clones of those that stay.
 fn containers(
     root: &Root,
     data_root: &Path,
     quarantine: &mut Quarantine,
 ) -> Result<BTreeMap<String, Option<String>>> {
-    let mut judge = Judge::new(root, data_root)?;
+    let mut auditor = Auditor::new(root, data_root)?;
     let mut kept = BTreeMap::new();
     let mut keys = BTreeSet::new();
     for directory in disk::entries(&data_root.join("containers"))? {
@@ -78,21 +72,28 @@ fn containers(
             .into_owned();
         let stored = files::read(&directory).map_err(|e| format!("{e:#}"));
         let name = stored.as_ref().map_or("", Stored::name).to_string();
-        let verdict = stored.and_then(|stored| judge.judge(&stored));
+        let verdict = stored.and_then(|stored| auditor.audit(&stored));
         let verdict = verdict.and_then(|key| match key {
-            Some(key) if !keys.insert(key.clone()) => Err("its pins are another's".to_string()),
+            Some(key) if !keys.insert(key.clone()) => {
+                Err("its mount clones are another's".to_string())
+            }
             key => Ok(key),
         });
         match verdict {
             Ok(key) => drop(kept.insert(id, key)),
-            Err(rule) => quarantine.take(&directory, &format!("container {id} {name}"), &rule)?,
+            Err(rule) => {
+                quarantine.receive(&directory, &format!("container {id} {name}"), &rule)?
+            }
         }
     }
     Ok(kept)
 }
 
-/// Pins of containers that are gone, go.
-fn pins_of<'a>(root: &Root, kept: impl Iterator<Item = &'a Option<String>>) -> Result<()> {
+/// Removes the mount clones of containers that are gone.
+fn remove_clones_but<'a>(
+    root: &Root,
+    kept: impl Iterator<Item = &'a Option<String>>,
+) -> Result<()> {
     let kept: BTreeSet<_> = kept.flatten().collect();
     for (key, _) in clones::records(root)? {
         if !kept.contains(&key) {
@@ -102,20 +103,21 @@ fn pins_of<'a>(root: &Root, kept: impl Iterator<Item = &'a Option<String>>) -> R
     Ok(())
 }
 
-struct Judge<'a> {
+/// Anchors and files by which containers are audited.
+struct Auditor<'a> {
     root: &'a Root,
     trust: Trust,
     table: Table,
     layers: Layers,
     volumes: PathBuf,
-    /// Cgroups of version 2, where a container has a view of its own?
+    /// Cgroups are those of version 2, where a container has a view of its own.
     unified: bool,
-    /// By digest of the manifest: who it is, and the Id of its image.
+    /// Identity and image ID by the digest of the manifest.
     proven: BTreeMap<String, (Identity, Digest)>,
     images: BTreeMap<String, Value>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Auditor<'a> {
     fn new(root: &'a Root, data_root: &Path) -> Result<Self> {
         Ok(Self {
             root,
@@ -129,38 +131,39 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The rule that a container breaks, or the key of its pins, made anew.
-    fn judge(&mut self, stored: &Stored) -> Result<Option<String>, String> {
-        let asked = created::find(self.root, &stored.id);
-        let asked = asked.map_err(|e| format!("{e:#}"))?;
-        let asked = asked.ok_or("edge-docker did not make it")?;
-        let subject = self.subject(stored, &asked)?;
+    /// Returns the key of the mount clones, made again, or the rule that is broken.
+    fn audit(&mut self, stored: &Stored) -> Result<Option<String>, String> {
+        let requested = created::find(self.root, &stored.id);
+        let requested = requested.map_err(|e| format!("{e:#}"))?;
+        let requested = requested.ok_or("edge-docker did not make it")?;
+        let identity = self.identity(stored, &requested)?;
         let image = self.image(stored.image())?;
-        host_config::check(&stored.host, &asked["HostConfig"])?;
+        host_config::check(&stored.host, &requested["HostConfig"])?;
         if self.unified && stored.host["CgroupnsMode"] == "host" {
             return Err("HostConfig.CgroupnsMode is \"host\"".into());
         }
-        config::check(stored, &asked, &image["config"], &self.volumes)?;
+        config::check(stored, &requested, &image["config"], &self.volumes)?;
         self.layers.check(&stored.id, &image)?;
-        let granted = self.table.granted(&subject);
-        let pins = self.pins(&asked)?;
-        let record = pins.as_ref().map(|(_, record)| record);
-        policy::check(&asked, &subject, &granted, record)?;
-        let Some((key, record)) = pins else {
+        let granted = self.table.granted(&identity);
+        let clones = self.clones(&requested)?;
+        let record = clones.as_ref().map(|(_, record)| record);
+        policy::check(&requested, &identity, &granted, record)?;
+        let Some((key, record)) = clones else {
             return Ok(None);
         };
         clones::restore(self.root, &key, &record).map_err(|e| format!("its mounts: {e:#}"))?;
         Ok(Some(key))
     }
 
-    /// Whose it is: by a proof that holds for its image, or a sandbox's.
-    fn subject(&mut self, stored: &Stored, asked: &Value) -> Result<Identity, String> {
-        let labels = &asked["Labels"];
+    /// Identifies the container by a cached signature that holds for its image, or as a
+    /// sandbox.
+    fn identity(&mut self, stored: &Stored, requested: &Value) -> Result<Identity, String> {
+        let labels = &requested["Labels"];
         if let Some(app) = labels[label::SANDBOX].as_str() {
             self.trust
                 .sandbox_allowed("a sandbox")
                 .map_err(|e| e.to_string())?;
-            if !edge_signature::valid_app(app) {
+            if !valid_app(app) {
                 return Err("its label names no app".into());
             }
             return Ok(Identity::Sandbox { app: app.into() });
@@ -170,18 +173,19 @@ impl<'a> Judge<'a> {
             let proven = self.prove(digest).map_err(|e| format!("{e:#}"))?;
             self.proven.insert(digest.into(), proven);
         }
-        let (subject, id) = &self.proven[digest];
+        let (identity, id) = &self.proven[digest];
         if id.as_str() != stored.image() {
             return Err("its image is not the one that was signed".into());
         }
-        Ok(subject.clone())
+        Ok(identity.clone())
     }
 
     fn prove(&self, digest: &str) -> Result<(Identity, Digest)> {
-        let image = pull::ours(&self.trust, &format!("{}@{digest}", self.trust.repository))?;
+        let image =
+            pull::require_repository(&self.trust, &format!("{}@{digest}", self.trust.repository))?;
         let found = signatures::verified(self.root, &self.trust, &image)?;
         let (verified, id) = found.context("no proof of its image is kept")?;
-        Ok((identify::signed(&verified), id))
+        Ok((identify::signed_identity(&verified), id))
     }
 
     fn image(&mut self, id: &str) -> Result<Value, String> {
@@ -194,12 +198,12 @@ impl<'a> Judge<'a> {
         Ok(image)
     }
 
-    fn pins(&self, asked: &Value) -> Result<Option<(String, CloneRecord)>, String> {
-        let Some(key) = asked["Labels"][label::MOUNTS].as_str() else {
+    fn clones(&self, requested: &Value) -> Result<Option<(String, CloneRecord)>, String> {
+        let Some(key) = requested["Labels"][label::MOUNTS].as_str() else {
             return Ok(None);
         };
         let record = clones::record(self.root, key);
-        let record = record.map_err(|e| format!("its pins: {e:#}"))?;
+        let record = record.map_err(|e| format!("its mount record: {e:#}"))?;
         Ok(Some((key.into(), record)))
     }
 }

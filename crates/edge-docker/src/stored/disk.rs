@@ -5,40 +5,35 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use edge_common::{Root, file};
+use edge_docker_policy::mounts::is_plain;
 use edge_docker_policy::strict_json;
 
-/// Where the image says where the engine's data lies.
+/// Configuration of the engine, in the image.
 const DAEMON: &str = "/etc/docker/daemon.json";
-/// Where it lies if the image does not say.
+/// Directory of the engine's data if the configuration names none.
 const DATA_ROOT: &str = "/var/lib/docker";
 /// Largest configuration of the engine, in bytes.
-const LARGEST: u64 = 64 * 1024;
+const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 
-/// From the image's own configuration, read as data.
-///
-/// # Errors
-/// Not JSON, or no plain absolute path.
-pub fn data_root(root: &Root) -> Result<PathBuf> {
+/// Returns the directory of the engine's data, from its configuration.
+pub(super) fn data_root(root: &Root) -> Result<PathBuf> {
     let path = root.path(DAEMON);
-    let mut place = DATA_ROOT.to_string();
+    let mut data_root = DATA_ROOT.to_string();
     if path.exists() {
-        let daemon = strict_json::parse(&file::read(&path, LARGEST)?);
+        let daemon = strict_json::parse(&file::read(&path, MAX_CONFIG_BYTES)?);
         let daemon = daemon.with_context(|| format!("reading {DAEMON}"))?;
-        if let Some(said) = daemon["data-root"].as_str() {
-            place = said.into();
+        if let Some(configured) = daemon["data-root"].as_str() {
+            data_root = configured.into();
         }
     }
-    let plain = place
-        .split('/')
-        .skip(1)
-        .all(|p| !["", ".", ".."].contains(&p));
-    if !place.starts_with('/') || !plain {
-        bail!("{DAEMON}: data-root {place:?} is not a plain path");
+    if !data_root.strip_prefix('/').is_some_and(is_plain) {
+        bail!("{DAEMON}: data-root {data_root:?} is not a plain path");
     }
-    Ok(root.path(place))
+    Ok(root.path(data_root))
 }
 
-pub fn directory(path: &Path) -> Result<()> {
+/// Fails unless `path` is a directory and no link.
+pub(super) fn require_directory(path: &Path) -> Result<()> {
     let data = fs::symlink_metadata(path);
     if !data
         .with_context(|| format!("looking at {}", path.display()))?
@@ -49,11 +44,8 @@ pub fn directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What lies in a directory, in order; nothing if there is none.
-///
-/// # Errors
-/// It cannot be read.
-pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+/// Returns the paths in a directory, in order; none if it is absent.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("reading {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

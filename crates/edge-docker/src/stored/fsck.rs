@@ -1,59 +1,56 @@
-//! `fsck [APP]`: are the layers on this device those that were signed? The
-//! engine hands them out once more; each is hashed as it comes, and what the
-//! engine does not look at (modes, owners, links, files that were added) is
-//! held against the directory that containers run on.
+//! `fsck [APP]`: checks that the layers on the disk are those that were signed.
+//!
+//! The engine exports each image once more, and its layers are hashed as they come. What
+//! the engine does not look at (modes, owners, links, files that were added) is compared
+//! with the directory that containers run on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use edge_common::contract::exit_code::REFUSED;
 use edge_common::exit::Failure;
 use edge_common::log::printable;
 use edge_common::{Root, log};
-use tar::Archive;
-
-use edge_docker_policy::cli::args;
 use edge_docker_policy::refusal::refuse;
+use tar::Archive;
 
 use super::disk;
 use super::fsck_layer::Layer;
 use super::layers::Layers;
-use crate::engine::client as engine;
+use crate::engine::error::EngineError;
+use crate::engine::transfer;
 use crate::image::{pull, signatures};
 use crate::trust::{self, Trust};
 
 /// Exit code: a layer is not what was signed.
 const DAMAGED: u8 = 3;
 
-/// What one image is: its app and version, its Id, and its layers.
+/// Image with its layers.
 struct Image {
+    /// App and version.
     name: String,
     id: String,
-    /// From the bottom: digest, and the directory of it.
+    /// Digest and directory of each layer, from the bottom.
     layers: Vec<(String, PathBuf)>,
 }
 
-/// Proves the images of `APP`, or of all apps.
-///
-/// # Errors
-/// A layer that is not what was signed (exit code 3), or the engine's.
-pub async fn fsck(root: &Root, words: &[&str]) -> Result<()> {
-    let parsed = args::parse(&[], words, true, |o| format!("fsck takes no {o}"))?;
-    let app = match parsed.words[..] {
+/// Checks the images of an app, or of all apps.
+pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
+    let app = match args {
         [] => None,
-        [app] => Some(app),
+        [app] => Some(*app),
         _ => return Err(refuse("fsck takes one app, or none for all")),
     };
     let images = images(root, app).await?;
     if let (Some(app), true) = (app, images.is_empty()) {
-        return Err(refuse(format_args!(
-            "fsck: no image of app {app:?} is here"
-        )));
+        let message = format_args!("fsck: no image of app {app:?} is here");
+        return Err(Failure::error(REFUSED, message));
     }
     let mut damaged = 0;
     for image in images {
-        let wrong = prove(root, &image).await?;
+        let wrong = check(root, &image).await?;
         for (at, why) in &wrong {
             let (digest, count) = (&image.layers[*at].0, image.layers.len());
             let name = &image.name;
@@ -78,18 +75,18 @@ pub async fn fsck(root: &Root, words: &[&str]) -> Result<()> {
     }
 }
 
-/// Images of kept proofs that hold, as far as the engine has them.
+/// Returns the images of cached signatures that hold, as far as the engine has them.
 async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
     let trust = trust::load(root)?;
     let mut layers = Layers::new(&disk::data_root(root)?);
     let mut images = Vec::new();
     for digest in signatures::digests(root)? {
-        let (name, id) = match proven(root, &trust, &digest.to_string()) {
+        let (name, id) = match signed(root, &trust, &digest.to_string()) {
             Ok((found, ..)) if app.is_some_and(|app| app != found) => continue,
             Ok((app, version, id)) => (format!("{app} {version}"), id),
             Err(error) => {
                 log::warn(format_args!(
-                    "the proof of {digest} is passed over: {error:#}"
+                    "skipped {digest}, whose cached signature does not hold: {error:#}"
                 ));
                 continue;
             }
@@ -112,16 +109,16 @@ async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
     Ok(images)
 }
 
-/// App, version and the image's Id.
-fn proven(root: &Root, trust: &Trust, digest: &str) -> Result<(String, String, String)> {
-    let image = pull::ours(trust, &format!("{}@{digest}", trust.repository))?;
+/// Returns app, version and image ID of a cached signature.
+fn signed(root: &Root, trust: &Trust, digest: &str) -> Result<(String, String, String)> {
+    let image = pull::require_repository(trust, &format!("{}@{digest}", trust.repository))?;
     let (verified, id) = signatures::verified(root, trust, &image)?.context("it is gone")?;
-    let signed = verified.annotations;
-    Ok((signed.app, signed.version, id.to_string()))
+    let annotations = verified.annotations;
+    Ok((annotations.app, annotations.version, id.to_string()))
 }
 
-/// The layers that are not as signed, by number, and why.
-async fn prove(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
+/// Returns the layers that are not as signed, by number, with the difference.
+async fn check(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
     let wanted: BTreeSet<String> = image
         .layers
         .iter()
@@ -129,10 +126,13 @@ async fn prove(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
         .collect();
     let path = format!("/images/{}/get", image.id);
     let consume = move |input: &mut dyn Read| layers(input, &wanted);
-    let found = match engine::download(root, &path, consume).await {
+    let found = match transfer::download(root, &path, consume).await {
         Ok(found) => found,
+        Err(error) if matches!(error.downcast_ref(), Some(EngineError::Unreachable(_))) => {
+            return Err(error);
+        }
         // The engine finds changed content itself, and stops.
-        Err(error) => return Ok(blamed(image, &format!("{error:#}"))),
+        Err(error) => return Ok(damaged_layers(image, &format!("{error:#}"))),
     };
     let mut wrong = BTreeMap::new();
     for (at, (digest, directory)) in image.layers.iter().enumerate() {
@@ -147,7 +147,7 @@ async fn prove(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
     Ok(wrong)
 }
 
-/// Layers in an archive of `docker save`, by the digest of what came.
+/// Returns the layers in an archive of `docker save`, by the digest of what came.
 fn layers(input: &mut dyn Read, wanted: &BTreeSet<String>) -> Result<BTreeMap<String, Layer>> {
     let context = "reading the engine's archive";
     let mut found = BTreeMap::new();
@@ -168,10 +168,12 @@ fn layers(input: &mut dyn Read, wanted: &BTreeSet<String>) -> Result<BTreeMap<St
     Ok(found)
 }
 
-/// Whose directory the engine complains of: it names a file, or the directory.
-fn blamed(image: &Image, said: &str) -> BTreeMap<usize, String> {
-    let why = format!("its content is another; {}", printable(said));
-    let named = said.split('"').nth(1).unwrap_or_default();
+/// Returns the layers that an error of the engine is about: it names a file of the layer
+/// or the layer's directory, and has no other field for it. That the image is damaged is
+/// known from the error itself; the text decides only which layers are named.
+fn damaged_layers(image: &Image, message: &str) -> BTreeMap<usize, String> {
+    let why = format!("its content is another; {}", printable(message));
+    let named = message.split('"').nth(1).unwrap_or_default();
     let named = named.trim_start_matches("./").trim_start_matches('/');
     let has = |directory: &PathBuf| {
         let cache = directory
@@ -180,18 +182,18 @@ fn blamed(image: &Image, said: &str) -> BTreeMap<usize, String> {
             .nth(1)
             .unwrap_or_default()
             .to_string_lossy();
-        let there = directory.join(named).symlink_metadata().is_ok();
-        said.contains(&*cache) || !named.is_empty() && there
+        let exists = directory.join(named).symlink_metadata().is_ok();
+        message.contains(&*cache) || !named.is_empty() && exists
     };
     let all = image.layers.iter().enumerate();
-    let blamed: BTreeMap<_, _> = all
+    let damaged: BTreeMap<_, _> = all
         .filter(|(_, (_, directory))| has(directory))
         .map(|(at, _)| (at, why.clone()))
         .collect();
-    match blamed.is_empty() {
+    match damaged.is_empty() {
         true => (0..image.layers.len())
-            .map(|at| (at, format!("cannot be told; {why}")))
+            .map(|at| (at, format!("the engine does not name the layer; {why}")))
             .collect(),
-        false => blamed,
+        false => damaged,
     }
 }

@@ -1,4 +1,4 @@
-//! One layer: the archive that its digest is of, and the directory that it became.
+//! Layer: the archive whose digest was signed, and the directory that it became.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -8,44 +8,45 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use edge_common::hex;
 use openssl::sha::Sha256;
 use rustix::fs::{lgetxattr, major, minor};
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
-/// Attribute with a program's capabilities, and its name in archives.
+/// Attribute with the capabilities of a program, and its name in archives.
 const CAPABILITY: &str = "security.capability";
 const ARCHIVED: &str = "SCHILY.xattr.security.capability";
 /// Attributes by which a directory hides, or stands for, another one.
 const OPAQUE: &str = "trusted.overlay.opaque";
-const LEADING: [&str; 2] = ["trusted.overlay.redirect", "trusted.overlay.metacopy"];
+const REDIRECTS: [&str; 2] = ["trusted.overlay.redirect", "trusted.overlay.metacopy"];
 
-/// What the archive says of one path.
+/// Entry of the archive.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {
     kind: EntryType,
     mode: u32,
     owner: (u64, u64),
     size: u64,
-    /// Where a link leads, or the numbers of a device.
+    /// Target of a link.
     link: PathBuf,
     device: (u32, u32),
     capability: Option<Vec<u8>>,
 }
 
-/// A layer's table of contents.
+/// Table of contents of a layer.
 #[derive(Debug, Default)]
-pub struct Layer {
+pub(super) struct Layer {
     items: BTreeMap<PathBuf, Item>,
     /// Directories above any of these, which need not be there themselves.
     above: BTreeSet<PathBuf>,
-    /// Removed from layers below.
-    gone: BTreeSet<PathBuf>,
+    /// Paths that the layer removes from those below.
+    removed: BTreeSet<PathBuf>,
     /// Directories that hide those below.
     opaque: BTreeSet<PathBuf>,
 }
 
-/// Counts the digest of what is read through it.
+/// Reader that hashes what is read through it.
 struct Hashing<R>(R, Sha256);
 
 impl<R: Read> Read for Hashing<R> {
@@ -57,17 +58,15 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 impl Layer {
-    /// Reads an archive to its end; gives its digest, and nothing if it is none.
-    ///
-    /// # Errors
-    /// The stream ends early.
-    pub fn read(input: &mut impl Read) -> Result<Option<(String, Self)>> {
+    /// Reads an archive to its end; returns its digest and content, `None` if it is no
+    /// archive.
+    pub(super) fn read(input: &mut impl Read) -> Result<Option<(String, Self)>> {
         let mut archive = Archive::new(Hashing(input, Sha256::new()));
         let layer = Self::table(&mut archive);
         let mut rest = archive.into_inner();
         io::copy(&mut rest, &mut io::sink()).context("reading a layer")?;
         let hash = rest.1.finish();
-        let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = hex::encode(hash);
         Ok(layer.ok().map(|layer| (format!("sha256:{hex}"), layer)))
     }
 
@@ -75,7 +74,7 @@ impl Layer {
         let mut layer = Self::default();
         for entry in archive.entries()? {
             let mut entry = entry?;
-            let path = plain(&entry.path_bytes());
+            let path = normalized(&entry.path_bytes());
             let name = path.file_name().unwrap_or_default().as_bytes();
             let directory = path.parent().unwrap_or(Path::new(""));
             layer
@@ -87,13 +86,13 @@ impl Layer {
                 // An older driver's own; the engine drops it.
             } else if let Some(name) = name.strip_prefix(b".wh.") {
                 layer
-                    .gone
+                    .removed
                     .insert(directory.join(std::ffi::OsStr::from_bytes(name)));
             } else if !matches!(entry.header().entry_type(), EntryType::XGlobalHeader) {
                 let item = Item::read(&mut entry)?;
                 if item.kind == EntryType::Link {
                     // Another name of the same file, which gets its mode again.
-                    let target = plain(item.link.as_os_str().as_bytes());
+                    let target = normalized(item.link.as_os_str().as_bytes());
                     if let Some(target) = layer.items.get_mut(&target) {
                         (target.mode, target.owner) = (item.mode, item.owner);
                     }
@@ -104,20 +103,17 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Is `directory` what this archive becomes, nothing more, nothing less?
-    ///
-    /// # Errors
-    /// The first path that differs.
-    pub fn compare(&self, directory: &Path) -> Result<(), String> {
+    /// Compares `directory` with the archive; the error names the first path that differs.
+    pub(super) fn compare(&self, directory: &Path) -> Result<(), String> {
         for (path, item) in &self.items {
             let place = directory.join(path);
             let data = fs::symlink_metadata(&place);
             let data = data.map_err(|_| format!("/{} is missing", path.display()))?;
-            if let Some(what) = item.fits(&data, &place, directory) {
+            if let Some(what) = item.difference(&data, &place, directory) {
                 return Err(format!("the {what} of /{} is another", path.display()));
             }
         }
-        for path in &self.gone {
+        for path in &self.removed {
             let data = fs::symlink_metadata(directory.join(path));
             if !data.is_ok_and(|d| whiteout(&d)) {
                 return Err(format!("/{} is not removed", path.display()));
@@ -126,23 +122,23 @@ impl Layer {
         self.nothing_else(directory, Path::new(""))
     }
 
-    /// A directory stands for itself, and hides others if the archive says so.
+    /// Checks that a directory hides those below only if the archive does.
     fn hides_nothing(&self, place: &Path, path: &Path) -> Result<(), String> {
         let opaque = attribute(place, OPAQUE).is_some();
-        if opaque != self.opaque.contains(path) || leads(place) {
+        if opaque != self.opaque.contains(path) || is_redirected(place) {
             return Err(format!("/{} hides what lies below", path.display()));
         }
         Ok(())
     }
 
-    /// Whatever lies in `directory` is in the archive, or leads to what is.
+    /// Checks that every path of `directory` is in the archive, or above one that is.
     fn nothing_else(&self, directory: &Path, inside: &Path) -> Result<(), String> {
         let error = |e: io::Error| format!("/{} cannot be read: {e}", inside.display());
         for entry in fs::read_dir(directory.join(inside)).map_err(error)? {
             let entry = entry.map_err(error)?;
             let path = inside.join(entry.file_name());
             let data = entry.metadata().map_err(error)?;
-            let known = self.items.contains_key(&path) || self.gone.contains(&path);
+            let known = self.items.contains_key(&path) || self.removed.contains(&path);
             let above = data.is_dir() && self.above.contains(&path);
             if !known && !above {
                 return Err(format!("/{} was added", path.display()));
@@ -189,17 +185,17 @@ impl Item {
         Ok(item)
     }
 
-    /// What differs on disk.
-    fn fits(&self, data: &Metadata, place: &Path, directory: &Path) -> Option<&'static str> {
+    /// Returns the name of what differs on the disk.
+    fn difference(&self, data: &Metadata, place: &Path, directory: &Path) -> Option<&'static str> {
         let kind = data.file_type();
         if self.kind == EntryType::Link {
             let other =
-                fs::symlink_metadata(directory.join(plain(self.link.as_os_str().as_bytes())));
+                fs::symlink_metadata(directory.join(normalized(self.link.as_os_str().as_bytes())));
             let same = other.is_ok_and(|o| (o.dev(), o.ino()) == (data.dev(), data.ino()));
             return (!same).then_some("link");
         }
         let numbers = (major(data.rdev()), minor(data.rdev()));
-        let good = match self.kind {
+        let is_same_kind = match self.kind {
             EntryType::Directory => kind.is_dir(),
             EntryType::Symlink => kind.is_symlink(),
             EntryType::Char => kind.is_char_device() && numbers == self.device,
@@ -207,7 +203,7 @@ impl Item {
             EntryType::Fifo => kind.is_fifo(),
             _ => kind.is_file(),
         };
-        if !good {
+        if !is_same_kind {
             return Some("kind");
         }
         if kind.is_symlink() && fs::read_link(place).is_ok_and(|to| to != self.link) {
@@ -223,12 +219,12 @@ impl Item {
             return Some("mode");
         }
         let other = kind.is_file() && attribute(place, CAPABILITY) != self.capability;
-        (other || kind.is_file() && leads(place)).then_some("attributes")
+        (other || kind.is_file() && is_redirected(place)).then_some("attributes")
     }
 }
 
-/// `./usr/bin/` as `usr/bin`.
-fn plain(path: &[u8]) -> PathBuf {
+/// Returns `./usr/bin/` as `usr/bin`.
+fn normalized(path: &[u8]) -> PathBuf {
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let parts = path.components();
     parts
@@ -240,8 +236,10 @@ fn whiteout(data: &Metadata) -> bool {
     data.file_type().is_char_device() && data.rdev() == 0
 }
 
-fn leads(place: &Path) -> bool {
-    LEADING.iter().any(|name| attribute(place, name).is_some())
+fn is_redirected(place: &Path) -> bool {
+    REDIRECTS
+        .iter()
+        .any(|name| attribute(place, name).is_some())
 }
 
 fn attribute(place: &Path, name: &str) -> Option<Vec<u8>> {

@@ -1,5 +1,5 @@
-//! Which directories become a container's file system: exactly the layers of its
-//! image, in their order, and its own. The layers' contents are for `fsck`.
+//! Directories that become the file system of a container: exactly the layers of its
+//! image, in their order, and its own. The content of layers is checked by `fsck`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,10 +12,10 @@ use serde_json::Value;
 use edge_docker_policy::stored::container::is_hex;
 
 /// Longest of the small files here, in bytes: 128 layers of 28 bytes each.
-const LARGEST: u64 = 8 * 1024;
+const MAX_LINK_FILE_BYTES: u64 = 8 * 1024;
 /// Largest configuration of an image, in bytes.
-const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
-/// All that the engine itself puts under a container.
+const MAX_IMAGE_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
+/// Files and directories that the engine itself puts under a container.
 const INIT: [&str; 14] = [
     "",
     "dev",
@@ -34,43 +34,38 @@ const INIT: [&str; 14] = [
 ];
 
 /// The overlay2 storage of an engine.
-pub struct Layers {
+pub(super) struct Layers {
     /// `<data-root>/overlay2`
     overlay: PathBuf,
     /// `<data-root>/image/overlay2`
     images: PathBuf,
-    /// Links of a chain's directories, from the top, once they are known to be right.
-    known: HashMap<String, Vec<String>>,
+    /// Links of the directories of a chain, from the top, once they were checked.
+    checked: HashMap<String, Vec<String>>,
 }
 
 impl Layers {
-    /// Of the engine whose data lies in `data_root`.
-    pub fn new(data_root: &Path) -> Self {
+    /// Returns the storage of the engine whose data is in `data_root`.
+    pub(super) fn new(data_root: &Path) -> Self {
         Self {
             overlay: data_root.join("overlay2"),
             images: data_root.join("image/overlay2"),
-            known: HashMap::new(),
+            checked: HashMap::new(),
         }
     }
 
-    /// The image's configuration, which its Id is the digest of.
-    ///
-    /// # Errors
-    /// Absent or of another content.
-    pub fn image(&self, id: &Digest) -> Result<Value, String> {
+    /// Returns the image's configuration, whose digest is the image's ID.
+    pub(super) fn image(&self, id: &Digest) -> Result<Value, String> {
         let path = self.images.join("imagedb/content/sha256").join(id.hex());
-        let bytes = file::read(&path, LARGEST_CONFIG).map_err(|_| "its image is not there")?;
+        let bytes =
+            file::read(&path, MAX_IMAGE_CONFIG_BYTES).map_err(|_| "its image is not there")?;
         if Digest::of(&bytes) != *id {
             return Err("its image's configuration was changed".into());
         }
         serde_json::from_slice(&bytes).map_err(|_| "its image's configuration is broken".into())
     }
 
-    /// Holds the directories of container `id` against its image.
-    ///
-    /// # Errors
-    /// What leads elsewhere.
-    pub fn check(&mut self, id: &str, image: &Value) -> Result<(), String> {
+    /// Compares the directories of container `id` with its image.
+    pub(super) fn check(&mut self, id: &str, image: &Value) -> Result<(), String> {
         let mount = self.images.join("layerdb/mounts").join(id);
         let chain = chain(image)?;
         let parent = text(&mount.join("parent")).unwrap_or_default();
@@ -102,12 +97,9 @@ impl Layers {
         skeleton(&self.overlay.join(&init).join("diff"), "")
     }
 
-    /// The image's layers from the bottom: digest, and the directory that becomes
-    /// part of a container.
-    ///
-    /// # Errors
-    /// One that is not where the engine puts it.
-    pub fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
+    /// Returns the image's layers from the bottom: the digest, and the directory that
+    /// becomes part of a container.
+    pub(super) fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
         let chain = chain(image)?;
         let links = self.links(&chain)?;
         let directory = |link: &String| {
@@ -122,13 +114,13 @@ impl Layers {
             .collect())
     }
 
-    /// Links of the image's layers, from the top.
+    /// Returns the links of the image's layers, from the top.
     fn links(&mut self, chain: &[(String, String)]) -> Result<Vec<String>, String> {
         let top = chain
             .last()
             .map(|(chain, _)| chain.clone())
             .unwrap_or_default();
-        if let Some(links) = self.known.get(&top) {
+        if let Some(links) = self.checked.get(&top) {
             return Ok(links.clone());
         }
         let mut links = Vec::new();
@@ -146,11 +138,11 @@ impl Layers {
             }
             links.push(self.link(&cache)?);
         }
-        self.known.insert(top, links.clone());
+        self.checked.insert(top, links.clone());
         Ok(links)
     }
 
-    /// `l/…` of the directory `name`, which leads to its `diff` and nowhere else.
+    /// Returns the link `l/…` of the directory `name`, which leads to its `diff`.
     fn link(&self, name: &str) -> Result<String, String> {
         let link = text(&self.overlay.join(name).join("link"))?;
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
@@ -165,7 +157,7 @@ impl Layers {
     }
 }
 
-/// Chain ids and diff ids of an image's layers, from the bottom.
+/// Returns the chain and diff IDs of an image's layers, from the bottom.
 fn chain(image: &Value) -> Result<Vec<(String, String)>, String> {
     let mut chain: Vec<(String, String)> = Vec::new();
     for diff in image["rootfs"]["diff_ids"].as_array().into_iter().flatten() {
@@ -183,7 +175,9 @@ fn chain(image: &Value) -> Result<Vec<(String, String)>, String> {
 fn text(path: &Path) -> Result<String, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let real = fs::symlink_metadata(path).is_ok_and(|d| d.is_file());
-    let text = real.then(|| file::read_text(path, LARGEST).ok()).flatten();
+    let text = real
+        .then(|| file::read_text(path, MAX_LINK_FILE_BYTES).ok())
+        .flatten();
     let text = text.ok_or_else(|| format!("the engine's file {name} is missing"))?;
     Ok(text.trim_end().into())
 }
@@ -195,7 +189,7 @@ fn directory(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Empty directories and files, to mount something on.
+/// Checks that only empty directories and files, to mount on, are in the first layer.
 fn skeleton(path: &Path, inside: &str) -> Result<(), String> {
     let data = fs::symlink_metadata(path).map_err(|_| "its first layer is missing")?;
     let link = fs::read_link(path).is_ok_and(|t| t == Path::new("/proc/mounts"));

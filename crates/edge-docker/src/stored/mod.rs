@@ -1,11 +1,11 @@
-//! Stored containers: the boot audit, and fsck of layers.
+//! Stored containers: their audit before the engine starts, and fsck of their layers.
 
-pub mod audit;
-pub mod created;
-pub mod disk;
-pub mod files;
-pub mod fsck;
-pub mod fsck_layer;
-pub mod layers;
-pub mod quarantine;
-pub mod state;
+pub(crate) mod audit;
+pub(crate) mod created;
+mod disk;
+mod files;
+pub(crate) mod fsck;
+mod fsck_layer;
+mod layers;
+mod quarantine;
+mod state;

@@ -1,4 +1,4 @@
-//! Quarantine: where the boot audit moves what the engine must not see.
+//! Quarantine of what the engine must not see.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,19 +8,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use edge_common::{file, log};
 
-use super::disk::directory;
+use super::disk::require_directory;
 
-/// A directory among the engine's data, where it never looks: on the same file
-/// system and mount as what is moved. Root's alone.
-pub struct Quarantine {
+/// Directory among the engine's data, where the engine never looks. It is root's alone, and
+/// on the same file system as what is moved, so that a move is a rename.
+pub(super) struct Quarantine {
     directory: PathBuf,
     time: u64,
     count: u32,
 }
 
 impl Quarantine {
-    /// `<data-root>/quarantine`.
-    pub fn below(data_root: &Path) -> Self {
+    /// Returns the quarantine below the engine's data.
+    pub(super) fn below(data_root: &Path) -> Self {
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             directory: data_root.join("quarantine"),
@@ -29,14 +29,11 @@ impl Quarantine {
         }
     }
 
-    /// Moves `path` here and says so; the rule lies beside it.
-    ///
-    /// # Errors
-    /// It cannot be moved.
-    pub fn take(&mut self, path: &Path, what: &str, rule: &str) -> Result<()> {
+    /// Moves `path` here, with the broken rule beside it, and logs it.
+    pub(super) fn receive(&mut self, path: &Path, what: &str, rule: &str) -> Result<()> {
         let context = || format!("moving {} out of the engine's reach", path.display());
         file::create_directory(&self.directory, 0o700)?;
-        directory(&self.directory)?;
+        require_directory(&self.directory)?;
         let name = path.file_name().with_context(context)?;
         let place = loop {
             let place = self.directory.join(format!("{}-{}", self.time, self.count));
@@ -53,15 +50,11 @@ impl Quarantine {
             0o600,
         )?;
         file::sync_directory(path.parent().unwrap_or(path))?;
-        tell(what.trim_end(), rule, &place);
+        log::error(format_args!(
+            "quarantined {} to {}: {rule}",
+            what.trim_end(),
+            place.display()
+        ));
         Ok(())
     }
-}
-
-/// Says what was moved.
-fn tell(what: &str, rule: &str, place: &Path) {
-    let place = place.display();
-    log::error(format_args!(
-        "{what} is kept from the engine: {rule}; it lies in {place}"
-    ));
 }

@@ -1,5 +1,5 @@
-//! What else the engine would believe at its start: volumes that are mounts of
-//! the host, plugins, swarms. And where it goes instead.
+//! Other state that the engine trusts at its start: volumes that are mounts of the host,
+//! plugins, swarms.
 
 use std::fs;
 use std::path::Path;
@@ -9,17 +9,14 @@ use edge_common::file;
 use edge_docker_policy::stored::compare::zero;
 use edge_docker_policy::strict_json;
 
-use super::disk::{directory, entries};
+use super::disk::{entries, require_directory};
 use super::quarantine::Quarantine;
 
 /// Largest options of a volume, in bytes.
-const LARGEST: u64 = 64 * 1024;
+const MAX_VOLUME_OPTIONS_BYTES: u64 = 64 * 1024;
 
-/// The engine's own directories, where they are, are directories and no links.
-///
-/// # Errors
-/// A link.
-pub fn directories(data_root: &Path) -> Result<()> {
+/// Fails unless the engine's own directories, as far as they exist, are no links.
+pub(super) fn require_directories(data_root: &Path) -> Result<()> {
     let below = [
         "containers",
         "volumes",
@@ -31,17 +28,14 @@ pub fn directories(data_root: &Path) -> Result<()> {
     let paths = below.map(|name| data_root.join(name));
     for path in paths.iter().chain([&data_root.to_path_buf()]) {
         if fs::symlink_metadata(path).is_ok() {
-            directory(path)?;
+            require_directory(path)?;
         }
     }
     Ok(())
 }
 
-/// Volumes, plugins and swarms.
-///
-/// # Errors
-/// Something cannot be moved.
-pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
+/// Quarantines volumes, plugins and swarms that break a rule.
+pub(super) fn audit(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
     for path in entries(&data_root.join("volumes"))? {
         let name = path
             .file_name()
@@ -52,7 +46,7 @@ pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
             continue;
         }
         if let Err(rule) = volume(&path) {
-            quarantine.take(&path, &format!("volume {name}"), rule)?;
+            quarantine.receive(&path, &format!("volume {name}"), rule)?;
         }
     }
     for path in entries(&data_root.join("plugins"))? {
@@ -62,7 +56,7 @@ pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
             .to_string_lossy()
             .into_owned();
         if !["tmp", "storage"].contains(&name.as_str()) {
-            quarantine.take(
+            quarantine.receive(
                 &path,
                 &format!("plugin {name}"),
                 "this device has no plugins",
@@ -75,7 +69,7 @@ pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        quarantine.take(
+        quarantine.receive(
             &path,
             &format!("swarm {name}"),
             "this device is in no swarm",
@@ -84,7 +78,7 @@ pub fn check(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
     Ok(())
 }
 
-/// A directory of the engine's own, mounted from nowhere.
+/// Checks that a volume is a directory of the engine's own, mounted from nowhere.
 fn volume(path: &Path) -> Result<(), &'static str> {
     let real = |path: &Path| fs::symlink_metadata(path).is_ok_and(|d| d.is_dir());
     if !real(path) || !real(&path.join("_data")) {
@@ -94,7 +88,8 @@ fn volume(path: &Path) -> Result<(), &'static str> {
     if fs::symlink_metadata(&options).is_err() {
         return Ok(());
     }
-    let options = file::read(&options, LARGEST).and_then(|text| strict_json::parse(&text));
+    let options =
+        file::read(&options, MAX_VOLUME_OPTIONS_BYTES).and_then(|text| strict_json::parse(&text));
     match options {
         Ok(options) if zero(&options) => Ok(()),
         _ => Err("it is a mount of something else"),

@@ -197,7 +197,7 @@ impl Device {
         if self.activator.is_none() {
             self.open_door();
         }
-        self.good(&["edge-docker", "sweep"]);
+        self.good(&["edge-docker", "audit-stored"]);
         let log = fs::File::options()
             .create(true)
             .append(true)

@@ -206,7 +206,7 @@ fn a_cut_in_the_middle_leaves_the_old_one() {
     let child = hang(&device);
     let (code, words) = device.run(&replace("GREETING=two", &[GOOD], &[]));
     assert!(
-        code == 125 && words.contains("another switch of hello"),
+        code == 125 && words.contains("another deployment of hello"),
         "{words}"
     );
     kill("-TERM", &inner(&child));
@@ -227,7 +227,7 @@ fn a_cut_in_the_middle_leaves_the_old_one() {
     device.start_engine();
     assert_eq!(device.get(8080), None, "nothing decides by itself");
     let (code, words) = device.run(&["replace", "--recover"]);
-    assert!(code == 0 && words.contains("the switch was cut"), "{words}");
+    assert!(code == 0 && words.contains("the deployment was interrupted"), "{words}");
     unharmed(&device);
     assert_eq!(device.run(&["replace", "--recover"]), (0, String::new()));
 

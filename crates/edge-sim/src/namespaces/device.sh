@@ -38,7 +38,7 @@ ip link set lo up
 if [ -e /etc/docker/daemon.json ]; then
 	rm -f /run/docker.pid
 	# The unit of the engine runs this before the engine, too.
-	edge-docker sweep
+	edge-docker audit-stored
 	# The second socket can be reached from outside.
 	dockerd -H unix:///run/docker.sock -H unix:///data/engine.sock \
 		>/var/log/dockerd 2>&1 &

@@ -37,14 +37,14 @@ fn device() -> (TempDir, OwnedFd) {
     (directory, app)
 }
 
-fn run(app: &OwnedFd, mut input: &[u8]) -> Result<String> {
+fn synced(app: &OwnedFd, mut input: &[u8]) -> Result<String> {
     let mut output = Vec::new();
-    batches(app, &mut input, &mut output)?;
+    write_batches(app, &mut input, &mut output)?;
     Ok(String::from_utf8(output).unwrap())
 }
 
 #[test]
-fn batches_follow_one_another_and_each_is_told() {
+fn batches_follow_one_another_and_each_is_acknowledged() {
     let (directory, app) = device();
     let path = |name: &str| directory.path().join("data/sandbox/hello").join(name);
     let first = archive(&[
@@ -57,8 +57,8 @@ fn batches_follow_one_another_and_each_is_told() {
         (".wh.run.sh", FILE, b""),
     ]);
     let third = archive(&[(".wh.web", FILE, b""), ("absent/.wh.x", FILE, b"")]);
-    let said = run(&app, &[first, second].concat()).unwrap();
-    assert_eq!(said, "3 changed, 0 removed\n1 changed, 1 removed\n");
+    let output = synced(&app, &[first, second].concat()).unwrap();
+    assert_eq!(output, "3 changed, 0 removed\n1 changed, 1 removed\n");
     assert_eq!(fs::read(path("web/a/index.html")).unwrap(), b"two");
     let mode = fs::metadata(path("web/a/index.html"))
         .unwrap()
@@ -66,7 +66,7 @@ fn batches_follow_one_another_and_each_is_told() {
         .mode();
     assert_eq!(mode & 0o7777, 0o755, "no bits beside those of execution");
     assert!(!path("run.sh").exists());
-    assert_eq!(run(&app, &third).unwrap(), "0 changed, 2 removed\n");
+    assert_eq!(synced(&app, &third).unwrap(), "0 changed, 2 removed\n");
     assert!(!path("web").exists() && !path("absent").exists());
     assert_eq!(fs::read_dir(path(".")).unwrap().count(), 0);
 }
@@ -92,24 +92,27 @@ fn nothing_leaves_the_directory() {
         ("d", EntryType::Char),
     ];
     for (name, kind) in refused {
-        assert!(run(&app, &archive(&[(name, kind, b"")])).is_err(), "{name}");
+        assert!(
+            synced(&app, &archive(&[(name, kind, b"")])).is_err(),
+            "{name}"
+        );
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     // A link in the place of a file makes way; what it leads to stays.
-    run(&app, &archive(&[("file", FILE, b"new")])).unwrap();
+    synced(&app, &archive(&[("file", FILE, b"new")])).unwrap();
     assert_eq!(fs::read(inside.join("file")).unwrap(), b"new");
-    run(&app, &archive(&[(".wh.link", FILE, b"")])).unwrap();
+    synced(&app, &archive(&[(".wh.link", FILE, b"")])).unwrap();
     assert_eq!(fs::read(outside.join("kept")).unwrap(), b"kept");
 }
 
 #[test]
 fn an_archive_that_ends_early_leaves_the_old_file() {
     let (directory, app) = device();
-    run(&app, &archive(&[("f", FILE, b"old")])).unwrap();
+    synced(&app, &archive(&[("f", FILE, b"old")])).unwrap();
     let content = [b'x'; 5000];
     let whole = archive(&[("f", FILE, &content)]);
     for length in [100, 512, 600, 4000] {
-        assert!(run(&app, &whole[..length]).is_err(), "{length}");
+        assert!(synced(&app, &whole[..length]).is_err(), "{length}");
         let inside = directory.path().join("data/sandbox/hello");
         assert_eq!(fs::read(inside.join("f")).unwrap(), b"old");
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);

@@ -1,0 +1,165 @@
+//! Requests and responses too large for memory, passed on as they come.
+
+use std::io::{Read, Write};
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use edge_common::Root;
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::{Body, Frame};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::client::{no_body, read_lines, send};
+
+/// Sends what `produce` writes, as it is written, and passes each line of the response
+/// to `line`. An error of `produce` comes before one of the engine.
+pub(crate) async fn upload(
+    root: &Root,
+    path: &str,
+    produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
+    line: impl FnMut(&Value),
+) -> Result<()> {
+    let (sender, receiver) = mpsc::channel(4);
+    let producer = std::thread::spawn(move || {
+        let mut writer = Chunks(sender);
+        let result = produce(&mut writer);
+        if result.is_err() {
+            // The engine must not take half a stream for a whole one.
+            let broken = std::io::Error::other("interrupted");
+            let _ = writer.0.blocking_send(Err(broken));
+        }
+        result
+    });
+    let content_type = [("Content-Type", "application/x-tar")];
+    // The engine shows no body of such a request to its plugin.
+    let body = (ChunkBody(receiver), &b""[..]);
+    let response = match send(root, Method::POST, path, body, &content_type).await {
+        Ok(response) => read_lines(response, line).await,
+        Err(error) => Err(error),
+    };
+    match (producer.join(), response) {
+        // The engine hung up first: its response has the reason.
+        (Ok(Err(error)), Err(response)) if is_hang_up(&error) => Err(response),
+        (Ok(Err(error)), _) => Err(error),
+        (Ok(Ok(())), response) => response,
+        (Err(_), _) => bail!("reading standard input"),
+    }
+}
+
+/// Requests a long response, which `consume` reads as it comes, and returns the result
+/// of `consume`.
+pub(crate) async fn download<T: Send + 'static>(
+    root: &Root,
+    path: &str,
+    consume: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let response = send(root, Method::GET, path, no_body(), &[]).await?;
+    let mut incoming = response.into_body();
+    let (sender, receiver) = mpsc::channel(16);
+    let consumer = std::thread::spawn(move || {
+        let mut arrived = Arrived(receiver, Bytes::new());
+        consume(&mut arrived)
+    });
+    while let Some(frame) = incoming.frame().await {
+        let chunk = frame.map_err(std::io::Error::other);
+        let chunk = chunk.map(|f| f.into_data().unwrap_or_default());
+        if sender.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let joined = consumer.join();
+    joined.unwrap_or_else(|_| bail!("reading the engine's response"))
+}
+
+/// Response that arrives in chunks.
+struct Arrived(mpsc::Receiver<std::io::Result<Bytes>>, Bytes);
+
+impl Read for Arrived {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.1.is_empty() {
+            match self.0.blocking_recv() {
+                Some(chunk) => self.1 = chunk?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.1.len());
+        buffer[..length].copy_from_slice(&self.1.split_to(length));
+        Ok(length)
+    }
+}
+
+/// Error of a writer whose reader, the engine, is gone.
+#[derive(Debug)]
+struct HungUp;
+
+impl std::fmt::Display for HungUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the engine hung up")
+    }
+}
+
+impl std::error::Error for HungUp {}
+
+/// Tells whether a producer failed because nobody read on, whatever wrapped the error.
+fn is_hang_up(error: &anyhow::Error) -> bool {
+    let mut causes = error
+        .chain()
+        .filter_map(|c| c.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.get_ref().is_some_and(|inner| inner.is::<HungUp>()))
+}
+
+/// Writer into the body of a request that is under way.
+struct Chunks(mpsc::Sender<std::io::Result<Bytes>>);
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let chunk = Bytes::copy_from_slice(bytes);
+        let sent = self.0.blocking_send(Ok(chunk));
+        sent.map(|()| bytes.len())
+            .map_err(|_| std::io::Error::other(HungUp))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Body of a request that comes in chunks.
+struct ChunkBody(mpsc::Receiver<std::io::Result<Bytes>>);
+
+impl Body for ChunkBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        let next = self.0.poll_recv(context);
+        next.map(|chunk| chunk.map(|c| c.map(Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_hang_up_is_found_behind_contexts_and_archives() {
+        let (sender, receiver) = mpsc::channel(1);
+        drop(receiver);
+        let mut builder = tar::Builder::new(Chunks(sender));
+        let mut header = tar::Header::new_gnu();
+        let sent = builder.append_data(&mut header, "name", &b""[..]);
+        let error = sent.context("sending the archive").unwrap_err();
+        assert!(is_hang_up(&error), "{error:?}");
+        assert!(!is_hang_up(&anyhow::anyhow!("the engine hung up")));
+    }
+}

@@ -1,0 +1,29 @@
+//! `push IMAGE`: to the one repository and nowhere else.
+
+use anyhow::Result;
+use edge_common::Root;
+use edge_docker_policy::refusal::refuse;
+
+use super::progress::print_progress;
+use super::{login, pull};
+use crate::engine::client;
+use crate::trust;
+
+/// Credentials of nobody, `{}` as the engine takes it: it requires the header.
+const NO_CREDENTIALS: &str = "e30=";
+
+/// Pushes an image by its tag.
+pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
+    let [reference] = args else {
+        return Err(refuse("push takes one image"));
+    };
+    let trust = trust::load(root)?;
+    let image = pull::require_repository(&trust, reference)?;
+    let Some(tag) = image.tag.filter(|_| image.digest.is_none()) else {
+        return Err(refuse("push takes REPOSITORY:TAG"));
+    };
+    let auth = login::header(root, image.repository.host());
+    let auth = auth.as_deref().unwrap_or(NO_CREDENTIALS);
+    let path = format!("/images/{}/push?tag={tag}", image.repository);
+    client::follow(root, &path, Some(auth), |line| print_progress(line, false)).await
+}
