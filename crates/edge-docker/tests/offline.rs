@@ -52,8 +52,8 @@ fn a_damaged_proof_lets_nothing_run_and_is_mended() {
         (Vec::new(), "is damaged"),
         (b"[]".to_vec(), "is damaged"),
         (vec![b' '; 17 << 20], "larger than"),
-        (other, "is for other content"),
-        (tampered.to_string().into_bytes(), "does not hold"),
+        (other, "is of another digest"),
+        (tampered.to_string().into_bytes(), "is invalid"),
         (unsigned.to_string().into_bytes(), "no signature"),
         (b"\xff\xfe".to_vec(), "is damaged"),
     ];

@@ -57,11 +57,7 @@ fn why_it_is_not_pulled() {
     let mut pulls = device.engine.pulls.lock().unwrap();
     pulls.insert(digest.to_string(), evil);
     drop(pulls);
-    is(
-        &device.pull("hello-v2"),
-        125,
-        "other content than what was signed",
-    );
+    is(&device.pull("hello-v2"), 125, "is not the signed one");
     assert!(!device.proof(&digest).exists());
     let key = device.path("etc/edge-ai/container-config/container-signing-b.pub");
     fs::write(&key, "nonsense").unwrap();

@@ -1,6 +1,8 @@
-//! `build -t sandbox/APP -`: the classic builder of the engine. The context comes on
-//! standard input, and nothing of the host goes in; docker's client would send a
-//! directory of the device, read as root.
+//! `build -t sandbox/APP -`: builds of sandbox images by the engine's classic builder.
+//!
+//! The context comes on standard input, and docker's client has no part in it: with the
+//! rights of edge-docker it would read any directory, Dockerfile or variable of the
+//! device into an image.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -17,7 +19,7 @@ use super::progress;
 use crate::engine::transfer;
 use crate::trust;
 
-/// Builds a sandbox image.
+/// Carries out `build`.
 pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     trust::load(root)?.sandbox_allowed("build")?;
     let path = query(parsed)?;
@@ -33,20 +35,23 @@ pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     transfer::upload(root, &path, produce, progress::print_stream).await
 }
 
-/// Returns the path of the request; every value is checked and encoded.
+/// Returns the path and query of the request. Every value is checked and encoded, so that
+/// none can add a parameter such as `remote=` or `networkmode=host`.
 fn query(parsed: &Parsed<'_>) -> Result<String> {
+    // Containers of failed steps go too: the boot audit would quarantine them.
     let mut query = String::from("/build?rm=1&forcerm=1");
     let mut build_args = Map::new();
-    let mut tagged = false;
+    let mut is_tagged = false;
     for (option, text) in &parsed.options {
         match *option {
+            // Each of several tags: one foreign name among them would be enough.
             "tag" if sandbox_app(text).is_some() => {
                 query.push_str(&format!("&t={}", encode(text)));
-                tagged = true;
+                is_tagged = true;
             }
             "tag" => {
                 return Err(refuse(format_args!(
-                    "build is refused: the image must be called -t sandbox/APP, not {text:?}"
+                    "build is refused: name the image with -t sandbox/APP, not {text:?}"
                 )));
             }
             "file" if is_plain(text) => {
@@ -54,6 +59,8 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
             }
             "file" => return Err(values::bad(option, text, "a path inside the context")),
             "target" => query.push_str(&format!("&target={}", values::name(option, text)?)),
+            // `host` would show a RUN step every service of the device, and `container:ID`
+            // the network of an app.
             "network" if ["none", "default"].contains(text) => {
                 query.push_str(&format!("&networkmode={text}"));
             }
@@ -71,23 +78,24 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
             _ => {}
         }
     }
-    if !tagged {
+    // Without a name the image would fill the disk, and nobody could run it.
+    if !is_tagged {
         return Err(refuse(
-            "build is refused: the image must be called -t sandbox/APP",
+            "build is refused: name the image with -t sandbox/APP",
         ));
     }
     if !build_args.is_empty() {
-        let text = Value::from(build_args).to_string();
-        query.push_str(&format!("&buildargs={}", encode(&text)));
+        let json = Value::from(build_args).to_string();
+        query.push_str(&format!("&buildargs={}", encode(&json)));
     }
     Ok(query)
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
+/// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
 fn encode(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let encoded = |b: u8| {
-        if plain(b) {
+        if unreserved(b) {
             char::from(b).to_string()
         } else {
             format!("%{b:02X}")
@@ -106,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn values_cannot_add_to_the_request() {
+    fn values_cannot_add_parameters() {
         let path = path_of(vec![
             ("tag", "sandbox/a:1"),
             ("file", "sub/Docker&networkmode=host"),
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sandboxes_and_nothing_of_the_host() {
+    fn foreign_names_and_values_of_the_device_are_refused() {
         for options in [
             vec![],
             vec![("tag", "alpine")],

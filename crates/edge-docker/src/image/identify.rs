@@ -1,4 +1,7 @@
-//! Identification of an image: the app that its verified signature names, or a sandbox.
+//! Identification of images: the app that the verified signature names, or a sandbox app.
+//!
+//! Never by tag or label: tags such as `foo-evil-1.0` are ambiguous, and labels are
+//! written by the author of the Dockerfile or inherited from its base image.
 
 use anyhow::Result;
 use edge_common::Root;
@@ -15,15 +18,15 @@ use super::{failure, release_numbers, signatures};
 use crate::engine::client;
 use crate::trust::Trust;
 
-/// Image that may run, as the engine has it.
+/// Image that may run, with its verified identity.
 pub(crate) struct Image {
-    /// Identity of the image.
+    /// App, version and grants, or the sandbox app.
     pub(crate) identity: Identity,
-    /// ID at the engine.
+    /// Image ID, by which it is run: its name may be given to another image meanwhile.
     pub(crate) id: String,
-    /// User that the image names, or empty.
+    /// User in the image's configuration, or empty.
     pub(crate) user: String,
-    /// Verified signature; none of a sandbox.
+    /// Content of the verified signature; `None` for a sandbox app.
     pub(crate) verified: Option<Verified>,
 }
 
@@ -38,8 +41,8 @@ impl Image {
     }
 }
 
-/// Identifies the image of a reference; pulls a signed image that is not here yet, or
-/// whose cached signature no longer holds.
+/// Identifies an image that is to run. Pulls a signed image that the engine does not
+/// have, or whose cached signature is damaged or invalid.
 pub(crate) async fn find(
     root: &Root,
     trust: &Trust,
@@ -52,6 +55,8 @@ pub(crate) async fn find(
     let image = pull::require_repository(trust, reference)?;
     let (damage, cached) = match signatures::verified(root, trust, &image) {
         Ok(cached) => (None, with_local(root, cached).await?),
+        // A pull replaces it. Otherwise whoever damages the cache could keep the app
+        // from starting until somebody pulls by hand.
         Err(damage) => (Some(damage), None),
     };
     let (verified, local) = match cached {
@@ -63,12 +68,13 @@ pub(crate) async fn find(
     };
     let annotations = &verified.annotations;
     let number = annotations.serial;
+    // Also of an image that is here already: a higher number may have been accepted since.
     release_numbers::accept(root, &annotations.app, number, allow_downgrade)?;
     Ok(Image::signed(verified, local))
 }
 
-/// Identifies an image as [`find`] does, but pulls nothing: without a cached signature
-/// the registry is asked for one.
+/// Identifies an image for `explain`. Pulls nothing: without a cached signature it is
+/// verified at the registry.
 pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Result<Image> {
     if reference.starts_with("sandbox/") {
         return sandbox(root, trust, reference).await;
@@ -79,7 +85,7 @@ pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Resu
         None => {
             let (verified, proof) = pull::verify(root, trust, &image).await?;
             let id = proof.image_id().map_err(failure::of)?.to_string();
-            // Only the image's configuration, which is not here, names a user.
+            // The image's configuration, which names the user, has not been pulled.
             let user = String::new();
             (verified, Local { id, user })
         }
@@ -98,12 +104,13 @@ pub(crate) fn signed_identity(verified: &Verified) -> Identity {
     }
 }
 
-/// Returns a cached signature that holds, with the image that the engine has of it.
+/// Verifies the cached signature of an image; returns its content with the engine's
+/// image, or `None` if one of both is absent.
 async fn cached(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, Local)>> {
     with_local(root, signatures::verified(root, trust, image)?).await
 }
 
-/// Adds the image of the engine, if it has the very one that was signed.
+/// Adds the engine's image to a verified signature, if it is the image that was signed.
 async fn with_local(
     root: &Root,
     cached: Option<(Verified, Digest)>,
@@ -112,6 +119,7 @@ async fn with_local(
         return Ok(None);
     };
     let local = pull::local(root, id.as_str()).await?;
+    // The engine looks up names and short IDs too.
     let local = local.filter(|local| local.id == id.as_str());
     Ok(local.map(|local| (verified, local)))
 }
@@ -140,7 +148,7 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     }
     let digest = labels[label::DIGEST].as_str().unwrap_or_default();
     let image = pull::require_repository(trust, &format!("{}@{digest}", trust.repository))?;
-    // A label alone proves nothing: the image itself must be the signed one.
+    // The labels only say where to look; they have to agree with the signature.
     let is_same = |(verified, local): &(Verified, Local)| {
         found["Image"] == local.id.as_str()
             && labels[label::APP] == verified.annotations.app.as_str()
@@ -148,22 +156,25 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     match cached(root, trust, &image).await? {
         Some(cached) if is_same(&cached) => Ok(()),
         _ => Err(refuse(format_args!(
-            "{verb} {name} is refused: its image is not verified; run it again"
+            "{verb} {name} is refused: its image is not verified; create it again with \
+             edge-docker run"
         ))),
     }
 }
 
 /// Returns the engine's description of a container; refuses one that edge-docker did not
-/// create.
+/// create, because no policy has judged its options.
 pub(crate) async fn created(root: &Root, verb: &str, name: &str) -> Result<Value> {
     let name = values::name(verb, name)?;
     let path = format!("/containers/{name}/json");
     let found = client::request(root, Method::GET, &path, None).await?;
     let labels = &found["Config"]["Labels"];
+    // Nobody else can set them: a create request needs a ticket, and `--label` refuses
+    // the prefix `edge.`.
     if labels[label::APP].is_string() || labels[label::SANDBOX].is_string() {
         return Ok(found);
     }
     Err(refuse(format_args!(
-        "{verb} {name} is refused: edge-docker did not make it"
+        "{verb} {name} is refused: edge-docker did not create it"
     )))
 }

@@ -1,6 +1,7 @@
-//! `load`: images from standard input, of which only those named `sandbox/…` are kept. The
-//! archive's table of contents is written again, so that the engine never sees another
-//! name: it would give any name that an archive claims.
+//! `load`: images from an archive on standard input, under names `sandbox/…` only.
+//!
+//! The table of contents of the archive is written again on the way, because the engine
+//! gives an image every name that the table claims, also one of the signed repository.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -21,14 +22,15 @@ use crate::trust;
 
 /// Largest table of contents, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
-/// Size of the buffers, in bytes.
+/// Size of the input and output buffers, in bytes.
 const BUFFER_BYTES: usize = 1 << 16;
-/// Table of contents of `docker save`.
+/// Table of contents that `docker save` writes.
 const MANIFEST: &str = "manifest.json";
-/// Other tables with names of their own, which an engine might believe.
+/// Tables of other formats. They name images too, and some versions of the engine read
+/// them instead of [`MANIFEST`].
 const OTHER_TABLES: [&str; 3] = ["repositories", "index.json", "oci-layout"];
 
-/// `load [-q]`
+/// Carries out `load [-q]`.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     if !args.is_empty() {
         return Err(refuse("load reads standard input only"));
@@ -47,8 +49,8 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     transfer::upload(root, path, produce, progress::print_stream).await
 }
 
-/// Image in the table of contents. Other fields, such as addresses to fetch layers from,
-/// are dropped.
+/// Image in the table of contents. Other fields are dropped, such as `LayerSources` with
+/// URLs from which the engine would fetch layers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -59,7 +61,7 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// Copies an archive, plain, gzip or zstd, with the names of sandboxes only.
+/// Copies an archive, plain, in gzip or in zstd, and filters its names on the way.
 fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
     let start = input.fill_buf().context("reading the archive")?;
     if start.starts_with(b"\x1f\x8b") {
@@ -84,6 +86,8 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         if OTHER_TABLES.contains(&name.as_str()) || path.as_os_str().is_empty() {
             continue;
         }
+        // A header of our own: owners, times and extended attributes of the input could
+        // mean something else to the engine's parser than to this one.
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
@@ -104,9 +108,11 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
             header.set_size(0);
             builder.append_data(&mut header, &path, io::empty())?;
         } else if kind == EntryType::Symlink && path.ends_with("layer.tar") {
-            let to = entry.link_name().context(context)?.unwrap_or_default();
+            // `docker save` writes a layer that two images share once, and a link to it,
+            // which the engine resolves within the archive.
+            let target = entry.link_name().context(context)?.unwrap_or_default();
             header.set_size(0);
-            builder.append_link(&mut header, &path, &to)?;
+            builder.append_link(&mut header, &path, &target)?;
         } else {
             return Err(refuse(format_args!(
                 "load: {name:?} is neither file nor directory"
@@ -127,7 +133,8 @@ fn relative_path(path: &Path) -> Result<PathBuf> {
     Ok(parts.into_iter().collect())
 }
 
-/// Returns the table of contents with the names of sandboxes only.
+/// Returns the table of contents with sandbox names only. The engine loads no image that
+/// the table does not name, so one without such a name is left out.
 fn filter_manifest(text: &[u8]) -> Result<Vec<u8>> {
     let entries: Vec<Entry> = serde_json::from_slice(text)
         .map_err(|e| refuse(format_args!("load: parsing {MANIFEST}: {e}")))?;
@@ -146,16 +153,16 @@ fn filter_manifest(text: &[u8]) -> Result<Vec<u8>> {
     let names = dropped.join(", ");
     if kept.is_empty() {
         return Err(refuse(format_args!(
-            "load keeps images called sandbox/APP[:TAG] only, and there is none{}{names}",
-            if names.is_empty() { "" } else { "; refused: " }
+            "load is refused: the archive has no image named sandbox/APP[:TAG]{}{names}",
+            if names.is_empty() { "" } else { ", only " }
         )));
     }
     if !names.is_empty() {
         log::warn(format_args!(
-            "load keeps sandbox/APP only; dropped: {names}"
+            "load keeps names sandbox/APP only; dropped: {names}"
         ));
     }
-    serde_json::to_vec(&kept).context("writing the table of contents")
+    serde_json::to_vec(&kept).context("encoding the table of contents")
 }
 
 #[cfg(test)]
@@ -190,7 +197,7 @@ mod tests {
         br#"[{"Config":"c.json","RepoTags":["sandbox/a:latest"],"Layers":["l/layer.tar"]}]"#;
 
     #[test]
-    fn keeps_sandbox_names_and_drops_the_other_tables() {
+    fn sandbox_names_are_kept_and_other_tables_dropped() {
         let long = format!("blobs/{}", "x".repeat(180));
         let mixed = br#"[{"Config":"c.json","RepoTags":["r.io/edge-ai:v","sandbox/a:1"],"Layers":[],
             "LayerSources":{"x":{"urls":["http://evil"]}}},{"Config":"d","RepoTags":["alpine:3"]}]"#;
@@ -209,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_taken_too() {
+    fn gzip_is_accepted() {
         let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         zipped
             .write_all(&archive(&[("manifest.json", MANIFEST_OF_A_SANDBOX)]))

@@ -1,5 +1,7 @@
-//! Credentials of the one registry, in the form in which docker's client keeps them. They
-//! are read as data and never passed to that client, which would run helpers of the file.
+//! Credentials for the one registry, in the format of docker's client.
+//!
+//! They are read as data and sent with the request. Docker's client never gets this
+//! directory: it would execute the plugins and credential helpers that are named there.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -17,14 +19,16 @@ use serde_json::json;
 use super::failure;
 use crate::trust::{self, Trust};
 
+/// Directory of the file, root's alone.
 const DIRECTORY: &str = "/data/.docker";
+/// File with the credentials.
 const FILE: &str = "/data/.docker/config.json";
-/// Largest password, in bytes: tokens of ECR have about 2,500.
+/// Longest password, in bytes; tokens of ECR have about 2,500.
 const MAX_PASSWORD_BYTES: u64 = 16 * 1024;
 /// Largest file with credentials, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Docker's file with credentials.
+/// Configuration of docker's client, as far as it holds credentials.
 #[derive(Default, Serialize, Deserialize)]
 struct Config {
     #[serde(default)]
@@ -37,34 +41,40 @@ struct Auth {
     auth: String,
 }
 
-/// `login --username NAME --password-stdin [HOST]`: verifies credentials and keeps them.
+/// Carries out `login --username NAME --password-stdin [HOST]`.
 pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let trust = trust::load(root)?;
     let host = trust.repository.host();
     if parsed.arguments.len() > 1 || parsed.arguments.iter().any(|arg| *arg != host) {
         return Err(refuse(format_args!(
-            "login is refused elsewhere than at {host}"
+            "login is refused: the only registry of this device is {host}"
         )));
     }
-    let credentials =
-        given(parsed)?.ok_or_else(|| refuse("login needs --username NAME and --password-stdin"))?;
+    let credentials = from_command_line(parsed)?
+        .ok_or_else(|| refuse("login needs --username NAME and --password-stdin"))?;
+    // Stored only once the registry has accepted them: a typing error must not replace
+    // credentials that work.
     verify(&trust, &credentials).await.map_err(failure::of)?;
     let auth = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
     let config = Config {
         auths: BTreeMap::from([(host.to_string(), Auth { auth })]),
     };
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
-    let text = serde_json::to_vec(&config).context("writing the login")?;
+    let text = serde_json::to_vec(&config).context("encoding the credentials")?;
     file::write(&root.path(FILE), &text, 0o600)?;
+    // The output of docker's client, which scripts look for.
     println!("Login Succeeded");
     Ok(())
 }
 
-/// Returns the credentials of `--username NAME --password-stdin`, if they are given.
-pub(super) fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
-    // Never an option for the password: the process list would show it.
+/// Returns the credentials of `--username NAME --password-stdin` and standard input, or
+/// `None` without these options.
+pub(super) fn from_command_line(parsed: &Parsed) -> Result<Option<Credentials>> {
+    // There is no `--password`: the list of processes and the history of the shell would
+    // show it.
     let username = match (parsed.last("username"), parsed.is_set("password-stdin")) {
         (None, false) => return Ok(None),
+        // The file holds NAME:PASSWORD.
         (Some(name), true) if !name.is_empty() && !name.contains(':') => name,
         _ => {
             return Err(refuse(
@@ -83,12 +93,13 @@ pub(super) fn given(parsed: &Parsed) -> Result<Option<Credentials>> {
     }))
 }
 
+/// Verifies credentials at the registry.
 async fn verify(trust: &Trust, credentials: &Credentials) -> Result<(), Error> {
     let registry = Registry::new(&trust.repository, Some(credentials.clone()), &[])?;
     registry.login().await
 }
 
-/// `logout [HOST]`: removes the credentials.
+/// Carries out `logout [HOST]`: removes the stored credentials.
 pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
     let trust = trust::load(root)?;
     let host = trust.repository.host();
@@ -103,7 +114,8 @@ pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the credentials that are kept for `host`.
+/// Returns the stored credentials for `host`. A file that cannot be read or parsed counts
+/// as absent: the registry then rejects the pull, and the error names `login`.
 pub(super) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
     let text = file::read(&root.path(FILE), MAX_FILE_BYTES).ok()?;
     let config: Config = serde_json::from_slice(&text).ok()?;
@@ -116,12 +128,12 @@ pub(super) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
     })
 }
 
-/// Returns the credentials for `host` as the engine's header `X-Registry-Auth`.
+/// Returns the stored credentials for `host` as value of the header `X-Registry-Auth`.
 pub(super) fn header(root: &Root, host: &str) -> Option<String> {
     credentials(root, host).map(|c| encode(&c, host))
 }
 
-/// Encodes credentials for the engine.
+/// Encodes credentials as value of the header `X-Registry-Auth`.
 pub(super) fn encode(credentials: &Credentials, host: &str) -> String {
     let value = json!({ "username": credentials.username, "password": credentials.password, "serveraddress": host });
     URL_SAFE.encode(value.to_string())

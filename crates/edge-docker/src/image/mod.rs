@@ -1,4 +1,4 @@
-//! Images: their identity, and how they come onto the device.
+//! Images: identity, signature and release number, and the ways onto the device.
 
 pub(crate) mod build;
 mod failure;

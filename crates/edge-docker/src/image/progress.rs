@@ -6,18 +6,22 @@ use std::time::{Duration, Instant};
 use edge_common::log;
 use serde_json::Value;
 
-/// Shortest time between two reports.
+/// Shortest time between two reports. The engine sends several lines a second for each
+/// layer, and each report travels to edge-app over SSH.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Layers that the engine downloads: bytes that have arrived, and bytes in all.
+/// Layers that the engine is downloading.
 #[derive(Default)]
 pub(super) struct Downloads {
+    /// By layer: bytes downloaded, and bytes in all.
     layers: BTreeMap<String, (u64, u64)>,
+    /// Time of the last report.
     reported: Option<Instant>,
 }
 
 impl Downloads {
-    /// Adds a line of the engine; returns the sums when a report is due.
+    /// Reads a line of the engine; when a report is due, returns bytes downloaded and
+    /// bytes in all, over all layers.
     pub(super) fn update(&mut self, line: &Value) -> Option<(u64, u64)> {
         let id = line["id"].as_str()?;
         match line["status"].as_str()? {
@@ -26,15 +30,17 @@ impl Downloads {
                 let layer = (number("current")?, number("total")?);
                 self.layers.insert(id.into(), layer);
             }
+            // The engine limits the rate of its lines and may omit the last of a layer.
             "Download complete" => {
-                let (here, total) = self.layers.get_mut(id)?;
-                *here = *total;
+                let (downloaded, total) = self.layers.get_mut(id)?;
+                *downloaded = *total;
             }
             _ => return None,
         }
         let sums = self.layers.values();
         let sums = sums.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         let due = self.reported.is_none_or(|t| t.elapsed() >= REPORT_INTERVAL);
+        // The end is reported in any case: no later line would correct edge-app's display.
         if !due && sums.0 < sums.1 {
             return None;
         }
@@ -43,11 +49,12 @@ impl Downloads {
     }
 }
 
-/// Prints the state of a layer, apart from counts of bytes.
+/// Prints a step of a pull or push, unless `quiet`.
 pub(super) fn print_progress(line: &Value, quiet: bool) {
     let status = line["status"].as_str().unwrap_or_default();
-    let finished = line["progressDetail"]["total"].is_null();
-    if !quiet && finished && !status.is_empty() {
+    // A line with a total is one of hundreds of the same layer: `Downloads` sums them.
+    let is_step = line["progressDetail"]["total"].is_null();
+    if !quiet && is_step && !status.is_empty() {
         let id = line["id"]
             .as_str()
             .map(|i| format!("{i}: "))
@@ -56,7 +63,8 @@ pub(super) fn print_progress(line: &Value, quiet: bool) {
     }
 }
 
-/// Prints a line of the engine's output of a load or a build.
+/// Prints a line of a load or build. The text is of the image's author: `printable` keeps
+/// its control characters from the terminal.
 pub(super) fn print_stream(line: &Value) {
     for key in ["stream", "status"] {
         if let Some(text) = line[key].as_str() {

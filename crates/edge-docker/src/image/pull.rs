@@ -1,4 +1,7 @@
-//! `pull`: resolve once, verify, pull by digest, compare, cache the signature.
+//! `pull`: resolves the tag once, verifies the manifest with that digest, lets the engine
+//! fetch this digest, compares the image that it has then, and caches the signature.
+//!
+//! A verified tag is worth nothing: it may name other content a moment later.
 
 use anyhow::Result;
 use edge_common::{Root, log};
@@ -12,54 +15,59 @@ use super::{failure, login, release_numbers, signatures};
 use crate::engine::client;
 use crate::trust::{self, Trust};
 
-/// Digits of a key that are shown.
+/// Digits of the signer's key that are logged.
 const SHOWN_KEY_DIGITS: usize = 16;
 
 /// Options of a pull.
 struct Options {
-    /// No progress is printed.
+    /// Print no progress.
     quiet: bool,
-    /// A version older than one accepted before is accepted.
+    /// Accept a release number below the highest accepted one.
     allow_downgrade: bool,
     /// Credentials for the registry.
     login: Option<Credentials>,
 }
 
-/// `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`; such
-/// credentials are for this pull and are kept nowhere.
+/// Carries out `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`.
+/// Credentials of the command line are for this pull and are stored nowhere: edge-app
+/// passes those of the developer, who must not leave them on a device.
 pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let [reference] = parsed.arguments[..] else {
         return Err(refuse("pull takes one image"));
     };
     let trust = trust::load(root)?;
     let image = require_repository(&trust, reference)?;
-    let given = login::given(parsed)?;
+    let login = login::from_command_line(parsed)?;
     let options = Options {
         quiet: parsed.is_set("quiet"),
         allow_downgrade: parsed.is_set("allow-downgrade"),
-        login: given.or_else(|| login::credentials(root, image.repository.host())),
+        login: login.or_else(|| login::credentials(root, image.repository.host())),
     };
     let (verified, _) = pull_with(root, &trust, &image, &options).await?;
     println!("{}@{}", image.repository, verified.digest);
     Ok(())
 }
 
-/// Parses an image reference; refuses every repository but the one.
+/// Parses a reference to an image of the one trusted repository; refuses others.
 pub(crate) fn require_repository(trust: &Trust, reference: &str) -> Result<ImageRef> {
     let repository = &trust.repository;
-    let image = reference
-        .parse::<ImageRef>()
-        .map_err(|e| refuse(format_args!("{e}; only images of {repository} are taken")))?;
+    let image = reference.parse::<ImageRef>().map_err(|e| {
+        refuse(format_args!(
+            "{e}; only images of {repository} are permitted"
+        ))
+    })?;
+    // Parsed and compared, not by prefix: hosts may look alike, and a name without a host
+    // is one of the public hub.
     if image.repository != *repository {
         return Err(refuse(format_args!(
-            "{reference} is refused: only images of {repository} are taken"
+            "{reference} is refused: only images of {repository} are permitted"
         )));
     }
     Ok(image)
 }
 
-/// Verifies, pulls, compares and caches the signature, with the credentials that `login`
-/// kept; returns the signature and the engine's image.
+/// Pulls an image with the credentials that `login` stored; returns the content of its
+/// signature and the engine's image.
 pub(super) async fn pull(
     root: &Root,
     trust: &Trust,
@@ -84,16 +92,19 @@ async fn pull_with(
     let (verified, proof) = proved.map_err(failure::of)?;
     let annotations = &verified.annotations;
     let (app, number) = (&annotations.app, annotations.serial);
-    release_numbers::judge(root, app, number, options.allow_downgrade)?;
+    // Before the download, which may take minutes and fill the disk.
+    release_numbers::check(root, app, number, options.allow_downgrade)?;
     log::info(format_args!(
         "{image}: signed as {app} {}, by key {}",
         annotations.version,
         &verified.signer[..SHOWN_KEY_DIGITS]
     ));
     let local = fetch(root, image, &proof, options).await?;
-    signatures::keep(root, image, &verified.digest, &proof)?;
-    // Last: a pull that is interrupted does not lock out the version that is here.
+    signatures::store(root, image, &verified.digest, &proof)?;
+    // Last: a pull that is interrupted must not lock out the version that is here.
     release_numbers::accept(root, app, number, options.allow_downgrade)?;
+    // The engine gives no tag to an image that was pulled by digest, but people look for
+    // it in `docker images`.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
         let (id, repository) = (&local.id, &image.repository);
         let path = format!("/images/{id}/tag?repo={repository}&tag={tag}");
@@ -102,10 +113,11 @@ async fn pull_with(
     Ok((verified, local))
 }
 
-/// Has the engine fetch exactly the image that was verified, and compares.
+/// Lets the engine fetch the image that was verified, and compares the image ID.
 async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, options: &Options) -> Result<Local> {
     let id = proof.image_id().map_err(failure::of)?;
-    // By digest: a tag could name another image by now.
+    // Of an index, the digest of the image for this platform: the engine would choose by
+    // rules of its own.
     let digest = proof.image().map_err(failure::of)?.digest;
     let repository = &image.repository;
     let path = format!("/images/create?fromImage={repository}&tag={digest}");
@@ -120,16 +132,17 @@ async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, options: &Options) 
     })
     .await?;
     let local = local(root, &format!("{repository}@{digest}")).await?;
+    // The image ID proves what will run; the request for the right digest does not.
     local
         .filter(|local| local.id == id.as_str())
         .ok_or_else(|| {
             refuse(format_args!(
-                "{image}: the engine holds other content than what was signed"
+                "{image} is refused: the image of the engine is not the signed one"
             ))
         })
 }
 
-/// Resolves and verifies an image; nothing is pulled.
+/// Resolves and verifies an image at the registry; pulls nothing.
 pub(super) async fn verify(
     root: &Root,
     trust: &Trust,
@@ -150,13 +163,13 @@ async fn prove(
 
 /// Image that the engine has.
 pub(crate) struct Local {
-    /// ID of the image.
+    /// Image ID: the digest of the configuration, which names every layer.
     pub(super) id: String,
-    /// User that the image names, or empty.
+    /// User in the image's configuration, or empty.
     pub(super) user: String,
 }
 
-/// Returns the engine's image of a name or ID, if it has one.
+/// Returns the engine's image of that name or ID, if it has one.
 pub(crate) async fn local(root: &Root, name: &str) -> Result<Option<Local>> {
     let found = client::find(root, &format!("/images/{name}/json")).await?;
     Ok(found.and_then(|image| {

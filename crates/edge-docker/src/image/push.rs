@@ -1,4 +1,5 @@
-//! `push IMAGE`: to the one repository and nowhere else.
+//! `push IMAGE`, to the one trusted repository only: docker itself would push
+//! `sandbox/APP` to the public hub.
 
 use anyhow::Result;
 use edge_common::Root;
@@ -9,10 +10,11 @@ use super::{login, pull};
 use crate::engine::client;
 use crate::trust;
 
-/// Credentials of nobody, `{}` as the engine takes it: it requires the header.
+/// Value of `X-Registry-Auth` without credentials, `{}` in base64: the engine rejects a
+/// push without the header.
 const NO_CREDENTIALS: &str = "e30=";
 
-/// Pushes an image by its tag.
+/// Carries out `push`.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     let [reference] = args else {
         return Err(refuse("push takes one image"));

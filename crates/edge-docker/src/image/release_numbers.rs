@@ -1,9 +1,9 @@
-//! Highest release number of each app that this device accepted. An older version, which
-//! may have a hole that was closed since, comes back only when the operator says so.
+//! Highest release number of each app that this device has accepted, so that an old and
+//! vulnerable version, which once was signed, does not come back unnoticed.
 //!
-//! `--allow-downgrade` does not lower the number. It adds the one older number to the
-//! record, so that this version starts again without the option, after a reboot too, and
-//! no other old one does. A newer version clears the additions.
+//! `--allow-downgrade` does not lower that number, because every version between would
+//! become acceptable. It adds the one older number to a list, so that this version starts
+//! again without the option, also after a reboot. A newer version clears the list.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,17 +14,21 @@ use serde::{Deserialize, Serialize};
 
 use edge_docker_policy::refusal::refuse;
 
-/// Directory of the records, a file an app.
+/// Directory of the records, one file for each app; root's alone.
 const DIRECTORY: &str = "/data/config/edge-docker/serials";
-/// Largest record, in bytes.
+/// Largest record that is read, in bytes.
 const MAX_RECORD_BYTES: u64 = 4096;
-/// Older numbers that a record holds; the first that was added goes first.
+/// Most older numbers in a record. A longer list would grow beyond the size that is read,
+/// and the app could not start any more.
 const MAX_ALLOWED: usize = 16;
 
+/// Record of an app.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
+    /// Highest number that was accepted.
     highest: u64,
+    /// Lower numbers for which `--allow-downgrade` was given, oldest first.
     #[serde(default)]
     allowed: Vec<u64>,
 }
@@ -34,44 +38,49 @@ impl Record {
         number >= self.highest || self.allowed.contains(&number)
     }
 
+    /// Returns the record after the acceptance of `number`.
     fn with(mut self, number: u64) -> Self {
         if number > self.highest {
             self.highest = number;
             self.allowed.clear();
         } else if !self.accepts(number) {
             self.allowed.push(number);
-            let over = self.allowed.len().saturating_sub(MAX_ALLOWED);
-            self.allowed.drain(..over);
+            let excess = self.allowed.len().saturating_sub(MAX_ALLOWED);
+            self.allowed.drain(..excess);
         }
         self
     }
 }
 
-/// Refuses a release number that is lower than an accepted one; records nothing.
-pub(super) fn judge(root: &Root, app: &str, number: u64, allow: bool) -> Result<()> {
+/// Refuses a release number below the highest accepted one, unless the record or the
+/// option permits it. Records nothing.
+pub(super) fn check(root: &Root, app: &str, number: u64, allow: bool) -> Result<()> {
     if allow {
         return Ok(());
     }
+    // Without a record every number would be the first one: whoever damages a file on
+    // /data must not gain an old version by it.
     let record = read(root, app).map_err(|error| {
         refuse(format_args!(
             "{app} is refused: the record of its release numbers is damaged ({error:#}), so an \
-             older version could slip in; --allow-downgrade accepts this one and writes the \
-             record again"
+             old version could be accepted; --allow-downgrade accepts this one and replaces the \
+             record"
         ))
     })?;
     match record {
         Some(record) if !record.accepts(number) => Err(refuse(format_args!(
             "release number {number} of {app} is refused: this device has accepted release \
-             number {}; --allow-downgrade goes back",
+             number {}; pass --allow-downgrade to go back",
             record.highest
         ))),
         _ => Ok(()),
     }
 }
 
-/// Refuses a release number as [`judge`] does, and records it as accepted.
+/// Refuses a release number as [`check`] does, and records it as accepted.
 pub(super) fn accept(root: &Root, app: &str, number: u64, allow: bool) -> Result<()> {
-    judge(root, app, number, allow)?;
+    check(root, app, number, allow)?;
+    // Every start of a container comes here: the flash is written only for a change.
     let is_known = |r: &Option<Record>| r.as_ref().is_some_and(|r| r.clone().with(number) == *r);
     if read(root, app).is_ok_and(|r| is_known(&r)) {
         return Ok(());
@@ -79,13 +88,14 @@ pub(super) fn accept(root: &Root, app: &str, number: u64, allow: bool) -> Result
     let directory = root.path(DIRECTORY);
     file::create_directory(&directory, 0o700)?;
     let _lock = lock::exclusive(&directory)?;
-    // Another process may have accepted a higher one in between.
-    judge(root, app, number, allow)?;
+    // Another process may have accepted a higher one before the lock was taken.
+    check(root, app, number, allow)?;
     let old = read(root, app);
-    if old
-        .as_ref()
-        .map_or(true, |r| r.as_ref().is_some_and(|r| !r.accepts(number)))
-    {
+    let is_downgrade = match &old {
+        Ok(record) => record.as_ref().is_some_and(|r| !r.accepts(number)),
+        Err(_) => true,
+    };
+    if is_downgrade {
         log::warn(format_args!(
             "{app}: --allow-downgrade accepts release number {number}, older than one that was \
              accepted here"
@@ -95,19 +105,20 @@ pub(super) fn accept(root: &Root, app: &str, number: u64, allow: bool) -> Result
         Ok(Some(record)) => record.with(number),
         _ => Record::default().with(number),
     };
-    let text = serde_json::to_vec(&record).context("writing a release number")?;
+    let text = serde_json::to_vec(&record).context("encoding a record of release numbers")?;
     file::write(&directory.join(app), &text, 0o600)
 }
 
 /// Returns the record of `app`, if there is one.
 fn read(root: &Root, app: &str) -> Result<Option<Record>> {
     let path = root.path(DIRECTORY).join(app);
+    // Not `exists`, which follows links: a dangling link would count as a first start.
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         _ => {}
     }
     let text = file::read(&path, MAX_RECORD_BYTES)?;
-    let record = serde_json::from_slice(&text).context("not a record of release numbers")?;
+    let record = serde_json::from_slice(&text).context("parsing the record")?;
     Ok(Some(record))
 }
 
@@ -128,22 +139,22 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_number_needs_an_option_that_holds_for_it_alone() {
+    fn a_lower_number_needs_a_permission_of_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
         let accept = |number, allow| code(accept(&root, "hello", number, allow));
         assert_eq!(accept(7, false), 0);
         assert_eq!((accept(7, false), accept(9, false)), (0, 0));
         assert_eq!((accept(8, false), accept(7, false)), (125, 125));
-        assert_eq!(code(judge(&root, "hello", 7, false)), 125);
+        assert_eq!(code(check(&root, "hello", 7, false)), 125);
         assert_eq!(accept(7, true), 0);
-        // It starts again without the word; its neighbour does not.
+        // It starts again without the option; its neighbours do not.
         assert_eq!(
             (accept(7, false), accept(8, false), accept(6, false)),
             (0, 125, 125)
         );
         assert_eq!((accept(9, false), accept(7, false)), (0, 0));
-        // A newer version ends that.
+        // A newer version ends the permission.
         assert_eq!((accept(10, false), accept(7, false)), (0, 125));
         assert_eq!(code(super::accept(&root, "other", 1, false)), 0);
         let path = root.path(DIRECTORY).join("hello");
@@ -152,26 +163,26 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_lets_nothing_pass_until_it_is_written_again() {
+    fn a_damaged_record_refuses_everything_until_it_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
         accept(&root, "hello", 7, false).unwrap();
         let path = root.path(DIRECTORY).join("hello");
-        let good = fs::read(&path).unwrap();
-        for bad in [
+        let valid = fs::read(&path).unwrap();
+        for damaged in [
             &b""[..],
             b"{",
             b"7",
             b"{\"highest\":-1}",
             b"{\"highest\":7,\"lowest\":1}",
-            &good[..good.len() - 1],
+            &valid[..valid.len() - 1],
             &[b' '; 5000],
         ] {
-            file::write(&path, bad, 0o600).unwrap();
+            file::write(&path, damaged, 0o600).unwrap();
             let error = accept(&root, "hello", 9, false).unwrap_err();
             assert!(error.is::<Refusal>());
             assert!(error.to_string().contains("is damaged"), "{error}");
-            assert_eq!(fs::read(&path).unwrap(), bad);
+            assert_eq!(fs::read(&path).unwrap(), damaged);
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
@@ -184,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_at_once_the_highest_stays() {
+    fn concurrent_starts_keep_the_highest() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
         std::thread::scope(|scope| {
@@ -197,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn allowed_numbers_do_not_pile_up() {
+    fn allowed_numbers_are_limited() {
         let record = Record {
             highest: 100,
             allowed: Vec::new(),

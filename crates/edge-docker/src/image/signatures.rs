@@ -1,6 +1,8 @@
-//! Cached signatures on `/data`: what was verified once can be verified again without a
-//! network. The directory is root's own, and yet each signature is verified again at every
-//! use: the keys in the image of the device decide, not the cache.
+//! Cached signatures on `/data`: an image that was verified once is verified again at each
+//! run, without network.
+//!
+//! The manifest and the signature are kept, never a mark "verified", which whoever can
+//! write to `/data` could set. The keys in the image of the device decide, not the cache.
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
@@ -11,19 +13,20 @@ use edge_docker_policy::refusal::refuse;
 use super::failure;
 use crate::trust::Trust;
 
-/// Directory of the cache.
+/// Directory of the cached signatures, and of the digest of each tag.
 const DIRECTORY: &str = "/data/config/edge-docker";
-/// Largest cached signature, in bytes: two manifests and a signature.
+/// Largest cached signature that is read, in bytes: two manifests and a signature.
 const MAX_PROOF_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Caches a signature, and the digest that the tag named.
-pub(super) fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Result<()> {
+/// Stores a verified signature, and the digest that the tag named when it was resolved.
+pub(super) fn store(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Result<()> {
     for directory in ["proofs", "tags"] {
         file::create_directory(&root.path(DIRECTORY).join(directory), 0o700)?;
     }
-    let text = serde_json::to_vec(proof).context("writing a proof")?;
+    let text = serde_json::to_vec(proof).context("encoding a signature")?;
     file::ensure(&proof_path(root, digest), &text, 0o600)?;
-    // Beside a digest, nobody resolved the tag.
+    // Beside a digest the tag was not resolved: the caller could have typed any tag,
+    // under which a later run would then find this digest.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
         file::ensure(
             &root.path(DIRECTORY).join("tags").join(tag),
@@ -34,7 +37,7 @@ pub(super) fn keep(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof
     Ok(())
 }
 
-/// Returns the digest of an image and its cached signature, if there is one.
+/// Returns the digest and the cached signature of an image, if there is one.
 fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
     let Some(digest) = digest_of(root, image) else {
         return Ok(None);
@@ -43,19 +46,21 @@ fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
     if !path.exists() {
         return Ok(None);
     }
-    let damaged = |why: String| refuse(format_args!("the proof kept of {digest} {why}"));
+    let invalid = |why: String| refuse(format_args!("the cached signature of {digest} {why}"));
     let text =
-        file::read(&path, MAX_PROOF_BYTES).map_err(|e| damaged(format!("is damaged: {e:#}")))?;
+        file::read(&path, MAX_PROOF_BYTES).map_err(|e| invalid(format!("is damaged: {e:#}")))?;
     let proof: Proof =
-        serde_json::from_slice(&text).map_err(|e| damaged(format!("is damaged: {e}")))?;
+        serde_json::from_slice(&text).map_err(|e| invalid(format!("is damaged: {e}")))?;
+    // The genuine signature of another image, copied to the name of this one.
     if proof.digest() != digest {
-        return Err(damaged("is for other content".into()));
+        return Err(invalid("is of another digest".into()));
     }
     Ok(Some((digest, proof)))
 }
 
-/// Verifies the cached signature of an image; returns it with the ID that the image must
-/// have. One that is damaged or does not hold is an error, which a pull repairs.
+/// Verifies the cached signature of an image; returns its content and the ID that the
+/// engine's image must have, or `None` if no signature is cached. A damaged or invalid
+/// signature is an error; a pull replaces it.
 pub(crate) fn verified(
     root: &Root,
     trust: &Trust,
@@ -64,21 +69,23 @@ pub(crate) fn verified(
     let Some((digest, proof)) = find(root, image)? else {
         return Ok(None);
     };
-    let holds = || {
+    // With the keys of now: a key that the image of the device no longer has ends what it
+    // signed.
+    let verify = || {
         Ok((
             proof.verify(&trust.keys, &trust.repository)?,
             proof.image_id()?,
         ))
     };
-    holds().map(Some).map_err(|error| {
+    verify().map(Some).map_err(|error| {
         let error = failure::of(error);
         refuse(format_args!(
-            "the proof kept of {digest} does not hold: {error:#}"
+            "the cached signature of {digest} is invalid: {error:#}"
         ))
     })
 }
 
-/// Returns the digests of the manifests whose signatures are cached, in order.
+/// Returns the digests of the manifests whose signatures are cached, sorted.
 pub(crate) fn digests(root: &Root) -> Result<Vec<Digest>> {
     let entries = match std::fs::read_dir(root.path(DIRECTORY).join("proofs")) {
         Ok(entries) => entries,
@@ -95,6 +102,9 @@ pub(crate) fn digests(root: &Root) -> Result<Vec<Digest>> {
     Ok(digests)
 }
 
+/// Returns the digest of an image: its own, or the one that its tag named when it was
+/// pulled. The registry is not asked, so that a tag that moves does not change what a
+/// device runs.
 fn digest_of(root: &Root, image: &ImageRef) -> Option<Digest> {
     if let Some(digest) = &image.digest {
         return Some(digest.clone());

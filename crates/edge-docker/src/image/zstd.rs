@@ -1,5 +1,5 @@
-//! Decompression of zstd, as edge-app sends images: the engine knows it only since
-//! version 23. Frames follow one another.
+//! Decompression of zstd, the form in which edge-app sends images: the engine loads it
+//! only since version 23, and edge-docker supports 20.10.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,9 +8,12 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 /// First bytes of a frame.
 pub(super) const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Content of consecutive frames.
+/// Content of consecutive frames: edge-app compresses pieces of the archive on all cores,
+/// each to a frame of its own.
 pub(super) struct Frames<R: BufRead> {
+    /// Input between two frames.
     from: Option<R>,
+    /// Frame that is being decoded; it owns the input.
     frame: Option<StreamingDecoder<R, FrameDecoder>>,
 }
 
@@ -33,6 +36,7 @@ impl<R: BufRead> Read for Frames<R> {
                     return Ok(length);
                 }
             }
+            // The decoder stops at the end of its frame and reads nothing behind it.
             let ended = self.frame.take().map(StreamingDecoder::into_inner);
             let Some(mut from) = ended.or_else(|| self.from.take()) else {
                 return Ok(0);
@@ -40,12 +44,12 @@ impl<R: BufRead> Read for Frames<R> {
             if from.fill_buf()?.is_empty() {
                 return Ok(0);
             }
-            self.frame = Some(StreamingDecoder::new(from).map_err(broken)?);
+            self.frame = Some(StreamingDecoder::new(from).map_err(malformed)?);
         }
     }
 }
 
-fn broken(error: impl std::fmt::Display) -> io::Error {
+fn malformed(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
@@ -65,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn frames_follow_one_another() {
+    fn frames_are_concatenated() {
         let twice = [FRAME, FRAME].concat();
         assert_eq!(copied(&twice).unwrap(), b"hellohello");
     }
 
     #[test]
-    fn what_ends_early_is_an_error() {
+    fn truncated_frames_are_errors() {
         for length in 4..FRAME.len() - 4 {
             assert!(copied(&FRAME[..length]).is_err(), "{length}");
         }

@@ -135,7 +135,7 @@ impl<'a> Auditor<'a> {
     fn audit(&mut self, stored: &Stored) -> Result<Option<String>, String> {
         let requested = created::find(self.root, &stored.id);
         let requested = requested.map_err(|e| format!("{e:#}"))?;
-        let requested = requested.ok_or("edge-docker did not make it")?;
+        let requested = requested.ok_or("edge-docker did not create it")?;
         let identity = self.identity(stored, &requested)?;
         let image = self.image(stored.image())?;
         host_config::check(&stored.host, &requested["HostConfig"])?;

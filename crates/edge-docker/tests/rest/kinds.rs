@@ -117,7 +117,7 @@ pub fn records(rest: &Rest, id: &str) {
     let aside = rest.device.path("/data/record");
     fs::copy(&record, &aside).unwrap();
     fs::remove_file(&record).unwrap();
-    rest.caught("no record", "edge-docker did not make it");
+    rest.caught("no record", "edge-docker did not create it");
     fs::copy(&aside, &record).unwrap();
     // The app's directory became a link.
     let state = rest.device.path("/data/apps/foo/state");

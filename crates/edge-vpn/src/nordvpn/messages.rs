@@ -158,7 +158,7 @@ mod tests {
                 Failure(Cause::Kernel),
             ),
             (
-                "exec nordvpn is refused: edge-docker did not make it",
+                "exec nordvpn is refused: edge-docker did not create it",
                 Failure(Cause::Refused),
             ),
             ("Good morning.", Meaning::Unknown),

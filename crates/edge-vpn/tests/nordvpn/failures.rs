@@ -52,7 +52,7 @@ const MESSAGES: [(&str, &str, i32); 14] = [
     (LIST, "Error: No such container: nordvpn", 10),
     (
         LIST,
-        "exec nordvpn is refused: edge-docker did not make it",
+        "exec nordvpn is refused: edge-docker did not create it",
         11,
     ),
 ];
