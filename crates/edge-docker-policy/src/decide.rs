@@ -11,7 +11,8 @@ use crate::identity::Identity;
 use crate::mounts::{self, RequestedMount, path_below};
 use crate::refusal::refuse;
 
-/// Plan that the policy permits: mounts are cloned first, then the body is sent.
+/// Plan that the policy permits. Mounts are cloned first, because the engine checks that
+/// their sources exist; then the body is sent.
 pub struct Plan {
     /// Create body.
     pub body: Create,
@@ -32,6 +33,8 @@ pub fn decide(
     image_id: &str,
     key: &str,
 ) -> Result<Plan> {
+    // The body already holds all that needs no permission: its type has no field for the
+    // rest. Only grants and mounts are left to judge.
     let mut body = request.body;
     granted.fulfil(request.grants, &mut body)?;
     let mut below: Vec<String> = Vec::new();
@@ -44,6 +47,8 @@ pub fn decide(
     }
     // By ID: a name could be given to another image between decision and start.
     body.image = image_id.into();
+    // After the labels of the caller, whose prefix `edge.` the parser refuses: `exec`,
+    // `start` and the boot audit rely on these.
     let mut add = |label: &str, value: &str| drop(body.labels.insert(label.into(), value.into()));
     match identity {
         Identity::Signed {
@@ -79,6 +84,7 @@ fn cloned(
             requested.source
         )));
     };
+    // One clone for each path, also if the container has it at several places.
     let number = below.iter().position(|b| b == path).unwrap_or_else(|| {
         below.push(path.into());
         below.len() - 1

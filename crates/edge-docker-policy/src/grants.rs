@@ -1,5 +1,5 @@
-//! Grants: what an app may have beyond the ordinary, and what a grant means on this
-//! board (`/etc/edge-ai/devices.json`, in the image of the device).
+//! Grants: named permissions beyond the ordinary, and their meaning on this board, which
+//! `/etc/edge-ai/devices.json` in the image of the device states.
 //!
 //! The signature names grants, the table maps the names to devices and capabilities,
 //! and the caller requests them: a container gets what is in all three. A signer thus
@@ -27,7 +27,8 @@ use crate::limits::{DEVICE_RIGHTS, GPU_RUNTIME};
 use crate::mounts::RequestedMount;
 use crate::refusal::refuse;
 
-/// Table of the board.
+/// Table of the board. Unknown keys are errors: a misspelt restriction must not turn into
+/// a grant without it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
@@ -38,11 +39,12 @@ pub struct Table {
     sandbox: Vec<String>,
 }
 
-/// Meaning of one name.
+/// Meaning of a name.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Grant {
-    /// Allowed arguments; `{arg}` in the other fields stands for it.
+    /// Permitted arguments, one of which replaces `{arg}` in the other fields. A list,
+    /// because the argument of the signature becomes part of a path.
     #[serde(default)]
     arg: Vec<String>,
     #[serde(default)]
@@ -70,12 +72,12 @@ enum Network {
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostMount {
     /// Path on the device.
-    pub source: String,
+    pub(crate) source: String,
     /// Path in the container.
-    pub target: String,
+    pub(crate) target: String,
     /// The container cannot write to it, which is the default.
     #[serde(default = "yes")]
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 fn yes() -> bool {
@@ -84,10 +86,10 @@ fn yes() -> bool {
 
 /// Permission that a caller requests and only a grant of the signer gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RequestedGrant {
-    /// `--grant NAME[:ARGUMENT]`: all that the board gives for it.
+pub(crate) enum RequestedGrant {
+    /// `--grant NAME[:ARGUMENT]`: all permissions of the name.
     Grant(String),
-    /// `--gpus all`, or how many; -1 is all.
+    /// `--gpus N`, or -1 for `all`.
     Gpus(i64),
     /// `--runtime NAME`
     Runtime(String),
@@ -108,9 +110,10 @@ pub enum RequestedGrant {
 pub struct Granted {
     /// Signed names that this board maps.
     pub names: Vec<String>,
-    /// Signed names that it does not map.
+    /// Signed names that it does not map. No error: an app may run on boards without some
+    /// of its devices.
     pub unmapped: Vec<String>,
-    /// Permissions by name, as `--grant NAME` gives them.
+    /// Permissions by name, for `--grant NAME`.
     parts: BTreeMap<String, Part>,
 }
 
@@ -134,10 +137,11 @@ struct Part {
 }
 
 impl Table {
-    /// Parses the table and checks every value that a grant may add.
+    /// Parses the table and checks every value that a grant may add to a create body.
     ///
     /// # Errors
-    /// Malformed: nothing may run then.
+    /// The table is malformed. Nothing may run then, not even an app without grants: the
+    /// image of the device is not the one that was tested.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let table: Self = serde_json::from_slice(text)?;
         table.check()?;
@@ -158,12 +162,13 @@ impl Table {
                 let mut capabilities = part.capabilities.iter();
                 capabilities.try_for_each(|c| values::capability(c).map(drop))
             };
+            // A sample argument: values are checked as they will be with `{arg}` replaced.
             check(grant.part("0")).with_context(|| format!("grant {name:?}"))?;
         }
         Ok(())
     }
 
-    /// Returns the permissions of `identity`: its signed grants, or the sandbox's list.
+    /// Returns the permissions of `identity`: its signed grants, or those of sandbox images.
     pub fn granted(&self, identity: &Identity) -> Granted {
         let names = match identity {
             Identity::Signed { grants, .. } => grants,
@@ -182,6 +187,7 @@ impl Table {
         granted
     }
 
+    /// Returns the permissions of a name with its argument, such as `i2c:7`.
     fn part(&self, name: &str) -> Option<Part> {
         let (name, argument) = match name.split_once(':') {
             Some((name, argument)) => (name, Some(argument)),
@@ -189,6 +195,8 @@ impl Table {
         };
         let grant = self.grants.get(name)?;
         match argument {
+            // An argument where none is known, or none where one is needed, maps to
+            // nothing rather than to everything.
             Some(argument) if grant.arg.iter().any(|a| a == argument) => Some(grant.part(argument)),
             None if grant.arg.is_empty() => Some(grant.part("")),
             _ => None,
@@ -197,16 +205,17 @@ impl Table {
 }
 
 impl Grant {
+    /// Returns the permissions with an argument filled in.
     fn part(&self, argument: &str) -> Part {
-        let put = |text: &String| text.replace("{arg}", argument);
+        let fill = |text: &String| text.replace("{arg}", argument);
         let mount = |m: &HostMount| HostMount {
-            source: put(&m.source),
-            target: put(&m.target),
+            source: fill(&m.source),
+            target: fill(&m.target),
             read_only: m.read_only,
         };
         Part {
-            devices: self.devices.iter().map(put).collect(),
-            cdi: self.cdi.iter().map(put).collect(),
+            devices: self.devices.iter().map(fill).collect(),
+            cdi: self.cdi.iter().map(fill).collect(),
             runtime: self.runtime.clone(),
             capabilities: self.capabilities.clone(),
             host_network: self.network == Some(Network::Host),
@@ -275,7 +284,7 @@ impl Granted {
         Ok(Some(Mount::bind(source, target, requested.read_only)))
     }
 
-    /// Adds what is requested to `body`; refuses what is not granted, and names what is.
+    /// Adds the requested permissions to `body`; refuses one that is not granted.
     pub(crate) fn fulfil(&self, requested: Vec<RequestedGrant>, body: &mut Create) -> Result<()> {
         for grant in requested {
             match grant {
@@ -286,9 +295,12 @@ impl Granted {
         Ok(())
     }
 
+    /// Adds one permission, for `--gpus`, `--device` and the like.
     fn add_part(&self, requested: RequestedGrant, body: &mut Create) -> Result<()> {
         let host = &mut body.host_config;
         match requested {
+            // The vendor's hooks run as root on the host, and flaws in them let an image
+            // become root (CVE-2024-0132, CVE-2025-23266): never without a signed grant.
             RequestedGrant::Gpus(count) if self.runtime(GPU_RUNTIME) => {
                 host.device_requests.push(gpus(count))
             }
@@ -340,21 +352,23 @@ impl Granted {
         Ok(())
     }
 
-    fn denied(&self, what: &str) -> anyhow::Error {
+    /// Returns the refusal of an option, with the grants that the image has.
+    fn denied(&self, option: &str) -> anyhow::Error {
         let mut granted = match &self.names[..] {
-            [] => "the image is signed for no grants".to_string(),
-            names => format!("the image is granted: {}", names.join(", ")),
+            [] => "the image has none".to_string(),
+            names => format!("the image has: {}", names.join(", ")),
         };
         if !self.unmapped.is_empty() {
             let names = self.unmapped.join(", ");
             granted = format!("{granted}; this board does not know: {names}");
         }
         refuse(format_args!(
-            "{what} is refused: it comes with a grant that the signer states, and {granted}"
+            "{option} is refused: it needs a grant in the signature; {granted}"
         ))
     }
 }
 
+/// Returns the request that docker's client sends for `--gpus`.
 fn gpus(count: i64) -> DeviceRequest {
     DeviceRequest {
         driver: String::new(),

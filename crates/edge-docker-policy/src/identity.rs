@@ -32,8 +32,11 @@ impl Identity {
         }
     }
 
-    /// Returns the one directory that it may mount, with what is below.
+    /// Returns the one directory of `/data` that its containers may mount.
     pub fn directory(&self) -> String {
+        // `valid_app` permits neither `/` nor `..`, so that a name cannot lead elsewhere.
+        // The trees are apart: an unsigned image must not reach the data of the signed
+        // app whose name it copies.
         match self {
             Self::Signed { app, .. } => format!("{}/{app}", path::APPS),
             Self::Sandbox { app } => format!("{}/{app}", path::SANDBOX),
@@ -41,9 +44,11 @@ impl Identity {
     }
 }
 
-/// Returns the app of `sandbox/APP[:TAG]`.
+/// Returns the app of `sandbox/APP[:TAG]`. A digest is not accepted: an image that is
+/// built or loaded on a device has none.
 pub fn sandbox_app(image: &str) -> Option<&str> {
     let name = image.strip_prefix("sandbox/")?;
+    // Docker's default tag, so that all spellings of one image are judged alike.
     let (app, tag) = name.split_once(':').unwrap_or((name, "latest"));
     (valid_app(app) && valid_version(tag)).then_some(app)
 }

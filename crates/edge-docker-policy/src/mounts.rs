@@ -11,18 +11,19 @@ use serde::{Deserialize, Serialize};
 
 /// Directory of the mount clones.
 pub const DIRECTORY: &str = "/run/edge-docker/pins";
-/// Longest path below an app's directory, in bytes.
+/// Longest path below an app's directory, in bytes; far enough from the kernel's 4,096
+/// for every directory that comes before it.
 const MAX_PATH_BYTES: usize = 1024;
 
 /// Requested mount, before the policy has judged its source.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RequestedMount {
+pub(crate) struct RequestedMount {
     /// Path on the device.
-    pub source: String,
+    pub(crate) source: String,
     /// Path in the container.
-    pub target: String,
+    pub(crate) target: String,
     /// The container cannot write to it.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
 }
 
 /// Directory and paths of one container's mount clones.
@@ -30,6 +31,7 @@ pub struct RequestedMount {
 #[serde(deny_unknown_fields)]
 pub struct CloneRecord {
     /// Directory of the app, `/data/apps/APP` or `/data/sandbox/APP`.
+    // The name in the records of devices in the field.
     #[serde(rename = "folder")]
     pub directory: String,
     /// Paths below the directory, by number; empty is the directory itself.
@@ -50,7 +52,8 @@ pub fn clone_path(key: &str, number: usize) -> String {
     format!("{DIRECTORY}/{key}/{number}")
 }
 
-/// Tells whether `key` is 32 hex digits, as every key of mount clones.
+/// Tells whether `key` is 32 hex digits, as every key of mount clones. It becomes a part of
+/// a path, and the label that it is read from may have been edited on the disk.
 pub fn is_key(key: &str) -> bool {
     let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     key.len() == 32 && key.bytes().all(digit)
@@ -89,10 +92,12 @@ pub fn path_below<'a>(directory: &str, source: &'a str) -> Option<&'a str> {
     if rest.is_empty() {
         return Some(rest);
     }
+    // `/data/apps/foo-evil` begins with `/data/apps/foo` too.
     let path = rest.strip_prefix('/')?;
     if path.is_empty() {
         return Some(path);
     }
+    // Refused rather than resolved: `foo/a/../b` means something else once `a` is a link.
     let path = path.strip_suffix('/').unwrap_or(path);
     is_plain(path).then_some(path)
 }
@@ -102,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_directory_and_what_is_below() {
+    fn only_the_directory_and_paths_below_it() {
         let below = |source| path_below("/data/apps/foo", source);
         assert_eq!(below("/data/apps/foo"), Some(""));
         assert_eq!(below("/data/apps/foo/"), Some(""));

@@ -1,4 +1,7 @@
 //! Refusal of the policy: the rule that a request breaks.
+//!
+//! A type of its own, because callers tell it from a failure of the engine, the registry
+//! or the disk: by its exit code, and as `denied` in the audit log.
 
 use std::fmt;
 

@@ -1,6 +1,9 @@
-//! JSON that can be read in one way only: no name twice in an object. Go's
-//! decoder merges such doubles and ignores case, so that a second opinion
-//! would differ; names of the wrong case are for the caller to refuse.
+//! JSON that can be read in one way only: no object has a name twice.
+//!
+//! Of duplicate names, Go's decoder, and so the engine, merges the values; serde_json
+//! keeps the last. A check here would then judge something else than the engine
+//! does. Go also ignores the case of names: the callers refuse each name that is not on
+//! their list in its exact spelling.
 
 use std::fmt;
 
@@ -8,18 +11,21 @@ use anyhow::{Context, Result};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Parses `bytes`.
+/// Parses one JSON document.
 ///
 /// # Errors
-/// Not JSON, not UTF-8, anything behind it, or a name twice.
+/// The bytes are not UTF-8 or not JSON, more follows the document, or an object has a
+/// name twice.
 pub fn parse(bytes: &[u8]) -> Result<Value> {
-    let once: Once = serde_json::from_slice(bytes).context("parsing JSON")?;
-    Ok(once.0)
+    let unique: Unique = serde_json::from_slice(bytes).context("parsing JSON")?;
+    Ok(unique.0)
 }
 
-struct Once(Value);
+/// Value whose objects have each name once. serde_json's own [`Value`] drops duplicates
+/// silently, hence the visitor.
+struct Unique(Value);
 
-impl<'de> Deserialize<'de> for Once {
+impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader).map(Self)
     }
@@ -60,7 +66,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Once(item)) = items.next_element()? {
+        while let Some(Unique(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(list.into())
@@ -68,11 +74,10 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some((name, Once(value))) = entries.next_entry::<String, Once>()? {
+        // Names are compared decoded: `"a"` and `"\u0061"` are the same one.
+        while let Some((name, Unique(value))) = entries.next_entry::<String, Unique>()? {
             if map.contains_key(&name) {
-                return Err(A::Error::custom(format_args!(
-                    "{name:?} stands there twice"
-                )));
+                return Err(A::Error::custom(format_args!("duplicate name {name:?}")));
             }
             map.insert(name, value);
         }
@@ -85,14 +90,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_as_serde_does() {
+    fn values_are_read_as_serde_reads_them() {
         let text = r#"{"a":[1,-2,2.5,true,null,"x"],"b":{"a":{}}}"#;
         let plain: Value = serde_json::from_str(text).unwrap();
         assert_eq!(parse(text.as_bytes()).unwrap(), plain);
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_json_is_refused() {
         for text in [
             r#"{"a":1,"a":1}"#,
             r#"{"x":[{"a":1,"b":2,"a":3}]}"#,

@@ -1,5 +1,4 @@
-//! Commands that `docker exec` runs, as edge-docker authorized them and as the client
-//! of docker requests them.
+//! Commands of `exec`: the only request with a ticket that docker's client writes.
 
 use serde_json::Value;
 
@@ -25,6 +24,8 @@ pub struct Exec<'a> {
 impl Exec<'_> {
     /// Returns the key of the ticket for this command.
     pub fn key(&self) -> Key {
+        // The number of variables keeps them apart from the command: `-e A=b sh` must not
+        // be worth as much as the command `A=b sh`.
         let (tty, count) = (self.tty.to_string(), self.env.len().to_string());
         let mut parts = vec![self.container, self.user, self.workdir, &tty, &count];
         parts.extend(&self.env);
@@ -34,10 +35,10 @@ impl Exec<'_> {
 }
 
 /// Returns the key of the ticket that a body of docker's client needs; `None` if a field
-/// is unknown, has another type, or asks for privileges.
+/// is unknown, has another type, or requests privileges.
 ///
-/// The client words this body, so that its bytes cannot be promised beforehand: its
-/// meaning is compared, read strictly.
+/// The bytes of this body cannot be known beforehand, because the client writes it in the
+/// form of its version. So its content is compared, and read strictly.
 pub(crate) fn requested_key(container: &str, body: &[u8]) -> Option<Key> {
     let body = strict_json::parse(body).ok()?;
     let mut exec = Exec {
@@ -57,8 +58,10 @@ pub(crate) fn requested_key(container: &str, body: &[u8]) -> Option<Key> {
             "Env" if value.is_null() => {}
             "Env" => exec.env = strings(value)?,
             "Cmd" => exec.command = strings(value)?,
+            // The caller's streams and terminal: no difference to what runs.
             "AttachStdin" | "AttachStdout" | "AttachStderr" | "Detach" | "DetachKeys"
             | "ConsoleSize" => {}
+            // Also a name in another case, which Go would read as the one above.
             _ => return None,
         }
     }

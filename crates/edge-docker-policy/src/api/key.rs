@@ -1,4 +1,4 @@
-//! Key of a ticket: the request to the engine that it is for.
+//! Keys of tickets: the requests that they are for.
 
 /// Unambiguous encoding of the request that a ticket is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,10 +10,13 @@ impl Key {
         Self::of(&[b"request", method.as_bytes(), uri.as_bytes(), body])
     }
 
-    /// Returns the key of a request that docker's client writes in its own form.
+    /// Returns the key of a request of docker's client, whose bytes are not known before it
+    /// sends them: the arguments stand for them.
     pub fn arguments<T: AsRef<str>>(kind: &str, arguments: &[T]) -> Self {
         let arguments = arguments.iter().map(|a| a.as_ref().as_bytes());
-        let parts: Vec<_> = [b"words", kind.as_bytes()]
+        // The first part differs from that of `request`: no arguments can be chosen that
+        // permit a request.
+        let parts: Vec<_> = [&b"arguments"[..], kind.as_bytes()]
             .into_iter()
             .chain(arguments)
             .collect();
@@ -25,7 +28,8 @@ impl Key {
         &self.0
     }
 
-    /// Joins parts, each behind its length, so that no two lists are encoded alike.
+    /// Joins parts, each behind its length: with a separator instead, a part that holds it
+    /// would make two lists alike.
     fn of(parts: &[&[u8]]) -> Self {
         let mut bytes = Vec::new();
         for part in parts {

@@ -1,6 +1,6 @@
-//! Requests to the engine's API: which pass, and which need a ticket of edge-docker.
+//! Requests to the engine's API: those that pass, and those that need a ticket.
 
 pub mod exec;
 pub mod key;
 pub mod rules;
-pub mod uri;
+mod uri;

@@ -1,5 +1,9 @@
-//! Rules of the engine's API: which requests pass from anyone who reaches the socket,
-//! and which need a ticket of edge-docker. A request that is on no list needs a ticket.
+//! Rules for requests to the engine. Requests that read, or that start, stop or remove
+//! existing containers, pass from everybody who reaches the socket. All others need a
+//! ticket of edge-docker, also those of a later version of the API.
+//!
+//! The content of a change is not judged here: a second parser of the engine's requests
+//! has been bypassed before. See `docs/decisions/0009-ticket-and-policy.md`.
 
 use crate::api::exec;
 use crate::api::key::Key;
@@ -28,7 +32,8 @@ pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<()
     let free = match request.method {
         "GET" => reads(&uri),
         "HEAD" => matches!(uri.path[..], ["_ping"] | ["containers", _, "archive"]),
-        // Interfaces before 1.24 take a host configuration in the body of `start`.
+        // Without a body: API versions below 1.24 accept a host configuration in the body of
+        // `start`. A stream has one, which is the input of the container.
         "POST" => request.body.is_empty() && operates(&uri) || streams(&uri),
         "DELETE" => removes(&uri),
         _ => false,
@@ -39,11 +44,12 @@ pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<()
     Err(alternative(&uri).into())
 }
 
-/// Tells whether a GET only reads state.
+/// Tells whether a GET only reads.
 fn reads(uri: &Uri) -> bool {
     match uri.path[..] {
         ["_ping" | "version" | "info" | "events" | "networks" | "volumes" | "plugins"] => true,
         ["system", "df"] | ["containers" | "images", "json"] | ["images", "get"] => true,
+        // `archive` and `export` copy files out of a container, never in.
         ["containers", _, last] => matches!(
             last,
             "json" | "logs" | "stats" | "top" | "changes" | "archive" | "export"
@@ -67,6 +73,7 @@ fn operates(uri: &Uri) -> bool {
             _ => false,
         },
         [what, "prune"] => {
+            // Not `volumes`: one request would remove those of every stopped container.
             let known = matches!(what, "containers" | "images" | "networks" | "build");
             let options = ["filters", "all", "keep-storage"];
             known && uri.decoded(&options).is_some()
@@ -75,7 +82,7 @@ fn operates(uri: &Uri) -> bool {
     }
 }
 
-/// Tells whether a POST opens a stream of an existing container.
+/// Tells whether a POST waits for an existing container or carries its streams.
 fn streams(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _, "wait"] => uri.plain_query(&["condition"]),
@@ -89,7 +96,8 @@ fn streams(uri: &Uri) -> bool {
     }
 }
 
-/// Tells whether a DELETE removes an object that apps or the engine may lose.
+/// Tells whether a DELETE removes a container, an image, a network or a volume. Removing
+/// gives nobody a permission.
 fn removes(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _] => uri.plain_query(&["v", "force", "link"]),
@@ -107,12 +115,14 @@ fn has_ticket(request: &ApiRequest, uri: &Uri, mut take: impl FnMut(&Key) -> boo
         }
         _ => None,
     };
-    // A request of edge-docker itself has to match byte by byte.
+    // A request of edge-docker itself has to match byte by byte: equality does not depend
+    // on how the engine reads the bytes.
     let whole = || Key::request(request.method, request.uri, request.body);
     exec.is_some_and(|key| take(&key)) || take(&whole())
 }
 
-/// Returns the command to use instead of a request.
+/// Returns the command to use instead of a request. Docker's client prints it to whoever
+/// typed the usual command.
 fn alternative(uri: &Uri) -> &'static str {
     match uri.path[..] {
         ["containers", "create"] => {
@@ -134,7 +144,7 @@ fn alternative(uri: &Uri) -> &'static str {
             "plugins" | "swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs"
             | "networks" | "volumes",
             ..,
-        ] => "this device has no plugins, swarms, or networks and volumes of one's own",
+        ] => "this device has no plugins, swarms, or user-defined networks and volumes",
         _ => "the request is not on the list of those that pass; see edge-docker --help",
     }
 }
@@ -146,7 +156,7 @@ mod tests {
     use super::*;
     use crate::api::exec::Exec;
 
-    /// Tickets that were left, as edge-docker keeps them: each is good once.
+    /// Tickets that were left, each valid once, as edge-docker keeps them.
     #[derive(Default)]
     struct Tickets(RefCell<Vec<Key>>);
 

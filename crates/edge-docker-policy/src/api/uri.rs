@@ -1,39 +1,46 @@
-//! Addresses at the engine, in the one form that is taken: the engine decodes
-//! and cleans before it routes, so that every other form is somebody's trick.
+//! URIs of requests to the engine, in the one form that is accepted.
+//!
+//! The plugin gets the URI as it was sent, and the engine decodes and cleans it before it
+//! routes the request. `/containers/%63reate` would be a create request to the engine and
+//! an unknown one here. Docker's client sends the plain form, so that nothing is lost by
+//! refusing all others.
 
-/// Oldest version whose `start` takes no host configuration.
-const OLDEST: u32 = 24;
+/// Oldest minor version of the API. Before it, `start` accepts a host configuration, and
+/// with it `Privileged`.
+const OLDEST_MINOR: u32 = 24;
 
-/// An address of strict form.
+/// URI in the accepted form.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Uri<'a> {
+pub(super) struct Uri<'a> {
     /// Parts of the path, without the version.
-    pub path: Vec<&'a str>,
-    /// Behind `?`, as it stands.
-    pub query: &'a str,
+    pub(super) path: Vec<&'a str>,
+    /// Text behind `?`, not decoded.
+    pub(super) query: &'a str,
 }
 
 impl<'a> Uri<'a> {
-    /// Reads `/v1.NN/part/…[?query]`; nothing if the form is another.
-    pub fn parse(text: &'a str) -> Option<Self> {
+    /// Parses `/v1.NN/part/…[?query]`; returns `None` for every other form.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        // Go before 1.17 splits a query at `;` too, later versions do not.
         let plain = |c: char| c.is_ascii_graphic() && !"\"#<>?\\^`{|};".contains(c);
         if !query.chars().all(plain) {
             return None;
         }
         let mut path: Vec<_> = path.strip_prefix('/')?.split('/').collect();
-        if !path.iter().all(|part| good_part(part)) {
+        if !path.iter().all(|part| is_plain_part(part)) {
             return None;
         }
+        // A version that is not accepted stays a part of the path, which then is on no list.
         if path.len() > 1 && is_version(path[0]) {
             path.remove(0);
         }
         Some(Self { path, query })
     }
 
-    /// Names and values behind `?`, none twice, only `known` ones, nothing
-    /// encoded.
-    pub fn plain_query(&self, known: &[&str]) -> bool {
+    /// Tells whether the query has only `known` names, none twice, and values without
+    /// encoding.
+    pub(super) fn plain_query(&self, known: &[&str]) -> bool {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
         let Some(pairs) = self.pairs() else {
             return false;
@@ -43,8 +50,9 @@ impl<'a> Uri<'a> {
             .all(|(name, value)| known.contains(name) && value.chars().all(plain))
     }
 
-    /// Names and values behind `?`, none twice, only `known` ones, decoded.
-    pub fn decoded(&self, known: &[&str]) -> Option<Vec<(&'a str, String)>> {
+    /// Returns names and decoded values of the query, if it has only `known` names, none
+    /// twice.
+    pub(super) fn decoded(&self, known: &[&str]) -> Option<Vec<(&'a str, String)>> {
         let mut decoded = Vec::new();
         for (name, value) in self.pairs()? {
             if !known.contains(&name) {
@@ -55,6 +63,8 @@ impl<'a> Uri<'a> {
         Some(decoded)
     }
 
+    /// Returns names and values of the query; `None` if a name is empty or occurs twice, of
+    /// which the engine uses one and a reader may see the other.
     fn pairs(&self) -> Option<Vec<(&'a str, &'a str)>> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for pair in self.query.split('&').filter(|_| !self.query.is_empty()) {
@@ -68,19 +78,22 @@ impl<'a> Uri<'a> {
     }
 }
 
-fn good_part(part: &str) -> bool {
+/// Tells whether a part of the path means the same before and after decoding.
+fn is_plain_part(part: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:@-".contains(c);
     !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
 }
 
+/// Tells whether a part of the path is an accepted version. Two digits: `v1.041` is another
+/// text to a reader and 41 to a parser.
 fn is_version(part: &str) -> bool {
     let minor = part.strip_prefix("v1.").filter(|m| m.len() == 2);
     minor
         .and_then(|m| m.parse::<u32>().ok())
-        .is_some_and(|m| m >= OLDEST)
+        .is_some_and(|m| m >= OLDEST_MINOR)
 }
 
-/// `%2F` and `+` as forms write them.
+/// Decodes `%2F` and `+`, as HTML forms encode values.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
@@ -107,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn the_version_goes() {
+    fn an_accepted_version_is_removed() {
         for text in ["/v1.41/containers/json", "/containers/json?all=1"] {
             assert_eq!(path(text).unwrap(), ["containers", "json"]);
         }
         assert_eq!(path("/_ping").unwrap(), ["_ping"]);
-        // Versions that are not taken stay, and match nothing.
+        // Other versions stay, and match nothing.
         for text in ["/v1.23/x", "/v1.4/x", "/v2.41/x", "/v1.410/x", "/v1.+9/x"] {
             assert_ne!(path(text).unwrap_or_default(), ["x"], "{text}");
         }
     }
 
     #[test]
-    fn other_forms_are_none() {
+    fn other_forms_are_rejected() {
         for text in [
             "",
             "containers/json",
@@ -144,19 +157,19 @@ mod tests {
     }
 
     #[test]
-    fn queries() {
-        let good = |query: &str, known: &[&str]| {
+    fn queries_have_known_names_once() {
+        let plain = |query: &str, known: &[&str]| {
             let text = format!("/x?{query}");
             Uri::parse(&text).is_some_and(|u| u.plain_query(known))
         };
-        assert!(good("", &[]) && good("t=10&signal=SIGTERM", &["signal", "t"]));
+        assert!(plain("", &[]) && plain("t=10&signal=SIGTERM", &["signal", "t"]));
         for bad in ["t=1&t=2", "T=1", "x=1", "t=%31", "=1", "&", "t=1&", "t=a+b"] {
-            assert!(!good(bad, &["t"]), "{bad}");
+            assert!(!plain(bad, &["t"]), "{bad}");
         }
     }
 
     #[test]
-    fn decoding() {
+    fn values_are_decoded() {
         let uri = Uri::parse("/x?repo=sandbox%2Fa%3A1&y=").unwrap();
         let pairs = uri.decoded(&["y", "repo"]).unwrap();
         assert_eq!(
