@@ -1,7 +1,8 @@
 //! Audit log: an entry in the journal for every decision, with the caller, the command,
-//! the image, the verdict and its rule. Written in journald's own protocol
-//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), not to standard error, which the
-//! caller can redirect.
+//! the image, the verdict and its rule.
+//!
+//! Written in journald's own protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>):
+//! standard error belongs to the caller, who can redirect it.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -12,17 +13,19 @@ use edge_docker_policy::identity::Identity;
 
 /// Socket of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Longest value of a field, in bytes.
+/// Longest value of a field, in bytes. All fields have to fit into one datagram; an entry
+/// that did not would be missing.
 const MAX_VALUE_BYTES: usize = 1024;
 
 /// Verdict of a decision, and of carrying it out.
 #[derive(Clone, Copy)]
 pub(crate) enum Verdict {
-    /// Everything that may refuse was asked.
+    /// Nothing that can refuse the request is left.
     Allowed,
-    /// The policy refused.
+    /// The policy refused the request.
     Denied,
-    /// The engine, the registry or the disk failed.
+    /// The engine, the registry or the disk failed. Apart from `Denied`, so that a broken
+    /// network does not look like an attempt to get around the policy.
     Failed,
 }
 
@@ -35,7 +38,7 @@ impl Verdict {
         }
     }
 
-    /// Priority in the journal.
+    /// Priority in the journal: info, or warning.
     fn priority(self) -> &'static str {
         match self {
             Self::Allowed => "6",
@@ -44,7 +47,7 @@ impl Verdict {
     }
 }
 
-/// Subject of a decision.
+/// Request that is decided on.
 #[derive(Default)]
 pub(crate) struct Decision<'a> {
     /// Command.
@@ -58,7 +61,7 @@ pub(crate) struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// Logs that the decision is to allow, with the identity as its rule.
+    /// Logs that the request is allowed, with the identity of the image as the rule.
     pub(crate) fn log_allowed(&self, root: &Root) {
         let rule = match self.identity {
             Some(Identity::Signed { app, version, .. }) => format!("signed as {app} {version}"),
@@ -68,14 +71,14 @@ impl Decision<'_> {
         self.log(root, Verdict::Allowed, &rule);
     }
 
-    /// Logs the verdict and the rule that it follows from.
+    /// Logs the verdict and its rule.
     pub(crate) fn log(&self, root: &Root, verdict: Verdict, rule: &str) {
-        let who = caller();
+        let caller = caller();
         let digest = match self.identity {
             Some(Identity::Signed { digest, .. }) => digest.as_str(),
             _ => "",
         };
-        let mut message = format!("{} {} by {who}", verdict.name(), self.verb);
+        let mut message = format!("{} {} by {caller}", verdict.name(), self.verb);
         for (name, value) in [
             ("container", self.container),
             ("image", self.image),
@@ -89,9 +92,10 @@ impl Decision<'_> {
         let fields = [
             ("MESSAGE", message.as_str()),
             ("PRIORITY", verdict.priority()),
+            // Not the program's name, so that `journalctl -t` shows decisions alone.
             ("SYSLOG_IDENTIFIER", "edge-docker-audit"),
             ("EDGE_VERB", self.verb),
-            ("EDGE_USER", &who),
+            ("EDGE_USER", &caller),
             ("EDGE_CONTAINER", self.container),
             ("EDGE_IMAGE", self.image),
             ("EDGE_DIGEST", digest),
@@ -102,10 +106,12 @@ impl Decision<'_> {
     }
 }
 
-/// Sends an entry to journald. Without a journal the decision stands.
+/// Sends an entry to journald. An error changes no decision: without a journal, early in
+/// the boot, containers have to start all the same.
 fn send(root: &Root, fields: &[(&str, &str)]) {
     let mut text = String::new();
     for (name, value) in fields.iter().filter(|(_, v)| !v.is_empty()) {
+        // A line feed in a value would begin a field of the caller's choice.
         let value = printable(value);
         let end = (0..=MAX_VALUE_BYTES.min(value.len()))
             .rev()
@@ -121,17 +127,18 @@ fn send(root: &Root, fields: &[(&str, &str)]) {
 /// the login, which sudo and su leave alone.
 fn caller() -> String {
     let uid = rustix::process::getuid().as_raw();
-    let mut who = match std::env::var("SUDO_USER") {
+    let mut name = match std::env::var("SUDO_USER") {
+        // Only root can have been reached through sudo; others may set the variable.
         Ok(name) if uid == 0 => printable(&name).chars().take(64).collect(),
         _ => format!("uid {uid}"),
     };
     let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
-    // u32::MAX stands for a service, without a login.
+    // The kernel shows u32::MAX for a process without a login, such as a service.
     match login.trim().parse::<u32>() {
         Ok(login) if login != u32::MAX && login != uid => {
-            who.push_str(&format!(" (login uid {login})"));
+            name.push_str(&format!(" (login uid {login})"));
         }
         _ => {}
     }
-    who
+    name
 }
