@@ -1,71 +1,14 @@
-//! Grants: named permissions beyond the ordinary, and their meaning on this board, which
-//! `/etc/edge-ai/devices.json` in the image of the device states.
-//!
-//! The signature names grants, the table maps the names to devices and capabilities,
-//! and the caller requests them: a container gets what is in all three. A signer thus
-//! need not know the board, and an engineer cannot add to what was signed.
-//!
-//! ```json
-//! { "grants": {
-//!     "gpu":  { "runtime": "nvidia", "cdi": ["nvidia.com/gpu=all"] },
-//!     "i2c":  { "devices": ["/dev/i2c-{arg}"], "arg": ["1", "7"] },
-//!     "vpn":  { "capabilities": ["NET_ADMIN"], "devices": ["/dev/net/tun"], "network": "host" },
-//!     "dbus": { "mounts": [{ "source": "/run/dbus/system_bus_socket", "target": "/run/dbus/system_bus_socket" }] }
-//!   },
-//!   "sandbox": ["gpu"] }
-//! ```
+//! Permissions that were granted, and the comparison with those that are requested.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 
-use crate::cli::values;
 use crate::create_body::{Create, Device, DeviceRequest, Mount};
-use crate::identity::Identity;
 use crate::limits::{DEVICE_RIGHTS, GPU_RUNTIME};
 use crate::mounts::RequestedMount;
 use crate::refusal::refuse;
-
-/// Table of the board. Unknown keys are errors: a misspelt restriction must not turn into
-/// a grant without it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Table {
-    #[serde(default)]
-    grants: BTreeMap<String, Grant>,
-    /// Grants of sandbox images; empty in production.
-    #[serde(default)]
-    sandbox: Vec<String>,
-}
-
-/// Meaning of a name.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Grant {
-    /// Permitted arguments, one of which replaces `{arg}` in the other fields. A list,
-    /// because the argument of the signature becomes part of a path.
-    #[serde(default)]
-    arg: Vec<String>,
-    #[serde(default)]
-    devices: Vec<String>,
-    #[serde(default)]
-    cdi: Vec<String>,
-    runtime: Option<String>,
-    #[serde(default)]
-    capabilities: Vec<String>,
-    network: Option<Network>,
-    #[serde(default)]
-    sysctls: BTreeMap<String, String>,
-    #[serde(default)]
-    mounts: Vec<HostMount>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Network {
-    Host,
-}
 
 /// Path of the device, a socket or a file, that a grant opens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -76,11 +19,11 @@ pub(crate) struct HostMount {
     /// Path in the container.
     pub(crate) target: String,
     /// The container cannot write to it, which is the default.
-    #[serde(default = "yes")]
+    #[serde(default = "read_only_by_default")]
     pub(crate) read_only: bool,
 }
 
-fn yes() -> bool {
+fn read_only_by_default() -> bool {
     true
 }
 
@@ -114,115 +57,26 @@ pub struct Granted {
     /// of its devices.
     pub unmapped: Vec<String>,
     /// Permissions by name, for `--grant NAME`.
-    parts: BTreeMap<String, Part>,
+    pub(super) parts: BTreeMap<String, Part>,
 }
 
 /// Permissions of one granted name, its argument filled in.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Part {
+pub(super) struct Part {
     /// Paths below `/dev`.
-    devices: Vec<String>,
+    pub(super) devices: Vec<String>,
     /// Names of the Container Device Interface.
-    cdi: Vec<String>,
+    pub(super) cdi: Vec<String>,
     /// Runtime of the engine.
-    runtime: Option<String>,
+    pub(super) runtime: Option<String>,
     /// Capabilities without `CAP_`.
-    capabilities: Vec<String>,
+    pub(super) capabilities: Vec<String>,
     /// The container shares the host's network.
-    host_network: bool,
+    pub(super) host_network: bool,
     /// Kernel parameters.
-    sysctls: BTreeMap<String, String>,
+    pub(super) sysctls: BTreeMap<String, String>,
     /// Paths of the device.
-    mounts: Vec<HostMount>,
-}
-
-impl Table {
-    /// Parses the table and checks every value that a grant may add to a create body.
-    ///
-    /// # Errors
-    /// The table is malformed. Nothing may run then, not even an app without grants: the
-    /// image of the device is not the one that was tested.
-    pub fn parse(text: &[u8]) -> Result<Self> {
-        let table: Self = serde_json::from_slice(text)?;
-        table.check()?;
-        Ok(table)
-    }
-
-    fn check(&self) -> Result<()> {
-        for (name, grant) in &self.grants {
-            let check = |part: Part| -> Result<()> {
-                for path in &part.devices {
-                    values::inside(name, path)?;
-                }
-                for mount in &part.mounts {
-                    values::inside(name, &mount.source)?;
-                    values::inside(name, &mount.target)?;
-                }
-                part.cdi.iter().try_for_each(|c| values::cdi(c).map(drop))?;
-                let mut capabilities = part.capabilities.iter();
-                capabilities.try_for_each(|c| values::capability(c).map(drop))
-            };
-            // A sample argument: values are checked as they will be with `{arg}` replaced.
-            check(grant.part("0")).with_context(|| format!("grant {name:?}"))?;
-        }
-        Ok(())
-    }
-
-    /// Returns the permissions of `identity`: its signed grants, or those of sandbox images.
-    pub fn granted(&self, identity: &Identity) -> Granted {
-        let names = match identity {
-            Identity::Signed { grants, .. } => grants,
-            Identity::Sandbox { .. } => &self.sandbox,
-        };
-        let mut granted = Granted::default();
-        for name in names {
-            match self.part(name) {
-                Some(part) => {
-                    granted.names.push(name.clone());
-                    granted.parts.insert(name.clone(), part);
-                }
-                None => granted.unmapped.push(name.clone()),
-            }
-        }
-        granted
-    }
-
-    /// Returns the permissions of a name with its argument, such as `i2c:7`.
-    fn part(&self, name: &str) -> Option<Part> {
-        let (name, argument) = match name.split_once(':') {
-            Some((name, argument)) => (name, Some(argument)),
-            None => (name, None),
-        };
-        let grant = self.grants.get(name)?;
-        match argument {
-            // An argument where none is known, or none where one is needed, maps to
-            // nothing rather than to everything.
-            Some(argument) if grant.arg.iter().any(|a| a == argument) => Some(grant.part(argument)),
-            None if grant.arg.is_empty() => Some(grant.part("")),
-            _ => None,
-        }
-    }
-}
-
-impl Grant {
-    /// Returns the permissions with an argument filled in.
-    fn part(&self, argument: &str) -> Part {
-        let fill = |text: &String| text.replace("{arg}", argument);
-        let mount = |m: &HostMount| HostMount {
-            source: fill(&m.source),
-            target: fill(&m.target),
-            read_only: m.read_only,
-        };
-        Part {
-            devices: self.devices.iter().map(fill).collect(),
-            cdi: self.cdi.iter().map(fill).collect(),
-            runtime: self.runtime.clone(),
-            capabilities: self.capabilities.clone(),
-            host_network: self.network == Some(Network::Host),
-            sysctls: self.sysctls.clone(),
-            mounts: self.mounts.iter().map(mount).collect(),
-        }
-    }
+    pub(super) mounts: Vec<HostMount>,
 }
 
 impl Granted {
@@ -398,22 +252,5 @@ fn option(requested: &RequestedGrant) -> String {
         RequestedGrant::Capability(name) => format!("--cap-add {name}"),
         RequestedGrant::Sysctl(name, value) => format!("--sysctl {name}={value}"),
         RequestedGrant::HostNetwork => "--network host".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shipped_table_parses() {
-        let text = include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/devices.json"
-        ));
-        let table: Table = serde_json::from_str(text).unwrap();
-        table.check().unwrap();
-        assert!(table.sandbox.is_empty());
-        assert!(table.part("i2c:7").is_some() && table.part("i2c").is_none());
     }
 }

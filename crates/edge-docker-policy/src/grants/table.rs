@@ -1,0 +1,156 @@
+//! Table of the board: the meaning of each grant.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::granted::{Granted, HostMount, Part};
+use crate::cli::values;
+use crate::identity::Identity;
+
+/// Table of the board. Unknown keys are errors: a misspelt restriction must not turn into
+/// a grant without it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    #[serde(default)]
+    grants: BTreeMap<String, Grant>,
+    /// Grants of sandbox images; empty in production.
+    #[serde(default)]
+    sandbox: Vec<String>,
+}
+
+/// Meaning of a name.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grant {
+    /// Permitted arguments, one of which replaces `{arg}` in the other fields. A list,
+    /// because the argument of the signature becomes part of a path.
+    #[serde(default)]
+    arg: Vec<String>,
+    #[serde(default)]
+    devices: Vec<String>,
+    #[serde(default)]
+    cdi: Vec<String>,
+    runtime: Option<String>,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    network: Option<Network>,
+    #[serde(default)]
+    sysctls: BTreeMap<String, String>,
+    #[serde(default)]
+    mounts: Vec<HostMount>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Network {
+    Host,
+}
+
+impl Table {
+    /// Parses the table and checks every value that a grant may add to a create body.
+    ///
+    /// # Errors
+    /// The table is malformed. Nothing may run then, not even an app without grants: the
+    /// image of the device is not the one that was tested.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let table: Self = serde_json::from_slice(text)?;
+        table.check()?;
+        Ok(table)
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, grant) in &self.grants {
+            let check = |part: Part| -> Result<()> {
+                for path in &part.devices {
+                    values::inside(name, path)?;
+                }
+                for mount in &part.mounts {
+                    values::inside(name, &mount.source)?;
+                    values::inside(name, &mount.target)?;
+                }
+                part.cdi.iter().try_for_each(|c| values::cdi(c).map(drop))?;
+                let mut capabilities = part.capabilities.iter();
+                capabilities.try_for_each(|c| values::capability(c).map(drop))
+            };
+            // A sample argument: values are checked as they will be with `{arg}` replaced.
+            check(grant.part("0")).with_context(|| format!("grant {name:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the permissions of `identity`: its signed grants, or those of sandbox images.
+    pub fn granted(&self, identity: &Identity) -> Granted {
+        let names = match identity {
+            Identity::Signed { grants, .. } => grants,
+            Identity::Sandbox { .. } => &self.sandbox,
+        };
+        let mut granted = Granted::default();
+        for name in names {
+            match self.part(name) {
+                Some(part) => {
+                    granted.names.push(name.clone());
+                    granted.parts.insert(name.clone(), part);
+                }
+                None => granted.unmapped.push(name.clone()),
+            }
+        }
+        granted
+    }
+
+    /// Returns the permissions of a name with its argument, such as `i2c:7`.
+    fn part(&self, name: &str) -> Option<Part> {
+        let (name, argument) = match name.split_once(':') {
+            Some((name, argument)) => (name, Some(argument)),
+            None => (name, None),
+        };
+        let grant = self.grants.get(name)?;
+        match argument {
+            // An argument where none is known, or none where one is needed, maps to
+            // nothing rather than to everything.
+            Some(argument) if grant.arg.iter().any(|a| a == argument) => Some(grant.part(argument)),
+            None if grant.arg.is_empty() => Some(grant.part("")),
+            _ => None,
+        }
+    }
+}
+
+impl Grant {
+    /// Returns the permissions with an argument filled in.
+    fn part(&self, argument: &str) -> Part {
+        let fill = |text: &String| text.replace("{arg}", argument);
+        let mount = |m: &HostMount| HostMount {
+            source: fill(&m.source),
+            target: fill(&m.target),
+            read_only: m.read_only,
+        };
+        Part {
+            devices: self.devices.iter().map(fill).collect(),
+            cdi: self.cdi.iter().map(fill).collect(),
+            runtime: self.runtime.clone(),
+            capabilities: self.capabilities.clone(),
+            host_network: self.network == Some(Network::Host),
+            sysctls: self.sysctls.clone(),
+            mounts: self.mounts.iter().map(mount).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_table_parses() {
+        let text = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/devices.json"
+        ));
+        let table: Table = serde_json::from_str(text).unwrap();
+        table.check().unwrap();
+        assert!(table.sandbox.is_empty());
+        assert!(table.part("i2c:7").is_some() && table.part("i2c").is_none());
+    }
+}
