@@ -178,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn looking_moving_and_removing_pass() {
+    fn reading_operating_and_removing_pass() {
         let tickets = Tickets::default();
         for line in include_str!("../../../edge-docker/tests/corpus/authz-free.txt").lines() {
             let (method, uri) = line.split_once(' ').unwrap();
             assert_eq!(tickets.decide(method, uri, ""), Ok(()), "{line}");
-            // Old interfaces take more than they should.
+            // Old versions of the API accept more parameters.
             if method == "POST" {
                 let old = uri.replace("/v1.41/", "/v1.23/");
                 assert!(tickets.decide(method, &old, "").is_err(), "{old}");
@@ -192,11 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_refused_and_says_what_to_type() {
+    fn other_requests_are_refused_with_an_alternative() {
         let tickets = Tickets::default();
         let mut count = 0;
         for line in include_str!("../../../edge-docker/tests/corpus/authz-refused.txt").lines() {
-            let Some((said, request)) = line.split_once(" | ").filter(|(s, _)| !s.starts_with('#'))
+            let Some((expected, request)) =
+                line.split_once(" | ").filter(|(e, _)| !e.starts_with('#'))
             else {
                 continue;
             };
@@ -204,7 +205,7 @@ mod tests {
             let (method, uri) = (parts.next().unwrap(), parts.next().unwrap());
             let refused = tickets.decide(method, uri, parts.next().unwrap_or_default());
             assert!(
-                refused.clone().is_err_and(|r| r.contains(said)),
+                refused.clone().is_err_and(|r| r.contains(expected)),
                 "{line}: {refused:?}"
             );
             count += 1;
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_passes_byte_for_byte_and_once() {
+    fn a_create_request_passes_byte_for_byte_and_once() {
         let tickets = Tickets::default();
         let (uri, body) = (
             "/v1.41/containers/create?name=a",
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_passes_with_the_words_that_were_checked() {
+    fn an_exec_passes_with_the_authorized_arguments_only() {
         let tickets = Tickets::default();
         let exec = Exec {
             container: "c0",
@@ -253,9 +254,12 @@ mod tests {
             env: vec!["A=b"],
             command: vec!["sh", "-c", "id"],
         };
-        let good = r#"{"User":"","Privileged":false,"Tty":true,"AttachStdin":true,"Env":["A=b"],"Cmd":["sh","-c","id"]}"#;
+        let authorized = r#"{"User":"","Privileged":false,"Tty":true,"AttachStdin":true,"Env":["A=b"],"Cmd":["sh","-c","id"]}"#;
         let uri = "/v1.41/containers/c0/exec";
-        assert!(tickets.decide("POST", uri, good).is_err(), "no ticket");
+        assert!(
+            tickets.decide("POST", uri, authorized).is_err(),
+            "no ticket"
+        );
         tickets.leave(&exec.key());
         for (from, to) in [
             ("\"Privileged\":false", "\"Privileged\":true"),
@@ -274,16 +278,16 @@ mod tests {
             ("true", "false"),
             ("{", ""),
         ] {
-            let body = good.replacen(from, to, 1);
-            assert_ne!(body, good);
+            let body = authorized.replacen(from, to, 1);
+            assert_ne!(body, authorized);
             assert!(tickets.decide("POST", uri, &body).is_err(), "{body}");
         }
         assert!(
             tickets
-                .decide("POST", "/v1.41/containers/c1/exec", good)
+                .decide("POST", "/v1.41/containers/c1/exec", authorized)
                 .is_err()
         );
-        assert_eq!(tickets.decide("POST", uri, good), Ok(()));
-        assert!(tickets.decide("POST", uri, good).is_err(), "replayed");
+        assert_eq!(tickets.decide("POST", uri, authorized), Ok(()));
+        assert!(tickets.decide("POST", uri, authorized).is_err(), "replayed");
     }
 }

@@ -163,7 +163,7 @@ pub fn check(
     mounts(&all["MountPoints"], requested, &wanted, volumes)
 }
 
-/// What the engine makes of a request and the image's own configuration.
+/// Merges a request with the image's own configuration, as the engine does.
 fn merge(requested: &Value, image: &Value) -> Value {
     let mut wanted = requested.clone();
     let or_image = |name: &str| {

@@ -182,7 +182,8 @@ fn filled(value: &Value, requested: &Value, default: i64) -> bool {
     same(value, requested) || zero(requested) && *value == default
 }
 
-/// Where only the memory is limited, the engine gives as much again for swap.
+/// Permits the requested sum of memory and swap; without one, the engine's own: twice the
+/// memory, or -1 for no limit.
 fn swap(host: &Value, requested: &Value) -> bool {
     let (swap, memory) = (&host["MemorySwap"], host["Memory"].as_i64().unwrap_or(0));
     let twice = memory > 0 && swap.as_i64() == memory.checked_mul(2);
