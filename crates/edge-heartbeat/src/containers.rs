@@ -121,13 +121,15 @@ mod tests {
 
     #[test]
     fn states_are_counted_and_apps_listed() {
-        let text = r#"[
-            {"State":"running","Names":["/b"],"Image":"x","Labels":{"edge.app":"b","edge.version":"v2",
-             "edge.image":"host/x@sha256:1","edge.signer":"k1"}},
-            {"State":"exited","Names":["/one"],"Labels":{"edge.sandbox":"a"}},
-            {"State":"running","Names":["/foreign"],"Labels":{}},
-            {"State":"running","Names":[],"Labels":null}]"#;
-        let containers: Vec<Container> = serde_json::from_str(text).unwrap();
+        let signed = json!({ label::APP: "b", label::VERSION: "v2", label::SIGNER: "k1",
+            label::IMAGE: "host/x@sha256:1" });
+        let containers = json!([
+            { "State": "running", "Names": ["/b"], "Image": "x", "Labels": signed },
+            { "State": "exited", "Names": ["/one"], "Labels": { label::SANDBOX: "a" } },
+            { "State": "running", "Names": ["/foreign"], "Labels": {} },
+            { "State": "running", "Names": [], "Labels": null },
+        ]);
+        let containers: Vec<Container> = serde_json::from_value(containers).unwrap();
         let counts = counts(&containers);
         assert_eq!(
             (&counts["running"], &counts["exited"]),

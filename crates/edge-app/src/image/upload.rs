@@ -218,12 +218,7 @@ struct Sink {
 impl Sink {
     fn finish(mut self, kind: &'static str) -> Result<(File, Blob)> {
         self.file.seek(SeekFrom::Start(0))?;
-        let hex: String = self
-            .hash
-            .finish()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let hex = edge_common::hex::encode(self.hash.finish());
         let digest = format!("sha256:{hex}").parse();
         let blob = Blob {
             kind,

@@ -217,5 +217,5 @@ fn certificate<T: HasPublic>(
 pub(crate) fn random_hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
     openssl::rand::rand_bytes(&mut buffer)?;
-    Ok(buffer.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(edge_common::hex::encode(buffer))
 }

@@ -44,7 +44,7 @@ pub(crate) fn get() -> Result<Base> {
     let host = Host::read()?;
     let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", APP_BYTES);
     let hash = openssl::sha::sha256(inputs.as_bytes());
-    let name: String = hash[..8].iter().map(|b| format!("{b:02x}")).collect();
+    let name = edge_common::hex::encode(&hash[..8]);
     let directory = cache().join("vm").join(name);
     if !directory.join("base.ext4").exists() {
         build(&host, &directory)?;

@@ -140,7 +140,7 @@ fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()>
 fn new(dir: &Path) -> Result<Names> {
     let mut random = [0; 16];
     openssl::rand::rand_bytes(&mut random).context("choosing a serial number")?;
-    let serial: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let serial = edge_common::hex::encode(random);
     let key = dir.join("id");
     if !key.exists() {
         let mut keygen = Root::system().command(find("ssh-keygen")?);
