@@ -1,29 +1,32 @@
-//! Exit codes of `edge-app`, and the codes of a registry's errors.
+//! Exit codes of edge-app, and the code that belongs to an error of the registry.
+//! `--help` documents them, scripts rely on them.
 
 use edge_common::exit::Failure;
 
-/// Exit code: `edge-app.yaml` or `app.yaml` is absent or malformed.
+/// `edge-app.yaml` or `app.yaml` is absent or malformed.
 pub(crate) const CONFIGURATION: u8 = 3;
-/// Exit code: the registry, or AWS, refused or does not answer.
+/// The registry or AWS rejected the request or does not answer.
 pub(crate) const REGISTRY: u8 = 4;
-/// Exit code: ssh does not reach the device.
+/// ssh does not reach the device.
 pub(crate) const UNREACHABLE: u8 = 5;
-/// Exit code: the device refused.
+/// The device refused.
 pub(crate) const REFUSED: u8 = 6;
-/// Exit code: a signature that cannot be made or does not verify.
+/// A signature could not be made, or does not verify.
 pub(crate) const SIGNATURE: u8 = 7;
-/// Exit code: the new version does not work; the old one is back.
-pub(crate) const SWITCHED_BACK: u8 = 8;
-/// Exit code: the new version does not work and nothing is in its place.
+/// The new version failed and the old one runs again.
+pub(crate) const ROLLED_BACK: u8 = 8;
+/// The new version failed and nothing runs in its place.
 pub(crate) const NOT_RUNNING: u8 = 9;
-/// Exit code: of several devices some failed.
+/// Some of several devices failed.
 pub(crate) const PARTIAL: u8 = 10;
-/// Exit code: interrupted by Ctrl-C.
+/// Ctrl-C: 128 and the number of SIGINT, as a shell reports it.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Gives a registry's error its exit code.
+/// Adds the exit code, and the next step where the registry wants credentials.
 pub(crate) fn registry_error(error: edge_signature::Error) -> anyhow::Error {
     use edge_signature::Error as E;
+    // "Unsigned" is a statement about the image and must not look like a registry
+    // that is down: a script may retry the one and must not retry the other.
     let code = match error {
         E::Unsigned(_) | E::Untrusted(_) => SIGNATURE,
         _ => REGISTRY,
@@ -31,7 +34,7 @@ pub(crate) fn registry_error(error: edge_signature::Error) -> anyhow::Error {
     match error {
         E::Unauthorized(_) => Failure::error(
             code,
-            format_args!("{error}: check credentials in edge-app.yaml, or docker login"),
+            format_args!("{error}: check credentials in edge-app.yaml, or run docker login"),
         ),
         _ => Failure::error(code, error),
     }

@@ -1,10 +1,14 @@
-//! Replaces: the `edge-app.sh` script.
-//! Reads: `edge-app.yaml` of the project, `app.yaml` of an app, docker's images.
-//! Writes: the registry; asks `edge-docker` on devices, over the user's `ssh`.
-//! Runs when: a developer types it.
-//! Exits: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry, 5 device
-//! unreachable, 6 refused by the device, 7 signature, 8 switched back, 9 not
-//! running, 10 some of several devices failed, 130 interrupted.
+//! Developer's tool that takes an app from a laptop to devices: builds it with
+//! docker, pushes and signs it, and deploys it.
+//!
+//! It reads `edge-app.yaml` of the project, `app.yaml` of each app, and images of the
+//! laptop's docker engine. It writes to the registry, and reaches devices with the
+//! user's own `ssh`, where it calls edge-docker and nothing else. It runs whenever a
+//! developer types a command, and keeps no state but a cache.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry, 5 device
+//! unreachable, 6 refused by the device, 7 signature, 8 rolled back, 9 not running,
+//! 10 some of several devices failed, 130 interrupted.
 
 mod cli;
 mod cloud;
@@ -20,10 +24,10 @@ use anyhow::Result;
 
 pub use cli::args::Args;
 
-/// Carries out the command that the command line names.
+/// Carries out the command that `args` name.
 ///
 /// # Errors
-/// The error carries the documented exit code.
+/// The error carries one of the exit codes above.
 pub fn run(args: Args) -> Result<()> {
     commands::run(args)
 }

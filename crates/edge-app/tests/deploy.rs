@@ -77,7 +77,7 @@ fn a_device_keeps_an_app_that_works() {
     assert!(code == 8 && said.contains("exit code 7"), "{said}");
     assert_eq!(real.version(), "v1");
     let status = real.project.good(&["status"]);
-    assert!(status.contains("the last switch of hello"), "{status}");
+    assert!(status.contains("the last deployment of hello"), "{status}");
 
     app(&real, "exit 1", 0);
     real.push("v3", SERVE);
@@ -113,7 +113,7 @@ fn rebooted(real: &mut Real) {
         code == 8 && said.contains("the deployment was interrupted"),
         "{code} {said}"
     );
-    assert!(said.contains("asking how the switch ends"), "{said}");
+    assert!(said.contains("asking for the result"), "{said}");
 }
 
 /// As `edge-docker-recover.service` does after every start of the engine.
@@ -138,7 +138,7 @@ fn good(real: &Real) {
     real.device.cut_connections().unwrap();
     let (code, said) = ended(child);
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("asking how the switch ends"), "{said}");
+    assert!(said.contains("asking for the result"), "{said}");
     assert_eq!(real.version(), "v3");
 
     project.good(&["rollback", "hello", "jetson"]);

@@ -94,7 +94,7 @@ fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
     for (number, name) in fleet.names().enumerate() {
         let line = out.lines().find(|l| l.starts_with(name)).unwrap();
         let wanted = match number {
-            3 | 11 => "switched back",
+            3 | 11 => "rolled back",
             17 => "unreachable",
             _ => "done",
         };

@@ -122,6 +122,8 @@ pub mod limit {
     /// `/data/config/vpn/desired.json`. The shadow repeats it in desired and reported
     /// state, and holds 8 kB in all.
     pub const VPN_DESIRED_BYTES: u64 = 2048;
+    /// A file that `edge-app sandbox` sends to `edge-docker sync`.
+    pub const SYNC_FILE_BYTES: u64 = 1 << 30;
     /// A trust anchor: key, repository, policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -1,9 +1,8 @@
-//! The command line.
+//! Arguments of the command line. The doc comments are the help texts.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-
 use edge_signature::Format;
 
 use crate::device::rollout::Limits;
@@ -13,62 +12,63 @@ use crate::project::init::Template;
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry,
 5 device unreachable, 6 refused by the device, 7 signature, 8 the new version
-does not work and the old one is back, 9 it does not work and nothing runs in
-its place, 10 some of several devices failed, 130 interrupted.
+failed and the old one runs again, 9 the new version failed and nothing runs
+in its place, 10 some of several devices failed, 130 interrupted.
 
 Example: edge-app build hello && edge-app push hello &&
          edge-app deploy hello DEVICE";
 
 const DEPLOY: &str = "\
-The device pulls the version and verifies its signature, then starts it in the
-place of the old one. If it ends, is not healthy within --timeout, or the
-connection or the power is cut meanwhile, the device goes back to the old one.
+The device pulls the version, verifies its signature and starts it in place of
+the old one. The device returns to the old version if the new one exits or is
+not healthy within --timeout, or if the power fails meanwhile. It finishes by
+itself if the connection breaks.
 
 Example: edge-app deploy hello DEVICE --version v1
          edge-app deploy hello --group barn --jobs 2";
 
-/// From a laptop to the device: build, push, sign, deploy.
+/// Build, push, sign and deploy apps from a laptop to devices.
 ///
-/// An app is a directory with a Dockerfile and an app.yaml; the project, the
-/// directory above with an edge-app.yaml.
+/// An app is a directory with a Dockerfile and an app.yaml. A project is the
+/// directory above it, with an edge-app.yaml.
 #[derive(Parser)]
 #[command(version, max_term_width = 80, after_help = EXIT_CODES)]
 pub struct Args {
-    /// Directory of the project [default: the next with an edge-app.yaml]
+    /// Directory of the project [default: the nearest with an edge-app.yaml]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) project: Option<PathBuf>,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) command: Command,
 }
 
-/// An app's name and its version.
+/// Name and version of an app.
 #[derive(clap::Args)]
-pub(crate) struct Versioned {
+pub(crate) struct AppVersion {
     /// Name of the app
     pub(crate) app: String,
-    /// Version [default: what git calls the app's state]
+    /// Version [default: output of git describe]
     #[arg(long)]
     pub(crate) version: Option<String>,
 }
 
-/// An app on a device.
+/// App on a device.
 #[derive(clap::Args)]
-pub(crate) struct Placed {
+pub(crate) struct AppOnDevice {
     /// Name of the app
     pub(crate) app: String,
     /// Name from edge-app.yaml, or a host of your ssh configuration
     pub(crate) device: String,
 }
 
-/// How signatures are written down.
+/// Format in which signatures are stored.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Formats {
-    /// Under a tag, as cosign 2 does: every verifier reads it
+    /// Under a tag, as cosign 2 does; every verifier reads it
     #[default]
     V2,
     /// In a bundle that refers to the image, as cosign 3 does
     V3,
-    /// Both; cosign then looks at the bundle only
+    /// Both; cosign then reads the bundle only
     Both,
 }
 
@@ -82,7 +82,7 @@ impl Formats {
     }
 }
 
-/// How to push.
+/// Options of `push`.
 #[derive(clap::Args)]
 pub(crate) struct PushOptions {
     /// Sign the grants of app.yaml without asking
@@ -91,187 +91,188 @@ pub(crate) struct PushOptions {
     /// Sign with this PKCS#8 PEM file instead of the project's key
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// How to write the signatures down
+    /// Format of the signatures
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Formats,
-    /// Take this image, by digest, from another repository; no docker needed
+    /// Copy this image from another repository by digest; docker is not needed
     #[arg(long, value_name = "IMAGE@DIGEST")]
     pub(crate) from: Option<String>,
 }
 
-/// Devices, how many at a time, and how long each may take.
+/// Devices of a deployment, with limits for all and a timeout for each.
 #[derive(clap::Args)]
-pub(crate) struct Fleet {
+pub(crate) struct Rollout {
     #[command(flatten)]
     pub(crate) targets: Targets,
     #[command(flatten)]
     pub(crate) limits: Limits,
-    /// Seconds until the app must work [default: 120]
+    /// Seconds within which the app must be healthy [default: 120]
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) timeout: Option<u32>,
 }
 
-/// For programs.
+/// Format of the output.
 #[derive(clap::Args)]
-pub(crate) struct Json {
+pub(crate) struct Output {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// What is done, by what it needs.
+/// Commands, grouped by what must be loaded before they run.
 #[derive(Subcommand)]
-pub(crate) enum Verb {
-    /// An app's directory
+pub(crate) enum Command {
+    /// Commands that load an app
     #[command(flatten)]
-    App(OfApp),
-    /// The project
+    App(AppCommand),
+    /// Commands that load the project
     #[command(flatten)]
-    Project(InProject),
-    /// Nothing
+    Project(ProjectCommand),
+    /// Commands that load neither
     #[command(flatten)]
-    Alone(Alone),
+    Other(OtherCommand),
 }
 
-/// What needs an app's directory.
+/// Commands that load an app.
 #[derive(Subcommand)]
-pub(crate) enum OfApp {
+pub(crate) enum AppCommand {
     /// Build an app's image with docker
     #[command(after_help = "Example: edge-app build hello --version v1")]
-    Build(Versioned),
+    Build(AppVersion),
     /// Push an app's image to the registry and sign it
     ///
-    /// What is signed states app, version, serial, grants and git's commit. An
-    /// image of several platforms is signed whole and each by itself.
+    /// The signature states the app, its version, a release number, grants and
+    /// the git commit. An image for several platforms is signed as a whole and
+    /// for each platform.
     #[command(after_help = "\
 Examples: edge-app push hello --version v1
           edge-app push vpn --version v1 --from IMAGE@sha256:...")]
     Push {
         #[command(flatten)]
-        app: Versioned,
+        app: AppVersion,
         #[command(flatten)]
         options: PushOptions,
     },
-    /// Check the signature of a pushed version
+    /// Verify the signature of a pushed version
     #[command(after_help = "Example: edge-app verify hello --version v1")]
     Verify {
-        /// Name of the app, or an image of the team's repository
+        /// Name of the app, or an image in the project's repository
         #[arg(value_name = "APP|IMAGE")]
         app: String,
-        /// Version [default: what git calls the app's state]
+        /// Version [default: output of git describe]
         #[arg(long)]
         version: Option<String>,
     },
-    /// Run a pushed version on devices; one that does not work is undone
+    /// Deploy a pushed version to devices; one that fails is rolled back
     #[command(after_help = DEPLOY)]
     Deploy {
         #[command(flatten)]
-        app: Versioned,
+        app: AppVersion,
         #[command(flatten)]
-        fleet: Fleet,
-        /// Take a version that was signed before the newest one there
+        rollout: Rollout,
+        /// Accept a release number below the highest one on the device
         #[arg(long)]
         allow_downgrade: bool,
     },
-    /// Show what a deploy would change: version, digest, options
+    /// Show what a deployment would change: version, digest, options
     #[command(after_help = "Example: edge-app diff hello DEVICE --version v2")]
     Diff {
         #[command(flatten)]
-        at: Placed,
-        /// Version [default: what git calls the app's state]
+        target: AppOnDevice,
+        /// Version [default: output of git describe]
         #[arg(long)]
         version: Option<String>,
         #[command(flatten)]
-        json: Json,
+        output: Output,
     },
     /// Build an app and run it unsigned on a development device
     ///
-    /// Sends only the layers that the device lacks. What app.yaml maps with
-    /// `sync` goes straight into the app's directory.
+    /// Sends only the layers that the device lacks. Files that app.yaml lists
+    /// under `sync` are copied into the app's data directory, without a build.
     #[command(after_help = "Example: edge-app sandbox --watch hello DEVICE")]
     Sandbox {
         #[command(flatten)]
-        at: Placed,
-        /// Go on: build, send and sync again whenever a file changes
+        target: AppOnDevice,
+        /// Build, send and sync again whenever a file changes
         #[arg(short, long)]
         watch: bool,
     },
 }
 
-/// What needs a project.
+/// Commands that load the project.
 #[derive(Subcommand)]
-pub(crate) enum InProject {
+pub(crate) enum ProjectCommand {
     /// Show apps, versions, digests, health and signers on devices
     #[command(after_help = "Example: edge-app status --json")]
     Status {
         #[command(flatten)]
         targets: Targets,
         #[command(flatten)]
-        json: Json,
+        output: Output,
     },
-    /// List the apps' versions in the registry, their signers, where they run
+    /// List versions in the registry, their signers and their devices
     #[command(after_help = "Example: edge-app list --json")]
-    List(Json),
-    /// Show what an app on a device printed
+    List(Output),
+    /// Show the output of an app on a device
     #[command(after_help = "Example: edge-app logs -f hello DEVICE")]
     Logs {
         #[command(flatten)]
-        at: Placed,
-        /// Go on as it prints more
+        target: AppOnDevice,
+        /// Follow the output
         #[arg(short, long)]
         follow: bool,
-        /// Lines from the end to start with
+        /// Start with this many lines from the end
         #[arg(short = 'n', long, value_name = "N")]
         tail: Option<u32>,
     },
-    /// Go back to the version before the one that runs
+    /// Return to the version before the current one
     #[command(after_help = "Example: edge-app rollback hello DEVICE")]
     Rollback {
         /// Name of the app
         app: String,
         #[command(flatten)]
-        fleet: Fleet,
+        rollout: Rollout,
     },
-    /// Stop an app on a device; it stays stopped
+    /// Stop an app on a device
     #[command(after_help = "Example: edge-app stop hello DEVICE")]
-    Stop(Placed),
-    /// Remove an app's container from a device; its data stay
+    Stop(AppOnDevice),
+    /// Remove an app's containers from a device; its data are kept
     #[command(after_help = "Example: edge-app remove hello DEVICE")]
-    Remove(Placed),
+    Remove(AppOnDevice),
 }
 
-/// What needs neither.
+/// Commands that load neither an app nor the project.
 #[derive(Subcommand)]
-pub(crate) enum Alone {
-    /// Write the directory of a new app, and edge-app.yaml if there is none
+pub(crate) enum OtherCommand {
+    /// Create the directory of an app, and edge-app.yaml if there is none
     #[command(after_help = "Example: edge-app init hello --template python")]
     Init {
         /// Name of the app: a-z, 0-9 and -
         name: String,
-        /// What to begin with
+        /// Template of the app
         #[arg(long, value_enum, default_value_t = Template::Plain)]
         template: Template,
     },
-    /// Check what the other commands need, from docker to every device
+    /// Check docker, the registry, the signing key and every device
     #[command(after_help = "Example: edge-app doctor")]
-    Doctor(Json),
-    /// Make a signing key (P-256, PKCS#8 PEM) and its public half FILE.pub
+    Doctor(Output),
+    /// Create a signing key (P-256, PKCS#8 PEM) and FILE.pub, its public key
     #[command(after_help = "Example: edge-app keygen signing.key")]
     Keygen {
-        /// Where to write the private key; never overwritten
+        /// File of the private key; never overwritten
         file: PathBuf,
     },
     /// Print completions for a shell
     #[command(after_help = "Example: edge-app completions bash > \
         ~/.local/share/bash-completion/completions/edge-app")]
     Completions {
-        /// Which shell
+        /// Shell to complete in
         shell: clap_complete::Shell,
     },
     /// Write man pages
     #[command(after_help = "Example: edge-app man ~/.local/share/man/man1")]
     Man {
-        /// Where to
+        /// Directory of the pages
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },

@@ -1,4 +1,4 @@
-//! The command line: its arguments, and the pages made from them.
+//! Command line: its arguments, and the pages that are generated from them.
 
 pub(crate) mod args;
 pub(crate) mod pages;

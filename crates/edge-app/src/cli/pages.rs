@@ -1,5 +1,5 @@
-//! Completions for shells, and man pages, both made from the command line's
-//! own definition.
+//! Shell completions and man pages, generated from the definition of the command
+//! line, so that they cannot differ from it.
 
 use std::path::Path;
 
@@ -10,11 +10,8 @@ use edge_common::file;
 
 use crate::cli::args::Args;
 
-/// Prints completions.
-///
-/// # Errors
-/// None in practice.
-pub(crate) fn completions(shell: Shell) -> Result<()> {
+/// Prints completions for `shell`.
+pub(crate) fn print_completions(shell: Shell) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "edge-app", &mut text);
     print!("{}", String::from_utf8(text)?);
@@ -22,24 +19,24 @@ pub(crate) fn completions(shell: Shell) -> Result<()> {
 }
 
 /// Writes `edge-app.1` and a page for each command into `directory`.
-///
-/// # Errors
-/// A directory that cannot be written.
-pub(crate) fn man(directory: &Path) -> Result<()> {
+pub(crate) fn write_man_pages(directory: &Path) -> Result<()> {
     file::create_directory(directory, 0o755)?;
     let mut command = Args::command()
         .name("edge-app")
         .disable_help_subcommand(true);
+    // Without this, subcommands lack the global options.
     command.build();
-    page(directory, &command, "edge-app")?;
-    for verb in command.get_subcommands() {
-        page(directory, verb, &format!("edge-app-{}", verb.get_name()))?;
+    write_page(directory, &command, "edge-app")?;
+    for subcommand in command.get_subcommands() {
+        let name = format!("edge-app-{}", subcommand.get_name());
+        write_page(directory, subcommand, &name)?;
     }
     Ok(())
 }
 
-fn page(directory: &Path, command: &Command, name: &str) -> Result<()> {
-    // The name is a page's title; clap wants it for the life of the program.
+fn write_page(directory: &Path, command: &Command, name: &str) -> Result<()> {
+    // The title of a page is the name of its command, and clap keeps names as
+    // 'static: the few bytes are leaked until the program ends.
     let title: &'static str = Box::leak(name.to_string().into_boxed_str());
     let mut text = Vec::new();
     clap_mangen::Man::new(command.clone().name(title).bin_name(title))

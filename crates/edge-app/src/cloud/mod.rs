@@ -1,4 +1,4 @@
-//! AWS, through its SDK: a parameter, a key, a registry's token.
+//! AWS: parameters of SSM, keys of KMS, tokens of ECR, all with the SDK.
 
 pub(crate) mod ecr;
 pub(crate) mod kms;
@@ -7,17 +7,19 @@ pub(crate) mod ssm;
 use aws_config::{BehaviorVersion, SdkConfig};
 use edge_common::exit::Failure;
 
-pub(super) async fn config() -> SdkConfig {
+/// Loads the user's configuration of AWS as the AWS tools do: profile, SSO, environment.
+async fn config() -> SdkConfig {
     aws_config::load_defaults(BehaviorVersion::latest()).await
 }
 
-/// The error with its causes; the SDK's own form appends the whole exchange.
-pub(super) fn failed(code: u8, what: &str, error: impl std::error::Error) -> anyhow::Error {
-    let mut words = error.to_string();
+/// Returns an error with its causes in one line. The SDK's own form has them too, but
+/// appends the whole response of the server.
+fn failure(code: u8, action: &str, error: impl std::error::Error) -> anyhow::Error {
+    let mut message = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        words = format!("{words}: {cause}");
+        message = format!("{message}: {cause}");
         next = cause.source();
     }
-    Failure::error(code, format_args!("{what}: {words}"))
+    Failure::error(code, format_args!("{action}: {message}"))
 }

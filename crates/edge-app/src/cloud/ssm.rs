@@ -2,23 +2,21 @@
 
 use anyhow::{Context, Result};
 
-use super::{config, failed};
+use super::{config, failure};
 use crate::exit_code::REGISTRY;
 
-/// The value of an SSM parameter.
-///
-/// # Errors
-/// AWS refuses or does not answer.
+/// Returns the value of a parameter.
 pub(crate) async fn parameter(name: &str) -> Result<String> {
     let client = aws_sdk_ssm::Client::new(&config().await);
-    let answer = client
+    let response = client
         .get_parameter()
         .name(name)
+        // Needed for a SecureString, ignored for others.
         .with_decryption(true)
         .send()
         .await;
-    let answer =
-        answer.map_err(|e| failed(REGISTRY, &format!("reading SSM parameter {name}"), e))?;
-    let value = answer.parameter.and_then(|p| p.value);
+    let response =
+        response.map_err(|e| failure(REGISTRY, &format!("reading SSM parameter {name}"), e))?;
+    let value = response.parameter.and_then(|p| p.value);
     value.with_context(|| format!("SSM parameter {name} has no value"))
 }

@@ -1,4 +1,4 @@
-//! `logs`, `stop` and `remove`: an app's container on a device.
+//! `logs`, `stop` and `remove`: the containers of an app on a device.
 
 use std::io::IsTerminal;
 
@@ -10,21 +10,7 @@ use crate::device::ssh::Device;
 use crate::project::app::check_name;
 use crate::project::config::Project;
 
-async fn exists(device: &Device, name: &str) -> Result<bool> {
-    let words = [
-        "ps",
-        "--all",
-        "--filter",
-        &format!("name=^{name}$"),
-        "--quiet",
-    ];
-    Ok(!device.run(&words).await?.trim().is_empty())
-}
-
-/// Shows what an app printed.
-///
-/// # Errors
-/// As the exit codes say.
+/// Prints the output of an app.
 pub(crate) async fn logs(
     project: &Project,
     name: &str,
@@ -34,38 +20,35 @@ pub(crate) async fn logs(
 ) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
-    let mut words = vec!["logs".to_string()];
+    let mut arguments = vec!["logs".to_string()];
     if follow {
-        words.push("--follow".into());
+        arguments.push("--follow".into());
     }
-    words.extend(tail.map(|n| format!("--tail={n}")));
-    words.push(name.into());
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    // With a terminal of its own the remote end goes when we go.
+    arguments.extend(tail.map(|n| format!("--tail={n}")));
+    arguments.push(name.into());
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    // `logs --follow` never ends by itself. With a terminal of its own, the remote
+    // process gets a hang-up when we go; without one it would stay on the device.
     let terminal = follow && std::io::stdout().is_terminal();
-    let mut command = device.edge_docker(&words, terminal).await?;
+    let mut command = device.edge_docker(&arguments, terminal).await?;
     let status = command.status().await?;
-    device.judge(status, "see its words above")
+    device.check(status, "see its output above")
 }
 
 /// Stops an app.
-///
-/// # Errors
-/// As the exit codes say.
 pub(crate) async fn stop(project: &Project, name: &str, device: &str) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
     device.run(&["stop", name]).await.map(|_| ())
 }
 
-/// Removes an app's container and the one before it; nothing to do is no error.
-///
-/// # Errors
-/// As the exit codes say.
+/// Removes the container of an app and the one kept for `rollback`. Succeeds if there
+/// is none, so that a script may repeat it.
 pub(crate) async fn remove(project: &Project, name: &str, device: &str) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
     if exists(&device, name).await? {
+        // Not `rm --force`, which kills: the app may write its data before it ends.
         device.run(&["stop", name]).await?;
         device.run(&["rm", name]).await?;
     } else {
@@ -76,4 +59,12 @@ pub(crate) async fn remove(project: &Project, name: &str, device: &str) -> Resul
         device.run(&["rm", &previous]).await?;
     }
     Ok(())
+}
+
+async fn exists(device: &Device, name: &str) -> Result<bool> {
+    // Anchored: docker's filter matches a part of a name, so `hello` would find
+    // `hello-previous` as well.
+    let filter = format!("name=^{name}$");
+    let list = ["ps", "--all", "--filter", &filter, "--quiet"];
+    Ok(!device.run(&list).await?.trim().is_empty())
 }

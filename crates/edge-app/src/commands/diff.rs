@@ -1,4 +1,4 @@
-//! `diff`: what a deploy would change.
+//! `diff`: changes that a deployment would make.
 
 use anyhow::Result;
 use edge_common::contract::path;
@@ -11,7 +11,7 @@ use crate::output::table;
 use crate::project::app::App;
 use crate::project::config::Project;
 
-/// From what runs to what would run.
+/// Current and new state of an app; pairs are `[current, new]`.
 #[derive(Serialize)]
 struct Diff {
     app: String,
@@ -20,32 +20,29 @@ struct Diff {
     changes: bool,
     version: [Option<String>; 2],
     digest: [Option<String>; 2],
-    /// Options that go and that come; nothing if the old ones are not known.
-    options: Option<Options>,
+    /// `None` if the options of the running container are not known.
+    options: Option<OptionChanges>,
 }
 
 #[derive(Serialize)]
-struct Options {
+struct OptionChanges {
     removed: Vec<String>,
     added: Vec<String>,
 }
 
-fn options(old: &[String], new: &[String]) -> Options {
+fn option_changes(old: &[String], new: &[String]) -> OptionChanges {
     let without = |all: &[String], others: &[String]| {
         let left = all.iter().filter(|o| !others.contains(o));
         left.cloned().collect()
     };
-    Options {
+    OptionChanges {
         removed: without(old, new),
         added: without(new, old),
     }
 }
 
-/// Prints it.
-///
-/// # Errors
-/// As the exit codes say.
-pub(crate) async fn diff(
+/// Prints the changes that a deployment of `version` would make on a device.
+pub(super) async fn diff(
     project: &Project,
     app: &App,
     version: &str,
@@ -57,29 +54,31 @@ pub(crate) async fn diff(
     let manifest = project.registry().await?.resolve(&image).await;
     let digest = manifest.map_err(registry_error)?.digest.to_string();
     let apps = apps::on(&device).await?;
-    let now = apps.into_iter().find(|a| a.name == app.name);
-    let wanted = app.spec.options(&format!("{}/{}", path::APPS, app.name));
-    let old = match &now {
-        Some(now) => now.options.clone(),
+    let current = apps.into_iter().find(|a| a.name == app.name);
+    let new = app.spec.options(&format!("{}/{}", path::APPS, app.name));
+    // From the label that edge-app set at the deployment: the engine's own record of a
+    // container has defaults and resolved values that app.yaml does not.
+    let old = match &current {
+        Some(current) => current.options.clone(),
         None => Some(Vec::new()),
     };
-    let options = old.map(|old| options(&old, &wanted));
-    let same = |o: &Options| o.removed.is_empty() && o.added.is_empty();
-    let kept = now.as_ref().and_then(|n| n.digest.as_ref()) == Some(&digest);
+    let options = old.map(|old| option_changes(&old, &new));
+    let unchanged = |o: &OptionChanges| o.removed.is_empty() && o.added.is_empty();
+    let same_digest = current.as_ref().and_then(|c| c.digest.as_ref()) == Some(&digest);
     let diff = Diff {
         app: app.name.clone(),
         device: name.into(),
-        running: now.as_ref().is_some_and(|n| n.state == "running"),
-        changes: !kept || !options.as_ref().is_some_and(same),
+        running: current.as_ref().is_some_and(|c| c.state == "running"),
+        changes: !same_digest || !options.as_ref().is_some_and(unchanged),
         version: [
-            now.as_ref().and_then(|n| n.version.clone()),
+            current.as_ref().and_then(|c| c.version.clone()),
             Some(version.into()),
         ],
-        digest: [now.and_then(|n| n.digest), Some(digest)],
+        digest: [current.and_then(|c| c.digest), Some(digest)],
         options,
     };
     if json {
-        return table::json(&diff);
+        return table::print_json(&diff);
     }
     print(&diff);
     Ok(())
@@ -90,14 +89,14 @@ fn print(diff: &Diff) {
         println!("{} on {}: nothing would change", diff.app, diff.device);
         return;
     }
-    for (what, [old, new]) in [("version", &diff.version), ("digest", &diff.digest)] {
+    for (field, [old, new]) in [("version", &diff.version), ("digest", &diff.digest)] {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
         if old != new {
-            println!("{what:8} {} -> {}", text(old), text(new));
+            println!("{field:8} {} -> {}", text(old), text(new));
         }
     }
     match &diff.options {
-        None => println!("options  not known: what runs was not deployed by edge-app"),
+        None => println!("options  not known: edge-app did not deploy the running container"),
         Some(options) => {
             for option in &options.removed {
                 println!("- {option}");
@@ -114,10 +113,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_and_what_comes() {
-        let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
-        let options = options(&words("a b c"), &words("b d"));
-        assert_eq!(options.removed, ["a", "c"]);
-        assert_eq!(options.added, ["d"]);
+    fn removed_and_added_options() {
+        let options = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        let changes = option_changes(&options("a b c"), &options("b d"));
+        assert_eq!(changes.removed, ["a", "c"]);
+        assert_eq!(changes.added, ["d"]);
     }
 }

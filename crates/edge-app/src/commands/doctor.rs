@@ -1,5 +1,5 @@
-//! `doctor`: is everything there that the other commands need? Each finding
-//! comes with its next step.
+//! `doctor`: checks of everything that the other commands need, each failed one with
+//! the next step.
 
 use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,38 +20,38 @@ use crate::output::table;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// How far a device's clock may be off, in seconds.
-const SKEW: u64 = 30;
+/// Tolerated difference between the clock of a device and ours. Beyond it the device
+/// is not synchronised, and certificates and tokens soon fail for their dates.
+const MAX_CLOCK_SKEW_SECONDS: u64 = 30;
 
-/// What was looked at.
+/// Result of a check.
 #[derive(Serialize)]
 struct Check {
     name: String,
-    good: bool,
-    /// What was found.
+    #[serde(rename = "good")]
+    passed: bool,
+    /// Version, value or error.
     found: String,
-    /// What to do about it.
+    /// Next step if the check failed.
     next: Option<String>,
 }
 
 impl Check {
     fn new(name: impl Into<String>, result: Result<String>, next: impl Into<String>) -> Self {
-        let good = result.is_ok();
+        let passed = result.is_ok();
         Self {
             name: name.into(),
-            good,
+            passed,
             found: result.unwrap_or_else(|error| format!("{error:#}")),
-            next: (!good).then(|| next.into()),
+            next: (!passed).then(|| next.into()),
         }
     }
 }
 
-/// Looks at everything and prints it.
-///
-/// # Errors
-/// Something is not as it should be.
-pub(crate) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
-    let mut checks = here().await;
+/// Runs all checks and prints their results; fails if one of them failed. Without a
+/// project, this machine is checked all the same.
+pub(super) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
+    let mut checks = check_machine().await;
     match project {
         Ok(project) => {
             let found = Ok(project
@@ -60,8 +60,8 @@ pub(crate) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
                 .display()
                 .to_string());
             checks.push(Check::new("project", found, ""));
-            checks.extend(cloud(&project).await);
-            checks.extend(devices(&project).await);
+            checks.extend(check_cloud(&project).await);
+            checks.extend(check_devices(&project).await);
         }
         Err(error) => checks.push(Check::new(
             "project",
@@ -70,15 +70,15 @@ pub(crate) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
         )),
     }
     if json {
-        table::json(&checks)?;
+        table::print_json(&checks)?;
     } else {
         print(&checks);
     }
-    match checks.iter().filter(|c| !c.good).count() {
+    match checks.iter().filter(|c| !c.passed).count() {
         0 => Ok(()),
-        bad => Err(Failure::error(
+        failed => Err(Failure::error(
             1,
-            format_args!("{bad} of {} checks failed", checks.len()),
+            format_args!("{failed} of {} checks failed", checks.len()),
         )),
     }
 }
@@ -90,7 +90,7 @@ fn print(checks: &[Check]) {
         .max()
         .unwrap_or(0);
     for check in checks {
-        let mark = if check.good { "ok    " } else { "FAILED" };
+        let mark = if check.passed { "ok    " } else { "FAILED" };
         println!("{mark}  {:width$}  {}", check.name, printable(&check.found));
         if let Some(next) = &check.next {
             println!("        {:width$}  next: {next}", "");
@@ -98,28 +98,31 @@ fn print(checks: &[Check]) {
     }
 }
 
-/// This machine.
-async fn here() -> Vec<Check> {
+async fn check_machine() -> Vec<Check> {
     let server = ["version", "--format", "{{.Server.Version}}"];
     let docker = Check::new(
         "docker",
-        said("docker", &server).await,
+        first_line("docker", &server).await,
         "install docker, start it (`systemctl start docker`) and join its group",
     );
     let buildx = Check::new(
         "buildx",
-        said("docker", &["buildx", "version"]).await,
+        first_line("docker", &["buildx", "version"]).await,
         "install the docker-buildx plugin; without it only this machine's platform is built",
     );
-    let ssh = Check::new("ssh", said("ssh", &["-V"]).await, "install openssh-client");
+    let ssh = Check::new(
+        "ssh",
+        first_line("ssh", &["-V"]).await,
+        "install openssh-client",
+    );
     vec![docker, buildx, ssh]
 }
 
-/// The first line of what a program says of itself.
-async fn said(program: &str, words: &[&str]) -> Result<String> {
+/// Returns the first line that a program prints: `ssh -V` prints to standard error.
+async fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     let path = which::which(program).with_context(|| format!("{program} is not installed"))?;
     let output = Command::from(Root::system().command(path))
-        .args(words)
+        .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -136,18 +139,19 @@ async fn said(program: &str, words: &[&str]) -> Result<String> {
     Ok(line.trim().into())
 }
 
-/// The registry and the key, with whatever of AWS they need.
-async fn cloud(project: &Project) -> Vec<Check> {
+/// Checks the registry and the signing key, and with them access to AWS.
+async fn check_cloud(project: &Project) -> Vec<Check> {
     let aws = "log in to AWS (`aws sso login`, AWS_PROFILE) and check AWS_REGION";
-    let repository = project.repository().await;
+    let repository = project.repository().await.map(|r| r.to_string());
     let known = repository.is_ok();
-    let name = repository.map(|r| r.to_string());
     let mut checks = vec![Check::new(
         "repository",
-        name,
+        repository,
         format!("{aws}, or set `registry`"),
     )];
+    // Without its name the registry would fail for the same reason once more.
     if known {
+        // Listing tags needs the same credentials as a pull, and uploads nothing.
         let tags = async {
             let tags = project.registry().await?.tags().await;
             Ok(format!("{} tags", tags.map_err(registry_error)?.len()))
@@ -159,8 +163,8 @@ async fn cloud(project: &Project) -> Vec<Check> {
         ));
     }
     let key = async {
-        Signer::of(project, None).await?.keys().await?;
-        Ok("its public half can be read".into())
+        Signer::new(project, None).await?.keys().await?;
+        Ok("its public key can be read".into())
     };
     checks.push(Check::new(
         "signing key",
@@ -170,33 +174,36 @@ async fn cloud(project: &Project) -> Vec<Check> {
     checks
 }
 
-/// Every device: reachable, with an engine, and with a clock that is right.
-async fn devices(project: &Project) -> Vec<Check> {
+/// Checks that each device is reachable, runs an engine, and has the right time.
+async fn check_devices(project: &Project) -> Vec<Check> {
     let names: Vec<_> = project.config.devices.keys().cloned().collect();
-    let work = |name: String| async move { device(project, &name).await };
+    let work = |name: String| async move { check_device(project, &name).await };
     let check = |(name, answer)| {
-        let next = format!("as the message says; `edge-app status {name}` shows what runs there");
+        let next = format!("see the message; `edge-app status {name}` shows what runs on it");
         Check::new(format!("device {name}"), answer, next)
     };
-    rollout::ask(&names, work)
+    rollout::query(&names, work)
         .await
         .into_iter()
         .map(check)
         .collect()
 }
 
-async fn device(project: &Project, name: &str) -> Result<String> {
+async fn check_device(project: &Project, name: &str) -> Result<String> {
     let device = Device::new(project, name)?;
     let info = ["system", "info", "--format={{json .}}"];
     let info = device.run(&info).await?;
-    let info: Value = serde_json::from_str(&info).context("reading what the device says")?;
+    let info: Value =
+        serde_json::from_str(&info).context("reading the output of edge-docker system info")?;
     let text = info["SystemTime"].as_str().unwrap_or_default();
     let version = info["ServerVersion"].as_str().unwrap_or("no engine");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let there = time::parse(text).with_context(|| format!("its clock says {text:?}"))?;
-    let skew = now.abs_diff(there);
-    if skew > SKEW {
-        bail!("its clock is {skew} s off this one: check chrony there, and the clock here");
+    let time = time::parse(text).with_context(|| format!("its clock reports {text:?}"))?;
+    let skew = now.abs_diff(time);
+    if skew > MAX_CLOCK_SKEW_SECONDS {
+        bail!(
+            "its clock differs by {skew} s: check chrony on the device, and the clock of this machine"
+        );
     }
     Ok(format!("engine {version}, clocks {skew} s apart"))
 }

@@ -1,4 +1,4 @@
-//! `list`: versions in the registry, who signed them, and where they run.
+//! `list`: versions in the registry, their signers, and the devices that run them.
 
 use std::fs;
 
@@ -8,37 +8,36 @@ use edge_signature::{Keys, Registry, verify};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
-use crate::device::apps::{self, OnDevice};
+use crate::device::apps::{self, DeviceApps};
 use crate::exit_code::registry_error;
 use crate::output::table;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Questions to the registry at a time.
-const QUESTIONS: usize = 8;
+/// Requests to the registry at a time: one after another, a hundred versions take
+/// a minute over a slow link, and registries limit the rate of a client.
+const PARALLEL_REQUESTS: usize = 8;
 
-/// A version of an app.
+/// Version of an app.
 #[derive(Serialize)]
 struct Version {
     app: String,
-    /// Nothing for an app that was never pushed.
+    /// `None` for an app that was never pushed.
     version: Option<String>,
     digest: Option<String>,
-    /// Seconds of Unix time at which it was signed.
-    serial: Option<u64>,
-    /// Digest of the key that signed, if the team's key did.
+    /// Release number: seconds of Unix time at which it was signed.
+    #[serde(rename = "serial")]
+    release_number: Option<u64>,
+    /// Digest of the project's key, if that key signed.
     signer: Option<String>,
-    /// Why it is not known to be signed.
+    /// Reason why the signature is not known to be valid.
     problem: Option<String>,
-    /// Devices that it runs on.
+    /// Devices that run the version.
     devices: Vec<String>,
 }
 
-/// Prints the project's apps, their versions, and where these run.
-///
-/// # Errors
-/// The registry.
-pub(crate) async fn list(project: &Project, json: bool) -> Result<()> {
+/// Prints the project's apps, their versions, and the devices that run these.
+pub(super) async fn list(project: &Project, json: bool) -> Result<()> {
     let apps = local_apps(project)?;
     let registry = project.registry().await?;
     let mut tags = registry.tags().await.map_err(registry_error)?;
@@ -46,23 +45,26 @@ pub(crate) async fn list(project: &Project, json: bool) -> Result<()> {
     let devices: Vec<_> = project.config.devices.keys().cloned().collect();
     let keys = keys(project).await;
     let versions = stream::iter(versions(&apps, &tags))
-        .map(|version| look(project, &registry, keys.as_ref(), version))
-        .buffered(QUESTIONS)
+        .map(|version| look_up(project, &registry, keys.as_ref(), version))
+        .buffered(PARALLEL_REQUESTS)
         .collect::<Vec<_>>();
-    let (mut versions, told) = tokio::join!(versions, apps::on_all(project, &devices));
-    for error in told.iter().filter_map(|t| t.error.as_ref()) {
+    let (mut versions, on_devices) = tokio::join!(versions, apps::on_all(project, &devices));
+    // A device that is switched off must not hide what the registry has.
+    for error in on_devices.iter().filter_map(|d| d.error.as_ref()) {
         log::warn(error);
     }
     for version in &mut versions {
-        version.devices = running(version, &told);
+        version.devices = running(version, &on_devices);
     }
     if json {
-        return table::json(&versions);
+        return table::print_json(&versions);
     }
     print(&versions);
     Ok(())
 }
 
+/// Returns the names of the directories that have an `app.yaml`. Its content is not
+/// read: one malformed file must not hide all other apps.
 fn local_apps(project: &Project) -> Result<Vec<String>> {
     let directory = &project.directory;
     let mut apps = Vec::new();
@@ -78,36 +80,38 @@ fn local_apps(project: &Project) -> Result<Vec<String>> {
     Ok(apps)
 }
 
-/// The key that should have signed; without one nothing is verified.
+/// Returns the project's key. Without one, versions are listed unverified: a reader
+/// of the project need not have access to the key.
 async fn keys(project: &Project) -> Option<Keys> {
     project.config.signing_key.as_ref()?;
-    let keys = async { Signer::of(project, None).await?.keys().await };
+    let keys = async { Signer::new(project, None).await?.keys().await };
     keys.await
-        .inspect_err(|error| log::warn(format_args!("signatures are not checked: {error:#}")))
+        .inspect_err(|error| log::warn(format_args!("signatures are not verified: {error:#}")))
         .ok()
 }
 
 fn versions(apps: &[String], tags: &[String]) -> Vec<Version> {
     let mut versions = Vec::new();
     for app in apps {
-        // `a-b` and version `c`, or `a` and version `b-c`: the longer name counts.
-        let longest = |tag: &str| {
+        // Tag `a-b-c` is version `c` of `a-b` or version `b-c` of `a`: both may hold
+        // -, and the longest name that exists as an app wins.
+        let owner = |tag: &str| {
             apps.iter()
-                .filter(|a| behind(tag, a).is_some())
+                .filter(|a| version_in(tag, a).is_some())
                 .max_by_key(|a| a.len())
         };
-        let mine: Vec<_> = tags
+        let found: Vec<_> = tags
             .iter()
-            .filter(|t| longest(t) == Some(app))
-            .filter_map(|t| behind(t, app))
+            .filter(|t| owner(t) == Some(app))
+            .filter_map(|t| version_in(t, app))
             .map(|v| Some(v.to_string()))
             .collect();
-        let mine = if mine.is_empty() { vec![None] } else { mine };
-        versions.extend(mine.into_iter().map(|version| Version {
+        let found = if found.is_empty() { vec![None] } else { found };
+        versions.extend(found.into_iter().map(|version| Version {
             app: app.clone(),
             version,
             digest: None,
-            serial: None,
+            release_number: None,
             signer: None,
             problem: None,
             devices: Vec::new(),
@@ -116,12 +120,12 @@ fn versions(apps: &[String], tags: &[String]) -> Vec<Version> {
     versions
 }
 
-fn behind<'a>(tag: &'a str, app: &str) -> Option<&'a str> {
+fn version_in<'a>(tag: &'a str, app: &str) -> Option<&'a str> {
     tag.strip_prefix(app)?.strip_prefix('-')
 }
 
-/// Asks the registry for a version's digest and signature.
-async fn look(
+/// Adds the digest and the signature that the registry has for a version.
+async fn look_up(
     project: &Project,
     registry: &Registry,
     keys: Option<&Keys>,
@@ -148,7 +152,7 @@ async fn look(
     let verified: Result<_> = verified.await;
     match verified {
         Ok(Some(verified)) => {
-            version.serial = Some(verified.annotations.serial);
+            version.release_number = Some(verified.annotations.serial);
             version.signer = Some(verified.signer);
         }
         Ok(None) => {}
@@ -157,15 +161,17 @@ async fn look(
     version
 }
 
-fn running(version: &Version, told: &[OnDevice]) -> Vec<String> {
-    let here = |device: &&OnDevice| {
+/// Returns the devices that run this digest. The name alone would not do: a sandbox
+/// app may run under it.
+fn running(version: &Version, on_devices: &[DeviceApps]) -> Vec<String> {
+    let runs = |device: &&DeviceApps| {
         device
             .apps
             .iter()
             .any(|a| a.name == version.app && a.state == "running" && a.digest == version.digest)
     };
-    let devices = told.iter().filter(|_| version.digest.is_some());
-    devices.filter(here).map(|t| t.device.clone()).collect()
+    let devices = on_devices.iter().filter(|_| version.digest.is_some());
+    devices.filter(runs).map(|d| d.device.clone()).collect()
 }
 
 fn print(versions: &[Version]) {
@@ -177,7 +183,7 @@ fn print(versions: &[Version]) {
             version.app.clone(),
             text(version.version.clone()),
             text(version.digest.as_deref().map(table::short)),
-            text(version.serial.map(table::date)),
+            text(version.release_number.map(table::date)),
             text(Some(version.devices.join(" ")).filter(|d| !d.is_empty())),
             text(signer),
         ]
@@ -199,8 +205,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longer_name_counts() {
-        let texts = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    fn a_tag_belongs_to_the_longest_name() {
+        let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         let found = versions(
             &texts(&["a", "a-b", "new"]),
             &texts(&["a-1", "a-b-1", "z-1"]),

@@ -1,4 +1,4 @@
-//! The commands, one module each, and the dispatch from the command line.
+//! Commands, one module each, and the dispatch from the command line to them.
 
 mod containers;
 mod deploy;
@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::Result;
 use edge_common::exit::Failure;
 
-use crate::cli::args::{Alone, Args, InProject, OfApp, Verb};
+use crate::cli::args::{AppCommand, AppVersion, Args, Command, OtherCommand, ProjectCommand};
 use crate::cli::pages;
 use crate::exit_code::INTERRUPTED;
 use crate::image::docker;
@@ -27,16 +27,19 @@ use crate::sandbox;
 /// Carries out the command of `args`.
 pub(crate) fn run(args: Args) -> Result<()> {
     let directory = args.project.as_deref();
-    match args.verb {
-        Verb::App(verb) => wait(of_app(&Project::find(directory)?, verb)),
-        Verb::Project(verb) => wait(in_project(&Project::find(directory)?, verb)),
-        Verb::Alone(verb) => alone(directory, verb),
+    match args.command {
+        Command::App(command) => block_on(run_app(&Project::find(directory)?, command)),
+        Command::Project(command) => block_on(run_project(&Project::find(directory)?, command)),
+        Command::Other(command) => run_other(directory, command),
     }
 }
 
-/// Does `work` to its end, or until we are interrupted: dropping it ends its
-/// processes and removes its files.
-fn wait(work: impl Future<Output = Result<()>>) -> Result<()> {
+/// Runs `work` to its end or until Ctrl-C. Dropping the future kills its child
+/// processes and removes its temporary files; without the handler, Ctrl-C would end
+/// this process alone and leave both behind.
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    // One thread: the work waits for ssh, docker and the registry. Compression has
+    // threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -48,73 +51,93 @@ fn wait(work: impl Future<Output = Result<()>>) -> Result<()> {
     })
 }
 
-fn alone(directory: Option<&Path>, verb: Alone) -> Result<()> {
-    match verb {
-        Alone::Init { name, template } => init::init(directory, &name, template),
-        Alone::Doctor(json) => wait(doctor::doctor(Project::find(directory), json.json)),
-        Alone::Keygen { file } => keygen::keygen(&file),
-        Alone::Completions { shell } => pages::completions(shell),
-        Alone::Man { directory } => pages::man(&directory),
+fn run_other(directory: Option<&Path>, command: OtherCommand) -> Result<()> {
+    match command {
+        OtherCommand::Init { name, template } => init::init(directory, &name, template),
+        OtherCommand::Doctor(output) => {
+            // A project that cannot be read is a finding of doctor, not its end.
+            block_on(doctor::doctor(Project::find(directory), output.json))
+        }
+        OtherCommand::Keygen { file } => keygen::keygen(&file),
+        OtherCommand::Completions { shell } => pages::print_completions(shell),
+        OtherCommand::Man { directory } => pages::write_man_pages(&directory),
     }
 }
 
-async fn in_project(project: &Project, verb: InProject) -> Result<()> {
-    match verb {
-        InProject::List(json) => list::list(project, json.json).await,
-        InProject::Status { targets, json } => {
-            status::status(project, &targets.or_all(project)?, json.json).await
+async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
+    match command {
+        ProjectCommand::List(output) => list::list(project, output.json).await,
+        ProjectCommand::Status { targets, output } => {
+            status::status(project, &targets.or_all(project)?, output.json).await
         }
-        InProject::Logs { at, follow, tail } => {
-            containers::logs(project, &at.app, &at.device, follow, tail).await
+        ProjectCommand::Logs {
+            target,
+            follow,
+            tail,
+        } => containers::logs(project, &target.app, &target.device, follow, tail).await,
+        ProjectCommand::Stop(target) => {
+            containers::stop(project, &target.app, &target.device).await
         }
-        InProject::Stop(at) => containers::stop(project, &at.app, &at.device).await,
-        InProject::Remove(at) => containers::remove(project, &at.app, &at.device).await,
-        InProject::Rollback { app, fleet } => {
-            let names = fleet.targets.names(project)?;
-            deploy::rollback(project, &app, &names, &fleet.limits, fleet.timeout).await
+        ProjectCommand::Remove(target) => {
+            containers::remove(project, &target.app, &target.device).await
+        }
+        ProjectCommand::Rollback { app, rollout } => {
+            let names = rollout.targets.names(project)?;
+            deploy::rollback(project, &app, &names, &rollout.limits, rollout.timeout).await
         }
     }
 }
 
-async fn of_app(project: &Project, verb: OfApp) -> Result<()> {
-    let app = |name: &str| App::load(project, name);
-    match verb {
-        OfApp::Build(v) => {
-            let app = app(&v.app)?;
-            let version = app.version(v.version.as_deref()).await?;
+async fn run_app(project: &Project, command: AppCommand) -> Result<()> {
+    match command {
+        AppCommand::Build(requested) => {
+            let (app, version) = load(project, &requested).await?;
             let image = project.image(&app.name, &version).await?;
             docker::build(&app, &image.to_string(), &project.config.platform).await?;
             println!("{image}");
             Ok(())
         }
-        OfApp::Push { app: v, options } => {
-            let app = app(&v.app)?;
-            let version = app.version(v.version.as_deref()).await?;
+        AppCommand::Push {
+            app: requested,
+            options,
+        } => {
+            let (app, version) = load(project, &requested).await?;
             push::push(project, &app, &version, &options).await
         }
-        OfApp::Deploy {
-            app: v,
-            fleet,
+        AppCommand::Deploy {
+            app: requested,
+            rollout,
             allow_downgrade,
         } => {
-            let app = app(&v.app)?;
-            let version = app.version(v.version.as_deref()).await?;
-            let how = deploy::How {
-                timeout: fleet.timeout,
+            let (app, version) = load(project, &requested).await?;
+            let options = deploy::Options {
+                timeout: rollout.timeout,
                 allow_downgrade,
             };
-            let names = fleet.targets.names(project)?;
-            deploy::deploy(project, &app, &version, &names, &fleet.limits, how).await
+            let names = rollout.targets.names(project)?;
+            deploy::deploy(project, &app, &version, &names, &rollout.limits, options).await
         }
-        OfApp::Diff { at, version, json } => {
-            let app = app(&at.app)?;
+        AppCommand::Diff {
+            target,
+            version,
+            output,
+        } => {
+            let app = App::load(project, &target.app)?;
             let version = app.version(version.as_deref()).await?;
-            diff::diff(project, &app, &version, &at.device, json.json).await
+            diff::diff(project, &app, &version, &target.device, output.json).await
         }
-        OfApp::Sandbox { at, watch } => sandbox::run(project, &at.app, &at.device, watch).await,
-        OfApp::Verify { app, version } => {
-            let image = verify::named(project, &app, version.as_deref()).await?;
+        AppCommand::Sandbox { target, watch } => {
+            sandbox::run(project, &target.app, &target.device, watch).await
+        }
+        AppCommand::Verify { app, version } => {
+            let image = verify::image(project, &app, version.as_deref()).await?;
             verify::verify(project, &image).await
         }
     }
+}
+
+async fn load(project: &Project, requested: &AppVersion) -> Result<(App, String)> {
+    let app = App::load(project, &requested.app)?;
+    let version = app.version(requested.version.as_deref()).await?;
+    Ok((app, version))
 }

@@ -1,4 +1,4 @@
-//! `push`: upload or copy, sign, fetch back and verify.
+//! `push`: uploads or copies an image, signs it, and verifies what was stored.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,34 +9,32 @@ use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
     Annotations, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Verified,
-    verify as check,
+    verify as verify_signature,
 };
 
 use crate::cli::args::PushOptions;
-use crate::exit_code::SIGNATURE;
-use crate::exit_code::registry_error;
+use crate::exit_code::{SIGNATURE, registry_error};
 use crate::image::{mirror, upload};
 use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Most versions of an app whose serials are looked at.
-const MOST: usize = 16;
+/// Versions of an app whose release numbers are read, from the last tag backwards.
+const MAX_COMPARED_VERSIONS: usize = 16;
 
 /// Pushes and signs a version of an app; prints its name with the digest.
-///
-/// # Errors
-/// As the exit codes say.
 pub(crate) async fn push(
     project: &Project,
     app: &App,
     version: &str,
     options: &PushOptions,
 ) -> Result<()> {
-    let signer = Signer::of(project, options.key.as_deref()).await?;
+    // The key and the grants come before the upload: nobody waits for minutes to
+    // learn that the key cannot be read, and an answer of no leaves no image behind.
+    let signer = Signer::new(project, options.key.as_deref()).await?;
     let keys = signer.keys().await?;
     let source = options.from.as_deref().map(mirror::source).transpose()?;
-    confirm(app, source.as_ref(), options.yes)?;
+    confirm_grants(app, source.as_ref(), options.yes)?;
     let image = project.image(&app.name, version).await?;
     let registry = project.registry().await?;
     let digest = match &source {
@@ -47,7 +45,7 @@ pub(crate) async fn push(
         digest: Some(digest.clone()),
         ..image
     };
-    let family = registry.family(&image).await.map_err(registry_error)?;
+    let manifests = registry.family(&image).await.map_err(registry_error)?;
     let signing = Signing {
         registry: &registry,
         keys: &keys,
@@ -56,40 +54,41 @@ pub(crate) async fn push(
         annotations: Annotations {
             app: app.name.clone(),
             version: version.into(),
-            serial: serial(&registry, &keys, &app.name).await?,
+            serial: next_release_number(&registry, &keys, &app.name).await?,
             grants: app.spec.grants(),
         },
-        git: app.revision().await,
+        commit: app.commit().await,
     };
-    let mut made = 0;
-    for manifest in &family {
+    let mut signed = 0;
+    for manifest in &manifests {
         for format in options.format.list() {
-            made += u32::from(signing.sign(manifest, *format).await?);
+            signed += u32::from(signing.sign(manifest, *format).await?);
         }
     }
-    if made == 0 {
+    if signed == 0 {
         log::info("already signed by this key");
     }
     println!("{}@{digest}", image.repository);
     Ok(())
 }
 
+/// Key, annotations and target of the signatures of one push.
 struct Signing<'a> {
     registry: &'a Registry,
     keys: &'a Keys,
     signer: &'a Signer,
     image: &'a ImageRef,
     annotations: Annotations,
-    git: Option<String>,
+    commit: Option<String>,
 }
 
 impl Signing<'_> {
-    /// Signs one manifest and fetches the signature back. Says whether there
-    /// was anything to sign.
+    /// Signs one manifest and fetches the signature back. Returns whether a signature
+    /// was missing.
     async fn sign(&self, manifest: &Manifest, format: Format) -> Result<bool> {
         let (registry, keys, digest) = (self.registry, self.keys, &manifest.digest);
         match registry.verified(keys, digest, &[format]).await {
-            Ok(verified) if self.states(&verified) => return Ok(false),
+            Ok(verified) if self.is_stated_by(&verified) => return Ok(false),
             Ok(_) | Err(Error::Unsigned(_) | Error::Untrusted(_)) => {}
             Err(error) => return Err(registry_error(error)),
         }
@@ -98,81 +97,86 @@ impl Signing<'_> {
             ..self.image.clone()
         };
         let mut draft = Draft::new(format, &name, digest, &self.annotations);
-        if let Some(git) = &self.git {
-            draft = draft.stating(annotation::GIT, git);
+        if let Some(commit) = &self.commit {
+            draft = draft.stating(annotation::GIT, commit);
         }
         let signature = self.signer.sign(&draft.to_sign()).await?;
         let signed = draft.signed(signature);
-        let itself = check(
-            keys,
-            registry.repository(),
-            digest,
-            std::slice::from_ref(&signed),
-        );
-        itself.map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
+        // Verified before it is stored: a signer may have hashed other bytes (a double
+        // of KMS did), and devices would be the first to notice.
+        let new = std::slice::from_ref(&signed);
+        verify_signature(keys, registry.repository(), digest, new)
+            .map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
         let attached = registry.attach(keys, manifest, &signed).await;
         attached.map_err(registry_error)?;
-        let verified = registry.verified(keys, digest, &[format]).await;
-        let verified = verified.map_err(registry_error)?;
-        if verified.annotations != self.annotations {
-            let why = format!("{digest}: the registry gives another signature back");
+        // Two pushes at a time both rewrite the list of signatures, and the later one
+        // wins: only what comes back is known to be there.
+        let stored = registry.verified(keys, digest, &[format]).await;
+        let stored = stored.map_err(registry_error)?;
+        if stored.annotations != self.annotations {
+            let why = format!("{digest}: the registry returned another signature: push again");
             return Err(Failure::error(SIGNATURE, why));
         }
-        let Annotations {
-            app,
-            version,
-            serial,
-            ..
-        } = &verified.annotations;
         log::info(format_args!(
-            "signed {} as {app} {version}, serial {serial}, by key {}",
+            "signed {} as {} {}, release number {}, by key {}",
             &digest.hex()[..12],
-            &verified.signer[..16]
+            stored.annotations.app,
+            stored.annotations.version,
+            stored.annotations.serial,
+            &stored.signer[..16]
         ));
         Ok(true)
     }
 
-    /// All but the serial, which a signature keeps.
-    fn states(&self, verified: &Verified) -> bool {
-        let (ours, theirs) = (&self.annotations, &verified.annotations);
-        (&ours.app, &ours.version, &ours.grants) == (&theirs.app, &theirs.version, &theirs.grants)
+    /// Returns whether a signature states these annotations already. The release
+    /// number is left out: it is the time of the first push, and a second push of the
+    /// same version must not raise it.
+    fn is_stated_by(&self, verified: &Verified) -> bool {
+        let (new, old) = (&self.annotations, &verified.annotations);
+        (&new.app, &new.version, &new.grants) == (&old.app, &old.version, &old.grants)
     }
 }
 
-/// Higher than that of any other version, also by a clock that is slow.
-async fn serial(registry: &Registry, keys: &Keys, app: &str) -> Result<u64> {
+/// Returns a release number above that of every other version.
+///
+/// It is the time in seconds of Unix time: several laptops push without a counter that
+/// they would have to share. A slow clock must not yield a number that devices refuse
+/// as a downgrade, so the signed numbers of the last versions are compared.
+async fn next_release_number(registry: &Registry, keys: &Keys, app: &str) -> Result<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut serial = now;
+    let mut number = now;
     let tags = registry.tags().await.map_err(registry_error)?;
     let prefix = format!("{app}-");
-    let ours = tags.into_iter().rev().filter(|t| t.starts_with(&prefix));
-    for tag in ours.take(MOST) {
+    let versions = tags.into_iter().rev().filter(|t| t.starts_with(&prefix));
+    for tag in versions.take(MAX_COMPARED_VERSIONS) {
         let image = ImageRef {
             repository: registry.repository().clone(),
             tag: Some(tag),
             digest: None,
         };
         let manifest = registry.resolve(&image).await.map_err(registry_error)?;
-        // One without a signature of ours has no serial.
+        // A version without a signature by our key has no release number.
         let verified = registry
             .verified(keys, &manifest.digest, &[Format::V2, Format::V3])
             .await;
         if let Ok(verified) = verified {
+            // The prefix of app `a` matches tags of app `a-b` too.
             if verified.annotations.app == app {
-                serial = serial.max(verified.annotations.serial + 1);
+                number = number.max(verified.annotations.serial + 1);
             }
         }
     }
-    if serial > now {
+    if number > now {
         log::warn(format_args!(
-            "this clock is behind an earlier signature: serial {serial} follows that"
+            "the clock is behind an earlier signature: using release number {number}, the next one"
         ));
     }
-    Ok(serial)
+    Ok(number)
 }
 
-/// Grants go into the signature only when somebody has seen them.
-fn confirm(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
+/// Asks before grants are signed. A signature with grants opens the device to the app
+/// on every board, so a changed `app.yaml` must not pass unseen through a script.
+fn confirm_grants(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
     let grants = app.spec.grants();
     if let Some(source) = source {
         log::info(format_args!("{} is {source}", app.name));
@@ -181,7 +185,7 @@ fn confirm(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
         return Ok(());
     }
     log::info(format_args!(
-        "{} asks for grants: {}",
+        "{} requests grants: {}",
         app.name,
         grants.join(", ")
     ));

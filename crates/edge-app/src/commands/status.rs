@@ -1,50 +1,48 @@
-//! `status`: what runs on devices.
+//! `status`: the apps on devices.
 
 use anyhow::Result;
 use edge_common::contract::phase;
 use edge_common::exit::Failure;
 use edge_common::log;
 
-use crate::device::apps::{self, OnDevice};
+use crate::device::apps::{self, DeviceApps};
 use crate::device::ssh::Device;
 use crate::exit_code::{PARTIAL, UNREACHABLE};
 use crate::output::table;
 use crate::project::config::Project;
 
-/// Prints what runs on devices. One that does not tell makes it an error.
-///
-/// # Errors
-/// A device that does not tell.
-pub(crate) async fn status(project: &Project, names: &[String], json: bool) -> Result<()> {
+/// Prints the apps on devices; fails if a device could not be queried.
+pub(super) async fn status(project: &Project, names: &[String], json: bool) -> Result<()> {
+    // A name that cannot be a host is wrong usage, not a device that is away.
     for name in names {
         Device::new(project, name)?;
     }
-    let told = apps::on_all(project, names).await;
+    let devices = apps::on_all(project, names).await;
     if json {
-        table::json(&told)?;
+        table::print_json(&devices)?;
     } else {
-        print(&told);
+        print(&devices);
     }
-    let silent: Vec<_> = told.iter().filter_map(|t| t.error.as_deref()).collect();
-    for error in &silent {
+    let errors: Vec<_> = devices.iter().filter_map(|d| d.error.as_deref()).collect();
+    for error in &errors {
         log::warn(error);
     }
-    if silent.is_empty() {
+    if errors.is_empty() {
         return Ok(());
     }
-    let code = if silent.len() == names.len() {
+    let code = if errors.len() == names.len() {
         UNREACHABLE
     } else {
         PARTIAL
     };
-    let (silent, all) = (silent.len(), names.len());
-    let why = format!("{silent} of {all} devices do not tell");
+    let (failed, all) = (errors.len(), names.len());
+    let why = format!("could not query {failed} of {all} devices");
     Err(Failure::error(code, why))
 }
 
-fn print(told: &[OnDevice]) {
+fn print(devices: &[DeviceApps]) {
     let mut rows = Vec::new();
-    for device in told.iter().filter(|t| t.error.is_none()) {
+    for device in devices.iter().filter(|d| d.error.is_none()) {
         for app in &device.apps {
             let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
             let signer = match &app.signer {
@@ -63,6 +61,7 @@ fn print(told: &[OnDevice]) {
                 signer,
             ]);
         }
+        // A device without apps answered: it has a row, unlike one that is away.
         if device.apps.is_empty() {
             let mut row = vec![device.device.clone()];
             row.resize(7, "-".into());
@@ -73,17 +72,28 @@ fn print(told: &[OnDevice]) {
         "DEVICE", "APP", "VERSION", "DIGEST", "STATE", "HEALTH", "SIGNER",
     ];
     table::print(&head, &rows);
-    for device in told {
-        for switch in &device.switches {
-            let (name, phase) = (&switch["name"], &switch["phase"]);
-            if let (Some(name), Some(phase::BACK | phase::DOWN | phase::TRIAL)) =
-                (name.as_str(), phase.as_str())
-            {
-                let why = switch["reason"].as_str().unwrap_or_default();
-                let why = if why.is_empty() { "under way" } else { why };
-                let line = format!("{}: the last switch of {name}: {why}", device.device);
-                println!("{}", log::printable(&line));
-            }
+    for device in devices {
+        print_deployments(device);
+    }
+}
+
+/// Prints deployments that did not end with the new version. The table shows the old
+/// version running and not that a newer one was tried.
+fn print_deployments(device: &DeviceApps) {
+    for deployment in &device.deployments {
+        let (name, phase) = (&deployment["name"], &deployment["phase"]);
+        if let (Some(name), Some(phase::BACK | phase::DOWN | phase::TRIAL)) =
+            (name.as_str(), phase.as_str())
+        {
+            let reason = deployment["reason"].as_str().unwrap_or_default();
+            let reason = if reason.is_empty() {
+                "in progress"
+            } else {
+                reason
+            };
+            let device = &device.device;
+            let line = format!("{device}: the last deployment of {name}: {reason}");
+            println!("{}", log::printable(&line));
         }
     }
 }

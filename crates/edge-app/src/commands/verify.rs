@@ -9,16 +9,17 @@ use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// The name of a pushed version, or of an image in the team's repository.
-///
-/// # Errors
-/// A name that is none.
-pub(crate) async fn named(project: &Project, app: &str, version: Option<&str>) -> Result<ImageRef> {
+/// Returns the image reference of a version of `app`, or parses `app` as an image
+/// reference in the project's repository.
+pub(crate) async fn image(project: &Project, app: &str, version: Option<&str>) -> Result<ImageRef> {
     if app.contains(['/', '@', ':']) {
         let image: ImageRef = app.parse().map_err(|e| Failure::error(2, e))?;
-        let ours = project.repository().await?;
-        if image.repository != ours {
-            let why = format!("{app} is not in {ours}: edge-app push --from takes it there");
+        // Devices trust signatures for this one repository: a signature elsewhere may
+        // be valid and is of no use on any of them.
+        let repository = project.repository().await?;
+        if image.repository != repository {
+            let why =
+                format!("{app} is not in {repository}: copy it there with edge-app push --from");
             return Err(Failure::error(2, why));
         }
         return Ok(image);
@@ -28,35 +29,29 @@ pub(crate) async fn named(project: &Project, app: &str, version: Option<&str>) -
     project.image(&app.name, &version).await
 }
 
-/// Checks an image with the project's key and prints what the signature says.
-///
-/// # Errors
-/// Not there, not signed, not by that key.
+/// Verifies an image with the project's key and prints the signed annotations.
 pub(crate) async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
-    let keys = Signer::of(project, None).await?.keys().await?;
+    let keys = Signer::new(project, None).await?.keys().await?;
     let registry = project.registry().await?;
-    let family = registry.family(image).await.map_err(registry_error)?;
+    let manifests = registry.family(image).await.map_err(registry_error)?;
     let mut first = None;
-    for manifest in &family {
+    // An index and each of its images: podman and skopeo verify the manifest of the
+    // platform, not the index.
+    for manifest in &manifests {
         let formats = [Format::V2, Format::V3];
         let verified = registry.verified(&keys, &manifest.digest, &formats).await;
         let verified = verified.map_err(registry_error)?;
         first.get_or_insert(verified);
     }
-    let verified = first.context("an image")?;
-    let says = &verified.annotations;
+    let verified = first.context("the registry returned no manifest")?;
+    let signed = &verified.annotations;
     println!("image    {}@{}", image.repository, verified.digest);
-    println!(
-        "app      {}\nversion  {}\nserial   {}",
-        says.app, says.version, says.serial
-    );
-    println!(
-        "grants   {}\nsigner   {}",
-        says.grants.join(","),
-        verified.signer
-    );
-    if family.len() > 1 {
-        println!("images   {}, each of them signed", family.len() - 1);
+    println!("app      {}\nversion  {}", signed.app, signed.version);
+    println!("release  {}", signed.serial);
+    println!("grants   {}", signed.grants.join(","));
+    println!("signer   {}", verified.signer);
+    if manifests.len() > 1 {
+        println!("images   {}, each of them signed", manifests.len() - 1);
     }
     Ok(())
 }

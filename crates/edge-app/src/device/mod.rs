@@ -1,4 +1,4 @@
-//! Devices: the connection, the apps on them, and work on several at once.
+//! Devices: the ssh connection, the apps on them, and work on several at once.
 
 pub(crate) mod apps;
 pub(crate) mod rollout;

@@ -1,5 +1,4 @@
-//! Several devices at once: which, how many at a time, when to stop, and what
-//! became of each.
+//! Work on several devices at once: limits, results, and the table at the end.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +7,15 @@ use edge_common::exit::{Failure, code_of};
 use edge_common::log;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 
-use crate::exit_code::{NOT_RUNNING, PARTIAL, REFUSED, REGISTRY, SWITCHED_BACK, UNREACHABLE};
+use crate::exit_code::{NOT_RUNNING, PARTIAL, REFUSED, REGISTRY, ROLLED_BACK, UNREACHABLE};
 use crate::output::table;
 
-/// Devices that are asked at a time.
-const ASKED: usize = 20;
+/// Devices that are queried at a time; each costs an ssh process with its handshake.
+const PARALLEL_QUERIES: usize = 20;
+/// Characters of an error in the table, so that a row stays on a screen.
+const MAX_REASON_CHARS: usize = 160;
 
-/// How many at once, and when to stop.
+/// Number of devices at a time, and failures that end a rollout.
 #[derive(clap::Args)]
 pub(crate) struct Limits {
     /// Devices at a time
@@ -29,16 +30,15 @@ fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..)
 }
 
-/// What became of a device.
+/// Result of the work on a device.
 pub(crate) struct Outcome<T> {
-    /// Its name.
-    pub(crate) device: String,
-    /// Nothing if it was not started.
-    pub(crate) result: Option<Result<T>>,
-    time: Duration,
+    device: String,
+    /// `None` if the work was not started.
+    result: Option<Result<T>>,
+    duration: Duration,
 }
 
-/// Does `work` for each of `names`; gives the outcomes in their order.
+/// Runs `work` for each of `names`; returns the outcomes in the same order.
 pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
     names: &[String],
     limits: &Limits,
@@ -50,57 +50,58 @@ pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
         .map(|name| Outcome {
             device: name.clone(),
             result: None,
-            time: Duration::ZERO,
+            duration: Duration::ZERO,
         })
         .collect();
-    let start = |(at, name): (usize, &String)| {
+    let start = |(index, name): (usize, &String)| {
         let (work, begin) = (work(name.clone()), Instant::now());
-        async move { (at, work.await, begin.elapsed()) }
+        async move { (index, work.await, begin.elapsed()) }
     };
     let jobs = usize::try_from(limits.jobs).unwrap_or(usize::MAX);
-    let mut under_way: FuturesUnordered<_> = waiting.by_ref().take(jobs).map(start).collect();
+    let mut running: FuturesUnordered<_> = waiting.by_ref().take(jobs).map(start).collect();
     let mut failures = 0;
-    while let Some((at, result, time)) = under_way.next().await {
+    while let Some((index, result, duration)) = running.next().await {
         failures += u32::from(result.is_err());
-        outcomes[at].result = Some(result);
-        outcomes[at].time = time;
+        outcomes[index].result = Some(result);
+        outcomes[index].duration = duration;
+        // Work in progress is never cancelled: a device in the middle of a deployment
+        // ends it anyway, and its result would be lost.
         if failures < limits.max_failures {
-            under_way.extend(waiting.next().map(start));
+            running.extend(waiting.next().map(start));
         }
     }
     outcomes
 }
 
-/// Asks all of `names`, whatever fails; gives the answers in their order.
-pub(crate) async fn ask<T, F: Future<Output = Result<T>>>(
+/// Queries all of `names`, whatever fails; returns the answers in the same order.
+pub(crate) async fn query<T, F: Future<Output = Result<T>>>(
     names: &[String],
-    question: impl Fn(String) -> F,
+    query: impl Fn(String) -> F,
 ) -> Vec<(String, Result<T>)> {
-    let ask = |(at, name): (usize, &String)| {
-        let (name, answer) = (name.clone(), question(name.clone()));
-        async move { (at, name, answer.await) }
+    let start = |(index, name): (usize, &String)| {
+        let (name, answer) = (name.clone(), query(name.clone()));
+        async move { (index, name, answer.await) }
     };
-    let answers = stream::iter(names).enumerate().map(ask);
-    let mut answers: Vec<_> = answers.buffer_unordered(ASKED).collect().await;
-    answers.sort_by_key(|(at, ..)| *at);
+    let answers = stream::iter(names).enumerate().map(start);
+    // Unordered: a device that is away must not hold back the start of others.
+    let mut answers: Vec<_> = answers.buffer_unordered(PARALLEL_QUERIES).collect().await;
+    answers.sort_by_key(|(index, ..)| *index);
     let named = |(_, name, answer)| (name, answer);
     answers.into_iter().map(named).collect()
 }
 
-/// Says how one device ended; with several, as each ends.
-pub(crate) fn said(several: bool, device: &str, result: &Result<String>) {
+/// Logs the result of one of several devices as it ends.
+pub(crate) fn log_result(several: bool, device: &str, result: &Result<String>) {
     match result {
-        Ok(words) if several => log::info(format_args!("{device}: {words}")),
+        Ok(message) if several => log::info(format_args!("{device}: {message}")),
         Err(error) if several => log::warn(format_args!("{error:#}")),
+        // A single device: `report` prints its message or returns its error.
         _ => {}
     }
 }
 
-/// One device: its words, or its error. Several: a table, and an error if not
-/// all are done.
-///
-/// # Errors
-/// As the exit codes say.
+/// Reports the end of a rollout. One device: prints its message, or returns its error
+/// with its own exit code. Several: prints a table, and fails if one of them failed.
 pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
     if outcomes.len() == 1 {
         if let Some(result) = outcomes.pop().and_then(|o| o.result) {
@@ -108,57 +109,61 @@ pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
         }
         return Ok(());
     }
-    let mut rows = Vec::new();
-    let (mut failed, mut idle) = (0, 0);
-    for outcome in &outcomes {
-        let (word, detail) = match &outcome.result {
-            None => ("not started", String::new()),
-            Some(Ok(_)) => ("done", String::new()),
-            Some(Err(error)) => (word(error), shorter(&outcome.device, error)),
-        };
-        failed += u32::from(matches!(outcome.result, Some(Err(_))));
-        idle += u32::from(outcome.result.is_none());
-        let time = format!("{:.1} s", outcome.time.as_secs_f32());
-        let time = if outcome.result.is_some() {
-            time
-        } else {
-            String::new()
-        };
-        rows.push(vec![outcome.device.clone(), word.into(), time, detail]);
-    }
-    table::print(&["DEVICE", "RESULT", "TIME", "WHY"], &rows);
+    table::print(
+        &["DEVICE", "RESULT", "TIME", "WHY"],
+        &outcomes.iter().map(row).collect::<Vec<_>>(),
+    );
+    let count = |test: fn(&Option<Result<String>>) -> bool| {
+        outcomes.iter().filter(|o| test(&o.result)).count()
+    };
+    let failed = count(|result| matches!(result, Some(Err(_))));
+    let not_started = count(Option::is_none);
     if failed == 0 {
         return Ok(());
     }
-    let all = outcomes.len();
-    let idle = if idle > 0 {
-        format!(", {idle} not started: raise --max-failures, or mend those that failed")
+    let rest = if not_started > 0 {
+        format!(", {not_started} not started: repair those that failed, or raise --max-failures")
     } else {
         String::new()
     };
+    let all = outcomes.len();
     Err(Failure::error(
         PARTIAL,
-        format_args!("{failed} of {all} devices failed{idle}"),
+        format_args!("{failed} of {all} devices failed{rest}"),
     ))
 }
 
-fn word(error: &anyhow::Error) -> &'static str {
+fn row(outcome: &Outcome<String>) -> Vec<String> {
+    let (label, reason) = match &outcome.result {
+        None => ("not started", String::new()),
+        Some(Ok(_)) => ("done", String::new()),
+        Some(Err(error)) => (result_label(error), reason(&outcome.device, error)),
+    };
+    let duration = match outcome.result {
+        Some(_) => format!("{:.1} s", outcome.duration.as_secs_f32()),
+        None => String::new(),
+    };
+    vec![outcome.device.clone(), label.into(), duration, reason]
+}
+
+fn result_label(error: &anyhow::Error) -> &'static str {
     match code_of(error) {
         UNREACHABLE => "unreachable",
         REFUSED => "refused",
-        SWITCHED_BACK => "switched back",
+        ROLLED_BACK => "rolled back",
+        // In capitals: of all results only this one leaves a device without the app.
         NOT_RUNNING => "NOT RUNNING",
         REGISTRY => "registry",
         _ => "failed",
     }
 }
 
-/// The error without the device's name, which stands in its own column.
-fn shorter(device: &str, error: &anyhow::Error) -> String {
+/// Returns the error without the name of the device, which has a column of its own.
+fn reason(device: &str, error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = text.strip_prefix(device).unwrap_or(&text);
     let text = text.trim_start_matches([':', ' ']);
-    let cut: String = text.chars().take(160).collect();
+    let cut: String = text.chars().take(MAX_REASON_CHARS).collect();
     if cut.len() < text.len() {
         cut + "…"
     } else {
@@ -171,22 +176,22 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    fn block<T>(work: impl Future<Output = T>) -> T {
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread();
         { runtime }.enable_all().build().unwrap().block_on(work)
     }
 
     #[test]
-    fn no_more_than_the_limit_at_a_time_and_none_after_the_failures() {
+    fn limits_of_jobs_and_failures_hold() {
         let names: Vec<_> = (0..10).map(|n| n.to_string()).collect();
-        let (now, most) = (Cell::new(0), Cell::new(0));
+        let (current, highest) = (Cell::new(0), Cell::new(0));
         let work = |name: String| {
-            let (now, most) = (&now, &most);
+            let (current, highest) = (&current, &highest);
             async move {
-                now.set(now.get() + 1);
-                most.set(most.get().max(now.get()));
+                current.set(current.get() + 1);
+                highest.set(highest.get().max(current.get()));
                 tokio::task::yield_now().await;
-                now.set(now.get() - 1);
+                current.set(current.get() - 1);
                 if name == "4" {
                     anyhow::bail!("broken");
                 }
@@ -197,8 +202,8 @@ mod tests {
             jobs: 3,
             max_failures: 1,
         };
-        let outcomes = block(run(&names, &limits, work));
-        assert_eq!(most.get(), 3);
+        let outcomes = block_on(run(&names, &limits, work));
+        assert_eq!(highest.get(), 3);
         let started = outcomes.iter().filter(|o| o.result.is_some()).count();
         assert!((5..=7).contains(&started), "{started}");
         let broken = outcomes.iter().filter(|o| matches!(o.result, Some(Err(_))));
@@ -207,7 +212,7 @@ mod tests {
             jobs: 20,
             max_failures: 2,
         };
-        let outcomes = block(run(&names, &limits, work));
+        let outcomes = block_on(run(&names, &limits, work));
         assert!(outcomes.iter().all(|o| o.result.is_some()));
     }
 }

@@ -1,11 +1,13 @@
-//! The devices that a command line names.
+//! Devices that a command line selects.
+
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use edge_common::exit::Failure;
 
 use crate::project::config::Project;
 
-/// Which devices.
+/// Selection of devices.
 #[derive(clap::Args)]
 pub(crate) struct Targets {
     /// Names from edge-app.yaml, or hosts of your ssh configuration
@@ -20,10 +22,7 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Their names, each once.
-    ///
-    /// # Errors
-    /// None is named; a group that is not there.
+    /// Returns the names of the selected devices, each once.
     pub(crate) fn names(&self, project: &Project) -> Result<Vec<String>> {
         let mut names = self.devices.clone();
         let config = &project.config;
@@ -38,26 +37,25 @@ impl Targets {
             };
             names.extend(members.iter().flatten().cloned());
         }
-        let mut seen = std::collections::BTreeSet::new();
+        // Groups overlap, and two deployments at a time on one device would collide.
+        let mut seen = BTreeSet::new();
         names.retain(|n| seen.insert(n.clone()));
         if names.is_empty() {
-            let why = "no device is named: DEVICE…, --group G, or --all of edge-app.yaml";
+            let why = "no device is named: give DEVICE…, --group G, or --all of edge-app.yaml";
             return Err(Failure::error(2, why));
         }
         Ok(names)
     }
 
-    /// As [`Targets::names`]; all of the project if none is named.
-    ///
-    /// # Errors
-    /// As [`Targets::names`].
+    /// Returns the names of the selected devices, or of all devices of the project if
+    /// none is selected. For commands that only read: a deployment wants `--all`.
     pub(crate) fn or_all(&self, project: &Project) -> Result<Vec<String>> {
-        let named = !self.devices.is_empty() || !self.group.is_empty();
+        let selected = !self.devices.is_empty() || !self.group.is_empty();
         let all = Self {
             devices: Vec::new(),
             all: true,
             group: Vec::new(),
         };
-        if named { self } else { &all }.names(project)
+        if selected { self } else { &all }.names(project)
     }
 }

@@ -1,8 +1,8 @@
-//! What `docker image save` writes, as blobs for a registry.
+//! Archive that `docker image save` writes, read as blobs for a registry.
 //!
-//! Source: <https://github.com/moby/moby/blob/master/image/spec/v1.2.md>,
-//! "Combined Image JSON + Filesystem Changeset Format", and the OCI image layout
-//! that docker writes since version 25.
+//! Format: <https://github.com/moby/moby/blob/master/image/spec/v1.2.md>, "Combined
+//! Image JSON + Filesystem Changeset Format", and the OCI image layout that docker
+//! writes since version 25. Both have `manifest.json`, which is read here.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,11 +12,11 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// Largest configuration or manifest that is read, in bytes.
-const LARGEST: u64 = 4 * 1024 * 1024;
+/// Size limit of a configuration or manifest.
+const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A saved image, entries by name.
-pub(crate) struct Saved {
+/// Saved image with an index of its entries.
+pub(crate) struct SavedImage {
     file: File,
     entries: HashMap<PathBuf, Entry>,
 }
@@ -33,11 +33,9 @@ struct Manifest {
     layers: Vec<PathBuf>,
 }
 
-impl Saved {
-    /// Indexes the archive.
-    ///
-    /// # Errors
-    /// Not an archive.
+impl SavedImage {
+    /// Indexes the archive without reading the layers: they come in any order, and
+    /// the manifest that names them may come last.
     pub(crate) fn open(mut file: File) -> Result<Self> {
         file.seek(SeekFrom::Start(0))?;
         let mut archive = tar::Archive::new(&file);
@@ -51,41 +49,39 @@ impl Saved {
                 .path()
                 .context("reading the saved image")?
                 .into_owned();
-            let what = match entry.header().entry_type() {
+            let indexed = match entry.header().entry_type() {
                 tar::EntryType::Regular => Entry::Data {
                     offset: entry.raw_file_position(),
                     size: entry.size(),
                 },
+                // Old versions of docker write a layer once and link to it from others
+                // with the same content.
                 tar::EntryType::Symlink => {
-                    let target = entry.link_name()?.context("a link to nothing")?;
-                    Entry::Link(normal(&path.parent().unwrap_or(Path::new("")).join(target)))
+                    let target = entry.link_name()?.context("reading the saved image")?;
+                    Entry::Link(normalize(
+                        &path.parent().unwrap_or(Path::new("")).join(target),
+                    ))
                 }
                 _ => continue,
             };
-            entries.insert(path, what);
+            entries.insert(path, indexed);
         }
         Ok(Self { file, entries })
     }
 
-    /// The configuration and the paths of the layers, lowest first.
-    ///
-    /// # Errors
-    /// Not one image.
+    /// Returns the configuration and the paths of the layers, lowest first.
     pub(crate) fn image(&self) -> Result<(Vec<u8>, Vec<PathBuf>)> {
-        let text = self.bytes(Path::new("manifest.json"), LARGEST)?;
+        let text = self.read(Path::new("manifest.json"), MAX_DOCUMENT_BYTES)?;
         let manifests: Vec<Manifest> =
             serde_json::from_slice(&text).context("reading manifest.json of the saved image")?;
         let [manifest] = &manifests[..] else {
-            bail!(
-                "the saved archive holds {} images, not one",
-                manifests.len()
-            );
+            bail!("the saved archive has {} images, not one", manifests.len());
         };
-        let config = self.bytes(&manifest.config, LARGEST)?;
+        let config = self.read(&manifest.config, MAX_DOCUMENT_BYTES)?;
         Ok((config, manifest.layers.clone()))
     }
 
-    fn bytes(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader(path)?.take(limit + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
@@ -97,11 +93,8 @@ impl Saved {
         Ok(bytes)
     }
 
-    /// What a file of the archive holds; a handle of its own each time would share
-    /// its place, so read one to the end before the next.
-    ///
-    /// # Errors
-    /// Not in the archive.
+    /// Returns the content of an entry. Read it to the end before the next call:
+    /// `try_clone` duplicates the descriptor, and all share one file offset.
     pub(crate) fn reader(&self, path: &Path) -> Result<std::io::Take<File>> {
         let absent = || format!("the saved image lacks {}", path.display());
         let entry = match self.entries.get(path).with_context(absent)? {
@@ -117,8 +110,8 @@ impl Saved {
     }
 }
 
-/// Without `.` and `..`; never above the archive.
-fn normal(path: &Path) -> PathBuf {
+/// Resolves `.` and `..` without going above the archive.
+fn normalize(path: &Path) -> PathBuf {
     let mut result = PathBuf::new();
     for part in path.components() {
         match part {
@@ -161,7 +154,8 @@ mod tests {
             ("c.json", b"{}"),
             ("a/layer.tar", b"content"),
         ];
-        let saved = Saved::open(archive(&entries, &[("b/layer.tar", "../a/layer.tar")])).unwrap();
+        let saved =
+            SavedImage::open(archive(&entries, &[("b/layer.tar", "../a/layer.tar")])).unwrap();
         let (config, layers) = saved.image().unwrap();
         assert_eq!(config, b"{}");
         for layer in &layers {
@@ -177,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_archives_are_errors() {
+    fn invalid_archives_are_errors() {
         let cases: [&[(&str, &[u8])]; 4] = [
             &[],
             &[("manifest.json", b"[]")],
@@ -185,13 +179,18 @@ mod tests {
             &[("manifest.json", MANIFEST)],
         ];
         for entries in cases {
-            let saved = Saved::open(archive(entries, &[])).unwrap();
+            let saved = SavedImage::open(archive(entries, &[])).unwrap();
             assert!(saved.image().is_err());
         }
         let loops = [("manifest.json", "x"), ("x", "manifest.json")];
-        assert!(Saved::open(archive(&[], &loops)).unwrap().image().is_err());
-        let mut torn = tempfile::tempfile().unwrap();
-        torn.write_all(&[b'x'; 700]).unwrap();
-        assert!(Saved::open(torn).is_err());
+        assert!(
+            SavedImage::open(archive(&[], &loops))
+                .unwrap()
+                .image()
+                .is_err()
+        );
+        let mut not_tar = tempfile::tempfile().unwrap();
+        not_tar.write_all(&[b'x'; 700]).unwrap();
+        assert!(SavedImage::open(not_tar).is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! Compressing on all cores: a stream is cut into pieces, each becomes a frame
-//! of its own, and frames that follow one another are one stream again, for zstd
-//! as for gzip.
+//! Compression on all cores: a stream is cut into pieces, each of which becomes a frame
+//! of its own. Frames in a row are one stream again, for zstd (RFC 8878) and for
+//! gzip (RFC 1952) alike, so a reader needs to know nothing of it.
 
 use std::io::{self, Write};
 use std::num::NonZero;
@@ -14,46 +14,47 @@ use anyhow::{Context, Result, anyhow};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Bytes of a piece. The same content must give the same frames, so that a layer
-/// keeps its digest: never change it for gzip.
-const PIECE: usize = 1024 * 1024;
-/// Least and most that zstd is told to try; it starts with the least.
-const LEVELS: (i32, i32) = (1, 12);
+/// Size of a piece. Never change it for gzip: the same layer would have other frames
+/// and another digest, and every registry and device would get it once more.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// Lowest and highest level of zstd; the lowest is used first.
+const ZSTD_LEVELS: (i32, i32) = (1, 12);
 
-/// How pieces are compressed.
+/// Format and purpose of the compression.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
-    /// For a device. The level follows the link: it rises while the link is
-    /// what is waited for, and falls while the processors are.
+    /// For a device: the level follows the link. It rises while the link is the
+    /// bottleneck, and falls while the processors are.
     Zstd,
-    /// For a registry: every engine takes it, and the same content gives the
-    /// same bytes.
+    /// For a registry: every engine reads it, and the same content has the same
+    /// bytes at any time.
     Gzip,
 }
 
-/// Compresses what `produce` writes, into `sink`.
-///
-/// # Errors
-/// That of `sink` or of `produce`.
-pub(crate) fn pack<T, W: Write + Send>(
+/// Compresses everything that `produce` writes into `sink`; returns the result of
+/// `produce`.
+pub(crate) fn compress<T, W: Write + Send>(
     codec: Codec,
     sink: &mut W,
     produce: impl FnOnce(&mut dyn Write) -> Result<T>,
 ) -> Result<T> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    // Bounded: memory holds a few pieces, however large the image and slow the link.
     let (jobs, work) = sync_channel::<Job>(workers);
+    // The receivers of the results in the order of the pieces: workers finish in any
+    // order, the writer waits for the next one.
     let (order, results) = sync_channel(2 * workers);
-    let (work, level) = (Mutex::new(work), AtomicI32::new(LEVELS.0));
+    let (work, level) = (Mutex::new(work), AtomicI32::new(ZSTD_LEVELS.0));
     let (work, level) = (&work, &level);
     thread::scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(move || compress(codec, work, level));
+            scope.spawn(move || compress_pieces(codec, work, level));
         }
         let writer = scope.spawn(move || write(results, sink, level));
         let mut pieces = Pieces {
             jobs,
             order,
-            piece: Vec::with_capacity(PIECE),
+            piece: Vec::with_capacity(PIECE_BYTES),
         };
         let produced = produce(&mut pieces);
         let finished = produced.and_then(|value| {
@@ -61,22 +62,25 @@ pub(crate) fn pack<T, W: Write + Send>(
             Ok(value)
         });
         drop(pieces);
-        let written = writer.join().map_err(|_| anyhow!("a thread ended"))?;
-        // When writing fails producing does too: the first is the cause.
+        let written = writer
+            .join()
+            .map_err(|_| anyhow!("compression worker panicked"))?;
+        // A failed write closes the channels, and then producing fails as well: the
+        // error of the writer is the cause.
         written.and(finished)
     })
 }
 
-type Packed = io::Result<Vec<u8>>;
+type Compressed = io::Result<Vec<u8>>;
 
 struct Job {
     piece: Vec<u8>,
-    done: SyncSender<Packed>,
+    done: SyncSender<Compressed>,
 }
 
 struct Pieces {
     jobs: SyncSender<Job>,
-    order: SyncSender<Receiver<Packed>>,
+    order: SyncSender<Receiver<Compressed>>,
     piece: Vec<u8>,
 }
 
@@ -85,10 +89,10 @@ impl Pieces {
         if self.piece.is_empty() {
             return Ok(());
         }
-        let (done, packed) = sync_channel(1);
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        let (done, compressed) = sync_channel(1);
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
         let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.order.send(packed).map_err(closed)?;
+        self.order.send(compressed).map_err(closed)?;
         let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         self.jobs.send(Job { piece, done }).map_err(closed)
     }
@@ -96,13 +100,13 @@ impl Pieces {
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = PIECE - self.piece.len();
-        let taken = &bytes[..bytes.len().min(room)];
-        self.piece.extend_from_slice(taken);
-        if self.piece.len() == PIECE {
+        let room = PIECE_BYTES - self.piece.len();
+        let accepted = &bytes[..bytes.len().min(room)];
+        self.piece.extend_from_slice(accepted);
+        if self.piece.len() == PIECE_BYTES {
             self.send()?;
         }
-        Ok(taken.len())
+        Ok(accepted.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -110,22 +114,23 @@ impl Write for Pieces {
     }
 }
 
-fn compress(codec: Codec, work: &Mutex<Receiver<Job>>, level: &AtomicI32) {
+fn compress_pieces(codec: Codec, work: &Mutex<Receiver<Job>>, level: &AtomicI32) {
     loop {
         let job = work.lock().map(|work| work.recv());
         let Ok(Ok(Job { piece, done })) = job else {
             return;
         };
-        let packed = match codec {
+        let compressed = match codec {
             Codec::Zstd => zstd::bulk::compress(&piece, level.load(Ordering::Relaxed)),
             Codec::Gzip => gzip(&piece),
         };
-        // Nobody waits for it after an error.
-        let _ = done.send(packed);
+        // After an error nobody receives it.
+        let _ = done.send(compressed);
     }
 }
 
-/// No name and no time in the header: the same piece, the same bytes.
+/// Compresses a piece. The header has no name and no time, so that the same piece has
+/// the same bytes.
 fn gzip(piece: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(piece)?;
@@ -133,30 +138,31 @@ fn gzip(piece: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 fn write(
-    results: Receiver<Receiver<Packed>>,
+    results: Receiver<Receiver<Compressed>>,
     sink: &mut impl Write,
     level: &AtomicI32,
 ) -> Result<()> {
     let mut ready = Instant::now();
-    for packed in results {
-        let packed = packed
+    for compressed in results {
+        let compressed = compressed
             .recv()
             .context("compressing")?
             .context("compressing")?;
         let waited = ready.elapsed();
         let start = Instant::now();
-        sink.write_all(&packed)?;
+        sink.write_all(&compressed)?;
         let wrote = start.elapsed();
         ready = Instant::now();
-        let now = level.load(Ordering::Relaxed);
+        let current = level.load(Ordering::Relaxed);
+        // Twice as long, so that the level does not swing with each piece.
         let next = if wrote > 2 * waited {
-            now + 1
+            current + 1
         } else if waited > 2 * wrote {
-            now - 1
+            current - 1
         } else {
-            now
+            current
         };
-        level.store(next.clamp(LEVELS.0, LEVELS.1), Ordering::Relaxed);
+        level.store(next.clamp(ZSTD_LEVELS.0, ZSTD_LEVELS.1), Ordering::Relaxed);
     }
     Ok(sink.flush()?)
 }
@@ -168,25 +174,25 @@ mod tests {
 
     fn content() -> Vec<u8> {
         let number = |i: usize| ((i * i) >> 7) as u8;
-        (0..PIECE * 5 / 2).map(number).collect()
+        (0..PIECE_BYTES * 5 / 2).map(number).collect()
     }
 
-    fn packed(codec: Codec) -> Vec<u8> {
+    fn compressed(codec: Codec) -> Vec<u8> {
         let mut sink = Vec::new();
-        pack(codec, &mut sink, |to| Ok(to.write_all(&content())?)).unwrap();
+        compress(codec, &mut sink, |to| Ok(to.write_all(&content())?)).unwrap();
         sink
     }
 
     #[test]
     fn frames_are_one_stream() {
-        let zstd = packed(Codec::Zstd);
+        let zstd = compressed(Codec::Zstd);
         assert_eq!(zstd::decode_all(&zstd[..]).unwrap(), content());
-        let gzip = packed(Codec::Gzip);
+        let gzip = compressed(Codec::Gzip);
         let mut plain = Vec::new();
         let mut decoder = flate2::read::MultiGzDecoder::new(&gzip[..]);
         decoder.read_to_end(&mut plain).unwrap();
         assert_eq!(plain, content());
-        assert_eq!(gzip, packed(Codec::Gzip));
+        assert_eq!(gzip, compressed(Codec::Gzip));
     }
 
     #[test]
@@ -205,10 +211,10 @@ mod tests {
                 to.write_all(&[7; 4096])?;
             }
         };
-        let error = pack(Codec::Zstd, &mut Full, endless).unwrap_err();
+        let error = compress(Codec::Zstd, &mut Full, endless).unwrap_err();
         assert_eq!(error.to_string(), "full");
         let fails = |_: &mut dyn Write| -> Result<()> { Err(anyhow!("source")) };
-        let error = pack(Codec::Gzip, &mut Vec::new(), fails).unwrap_err();
+        let error = compress(Codec::Gzip, &mut Vec::new(), fails).unwrap_err();
         assert_eq!(error.to_string(), "source");
     }
 }

@@ -1,4 +1,5 @@
-//! The laptop's docker, asked through its own client.
+//! The laptop's docker, through its own client: it knows contexts, remote engines and
+//! builders that the user has configured, and the engine's API does not.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -15,20 +16,19 @@ use crate::project::config::Platform;
 
 fn docker() -> Result<Command> {
     let path = which::which("docker").map_err(|_| {
-        Failure::error(1, "docker is not installed: edge-app builds images with it; see docs.docker.com/engine/install")
+        let why = "docker is not installed: edge-app builds images with it; \
+                   see docs.docker.com/engine/install";
+        Failure::error(1, why)
     })?;
     let mut command = Command::from(Root::system().command(path));
     command.kill_on_drop(true).stdin(Stdio::null());
     Ok(command)
 }
 
-/// Builds the app as `image`. Docker's words go to standard error.
-///
-/// # Errors
-/// docker failing.
+/// Builds the app as `image`. The output of docker goes to standard error.
 pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
     if !app.directory.join("Dockerfile").is_file() {
-        let why = format!("{} has no Dockerfile: an app is built from one", app.name);
+        let why = format!("{} has no Dockerfile: write one to build the app", app.name);
         return Err(Failure::error(CONFIGURATION, why));
     }
     let mut probe = docker()?;
@@ -39,54 +39,54 @@ pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result
     let buildx = probe.status().await.context("starting docker")?.success();
     let mut command = docker()?;
     if buildx {
+        // Without --load some builders keep the image in their own cache. Provenance
+        // would add an index and a manifest that holds the time of the build.
         command.args(["buildx", "build", "--load", "--provenance=false"]);
     } else {
+        // Where the plugin is missing, `docker build` wants BuildKit and fails.
         command.arg("build").env("DOCKER_BUILDKIT", "0");
     }
     command.args(["--platform", &platform.0, "--tag", image, "--"]);
     command.arg(&app.directory).stdout(std::io::stderr());
     let status = command.status().await.context("starting docker")?;
     if !status.success() {
-        bail!("docker did not build {}: see its words above", app.name);
+        bail!("docker did not build {}: see its output above", app.name);
     }
     Ok(())
 }
 
-/// An image of the laptop's engine.
-pub(crate) struct Local {
-    /// Its Id.
+/// Image of the laptop's engine.
+pub(crate) struct LocalImage {
+    /// Image ID.
     pub(crate) id: String,
-    /// Bytes of its layers, unpacked; about that, for some stores.
+    /// Bytes of the unpacked layers; some stores report an estimate.
     pub(crate) size: u64,
-    /// Digests of its layers, unpacked, lowest first.
+    /// Digests of the unpacked layers, lowest first.
     pub(crate) layers: Vec<String>,
 }
 
-/// `docker image inspect`.
-///
-/// # Errors
-/// No such image, or docker's words.
-pub(crate) async fn inspect(image: &str) -> Result<Local> {
+/// Returns ID, size and layers of an image.
+pub(crate) async fn inspect(image: &str) -> Result<LocalImage> {
     let mut command = docker()?;
     let format = "--format={{.Id}} {{.Size}}{{range .RootFS.Layers}} {{.}}{{end}}";
     command.args(["image", "inspect", format, "--", image]);
     let output = command.output().await.context("starting docker")?;
     check(image, output.status.success(), &output.stderr)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut words = text.split_whitespace().map(String::from);
-    Ok(Local {
-        id: words.next().context("docker told no Id")?,
-        size: words.next().and_then(|w| w.parse().ok()).unwrap_or(0),
-        layers: words.collect(),
+    let mut fields = text.split_whitespace().map(String::from);
+    Ok(LocalImage {
+        id: fields
+            .next()
+            .context("docker image inspect returned no image ID")?,
+        size: fields.next().and_then(|s| s.parse().ok()).unwrap_or(0),
+        layers: fields.collect(),
     })
 }
 
-/// `docker image save`, into a file without a name.
-///
-/// # Errors
-/// No such image, or docker's words.
+/// Saves an image into a temporary file without a name, which an interruption cannot
+/// leave behind.
 pub(crate) async fn save(image: &str) -> Result<File> {
-    let file = tempfile::tempfile().context("making a temporary file")?;
+    let file = tempfile::tempfile().context("creating a temporary file")?;
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
     command.stdout(file.try_clone()?).stderr(Stdio::piped());
@@ -99,11 +99,8 @@ pub(crate) async fn save(image: &str) -> Result<File> {
     Ok(file)
 }
 
-/// `docker image save`, and what it writes.
-///
-/// # Errors
-/// docker cannot be started.
-pub(crate) fn save_from(image: &str) -> Result<(Child, OwnedFd)> {
+/// Starts to save an image; returns the process and the pipe that it writes to.
+pub(crate) fn start_save(image: &str) -> Result<(Child, OwnedFd)> {
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -112,20 +109,20 @@ pub(crate) fn save_from(image: &str) -> Result<(Child, OwnedFd)> {
     Ok((child, stdout.into_owned_fd()?))
 }
 
-/// What a failed `save` means.
-///
-/// # Errors
-/// It failed.
-pub(crate) fn check(image: &str, success: bool, words: &[u8]) -> Result<()> {
+/// Turns the end of `docker image save` or `inspect` into an error.
+pub(crate) fn check(image: &str, success: bool, output: &[u8]) -> Result<()> {
     if success {
         return Ok(());
     }
-    let words = String::from_utf8_lossy(words);
-    if words.contains("No such image")
-        || words.contains("no such image")
-        || words.contains("reference does not exist")
+    let output = String::from_utf8_lossy(output);
+    // docker exits with 1 for every error: only its message, which differs between
+    // versions, distinguishes an absent image from an engine that is down. It selects
+    // the advice, nothing else.
+    if output.contains("No such image")
+        || output.contains("no such image")
+        || output.contains("reference does not exist")
     {
         bail!("there is no image {image} here: build it first with edge-app build");
     }
-    bail!("docker image save {image}: {}", words.trim())
+    bail!("docker image save {image}: {}", output.trim())
 }

@@ -1,9 +1,10 @@
-//! A saved image without the layers that a device has.
+//! Filter that leaves out of a saved image the layers that a device has.
 //!
-//! An engine that loads an image asks for the files of those layers alone that it
-//! lacks. Which file is which layer: since version 25 docker names them by their
-//! content; names before that, and those of the containerd store, are learned from
-//! the manifest at the end of an image, and remembered for the next time.
+//! An engine that loads an image opens the files of missing layers only, so the others
+//! may be absent. The difficulty is to know which file is which layer while the
+//! archive streams by: since version 25 docker names files by the digest of their
+//! content. Older names, and those of the containerd store, stand in the manifest at
+//! the end of the archive. They are cached, and the next transfer can use them.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -16,11 +17,11 @@ use tar::{Archive, Builder, EntryType};
 
 use crate::image::cache;
 
-/// Largest manifest that is read, in bytes.
-const LARGEST: u64 = 4 * 1024 * 1024;
+/// Size limit of a manifest.
+const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Names of files in saved images and the layers that they hold.
-pub(crate) struct Names {
+/// Layers by the names of their files in saved images of an app.
+pub(crate) struct LayerNames {
     path: Option<PathBuf>,
     layers: HashMap<String, String>,
 }
@@ -31,23 +32,26 @@ struct Manifest {
     layers: Vec<String>,
 }
 
-impl Names {
-    /// What is remembered of an app. A cache: whatever is wrong with it, it is
-    /// empty then.
-    pub(crate) fn of(app: &str) -> Self {
+impl LayerNames {
+    /// Loads the cached names of an app; empty if there are none, or on any error.
+    pub(crate) fn load(app: &str) -> Self {
         let path = cache::directory().map(|directory| directory.join("saved").join(app));
-        let text = path.as_ref().and_then(|p| file::read_text(p, LARGEST).ok());
+        let text = path
+            .as_ref()
+            .and_then(|p| file::read_text(p, MAX_MANIFEST_BYTES).ok());
         let pair = |line: &str| line.split_once(' ').map(|(n, l)| (n.into(), l.into()));
         let layers = text.unwrap_or_default().lines().filter_map(pair).collect();
         Self { path, layers }
     }
 
-    /// The layer in the file `name`, if that can be told.
+    /// Returns the layer in the file `name`, if it is known.
     fn layer(&self, name: &str) -> Option<String> {
-        if let Some(hex) = name.strip_prefix("blobs/sha256/") {
-            if !self.layers.contains_key(name) {
-                return Some(format!("sha256:{hex}"));
-            }
+        // The containerd store names files in the same way, by the digest of the
+        // compressed layer: a cached name overrides the digest in the name.
+        if let Some(hex) = name.strip_prefix("blobs/sha256/")
+            && !self.layers.contains_key(name)
+        {
+            return Some(format!("sha256:{hex}"));
         }
         self.layers.get(name).cloned()
     }
@@ -68,26 +72,19 @@ impl Names {
             .iter()
             .map(|(n, l)| format!("{n} {l}\n"))
             .collect();
-        let kept = path
-            .parent()
-            .map_or(Ok(()), |f| file::create_directory(f, 0o755));
-        // Without it the next image is whole, no more.
-        let _ = kept.and_then(|()| file::write(path, lines.concat().as_bytes(), 0o644));
+        cache::write(path, &lines.concat());
         Ok(())
     }
 }
 
-/// Copies a saved image without the first `skip` of its `layers`; the others
-/// are there even if they are the same. Gives the number of layers left out.
-///
-/// # Errors
-/// Not a saved image; `to`.
+/// Copies a saved image without the first `skip` of its `layers`; returns the number of
+/// layers left out. A layer whose content occurs again further up is kept.
 pub(crate) fn copy(
     saved: impl Read,
     to: &mut dyn Write,
     layers: &[String],
     skip: usize,
-    names: &mut Names,
+    names: &mut LayerNames,
 ) -> Result<usize> {
     let needed: HashSet<_> = layers[skip..].iter().collect();
     let mut left_out = 0;
@@ -111,7 +108,7 @@ pub(crate) fn copy(
             builder.append_link(&mut header, &path, target)?;
         } else if name == "manifest.json" {
             let mut manifest = Vec::new();
-            entry.take(LARGEST).read_to_end(&mut manifest)?;
+            entry.take(MAX_MANIFEST_BYTES).read_to_end(&mut manifest)?;
             names.learn(&manifest, layers)?;
             builder.append_data(&mut header, &path, &manifest[..])?;
         } else {
@@ -119,7 +116,7 @@ pub(crate) fn copy(
         }
     }
     builder.finish()?;
-    // To the last byte: whoever writes must not see a closed pipe.
+    // To the last byte: tar pads its end, and docker would fail with a closed pipe.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink())?;
     Ok(left_out)
 }
@@ -149,7 +146,7 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn thin(names: &mut Names, files: [&str; 2], skip: usize) -> (usize, Vec<String>) {
+    fn filter(names: &mut LayerNames, files: [&str; 2], skip: usize) -> (usize, Vec<String>) {
         let layers = ["sha256:l".to_string(), "sha256:u".into()];
         let mut to = Vec::new();
         let left_out = copy(&saved(files)[..], &mut to, &layers, skip, names).unwrap();
@@ -161,17 +158,17 @@ mod tests {
         (left_out, paths.collect())
     }
 
-    fn nothing() -> Names {
-        Names {
+    fn no_names() -> LayerNames {
+        LayerNames {
             path: None,
             layers: HashMap::new(),
         }
     }
 
     #[test]
-    fn layers_named_by_content_are_left_out_at_once() {
+    fn layers_named_by_digest_are_left_out_at_once() {
         let files = ["blobs/sha256/l", "blobs/sha256/u"];
-        let (left_out, kept) = thin(&mut nothing(), files, 1);
+        let (left_out, kept) = filter(&mut no_names(), files, 1);
         assert_eq!((left_out, kept.len()), (1, 3));
         assert!(!kept.contains(&"blobs/sha256/l".into()));
     }
@@ -179,16 +176,16 @@ mod tests {
     #[test]
     fn other_names_are_learned() {
         let files = ["x/layer.tar", "y/layer.tar"];
-        let mut names = nothing();
-        assert_eq!(thin(&mut names, files, 1).0, 0);
-        let (left_out, kept) = thin(&mut names, files, 1);
+        let mut names = no_names();
+        assert_eq!(filter(&mut names, files, 1).0, 0);
+        let (left_out, kept) = filter(&mut names, files, 1);
         assert_eq!(left_out, 1);
         assert_eq!(kept, ["y/layer.tar", "c", "manifest.json"]);
-        assert_eq!(thin(&mut names, files, 0).0, 0);
-        assert_eq!(thin(&mut names, files, 2).0, 2);
-        // Of the containerd store: the digest of what is compressed.
+        assert_eq!(filter(&mut names, files, 0).0, 0);
+        assert_eq!(filter(&mut names, files, 2).0, 2);
+        // The containerd store: named by the digest of the compressed layer.
         let files = ["blobs/sha256/zl", "blobs/sha256/zu"];
-        assert_eq!(thin(&mut names, files, 1).0, 0);
-        assert_eq!(thin(&mut names, files, 1).0, 1);
+        assert_eq!(filter(&mut names, files, 1).0, 0);
+        assert_eq!(filter(&mut names, files, 1).0, 1);
     }
 }

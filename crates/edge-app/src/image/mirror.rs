@@ -1,4 +1,4 @@
-//! An image of somebody else into the team's repository, registry to registry.
+//! Copies of images from other repositories into the project's, registry to registry.
 
 use std::sync::Arc;
 
@@ -12,10 +12,7 @@ use crate::image::upload;
 use crate::output::progress::Progress;
 use crate::project::config::Project;
 
-/// `IMAGE@sha256:…`; names of docker's hub may be short.
-///
-/// # Errors
-/// A name that is none, or without a digest.
+/// Parses `IMAGE@sha256:…`; names of Docker Hub may be short, as docker takes them.
 pub(crate) fn source(text: &str) -> Result<ImageRef> {
     let (first, rest) = text.split_once('/').unwrap_or(("", text));
     let full = match first {
@@ -25,17 +22,17 @@ pub(crate) fn source(text: &str) -> Result<ImageRef> {
         _ => format!("registry-1.docker.io/{text}"),
     };
     let image: ImageRef = full.parse().map_err(|e| Failure::error(2, e))?;
+    // A tag may point elsewhere by the time of the copy: what is signed must be the
+    // image that was examined.
     if image.digest.is_none() {
-        let why = format!("--from {text}: name what you looked at, by digest: IMAGE@sha256:…");
+        let why = format!("--from {text}: name the image by digest, IMAGE@sha256:…");
         return Err(Failure::error(2, why));
     }
     Ok(image)
 }
 
-/// Copies `source`, an index with all its images if it is one, as `image`.
-///
-/// # Errors
-/// Either registry; `image` is there with other content.
+/// Copies `source` as `image`: byte by byte, so that the digest stays, and an index
+/// with all its images. Returns the digest.
 pub(crate) async fn copy(
     project: &Project,
     to: &Registry,
@@ -43,45 +40,48 @@ pub(crate) async fn copy(
     source: &ImageRef,
 ) -> Result<Digest> {
     let from = project.foreign(&source.repository).await?;
-    let family = from.family(source).await.map_err(registry_error)?;
-    let (top, children) = family
+    let manifests = from.family(source).await.map_err(registry_error)?;
+    let (top, children) = manifests
         .split_first()
-        .context("an image without a manifest")?;
-    upload::free(to, image, &top.digest).await?;
+        .context("the registry returned no manifest")?;
+    upload::is_tag_free(to, image, &top.digest).await?;
     let mut blobs = Vec::new();
-    for manifest in &family {
+    for manifest in &manifests {
         blobs.extend(manifest.blobs().map_err(registry_error)?);
     }
     let total = blobs.iter().map(|b| b.size).sum();
     let name = source.repository.path().rsplit('/').next();
-    let what = format!("copying {}", name.unwrap_or_default());
-    let progress = Arc::new(Progress::new(what, Some(total)));
+    let label = format!("copying {}", name.unwrap_or_default());
+    let progress = Arc::new(Progress::new(label, Some(total)));
     for blob in &blobs {
-        let told = Arc::clone(&progress);
+        let counter = Arc::clone(&progress);
         let copied = to
-            .copy_blob(&from, blob, move |bytes| told.add(bytes))
+            .copy_blob(&from, blob, move |bytes| counter.add(bytes))
             .await;
+        // The registry has it already: it counts as copied, or the bar would end early.
         if !copied.map_err(registry_error)? {
             progress.add(blob.size);
         }
     }
+    // The index last: registries reject one whose images are absent, and a copy that
+    // is interrupted leaves no tag behind.
     for child in children {
-        put(to, child.digest.as_str(), child).await?;
+        push_manifest(to, child.digest.as_str(), child).await?;
     }
-    put(
+    push_manifest(
         to,
-        image.tag.as_deref().context("an image without a tag")?,
+        image.tag.as_deref().context("the image has no tag")?,
         top,
     )
     .await?;
     match Arc::into_inner(progress) {
-        Some(progress) => progress.done(),
+        Some(progress) => progress.finish(),
         None => log::info("copied"),
     }
     Ok(top.digest.clone())
 }
 
-async fn put(to: &Registry, name: &str, manifest: &Manifest) -> Result<()> {
+async fn push_manifest(to: &Registry, name: &str, manifest: &Manifest) -> Result<()> {
     let kind = manifest.media_type().map_err(registry_error)?;
     let pushed = to.push_manifest(name, manifest.bytes.clone(), &kind).await;
     pushed.map(|_| ()).map_err(registry_error)
@@ -107,7 +107,7 @@ mod tests {
             let image = source(&format!("{text}@{digest}")).unwrap();
             assert_eq!(image.repository.to_string(), full);
         }
-        for bad in [
+        for invalid in [
             "alpine",
             "alpine:3",
             "",
@@ -115,7 +115,7 @@ mod tests {
             "a b@sha256:0",
             "$(id)",
         ] {
-            assert!(source(bad).is_err(), "{bad:?}");
+            assert!(source(invalid).is_err(), "{invalid:?}");
         }
     }
 }

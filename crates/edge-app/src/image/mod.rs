@@ -1,4 +1,4 @@
-//! Images: built by docker, uploaded to a registry, sent to a device.
+//! Images: built by docker, uploaded to the registry, sent to devices.
 
 pub(crate) mod archive;
 pub(crate) mod cache;

@@ -1,5 +1,5 @@
-//! An image to a device: the layers that it lacks, compressed, in one stream
-//! through `edge-docker load`.
+//! Transfer of an image to a device: the layers that it lacks, compressed, in one
+//! stream to `edge-docker load`. Nothing is stored on the way, on neither side.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,16 +13,16 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::device::ssh::{Device, edge_docker};
 use crate::exit_code::REFUSED;
-use crate::image::compression::{Codec, pack};
-use crate::image::docker::{self, Local};
-use crate::image::layer_filter::{self, Names};
+use crate::image::compression::{Codec, compress};
+use crate::image::docker::{self, LocalImage};
+use crate::image::layer_filter::{self, LayerNames};
 use crate::output::progress::Progress;
 
-/// How often a device is asked for its images.
-const ATTEMPTS: u32 = 3;
+/// Attempts to query the images of a device.
+const QUERY_ATTEMPTS: u32 = 3;
 
-/// Images of a device.
-pub(crate) struct There(Vec<Image>);
+/// Images that a device has.
+pub(crate) struct DeviceImages(Vec<Image>);
 
 struct Image {
     id: String,
@@ -30,34 +30,33 @@ struct Image {
     layers: Vec<String>,
 }
 
-/// Asks a device for its images and their layers.
-///
-/// # Errors
-/// Unreachable, refused, or the engine's: a device that does not tell is not
-/// one that has nothing.
-pub(crate) async fn there(device: &Device) -> Result<There> {
-    for _ in 1..ATTEMPTS {
-        match ask(device).await {
-            // An image may go between the two questions; then it is not in the
-            // first answer the next time.
+/// Queries the images of a device and their layers. An error is never read as an empty
+/// list: the whole image would be sent to a device that has most of it.
+pub(crate) async fn device_images(device: &Device) -> Result<DeviceImages> {
+    for _ in 1..QUERY_ATTEMPTS {
+        match query(device).await {
+            // An image may be removed between the two commands of a query. The next
+            // query does not list it any more.
             Err(error) if exit::code_of(&error) == 1 => {}
             other => return other,
         }
     }
-    ask(device).await
+    query(device).await
 }
 
-async fn ask(device: &Device) -> Result<There> {
+async fn query(device: &Device) -> Result<DeviceImages> {
     let ids = edge_docker(&["images", "--quiet", "--no-trunc"]);
+    // `range`, since not every version of docker takes `join` for these lists.
     let format =
         "--format={{.Id}} {{range .RepoTags}}{{.}},{{end}};{{range .RootFS.Layers}}{{.}} {{end}}";
     let inspect = edge_docker(&["inspect", "--type=image", format]);
+    // One line for the device's shell costs one round trip instead of two.
     let line = format!("i=$({ids}) || exit; [ -z \"$i\" ] || {inspect} $i");
     let text = device.run_line(&line).await?;
-    Ok(There::parse(&text))
+    Ok(DeviceImages::parse(&text))
 }
 
-impl There {
+impl DeviceImages {
     fn parse(text: &str) -> Self {
         let image = |line: &str| {
             let (head, layers) = line.split_once(';')?;
@@ -71,14 +70,14 @@ impl There {
         Self(text.lines().filter_map(image).collect())
     }
 
-    /// Is `local` there under the name `image`?
-    pub(crate) fn has(&self, image: &str, local: &Local) -> bool {
+    /// Returns whether the device has `local` under the name `image`.
+    pub(crate) fn has(&self, image: &str, local: &LocalImage) -> bool {
         let same = |i: &Image| i.id == local.id && i.names.iter().any(|n| n == image);
         self.0.iter().any(same)
     }
 
-    /// How many of `layers`, from the lowest, the device has: an engine keeps a
-    /// layer together with those below it.
+    /// Returns how many of `layers`, from the lowest, the device has. An engine stores
+    /// a layer on top of those below it: the same layer elsewhere does not count.
     fn common(&self, layers: &[String]) -> usize {
         let common = |image: &Image| {
             let pairs = image.layers.iter().zip(layers);
@@ -88,11 +87,17 @@ impl There {
     }
 }
 
-/// A line for the device's shell that removes the images without a name that the
-/// device had of our apps, other than `new`; those that containers use stay.
-pub(crate) fn tidy(new: &str, there: &There) -> String {
-    let ours = |i: &&Image| i.id != new && i.names.iter().any(|n| n.starts_with("sandbox/"));
-    let old: Vec<_> = there.0.iter().filter(ours).map(|i| i.id.as_str()).collect();
+/// Returns a line for the device's shell that removes images of sandbox apps that lost
+/// their name to `new`. Each build leaves one behind, and they fill the disk. Images in
+/// use stay, since `rmi` without force refuses them.
+pub(crate) fn remove_replaced(new: &str, before: &DeviceImages) -> String {
+    let replaced = |i: &&Image| i.id != new && i.names.iter().any(|n| n.starts_with("sandbox/"));
+    let old: Vec<_> = before
+        .0
+        .iter()
+        .filter(replaced)
+        .map(|i| i.id.as_str())
+        .collect();
     let dangling = ["images", "--quiet", "--no-trunc", "--filter=dangling=true"];
     let (dangling, rmi) = (edge_docker(&dangling), edge_docker(&["rmi"]));
     format!(
@@ -101,19 +106,16 @@ pub(crate) fn tidy(new: &str, there: &There) -> String {
     )
 }
 
-/// Sends `image` under its name: what is missing, or the whole of it when the
-/// engine misses a layer after all.
-///
-/// # Errors
-/// Unreachable, refused, or docker's here or there.
+/// Sends `image` under its name: the missing layers, or the whole image if the engine
+/// misses a layer after all, which may have been removed since the query.
 pub(crate) async fn send(
     device: &Device,
     app: &str,
     image: &str,
-    local: &Local,
-    there: &There,
+    local: &LocalImage,
+    on_device: &DeviceImages,
 ) -> Result<()> {
-    let skip = there.common(&local.layers);
+    let skip = on_device.common(&local.layers);
     match stream(device, app, image, local, skip).await {
         Err(error) if skip > 0 && [1, REFUSED].contains(&exit::code_of(&error)) => {
             log::warn(format_args!("{error:#}; sending the whole image"));
@@ -123,7 +125,13 @@ pub(crate) async fn send(
     }
 }
 
-async fn stream(device: &Device, app: &str, image: &str, local: &Local, skip: usize) -> Result<()> {
+async fn stream(
+    device: &Device,
+    app: &str,
+    image: &str,
+    local: &LocalImage,
+    skip: usize,
+) -> Result<()> {
     let mut load = device.edge_docker(&["load"], false).await?;
     load.stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -134,42 +142,43 @@ async fn stream(device: &Device, app: &str, image: &str, local: &Local, skip: us
         .take()
         .context("standard input")?
         .into_owned_fd()?;
-    let (mut save, from) = docker::save_from(image)?;
-    let what = format!(
+    let (mut save, from) = docker::start_save(image)?;
+    let label = format!(
         "sending {} of {} layers",
         local.layers.len() - skip,
         local.layers.len()
     );
-    let work = Work {
+    let transfer = Transfer {
         from,
         to,
-        progress: Progress::packed(what, local.size),
+        progress: Progress::compressed(label, local.size),
         layers: local.layers.clone(),
         skip,
         app: app.into(),
     };
-    let sending = tokio::task::spawn_blocking(move || work.run());
-    let (mut said, mut words) = (String::new(), String::new());
-    let mut errors = (
+    let sending = tokio::task::spawn_blocking(move || transfer.run());
+    let (mut load_output, mut save_output) = (String::new(), String::new());
+    let mut stderr = (
         load.stderr.take().context("standard error")?,
         save.stderr.take().context("standard error")?,
     );
     let (sent, _, _) = tokio::join!(
         sending,
-        errors.0.read_to_string(&mut said),
-        errors.1.read_to_string(&mut words)
+        stderr.0.read_to_string(&mut load_output),
+        stderr.1.read_to_string(&mut save_output)
     );
-    let sent = sent.map_err(|_| anyhow!("a thread ended"))?;
+    let sent = sent.map_err(|_| anyhow!("the transfer panicked"))?;
     let (loaded, saved) = (load.wait().await?, save.wait().await?);
-    // An end that failed is the cause of a broken pipe in between.
+    // The process that failed is the cause; the other one and our copy in between
+    // only see a broken pipe.
     if !loaded.success() && (sent.is_err() || saved.success()) {
-        device.judge(loaded, said.trim())?;
+        device.check(loaded, load_output.trim())?;
     }
-    docker::check(image, saved.success(), words.as_bytes())?;
+    docker::check(image, saved.success(), save_output.as_bytes())?;
     sent
 }
 
-struct Work {
+struct Transfer {
     from: OwnedFd,
     to: OwnedFd,
     progress: Progress,
@@ -178,46 +187,46 @@ struct Work {
     app: String,
 }
 
-impl Work {
+impl Transfer {
     fn run(self) -> Result<()> {
-        let mut sink = Counted {
+        let mut sink = CountingWriter {
             to: File::from(self.to),
             progress: &self.progress,
         };
-        let from = Watched {
+        let from = CountingReader {
             from: File::from(self.from),
             progress: &self.progress,
         };
-        let mut names = Names::of(&self.app);
-        pack(Codec::Zstd, &mut sink, |to| {
+        let mut names = LayerNames::load(&self.app);
+        compress(Codec::Zstd, &mut sink, |to| {
             layer_filter::copy(from, to, &self.layers, self.skip, &mut names)
         })?;
-        self.progress.done();
+        self.progress.finish();
         Ok(())
     }
 }
 
-/// What is read, for the bar.
-struct Watched<'a> {
+/// Reader that counts the bytes read, for the bar.
+struct CountingReader<'a> {
     from: File,
     progress: &'a Progress,
 }
 
-impl Read for Watched<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let length = self.from.read(buffer)?;
-        self.progress.read(length as u64);
+        self.progress.add_read(length as u64);
         Ok(length)
     }
 }
 
-/// What is sent, in bytes.
-struct Counted<'a> {
+/// Writer that counts the bytes sent.
+struct CountingWriter<'a> {
     to: File,
     progress: &'a Progress,
 }
 
-impl Write for Counted<'_> {
+impl Write for CountingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let length = self.to.write(bytes)?;
         self.progress.add(length as u64);
@@ -238,20 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_has() {
-        let there = There::parse(
+    fn layers_and_names_on_a_device() {
+        let images = DeviceImages::parse(
             "sha256:1 sandbox/a:latest,sandbox/a:v1;base x\nsha256:2 ;base lib y\nwarning\n",
         );
-        assert_eq!(there.common(&layers("base lib z")), 2);
-        assert_eq!(there.common(&layers("base x")), 2);
+        assert_eq!(images.common(&layers("base lib z")), 2);
+        assert_eq!(images.common(&layers("base x")), 2);
         // A layer counts only with those below it.
-        assert_eq!(there.common(&layers("lib y")), 0);
-        let local = Local {
+        assert_eq!(images.common(&layers("lib y")), 0);
+        let local = LocalImage {
             id: "sha256:1".into(),
             size: 0,
             layers: Vec::new(),
         };
-        assert!(there.has("sandbox/a:latest", &local) && there.has("sandbox/a:v1", &local));
-        assert!(!there.has("sandbox/b:latest", &local));
+        assert!(images.has("sandbox/a:latest", &local) && images.has("sandbox/a:v1", &local));
+        assert!(!images.has("sandbox/b:latest", &local));
     }
 }

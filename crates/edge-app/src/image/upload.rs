@@ -1,5 +1,5 @@
-//! An image of docker to the registry: what it lacks, compressed on all cores.
-//! What a layer became is remembered, so that it is compressed once.
+//! Upload of a docker image to the registry: only the missing layers, compressed on all
+//! cores. The result of a compression is cached, so that a layer is compressed once.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,17 +15,17 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::channel;
 
 use crate::exit_code::{REGISTRY, registry_error};
-use crate::image::archive::Saved;
-use crate::image::compression::{Codec, pack};
+use crate::image::archive::SavedImage;
+use crate::image::compression::{Codec, compress};
 use crate::image::{cache, docker};
 use crate::output::progress::Progress;
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-/// Bytes that are handed on at once.
-const PIECE: usize = 256 * 1024;
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const GZIP_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const ZSTD_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// Size of the pieces in which a layer is uploaded, and its progress shown.
+const PIECE_BYTES: usize = 256 * 1024;
 
 #[derive(Deserialize)]
 struct Config {
@@ -37,19 +37,18 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-/// A layer as the registry has it.
+/// Compressed layer in the registry.
 struct Blob {
-    kind: &'static str,
+    media_type: &'static str,
     size: u64,
     digest: Digest,
 }
 
-/// Uploads what the registry lacks. A tag never moves to other content.
-///
-/// # Errors
-/// No such image here, the registry, or the tag is there with other content.
+/// Uploads an image of the laptop's engine and returns the digest of its manifest.
+/// `docker push` would move a tag to other content, and keep the password of the
+/// registry in a file.
 pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Digest> {
-    let saved = Saved::open(docker::save(&image.to_string()).await?)?;
+    let saved = SavedImage::open(docker::save(&image.to_string()).await?)?;
     let (config, paths) = saved.image()?;
     let parsed: Config =
         serde_json::from_slice(&config).context("reading the image's configuration")?;
@@ -57,50 +56,58 @@ pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Dige
     let mut blobs = Vec::new();
     let total = layers.len();
     for (number, (diff_id, path)) in layers.into_iter().enumerate() {
-        let what = format!("layer {} of {total}", number + 1);
-        let known = known(registry, &diff_id).await?;
-        let blob = match known {
+        let label = format!("layer {} of {total}", number + 1);
+        let uploaded = find_uploaded(registry, &diff_id).await?;
+        let blob = match uploaded {
             Some(blob) => blob,
             None => {
                 let reader = saved.reader(&path)?;
-                push_layer(registry, what, &diff_id, reader).await?
+                push_layer(registry, label, &diff_id, reader).await?
             }
         };
-        let Blob { kind, size, digest } = blob;
-        blobs.push(json!({ "mediaType": kind, "size": size, "digest": digest }));
+        let Blob {
+            media_type,
+            size,
+            digest,
+        } = blob;
+        blobs.push(json!({ "mediaType": media_type, "size": size, "digest": digest }));
     }
     let bytes = manifest(registry, config, &blobs).await?;
     let digest = Digest::of(&bytes);
-    if free(registry, image, &digest).await? {
-        let tag = image.tag.as_deref().context("an image without a tag")?;
-        let pushed = registry.push_manifest(tag, bytes, MANIFEST).await;
+    if is_tag_free(registry, image, &digest).await? {
+        let tag = image.tag.as_deref().context("the image has no tag")?;
+        let pushed = registry.push_manifest(tag, bytes, MANIFEST_TYPE).await;
         pushed.map_err(registry_error)?;
     }
     Ok(digest)
 }
 
+/// Pushes the configuration and returns the manifest. It has no time and no order of
+/// its own: the same image has the same digest on every laptop.
 async fn manifest(registry: &Registry, config: Vec<u8>, layers: &[Value]) -> Result<Vec<u8>> {
     let size = config.len();
     let config = registry.push_blob(config).await.map_err(registry_error)?;
     let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST,
-        "config": { "mediaType": CONFIG, "size": size, "digest": config },
+        "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
+        "config": { "mediaType": CONFIG_TYPE, "size": size, "digest": config },
         "layers": layers,
     });
     Ok(serde_json::to_vec(&manifest)?)
 }
 
-/// Is the tag of `image` free for `digest`? Not when it is there already.
-///
-/// # Errors
-/// It is there with other content.
-pub(crate) async fn free(registry: &Registry, image: &ImageRef, digest: &Digest) -> Result<bool> {
+/// Returns whether the tag of `image` is unused; false if it has `digest` already. A tag
+/// with other content is an error: devices and people take a version for one image.
+pub(super) async fn is_tag_free(
+    registry: &Registry,
+    image: &ImageRef,
+    digest: &Digest,
+) -> Result<bool> {
     match registry.resolve(image).await {
         Ok(old) if old.digest == *digest => Ok(false),
         Ok(old) => Err(Failure::error(
             REGISTRY,
             format_args!(
-                "{image} is there with other content ({}): take another --version",
+                "{image} is there with other content ({}): choose another --version",
                 old.digest
             ),
         )),
@@ -109,56 +116,58 @@ pub(crate) async fn free(registry: &Registry, image: &ImageRef, digest: &Digest)
     }
 }
 
-fn note(diff_id: &str) -> Option<PathBuf> {
+/// Returns the file of the cache for a layer. The digest is checked: it comes from the
+/// configuration of an image, and becomes a part of a path.
+fn cache_file(diff_id: &str) -> Option<PathBuf> {
     let hex = diff_id.strip_prefix("sha256:")?;
     let plain = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     plain.then(|| cache::directory().map(|c| c.join("layers").join(hex)))?
 }
 
-/// What a layer became the last time, if the registry has it.
-async fn known(registry: &Registry, diff_id: &str) -> Result<Option<Blob>> {
-    let text = note(diff_id).and_then(|path| file::read_text(&path, 4096).ok());
-    let Some(blob) = text.as_deref().and_then(parse) else {
+/// Returns the blob of a layer that was uploaded before, if the registry still has it.
+async fn find_uploaded(registry: &Registry, diff_id: &str) -> Result<Option<Blob>> {
+    let text = cache_file(diff_id).and_then(|path| file::read_text(&path, 4096).ok());
+    let Some(blob) = text.as_deref().and_then(parse_blob) else {
         return Ok(None);
     };
-    let there = registry
+    let exists = registry
         .has_blob(&blob.digest)
         .await
         .map_err(registry_error)?;
-    Ok(there.then_some(blob))
+    Ok(exists.then_some(blob))
 }
 
-fn parse(text: &str) -> Option<Blob> {
-    let mut words = text.split_whitespace();
-    let kind = [GZIP, ZSTD]
+fn parse_blob(text: &str) -> Option<Blob> {
+    let mut fields = text.split_whitespace();
+    let media_type = [GZIP_TYPE, ZSTD_TYPE]
         .into_iter()
-        .find(|k| words.clone().next() == Some(k))?;
+        .find(|k| fields.clone().next() == Some(k))?;
     Some(Blob {
-        kind,
-        size: words.nth(1)?.parse().ok()?,
-        digest: words.next()?.parse().ok()?,
+        media_type,
+        size: fields.nth(1)?.parse().ok()?,
+        digest: fields.next()?.parse().ok()?,
     })
 }
 
 async fn push_layer(
     registry: &Registry,
-    what: String,
+    label: String,
     diff_id: &str,
     reader: impl Read + Send + 'static,
 ) -> Result<Blob> {
-    let packed = tokio::task::spawn_blocking(move || compress(reader)).await;
-    let (mut file, blob) = packed.map_err(|_| anyhow!("a thread ended"))??;
+    let compressed = tokio::task::spawn_blocking(move || compress_layer(reader)).await;
+    let (mut file, blob) = compressed.map_err(|_| anyhow!("compression worker panicked"))??;
     if registry
         .has_blob(&blob.digest)
         .await
         .map_err(registry_error)?
     {
-        log::info(format_args!("{what}: is there"));
+        log::info(format_args!("{label}: already in the registry"));
     } else {
-        let progress = Progress::new(what, Some(blob.size));
+        let progress = Progress::new(label, Some(blob.size));
         let (sender, pieces) = channel(4);
         let reading = tokio::task::spawn_blocking(move || -> std::io::Result<Progress> {
-            let mut piece = vec![0; PIECE];
+            let mut piece = vec![0; PIECE_BYTES];
             loop {
                 let length = file.read(&mut piece)?;
                 if length == 0 || sender.blocking_send(piece[..length].to_vec()).is_err() {
@@ -171,22 +180,20 @@ async fn push_layer(
         pushed.map_err(registry_error)?;
         reading
             .await
-            .map_err(|_| anyhow!("a thread ended"))??
-            .done();
+            .map_err(|_| anyhow!("the reader of the layer panicked"))??
+            .finish();
     }
-    if let Some(path) = note(diff_id) {
-        let text = format!("{} {} {}\n", blob.kind, blob.size, blob.digest);
-        let kept = path
-            .parent()
-            .map_or(Ok(()), |f| file::create_directory(f, 0o755));
-        // Without it the layer is compressed again, no more.
-        let _ = kept.and_then(|()| file::write(&path, text.as_bytes(), 0o644));
+    if let Some(path) = cache_file(diff_id) {
+        let text = format!("{} {} {}\n", blob.media_type, blob.size, blob.digest);
+        cache::write(&path, &text);
     }
     Ok(blob)
 }
 
-/// A layer, compressed if it is not, in a file without a name.
-fn compress(mut reader: impl Read) -> Result<(File, Blob)> {
+/// Compresses a layer into a temporary file without a name, unless docker saved it
+/// compressed, as the containerd store does. The registry is asked by digest whether it
+/// has the layer, so the layer is complete before the first byte is sent.
+fn compress_layer(mut reader: impl Read) -> Result<(File, Blob)> {
     let mut sink = Sink {
         file: tempfile::tempfile().context("making a temporary file")?,
         hash: Sha256::new(),
@@ -195,20 +202,22 @@ fn compress(mut reader: impl Read) -> Result<(File, Blob)> {
     let mut start = Vec::new();
     reader.by_ref().take(4).read_to_end(&mut start)?;
     let mut whole = start.as_slice().chain(reader);
-    let kind = match start[..] {
-        [0x1f, 0x8b, ..] => GZIP,
-        [0x28, 0xb5, 0x2f, 0xfd] => ZSTD,
+    // The magic numbers of gzip and zstd.
+    let media_type = match start[..] {
+        [0x1f, 0x8b, ..] => GZIP_TYPE,
+        [0x28, 0xb5, 0x2f, 0xfd] => ZSTD_TYPE,
         _ => {
-            pack(Codec::Gzip, &mut sink, |to| {
+            compress(Codec::Gzip, &mut sink, |to| {
                 Ok(std::io::copy(&mut whole, to)?)
             })?;
-            return sink.finish(GZIP);
+            return sink.finish(GZIP_TYPE);
         }
     };
     std::io::copy(&mut whole, &mut sink)?;
-    sink.finish(kind)
+    sink.finish(media_type)
 }
 
+/// File that computes its digest and size while it is written.
 struct Sink {
     file: File,
     hash: Sha256,
@@ -216,12 +225,12 @@ struct Sink {
 }
 
 impl Sink {
-    fn finish(mut self, kind: &'static str) -> Result<(File, Blob)> {
+    fn finish(mut self, media_type: &'static str) -> Result<(File, Blob)> {
         self.file.seek(SeekFrom::Start(0))?;
         let hex = edge_common::hex::encode(self.hash.finish());
         let digest = format!("sha256:{hex}").parse();
         let blob = Blob {
-            kind,
+            media_type,
             size: self.size,
             digest: digest.map_err(|e| anyhow!("{e}"))?,
         };

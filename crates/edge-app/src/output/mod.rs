@@ -1,4 +1,4 @@
-//! Tables, JSON and progress for people and programs.
+//! Output: tables and JSON on standard output, progress on standard error.
 
 pub(crate) mod progress;
 pub(crate) mod table;

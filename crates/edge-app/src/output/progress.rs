@@ -1,5 +1,5 @@
-//! How far a transfer is: a bar at a terminal; elsewhere a line now and then, and
-//! one at the end in any case.
+//! Progress of a transfer: a bar at a terminal, lines now and then elsewhere, and a line
+//! at the end in any case.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -10,109 +10,113 @@ use std::time::{Duration, Instant};
 use edge_common::log;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Between two lines where there is no terminal.
-const PAUSE: Duration = Duration::from_secs(10);
+/// Time between two lines where there is no terminal: enough for the log of a CI job
+/// to show that something happens.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A transfer that is under way.
+/// Transfer in progress.
 pub(crate) struct Progress {
-    what: String,
+    label: String,
     total: AtomicU64,
     bytes: AtomicU64,
     start: Instant,
-    told: Mutex<Cell<Instant>>,
+    last_line: Mutex<Cell<Instant>>,
     bar: Option<ProgressBar>,
-    /// The bar shows what goes in, its words what comes out.
-    packed: bool,
+    /// Whether data are compressed on the way. The bar then counts the bytes read, whose
+    /// total is known, and its text the bytes sent.
+    compressed: bool,
 }
 
 impl Progress {
-    /// Of `what`, `total` bytes if that is known.
-    pub(crate) fn new(what: impl Into<String>, total: Option<u64>) -> Self {
+    /// Starts a transfer of `total` bytes, if that is known.
+    pub(crate) fn new(label: impl Into<String>, total: Option<u64>) -> Self {
         let form = match total {
             Some(_) => {
                 "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}"
             }
             None => "{msg} {spinner} {decimal_bytes} {decimal_bytes_per_sec}",
         };
-        Self::with_form(what.into(), total, form, false)
+        Self::with_form(label.into(), total, form, false)
     }
 
-    /// Of `what`, for which about `size` bytes are read, and fewer sent.
-    pub(crate) fn packed(what: impl Into<String>, size: u64) -> Self {
+    /// Starts a transfer for which about `size` bytes are read, and fewer sent.
+    pub(crate) fn compressed(label: impl Into<String>, size: u64) -> Self {
         Self::with_form(
-            what.into(),
+            label.into(),
             Some(size),
             "{msg} [{bar:24}] {percent} %",
             true,
         )
     }
 
-    fn with_form(what: String, total: Option<u64>, form: &str, packed: bool) -> Self {
+    fn with_form(label: String, total: Option<u64>, form: &str, compressed: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             if let Ok(style) = ProgressStyle::with_template(form) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.with_message(what.clone())
+            bar.with_message(label.clone())
         });
         Self {
-            what,
-            total: AtomicU64::new(total.filter(|_| !packed).unwrap_or(0)),
+            label,
+            total: AtomicU64::new(total.filter(|_| !compressed).unwrap_or(0)),
             bytes: AtomicU64::new(0),
             start: Instant::now(),
-            told: Mutex::new(Cell::new(Instant::now())),
+            last_line: Mutex::new(Cell::new(Instant::now())),
             bar,
-            packed,
+            compressed,
         }
     }
 
-    /// So many bytes more.
+    /// Counts bytes that were sent.
     pub(crate) fn add(&self, bytes: u64) {
         let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.tell(sum);
+        self.show(sum);
     }
 
-    /// So many bytes in all, of a total that has become known.
-    pub(crate) fn reach(&self, bytes: u64, total: u64) {
+    /// Sets the bytes sent so far, and the total.
+    pub(crate) fn set(&self, bytes: u64, total: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.set_length(total);
         }
-        self.tell(bytes);
+        self.show(bytes);
     }
 
-    /// So many bytes more were read.
-    pub(crate) fn read(&self, bytes: u64) {
+    /// Counts bytes that were read.
+    pub(crate) fn add_read(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
-            // The size was about right.
+            // The size was an estimate: the bar stops at its end.
             bar.set_position((bar.position() + bytes).min(bar.length().unwrap_or(0)));
         }
     }
 
-    fn tell(&self, sum: u64) {
+    fn show(&self, sum: u64) {
         if let Some(bar) = &self.bar {
-            if self.packed {
+            if self.compressed {
                 let (sum, rate) = (amount(sum), self.rate(sum));
-                bar.set_message(format!("{}: {sum}, {rate}/s", self.what));
+                bar.set_message(format!("{}: {sum}, {rate}/s", self.label));
             } else {
                 bar.set_position(sum);
             }
             return;
         }
-        let Ok(told) = self.told.lock() else { return };
-        if told.get().elapsed() >= PAUSE {
-            told.set(Instant::now());
+        let Ok(last_line) = self.last_line.lock() else {
+            return;
+        };
+        if last_line.get().elapsed() >= LINE_INTERVAL {
+            last_line.set(Instant::now());
             let of = match self.total.load(Ordering::Relaxed) {
                 0 => String::new(),
                 total => format!(" of {}", amount(total)),
             };
-            log::info(format_args!("{}: {}{of}", self.what, amount(sum)));
+            log::info(format_args!("{}: {}{of}", self.label, amount(sum)));
         }
     }
 
-    /// Done: says how much in how long.
-    pub(crate) fn done(self) {
+    /// Ends the transfer and logs its bytes and duration.
+    pub(crate) fn finish(self) {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let seconds = self.seconds();
         if let Some(bar) = &self.bar {
@@ -120,7 +124,7 @@ impl Progress {
         }
         log::info(format_args!(
             "{}: {} in {seconds:.1} s, {}/s",
-            self.what,
+            self.label,
             amount(bytes),
             self.rate(bytes)
         ));
@@ -130,7 +134,7 @@ impl Progress {
         self.start.elapsed().as_secs_f64().max(0.001)
     }
 
-    /// Of `bytes` since the start, in a second.
+    /// Formats the average of `bytes` per second since the start.
     fn rate(&self, bytes: u64) -> String {
         #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
         let rate = bytes as f64 / self.seconds();
@@ -143,6 +147,8 @@ impl Progress {
     }
 }
 
+/// An error or Ctrl-C drops the transfer: the bar must not stay on the last line, where
+/// the message comes.
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
@@ -151,7 +157,7 @@ impl Drop for Progress {
     }
 }
 
-/// `12.3 MB`
+/// Formats bytes as `12.3 MB`.
 pub(crate) fn amount(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
     let number = bytes as f64;

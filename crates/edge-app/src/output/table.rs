@@ -1,21 +1,21 @@
-//! Tables, JSON and dates for people and programs.
+//! Tables for people, JSON for programs, and the texts in their cells.
 
 use anyhow::Result;
 use edge_common::log::printable;
 use edge_common::time::rfc3339;
 use serde::Serialize;
 
-/// Prints a table with its columns aligned; the last one is not padded. What
-/// comes from elsewhere moves no cursor.
+/// Prints a table with aligned columns. Cells come from devices and registries: control
+/// characters are replaced, so that none of them moves the cursor of a terminal.
 pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     let head: Vec<_> = head.iter().map(ToString::to_string).collect();
-    let clean = rows
+    let printable_rows = rows
         .iter()
         .map(|r| r.iter().map(|c| printable(c)).collect());
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(clean).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(printable_rows).collect();
     let columns = rows[0].len();
-    let width = |at: usize| rows.iter().map(|r| r[at].chars().count()).max();
-    let widths: Vec<_> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
+    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths);
         let line: Vec<_> = cells.map(|(c, w)| format!("{c:w$}")).collect();
@@ -23,23 +23,20 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Prints JSON for programs.
-///
-/// # Errors
-/// None in practice.
-pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-/// Seconds of Unix time as `2026-11-24 22:05` in UTC.
+/// Formats seconds of Unix time as `2026-11-24 22:05`, in UTC.
 pub(crate) fn date(seconds: u64) -> String {
     let text = rfc3339(seconds);
     // Without `:SSZ`, which no reader of a table needs.
     text[..text.len() - 4].replace('T', " ")
 }
 
-/// The beginning of a digest or a key's name, enough to tell it from others.
+/// Shortens a digest to its first 12 digits, as docker does.
 pub(crate) fn short(digest: &str) -> String {
     let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
     digest.chars().take(12).collect()

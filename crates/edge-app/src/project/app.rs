@@ -1,4 +1,4 @@
-//! An app of the project: its directory, its `app.yaml`, its version.
+//! App of the project: its directory, its `app.yaml`, its version.
 
 use std::path::PathBuf;
 
@@ -11,43 +11,42 @@ use edge_signature::{valid_app, valid_version};
 use crate::exit_code::CONFIGURATION;
 use crate::project::config::{self, Project};
 
-/// An app and its directory.
+/// App with its directory.
 pub(crate) struct App {
-    /// Where it lies.
+    /// Directory of the app.
     pub(crate) directory: PathBuf,
-    /// Its name.
+    /// Name of the app and of its directory.
     pub(crate) name: String,
-    /// What `app.yaml` says.
+    /// Content of `app.yaml`.
     pub(crate) spec: Spec,
 }
 
 impl App {
-    /// Reads the app `name` of the project.
-    ///
-    /// # Errors
-    /// No such directory, no Dockerfile, `app.yaml` absent or malformed.
+    /// Loads the app `name` of the project. A Dockerfile is not required: `push --from`
+    /// copies an image that was built elsewhere.
     pub(crate) fn load(project: &Project, name: &str) -> Result<Self> {
         check_name(name)?;
         let directory = project.directory.join(name);
-        let missing =
+        let failure =
             |what: &str, next: &str| Failure::error(CONFIGURATION, format_args!("{what}: {next}"));
         if !directory.is_dir() {
             let what = format!(
                 "there is no app {name:?} in {}",
                 project.directory.display()
             );
-            return Err(missing(&what, "`edge-app list` shows those that are there"));
+            return Err(failure(&what, "`edge-app list` shows the apps"));
         }
         if !directory.join("app.yaml").exists() {
-            return Err(missing(
+            return Err(failure(
                 &format!("{name} has no app.yaml"),
                 "write one; `name: NAME` suffices",
             ));
         }
         let spec: Spec = config::parse(&directory.join("app.yaml"), &format!("{name}/app.yaml"))?;
+        // A copied directory with the old name would replace the other app's container.
         if spec.name() != name {
             let what = format!("{name}/app.yaml: name is {:?}", spec.name());
-            return Err(missing(&what, "it must be the name of the directory"));
+            return Err(failure(&what, "it must be the name of the directory"));
         }
         Ok(Self {
             directory,
@@ -56,14 +55,11 @@ impl App {
         })
     }
 
-    /// The version that is asked for, or what git calls the app's state.
-    ///
-    /// # Errors
-    /// A version that cannot be part of a tag; no git.
-    pub(crate) async fn version(&self, asked: Option<&str>) -> Result<String> {
-        let version = match asked {
+    /// Returns the requested version, or else the output of `git describe`.
+    pub(crate) async fn version(&self, requested: Option<&str>) -> Result<String> {
+        let version = match requested {
             Some(version) => version.to_string(),
-            None => self.git().await?,
+            None => self.describe().await?,
         };
         if !valid_version(&version) {
             return Err(Failure::error(
@@ -74,29 +70,31 @@ impl App {
         Ok(version)
     }
 
-    async fn git(&self) -> Result<String> {
-        let described = self.ask_git(&["describe", "--always", "--dirty", "--tags"]);
+    async fn describe(&self) -> Result<String> {
+        let described = self.git(&["describe", "--always", "--dirty", "--tags"]);
         let text = described.await.ok_or_else(|| {
             Failure::error(2, "the app is in no git repository: give --version V")
         })?;
-        // A tag may hold what a version may not.
+        // Git tags may hold slashes (`release/1.2`), tags of images may not.
         Ok(text.replace('/', "-"))
     }
 
-    /// The commit that the app is at, with `-dirty` if it is not exactly that.
-    pub(crate) async fn revision(&self) -> Option<String> {
-        let commit = self.ask_git(&["rev-parse", "HEAD"]).await?;
-        let changed = self.ask_git(&["status", "--porcelain", "--", "."]).await?;
-        let mark = if changed.is_empty() { "" } else { "-dirty" };
+    /// Returns the commit of the working copy, with `-dirty` if the app's files differ
+    /// from it; `None` outside a repository. It is signed as information for people, so
+    /// that its absence is no error.
+    pub(crate) async fn commit(&self) -> Option<String> {
+        let commit = self.git(&["rev-parse", "HEAD"]).await?;
+        let changes = self.git(&["status", "--porcelain", "--", "."]).await?;
+        let mark = if changes.is_empty() { "" } else { "-dirty" };
         Some(format!("{commit}{mark}"))
     }
 
-    async fn ask_git(&self, words: &[&str]) -> Option<String> {
+    async fn git(&self, arguments: &[&str]) -> Option<String> {
         let git = which::which("git").ok()?;
         let output = tokio::process::Command::from(edge_common::Root::system().command(git))
             .arg("-C")
             .arg(&self.directory)
-            .args(words)
+            .args(arguments)
             .kill_on_drop(true)
             .output()
             .await
@@ -106,11 +104,9 @@ impl App {
     }
 }
 
-/// A name that is safe everywhere: directory, tag, container, path.
-///
-/// # Errors
-/// Wrong usage.
+/// Checks a name that becomes a directory, a tag, a container and a path on the device.
 pub(crate) fn check_name(name: &str) -> Result<()> {
+    // edge-docker gives these names to containers during a deployment.
     if let Some(end) = RESERVED.iter().find(|r| name.ends_with(*r)) {
         return Err(Failure::error(
             2,

@@ -1,4 +1,4 @@
-//! `edge-app.yaml`: where the project's images go, who signs, which devices.
+//! `edge-app.yaml`: repository, signing key, platform and devices of a project.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,22 @@ use serde::de::DeserializeOwned;
 
 use crate::exit_code::CONFIGURATION;
 
-/// Name of the project's file.
-pub(crate) const NAME: &str = "edge-app.yaml";
-/// Largest file that is read, in bytes.
+/// File name of the configuration.
+pub(crate) const FILE_NAME: &str = "edge-app.yaml";
+/// Size limit of configuration files: a larger one is not what it claims to be.
 pub(crate) const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// What `edge-app.yaml` says.
+/// Content of `edge-app.yaml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    pub(crate) registry: Place,
+    pub(crate) registry: RepositoryName,
+    /// PEM file of the registry's CA, if the system does not know it.
     pub(crate) ca: Option<PathBuf>,
     pub(crate) credentials: Option<Login>,
-    /// Who signs.
-    pub(crate) signing_key: Option<Key>,
-    /// What images are built for.
+    /// Key that signs images.
+    pub(crate) signing_key: Option<SigningKey>,
+    /// Platform of built images.
     #[serde(default)]
     pub(crate) platform: Platform,
     /// Devices by name; a name without settings is a host of that name.
@@ -39,14 +40,14 @@ pub(crate) struct Config {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "registry must be HOST/NAME, or ssm: PARAMETER")]
-pub(crate) enum Place {
-    Here(String),
-    Parameter(Ssm),
+pub(crate) enum RepositoryName {
+    Text(String),
+    Parameter(SsmParameter),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Ssm {
+pub(crate) struct SsmParameter {
     pub(crate) ssm: String,
 }
 
@@ -57,28 +58,28 @@ pub(crate) struct Login {
     pub(crate) password_file: PathBuf,
 }
 
-/// A key that signs.
+/// Place of a signing key.
 #[derive(Deserialize)]
 #[serde(
     untagged,
     expecting = "signing_key must be FILE (PKCS#8 PEM), or kms: ALIAS"
 )]
-pub(crate) enum Key {
-    /// A PKCS#8 PEM file.
+pub(crate) enum SigningKey {
+    /// PKCS#8 PEM file.
     File(PathBuf),
-    /// A key of AWS KMS.
-    Kms(Kms),
+    /// Key in AWS KMS, which never leaves it.
+    Kms(KmsAlias),
 }
 
-/// A key of AWS KMS.
+/// Key in AWS KMS.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Kms {
-    /// Its alias, with or without `alias/`.
+pub(crate) struct KmsAlias {
+    /// Alias, with or without `alias/`.
     pub(crate) kms: String,
 }
 
-/// `linux/amd64` or `linux/arm64`.
+/// `linux/arm64` (the default, as on the Jetson) or `linux/amd64`.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Platform(pub String);
@@ -102,64 +103,60 @@ impl TryFrom<String> for Platform {
     }
 }
 
-/// How a device is reached.
+/// Address of a device.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Device {
-    /// Host, or an alias of the ssh configuration; its name if absent.
+    /// Host or alias of the ssh configuration; the name of the device if absent.
     pub(crate) host: Option<String>,
     /// User; `edge` if absent.
     pub(crate) user: Option<String>,
-    /// Another ssh configuration than the user's.
+    /// Configuration file that ssh reads instead of the user's.
     pub(crate) ssh_config: Option<PathBuf>,
 }
 
-/// A directory with an `edge-app.yaml`.
+/// Directory with an `edge-app.yaml`.
 pub(crate) struct Project {
-    /// The directory.
+    /// Directory of the project.
     pub(crate) directory: PathBuf,
-    /// What the file says.
+    /// Content of its `edge-app.yaml`.
     pub(crate) config: Config,
 }
 
 impl Project {
-    /// The project in `directory`, or the next one from here upwards.
-    ///
-    /// # Errors
-    /// None, or a malformed file, with line and column.
+    /// Loads the project in `directory`, or else the nearest one from the current
+    /// directory upwards, as git finds its repository.
     pub(crate) fn find(directory: Option<&Path>) -> Result<Self> {
-        let here = std::env::current_dir().context("finding the current directory")?;
+        let current = std::env::current_dir().context("finding the current directory")?;
         let directory = match directory {
-            Some(directory) => here.join(directory),
-            None => here
+            Some(directory) => current.join(directory),
+            None => current
                 .ancestors()
-                .find(|f| f.join(NAME).exists())
+                .find(|d| d.join(FILE_NAME).exists())
                 .map(Path::to_path_buf)
                 .ok_or_else(|| {
                     let why = format!(
-                        "no {NAME} here or above: `edge-app init APP` writes one, or give --project DIR"
+                        "no {FILE_NAME} here or above: `edge-app init APP` writes one, or give --project DIR"
                     );
                     Failure::error(CONFIGURATION, why)
                 })?,
         };
         Ok(Self {
-            config: parse(&directory.join(NAME), NAME)?,
+            config: parse(&directory.join(FILE_NAME), FILE_NAME)?,
             directory,
         })
     }
 
-    /// A path of the configuration, seen from the project's directory.
+    /// Resolves a path of the configuration against the project's directory: the same
+    /// file must work from each directory below.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
     }
 }
 
-/// Reads a YAML file; errors begin with `shown:LINE:COLUMN:`.
-///
-/// # Errors
-/// Absent, oversized, not UTF-8, malformed: all with [`CONFIGURATION`].
-pub(crate) fn parse<T: DeserializeOwned>(path: &Path, shown: &str) -> Result<T> {
+/// Parses a YAML file; errors begin with `name:LINE:COLUMN:`.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
     let text =
         file::read_text(path, MAX_FILE_BYTES).map_err(|e| Failure::wrap(CONFIGURATION, e))?;
-    edge_app_spec::parse_yaml(&text, shown).map_err(|why| Failure::error(CONFIGURATION, why))
+    edge_app_spec::parse_yaml(&text, name).map_err(|why| Failure::error(CONFIGURATION, why))
 }

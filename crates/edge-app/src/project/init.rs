@@ -1,4 +1,4 @@
-//! `init`: a directory that builds and deploys as it is.
+//! `init`: the directory of a new app, which builds and deploys unchanged.
 
 use std::path::Path;
 
@@ -7,23 +7,24 @@ use edge_common::exit::Failure;
 use edge_common::file;
 
 use crate::project::app::check_name;
-use crate::project::config::NAME;
+use crate::project::config::FILE_NAME;
 
-/// What to begin with.
+/// Template of an app.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Template {
-    /// A web server of busybox
+    /// Web server of busybox
     Plain,
-    /// A web server in Python
+    /// Web server in Python
     Python,
-    /// On NVIDIA's L4T base, with the grant `gpu`
+    /// Program on NVIDIA's L4T base, with the grant `gpu`
     Gpu,
 }
 
 const PROJECT: &str = include_str!("../../templates/edge-app.yaml");
 const IGNORE: &str = include_str!("../../templates/dockerignore");
 
-/// Files of a template: name and content.
+/// Lists files of a template as `(name, content)`, included at compile time: edge-app is
+/// one file without a data directory.
 macro_rules! files {
     ($directory:literal: $($name:literal),+) => {
         &[$(($name, include_str!(concat!("../../templates/", $directory, "/", $name)))),+]
@@ -42,18 +43,15 @@ impl Template {
     }
 }
 
-/// Writes the directory `name` in `project`, and there an edge-app.yaml if none is
-/// found from there upwards.
-///
-/// # Errors
-/// A directory that is already there.
+/// Creates the directory `name` in `project`, by default the project around the current
+/// directory, and an `edge-app.yaml` if there is none.
 pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Result<()> {
     check_name(name)?;
-    let here = std::env::current_dir().context("finding the current directory")?;
-    let above = here.ancestors().find(|f| f.join(NAME).exists());
+    let current = std::env::current_dir().context("finding the current directory")?;
+    let above = current.ancestors().find(|d| d.join(FILE_NAME).exists());
     let directory = match project {
-        Some(directory) => here.join(directory),
-        None => above.unwrap_or(&here).to_path_buf(),
+        Some(directory) => current.join(directory),
+        None => above.unwrap_or(&current).to_path_buf(),
     };
     let app = directory.join(name);
     if app.exists() {
@@ -62,9 +60,9 @@ pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Re
     }
     file::create_directory(&app, 0o755)?;
     let mut written = Vec::new();
-    if !directory.join(NAME).exists() {
-        file::write(&directory.join(NAME), PROJECT.as_bytes(), 0o644)?;
-        written.push(directory.join(NAME));
+    if !directory.join(FILE_NAME).exists() {
+        file::write(&directory.join(FILE_NAME), PROJECT.as_bytes(), 0o644)?;
+        written.push(directory.join(FILE_NAME));
     }
     for (file, text) in template.files().iter().chain([&(".dockerignore", IGNORE)]) {
         let text = text.replace("{name}", name);
@@ -72,7 +70,7 @@ pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Re
         written.push(app.join(file));
     }
     for path in written {
-        println!("{}", path.strip_prefix(&here).unwrap_or(&path).display());
+        println!("{}", path.strip_prefix(&current).unwrap_or(&path).display());
     }
     eprintln!("Next: edge-app doctor; edge-app sandbox {name} DEVICE");
     Ok(())

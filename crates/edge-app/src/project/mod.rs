@@ -1,4 +1,4 @@
-//! The project on the laptop: its files, apps, registry and signing key.
+//! Project on the laptop: its configuration, apps, registry and signing key.
 
 pub(crate) mod app;
 pub(crate) mod config;

@@ -1,4 +1,4 @@
-//! The registry of the project: its repository, and the credentials for it.
+//! Registry of the project: its repository, and the credentials for it.
 
 use std::path::PathBuf;
 
@@ -9,27 +9,25 @@ use edge_signature::{Credentials, Digest, ImageRef, Registry, Repository};
 
 use crate::cloud::{ecr, ssm};
 use crate::exit_code::{CONFIGURATION, registry_error};
-use crate::project::config::{MAX_FILE_BYTES, NAME, Place, Project, Ssm};
+use crate::project::config::{FILE_NAME, MAX_FILE_BYTES, Project, RepositoryName, SsmParameter};
+
+/// Size limit of a password file.
+const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 impl Project {
-    /// The team's repository.
-    ///
-    /// # Errors
-    /// SSM, or a value that is no repository.
+    /// Returns the repository of the project's images.
     pub(crate) async fn repository(&self) -> Result<Repository> {
         let text = match &self.config.registry {
-            Place::Here(text) => text.clone(),
-            Place::Parameter(Ssm { ssm }) => ssm::parameter(ssm).await?,
+            RepositoryName::Text(text) => text.clone(),
+            RepositoryName::Parameter(SsmParameter { ssm }) => ssm::parameter(ssm).await?,
         };
         text.trim()
             .parse()
-            .map_err(|e| Failure::error(CONFIGURATION, format_args!("{NAME}: registry: {e}")))
+            .map_err(|e| Failure::error(CONFIGURATION, format_args!("{FILE_NAME}: registry: {e}")))
     }
 
-    /// Name of a version of an app in the registry.
-    ///
-    /// # Errors
-    /// As [`Project::repository`].
+    /// Returns the image reference of a version of an app. One repository holds all
+    /// apps, since a device trusts a single one; so the tag names the app too.
     pub(crate) async fn image(&self, app: &str, version: &str) -> Result<ImageRef> {
         Ok(ImageRef {
             repository: self.repository().await?,
@@ -38,14 +36,11 @@ impl Project {
         })
     }
 
-    /// User and password of `repository`: a file that the project names, ECR's
-    /// token, or what docker's own login kept.
-    ///
-    /// # Errors
-    /// A password file that cannot be read; AWS.
+    /// Returns credentials for `repository`: from the project's password file, as a token
+    /// of ECR, or from docker's login. `None` is an anonymous client.
     pub(crate) async fn credentials(&self, repository: &Repository) -> Result<Option<Credentials>> {
         if let Some(login) = &self.config.credentials {
-            let password = file::read_text(&self.path(&login.password_file), 64 * 1024)
+            let password = file::read_text(&self.path(&login.password_file), MAX_PASSWORD_BYTES)
                 .map_err(|e| Failure::wrap(CONFIGURATION, e))?;
             return Ok(Some(Credentials {
                 username: login.username.clone(),
@@ -58,23 +53,17 @@ impl Project {
         Ok(docker_login(repository.host()))
     }
 
-    /// The team's repository in its registry, with credentials.
-    ///
-    /// # Errors
-    /// As [`Project::credentials`]; a `ca` that cannot be read.
+    /// Returns a client for the project's repository, with credentials.
     pub(crate) async fn registry(&self) -> Result<Registry> {
         let repository = self.repository().await?;
         let credentials = self.credentials(&repository).await?;
         self.open(&repository, credentials)
     }
 
-    /// Somebody else's repository: what the project keeps for its own registry
-    /// goes to no other host.
-    ///
-    /// # Errors
-    /// AWS; a `ca` that cannot be read.
+    /// Returns a client for another repository, for `push --from`.
     pub(crate) async fn foreign(&self, repository: &Repository) -> Result<Registry> {
         let host = repository.host();
+        // The project's password goes to no other host, which could keep it.
         let credentials = if host == self.repository().await?.host() {
             self.credentials(repository).await?
         } else if ecr::is_registry(host) {
@@ -97,7 +86,8 @@ impl Project {
     }
 }
 
-/// What docker's own client keeps in plain; credential helpers are not asked.
+/// Returns the credentials that `docker login` stored for `host` in plain text.
+/// Credential helpers are not called: they are programs that a file names.
 fn docker_login(host: &str) -> Option<Credentials> {
     use base64::Engine as _;
     let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);

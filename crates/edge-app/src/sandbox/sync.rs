@@ -1,5 +1,6 @@
-//! Files straight into the directory of a sandbox: one process on the device serves
-//! a whole session, and says when each batch is there.
+//! Copies of files into the data directory of a sandbox app. One `edge-docker sync` on
+//! the device serves a whole session and confirms each batch: a process for each
+//! change would cost more time than the file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +9,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use edge_common::contract::limit::SYNC_FILE_BYTES;
 use edge_common::log;
 use tar::{Builder, EntryType, Header};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -18,25 +20,24 @@ use crate::output::progress::amount;
 use crate::project::app::App;
 use crate::project::config::Project;
 
-/// As much goes in one batch, unless a single file is larger.
-const BATCH: usize = 4 * 1024 * 1024;
-/// Largest file, in bytes.
-const LARGEST: u64 = 1 << 30;
+/// Size of a batch, unless a single file is larger. The device confirms each batch.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// `edge-docker sync` on a device.
+/// Session that copies all mapped files once.
 pub(crate) struct Session<'a> {
     device: &'a Device,
     app: &'a App,
     pipe: Pipe,
 }
 
+/// `edge-docker sync` on a device, with its pipes.
 struct Pipe {
     child: Child,
-    to: ChildStdin,
-    lines: BufReader<ChildStdout>,
+    stdin: ChildStdin,
+    confirmations: BufReader<ChildStdout>,
 }
 
-/// What is to be sent: tar archives of some size.
+/// Tar archives to send.
 #[derive(Default)]
 struct Batch {
     archives: Vec<Vec<u8>>,
@@ -46,20 +47,15 @@ struct Batch {
 }
 
 impl<'a> Session<'a> {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// Unreachable.
+    /// Connects and starts the session.
     pub(crate) async fn open(device: &'a Device, app: &'a App) -> Result<Self> {
         let pipe = Pipe::open(device, &app.name).await?;
         Ok(Self { device, app, pipe })
     }
 
-    /// Sends everything that is mapped. What else is there stays.
-    ///
-    /// # Errors
-    /// A file that cannot be read; the device's.
-    pub(crate) async fn all(mut self) -> Result<()> {
+    /// Sends all mapped files. Other files on the device stay: the app writes its data
+    /// into the same directory.
+    pub(crate) async fn send_all(mut self) -> Result<()> {
         let paths = self.app.spec.sync.iter().map(|m| PathBuf::from(&m.local));
         self.pipe
             .send(self.device, self.app, &paths.collect())
@@ -67,53 +63,48 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A session that is kept, and made anew when it was lost.
-pub(crate) struct Keeper<'a> {
+/// Session of `--watch`: stays open, and is opened again after a broken connection.
+pub(crate) struct WatchSession<'a> {
     project: &'a Project,
     name: &'a str,
-    kept: Option<(Device, Pipe)>,
+    open: Option<(Device, Pipe)>,
 }
 
-impl<'a> Keeper<'a> {
-    /// Opens nothing yet.
+impl<'a> WatchSession<'a> {
+    /// Returns a session that is not open yet.
     pub(crate) fn new(project: &'a Project, name: &'a str) -> Self {
         Self {
             project,
             name,
-            kept: None,
+            open: None,
         }
     }
 
-    /// Sends `paths`, seen from the app's directory; all that is mapped when the
-    /// session was lost.
-    ///
-    /// # Errors
-    /// As [`Session`]'s.
+    /// Sends `paths`, relative to the app's directory. After a broken connection it sends
+    /// all mapped files, since changes in between may not have arrived.
     pub(crate) async fn send(&mut self, app: &App, paths: &BTreeSet<PathBuf>) -> Result<()> {
         let everything = app.spec.sync.iter().map(|m| PathBuf::from(&m.local));
         let everything: BTreeSet<_> = everything.collect();
-        let (fresh, (device, mut pipe)) = match self.kept.take() {
-            Some(kept) => (false, kept),
+        // Taken out: after an error the session is gone, and the next call opens one.
+        let (reopened, (device, mut pipe)) = match self.open.take() {
+            Some(open) => (false, open),
             None => {
                 let device = Device::new(self.project, self.name)?;
                 let pipe = Pipe::open(&device, &app.name).await?;
                 (true, (device, pipe))
             }
         };
-        pipe.send(&device, app, if fresh { &everything } else { paths })
+        pipe.send(&device, app, if reopened { &everything } else { paths })
             .await?;
-        self.kept = Some((device, pipe));
+        self.open = Some((device, pipe));
         Ok(())
     }
 
-    /// Makes the session, so that the first change does not wait for it.
-    ///
-    /// # Errors
-    /// Unreachable.
+    /// Opens the session, so that the first change does not wait for it.
     pub(crate) async fn open(&mut self, app: &App) -> Result<()> {
         let device = Device::new(self.project, self.name)?;
         let pipe = Pipe::open(&device, &app.name).await?;
-        self.kept = Some((device, pipe));
+        self.open = Some((device, pipe));
         Ok(())
     }
 }
@@ -127,8 +118,8 @@ impl Pipe {
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("starting ssh")?;
         Ok(Self {
-            to: child.stdin.take().context("standard input")?,
-            lines: BufReader::new(child.stdout.take().context("standard output")?),
+            stdin: child.stdin.take().context("standard input")?,
+            confirmations: BufReader::new(child.stdout.take().context("standard output")?),
             child,
         })
     }
@@ -142,31 +133,33 @@ impl Pipe {
         batch.close()?;
         for archive in &batch.archives {
             let mut line = String::new();
-            let sent = self.to.write_all(archive).await;
-            let sent = sent.and(self.to.flush().await);
-            if sent.is_err() || self.lines.read_line(&mut line).await? == 0 {
-                return Err(self.failed(device).await);
+            let sent = self.stdin.write_all(archive).await;
+            let sent = sent.and(self.stdin.flush().await);
+            // The line says that the batch is there; without it the process has ended.
+            if sent.is_err() || self.confirmations.read_line(&mut line).await? == 0 {
+                return Err(self.error(device).await);
             }
         }
-        let what = match paths.first() {
+        let label = match paths.first() {
             Some(path) if paths.len() == 1 => path.display().to_string(),
             _ => format!("{} files", batch.files),
         };
         log::info(format_args!(
-            "synced {what}, {}, in {} ms",
+            "synced {label}, {}, in {} ms",
             amount(batch.bytes),
             start.elapsed().as_millis()
         ));
         Ok(())
     }
 
-    async fn failed(&mut self, device: &Device) -> anyhow::Error {
-        let mut said = String::new();
-        if let Some(mut errors) = self.child.stderr.take() {
-            let _ = errors.read_to_string(&mut said).await;
+    /// Returns the reason why the process on the device ended.
+    async fn error(&mut self, device: &Device) -> anyhow::Error {
+        let mut output = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let _ = stderr.read_to_string(&mut output).await;
         }
         match self.child.wait().await {
-            Ok(status) => match device.judge(status, said.trim()) {
+            Ok(status) => match device.check(status, output.trim()) {
                 Err(error) => error,
                 Ok(()) => anyhow::anyhow!("the device ended the session"),
             },
@@ -176,8 +169,8 @@ impl Pipe {
 }
 
 impl Batch {
-    /// Takes a file, all of a directory, or that something is gone. Links and what
-    /// else is no file stay here.
+    /// Adds a file, all files of a directory, or the removal of either. Links and
+    /// devices are left out: on the device they would lead out of the app's directory.
     fn add(&mut self, app: &App, path: &Path) -> Result<()> {
         let Some(target) = app.spec.sync.iter().find_map(|m| m.target(path)) else {
             return Ok(());
@@ -186,7 +179,7 @@ impl Batch {
         let kind = match fs::symlink_metadata(&full) {
             Ok(data) => data.file_type(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return self.gone(&target);
+                return self.add_removal(&target);
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("reading {}", full.display()));
@@ -211,29 +204,35 @@ impl Batch {
             ));
             return Ok(());
         }
-        self.file(&full, &target)
+        self.add_file(&full, &target)
     }
 
-    fn file(&mut self, full: &Path, target: &Path) -> Result<()> {
+    fn add_file(&mut self, full: &Path, target: &Path) -> Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
         let context = || format!("reading {}", full.display());
         let data = fs::metadata(full).with_context(context)?;
-        if data.len() > LARGEST {
-            bail!("{} is larger than {}", full.display(), amount(LARGEST));
+        if data.len() > SYNC_FILE_BYTES {
+            bail!(
+                "{} is larger than {}",
+                full.display(),
+                amount(SYNC_FILE_BYTES)
+            );
         }
         let content = match fs::read(full) {
+            // Removed since it was listed: an event for that is on its way.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.with_context(context)?,
         };
-        self.put(target, data.permissions().mode() & 0o777, &content)
+        self.append(target, data.permissions().mode() & 0o777, &content)
     }
 
-    fn gone(&mut self, target: &Path) -> Result<()> {
+    fn add_removal(&mut self, target: &Path) -> Result<()> {
+        // The mark of a removed file in a layer (OCI image specification, "Whiteouts").
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        self.put(&target.with_file_name(format!(".wh.{name}")), 0o600, &[])
+        self.append(&target.with_file_name(format!(".wh.{name}")), 0o600, &[])
     }
 
-    fn put(&mut self, target: &Path, mode: u32, content: &[u8]) -> Result<()> {
+    fn append(&mut self, target: &Path, mode: u32, content: &[u8]) -> Result<()> {
         let builder = self.builder.get_or_insert_with(|| Builder::new(Vec::new()));
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
@@ -244,7 +243,7 @@ impl Batch {
             .context("packing files")?;
         self.files += 1;
         self.bytes += content.len() as u64;
-        if builder.get_ref().len() > BATCH {
+        if builder.get_ref().len() > BATCH_BYTES {
             self.close()?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What changes in an app's directory.
+//! Watcher of an app's directory.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,13 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
-/// Changes that follow one another closer than this are one.
-const QUIET: Duration = Duration::from_millis(25);
-/// However many there are, they are told after this time.
-const LONGEST: Duration = Duration::from_millis(200);
+/// Pause after which a series of events is over: a save is several of them, and some
+/// editors write a temporary file and rename it.
+const QUIET_PERIOD: Duration = Duration::from_millis(25);
+/// Longest series: a program that writes all the time must not hold changes back.
+const MAX_SERIES: Duration = Duration::from_millis(200);
 
-/// Watches a directory.
+/// Watch on a directory, with the changes seen so far.
 pub(crate) struct Watcher {
     directory: PathBuf,
     events: UnboundedReceiver<PathBuf>,
@@ -23,34 +24,33 @@ pub(crate) struct Watcher {
     _inner: RecommendedWatcher,
 }
 
-/// What changed.
+/// Changes in an app's directory.
 #[derive(Default)]
 pub(crate) struct Changes {
-    /// Paths, seen from the directory, that are mapped.
+    /// Changed paths that `sync` maps, relative to the directory.
     pub(crate) synced: BTreeSet<PathBuf>,
-    /// Something else: the image is to be built again.
+    /// Whether another file changed, so that the image must be built again.
     pub(crate) rebuild: bool,
 }
 
 impl Watcher {
-    /// Starts to watch.
-    ///
-    /// # Errors
-    /// The system has no watches left, or no such directory.
+    /// Starts to watch a directory and everything below it.
     pub(crate) fn new(directory: &Path) -> Result<Self> {
+        // Events are compared with this path, and FSEvents on macOS reports canonical ones.
         let directory = directory
             .canonicalize()
             .with_context(|| format!("reading {}", directory.display()))?;
         let (sender, events) = unbounded_channel();
-        let tell = move |event: notify::Result<Event>| {
+        let forward = move |event: notify::Result<Event>| {
+            // A build reads all files: read events would start the next build.
             let changed = |e: &Event| !matches!(e.kind, EventKind::Access(_));
             for path in event.into_iter().filter(changed).flat_map(|e| e.paths) {
-                // It fails when nobody listens any more.
+                // Fails once the receiver is dropped, at the end of the program.
                 let _ = sender.send(path);
             }
         };
         let context = || format!("watching {}", directory.display());
-        let mut inner = notify::recommended_watcher(tell).with_context(context)?;
+        let mut inner = notify::recommended_watcher(forward).with_context(context)?;
         inner
             .watch(&directory, RecursiveMode::Recursive)
             .with_context(context)?;
@@ -62,19 +62,16 @@ impl Watcher {
         })
     }
 
-    /// Waits for changes. When it is not waited for to the end, nothing that it
-    /// saw is lost.
-    ///
-    /// # Errors
-    /// The watch ended.
+    /// Waits for changes. May be dropped while it waits, as `select!` does: changes seen
+    /// until then are in the next result.
     pub(crate) async fn next(&mut self, sync: &[Mapping]) -> Result<Changes> {
         while self.seen.synced.is_empty() && !self.seen.rebuild {
             let path = self.events.recv().await.context("the watch ended")?;
             self.seen.add(&self.directory, &path, sync);
         }
-        let end = Instant::now() + LONGEST;
+        let end = Instant::now() + MAX_SERIES;
         while Instant::now() < end {
-            match timeout(QUIET, self.events.recv()).await {
+            match timeout(QUIET_PERIOD, self.events.recv()).await {
                 Ok(Some(path)) => self.seen.add(&self.directory, &path, sync),
                 _ => break,
             }
@@ -88,7 +85,7 @@ impl Changes {
         let Ok(path) = path.strip_prefix(directory) else {
             return;
         };
-        if path.as_os_str().is_empty() || passing(path) {
+        if path.as_os_str().is_empty() || is_temporary(path) {
         } else if sync.iter().any(|m| m.target(path).is_some()) {
             self.synced.insert(path.into());
         } else {
@@ -97,12 +94,13 @@ impl Changes {
     }
 }
 
-/// What editors and git leave for a moment.
-fn passing(path: &Path) -> bool {
+/// Returns whether git or an editor creates and removes such a file by itself. `4913` is
+/// the file with which vim tests whether it may write to a directory.
+fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let end = [".swp", ".swx", ".swo", ".tmp", "~"];
+    let suffixes = [".swp", ".swx", ".swo", ".tmp", "~"];
     path.components().any(|c| c.as_os_str() == ".git")
-        || end.iter().any(|e| name.ends_with(e))
+        || suffixes.iter().any(|e| name.ends_with(e))
         || name.starts_with(".#")
         || name.starts_with(".goutputstream-")
         || name == "4913"
@@ -113,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_told_apart() {
+    fn synced_and_other_changes() {
         let sync = [Mapping::try_from("web:www".to_string()).unwrap()];
         let directory = Path::new("/p/hello");
         let seen = |path: &str| {
