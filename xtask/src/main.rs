@@ -3,6 +3,7 @@
 mod benchmarks;
 mod campaigns;
 mod demo;
+mod dependencies;
 mod fuzz;
 mod infra;
 mod measure;
@@ -44,6 +45,12 @@ enum Chore {
     Units,
     /// Checks the Yocto layer and the kas files; renews the list of crates
     Yocto(yocto::Args),
+    /// Compares the dependencies with deny.toml
+    Deny,
+    /// Known vulnerabilities of the dependencies; fetches their database
+    Advisories,
+    /// Compares the compiler that each crate declares with its dependencies'
+    RustVersion(dependencies::RustVersionArgs),
     /// Measures form and words of each crate; --check compares with the limits
     Measure(measure::Args),
     /// Prints a table of measurements
@@ -77,6 +84,9 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Infra => infra::run(),
         Chore::Units => units::run(),
         Chore::Yocto(args) => yocto::run(&args),
+        Chore::Deny => dependencies::deny(),
+        Chore::Advisories => dependencies::advisories(),
+        Chore::RustVersion(args) => dependencies::rust_version(&args),
         Chore::Measure(args) => measure::run(&args),
         Chore::Bench(what) => benchmarks::run(&what),
         Chore::Campaign(what) => campaigns::run(&what),

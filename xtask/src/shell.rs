@@ -24,6 +24,18 @@ pub fn cargo() -> Command {
     command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
+/// A program of the Python environment that `scripts/setup` installs.
+pub(crate) fn python_tool(name: &str) -> Result<Command> {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
+    let cache = cache.or_else(home).context("HOME is not set")?;
+    let program = cache.join("edge-ai/venv/bin").join(name);
+    if !program.exists() {
+        bail!("{} is missing: run scripts/setup", program.display());
+    }
+    Ok(command(program))
+}
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,10 +1,8 @@
 //! The linters of others, from the Python environment of `scripts/setup`.
 
-use std::env;
-use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{Findings, layer};
 use crate::shell;
@@ -26,21 +24,6 @@ print(json.dumps(text))
 sys.exit(1 if errors else 0)
 ";
 
-/// A program of the environment.
-pub fn tool(name: &str) -> Result<Command> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
-    let cache = cache.or_else(home).context("HOME is not set")?;
-    let program = cache.join("edge-ai/venv/bin").join(name);
-    if !program.exists() {
-        bail!(
-            "{} is missing: scripts/setup installs it",
-            program.display()
-        );
-    }
-    Ok(shell::command(program))
-}
-
 /// The layer in the form that the Yocto project asks for.
 ///
 /// # Errors
@@ -56,7 +39,7 @@ pub fn oelint() -> Result<Findings> {
         "yocto/*.conf",
     ]))?;
     let bitbake = |l: &&str| !l.contains("/files/");
-    let mut command = tool("oelint-adv")?;
+    let mut command = shell::python_tool("oelint-adv")?;
     command.args([
         "--quiet",
         "--hide",
@@ -75,7 +58,9 @@ pub fn oelint() -> Result<Findings> {
 /// # Errors
 /// The linter missing.
 pub fn yamllint() -> Result<Findings> {
-    said(tool("yamllint")?.args(["--strict", "-f", "parsable", "-d", YAMLLINT, "kas"]))
+    said(
+        shell::python_tool("yamllint")?.args(["--strict", "-f", "parsable", "-d", YAMLLINT, "kas"]),
+    )
 }
 
 /// Each kas file fits the schema, and each layer from elsewhere is pinned.
@@ -87,7 +72,7 @@ pub fn kas() -> Result<Findings> {
         shell::read(shell::command("git").args(["ls-files", "-co", "--exclude-standard", "kas"]))?;
     let mut findings = Vec::new();
     for file in list.lines() {
-        let output = shell::output(tool("python")?.args(["-c", KAS, file]))?;
+        let output = shell::output(shell::python_tool("python")?.args(["-c", KAS, file]))?;
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         findings.extend(words.lines().map(|l| format!("{file}: {l}")));
         let kas: serde_json::Value = serde_json::from_slice(&output.stdout)
@@ -113,7 +98,7 @@ fn unpinned(kas: &serde_json::Value) -> Findings {
 /// Python missing.
 pub fn python() -> Result<Findings> {
     let directory = layer().with_file_name("tests");
-    let mut command = tool("python")?;
+    let mut command = shell::python_tool("python")?;
     command.args(["-B", "-m", "unittest", "discover", "--quiet", "-s"]);
     let output = shell::output(command.arg(directory))?;
     let words = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -8,7 +8,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::layer;
-use super::lint::tool;
 use crate::shell;
 
 /// Names of the layers that `kas/edge-ai.yml` uses, one a line.
@@ -28,7 +27,7 @@ for name, repo in yaml.safe_load(open('kas/edge-ai.yml'))['repos'].items():
 pub fn run(layers: &Path) -> Result<bool> {
     let layers = fs::canonicalize(layers).context("finding the layers")?;
     let mut list = vec![layer()];
-    for line in shell::read(tool("python")?.args(["-c", LAYERS]))?.lines() {
+    for line in shell::read(shell::python_tool("python")?.args(["-c", LAYERS]))?.lines() {
         let path = layers.join(line);
         fs::metadata(path.join("conf/layer.conf"))
             .with_context(|| format!("{} is not a layer", path.display()))?;
