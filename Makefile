@@ -1,3 +1,9 @@
+# Commands of this repository:
+#
+#   make check     format, lints, form and language: seconds, needs no root
+#   make test      every check and every test, as CI runs them
+#   make demo      power-on to a signed container running
+#
 # Short names for edge-app, run in the project of apps (docs/apps.md):
 #
 #   make firmware-app-sandbox APP=animal-detector DEVICE=192.168.86.34
@@ -19,7 +25,16 @@ device = "$${DEVICE:?give DEVICE=NAME}"
 devices = $$DEVICE
 
 help: ## Show the targets
-	@sed -n 's/^\(firmware[a-z-]*\):.*## \(.*\)/\1  \2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1  \2/p' Makefile
+
+check: ## Format, lints, form and language of the code
+	@cargo xtask check
+
+test: ## Every check and every test
+	@scripts/test $(OPTIONS)
+
+demo: ## Power-on to a signed container running
+	@scripts/demo $(OPTIONS)
 
 firmware-app-build: ## Build an app's image: APP VERSION
 	@$(run) build $(version) -- $(app)
@@ -45,5 +60,5 @@ firmware-app-remove: ## Remove an app's container; its data stay: APP DEVICE
 firmware-app-list: ## List versions and where they run
 	@$(run) list $(OPTIONS)
 
-.PHONY: help firmware-app-build firmware-app-push firmware-app-deploy firmware-app-sandbox \
+.PHONY: help check test demo firmware-app-build firmware-app-push firmware-app-deploy firmware-app-sandbox \
 	firmware-app-logs firmware-app-stop firmware-app-remove firmware-app-list

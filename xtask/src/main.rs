@@ -1,4 +1,4 @@
-//! Every chore of this repository: `cargo xtask --help`.
+//! Chores of this repository: `cargo xtask --help`.
 
 mod benchmarks;
 mod campaigns;
@@ -6,11 +6,13 @@ mod demo;
 mod dependencies;
 mod fuzz;
 mod infra;
+mod leftovers;
 mod measure;
 mod pages;
 mod shell;
 mod sizes;
 mod suite;
+mod supervisor;
 mod tally;
 mod units;
 mod yocto;
@@ -24,34 +26,41 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(max_term_width = 80)]
 struct Args {
+    /// Set by the supervisor of a run
+    #[arg(long, hide = true)]
+    supervised: bool,
     #[command(subcommand)]
     chore: Chore,
 }
 
 #[derive(Subcommand)]
 enum Chore {
-    /// From power-on to a signed container running, in the stand-in cloud and
-    /// the device twin; prints each step with its seconds
+    /// From power-on to a signed container running, with the local cloud and
+    /// the test VM; prints each step with its seconds
     Demo(demo::Args),
-    /// Formatting, lints, scripts, units, every test, the whole chain
+    /// Format, lints, scripts, form and language: quick, without root
+    Check,
+    /// Every check and every test, and what each costs
     Test(suite::Args),
     /// Runs the fuzz targets of fuzz/, or those that are named
     Fuzz(fuzz::Args),
-    /// A table of the device programs and their stripped sizes
+    /// Prints the device programs and their stripped sizes
     Sizes,
-    /// Terraform, its policies, the hook and scripts/run-build, without AWS
+    /// Checks Terraform, its policies, the hook and scripts/run-build, without
+    /// AWS
     Infra,
     /// Verifies every unit and rates its sandbox
     Units,
-    /// Checks the Yocto layer and the kas files; renews the list of crates
+    /// Checks the Yocto layer and the kas files; writes the list of crates
     Yocto(yocto::Args),
     /// Compares the dependencies with deny.toml
     Deny,
-    /// Known vulnerabilities of the dependencies; fetches their database
+    /// Looks for known vulnerabilities of the dependencies, in a database that
+    /// it fetches
     Advisories,
     /// Compares the compiler that each crate declares with its dependencies'
     RustVersion(dependencies::RustVersionArgs),
-    /// Measures form and words of each crate; --check compares with the limits
+    /// Measures form and language of each crate; --check compares with the limits
     Measure(measure::Args),
     /// Prints a table of measurements
     #[command(subcommand)]
@@ -59,12 +68,14 @@ enum Chore {
     /// Runs all cases of tests that have a sample in the daily suite
     #[command(subcommand)]
     Campaign(campaigns::Campaign),
-    /// Writes docs/cli/ from what the programs' --help prints
+    /// Writes docs/cli from the output of the programs' --help
     CliDocs(pages::Args),
+    /// Writes the manual pages of docs/man in the same way
+    Man(pages::Args),
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse().chore) {
+    match run(Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -74,10 +85,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(chore: Chore) -> Result<bool> {
+fn run(args: Args) -> Result<bool> {
     shell::notice_signals()?;
-    match chore {
-        Chore::Demo(args) => demo::run(&args).map(|tally| tally.failed == 0),
+    match args.chore {
+        Chore::Demo(_) | Chore::Test(_) if !args.supervised => supervisor::run(),
+        Chore::Demo(args) => demo::run(&args),
+        Chore::Check => suite::quick(),
         Chore::Test(args) => suite::run(&args),
         Chore::Fuzz(args) => fuzz::run(&args),
         Chore::Sizes => sizes::run(),
@@ -90,6 +103,7 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Measure(args) => measure::run(&args),
         Chore::Bench(what) => benchmarks::run(&what),
         Chore::Campaign(what) => campaigns::run(&what),
-        Chore::CliDocs(args) => pages::run(&args),
+        Chore::CliDocs(args) => pages::cli(&args),
+        Chore::Man(args) => pages::man(&args),
     }
 }

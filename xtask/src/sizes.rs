@@ -1,4 +1,4 @@
-//! What the device programs weigh.
+//! Sizes of the device programs.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// The programs that ship on the device.
-pub const PROGRAMS: [&str; 6] = [
+/// Programs that ship on the device.
+pub(crate) const PROGRAMS: [&str; 6] = [
     "edge-partition",
     "edge-provision",
     "edge-vpn",
@@ -16,14 +16,11 @@ pub const PROGRAMS: [&str; 6] = [
     "edge-heartbeat",
 ];
 
-/// What all of them may weigh together, in bytes.
+/// Limit of all of them together, stripped, in bytes.
 const LIMIT: u64 = 9_000_000;
 
 /// Builds, strips copies and prints the table; false if over the limit.
-///
-/// # Errors
-/// The build or `strip` not working.
-pub fn run() -> Result<bool> {
+pub(crate) fn run() -> Result<bool> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     let directory = tempfile::tempdir()?;
     println!("{:<16} {:>9}", "program", "kB");

@@ -1,4 +1,4 @@
-//! `systemd-analyze` over every unit of the repository.
+//! Checks of every unit of the repository by `systemd-analyze`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,14 +7,13 @@ use anyhow::{Context, Result};
 
 use crate::{shell, sizes};
 
-/// What `systemd-analyze security` may print for a service of ours.
+/// Highest exposure that `systemd-analyze security` may print for a service of ours.
 const LIMIT: f32 = 4.0;
+/// Directory of the manual pages.
+const MANUAL: &str = "usr/share/man";
 
-/// Verifies and rates; false if a unit is not clean.
-///
-/// # Errors
-/// `systemd-analyze` not working.
-pub fn run() -> Result<bool> {
+/// Verifies every unit and rates every service; false if there is a finding.
+pub(crate) fn run() -> Result<bool> {
     let units = find()?;
     let root = stage(&units)?;
     enable(root.path(), &units)?;
@@ -43,7 +42,7 @@ fn find() -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// A root with the units of this machine, ours, and their programs.
+/// Creates a root with the units of this machine, ours, their programs and pages.
 fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
     let root = tempfile::tempdir()?;
     let place = root.path().join("usr/lib/systemd/system");
@@ -79,10 +78,25 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
     let sbin = root.path().join("usr/sbin");
     fs::create_dir_all(&sbin)?;
     fs::copy("/bin/true", sbin.join("nvme"))?;
+    manual(root.path())?;
     Ok(root)
 }
 
-/// As in the image, so that what is only a circle in a boot as a whole is seen.
+/// Lays out the manual pages as `man` expects them.
+fn manual(root: &Path) -> Result<()> {
+    let pages = fs::read_dir(shell::repository().join("docs/man"));
+    for page in pages.context("reading docs/man")? {
+        let page = page?.path();
+        let section = page.extension().context("a page without a section")?;
+        let directory = format!("man{}", section.to_string_lossy());
+        let directory = root.join(MANUAL).join(directory);
+        fs::create_dir_all(&directory)?;
+        fs::copy(&page, directory.join(page.file_name().unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// Enables the units as in the image: an ordering cycle appears only in a whole boot.
 fn enable(root: &Path, units: &[PathBuf]) -> Result<()> {
     for unit in units {
         if fs::read_to_string(unit)?.contains("[Install]") {
@@ -103,14 +117,16 @@ fn verify(root: &Path, units: &[PathBuf]) -> Result<bool> {
     let output = shell::output(
         shell::command("systemd-analyze")
             .arg("verify")
-            .arg("--man=no")
+            // It asks `man` for each page that a unit names.
+            .arg("--man=yes")
+            .env("MANPATH", root.join(MANUAL))
             .arg(format!("--root={}", root.display()))
             .args(&names)
             .arg("multi-user.target"),
     )?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
     let ours = |line: &&str| names.iter().any(|n| line.contains(&*n.to_string_lossy()));
-    let findings: Vec<_> = said.lines().filter(ours).collect();
+    let findings: Vec<_> = messages.lines().filter(ours).collect();
     for finding in &findings {
         println!("{finding}");
     }
@@ -123,7 +139,7 @@ fn verify(root: &Path, units: &[PathBuf]) -> Result<bool> {
 }
 
 fn rate(units: &[PathBuf]) -> Result<bool> {
-    let mut good = true;
+    let mut passed = true;
     for unit in units
         .iter()
         .filter(|u| u.extension().is_some_and(|e| e == "service"))
@@ -140,15 +156,15 @@ fn rate(units: &[PathBuf]) -> Result<bool> {
         )?;
         let printed = String::from_utf8_lossy(&text.stdout).into_owned();
         let score =
-            score(&printed).with_context(|| format!("rating {name}: {}", shell::said(&text)))?;
+            score(&printed).with_context(|| format!("rating {name}: {}", shell::tail(&text)))?;
         let verdict = if score <= LIMIT { "" } else { "over the limit" };
-        good &= score <= LIMIT;
+        passed &= score <= LIMIT;
         println!("{name:<32} {score:>4.1}  {verdict}");
     }
-    Ok(good)
+    Ok(passed)
 }
 
-/// The number in `→ Overall exposure level for x.service: 3.2 OK 🙂`.
+/// Reads the number in `→ Overall exposure level for x.service: 3.2 OK 🙂`.
 fn score(printed: &str) -> Option<f32> {
     let line = printed
         .lines()

@@ -1,5 +1,4 @@
-//! Tables of time and memory. They measure; they never fail because a machine
-//! is busy.
+//! Tables of the device tools and of edge-app.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
-/// Which table.
+/// Tables of one tool each.
 #[derive(clap::Subcommand)]
-pub enum Table {
+pub(crate) enum Table {
     /// edge-generator over 0, 100, 1,000 and 10,000 units
     Generator,
     /// Peak memory of each device tool
@@ -26,25 +25,22 @@ pub enum Table {
     },
     /// `edge-app deploy` to many devices, one after another and at once
     Devices {
-        /// How many
+        /// Number of devices
         #[arg(long, default_value_t = 20)]
         devices: u32,
-        /// Seconds that a pull takes, and again the switch
+        /// Seconds that a pull takes, and again the deployment
         #[arg(long, default_value_t = 5)]
         seconds: u32,
     },
 }
 
-/// Limits that the documentation promises, in kB.
-const MEMORY: u64 = 12_000;
-/// Units, and the limit in milliseconds.
-const GENERATOR: [(usize, f64); 4] = [(0, 5.0), (100, 5.0), (1_000, 30.0), (10_000, 200.0)];
+/// Memory limit that the documentation promises, in kB.
+const MAX_MEMORY_KB: u64 = 12_000;
+/// Numbers of units, and the limit of a run in milliseconds.
+const GENERATOR_LIMITS: [(usize, f64); 4] = [(0, 5.0), (100, 5.0), (1_000, 30.0), (10_000, 200.0)];
 
-/// Prints one.
-///
-/// # Errors
-/// It cannot be measured.
-pub fn run(table: &Table) -> Result<()> {
+/// Measures and prints one table.
+pub(super) fn run(table: &Table) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     match table {
         Table::Generator => generator(),
@@ -56,7 +52,7 @@ pub fn run(table: &Table) -> Result<()> {
     }
 }
 
-/// A table of edge-app, which `edge-sim` measures.
+/// Prints a table of edge-app, which `edge-sim` measures.
 fn apps(table: &str, options: &[(&str, u32)]) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--release"]);
@@ -72,11 +68,11 @@ fn apps(table: &str, options: &[(&str, u32)]) -> Result<()> {
     shell::run(&mut sim)
 }
 
-/// A root in which this machine's libraries lie and the programs see their own
-/// `/data`, `/run` and `/dev`.
-struct Place(tempfile::TempDir);
+/// Root with the libraries of this machine, in which the programs see a `/data`, `/run`
+/// and `/dev` of their own.
+struct TestRoot(tempfile::TempDir);
 
-impl Place {
+impl TestRoot {
     fn new() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         for name in [
@@ -107,13 +103,13 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Runs the script `words` there, in a mount namespace of its own.
-    fn run(&self, words: &str) -> Result<String> {
+    /// Runs a script there, in a mount namespace of its own, and returns its messages.
+    fn run(&self, script: &str) -> Result<String> {
         let at = self.0.path().display().to_string();
         let programs = shell::target()?.join("release");
-        let script = format!(
+        let entry = format!(
             "set -e; for d in usr lib lib64 bin sbin; do [ ! -d /$d ] || mount --rbind /$d {at}/$d; done; \
-             mount --bind {} {at}/opt; mount -t tmpfs t {at}/n; exec chroot {at} /bin/sh -c '{words}'",
+             mount --bind {} {at}/opt; mount -t tmpfs t {at}/n; exec chroot {at} /bin/sh -c '{script}'",
             programs.display()
         );
         let mut unshare = shell::command("unshare");
@@ -123,31 +119,31 @@ impl Place {
         } else {
             &["--map-root-user", "--mount"]
         });
-        let output = shell::output(unshare.args(["/bin/sh", "-c", &script]))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let output = shell::output(unshare.args(["/bin/sh", "-c", &entry]))?;
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(
-            output.status.success() || !said.is_empty(),
+            output.status.success() || !messages.is_empty(),
             "unshare: {}",
             output.status
         );
-        Ok(said)
+        Ok(messages)
     }
 
-    /// A program's figures, the best times of some runs.
-    fn measure(&self, words: &str, runs: usize) -> Result<Figures> {
-        let timed = format!("/usr/bin/time -f \"measured %e %U %S %M\" {words} >/dev/null");
+    /// Measures a command: the best times and the highest peak of some runs.
+    fn measure(&self, command: &str, runs: usize) -> Result<Figures> {
+        let timed = format!("/usr/bin/time -f \"measured %e %U %S %M\" {command} >/dev/null");
         let mut best = Figures {
             wall: f64::MAX,
             cpu: f64::MAX,
             peak: 0,
         };
         for _ in 0..runs {
-            let said = self.run(&timed)?;
-            let line = said.lines().find_map(|l| l.strip_prefix("measured "));
-            let line = line.with_context(|| format!("measuring {words}: {said}"))?;
+            let messages = self.run(&timed)?;
+            let line = messages.lines().find_map(|l| l.strip_prefix("measured "));
+            let line = line.with_context(|| format!("measuring {command}: {messages}"))?;
             let numbers: Vec<f64> = line.split(' ').map_while(|n| n.parse().ok()).collect();
             let [wall, user, system, _] = numbers[..] else {
-                bail!("measuring {words}: {line}");
+                bail!("measuring {command}: {line}");
             };
             let peak = line.rsplit(' ').next().unwrap_or_default().parse()?;
             best.wall = best.wall.min(wall * 1000.0);
@@ -172,28 +168,28 @@ const UNIT: &str = "[Unit]\nAfter=docker.service\nWants=docker.service\n\
 fn units(directory: &Path, count: usize) -> Result<()> {
     for number in 0..count {
         let path = directory.join(format!("app-{number}.service"));
-        #[expect(clippy::disallowed_methods, reason = "a throw-away file")]
+        #[expect(clippy::disallowed_methods, reason = "a temporary file")]
         fs::write(&path, UNIT).context("writing a unit")?;
     }
     Ok(())
 }
 
-/// Times are of many runs in one go, less what the shell itself takes.
+/// Prints times of many runs in one go, less the time of the shell itself.
 fn generator() -> Result<()> {
     println!(
         "{:>8} {:>9} {:>9} {:>9} {:>9}",
         "units", "ms", "cpu ms", "limit ms", "peak kB"
     );
-    for (count, limit) in GENERATOR {
-        let place = Place::new()?;
-        units(&place.path("data/services"), count)?;
+    for (count, limit) in GENERATOR_LIMITS {
+        let root = TestRoot::new()?;
+        units(&root.path("data/services"), count)?;
         let runs = if count > 1000 { 5 } else { 50 };
         let many = |program: &str| {
             let one = format!("mkdir /n/\\$i; {program} /n/\\$i /e /l");
             format!("sh -c \"set -e; for i in $(seq -s \\  {runs}); do {one}; done\"")
         };
-        let ours = place.measure(&many("/opt/edge-generator"), 3)?;
-        let shell = place.measure(&many("/bin/true"), 3)?;
+        let ours = root.measure(&many("/opt/edge-generator"), 3)?;
+        let shell = root.measure(&many("/bin/true"), 3)?;
         let each = |all: f64, less: f64| (all - less).max(0.0) / f64::from(runs);
         println!(
             "{count:>8} {:>9.2} {:>9.2} {limit:>9.1} {:>9}",
@@ -206,14 +202,14 @@ fn generator() -> Result<()> {
     Ok(())
 }
 
-/// The heaviest thing that each does without a network.
+/// Prints the peak of each program's heaviest work without a network.
 fn memory() -> Result<()> {
     println!("{:<34} {:>9} {:>9}", "program", "peak kB", "limit kB");
-    let place = Place::new()?;
-    units(&place.path("data/services"), 10_000)?;
-    let disk = fs::File::create(place.path("tmp/disk"))?;
+    let root = TestRoot::new()?;
+    units(&root.path("data/services"), 10_000)?;
+    let disk = fs::File::create(root.path("tmp/disk"))?;
     disk.set_len(8 << 30)?;
-    for (name, words) in [
+    for (name, command) in [
         (
             "edge-partition, formatting 8 GB",
             "/opt/edge-partition --device /tmp/disk --timeout 0",
@@ -234,13 +230,13 @@ fn memory() -> Result<()> {
         ("edge-vpn status", "/opt/edge-vpn status"),
         ("edge-heartbeat --once", "/opt/edge-heartbeat --once"),
     ] {
-        let peak = place.measure(words, 1)?.peak;
-        let verdict = if peak <= MEMORY {
+        let peak = root.measure(command, 1)?.peak;
+        let verdict = if peak <= MAX_MEMORY_KB {
             ""
         } else {
             "  over the limit"
         };
-        println!("{name:<34} {peak:>9} {MEMORY:>9}{verdict}");
+        println!("{name:<34} {peak:>9} {MAX_MEMORY_KB:>9}{verdict}");
     }
     println!("With a client: the test a_step_takes_little_memory of edge-vpn.");
     println!("With a broker: the last line of `cargo xtask campaign heartbeat`.");

@@ -1,9 +1,9 @@
-//! What the twin's journal says of its own boot.
+//! Boot order of the test VM, from its journal.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::world::World;
+use super::testbed::Testbed;
 
 /// The five steps of the documented boot order.
 const ORDER: [&str; 5] = [
@@ -14,16 +14,16 @@ const ORDER: [&str; 5] = [
     "edge-heartbeat.service",
 ];
 
-/// When each of the five steps was done, from the journal; an error if one is
+/// Returns the second at which each of the five steps was done; an error if one is
 /// missing or before its predecessor.
-pub fn boot_order(world: &World) -> Result<String> {
+pub(super) fn boot_order(testbed: &Testbed) -> Result<String> {
     let journal =
-        world.root("journalctl -b -o json --no-pager _PID=1 JOB_TYPE=start JOB_RESULT=done")?;
-    // The last one that stays is asked: a oneshot that has ended is in no chain. A
-    // chain shows only what came last at each step, and after formatting that may be
-    // the partition's device: with the fuzz it shows what came shortly before, too.
+        testbed.root("journalctl -b -o json --no-pager _PID=1 JOB_TYPE=start JOB_RESULT=done")?;
+    // Of the last one that stays: a oneshot that has ended is in no chain. A chain shows
+    // only the unit that came last at each step, and after formatting that may be the
+    // partition's device: with the fuzz it shows those shortly before, too.
     let chain =
-        world.root("systemd-analyze critical-chain --no-pager --fuzz=1min edge-data.service")?;
+        testbed.root("systemd-analyze critical-chain --no-pager --fuzz=1min edge-data.service")?;
     for unit in &ORDER[..3] {
         ensure!(
             chain.contains(unit),
@@ -31,7 +31,7 @@ pub fn boot_order(world: &World) -> Result<String> {
         );
     }
     let mut last = 0;
-    let mut words = Vec::new();
+    let mut times = Vec::new();
     for unit in ORDER {
         let at =
             done(&journal, unit).with_context(|| format!("{unit} did not start in this boot"))?;
@@ -44,9 +44,9 @@ pub fn boot_order(world: &World) -> Result<String> {
             .next()
             .unwrap_or(unit)
             .trim_start_matches("edge-");
-        words.push(format!("{name} {}.{}", at / 1_000_000, at / 100_000 % 10));
+        times.push(format!("{name} {}.{}", at / 1_000_000, at / 100_000 % 10));
     }
-    Ok(words.join(", "))
+    Ok(times.join(", "))
 }
 
 /// Microseconds since boot at which `unit` was started for the first time.

@@ -1,6 +1,6 @@
-//! The escape by a mount inside another: a container exchanges the directory of
-//! its second mount for a link to `/` and lets itself be started again. Docker
-//! alone then shows it the host (`cargo test -p edge-docker --test escapes` says so).
+//! Escape by a mount inside another: a container replaces the directory of its second
+//! mount by a link to `/` and waits until it is started again. Docker alone then shows it
+//! the host (`cargo test -p edge-docker --test escapes` asserts that).
 
 use std::fs;
 use std::time::Duration;
@@ -8,50 +8,52 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::Step;
-use super::world::{World, until};
+use super::testbed::{Testbed, until};
 use crate::shell;
 
-/// Before the reboot of the demo.
-pub const START: Step = ("a mount inside a mount becomes a link to /", start);
-/// After it.
-pub const END: Step = ("neither restart nor reboot showed the host", end);
+/// Step before the reboot of the demo.
+pub(super) const START: Step = ("a mount inside a mount becomes a link to /", start);
+/// Step after it.
+pub(super) const END: Step = ("neither restart nor reboot showed the host", end);
 
-/// A static shell: `busybox-static`.
+/// Static shell, of the package `busybox-static`.
 const BUSYBOX: &str = "/bin/busybox";
-const GATE: &str = "sudo -n /usr/bin/edge-docker";
+const EDGE_DOCKER: &str = "sudo -n /usr/bin/edge-docker";
 const DIRECTORY: &str = "/data/sandbox/escape";
-/// What the container does.
+/// Command of the container.
 const SCRIPT: &str = include_str!("../../../crates/edge-docker/tests/escape.sh");
 
-fn start(world: &mut World) -> Result<String> {
-    build(world)?;
-    launch(world, "first")?;
-    shell::read(&mut world.ssh("vm", &format!("{GATE} restart -t 0 first"))?)?;
-    looks(world, "first", 2)?;
-    world.root("systemctl restart docker.service")?;
-    let swept = kept_away(world, "first")?;
-    launch(world, "second")?;
-    Ok(swept)
+fn start(testbed: &mut Testbed) -> Result<String> {
+    build(testbed)?;
+    launch(testbed, "first")?;
+    shell::read(&mut testbed.ssh("vm", &format!("{EDGE_DOCKER} restart -t 0 first"))?)?;
+    looks(testbed, "first", 2)?;
+    testbed.root("systemctl restart docker.service")?;
+    let reason = quarantined(testbed, "first")?;
+    launch(testbed, "second")?;
+    Ok(reason)
 }
 
-/// Starts one and waits until it has looked for its way out.
-fn launch(world: &World, name: &str) -> Result<()> {
+/// Starts a container and waits until it has listed its second mount.
+fn launch(testbed: &Testbed, name: &str) -> Result<()> {
     let run = format!(
-        "{GATE} run -d --restart always --name {name} -v {DIRECTORY}/{name}:/data \
+        "{EDGE_DOCKER} run -d --restart always --name {name} -v {DIRECTORY}/{name}:/data \
          -v {DIRECTORY}/{name}/models:/models sandbox/escape sh -c '{SCRIPT}'"
     );
-    shell::read(&mut world.ssh("vm", &run)?)?;
-    looks(world, name, 1)
+    shell::read(&mut testbed.ssh("vm", &run)?)?;
+    looks(testbed, name, 1)
 }
 
-fn looks(world: &World, name: &str, times: usize) -> Result<()> {
-    until(Duration::from_secs(120), "its next life", || {
-        Ok((seen(world, name)?.len() >= times).then_some(()))
-    })
+fn looks(testbed: &Testbed, name: &str, times: usize) -> Result<()> {
+    until(
+        Duration::from_secs(120),
+        "the container started again",
+        || Ok((seen(testbed, name)?.len() >= times).then_some(())),
+    )
 }
 
-/// A shell in an image of the sandbox, built by the device itself.
-fn build(world: &World) -> Result<()> {
+/// Builds a sandbox image with a shell on the device itself.
+fn build(testbed: &Testbed) -> Result<()> {
     let busybox = fs::read(BUSYBOX).context("install busybox-static")?;
     let recipe = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n";
     let mut archive = tar::Builder::new(Vec::new());
@@ -61,43 +63,43 @@ fn build(world: &World) -> Result<()> {
         header.set_mode(0o755);
         archive.append_data(&mut header, name, content)?;
     }
-    let mut ssh = world.ssh("vm", &format!("{GATE} build -q -t sandbox/escape -"))?;
+    let mut ssh = testbed.ssh("vm", &format!("{EDGE_DOCKER} build -q -t sandbox/escape -"))?;
     let out = shell::feed(&mut ssh, &archive.into_inner()?)?;
-    ensure!(out.status.success(), "building: {}", shell::said(&out));
+    ensure!(out.status.success(), "building: {}", shell::tail(&out));
     Ok(())
 }
 
-fn end(world: &mut World) -> Result<String> {
-    let swept = kept_away(world, "second")?;
-    let looks = seen(world, "first")?.len() + seen(world, "second")?.len();
-    world.root(&format!("rm -r {DIRECTORY}"))?;
-    Ok(format!("{looks} looks; {swept}"))
+fn end(testbed: &mut Testbed) -> Result<String> {
+    let reason = quarantined(testbed, "second")?;
+    let looks = seen(testbed, "first")?.len() + seen(testbed, "second")?.len();
+    testbed.root(&format!("rm -r {DIRECTORY}"))?;
+    Ok(format!("{looks} listings; {reason}"))
 }
 
-/// The engine has started anew on the link: the container is not there, the
-/// journal says why, and it never saw the host.
-fn kept_away(world: &World, name: &str) -> Result<String> {
-    let link = world.root(&format!("readlink {DIRECTORY}/{name}/models"))?;
-    ensure!(link == "/\n", "no link lies there: {link}");
-    let start = shell::output(&mut world.ssh("vm", &format!("{GATE} start {name}"))?)?;
+/// Asserts, after the engine has been started again with the link in place, that the
+/// container is not there and never saw the host; returns the reason from the journal.
+fn quarantined(testbed: &Testbed, name: &str) -> Result<String> {
+    let link = testbed.root(&format!("readlink {DIRECTORY}/{name}/models"))?;
+    ensure!(link == "/\n", "the directory is no link: {link}");
+    let start = shell::output(&mut testbed.ssh("vm", &format!("{EDGE_DOCKER} start {name}"))?)?;
     ensure!(!start.status.success(), "{name} starts on a link");
-    for list in seen(world, name)? {
+    for list in seen(testbed, name)? {
         let shows = |name: &&str| list.lines().any(|line| line == *name);
         let host = ["proc", "sys", "etc"].iter().any(shows);
         ensure!(!host, "{name} saw the host: {list}");
     }
-    let journal = world.root("journalctl -b -u docker.service -o cat --no-pager")?;
-    let swept = journal
+    let journal = testbed.root("journalctl -b -u docker.service -o cat --no-pager")?;
+    let reason = journal
         .lines()
         .rfind(|l| l.contains("quarantined container"));
-    let swept = swept.context("the boot audit does not report why it is not there")?;
-    Ok(swept.into())
+    let reason = reason.context("the boot audit does not name the reason")?;
+    Ok(reason.into())
 }
 
-/// Each list of what the container found below its second mount.
-fn seen(world: &World, name: &str) -> Result<Vec<String>> {
+/// Returns each listing of the second mount that the container wrote.
+fn seen(testbed: &Testbed, name: &str) -> Result<Vec<String>> {
     let each = "for f in seen-*; do [ ! -e $f ] || { echo = $f; cat $f; }; done";
-    let names = world.root(&format!("cd {DIRECTORY}/{name} && {each}"))?;
+    let names = testbed.root(&format!("cd {DIRECTORY}/{name} && {each}"))?;
     let lists = names.split("= seen-").skip(1);
     Ok(lists.map(String::from).collect())
 }

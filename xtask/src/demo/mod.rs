@@ -1,64 +1,67 @@
-//! `scripts/demo`: the main job of the product, step by step, each with its
-//! seconds. Every step asserts; the first that fails ends the run, because
-//! those behind it build on it.
+//! `scripts/demo`: the main job of the product, step by step, each with its seconds.
+//! Every step asserts; the first that fails ends the run, because those after it build
+//! on it.
 
+mod build;
 mod device;
 mod escape;
 mod more;
 mod registry;
 mod steps;
-mod world;
+mod testbed;
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::leftovers::Before;
 use crate::shell;
 use crate::tally::Tally;
-pub use world::{World, until};
+pub(crate) use testbed::{Testbed, until};
 
-/// A title, and a deed that asserts what the title says.
-type Step = (&'static str, fn(&mut World) -> Result<String>);
+/// A title, and a function that asserts what the title says.
+type Step = (&'static str, fn(&mut Testbed) -> Result<String>);
 
-/// What to do with the result.
-#[derive(clap::Args, Default)]
-pub struct Args {
-    /// Leave the cloud and the twin running and print how to reach them
+/// Options of `cargo xtask demo`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave the local cloud and the test VM running and print how to reach
+    /// them
     #[arg(long)]
     keep: bool,
     /// Go on with what else is refused, an escape that fails, and what works
     /// without the cloud
     #[arg(long)]
     all: bool,
+    /// Use the programs as they ship: optimised as a whole, which takes
+    /// minutes more to build
+    #[arg(long)]
+    release: bool,
 }
 
-/// The demo.
-///
-/// # Errors
-/// No directory for the state.
-pub fn run(args: &Args) -> Result<Tally> {
-    let mut world = World::new()?;
-    let tally = if args.all {
-        chain(&mut world, &all())
+/// Runs the demo; false if a step fails or something is left behind.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let before = if args.keep {
+        None
     } else {
-        chain(&mut world, &steps::STEPS)
+        Some(Before::note()?)
     };
+    let mut testbed = Testbed::new(args.release)?;
+    let steps = if args.all { all() } else { steps::STEPS.into() };
+    let passed = chain(&mut testbed, &steps).failed == 0;
     if args.keep {
-        world.keep();
+        testbed.keep();
+    } else {
+        drop(testbed);
     }
-    Ok(tally)
+    let clean = before.map_or(Ok(true), |before| before.compare())?;
+    Ok(passed && clean)
 }
 
-/// The demo with all that follows it.
-///
-/// # Errors
-/// No directory for the state.
-pub fn test() -> Result<Tally> {
-    run(&Args {
-        all: true,
-        ..Args::default()
-    })
+/// Runs every step with the programs that ship, as part of the test suite.
+pub(crate) fn test() -> Result<Tally> {
+    Ok(chain(&mut Testbed::new(true)?, &all()))
 }
 
 fn all() -> Vec<Step> {
@@ -73,32 +76,32 @@ fn all() -> Vec<Step> {
     .concat()
 }
 
-/// Runs steps until one does not hold, and counts them.
-fn chain(world: &mut World, steps: &[Step]) -> Tally {
+/// Runs steps until one fails, and counts them.
+fn chain(testbed: &mut Testbed, steps: &[Step]) -> Tally {
     let mut tally = Tally::default();
     let start = Instant::now();
     let live = std::io::stdout().is_terminal();
     for (name, step) in steps {
         if live {
             print!("     ...  {name}");
-            // Only to be looked at.
+            // A line that does not appear is only missed by who looks at the terminal.
             let _ = std::io::stdout().flush();
         }
         let begun = Instant::now();
-        let result = step(world).and_then(|words| shell::going_on().map(|()| words));
+        let result = step(testbed).and_then(|details| shell::going_on().map(|()| details));
         let seconds = begun.elapsed().as_secs_f32();
         tally.count(result.is_ok());
         let back = if live { "\r" } else { "" };
         println!("{back}{seconds:>6.1} s  {name}");
         match result {
-            Ok(words) => print!("{}", indented(&words)),
+            Ok(details) => print!("{}", indented(&details)),
             Err(_) if shell::going_on().is_err() => {
                 println!("interrupted: stopping what was started");
                 break;
             }
             Err(error) => {
                 println!("FAILED: {error:#}");
-                world.explain();
+                testbed.explain();
                 break;
             }
         }
@@ -112,11 +115,11 @@ fn chain(world: &mut World, steps: &[Step]) -> Tally {
     tally
 }
 
-/// `words` below a step, within 80 columns where blanks allow it.
-fn indented(words: &str) -> String {
+/// Details below a step, within 80 columns where spaces allow it.
+fn indented(details: &str) -> String {
     let mut text = String::new();
     let mut column = 0;
-    for word in words.split_whitespace() {
+    for word in details.split_whitespace() {
         if column == 0 || column + 1 + word.len() > 80 {
             text.push_str(if column == 0 { "" } else { "\n" });
             text.push_str("         ");

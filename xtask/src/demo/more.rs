@@ -1,5 +1,4 @@
-//! Steps behind the demo's: what else is refused, and what works without the
-//! cloud.
+//! Steps after those of the demo: further refusals, and operation without the cloud.
 
 use std::fs;
 
@@ -7,29 +6,29 @@ use anyhow::{Context, Result, ensure};
 
 use super::Step;
 use super::steps::{answers, login};
-use super::world::World;
+use super::testbed::Testbed;
 use crate::shell;
 
-/// They go on where the demo ends.
-pub const STEPS: [Step; 7] = [
+/// Steps that begin where the demo ends.
+pub(super) const STEPS: [Step; 7] = [
     ("sandbox: unsigned, in a directory of its own", sandbox),
     ("logs, stop, remove", manage),
     ("signed by another key: refused", stranger),
     ("wrong password: refused", wrong_password),
-    ("cloud down: cannot tell", cannot_tell),
-    ("cloud down: what was verified still starts", offline),
+    ("cloud down: signature cannot be verified", unverifiable),
+    ("cloud down: a verified image still starts", offline),
     ("into a VPN, and SSH over it alone", vpn),
 ];
 
-fn sandbox(world: &mut World) -> Result<String> {
-    shell::read(&mut world.app(&["sandbox", "hello", "vm"]))?;
-    let words = answers(world)?;
+fn sandbox(testbed: &mut Testbed) -> Result<String> {
+    shell::read(&mut testbed.app(&["sandbox", "hello", "vm"]))?;
+    let answer = answers(testbed)?;
     ensure!(
-        words.ends_with("request 1"),
-        "not a directory of its own: {words}"
+        answer.ends_with("request 1"),
+        "not a directory of its own: {answer}"
     );
-    // The source is a pin of the directory: the same inode of the same file system.
-    let same = world.root(
+    // The source is a mount clone of the directory: the same inode of the same file system.
+    let same = testbed.root(
         "stat -c %d:%i /data/sandbox/hello \
          $(docker inspect hello -f '{{range .Mounts}}{{.Source}}{{end}}') | uniq",
     )?;
@@ -37,87 +36,88 @@ fn sandbox(world: &mut World) -> Result<String> {
         same.lines().count() == 1,
         "another directory is mounted: {same}"
     );
-    Ok(words)
+    Ok(answer)
 }
 
-fn manage(world: &mut World) -> Result<String> {
-    let logs = shell::read(&mut world.app(&["logs", "-n", "5", "hello", "vm"]))?;
+fn manage(testbed: &mut Testbed) -> Result<String> {
+    let logs = shell::read(&mut testbed.app(&["logs", "-n", "5", "hello", "vm"]))?;
     ensure!(logs.contains("listening on port 8080"), "logs: {logs}");
-    shell::read(&mut world.app(&["stop", "hello", "vm"]))?;
-    let state = world.root("docker inspect hello -f '{{.State.Running}}'")?;
+    shell::read(&mut testbed.app(&["stop", "hello", "vm"]))?;
+    let state = testbed.root("docker inspect hello -f '{{.State.Running}}'")?;
     ensure!(state == "false\n", "still running");
     for _ in 0..2 {
-        shell::read(&mut world.app(&["remove", "hello", "vm"]))?;
+        shell::read(&mut testbed.app(&["remove", "hello", "vm"]))?;
     }
-    let left = world.root("docker ps -aq --filter name=hello; cat /data/sandbox/hello/counter")?;
+    let left =
+        testbed.root("docker ps -aq --filter name=hello; cat /data/sandbox/hello/counter")?;
     ensure!(left == "1\n", "left: {left}");
     Ok("its data stay".into())
 }
 
-fn stranger(world: &mut World) -> Result<String> {
-    let project = world.path("project");
-    shell::read(&mut world.app(&["keygen", "stranger.key"]))?;
+fn stranger(testbed: &mut Testbed) -> Result<String> {
+    let project = testbed.path("project");
+    shell::read(&mut testbed.app(&["keygen", "stranger.key"]))?;
     let config = project.join("edge-app.yaml");
-    let good = fs::read_to_string(&config)?;
-    let evil = good.replace(&world.endpoint("signing_key")?, "stranger.key");
-    put(&config, &evil)?;
+    let original = fs::read_to_string(&config)?;
+    let changed = original.replace(&testbed.endpoint("signing_key")?, "stranger.key");
+    put(&config, &changed)?;
     put(
         &project.join("hello/Dockerfile"),
         "FROM scratch\nCOPY hello /evil\n",
     )?;
-    shell::read(&mut world.app(&["build", "hello", "--version", "evil"]))?;
-    shell::read(&mut world.app(&["push", "hello", "--version", "evil"]))?;
-    let out = shell::output(&mut world.app(&["deploy", "hello", "vm", "--version", "evil"]))?;
-    put(&config, &good)?;
+    shell::read(&mut testbed.app(&["build", "hello", "--version", "evil"]))?;
+    shell::read(&mut testbed.app(&["push", "hello", "--version", "evil"]))?;
+    let out = shell::output(&mut testbed.app(&["deploy", "hello", "vm", "--version", "evil"]))?;
+    put(&config, &original)?;
     expect(&out, 6, "a key that is not trusted")
 }
 
-fn wrong_password(world: &mut World) -> Result<String> {
-    shell::read(&mut world.ssh("vm", "sudo -n /usr/bin/edge-docker logout")?)?;
-    let failed = login(world, "wrong")
+fn wrong_password(testbed: &mut Testbed) -> Result<String> {
+    shell::read(&mut testbed.ssh("vm", "sudo -n /usr/bin/edge-docker logout")?)?;
+    let failed = login(testbed, "wrong")
         .err()
-        .context("a wrong password was taken")?;
-    let image = format!("{}:hello-v1", world.endpoint("registry")?);
+        .context("a wrong password was accepted")?;
+    let image = format!("{}:hello-v1", testbed.endpoint("registry")?);
     let pull = format!("sudo -n /usr/bin/edge-docker pull {image}");
-    let out = shell::output(&mut world.ssh("vm", &pull)?)?;
-    expect(&out, 124, "wrong or no credentials").map(|said| format!("{failed:#}; {said}"))
+    let out = shell::output(&mut testbed.ssh("vm", &pull)?)?;
+    expect(&out, 124, "wrong or no credentials").map(|refusal| format!("{failed:#}; {refusal}"))
 }
 
-fn cannot_tell(world: &mut World) -> Result<String> {
-    shell::read(&mut world.part("cloud", "down"))?;
-    let image = format!("{}:hello-v1", world.endpoint("registry")?);
+fn unverifiable(testbed: &mut Testbed) -> Result<String> {
+    shell::read(&mut testbed.part("cloud", "down"))?;
+    let image = format!("{}:hello-v1", testbed.endpoint("registry")?);
     let pull = format!("sudo -n /usr/bin/edge-docker pull {image}");
-    let out = shell::output(&mut world.ssh("vm", &pull)?)?;
+    let out = shell::output(&mut testbed.ssh("vm", &pull)?)?;
     expect(&out, 124, "the registry does not answer")
 }
 
-fn offline(world: &mut World) -> Result<String> {
-    let image = format!("{}@{}", world.endpoint("registry")?, world.digest);
+fn offline(testbed: &mut Testbed) -> Result<String> {
+    let image = format!("{}@{}", testbed.endpoint("registry")?, testbed.digest);
     let run = format!(
         "sudo -n /usr/bin/edge-docker run -d --name hello -p 8080:8080 -v /data/apps/hello:/data {image}"
     );
-    shell::read(&mut world.ssh("vm", &run)?)?;
-    answers(world)
+    shell::read(&mut testbed.ssh("vm", &run)?)?;
+    answers(testbed)
 }
 
-fn expect(out: &std::process::Output, code: i32, words: &str) -> Result<String> {
-    let said = shell::said(out);
+fn expect(out: &std::process::Output, code: i32, reason: &str) -> Result<String> {
+    let tail = shell::tail(out);
     ensure!(
-        out.status.code() == Some(code) && said.contains(words),
-        "{}: {said}",
+        out.status.code() == Some(code) && tail.contains(reason),
+        "{}: {tail}",
         out.status
     );
-    Ok(format!("exit {code}: {said}"))
+    Ok(format!("exit {code}: {tail}"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a throw-away file of the demo")]
+#[expect(clippy::disallowed_methods, reason = "a temporary file of the demo")]
 fn put(path: &std::path::Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The last one: it changes the twin's root file system.
-fn vpn(world: &mut World) -> Result<String> {
+/// Must be the last step: it changes the root file system of the test VM.
+fn vpn(testbed: &mut Testbed) -> Result<String> {
     let wg = fs::File::open("/usr/bin/wg").context("wg is missing: scripts/setup installs it")?;
-    let mut ssh = world.ssh("vm-root", include_str!("vpn.sh"))?;
+    let mut ssh = testbed.ssh("vm-root", include_str!("vpn.sh"))?;
     Ok(shell::read(ssh.stdin(wg))?.trim().into())
 }

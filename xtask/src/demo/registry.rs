@@ -1,69 +1,69 @@
-//! What an attacker with write access to the registry would do.
+//! Changes that an attacker with write access to the registry would make.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::world::World;
+use super::testbed::Testbed;
 use crate::shell;
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Puts a changed manifest of the image `tag` under the tag `name` and gives
-/// its digest. With `signature`, the good image's signature is laid beside it.
-pub fn tamper(world: &World, tag: &str, name: &str, signature: bool) -> Result<String> {
-    let good = get(world, tag)?;
-    // Another digest for the same content: all that the signature is about.
-    let bad = format!("{good}\n{}", if signature { " " } else { "" });
-    put(world, name, &bad)?;
-    let digest = sha256(&bad)?;
+/// Pushes a changed manifest of the image `tag` under the tag `name` and returns its
+/// digest. With `signature`, the signature of the original is pushed as its own.
+pub(super) fn tamper(testbed: &Testbed, tag: &str, name: &str, signature: bool) -> Result<String> {
+    let original = get(testbed, tag)?;
+    // The same image under another digest, which is all that a signature covers.
+    let changed = format!("{original}\n{}", if signature { " " } else { "" });
+    put(testbed, name, &changed)?;
+    let digest = sha256(&changed)?;
     if signature {
-        let good_tag = format!("sha256-{}.sig", sha256(&good)?);
+        let original_tag = format!("sha256-{}.sig", sha256(&original)?);
         put(
-            world,
+            testbed,
             &format!("sha256-{digest}.sig"),
-            &get(world, &good_tag)?,
+            &get(testbed, &original_tag)?,
         )?;
     }
     Ok(digest)
 }
 
-fn get(world: &World, tag: &str) -> Result<String> {
+fn get(testbed: &Testbed, tag: &str) -> Result<String> {
     let accept = format!("Accept: {DOCKER_MANIFEST}, {OCI_MANIFEST}");
-    request(world, tag, &["-H", &accept], "")
+    request(testbed, tag, &["-H", &accept], "")
 }
 
-fn put(world: &World, tag: &str, manifest: &str) -> Result<()> {
+fn put(testbed: &Testbed, tag: &str, manifest: &str) -> Result<()> {
     let parsed: Value = serde_json::from_str(manifest).context("parsing a manifest")?;
     let kind = parsed["mediaType"].as_str().unwrap_or(OCI_MANIFEST);
     let header = format!("Content-Type: {kind}");
-    let words = ["-X", "PUT", "-H", &header, "--data-binary", "@-"];
-    request(world, tag, &words, manifest).map(|_| ())
+    let args = ["-X", "PUT", "-H", &header, "--data-binary", "@-"];
+    request(testbed, tag, &args, manifest).map(|_| ())
 }
 
-/// One request for a manifest. The password goes through a file that only curl
-/// reads, never through its arguments.
-fn request(world: &World, tag: &str, words: &[&str], body: &str) -> Result<String> {
-    let repository = world.endpoint("registry")?;
+/// Sends one request for a manifest. The password goes through a file, because arguments
+/// are visible to every user of the machine.
+fn request(testbed: &Testbed, tag: &str, args: &[&str], body: &str) -> Result<String> {
+    let repository = testbed.endpoint("registry")?;
     let (host, name) = repository
         .split_once('/')
         .context("registry without a name")?;
-    let password = std::fs::read_to_string(world.endpoint("registry_password_file")?)?;
-    let config = world.path("curl.conf");
-    let user = world.endpoint("registry_user")?;
+    let password = std::fs::read_to_string(testbed.endpoint("registry_password_file")?)?;
+    let config = testbed.path("curl.conf");
+    let user = testbed.endpoint("registry_user")?;
     let line = format!("user = \"{user}:{}\"\n", password.trim());
-    #[expect(clippy::disallowed_methods, reason = "a throw-away file of the demo")]
+    #[expect(clippy::disallowed_methods, reason = "a temporary file of the demo")]
     std::fs::write(&config, line)?;
     let mut curl = shell::command("curl");
     curl.args(["--silent", "--show-error", "--fail", "--config"])
         .arg(&config);
-    curl.arg("--cacert").arg(world.endpoint("ca_file")?);
+    curl.arg("--cacert").arg(testbed.endpoint("ca_file")?);
     curl.args(["--connect-to", &format!("{host}:127.0.0.1:")]);
-    curl.args(words)
+    curl.args(args)
         .arg(format!("https://{host}/v2/{name}/manifests/{tag}"));
     let out = shell::feed(&mut curl, body.as_bytes())?;
     if !out.status.success() {
-        bail!("manifest {tag}: {}", shell::said(&out));
+        bail!("manifest {tag}: {}", shell::tail(&out));
     }
     Ok(String::from_utf8(out.stdout)?)
 }

@@ -1,4 +1,4 @@
-//! The steps, in order. Each one asserts what its title says.
+//! Steps of the demo, in order. Each one asserts what its title says.
 
 use std::fs;
 use std::time::Duration;
@@ -6,63 +6,58 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::world::{World, until};
-use super::{Step, device, registry};
+use super::testbed::{Testbed, until};
+use super::{Step, build, device, registry};
 use crate::shell;
 
-/// So many of [`STEPS`] come before the twin boots again.
-pub const BEFORE_REBOOT: usize = 16;
+/// Number of the steps before the test VM boots again.
+pub(super) const BEFORE_REBOOT: usize = 16;
 
 /// From power-on to a signed container running.
-pub const STEPS: [Step; 18] = [
-    ("build the programs", build),
-    ("stand-in cloud up", cloud),
-    ("container engine for builds", World::start_engine),
-    ("twin built", twin),
-    ("twin boots, its data partition empty", boot),
+pub(super) const STEPS: [Step; 18] = [
+    ("build the programs and the base of the VM", build::programs),
+    ("local cloud up", cloud),
+    ("container engine for builds", Testbed::start_engine),
+    ("test VM built", vm),
+    ("test VM boots, its data partition empty", boot),
     ("formatted by edge-partition, mounted", formatted),
     ("provisioned by edge-provision", provisioned),
     ("heartbeat in the shadow", heartbeat),
-    ("boot order, from the journal (s)", |w| {
-        device::boot_order(w)
+    ("boot order, from the journal (s)", |t| {
+        device::boot_order(t)
     }),
     ("sample app built", app_build),
     ("pushed and signed", app_push),
     ("deployed: verified, pulled, started", app_deploy),
-    ("answers over HTTP inside the twin", |w| answers(w)),
-    ("unsigned image refused", |w| refused(w, "evil-v1", false)),
-    ("tampered image refused", |w| refused(w, "evil-v2", true)),
+    ("answers over HTTP inside the test VM", |t| answers(t)),
+    ("unsigned image refused", |t| refused(t, "evil-v1", false)),
+    ("tampered image refused", |t| refused(t, "evil-v2", true)),
     ("plain docker refused to user edge", no_way_around),
     ("a unit put into /data/services; reboot", reboot),
     ("nothing done twice; app and unit are back", again),
 ];
 
-fn build(_: &mut World) -> Result<String> {
-    shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
-    shell::run(shell::cargo().args(["build", "--quiet", "-p", "edge-sim", "-p", "edge-app"]))?;
-    Ok(String::new())
-}
-
-fn cloud(world: &mut World) -> Result<String> {
-    shell::read(&mut world.part("cloud", "up"))?;
+fn cloud(testbed: &mut Testbed) -> Result<String> {
+    // No step uses the AWS API, whose server the demo would have to install first.
+    shell::read(testbed.part("cloud", "up").arg("--no-aws"))?;
     Ok(format!(
         "MQTT on port {}, registry {}",
-        world.endpoint("iot_port")?,
-        world.endpoint("registry")?
+        testbed.endpoint("iot_port")?,
+        testbed.endpoint("registry")?
     ))
 }
 
-fn twin(world: &mut World) -> Result<String> {
-    let mut command = world.part("vm", "build");
-    command.arg("--cloud").arg(world.path("cloud"));
-    command.arg("--bin-dir").arg(world.programs());
+fn vm(testbed: &mut Testbed) -> Result<String> {
+    let mut command = testbed.part("vm", "build");
+    command.arg("--cloud").arg(testbed.path("cloud"));
+    command.arg("--bin-dir").arg(testbed.programs());
     shell::read(&mut command)?;
-    world.vm("thing_name")
+    testbed.vm("thing_name")
 }
 
-fn boot(world: &mut World) -> Result<String> {
-    shell::read(&mut world.part("vm", "up"))?;
-    let root = world.root("findmnt -no OPTIONS / | cut -d, -f1; ps -p 1 -o comm=")?;
+fn boot(testbed: &mut Testbed) -> Result<String> {
+    shell::read(&mut testbed.part("vm", "up"))?;
+    let root = testbed.root("findmnt -no OPTIONS / | cut -d, -f1; ps -p 1 -o comm=")?;
     ensure!(
         root == "ro\nsystemd\n",
         "root file system or PID 1 are not as expected: {root}"
@@ -70,13 +65,13 @@ fn boot(world: &mut World) -> Result<String> {
     Ok("read-only root, systemd is PID 1".into())
 }
 
-fn formatted(world: &mut World) -> Result<String> {
-    let said = world.root("journalctl -b -u edge-partition-setup -o cat --no-pager")?;
+fn formatted(testbed: &mut Testbed) -> Result<String> {
+    let journal = testbed.root("journalctl -b -u edge-partition-setup -o cat --no-pager")?;
     ensure!(
-        said.contains("formatted") || said.contains("formatting"),
-        "the journal shows no formatting: {said}"
+        journal.contains("formatted") || journal.contains("formatting"),
+        "the journal shows no formatting: {journal}"
     );
-    let mount = world.root("findmnt -no SOURCE,FSTYPE,LABEL /data")?;
+    let mount = testbed.root("findmnt -no SOURCE,FSTYPE,LABEL /data")?;
     ensure!(
         mount.contains("ext4") && mount.contains("data"),
         "not mounted: {mount}"
@@ -84,11 +79,11 @@ fn formatted(world: &mut World) -> Result<String> {
     Ok(mount.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn provisioned(world: &mut World) -> Result<String> {
-    // Joins the job that is running, or finds it done.
-    world.root("systemctl start edge-bootstrap.service")?;
-    let time = world.root("cat /data/.provisioned")?;
-    let files = world.root("stat -c '%a %n' /data/config/aws-iot/private.key")?;
+fn provisioned(testbed: &mut Testbed) -> Result<String> {
+    // `start` waits for a job that is running, and returns at once if it is done.
+    testbed.root("systemctl start edge-bootstrap.service")?;
+    let time = testbed.root("cat /data/.provisioned")?;
+    let files = testbed.root("stat -c '%a %n' /data/config/aws-iot/private.key")?;
     ensure!(
         files.starts_with("600 "),
         "the private key is open: {files}"
@@ -96,10 +91,10 @@ fn provisioned(world: &mut World) -> Result<String> {
     Ok(time.trim().to_string())
 }
 
-fn heartbeat(world: &mut World) -> Result<String> {
-    let file = world
+fn heartbeat(testbed: &mut Testbed) -> Result<String> {
+    let file = testbed
         .path("cloud/shadows")
-        .join(format!("{}.json", world.vm("thing_name")?));
+        .join(format!("{}.json", testbed.vm("thing_name")?));
     let shadow = until(Duration::from_secs(60), "a shadow", || {
         Ok(fs::read_to_string(&file)
             .ok()
@@ -112,8 +107,8 @@ fn heartbeat(world: &mut World) -> Result<String> {
     Ok(keys.join(" "))
 }
 
-fn app_build(world: &mut World) -> Result<String> {
-    let project = world.path("project");
+fn app_build(testbed: &mut Testbed) -> Result<String> {
+    let project = testbed.path("project");
     fs::create_dir(&project)?;
     shell::run(
         shell::command("cp")
@@ -129,34 +124,34 @@ fn app_build(world: &mut World) -> Result<String> {
     let text = format!(
         "registry: {}\nca: {}\ncredentials:\n  username: {}\n  password_file: {}\n\
          signing_key: {}\nplatform: linux/amd64\ndevices:\n  vm:\n    host: vm\n    ssh_config: {}\n",
-        world.endpoint("registry")?,
-        world.endpoint("ca_file")?,
-        world.endpoint("registry_user")?,
-        world.endpoint("registry_password_file")?,
-        world.endpoint("signing_key")?,
-        world.vm("ssh_config")?,
+        testbed.endpoint("registry")?,
+        testbed.endpoint("ca_file")?,
+        testbed.endpoint("registry_user")?,
+        testbed.endpoint("registry_password_file")?,
+        testbed.endpoint("signing_key")?,
+        testbed.vm("ssh_config")?,
     );
-    #[expect(clippy::disallowed_methods, reason = "a throw-away file of the demo")]
+    #[expect(clippy::disallowed_methods, reason = "a temporary file of the demo")]
     fs::write(project.join("edge-app.yaml"), text)?;
-    shell::read(&mut world.app(&["build", "hello", "--version", "v1"]))?;
+    shell::read(&mut testbed.app(&["build", "hello", "--version", "v1"]))?;
     Ok("FROM scratch, no outside registry".into())
 }
 
-fn app_push(world: &mut World) -> Result<String> {
-    let said = shell::read(&mut world.app(&["push", "hello", "--version", "v1"]))?;
-    let at = said.find("sha256:").context("no digest was printed")?;
-    world.digest = said[at..].chars().take(71).collect();
-    Ok(world.digest.chars().take(19).collect())
+fn app_push(testbed: &mut Testbed) -> Result<String> {
+    let printed = shell::read(&mut testbed.app(&["push", "hello", "--version", "v1"]))?;
+    let at = printed.find("sha256:").context("no digest was printed")?;
+    testbed.digest = printed[at..].chars().take(71).collect();
+    Ok(testbed.digest.chars().take(19).collect())
 }
 
-fn app_deploy(world: &mut World) -> Result<String> {
-    shell::read(&mut world.app(&["deploy", "hello", "vm", "--version", "v1"]))?;
+fn app_deploy(testbed: &mut Testbed) -> Result<String> {
+    shell::read(&mut testbed.app(&["deploy", "hello", "vm", "--version", "v1"]))?;
     Ok(String::new())
 }
 
-pub fn answers(world: &World) -> Result<String> {
+pub(super) fn answers(testbed: &Testbed) -> Result<String> {
     let script = "curl -fsS --retry 60 --retry-all-errors --retry-delay 1 http://127.0.0.1:8080/";
-    Ok(world
+    Ok(testbed
         .root(script)?
         .lines()
         .next()
@@ -164,77 +159,78 @@ pub fn answers(world: &World) -> Result<String> {
         .to_string())
 }
 
-fn refused(world: &World, tag: &str, signature: bool) -> Result<String> {
-    registry::tamper(world, "hello-v1", tag, signature)?;
-    let image = format!("{}:{tag}", world.endpoint("registry")?);
-    let password = fs::read_to_string(world.endpoint("registry_password_file")?)?;
-    login(world, password.trim())?;
+fn refused(testbed: &Testbed, tag: &str, signature: bool) -> Result<String> {
+    registry::tamper(testbed, "hello-v1", tag, signature)?;
+    let image = format!("{}:{tag}", testbed.endpoint("registry")?);
+    let password = fs::read_to_string(testbed.endpoint("registry_password_file")?)?;
+    login(testbed, password.trim())?;
     let pull = format!("sudo -n /usr/bin/edge-docker pull {image}");
-    let out = shell::output(&mut world.ssh("vm", &pull)?)?;
+    let out = shell::output(&mut testbed.ssh("vm", &pull)?)?;
     ensure!(!out.status.success(), "{image} was pulled");
-    let known = world.root("docker images --digests --format '{{.Tag}}'")?;
+    let known = testbed.root("docker images --digests --format '{{.Tag}}'")?;
     ensure!(!known.contains(tag), "{image} reached the engine");
     Ok(format!(
         "exit {}: {}",
         out.status.code().unwrap_or(-1),
-        shell::said(&out)
+        shell::tail(&out)
     ))
 }
 
-pub fn login(world: &World, password: &str) -> Result<()> {
-    let user = world.endpoint("registry_user")?;
-    let host = world.endpoint("registry_host")?;
-    let words =
+pub(super) fn login(testbed: &Testbed, password: &str) -> Result<()> {
+    let user = testbed.endpoint("registry_user")?;
+    let host = testbed.endpoint("registry_host")?;
+    let login =
         format!("sudo -n /usr/bin/edge-docker login --username {user} --password-stdin {host}");
-    let out = shell::feed(&mut world.ssh("vm", &words)?, password.as_bytes())?;
-    ensure!(out.status.success(), "{}", shell::said(&out));
+    let out = shell::feed(&mut testbed.ssh("vm", &login)?, password.as_bytes())?;
+    ensure!(out.status.success(), "{}", shell::tail(&out));
     Ok(())
 }
 
-fn no_way_around(world: &mut World) -> Result<String> {
-    for words in [
+fn no_way_around(testbed: &mut Testbed) -> Result<String> {
+    for command in [
         "docker ps",
         "sudo -n docker ps",
         "sudo -n /usr/bin/edge-docker run --privileged alpine",
     ] {
-        let out = shell::output(&mut world.ssh("vm", words)?)?;
-        ensure!(!out.status.success(), "user edge may run: {words}");
+        let out = shell::output(&mut testbed.ssh("vm", command)?)?;
+        ensure!(!out.status.success(), "user edge may run: {command}");
     }
     Ok("socket, sudo docker, run --privileged".into())
 }
 
-fn reboot(world: &mut World) -> Result<String> {
-    let image = format!("{}@{}", world.endpoint("registry")?, world.digest);
+fn reboot(testbed: &mut Testbed) -> Result<String> {
+    let image = format!("{}@{}", testbed.endpoint("registry")?, testbed.digest);
     let unit = format!(
         "[Unit]\nAfter=docker.service\n[Service]\nExecStart=/usr/bin/edge-docker run --rm --name probe {image}\n\
          [Install]\nWantedBy=multi-user.target\n"
     );
-    world.root(&format!(
+    testbed.root(&format!(
         "printf '{}' > /data/services/probe.service; sync",
         unit.replace('\n', "\\n")
     ))?;
-    world.root(
+    testbed.root(
         "ls -li --time-style=full-iso /data/config/aws-iot /data/.provisioned > /data/log/before",
     )?;
-    shell::read(&mut world.part("vm", "stop"))?;
-    shell::read(&mut world.part("vm", "up"))?;
+    shell::read(&mut testbed.part("vm", "stop"))?;
+    shell::read(&mut testbed.part("vm", "up"))?;
     Ok(String::new())
 }
 
-fn again(world: &mut World) -> Result<String> {
-    let words = answers(world)?;
-    let said = world.root("journalctl -b -u edge-partition-setup -o cat --no-pager")?;
-    ensure!(!said.contains("formatt"), "formatted again: {said}");
-    let skipped = world.root("systemctl show -P ConditionResult edge-bootstrap.service")?;
+fn again(testbed: &mut Testbed) -> Result<String> {
+    let answer = answers(testbed)?;
+    let journal = testbed.root("journalctl -b -u edge-partition-setup -o cat --no-pager")?;
+    ensure!(!journal.contains("formatt"), "formatted again: {journal}");
+    let skipped = testbed.root("systemctl show -P ConditionResult edge-bootstrap.service")?;
     ensure!(skipped.trim() == "no", "edge-bootstrap ran again");
-    world.root("ls -li --time-style=full-iso /data/config/aws-iot /data/.provisioned | cmp - /data/log/before")
+    testbed.root("ls -li --time-style=full-iso /data/config/aws-iot /data/.provisioned | cmp - /data/log/before")
         .context("the identity changed")?;
     until(Duration::from_secs(60), "probe.service running", || {
-        let out = world.root("systemctl is-active probe.service; docker ps --format '{{.Names}}'");
+        let out =
+            testbed.root("systemctl is-active probe.service; docker ps --format '{{.Names}}'");
         Ok(out
             .ok()
             .filter(|o| o.starts_with("active") && o.contains("probe")))
     })?;
-    ensure!(!words.is_empty(), "the app does not answer");
-    Ok(words)
+    ensure!(!answer.is_empty(), "the app does not answer");
+    Ok(answer)
 }

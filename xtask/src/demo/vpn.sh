@@ -1,6 +1,6 @@
-# Run by root on the twin, with `wg` on standard input: a hub in a network of its
+# Run by root on the test VM, with `wg` on standard input: a hub in a network of its
 # own, the device in its VPN by the kernel's WireGuard and the real units, SSH over
-# it alone, the interface deleted. Puts back what it changed.
+# it alone, the interface deleted. Undoes what it changed.
 set -eu
 anchors=/etc/edge-ai/container-config
 back() {

@@ -1,4 +1,4 @@
-//! Form and words of each crate: sizes, import cycles, public items, comments.
+//! Form and language of each crate: sizes, import cycles, public items, comments.
 
 mod modules;
 mod rules;
@@ -69,6 +69,14 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(findings.is_empty())
 }
 
+/// Compares with the limits, as a step of the test suite.
+pub(crate) fn check() -> Result<bool> {
+    run(&Args {
+        json: false,
+        check: true,
+    })
+}
+
 fn measure() -> Result<Vec<Crate>> {
     let repository = shell::repository();
     let list = shell::read(shell::command("git").args([
@@ -123,7 +131,7 @@ impl Crate {
         self.functions.extend(source.functions());
         let mut in_paragraph = false;
         for line in &source.lines {
-            let words = [
+            let prose = [
                 line.doc.as_deref(),
                 line.comment.as_deref(),
                 Some(line.text.as_str()),
@@ -142,7 +150,7 @@ impl Crate {
                 self.public += usize::from(rules::is_public(&line.code));
             }
             in_paragraph = line.doc.as_ref().is_some_and(|d| !d.is_empty());
-            let folder = words.into_iter().flatten().find(|w| rules::says_folder(w));
+            let folder = prose.into_iter().flatten().find(|w| rules::says_folder(w));
             self.folders.extend(folder.map(place));
         }
     }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use super::Crate;
 use crate::shell;
 
-/// Words that make the first words of documentation a relative clause.
+/// First words that make documentation a relative clause.
 const RELATIVE: [&str; 7] = ["What", "Who", "Whom", "Whose", "How", "Where", "Which"];
 /// Documentation that begins so, in percent of its lines.
-const MAX_RELATIVE: f64 = 0.5;
+const MAX_RELATIVE_PERCENT: f64 = 0.5;
 /// Comments in percent of the lines of code, in the crates whose reasons matter most.
-const MIN_COMMENTS: f64 = 3.0;
+const MIN_COMMENTS_PERCENT: f64 = 3.0;
 const COMMENTED: [&str; 4] = [
     "edge-docker",
     "edge-signature",
@@ -83,7 +83,7 @@ pub(super) fn findings(crates: &[Crate]) -> Result<Vec<String>> {
                 modules.join(", ")
             ));
         }
-        if measured.relative_share() >= MAX_RELATIVE {
+        if measured.relative_share() >= MAX_RELATIVE_PERCENT {
             let each = |place: &String| format!("{place}: begins with a relative word");
             findings.extend(measured.relative.iter().map(each));
         }
@@ -100,9 +100,9 @@ pub(super) fn findings(crates: &[Crate]) -> Result<Vec<String>> {
                 .map(|p| format!("{p}: say directory")),
         );
         let share = measured.comments_share();
-        if COMMENTED.contains(&name.as_str()) && share < MIN_COMMENTS {
+        if COMMENTED.contains(&name.as_str()) && share < MIN_COMMENTS_PERCENT {
             findings.push(format!(
-                "{name}: {share:.1} % of the lines of code have a comment, {MIN_COMMENTS} % is the least"
+                "{name}: {share:.1} % of the lines of code have a comment, {MIN_COMMENTS_PERCENT} % is the least"
             ));
         }
     }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_documentation() {
+    fn first_words_of_documentation() {
         assert!(is_relative("What ends a wait.") && is_relative("Where"));
         assert!(!is_relative("Whatever") && !is_relative("The what"));
         assert!(is_question("Writable?") && !is_question("- a?"));

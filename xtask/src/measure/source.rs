@@ -67,7 +67,7 @@ impl Source {
     }
 }
 
-/// What a line begins in.
+/// State at the beginning of a line.
 #[derive(Default)]
 enum State {
     #[default]
@@ -241,16 +241,16 @@ fn end(lines: &[Line]) -> Option<(bool, usize)> {
 }
 
 fn is_function(code: &str) -> bool {
-    let mut words = code.split_whitespace().peekable();
-    if words.peek().is_some_and(|w| w.starts_with("pub")) {
+    let mut parts = code.split_whitespace().peekable();
+    if parts.peek().is_some_and(|w| w.starts_with("pub")) {
         // `pub(in crate::x)` has a blank in it.
-        while words
+        while parts
             .next()
             .is_some_and(|w| w.contains('(') && !w.ends_with(')'))
         {}
     }
     let qualifier = |w: &&str| matches!(*w, "const" | "async" | "unsafe" | "extern" | "\"\"");
-    words.find(|w| !qualifier(w)) == Some("fn")
+    parts.find(|w| !qualifier(w)) == Some("fn")
 }
 
 #[cfg(test)]

@@ -15,20 +15,14 @@ fn file() -> PathBuf {
 }
 
 /// Writes the list.
-///
-/// # Errors
-/// As for files.
-pub fn write() -> Result<()> {
+pub(super) fn write() -> Result<()> {
     let mut out = fs::File::create(file()).context("writing the list of crates")?;
     out.write_all(generate()?.as_bytes())
         .context("writing the list of crates")
 }
 
-/// Compares it.
-///
-/// # Errors
-/// `Cargo.lock` unreadable.
-pub fn check() -> Result<Findings> {
+/// Compares the list with `Cargo.lock`.
+pub(super) fn check() -> Result<Findings> {
     if fs::read_to_string(file()).unwrap_or_default() == generate()? {
         return Ok(Vec::new());
     }
@@ -43,7 +37,7 @@ fn generate() -> Result<String> {
     list(&text)
 }
 
-/// One `crate://` line and one checksum for each package of a registry.
+/// Returns a `crate://` line and a checksum for each package of a registry.
 fn list(lock: &str) -> Result<String> {
     let mut uris = String::new();
     let mut sums = String::new();

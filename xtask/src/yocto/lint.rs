@@ -1,4 +1,4 @@
-//! The linters of others, from the Python environment of `scripts/setup`.
+//! Linters from the Python environment of `scripts/setup`.
 
 use std::process::Command;
 
@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use super::{Findings, layer};
 use crate::shell;
 
-/// Rules that say nothing about this layer: a home page cannot be reached from
-/// a build machine, and a licence that lies beside the recipes is no download.
-const SUPPRESSED: [&str; 2] = ["oelint.vars.homepageping", "oelint.var.licenseremotefile"];
-/// Kas files need no `---`.
-const YAMLLINT: &str = "{extends: default, rules: {document-start: disable}}";
-/// Reads a kas file against kas's own schema; prints it as JSON.
-const KAS: &str = "
+/// Rules that do not apply to this layer: a build machine cannot reach a home page, and a
+/// licence that is beside the recipes is no download.
+const SUPPRESSED_RULES: [&str; 2] = ["oelint.vars.homepageping", "oelint.var.licenseremotefile"];
+/// Configuration of yamllint; kas files need no `---`.
+const YAMLLINT_CONFIG: &str = "{extends: default, rules: {document-start: disable}}";
+/// Script that validates a kas file by the schema of kas and prints it as JSON.
+const VALIDATE_KAS: &str = "
 import json, os, sys, jsonschema, kas, yaml
 schema = json.load(open(os.path.join(os.path.dirname(kas.__file__), 'schema-kas.json')))
 text = yaml.safe_load(open(sys.argv[1]))
@@ -24,11 +24,8 @@ print(json.dumps(text))
 sys.exit(1 if errors else 0)
 ";
 
-/// The layer in the form that the Yocto project asks for.
-///
-/// # Errors
-/// The linter missing.
-pub fn oelint() -> Result<Findings> {
+/// Checks the layer against the style of the Yocto project.
+pub(super) fn oelint() -> Result<Findings> {
     let files = shell::read(shell::command("git").args([
         "ls-files",
         "-co",
@@ -47,36 +44,35 @@ pub fn oelint() -> Result<Findings> {
         "--relpaths",
         "--release=scarthgap",
     ]);
-    for rule in SUPPRESSED {
+    for rule in SUPPRESSED_RULES {
         command.args(["--suppress", rule]);
     }
-    said(command.args(files.lines().filter(bitbake)))
+    findings(command.args(files.lines().filter(bitbake)))
 }
 
-/// The form of the kas files.
-///
-/// # Errors
-/// The linter missing.
-pub fn yamllint() -> Result<Findings> {
-    said(
-        shell::python_tool("yamllint")?.args(["--strict", "-f", "parsable", "-d", YAMLLINT, "kas"]),
-    )
+/// Checks the form of the kas files.
+pub(super) fn yamllint() -> Result<Findings> {
+    findings(shell::python_tool("yamllint")?.args([
+        "--strict",
+        "-f",
+        "parsable",
+        "-d",
+        YAMLLINT_CONFIG,
+        "kas",
+    ]))
 }
 
-/// Each kas file fits the schema, and each layer from elsewhere is pinned.
-///
-/// # Errors
-/// Kas missing.
-pub fn kas() -> Result<Findings> {
+/// Checks that each kas file is valid, and that each layer of others is pinned.
+pub(super) fn kas() -> Result<Findings> {
     let list =
         shell::read(shell::command("git").args(["ls-files", "-co", "--exclude-standard", "kas"]))?;
     let mut findings = Vec::new();
     for file in list.lines() {
-        let output = shell::output(shell::python_tool("python")?.args(["-c", KAS, file]))?;
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        findings.extend(words.lines().map(|l| format!("{file}: {l}")));
+        let output = shell::output(shell::python_tool("python")?.args(["-c", VALIDATE_KAS, file]))?;
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+        findings.extend(messages.lines().map(|l| format!("{file}: {l}")));
         let kas: serde_json::Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("reading {file}: {words}"))?;
+            .with_context(|| format!("reading {file}: {messages}"))?;
         findings.extend(unpinned(&kas).into_iter().map(|f| format!("{file}: {f}")));
     }
     Ok(findings)
@@ -84,42 +80,39 @@ pub fn kas() -> Result<Findings> {
 
 fn unpinned(kas: &serde_json::Value) -> Findings {
     let repositories = kas["repos"].as_object().into_iter().flatten();
-    let elsewhere = repositories.filter(|(_, r)| r["url"].is_string());
+    let others = repositories.filter(|(_, r)| r["url"].is_string());
     let pinned = |commit: &str| commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
-    elsewhere
+    others
         .filter(|(_, r)| !r["commit"].as_str().is_some_and(pinned))
         .map(|(name, _)| format!("{name} is not pinned to a commit"))
         .collect()
 }
 
-/// Tests of the layer's own Python and shell.
-///
-/// # Errors
-/// Python missing.
-pub fn python() -> Result<Findings> {
+/// Runs the tests of the layer's own Python and shell.
+pub(super) fn python() -> Result<Findings> {
     let directory = layer().with_file_name("tests");
     let mut command = shell::python_tool("python")?;
     command.args(["-B", "-m", "unittest", "discover", "--quiet", "-s"]);
     let output = shell::output(command.arg(directory))?;
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    let ran = words
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ran = messages
         .lines()
         .any(|l| l.starts_with("Ran ") && !l.starts_with("Ran 0 "));
     if output.status.success() && ran {
         return Ok(Vec::new());
     }
-    Ok(words.lines().map(String::from).collect())
+    Ok(messages.lines().map(String::from).collect())
 }
 
-/// Its lines if it is not content.
-fn said(command: &mut Command) -> Result<Findings> {
+/// Runs a linter and returns its output if it fails.
+fn findings(command: &mut Command) -> Result<Findings> {
     let output = shell::output(command)?;
     let both = [&output.stdout[..], &output.stderr[..]].concat();
-    let words = String::from_utf8_lossy(&both).into_owned();
+    let messages = String::from_utf8_lossy(&both).into_owned();
     if output.status.success() {
         return Ok(Vec::new());
     }
-    Ok(words.lines().map(String::from).collect())
+    Ok(messages.lines().map(String::from).collect())
 }
 
 #[cfg(test)]
@@ -127,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_layer_from_elsewhere_is_pinned() {
+    fn a_layer_of_others_is_pinned() {
         let kas = |commit: &str| serde_json::json!({ "repos": { "a": { "url": "https://x", "commit": commit }, "b": {} } });
         assert!(unpinned(&kas(&"0a".repeat(20))).is_empty());
         assert_eq!(unpinned(&kas("master")).len(), 1);

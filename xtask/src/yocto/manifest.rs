@@ -1,5 +1,5 @@
-//! What the image holds of ours, compared with what the twin holds: the twin
-//! is proof of the image only as far as they are the same.
+//! Files that the image and the test VM hold of ours, compared: a test on the VM says
+//! something about the image only as far as they are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,11 +12,11 @@ use super::Findings;
 use super::recipe::{Installed, Recipe, Stage};
 use crate::shell;
 
-/// In the image alone, and why. A prefix that fits nothing is an error.
-const IMAGE: [(&str, &str); 12] = [
+/// Files in the image alone, and the reason. A prefix that fits nothing is an error.
+const IMAGE_ONLY: [(&str, &str); 12] = [
     (
         "/etc/edge-ai/ca/",
-        "Amazon's ca_bundle; the twin's cloud has its own",
+        "Amazon's roots; the local cloud has its own",
     ),
     ("/etc/edge-ai/devices.json", "devices of the board"),
     (
@@ -45,33 +45,30 @@ const IMAGE: [(&str, &str); 12] = [
     ("/usr/lib/udev/rules.d/70-edge-gpu.rules", "no GPU"),
     ("/etc/platform-pre-switchroot", "of the initramfs"),
 ];
-const NETWORKD: &str = "the twin's network is that of its distribution";
+const NETWORKD: &str = "the VM's network is that of its distribution";
 
-/// In the twin alone, and why.
-const TWIN: [(&str, &str); 8] = [
-    ("/etc/docker/certs.d/", "the stand-in registry's authority"),
+/// Files in the test VM alone, and the reason.
+const VM_ONLY: [(&str, &str); 8] = [
+    ("/etc/docker/certs.d/", "the CA of the local registry"),
     ("/etc/docker/key.json", "its engine is older"),
     (
         "/etc/edge-ai/ca/local-cloud.pem",
-        "the stand-in cloud's authority",
+        "the CA of the local cloud",
     ),
     (
         "/etc/edge-ai/container-config/container-signing-kms.pub",
         "a second key",
     ),
     ("/etc/machine-id", "its serial number"),
-    (
-        "/etc/ssh/sshd_config.d/vm.conf",
-        "root is the bench's way in",
-    ),
+    ("/etc/ssh/sshd_config.d/vm.conf", "the tests log in as root"),
     (
         "/etc/ssl/certs/ca-certificates.crt",
-        "the stand-in cloud's authority",
+        "the CA of the local cloud",
     ),
-    ("/root/.ssh/authorized_keys", "root is the bench's way in"),
+    ("/root/.ssh/authorized_keys", "the tests log in as root"),
 ];
 
-/// One path of either side.
+/// File of either side.
 struct Entry {
     mode: u32,
     owner: String,
@@ -80,32 +77,29 @@ struct Entry {
 
 type Manifest = BTreeMap<String, Entry>;
 
-/// Compares.
-///
-/// # Errors
-/// A recipe that cannot be run, or `edge-sim`.
-pub fn check(recipes: &[Recipe]) -> Result<Findings> {
+/// Compares both sides.
+pub(super) fn check(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
     let image = image(recipes, &mut findings)?;
-    let twin = twin()?;
+    let vm = vm()?;
     let mut used = BTreeSet::new();
     let mut alone = |list: &[(&'static str, &str)], path: &str| {
         let known = list.iter().find(|(prefix, _)| path.starts_with(prefix));
         known.map(|(prefix, _)| used.insert(*prefix)).is_some()
     };
     for (path, entry) in &image {
-        match twin.get(path) {
+        match vm.get(path) {
             Some(other) => findings.extend(differences(path, entry, other)),
-            None if alone(&IMAGE, path) => (),
-            None => findings.push(format!("{path} is in the image, not in the twin")),
+            None if alone(&IMAGE_ONLY, path) => (),
+            None => findings.push(format!("{path} is in the image, not in the test VM")),
         }
     }
-    for path in twin.keys().filter(|p| !image.contains_key(*p)) {
-        if !alone(&TWIN, path) {
-            findings.push(format!("{path} is in the twin, not in the image"));
+    for path in vm.keys().filter(|p| !image.contains_key(*p)) {
+        if !alone(&VM_ONLY, path) {
+            findings.push(format!("{path} is in the test VM, not in the image"));
         }
     }
-    for (prefix, _) in IMAGE.iter().chain(&TWIN) {
+    for (prefix, _) in IMAGE_ONLY.iter().chain(&VM_ONLY) {
         if !used.contains(prefix) {
             findings.push(format!("{prefix} is listed as an exception and is none"));
         }
@@ -114,31 +108,31 @@ pub fn check(recipes: &[Recipe]) -> Result<Findings> {
     Ok(findings)
 }
 
-fn differences(path: &str, image: &Entry, twin: &Entry) -> Findings {
+fn differences(path: &str, image: &Entry, vm: &Entry) -> Findings {
     let mut findings = Vec::new();
-    if image.mode != twin.mode {
-        let (image, twin) = (image.mode, twin.mode);
+    if image.mode != vm.mode {
+        let (image, vm) = (image.mode, vm.mode);
         findings.push(format!(
-            "{path}: mode {image:o} in the image, {twin:o} in the twin"
+            "{path}: mode {image:o} in the image, {vm:o} in the test VM"
         ));
     }
-    if image.owner != twin.owner {
-        let (image, twin) = (&image.owner, &twin.owner);
+    if image.owner != vm.owner {
+        let (image, vm) = (&image.owner, &vm.owner);
         findings.push(format!(
-            "{path}: owner {image} in the image, {twin} in the twin"
+            "{path}: owner {image} in the image, {vm} in the test VM"
         ));
     }
-    if let (Some(image), Some(twin)) = (&image.content, &twin.content)
-        && image != twin
+    if let (Some(image), Some(vm)) = (&image.content, &vm.content)
+        && image != vm
     {
         findings.push(format!(
-            "{path}: other content in the image than in the twin"
+            "{path}: other content in the image than in the test VM"
         ));
     }
     findings
 }
 
-/// Every unit beside a program is in the image.
+/// Checks that every unit beside a program is in the image.
 fn units(image: &Manifest) -> Result<Findings> {
     let list = shell::read(shell::command("git").args([
         "ls-files",
@@ -158,7 +152,7 @@ fn units(image: &Manifest) -> Result<Findings> {
     Ok(findings)
 }
 
-/// What the recipes install and enable.
+/// Returns the files that the recipes install, with the links of enabled units.
 fn image(recipes: &[Recipe], findings: &mut Findings) -> Result<Manifest> {
     let mut image = Manifest::new();
     for recipe in recipes {
@@ -182,7 +176,7 @@ fn image(recipes: &[Recipe], findings: &mut Findings) -> Result<Manifest> {
     Ok(image)
 }
 
-/// The links that the recipe's units ask for.
+/// Adds the links that the recipe's units ask for.
 fn enable(
     recipe: &Recipe,
     installed: &Installed,
@@ -190,12 +184,12 @@ fn enable(
     findings: &mut Findings,
 ) -> Result<()> {
     let units = "/usr/lib/systemd/system/";
-    let mut there = BTreeSet::new();
+    let mut installed_units = BTreeSet::new();
     for item in &installed.items {
         let Some(name) = item.path.strip_prefix(units).filter(|n| !n.contains('/')) else {
             continue;
         };
-        there.insert(name);
+        installed_units.insert(name);
         let links = links(&item.file, name)?;
         let enabled = installed.enabled.as_ref();
         if enabled.is_some_and(|e| !e.iter().any(|n| n == name)) {
@@ -217,7 +211,7 @@ fn enable(
         }
     }
     for name in installed.enabled.iter().flatten() {
-        if !there.contains(&**name) {
+        if !installed_units.contains(&**name) {
             findings.push(format!("{}: enables {name}, which it lacks", recipe.name()));
         }
     }
@@ -235,16 +229,15 @@ fn links(unit: &Path, name: &str) -> Result<Vec<String>> {
     Ok(links)
 }
 
-/// What the twin holds, by its own words.
-fn twin() -> Result<Manifest> {
-    let source = shell::repository();
-    let printed = shell::read(
-        shell::cargo()
-            .args(["run", "--quiet", "-p", "edge-sim", "--", "vm", "contents"])
-            .arg("--source")
-            .arg(&source),
-    )?;
-    let list: Vec<Value> = serde_json::from_str(&printed).context("parsing the twin's list")?;
+/// Returns the files of the test VM, as `edge-sim` lists them.
+fn vm() -> Result<Manifest> {
+    let build = ["build", "--quiet", "--workspace", "--bin=edge-sim"];
+    shell::run(shell::cargo().args(build))?;
+    let mut list = shell::command(shell::target()?.join("debug/edge-sim"));
+    list.args(["vm", "contents", "--source"]);
+    let printed = shell::read(list.arg(shell::repository()))?;
+    let list: Vec<Value> =
+        serde_json::from_str(&printed).context("parsing the list of the test VM")?;
     let entry = |value: &Value| {
         let text = |key: &str| value[key].as_str();
         let content = match (text("from"), text("link")) {

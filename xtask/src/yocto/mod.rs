@@ -1,4 +1,4 @@
-//! The Yocto layer and the kas files: all that can be checked without a build.
+//! Checks of the Yocto layer and the kas files that need no build.
 
 mod crates;
 mod lint;
@@ -15,10 +15,10 @@ use serde_json::json;
 use crate::{shell, sizes};
 use recipe::{Recipe, Stage};
 
-/// What to do.
+/// Options of `cargo xtask yocto`.
 #[derive(clap::Args)]
-pub struct Args {
-    /// Do not renew the list of crates, only compare it
+pub(crate) struct Args {
+    /// Do not write the list of crates, only compare it
     #[arg(long)]
     check: bool,
     /// Let bitbake parse the layer, with the other layers' copies in DIR,
@@ -27,19 +27,16 @@ pub struct Args {
     parse: Option<PathBuf>,
 }
 
-/// Where the layer lies.
+/// Returns the directory of the layer.
 fn layer() -> PathBuf {
     shell::repository().join("yocto/meta-edge-secure")
 }
 
-/// One line each for what is wrong.
+/// Lines that each name one fault.
 type Findings = Vec<String>;
 
-/// Checks all; false if something was found.
-///
-/// # Errors
-/// A check that could not be run.
-pub fn run(args: &Args) -> Result<bool> {
+/// Runs all checks; false if there is a finding.
+pub(crate) fn run(args: &Args) -> Result<bool> {
     if let Some(layers) = &args.parse {
         return parse::run(layers);
     }
@@ -47,43 +44,40 @@ pub fn run(args: &Args) -> Result<bool> {
         crates::write()?;
     }
     let recipes = recipe::all()?;
-    let mut good = true;
-    let mut tell = |name: &str, findings: Findings| {
-        good &= findings.is_empty();
+    let mut passed = true;
+    let mut report = |name: &str, findings: Findings| {
+        passed &= findings.is_empty();
         for finding in &findings {
             println!("{name}: {finding}");
         }
         let verdict = if findings.is_empty() { "ok" } else { "FAILED" };
         println!("{name:<20} {verdict}");
     };
-    tell("crates", crates::check()?);
-    tell("programs", programs(&recipes)?);
-    tell("files", recipe::files()?);
-    tell("refusals", refusals(&recipes)?);
-    tell("policy", policy(&recipes)?);
-    tell("same as the twin", manifest::check(&recipes)?);
-    tell("oelint-adv", lint::oelint()?);
-    tell("yamllint", lint::yamllint()?);
-    tell("kas", lint::kas()?);
-    tell("python", lint::python()?);
-    Ok(good)
+    report("crates", crates::check()?);
+    report("programs", programs(&recipes)?);
+    report("files", recipe::files()?);
+    report("refusals", refusals(&recipes)?);
+    report("policy", policy(&recipes)?);
+    report("same as the test VM", manifest::check(&recipes)?);
+    report("oelint-adv", lint::oelint()?);
+    report("yamllint", lint::yamllint()?);
+    report("kas", lint::kas()?);
+    report("python", lint::python()?);
+    Ok(passed)
 }
 
-/// The check of `scripts/test`: nothing is written.
-///
-/// # Errors
-/// As [`run`].
-pub fn check() -> Result<bool> {
+/// Runs all checks and writes nothing, as a step of the test suite.
+pub(crate) fn check() -> Result<bool> {
     run(&Args {
         check: true,
         parse: None,
     })
 }
 
-/// The recipe builds the programs that ship, in the version of the workspace.
+/// Checks that the recipe builds the programs that ship, in the workspace's version.
 fn programs(recipes: &[Recipe]) -> Result<Findings> {
     let tools = recipe::named(recipes, "edge-tools")?;
-    let mut listed: Vec<_> = tools.words("EDGE_TOOLS");
+    let mut listed: Vec<_> = tools.list("EDGE_TOOLS");
     let mut shipped: Vec<_> = sizes::PROGRAMS.map(String::from).into();
     listed.sort();
     shipped.sort();
@@ -104,8 +98,8 @@ fn programs(recipes: &[Recipe]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Sandbox images run, and SSH is kept to the VPN, where the build asked for it
-/// and nowhere else.
+/// Checks that sandbox images run, and SSH is kept to the VPN, only where the build asks
+/// for it.
 fn policy(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
     let vpn = json!({ "sandbox": false, "ssh": "vpn" });
@@ -127,7 +121,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
             findings.push(format!("policy.json after {before:?} is not {policy}"));
         }
         if file("/vpn.json")? != json!({ "provider": "none" }) {
-            findings.push("vpn.json names a VPN that nobody asked for".into());
+            findings.push("vpn.json names a VPN that the build did not ask for".into());
         }
         if file("/daemon.json")?.get("default-runtime").is_some() {
             findings.push("daemon.json names a default-runtime".into());
@@ -137,7 +131,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// What do_install must refuse, and the word that its message must hold.
+/// Recipe, change of its inputs that `do_install` must refuse, and a word of its message.
 const REFUSALS: [(&str, &str, &str); 9] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
@@ -158,7 +152,7 @@ const REFUSALS: [(&str, &str, &str); 9] = [
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];
 
-/// A build with a file missing stops, and says which.
+/// Checks that a build stops when a file is missing, and names it.
 fn refusals(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
     for (name, before, word) in REFUSALS {

@@ -1,5 +1,5 @@
-//! The real thing, as far as it goes without downloads: bitbake parses every
-//! recipe of every layer.
+//! bitbake itself, as far as it goes without downloads: it parses every recipe of every
+//! layer.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use super::layer;
 use crate::shell;
 
-/// Names of the layers that `kas/edge-ai.yml` uses, one a line.
-const LAYERS: &str = "
+/// Script that prints the layers that `kas/edge-ai.yml` uses, one a line.
+const PRINT_LAYERS: &str = "
 import yaml
 for name, repo in yaml.safe_load(open('kas/edge-ai.yml'))['repos'].items():
     if 'url' in repo:
@@ -20,14 +20,11 @@ for name, repo in yaml.safe_load(open('kas/edge-ai.yml'))['repos'].items():
                 print(name + '/' + directory)
 ";
 
-/// Parses with the copies in `layers`.
-///
-/// # Errors
-/// A copy missing, or no `kas/edge-ai.yml`.
-pub fn run(layers: &Path) -> Result<bool> {
+/// Parses with the copies of layers in a directory.
+pub(super) fn run(layers: &Path) -> Result<bool> {
     let layers = fs::canonicalize(layers).context("finding the layers")?;
     let mut list = vec![layer()];
-    for line in shell::read(shell::python_tool("python")?.args(["-c", LAYERS]))?.lines() {
+    for line in shell::read(shell::python_tool("python")?.args(["-c", PRINT_LAYERS]))?.lines() {
         let path = layers.join(line);
         fs::metadata(path.join("conf/layer.conf"))
             .with_context(|| format!("{} is not a layer", path.display()))?;

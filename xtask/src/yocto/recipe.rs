@@ -1,4 +1,4 @@
-//! Recipes: reading them, and running their `do_install` as bitbake would.
+//! Recipes of the layer, read and installed as bitbake would do it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,49 +10,43 @@ use super::Findings;
 use crate::shell;
 
 /// A recipe or an append.
-pub struct Recipe {
-    /// Where it lies.
-    pub path: PathBuf,
+pub(super) struct Recipe {
+    /// Path in the repository.
+    pub(super) path: PathBuf,
     text: String,
 }
 
-/// Something that a recipe installs.
-pub struct Item {
+/// File that a recipe installs.
+pub(super) struct Item {
     /// Absolute path in the image.
-    pub path: String,
+    pub(super) path: String,
     /// Permission bits.
-    pub mode: u32,
-    /// Its owner's name.
-    pub owner: String,
-    /// Where its content can be read.
-    pub file: PathBuf,
+    pub(super) mode: u32,
+    /// Name of the owner.
+    pub(super) owner: String,
+    /// Copy with its content.
+    pub(super) file: PathBuf,
 }
 
-/// What one recipe installs, and the units that it enables.
-pub struct Installed {
-    /// Files.
-    pub items: Vec<Item>,
-    /// Names of units; `None` for all that can be.
-    pub enabled: Option<Vec<String>>,
-    /// Keeps the files.
+/// Files that one recipe installs, and the units that it enables.
+pub(super) struct Installed {
+    /// Installed files.
+    pub(super) items: Vec<Item>,
+    /// Names of enabled units; `None` stands for every unit that can be enabled.
+    pub(super) enabled: Option<Vec<String>>,
+    /// Directory of the copies.
     _root: TempDir,
 }
 
-/// Every recipe of ours.
-///
-/// # Errors
-/// As for files.
-pub fn all() -> Result<Vec<Recipe>> {
+/// Reads every recipe of ours.
+pub(super) fn all() -> Result<Vec<Recipe>> {
     let mut paths = found("recipes-edge")?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "bb"));
     paths.into_iter().map(Recipe::read).collect()
 }
 
-/// One of them.
-///
-/// # Errors
-/// It is not there.
-pub fn named<'a>(recipes: &'a [Recipe], name: &str) -> Result<&'a Recipe> {
+/// Returns the recipe of a name.
+pub(super) fn named<'a>(recipes: &'a [Recipe], name: &str) -> Result<&'a Recipe> {
     let mut recipes = recipes.iter();
     let is = |r: &&Recipe| r.name().starts_with(&format!("{name}_"));
     recipes
@@ -60,11 +54,8 @@ pub fn named<'a>(recipes: &'a [Recipe], name: &str) -> Result<&'a Recipe> {
         .with_context(|| format!("no recipe {name}"))
 }
 
-/// Files that recipes name and that are not there, and the other way round.
-///
-/// # Errors
-/// As for files.
-pub fn files() -> Result<Findings> {
+/// Checks that each file that a recipe names exists, and that a recipe names each file.
+pub(super) fn files() -> Result<Findings> {
     let mut findings = Vec::new();
     let mut named = Vec::new();
     let bitbake = |p: &PathBuf| p.to_string_lossy().contains(".bb");
@@ -77,7 +68,10 @@ pub fn files() -> Result<Findings> {
         for name in recipe.local() {
             let file = directory.join("files").join(&name);
             if !file.exists() {
-                findings.push(format!("{} names {name}: not there", recipe.name()));
+                findings.push(format!(
+                    "{} names {name}, which does not exist",
+                    recipe.name()
+                ));
             }
             named.push(file);
         }
@@ -91,7 +85,7 @@ pub fn files() -> Result<Findings> {
     Ok(findings)
 }
 
-/// Files of the layer, by git, sorted.
+/// Lists files of the layer that git knows, sorted.
 fn found(part: &str) -> Result<Vec<PathBuf>> {
     let list = shell::read(
         shell::command("git")
@@ -115,8 +109,8 @@ impl Recipe {
         Ok(Self { path, text })
     }
 
-    /// The file's name.
-    pub fn name(&self) -> String {
+    /// Returns the name of the file.
+    pub(super) fn name(&self) -> String {
         self.path
             .file_name()
             .unwrap_or_default()
@@ -124,7 +118,7 @@ impl Recipe {
             .into_owned()
     }
 
-    /// The value of a variable set with `=`, or appended.
+    /// Returns the value of a variable that is set or appended.
     fn value(&self, variable: &str) -> Option<String> {
         let mut lines = self.text.lines();
         let line = lines.find_map(|l| {
@@ -141,23 +135,23 @@ impl Recipe {
         Some(value.trim_end().trim_end_matches('"').into())
     }
 
-    /// The words of a variable's value, or none.
-    pub fn words(&self, variable: &str) -> Vec<String> {
+    /// Returns the elements of a variable's value; none if it is not set.
+    pub(super) fn list(&self, variable: &str) -> Vec<String> {
         let value = self.value(variable).unwrap_or_default();
         value.split_whitespace().map(String::from).collect()
     }
 
-    /// What `SRC_URI` names beside it.
+    /// Returns the files beside it that `SRC_URI` names.
     fn local(&self) -> Vec<String> {
         ["SRC_URI", "SRC_URI:append:edge"]
             .iter()
-            .flat_map(|v| self.words(v))
+            .flat_map(|v| self.list(v))
             .filter_map(|w| w.strip_prefix("file://").map(String::from))
             .chain(self.overlaid())
             .collect()
     }
 
-    /// What takes the place of another layer's file of the same name.
+    /// Returns a file that replaces one of the same name in another layer.
     fn overlaid(&self) -> Option<String> {
         self.name()
             .starts_with("chrony_")
@@ -172,11 +166,8 @@ impl Recipe {
             .with_context(|| format!("{} has no {name}", self.name()))
     }
 
-    /// Runs `do_install` after the shell words `before`.
-    ///
-    /// # Errors
-    /// What it says when it refuses.
-    pub fn install(&self, stage: &Stage, before: &str) -> Result<Installed> {
+    /// Runs `do_install` after a shell command; an error has the message of a refusal.
+    pub(super) fn install(&self, stage: &Stage, before: &str) -> Result<Installed> {
         let root = tempfile::tempdir()?;
         let directory = self.path.parent().context("a recipe without a directory")?;
         for name in self.local() {
@@ -199,12 +190,12 @@ impl Recipe {
                 .args(["-euc", &script, "do_install"]),
         )?;
         if !output.status.success() {
-            bail!("{}: {}", self.name(), shell::said(&output));
+            bail!("{}: {}", self.name(), shell::tail(&output));
         }
         let owners = fs::read_to_string(stage.place("owners")).unwrap_or_default();
         let enabled = self.value("SYSTEMD_SERVICE:${PN}");
         let enabled = enabled.map(|e| match e.strip_prefix("${") {
-            Some(variable) => self.words(variable.trim_end_matches('}')),
+            Some(variable) => self.list(variable.trim_end_matches('}')),
             None => e.split_whitespace().map(String::from).collect(),
         });
         Ok(Installed {
@@ -215,24 +206,24 @@ impl Recipe {
     }
 }
 
-/// Directories of bitbake, its words, and an `install` that notes owners, which
-/// only root could set.
+/// Directories and functions of bitbake, and an `install` that notes owners, which only
+/// root could set.
 const PRELUDE: &str = r#"
 bindir=/usr/bin sbindir=/usr/sbin sysconfdir=/etc localstatedir=/var
 nonarch_libdir=/usr/lib systemd_system_unitdir=/usr/lib/systemd/system
 CARGO_TARGET_SUBDIR=target
 bbfatal() { echo "$*" >&2; exit 1; }
 install() {
-    owner= words=$# word=
-    while [ $words -gt 0 ]; do
-        word=$1; shift; words=$((words - 1))
-        case $word in
-        -o) owner=$1; shift; words=$((words - 1)) ;;
-        -g) shift; words=$((words - 1)) ;;
-        *) set -- "$@" "$word" ;;
+    owner= left=$# arg=
+    while [ $left -gt 0 ]; do
+        arg=$1; shift; left=$((left - 1))
+        case $arg in
+        -o) owner=$1; shift; left=$((left - 1)) ;;
+        -g) shift; left=$((left - 1)) ;;
+        *) set -- "$@" "$arg" ;;
         esac
     done
-    [ -z "$owner" ] || echo "$owner ${word#"$D"}" >>"$OWNERS"
+    [ -z "$owner" ] || echo "$owner ${arg#"$D"}" >>"$OWNERS"
     command install "$@"
 }
 "#;
@@ -262,16 +253,13 @@ fn items(root: &Path, owners: &str) -> Result<Vec<Item>> {
         .collect()
 }
 
-/// Directories that `do_install` reads: files of the recipe, what was built, and
-/// what lies outside the repository.
-pub struct Stage(TempDir);
+/// Directories that `do_install` reads: files of the recipe, built programs, and files
+/// from outside the repository.
+pub(super) struct Stage(TempDir);
 
 impl Stage {
-    /// Makes them, filled.
-    ///
-    /// # Errors
-    /// As for files.
-    pub fn new() -> Result<Self> {
+    /// Creates and fills them.
+    pub(super) fn new() -> Result<Self> {
         let stage = Self(tempfile::tempdir()?);
         for directory in ["work", "build/target/target", "claim", "policy"] {
             fs::create_dir_all(stage.place(directory))?;
@@ -328,13 +316,13 @@ mod tests {
     #[test]
     fn reads_values_of_one_and_of_many_lines() {
         let recipe = recipe("A = \"x y\"\nSRC_URI = \"file://p \\\n           file://q \\\n  \"\n");
-        assert_eq!(recipe.words("A"), ["x", "y"]);
+        assert_eq!(recipe.list("A"), ["x", "y"]);
         assert_eq!(recipe.local(), ["p", "q"]);
-        assert!(recipe.words("B").is_empty());
+        assert!(recipe.list("B").is_empty());
     }
 
     #[test]
-    fn finds_a_task_and_says_when_there_is_none() {
+    fn finds_a_task_or_names_the_missing_one() {
         let recipe =
             recipe("A = \"1\"\n\ndo_install() {\n    if x; then\n    fi\n}\n\nB = \"2\"\n");
         assert_eq!(recipe.task("do_install").unwrap(), "    if x; then\n    fi");

@@ -26,6 +26,8 @@ use contents::{Contents, Endpoints};
 /// Commands of `edge-sim vm`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Build the base system that every test VM starts from, unless the cache has it
+    Base,
     /// Build its disk, or renew the root file system on it
     Build {
         /// Directory of its state
@@ -100,6 +102,7 @@ struct Names {
 /// Runs a command.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
+        Command::Base => base::get().map(drop),
         Command::Build {
             dir,
             cloud,

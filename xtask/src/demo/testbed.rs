@@ -1,4 +1,4 @@
-//! The pieces that run during the demo, and their end.
+//! Programs and machines that run during the demo, and their end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,26 @@ use serde_json::Value;
 
 use crate::shell;
 
-/// Cloud, twin, project and build engine of one run, in a directory of their own.
-pub struct World {
+/// Local cloud, test VM, project and build engine of one run, in a directory of their own.
+pub(crate) struct Testbed {
     directory: Option<tempfile::TempDir>,
     target: PathBuf,
+    release: bool,
     engine: Option<Child>,
     docker_host: Option<String>,
     /// Digest of the deployed image, once it is pushed.
-    pub digest: String,
+    pub(crate) digest: String,
 }
 
-impl World {
-    /// A new directory; nothing runs yet.
-    pub fn new() -> Result<Self> {
+impl Testbed {
+    /// Creates the directory; nothing runs yet. With `release` the device's programs are
+    /// those that ship.
+    pub(crate) fn new(release: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("edge-ai-").tempdir()?;
         Ok(Self {
             directory: Some(directory),
             target: shell::target()?,
+            release,
             engine: None,
             docker_host: None,
             digest: String::new(),
@@ -34,57 +37,63 @@ impl World {
     }
 
     /// A path in the directory of this run.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let directory = self.directory.as_ref().map(tempfile::TempDir::path);
         directory.unwrap_or(Path::new("/nonexistent")).join(name)
     }
 
-    /// `edge-sim` with `words`.
-    pub fn sim(&self, words: &[&str]) -> Command {
+    /// `edge-sim` with arguments.
+    pub(crate) fn sim(&self, args: &[&str]) -> Command {
         let mut command = shell::command(self.target.join("debug/edge-sim"));
-        command.args(words);
+        command.args(args);
         command
     }
 
-    /// `edge-sim PART VERB --dir …`.
-    pub fn part(&self, part: &str, verb: &str) -> Command {
-        let mut command = self.sim(&[part, verb]);
+    /// `edge-sim PART COMMAND --dir …`.
+    pub(crate) fn part(&self, part: &str, command: &str) -> Command {
+        let mut command = self.sim(&[part, command]);
         command.arg("--dir").arg(self.path(part));
         command
     }
 
-    /// `edge-app` with `words`, in the project of this run.
-    pub fn app(&self, words: &[&str]) -> Command {
+    /// `edge-app` with arguments, in the project of this run.
+    pub(crate) fn app(&self, args: &[&str]) -> Command {
         let mut command = shell::command(self.target.join("debug/edge-app"));
-        command.args(words).current_dir(self.path("project"));
+        command.args(args).current_dir(self.path("project"));
         command.stdin(Stdio::null());
         if let Some(host) = &self.docker_host {
             command.env("DOCKER_HOST", host);
         }
-        // Only the proxy of the stand-in knows its servers' names.
+        // Only the proxy of the local cloud knows its servers' names.
         if let Ok(proxy) = self.endpoint("proxy") {
             command.env("HTTPS_PROXY", proxy);
         }
         command
     }
 
-    /// The directory of the device programs.
-    pub fn programs(&self) -> PathBuf {
-        self.target.join("release")
+    /// True if the device's programs are those that ship.
+    pub(crate) fn release(&self) -> bool {
+        self.release
+    }
+
+    /// The directory of the device's programs.
+    pub(crate) fn programs(&self) -> PathBuf {
+        let profile = if self.release { "release" } else { "debug" };
+        self.target.join(profile)
     }
 
     /// A value of the cloud's `endpoints.json`.
-    pub fn endpoint(&self, key: &str) -> Result<String> {
+    pub(crate) fn endpoint(&self, key: &str) -> Result<String> {
         value(&self.path("cloud/endpoints.json"), key)
     }
 
-    /// A value of the twin's `twin.json`.
-    pub fn vm(&self, key: &str) -> Result<String> {
+    /// A value of the test VM's `vm.json`.
+    pub(crate) fn vm(&self, key: &str) -> Result<String> {
         value(&self.path("vm/vm.json"), key)
     }
 
-    /// Runs `script` in the twin as `host`: `twin` (user edge) or `twin-root`.
-    pub fn ssh(&self, host: &str, script: &str) -> Result<Command> {
+    /// Runs `script` in the test VM as `host`: `vm` (user edge) or `vm-root`.
+    pub(crate) fn ssh(&self, host: &str, script: &str) -> Result<Command> {
         let mut command = shell::command("ssh");
         command.arg("-F").arg(self.vm("ssh_config")?);
         command.args(["-o", "BatchMode=yes", host, "--", script]);
@@ -92,13 +101,13 @@ impl World {
         Ok(command)
     }
 
-    /// What `script` prints in the twin, run by root.
-    pub fn root(&self, script: &str) -> Result<String> {
+    /// Output of `script` in the test VM, run by root.
+    pub(crate) fn root(&self, script: &str) -> Result<String> {
         shell::read(&mut self.ssh("vm-root", script)?)
     }
 
     /// Uses the engine of this machine, or starts one of our own.
-    pub fn start_engine(&mut self) -> Result<String> {
+    pub(crate) fn start_engine(&mut self) -> Result<String> {
         let info = ["info", "--format", "{{.ServerVersion}}"];
         let here = shell::output(shell::command("docker").args(info))?;
         if here.status.success() {
@@ -126,34 +135,37 @@ impl World {
         self.docker_host = Some(socket.clone());
         until(Duration::from_secs(60), "dockerd", || {
             let mut docker = shell::command("docker");
-            let asked = shell::output(docker.args(["--host", &socket]).args(info))?;
-            Ok(asked.status.success().then(|| "an own dockerd".to_string()))
+            let answer = shell::output(docker.args(["--host", &socket]).args(info))?;
+            Ok(answer
+                .status
+                .success()
+                .then(|| "an own dockerd".to_string()))
         })
     }
 
     /// Prints where to look after a failure.
-    pub fn explain(&self) {
+    pub(crate) fn explain(&self) {
         let Ok(journal) = self.root(
             "systemctl --failed --no-legend --plain; journalctl -b --no-pager -p warning -n 25",
         ) else {
             let console = fs::read_to_string(self.path("vm/console.log")).unwrap_or_default();
             let lines: Vec<_> = console.lines().collect();
             println!(
-                "the end of the twin's console:\n{}",
+                "the end of the test VM's console:\n{}",
                 lines[lines.len().saturating_sub(25)..].join("\n")
             );
             return;
         };
-        println!("the twin's journal, warnings and worse:\n{journal}");
+        println!("the test VM's journal, warnings and worse:\n{journal}");
     }
 
-    /// Leaves cloud and twin running and says how to reach and to end them.
-    pub fn keep(mut self) {
+    /// Leaves cloud and test VM running and says how to reach and to end them.
+    pub(crate) fn keep(mut self) {
         self.stop_engine();
         if let Some(directory) = self.directory.take() {
             let (directory, sim) = (directory.keep(), self.target.join("debug/edge-sim"));
             let (directory, sim) = (directory.display(), sim.display());
-            println!("Left running. A shell in the twin, as user edge, or with --root:");
+            println!("Left running. A shell in the test VM, as user edge, or with --root:");
             println!("  {sim} vm ssh --dir {directory}/vm");
             println!("The end:");
             println!("  {sim} vm stop --dir {directory}/vm");
@@ -169,7 +181,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for Testbed {
     fn drop(&mut self) {
         if self.directory.is_none() {
             return;
@@ -184,11 +196,8 @@ impl Drop for World {
     }
 }
 
-/// Asks again until `ask` has an answer, every half second.
-///
-/// # Errors
-/// `ask` failing, or no answer within `limit`.
-pub fn until<T>(
+/// Calls `ask` every half second until it returns something.
+pub(crate) fn until<T>(
     limit: Duration,
     what: &str,
     mut ask: impl FnMut() -> Result<Option<T>>,

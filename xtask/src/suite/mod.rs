@@ -1,0 +1,167 @@
+//! `scripts/test`: one list of checks, a table of their costs, one closing line.
+
+mod programs;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::campaigns::power_loss;
+use crate::leftovers::Before;
+use crate::tally::Tally;
+use crate::{demo, dependencies, fuzz, infra, measure, pages, shell, sizes, units, yocto};
+
+/// Power losses in every run, at the same moments, those of the run that showed an
+/// empty SSH host key among them; `cargo xtask campaign power-loss` draws others.
+const POWER_LOSSES: u32 = 3;
+const SEED: u64 = 644_374_253;
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave out the steps on the test VM, which take minutes
+    #[arg(long, alias = "no-twin")]
+    no_vm: bool,
+}
+
+type Check = fn() -> Result<bool>;
+
+/// Checks that need neither root nor a container engine nor a build: `cargo xtask check`.
+const QUICK: [(&str, Check); 5] = [
+    ("cargo fmt", || {
+        passes(shell::cargo().args(["fmt", "--all", "--check"]))
+    }),
+    ("shellcheck", shellcheck),
+    ("form and language", measure::check),
+    ("rust-version", dependencies::check_rust_version),
+    ("cargo clippy", || {
+        let clippy = ["clippy", "--quiet", "--workspace", "--all-targets"];
+        passes(shell::cargo().args(clippy).args(["--", "-D", "warnings"]))
+    }),
+];
+
+/// The other checks; after the build those that run what it built.
+const CHECKS: [(&str, Check); 9] = [
+    ("cargo deny", dependencies::deny),
+    ("build", programs::build),
+    ("units", units::run),
+    ("sizes", sizes::run),
+    ("yocto", yocto::check),
+    ("infra", infra::run),
+    ("docs/cli and docs/man", pages::check),
+    ("signatures, by verifiers of others", interop),
+    ("fuzz targets, some seconds each", fuzz::short),
+];
+
+/// Results and times of the checks.
+#[derive(Default)]
+struct Report {
+    tally: Tally,
+    rows: Vec<(Duration, String, bool)>,
+}
+
+/// Runs the quick checks; false if one fails.
+pub(crate) fn quick() -> Result<bool> {
+    let mut report = Report::default();
+    for (name, check) in QUICK {
+        report.check(name, check);
+        shell::going_on()?;
+    }
+    Ok(report.close())
+}
+
+/// Runs all checks and tests; false if one fails.
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let before = Before::note()?;
+    let mut report = Report::default();
+    for (name, check) in QUICK.into_iter().chain(CHECKS) {
+        report.check(name, check);
+        shell::going_on()?;
+    }
+    println!("== tests");
+    for outcome in programs::run()? {
+        let passed = outcome.tally.failed == 0;
+        report.tally.add(outcome.tally);
+        let row = (outcome.time, format!("test {}", outcome.name), passed);
+        report.rows.push(row);
+    }
+    if !args.no_vm {
+        let start = Instant::now();
+        println!("== the demo and more, on the test VM");
+        let tally = demo::test()?;
+        report.tally.add(tally);
+        let row = (start.elapsed(), "demo and more".into(), tally.failed == 0);
+        report.rows.push(row);
+        report.check("power losses", || {
+            power_loss::run(POWER_LOSSES, Some(SEED)).map(|()| true)
+        });
+    }
+    report.check("nothing left behind", || before.compare());
+    Ok(report.close())
+}
+
+impl Report {
+    /// Runs a check, prints and counts its result. A check that cannot run has failed.
+    fn check(&mut self, name: &str, check: impl FnOnce() -> Result<bool>) {
+        let start = Instant::now();
+        println!("== {name}");
+        let passed = check().unwrap_or_else(|error| {
+            println!("{error:#}");
+            false
+        });
+        let time = start.elapsed();
+        println!(
+            "== {name}: {}, {:.1} s",
+            verdict(passed),
+            time.as_secs_f32()
+        );
+        self.tally.count(passed);
+        self.rows.push((time, name.into(), passed));
+    }
+
+    /// Prints the table of costs and the closing line; false if something failed.
+    fn close(mut self) -> bool {
+        self.rows.sort_by_key(|row| std::cmp::Reverse(row.0));
+        let all: f32 = self.rows.iter().map(|(time, ..)| time.as_secs_f32()).sum();
+        println!("== costs in seconds; the tests run several at once");
+        for (time, name, passed) in &self.rows {
+            let failed = if *passed { "" } else { "  FAILED" };
+            println!("{:>7.1}  {name}{failed}", time.as_secs_f32());
+        }
+        println!("{all:>7.1}  in all");
+        println!("{} passed, {} failed", self.tally.passed, self.tally.failed);
+        self.tally.failed == 0
+    }
+}
+
+fn verdict(passed: bool) -> &'static str {
+    if passed { "ok" } else { "FAILED" }
+}
+
+fn shellcheck() -> Result<bool> {
+    passes(shell::command("shellcheck").args([
+        "-x",
+        "scripts/setup",
+        "scripts/demo",
+        "scripts/test",
+        "docs/examples/nordvpn/start",
+        "docs/examples/nordvpn/nordvpn-login",
+        ".ci/run",
+    ]))
+}
+
+/// Outside of the workspace, with a target directory of its own: the sigstore crate
+/// brings some 250 others, which must not get into the lock file of ours.
+fn interop() -> Result<bool> {
+    passes(
+        shell::cargo()
+            .args(["test", "--quiet", "--locked", "--manifest-path"])
+            .arg("crates/edge-signature/interop/Cargo.toml")
+            .env("CARGO_TARGET_DIR", shell::target()?.join("interop")),
+    )
+}
+
+fn passes(command: &mut std::process::Command) -> Result<bool> {
+    let status = command.status().context("running a check")?;
+    Ok(status.success())
+}
