@@ -9,6 +9,12 @@ use super::Pages;
 use super::help::Help;
 use crate::shell;
 
+/// Sections of sentences.
+const PROSE: [&str; 2] = ["DESCRIPTION", "EXIT STATUS"];
+
+/// Longest line that fits 80 columns behind the indentation of a manual.
+const MAX_INDENTED: usize = 72;
+
 /// Returns a page for each program: section 8 for those of the device, which only root
 /// and units run, 1 for the laptop's.
 pub(super) fn pages(programs: &[Help]) -> Result<Pages> {
@@ -60,7 +66,7 @@ fn page<'a>(
         let heading = format!("{program} {command}").to_uppercase();
         block(&mut page, &heading, &lines)?;
     }
-    let others: Vec<_> = others
+    let mut others: Vec<_> = others
         .map(|other| {
             format!(
                 ".BR {} ({})",
@@ -69,31 +75,53 @@ fn page<'a>(
             )
         })
         .collect();
+    others.sort();
     writeln!(page, ".SH SEE ALSO\n{}", others.join(" ,\n"))?;
     Ok(page)
 }
 
-/// A section whose lines stay as they are: a help text is laid out for 80 columns.
+/// Writes a section. Sentences fill the lines of the page; anything that is laid out, such
+/// as a list of options, stays as it is.
 fn block(page: &mut String, heading: &str, lines: &[&str]) -> Result<()> {
-    writeln!(page, ".SH \"{heading}\"\n.nf")?;
-    for line in lines {
-        writeln!(page, "{}", escape(line))?;
+    writeln!(page, ".SH \"{heading}\"")?;
+    let sentences = PROSE.contains(&heading) && !lines.iter().any(|l| l.starts_with(' '));
+    if !sentences {
+        // A manual indents its text, and wide lines would no longer fit a terminal.
+        let wide = lines.iter().any(|l| l.chars().count() > MAX_INDENTED);
+        writeln!(page, ".nf{}", if wide { "\n.in 0" } else { "" })?;
     }
-    writeln!(page, ".fi")?;
+    for line in lines {
+        match *line {
+            "" if sentences => writeln!(page, ".PP")?,
+            line => writeln!(page, "{}", escape(line))?,
+        }
+    }
+    if !sentences {
+        writeln!(page, ".fi")?;
+    }
     Ok(())
 }
 
 /// Divides a help text at its headings, `Options:` alone on a line or `Usage: x`.
 fn sections(help: &str) -> Vec<(String, Vec<&str>)> {
     let mut sections: Vec<(String, Vec<&str>)> = vec![("DESCRIPTION".into(), Vec::new())];
+    let mut indent = 0;
     for line in help.lines() {
         let heading = line.split_once(':').and_then(|(word, rest)| {
             Some((heading(word)?, rest)).filter(|_| rest.is_empty() || rest.starts_with(' '))
         });
         if let Some((heading, rest)) = heading {
+            // Lines that go on below the text behind `Usage: ` lose its indentation.
+            let inline = !rest.is_empty();
+            indent = if inline {
+                line.len() - rest.trim_start().len()
+            } else {
+                0
+            };
             sections.push((heading, vec![rest.trim_start()]));
         } else if let Some((_, lines)) = sections.last_mut() {
-            lines.push(line);
+            let below = indent > 0 && line.starts_with(&" ".repeat(indent));
+            lines.push(if below { &line[indent..] } else { line });
         }
     }
     for (_, lines) in &mut sections {
@@ -139,14 +167,15 @@ mod tests {
 
     #[test]
     fn divides_a_help_text_at_its_headings() {
-        let help = "Does it.\n\nUsage: a B\n       a C\n\nOptions:\n  -x: y  z\n\nExit codes: 0 done,\n1 failed\n";
+        let help = "Does it.\n\nUsage: a B\n       a C\n\nOptions:\n  -x: y\n        z\n\nExit codes: 0 done,\n1 failed\n";
         let sections = sections(help);
         let headings: Vec<_> = sections.iter().map(|(h, _)| h.as_str()).collect();
         assert_eq!(
             headings,
             ["SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS"]
         );
-        assert_eq!(sections[0].1, ["a B", "       a C"]);
+        assert_eq!(sections[0].1, ["a B", "a C"]);
+        assert_eq!(sections[2].1, ["  -x: y", "        z"]);
         assert_eq!(sections[3].1, ["0 done,", "1 failed"]);
     }
 
