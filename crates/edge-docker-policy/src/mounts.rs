@@ -48,7 +48,7 @@ pub struct Owner {
 }
 
 /// Returns the path of clone `number` of `key`, which docker mounts.
-pub fn clone_path(key: &str, number: usize) -> String {
+pub(crate) fn clone_path(key: &str, number: usize) -> String {
     format!("{DIRECTORY}/{key}/{number}")
 }
 
@@ -66,7 +66,7 @@ pub fn is_plain(path: &str) -> bool {
 
 /// Tells whether a relative path has no empty part, `.`, `..` or control character: it
 /// then means the same to everybody who reads it.
-pub fn has_plain_parts(path: &str) -> bool {
+pub(crate) fn has_plain_parts(path: &str) -> bool {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     path.split('/').all(plain) && !path.contains(char::is_control)
 }

@@ -1,8 +1,8 @@
 //! JSON that can be read in one way only: no object has a name twice.
 //!
 //! Of duplicate names, Go's decoder, and so the engine, merges the values; serde_json
-//! keeps the last. A check here would then judge something else than the engine
-//! does. Go also ignores the case of names: the callers refuse each name that is not on
+//! keeps the last. A check here would then judge other values than the engine
+//! uses. Go also ignores the case of names: the callers refuse each name that is not on
 //! their list in its exact spelling.
 
 use std::fmt;

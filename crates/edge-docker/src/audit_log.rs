@@ -47,6 +47,9 @@ impl Verdict {
     }
 }
 
+/// Longest user name that is logged, in characters.
+const MAX_USER_CHARS: usize = 64;
+
 /// Request that is decided on.
 #[derive(Default)]
 pub(crate) struct Decision<'a> {
@@ -129,7 +132,7 @@ fn caller() -> String {
     let uid = rustix::process::getuid().as_raw();
     let mut name = match std::env::var("SUDO_USER") {
         // Only root can have been reached through sudo; others may set the variable.
-        Ok(name) if uid == 0 => printable(&name).chars().take(64).collect(),
+        Ok(name) if uid == 0 => printable(&name).chars().take(MAX_USER_CHARS).collect(),
         _ => format!("uid {uid}"),
     };
     let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();

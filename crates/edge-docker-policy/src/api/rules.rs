@@ -20,11 +20,11 @@ pub struct ApiRequest<'a> {
     pub body: &'a [u8],
 }
 
-/// Decides on a request; `take` uses up a ticket for a key and returns whether there
-/// was one.
+/// Decides on a request. `take` uses up a ticket for a key and returns whether there was
+/// one; tickets are files, which this crate does not open.
 ///
 /// # Errors
-/// The command to use instead.
+/// The reason of the refusal, or the command to use instead.
 pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<(), String> {
     let Some(uri) = Uri::parse(request.uri) else {
         return Err("malformed request URI".into());

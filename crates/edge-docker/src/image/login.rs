@@ -104,7 +104,9 @@ pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
     let trust = trust::load(root)?;
     let host = trust.repository.host();
     if args.len() > 1 || args.iter().any(|arg| *arg != host) {
-        return Err(refuse(format_args!("logout takes {host}")));
+        return Err(refuse(format_args!(
+            "logout is refused: the only registry of this device is {host}"
+        )));
     }
     let path = root.path(FILE);
     if path.exists() {

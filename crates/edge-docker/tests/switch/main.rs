@@ -227,7 +227,10 @@ fn a_cut_in_the_middle_leaves_the_old_one() {
     device.start_engine();
     assert_eq!(device.get(8080), None, "nothing decides by itself");
     let (code, words) = device.run(&["replace", "--recover"]);
-    assert!(code == 0 && words.contains("the deployment was interrupted"), "{words}");
+    assert!(
+        code == 0 && words.contains("the deployment was interrupted"),
+        "{words}"
+    );
     unharmed(&device);
     assert_eq!(device.run(&["replace", "--recover"]), (0, String::new()));
 
