@@ -1,5 +1,5 @@
 //! Results of the boot steps, one line of JSON each, which edge-heartbeat reports:
-//! nobody can go to a device in the field and read its journal.
+//! the journal of a device in the field is out of reach.
 //!
 //! The result of a step that has ended is in `/data/log/boot/<step>.json`. While the
 //! step runs, and until `/data` is mounted, it is in `/run/edge-ai/boot`; a result there

@@ -236,8 +236,8 @@ fn pid(child: &Child) -> Result<Pid> {
 
 /// Waits for the end of `child` until `end`; returns whether it ended.
 fn ends_before(child: &Child, end: Instant) -> Result<bool> {
-    // A pidfd becomes readable when the process ends: neither polling nor a handler
-    // of SIGCHLD, which would belong to the whole program.
+    // A pidfd becomes readable when the process ends. Polling would waste time, and a
+    // handler of SIGCHLD would belong to the whole program.
     let process = pidfd_open(pid(child)?, PidfdFlags::empty()).context("watching a program")?;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -255,7 +255,7 @@ fn ends_before(child: &Child, end: Instant) -> Result<bool> {
 
 fn stop(child: &mut Child, grace: Duration) -> Result<()> {
     if !grace.is_zero() {
-        // The process may end in between; until it is waited for nobody else gets
+        // The process may end in between; until it is waited for, no other process gets
         // its number.
         let _ = kill_process(pid(child)?, Signal::TERM);
         if ends_before(child, Instant::now() + grace)? {

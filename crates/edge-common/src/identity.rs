@@ -59,7 +59,7 @@ impl DeviceConfig {
 }
 
 /// Whether `proxy` is `http://HOST:PORT`. User and password are not accepted: the
-/// configuration is readable by everybody.
+/// configuration can be read by every user.
 pub fn valid_proxy(proxy: &str) -> bool {
     let parts = proxy
         .strip_prefix("http://")

@@ -15,12 +15,12 @@ pub struct Policy {
     /// Permission for unsigned images named `sandbox/…`; absent means no.
     #[serde(default)]
     pub sandbox: bool,
-    /// Interfaces over which SSH logs anybody in.
+    /// Interfaces over which SSH accepts logins.
     #[serde(default)]
     pub ssh: SshAccess,
 }
 
-/// Interfaces over which SSH logs anybody in.
+/// Interfaces over which SSH accepts logins.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SshAccess {

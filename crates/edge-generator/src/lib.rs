@@ -5,7 +5,7 @@
 //! message in the kernel's log, never the boot. systemd runs generators before any mount,
 //! so `edge-data.service` runs `edge-generator activate` once `/data` is there: it
 //! copies the public configuration, reloads the manager, which runs the generator
-//! again, and starts the targets that the units asked for.
+//! again, and starts the targets that the units request.
 
 mod activate;
 mod cycles;

@@ -40,6 +40,7 @@ pub(crate) fn write(normal: &Path, links: &Links) -> Result<()> {
 /// Creates or replaces one link.
 fn write_link(directory: &File, name: &str, target: &str) -> Result<(), Errno> {
     match symlinkat(target, directory, name) {
+        // The directory is new at each run of systemd; by hand it may hold old links.
         Err(Errno::EXIST) => {}
         created => return created,
     }

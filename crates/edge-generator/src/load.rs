@@ -114,7 +114,7 @@ fn open_directory(path: &Path) -> Option<File> {
 }
 
 fn only_root_writes(data: &fs::Metadata) -> bool {
-    // Our own user, since tests need not run as root; asked for once in 10,000 units.
+    // Our own user, since tests need not run as root; read once for 10,000 units.
     static USER: OnceLock<u32> = OnceLock::new();
     let user = USER.get_or_init(|| rustix::process::geteuid().as_raw());
     data.uid() == *user && data.mode() & 0o022 == 0
@@ -135,6 +135,7 @@ fn names(directory: &Path, left: &mut usize, refusals: &mut Refusals) -> Vec<Str
             Err(name) => refusals.push(format!("{}: name is not UTF-8", name.to_string_lossy())),
         }
     }
+    // The directory has no order, and of two aliases the first wins at every boot.
     names.sort();
     names
 }
@@ -197,6 +198,7 @@ fn read(directory: &impl AsFd, name: &str) -> Result<String, ReadError> {
 fn link(directory: &Path, name: &str, units: &mut Units) -> Result<(), String> {
     let leads_out = || format!("{name}: a link that leads out of {SERVICES}");
     let target = fs::read_link(directory.join(name)).map_err(|_| leads_out())?;
+    // Absolute links within the directory are common: `systemctl enable` creates them.
     let target = target.strip_prefix(SERVICES).unwrap_or(&target);
     let target = target.to_str().ok_or_else(leads_out)?;
     if target.contains('/') {

@@ -74,6 +74,8 @@ pub(crate) fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
 /// `/data/services`.
 fn refusal(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
     let not_ours = |name: &&str| owned(name, units).is_none();
+    // A timer without Unit= starts the service of its own name, which could be one of
+    // the image.
     let implied = unit.implied();
     let mut fires = unit.all(Key::Fires).chain(implied.as_deref());
     if let Some(other) = fires.find(not_ours) {
@@ -122,6 +124,7 @@ impl<'a> Plan<'a> {
         if let Some(name) = self.started_name(unit) {
             self.install(unit, &name);
         }
+        // `Also=` installs a second unit with the first, as `systemctl enable` does.
         for other in unit.all(Key::Also) {
             match owned(other, self.units) {
                 Some(also) if also.is_template() && *other != *also.name => {
@@ -136,6 +139,8 @@ impl<'a> Plan<'a> {
     fn alias(&mut self, unit: &'a Unit, alias: &str) {
         let same_kind = Path::new(alias).extension() == Path::new(&*unit.name).extension();
         let same_form = alias.contains("@.") == unit.is_template();
+        // An alias would hide a unit of the image: generated links take precedence over
+        // /usr/lib.
         let free = rules::valid_name(alias)
             && !self.image.has(alias)
             && !self.units.contains_key(alias)

@@ -56,7 +56,7 @@ impl Identity {
 }
 
 /// Version of the identity on disk, by inode and time of each file. A renewal replaces
-/// the files and tells nobody.
+/// the files without a notification.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version([Option<(u64, i64, i64)>; 3]);
 

@@ -40,7 +40,7 @@ pub(crate) enum Decision {
 /// is used. Overwritten data are lost for ever while a refusal costs an operator a look,
 /// so whatever is not certainly empty is refused.
 pub(crate) fn decide(findings: &Findings) -> Decision {
-    // An interrupted format of our own that was never mounted holds nobody's data.
+    // An interrupted format of our own that was never mounted holds no data.
     let half_made =
         findings.marked && !findings.superblock.as_ref().is_some_and(|s| s.ever_mounted);
     let interrupted = "creating its file system was interrupted";
@@ -51,8 +51,8 @@ pub(crate) fn decide(findings: &Findings) -> Decision {
             Decision::Format(interrupted)
         }
         Content::Known(kind) if kind == "ext4" => use_ext4(findings),
-        // No probe recognises a damaged superblock, but its label does; e2fsck repairs
-        // it from a copy.
+        // blkid does not recognise a damaged superblock. Its label shows that it is ours,
+        // and e2fsck repairs it from a copy.
         Content::Unknown(_)
             if findings
                 .superblock

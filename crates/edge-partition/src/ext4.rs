@@ -34,7 +34,7 @@ const MAGIC: u16 = 0xef53;
 pub(crate) struct Superblock {
     /// Size of the file system, in bytes.
     pub bytes: u64,
-    /// Whether it was mounted at any time. If not, it holds nobody's data.
+    /// Whether it was mounted at any time. If not, it holds no data.
     pub ever_mounted: bool,
     /// Whether its label is `data`.
     pub labelled_data: bool,
@@ -82,8 +82,7 @@ fn parse(block: &[u8]) -> Option<Superblock> {
     let journal_to_replay = word(0x60)? & 0x4 != 0;
     Some(Superblock {
         bytes: blocks.checked_mul(block_size)?,
-        // Any of the three: e2fsck resets the mount count, and some mounts record
-        // neither time nor place.
+        // Any of the three is evidence: e2fsck resets the mount count, for example.
         ever_mounted: mount_time != 0 || mount_count != 0 || mount_point.iter().any(|b| *b != 0),
         labelled_data: label.starts_with(b"data\0"),
         clean: half(0x3a)? & 0x3 == 1 && !journal_to_replay,

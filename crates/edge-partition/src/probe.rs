@@ -110,7 +110,7 @@ fn samples(size: u64) -> Vec<(u64, u64)> {
         return vec![(0, size)];
     }
     let mut samples = vec![(0, EDGE_BYTES), (size - EDGE_BYTES, EDGE_BYTES)];
-    // Somebody may have cleared the beginning of an ext4 file system only. Its copies of
+    // A tool may have cleared the beginning of an ext4 file system only. Its copies of
     // the superblock are in the groups 1 and the powers of 3, 5 and 7, at an offset that
     // depends on the block size.
     for (block, first) in [(1024, 1), (2048, 0), (4096, 0)] {

@@ -1,5 +1,5 @@
 //! Claim of the image: endpoint, template and a certificate that every device of a batch
-//! shares, good for nothing but requesting an identity.
+//! shares and that permits nothing but requesting an identity.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Claim {
     /// Port of the endpoint.
     pub port: u16,
     /// `http://HOST:PORT` of a proxy. From the image only: an environment variable could
-    /// lead the device through somebody else's.
+    /// redirect the device.
     pub proxy: Option<String>,
     /// Name of the provisioning template.
     pub template: String,

@@ -203,13 +203,13 @@ fn a_damaged_configuration_is_repaired_with_the_same_key() {
     let cloud = Cloud::up();
     let device = DeviceRoot::allowed(&cloud, "s1");
     device.provisioned(&[]);
-    let good = fs::read_to_string(device.path(CONFIG)).unwrap();
+    let valid = fs::read_to_string(device.path(CONFIG)).unwrap();
     let key = fs::read(device.path(KEY)).unwrap();
-    for damage in ["", "{", &good[..20], &"x".repeat(70_000), "null"] {
+    for damage in ["", "{", &valid[..20], &"x".repeat(70_000), "null"] {
         fs::write(device.path(CONFIG), damage).unwrap();
         assert_eq!(device.heartbeat().0, 3, "{damage:.20}");
         assert_eq!(device.provision(&[]).0, 0, "{damage:.20}");
-        assert_eq!(fs::read_to_string(device.path(CONFIG)).unwrap(), good);
+        assert_eq!(fs::read_to_string(device.path(CONFIG)).unwrap(), valid);
         assert_eq!(fs::read(device.path(KEY)).unwrap(), key);
     }
 }
@@ -290,14 +290,14 @@ fn a_renewal_replaces_key_and_certificate_and_leaves_nothing() {
     assert!(!device.path("data/config/aws-iot.next").exists());
     device.provisioned(&["status", "--json"]);
     cloud.endpoint.play(&["register:refused".parse().unwrap()]);
-    let good = device.identity();
+    let before = device.identity();
     let (code, output) = device.provision(&["--renew"]);
     assert_eq!(
         (code, output.contains("old certificate stays")),
         (6, true),
         "{output}"
     );
-    assert_eq!(device.identity(), good);
+    assert_eq!(device.identity(), before);
     device.provisioned(&[]);
 }
 

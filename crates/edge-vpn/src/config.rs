@@ -115,7 +115,7 @@ pub(crate) struct Peer {
 
 impl Config {
     /// Reads and validates the configuration. Without the file there is no VPN; a token
-    /// without the file is an error, since somebody expects one.
+    /// without the file is an error, since the image was meant to have one.
     pub(crate) fn load(root: &Root) -> Result<Self> {
         load(root).map_err(|e| Cause::Config.wrap(e))
     }

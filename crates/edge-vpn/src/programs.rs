@@ -17,7 +17,7 @@ pub(crate) fn find(root: &Root, name: &str) -> Command {
 }
 
 /// Runs `command` for at most `limit`, after which it is killed. Secrets are passed as
-/// `input`, since everybody can read the arguments of a process.
+/// `input`, since every user can read the arguments of a process.
 pub(crate) fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Completed> {
     run_within(command, input, limit, Duration::ZERO)
 }

@@ -61,8 +61,8 @@ fn config(access: SshAccess, vpn: Option<(IpAddr, Range)>) -> String {
         }
     };
     // Linux accepts packets for any of its addresses on every interface, so a neighbour
-    // on the cable could reach the address in the VPN. Source addresses outside of the
-    // VPN therefore log nobody in.
+    // on the cable could reach the address in the VPN. Logins from
+    // source addresses outside of the VPN are therefore denied.
     format!(
         "# policy.json: over the VPN only\nListenAddress 127.0.0.1\n{address}\
          Match Address *,!127.0.0.1{range}\n\tDenyUsers *\n"

@@ -1,8 +1,8 @@
 //! NordVPN Meshnet, by NordVPN's client in a container: the only client that has Meshnet
 //! is NordVPN's own daemon, which is not part of any image of ours.
 //!
-//! One step asks the client for the list of devices and does what its answer lacks: log
-//! in, switch Meshnet on, set the nickname, permit peers. `logout` is never called,
+//! The list of devices that the client prints shows the next missing step: log in, switch
+//! Meshnet on, set the nickname, permit peers. `logout` is never called,
 //! because it revokes the token.
 
 mod client;
@@ -56,6 +56,7 @@ pub(crate) fn reconcile(root: &Root, config: &Nordvpn, ssh: SshAccess, end: Inst
     let identity = DeviceConfig::load(root).context("reading the device's name")?;
     let token = token(root)?;
     check_kernel(root)?;
+    // systemd starts the unit at later boots as well; this run only has to wait for it.
     unit::ensure(root, config, &identity.thing_name)?;
     let client = Client::new(root, &config.app);
     let list = connect(root, &client, token.as_deref(), end)?;
@@ -126,7 +127,7 @@ fn token(root: &Root) -> Result<Option<String>> {
     Ok(Some(token.into()))
 }
 
-/// Checks what the client needs of the kernel, which would otherwise fail in its own words.
+/// Checks that the kernel has TUN: without it the client fails with an unclear message.
 pub(crate) fn check_kernel(root: &Root) -> Result<()> {
     if root.path("/dev/net/tun").exists() {
         return Ok(());
@@ -172,7 +173,8 @@ struct Done {
     meshnet: bool,
 }
 
-/// Asks for the list and does what it lacks. Returns the list, or `None` to ask again.
+/// Requests the list and performs the next missing step. Returns the list, or `None` to
+/// request it again.
 fn step(
     root: &Root,
     client: &Client,

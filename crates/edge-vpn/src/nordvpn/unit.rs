@@ -109,6 +109,7 @@ fn text(root: &Root, config: &Nordvpn, thing: &str) -> Result<String> {
     };
     let image = format!("{repository}{separator}{}", config.image);
     let app = &config.app;
+    // Colons and underscores are valid in the name of a thing and not in a host name.
     let host = thing.replace([':', '_'], "-");
     let host = host.get(..host.len().min(63));
     let host = host.context("the thing's name is not a host name")?;

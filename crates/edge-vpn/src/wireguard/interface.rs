@@ -132,7 +132,7 @@ pub(super) fn changes(
     let mut args = Vec::new();
     let mut push = |parts: &[&str]| args.extend(parts.iter().map(ToString::to_string));
     if state.private != interface.private {
-        // By its file: arguments can be read by everybody.
+        // By its file: every user can read the arguments of a process.
         push(&["private-key", interface.key_file]);
     }
     if let Some(port) = interface.port.filter(|p| *p != state.port) {

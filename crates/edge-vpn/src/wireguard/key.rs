@@ -30,6 +30,7 @@ pub(super) struct Pair {
 /// warning, since the hub has to learn the new one.
 pub(super) fn load_or_create(root: &Root, directory: &str) -> Result<Pair> {
     prepare_directory(root, directory)?;
+    // Not in the image: one key for all devices would let each pose as any other.
     let private = match read(root)? {
         Some(key) => key,
         None => create(root)?,
@@ -46,6 +47,7 @@ fn read(root: &Root) -> Result<Option<String>> {
     let Ok(data) = fs::symlink_metadata(&path) else {
         return Ok(None);
     };
+    // A directory or a device in its place must not stop the VPN for ever.
     if data.len() > MAX_KEY_BYTES || !data.is_file() {
         return damaged();
     }

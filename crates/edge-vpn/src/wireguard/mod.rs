@@ -74,6 +74,8 @@ fn connect(
     let (peers, unresolved) = desired_peers(config, desired);
     set_up_interface(root, config, address)?;
     set_peers(root, config, pair, &peers)?;
+    // Before the handshake, which needs a hub that has learnt key and address from the
+    // report of edge-heartbeat.
     save_line(root, WIREGUARD_ADDRESS, &address.to_string())?;
     save_line(root, WIREGUARD_HOSTNAME, &hostname(config, thing, address))?;
     sshd::open(root, ssh, address, config.range)?;
@@ -210,7 +212,7 @@ fn set_up_interface(root: &Root, config: &Wireguard, address: IpAddr) -> Result<
         let new = format!("{address}/{prefix}");
         let mut args = vec!["address", "replace", &new, "dev", name];
         if address.is_ipv6() {
-            // Nobody else can have the address on this interface, so the second that
+            // No neighbour can have the address on this interface, so the second that
             // duplicate detection takes is saved.
             args.push("nodad");
         }
