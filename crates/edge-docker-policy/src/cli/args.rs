@@ -11,7 +11,7 @@ use crate::refusal::refuse;
 
 /// Option that a command knows.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
+pub(crate) struct Known {
     /// Name, without its two dashes.
     pub long: &'static str,
     /// Letter, or a space for none.
@@ -63,7 +63,7 @@ impl<'a> Parsed<'a> {
 
 /// Placement of options among arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// Options end at the first argument: behind it begins a command line of the
     /// container.
     OptionsFirst,

@@ -31,6 +31,16 @@ pub fn check(
     if !named {
         return Err("its labels name another app".into());
     }
+    fields(host, granted)?;
+    for one in list(&host["Mounts"]) {
+        mount(one, identity, granted, clones, &labels[label::MOUNTS])
+            .map_err(|why| format!("the mount {}: {why}", short(one)))?;
+    }
+    Ok(())
+}
+
+/// Judges the fields of the host configuration, apart from mounts.
+fn fields(host: &Value, granted: &Granted) -> Result<(), String> {
     let mode = network(&host["NetworkMode"]);
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let runtime = host["Runtime"].as_str().unwrap_or_default();
@@ -75,14 +85,10 @@ pub fn check(
         ("LogConfig", is_log_driver(&host["LogConfig"]["Type"])),
         ("Ulimits", list(&host["Ulimits"]).iter().all(is_ulimit)),
     ];
-    if let Some((name, _)) = conditions.iter().find(|(_, met)| !met) {
-        return Err(format!("HostConfig.{name} is {}", short(&host[*name])));
+    match conditions.iter().find(|(_, met)| !met) {
+        Some((name, _)) => Err(format!("HostConfig.{name} is {}", short(&host[*name]))),
+        None => Ok(()),
     }
-    for one in list(&host["Mounts"]) {
-        mount(one, identity, granted, clones, &labels[label::MOUNTS])
-            .map_err(|why| format!("the mount {}: {why}", short(one)))?;
-    }
-    Ok(())
 }
 
 fn list(value: &Value) -> &[Value] {
