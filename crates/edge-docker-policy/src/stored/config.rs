@@ -133,7 +133,7 @@ const MOUNT: &[(&str, Rule)] = &[
 ///
 /// # Errors
 /// The field that differs.
-pub fn check(
+pub(crate) fn check(
     stored: &Stored,
     requested: &Value,
     image: &Value,

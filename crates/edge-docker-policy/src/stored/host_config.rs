@@ -116,7 +116,7 @@ const SHM: i64 = 64 << 20;
 ///
 /// # Errors
 /// The field that differs.
-pub fn check(host: &Value, requested: &Value) -> Result<(), String> {
+pub(crate) fn check(host: &Value, requested: &Value) -> Result<(), String> {
     compare(FIELDS, host, requested, "HostConfig")?;
     let fits = [
         (

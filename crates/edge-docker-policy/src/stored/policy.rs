@@ -16,7 +16,7 @@ use crate::stored::host_config::{capabilities, network};
 ///
 /// # Errors
 /// The field that is not permitted.
-pub fn check(
+pub(crate) fn check(
     requested: &Value,
     identity: &Identity,
     granted: &Granted,

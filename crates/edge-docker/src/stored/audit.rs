@@ -15,7 +15,7 @@ use edge_docker_policy::identity::Identity;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::container::Stored;
-use edge_docker_policy::stored::{config, host_config, policy};
+use edge_docker_policy::stored::{self, Facts};
 use edge_signature::{Digest, valid_app};
 use serde_json::Value;
 
@@ -111,7 +111,7 @@ struct Auditor<'a> {
     layers: Layers,
     volumes: PathBuf,
     /// Cgroups are those of version 2, where a container has a view of its own.
-    unified: bool,
+    cgroups_v2: bool,
     /// Identity and image ID by the digest of the manifest.
     proven: BTreeMap<String, (Identity, Digest)>,
     images: BTreeMap<String, Value>,
@@ -125,29 +125,32 @@ impl<'a> Auditor<'a> {
             table: trust::grants(root)?,
             layers: Layers::new(data_root),
             volumes: data_root.join("volumes"),
-            unified: root.path("/sys/fs/cgroup/cgroup.controllers").exists(),
+            cgroups_v2: root.path("/sys/fs/cgroup/cgroup.controllers").exists(),
             proven: BTreeMap::new(),
             images: BTreeMap::new(),
         })
     }
 
     /// Returns the key of the mount clones, made again, or the rule that is broken.
-    fn audit(&mut self, stored: &Stored) -> Result<Option<String>, String> {
-        let requested = created::find(self.root, &stored.id);
+    fn audit(&mut self, container: &Stored) -> Result<Option<String>, String> {
+        let requested = created::find(self.root, &container.id);
         let requested = requested.map_err(|e| format!("{e:#}"))?;
         let requested = requested.ok_or("edge-docker did not create it")?;
-        let identity = self.identity(stored, &requested)?;
-        let image = self.image(stored.image())?;
-        host_config::check(&stored.host, &requested["HostConfig"])?;
-        if self.unified && stored.host["CgroupnsMode"] == "host" {
-            return Err("HostConfig.CgroupnsMode is \"host\"".into());
-        }
-        config::check(stored, &requested, &image["config"], &self.volumes)?;
-        self.layers.check(&stored.id, &image)?;
+        let identity = self.identity(container, &requested)?;
+        let image = self.image(container.image())?;
         let granted = self.table.granted(&identity);
         let clones = self.clones(&requested)?;
-        let record = clones.as_ref().map(|(_, record)| record);
-        policy::check(&requested, &identity, &granted, record)?;
+        stored::check(&Facts {
+            stored: container,
+            requested: &requested,
+            image: &image["config"],
+            identity: &identity,
+            granted: &granted,
+            clones: clones.as_ref().map(|(_, record)| record),
+            volumes: &self.volumes,
+            cgroups_v2: self.cgroups_v2,
+        })?;
+        self.layers.check(&container.id, &image)?;
         let Some((key, record)) = clones else {
             return Ok(None);
         };

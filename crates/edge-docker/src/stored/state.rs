@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use edge_common::file;
-use edge_docker_policy::stored::compare::zero;
+use edge_docker_policy::stored::zero;
 use edge_docker_policy::strict_json;
 
 use super::disk::{entries, require_directory};

@@ -49,14 +49,14 @@ import os, select, socket, subprocess
 place = "/run/docker/plugins/edge-docker.sock"
 os.makedirs(os.path.dirname(place), mode=0o711, exist_ok=True)
 if os.path.exists(place): os.unlink(place)
-door = socket.socket(socket.AF_UNIX)
-door.bind(place)
-door.listen(128)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(place)
+listener.listen(128)
 while True:
-    select.select([door], [], [])
-    gate = subprocess.Popen(["/usr/bin/edge-docker", "authz"], stdin=door)
-    open("/run/gate.pid", "w").write(str(gate.pid))
-    gate.wait()
+    select.select([listener], [], [])
+    plugin = subprocess.Popen(["/usr/bin/edge-docker", "authz"], stdin=listener)
+    open("/run/plugin.pid", "w").write(str(plugin.pid))
+    plugin.wait()
 "#;
 
 pub struct Device {
@@ -134,7 +134,7 @@ impl Device {
         }
     }
 
-    /// The same configuration of the engine, but for the door.
+    /// The same configuration of the engine, without the plugin.
     pub fn without_plugin(&self) {
         let place = "/etc/docker/daemon.json";
         let mut daemon = self.json(place);
@@ -182,7 +182,7 @@ impl Device {
         (output.status.code().unwrap_or(-1), said(&output))
     }
 
-    pub fn open_door(&mut self) {
+    pub fn start_plugin(&mut self) {
         let activator = self.command(&["python3", "-c", ACTIVATE]).spawn();
         self.activator = Some(activator.unwrap());
         until("the plugin's socket", || {
@@ -192,10 +192,10 @@ impl Device {
         });
     }
 
-    /// As the units do: the door, the sweep, the engine.
+    /// As the units do: the plugin, the audit, the engine.
     pub fn start_engine(&mut self) {
         if self.activator.is_none() {
-            self.open_door();
+            self.start_plugin();
         }
         self.good(&["edge-docker", "audit-stored"]);
         let log = fs::File::options()
@@ -225,13 +225,13 @@ impl Device {
     }
 
     /// Kills the plugin; the socket stays.
-    pub fn kill_gate(&self) {
-        let pid = fs::read_to_string(self.path("/run/gate.pid")).unwrap();
+    pub fn kill_plugin(&self) {
+        let pid = fs::read_to_string(self.path("/run/plugin.pid")).unwrap();
         self.good(&["kill", "-KILL", pid.trim()]);
     }
 
     /// No plugin and no socket.
-    pub fn close_door(&mut self) {
+    pub fn stop_plugin(&mut self) {
         let mut activator = self.activator.take().unwrap();
         activator.kill().unwrap();
         activator.wait().unwrap();

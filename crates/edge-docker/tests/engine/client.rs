@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::corpus::{containers, words};
+use crate::corpus::{containers, split};
 use crate::generated::{Dice, spell};
-use crate::world::World;
+use crate::test_root::TestRoot;
 
 /// Words that docker does not have, or that its client reads from its own
 /// machine, or that ask it to stay attached.
@@ -29,21 +29,21 @@ fn comparable(line: &[String]) -> bool {
 }
 
 /// What the real client sends for `line`, detached.
-fn theirs(world: &World, line: &[String]) -> Option<Value> {
-    world.recorder.take();
+fn theirs(test_root: &TestRoot, line: &[String]) -> Option<Value> {
+    test_root.recorder.take();
     let output = Command::new("docker")
         .arg("--host")
         .arg(format!(
             "unix://{}",
-            world.path("/run/docker.sock").display()
+            test_root.path("/run/docker.sock").display()
         ))
         .args(["run", "-d"])
         .args(&line[1..])
-        .env("DOCKER_CONFIG", world.directory().join("none"))
+        .env("DOCKER_CONFIG", test_root.directory().join("none"))
         .output()
         .expect("the docker client is missing: apt-get install docker.io");
-    let asked = world.recorder.take();
-    let create = asked
+    let requests = test_root.recorder.take();
+    let create = requests
         .iter()
         .find(|a| a.target.contains("/containers/create"));
     let body = create.map(|c| serde_json::from_slice(&c.body).unwrap());
@@ -186,9 +186,9 @@ fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
 }
 
 /// What our pins stand for.
-fn sources(world: &World) -> BTreeMap<String, String> {
+fn sources(test_root: &TestRoot) -> BTreeMap<String, String> {
     let mut sources = BTreeMap::new();
-    let Ok(records) = fs::read_dir(world.path("/data/config/edge-docker/pins")) else {
+    let Ok(records) = fs::read_dir(test_root.path("/data/config/edge-docker/pins")) else {
         return sources;
     };
     for record in records.map(|r| r.unwrap().path()) {
@@ -205,18 +205,18 @@ fn sources(world: &World) -> BTreeMap<String, String> {
 }
 
 /// Whether `line` is allowed; if so, both clients mean the same.
-fn compare(world: &World, line: &[String]) -> bool {
+fn compare(test_root: &TestRoot, line: &[String]) -> bool {
     let mut typed = vec!["run", "-d"];
     typed.extend(line[1..].iter().map(String::as_str));
-    let outcome = world.type_line(&typed);
+    let outcome = test_root.run_line(&typed);
     let created = outcome.created();
     let Some(ours) = created.first() else {
         return false;
     };
     let ours: Value = serde_json::from_slice(&ours.body).unwrap();
-    let theirs = theirs(world, line).unwrap_or_else(|| panic!("docker refuses {line:?}"));
+    let theirs = theirs(test_root, line).unwrap_or_else(|| panic!("docker refuses {line:?}"));
     let (ours, theirs) = (
-        meaning(&ours, &sources(world)),
+        meaning(&ours, &sources(test_root)),
         meaning(&theirs, &BTreeMap::new()),
     );
     assert_eq!(ours, theirs, "{line:?}");
@@ -225,13 +225,13 @@ fn compare(world: &World, line: &[String]) -> bool {
 
 #[test]
 fn allowed_lines_mean_what_the_real_client_means() {
-    let world = World::new();
-    containers(&world);
+    let test_root = TestRoot::new();
+    containers(&test_root);
     let corpus = include_str!("../corpus/benign.txt").lines();
-    let lines = corpus.filter(|l| l.starts_with("run ")).map(words);
+    let lines = corpus.filter(|l| l.starts_with("run ")).map(split);
     let mut count = 0;
     for line in lines.filter(|l| comparable(l)) {
-        assert!(compare(&world, &line), "{line:?} is not allowed");
+        assert!(compare(&test_root, &line), "{line:?} is not allowed");
         count += 1;
     }
     let mut dice = Dice::new(0xd1ce);
@@ -240,8 +240,8 @@ fn allowed_lines_mean_what_the_real_client_means() {
         for _ in 0..=dice.below(6) {
             spell(&mut dice, true, &mut line);
         }
-        line.extend(words("@V sh -c x"));
-        if comparable(&line) && compare(&world, &line) {
+        line.extend(split("@V sh -c x"));
+        if comparable(&line) && compare(&test_root, &line) {
             count += 1;
         }
     }

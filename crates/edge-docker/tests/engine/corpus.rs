@@ -4,12 +4,12 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::check;
-use crate::world::{REPOSITORY, SANDBOX_ID, World};
+use crate::checker;
+use crate::test_root::{REPOSITORY, SANDBOX_ID, TestRoot, image_id};
 
 /// Splits as a shell does, with both kinds of quotes.
-pub fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
+pub fn split(line: &str) -> Vec<String> {
+    let (mut arguments, mut word, mut quote, mut open) = (Vec::new(), String::new(), None, false);
     for c in line.chars() {
         match (quote, c) {
             (Some(q), c) if c == q => quote = None,
@@ -19,7 +19,7 @@ pub fn words(line: &str) -> Vec<String> {
             }
             (None, ' ') => {
                 if open || !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
+                    arguments.push(std::mem::take(&mut word));
                 }
                 open = false;
             }
@@ -27,7 +27,7 @@ pub fn words(line: &str) -> Vec<String> {
         }
     }
     if open || !word.is_empty() {
-        words.push(word);
+        arguments.push(word);
     }
     let name = |word: String| {
         let image = |app: &str| format!("{REPOSITORY}:{app}-v1");
@@ -36,14 +36,14 @@ pub fn words(line: &str) -> Vec<String> {
             .replace("@N", &image("net"))
             .replace("@S", "sandbox/toy")
     };
-    words.into_iter().map(name).collect()
+    arguments.into_iter().map(name).collect()
 }
 
 /// Containers: `mine` and `toybox` are edge-docker's, `alien` is not, `stale`
 /// has lost its proof, `forged` has another image than its label says.
-pub fn containers(world: &World) {
-    let config = world.sign("hello", &[]);
-    let tag = world.path("/data/config/edge-docker/tags/hello-v1");
+pub fn containers(test_root: &TestRoot) {
+    let config = test_root.sign("hello", &[]);
+    let tag = test_root.path("/data/config/edge-docker/tags/hello-v1");
     let digest = std::fs::read_to_string(tag).unwrap();
     let container = |image: &str, labels| json!({ "Id": "1d".repeat(32), "Image": image, "Config": { "Labels": labels } });
     let signed = |digest: &str| json!({ "edge.app": "hello", "edge.digest": digest });
@@ -64,7 +64,7 @@ pub fn containers(world: &World) {
         ("forged", container(SANDBOX_ID, signed(&digest))),
     ];
     for (name, found) in all {
-        world.recorder.container(name, found);
+        test_root.recorder.container(name, found);
     }
 }
 
@@ -75,17 +75,17 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn hostile_lines_are_refused_by_the_rule_that_is_named() {
-    let world = World::new();
-    containers(&world);
+    let test_root = TestRoot::new();
+    containers(&test_root);
     let (mut count, mut wrong) = (0, String::new());
     for line in lines(include_str!("../corpus/hostile.txt")) {
         let (rule, typed) = line.split_once(" | ").unwrap_or_else(|| panic!("{line}"));
-        let typed = words(typed);
+        let typed = split(typed);
         let typed: Vec<_> = typed.iter().map(String::as_str).collect();
-        let outcome = world.type_line(&typed);
-        let refused = outcome.code == 125 && outcome.asked.is_empty();
-        if !refused || !outcome.words.contains(rule) {
-            wrong += &format!("{line}\n  {}: {}\n", outcome.code, outcome.words);
+        let outcome = test_root.run_line(&typed);
+        let refused = outcome.code == 125 && outcome.requests.is_empty();
+        if !refused || !outcome.message.contains(rule) {
+            wrong += &format!("{line}\n  {}: {}\n", outcome.code, outcome.message);
         }
         count += 1;
     }
@@ -96,22 +96,25 @@ fn hostile_lines_are_refused_by_the_rule_that_is_named() {
 
 #[test]
 fn benign_lines_do_what_they_say() {
-    let world = World::new();
-    containers(&world);
+    let test_root = TestRoot::new();
+    containers(&test_root);
     let (mut count, mut wrong) = (0, String::new());
     for line in lines(include_str!("../corpus/benign.txt")) {
-        let typed = words(line);
+        let typed = split(line);
         let typed: Vec<_> = typed.iter().map(String::as_str).collect();
-        let outcome = world.type_line(&typed);
+        let outcome = test_root.run_line(&typed);
         let creates = ["run", "create"].contains(&typed[0])
             || (typed[0] == "container" && ["run", "create"].contains(&typed[1]));
         let created = outcome.created();
-        let verdicts: Result<Vec<_>, _> = created.iter().map(|c| check::verdict(&c.body)).collect();
+        let verdicts: Result<Vec<_>, _> = created
+            .iter()
+            .map(|c| checker::create_body(&c.body, image_id))
+            .collect();
         let good = outcome.code == 0 && (created.len() == 1) == creates && verdicts.is_ok();
         if !good {
             wrong += &format!(
                 "{line}\n  {} {verdicts:?}: {}\n",
-                outcome.code, outcome.words
+                outcome.code, outcome.message
             );
         }
         count += 1;
@@ -123,8 +126,8 @@ fn benign_lines_do_what_they_say() {
 
 #[test]
 fn production_runs_no_sandbox() {
-    let world = World::new();
-    let policy = world.path("/etc/edge-ai/container-config/policy.json");
+    let test_root = TestRoot::new();
+    let policy = test_root.path("/etc/edge-ai/container-config/policy.json");
     std::fs::write(policy, r#"{"sandbox":false}"#).unwrap();
     for line in [
         "run @S",
@@ -133,18 +136,21 @@ fn production_runs_no_sandbox() {
         "build -t sandbox/a -",
         "tag sandbox/toy sandbox/b",
     ] {
-        let typed = words(line);
+        let typed = split(line);
         let typed: Vec<_> = typed.iter().map(String::as_str).collect();
-        let outcome = world.type_line(&typed);
-        assert_eq!(outcome.code, 125, "{line}: {}", outcome.words);
+        let outcome = test_root.run_line(&typed);
+        assert_eq!(outcome.code, 125, "{line}: {}", outcome.message);
         assert!(
-            outcome.words.contains("signed containers only"),
+            outcome.message.contains("signed containers only"),
             "{line}: {}",
-            outcome.words
+            outcome.message
         );
-        assert!(outcome.asked.is_empty());
+        assert!(outcome.requests.is_empty());
     }
-    assert_eq!(world.type_line(&["run", "r.io/edge-ai:hello-v1"]).code, 0);
+    assert_eq!(
+        test_root.run_line(&["run", "r.io/edge-ai:hello-v1"]).code,
+        0
+    );
 }
 
 #[test]
@@ -162,9 +168,13 @@ fn anchors_that_are_damaged_run_nothing() {
             br#"{"grants":{"x":{"devices":["../sda"]}}}"#,
         ),
     ] {
-        let world = World::new();
-        std::fs::write(world.directory().join("etc/edge-ai").join(file), content).unwrap();
-        let outcome = world.type_line(&["run", "r.io/edge-ai:hello-v1"]);
+        let test_root = TestRoot::new();
+        std::fs::write(
+            test_root.directory().join("etc/edge-ai").join(file),
+            content,
+        )
+        .unwrap();
+        let outcome = test_root.run_line(&["run", "r.io/edge-ai:hello-v1"]);
         assert_ne!(outcome.code, 0, "{file}");
         assert!(outcome.created().is_empty(), "{file}");
     }

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use crate::check;
-use crate::corpus::{containers, words};
-use crate::world::World;
+use crate::checker;
+use crate::corpus::{containers, split};
+use crate::test_root::{TestRoot, image_id};
 
 /// xorshift64*: the same lines in every run.
 pub struct Dice(u64);
@@ -255,7 +255,7 @@ pub fn line(dice: &mut Dice) -> Vec<String> {
         line.push("--".into());
     }
     let image: &str = dice.pick::<&str>(IMAGES);
-    line.extend(words(image));
+    line.extend(split(image));
     if line.last().is_some_and(String::is_empty) {
         line.pop();
     }
@@ -277,29 +277,30 @@ pub fn line(dice: &mut Dice) -> Vec<String> {
 
 #[test]
 fn whatever_reaches_the_engine_is_harmless() {
-    let world = World::new();
-    containers(&world);
+    let test_root = TestRoot::new();
+    containers(&test_root);
     let mut dice = Dice::new(0x5eed);
     let (mut allowed, mut refused) = (0, 0);
     for _ in 0..20_000 {
         let line = line(&mut dice);
         let typed: Vec<_> = line.iter().map(String::as_str).collect();
-        let outcome = world.type_line(&typed);
+        let outcome = test_root.run_line(&typed);
         let created = outcome.created();
         for body in &created {
             let text = String::from_utf8_lossy(&body.body);
-            check::verdict(&body.body).unwrap_or_else(|e| panic!("{line:?}\n{e}\n{text}"));
+            checker::create_body(&body.body, image_id)
+                .unwrap_or_else(|e| panic!("{line:?}\n{e}\n{text}"));
         }
         match outcome.code {
             0 => allowed += 1,
             125 => refused += 1,
-            code => panic!("{line:?}: exit code {code}: {}", outcome.words),
+            code => panic!("{line:?}: exit code {code}: {}", outcome.message),
         }
         assert_eq!(
             created.len(),
             usize::from(outcome.code == 0),
             "{line:?}: {}",
-            outcome.words
+            outcome.message
         );
     }
     assert!(

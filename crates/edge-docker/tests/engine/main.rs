@@ -1,12 +1,13 @@
-//! The truth at the engine: what reaches its socket, whatever is typed.
+//! What reaches the socket of the engine, whatever is typed.
 //!
 //! A recorder listens where the engine would; a check written without the
 //! policy's code looks at every body that arrives.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-mod check;
+#[path = "../../../edge-docker-policy/tests/checker/mod.rs"]
+mod checker;
 mod client;
 mod corpus;
 mod generated;
 mod recorder;
-mod world;
+mod test_root;

@@ -1,5 +1,5 @@
 //! Stands where the engine's socket is, answers as it would, keeps what it is
-//! asked. HTTP/1.1 by hand: what arrives is looked at as raw bytes.
+//! request. HTTP/1.1 by hand: what arrives is looked at as raw bytes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Request {
     pub method: String,
     pub target: String,
     pub body: Vec<u8>,
@@ -19,12 +19,12 @@ pub struct Asked {
 
 #[derive(Default)]
 struct State {
-    asked: Vec<Asked>,
+    requests: Vec<Request>,
     images: BTreeMap<String, String>,
     containers: BTreeMap<String, Value>,
 }
 
-/// Knows images and containers, and what it was asked.
+/// Knows images and containers, and what it was request.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<State>>);
 
@@ -53,19 +53,19 @@ impl Recorder {
         state.containers.insert(name.into(), found);
     }
 
-    /// Everything asked since the last call.
-    pub fn take(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.0.lock().unwrap().asked)
+    /// Everything request since the last call.
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut self.0.lock().unwrap().requests)
     }
 
     fn serve(&self, stream: &UnixStream) {
         let mut reader = BufReader::new(stream);
-        while let Some(asked) = read(&mut reader) {
-            let (status, answer) = self.answer(&asked);
-            if asked.method != "GET" && asked.method != "HEAD" {
-                self.0.lock().unwrap().asked.push(asked.clone());
+        while let Some(request) = read(&mut reader) {
+            let (status, answer) = self.answer(&request);
+            if request.method != "GET" && request.method != "HEAD" {
+                self.0.lock().unwrap().requests.push(request.clone());
             }
-            let body = if asked.method == "HEAD" || status == 204 {
+            let body = if request.method == "HEAD" || status == 204 {
                 String::new()
             } else {
                 answer.to_string()
@@ -86,8 +86,8 @@ impl Recorder {
         }
     }
 
-    fn answer(&self, asked: &Asked) -> (u16, Value) {
-        let path = asked.target.split('?').next().unwrap_or_default();
+    fn answer(&self, request: &Request) -> (u16, Value) {
+        let path = request.target.split('?').next().unwrap_or_default();
         let path = match path.strip_prefix("/v") {
             Some(rest) => rest.find('/').map_or("", |i| &rest[i..]),
             None => path,
@@ -125,7 +125,7 @@ impl Recorder {
     }
 }
 
-fn read(reader: &mut impl BufRead) -> Option<Asked> {
+fn read(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
     let mut words = line.split_whitespace();
@@ -154,7 +154,7 @@ fn read(reader: &mut impl BufRead) -> Option<Asked> {
         body.extend_from_slice(&chunk[..size]);
         chunked = size > 0;
     }
-    Some(Asked {
+    Some(Request {
         method,
         target,
         body,

@@ -1,4 +1,4 @@
-//! A container at rest that is edited, swept, and put back.
+//! A container at container that is edited, audited, and put back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,22 +35,22 @@ pub fn put(value: &mut Value, pointer: &str, new: Value) {
     *at = new;
 }
 
-pub struct Rest<'a> {
+pub struct StoredContainer<'a> {
     pub device: &'a Device,
     /// The container's directory.
     pub directory: PathBuf,
 }
 
-impl<'a> Rest<'a> {
+impl<'a> StoredContainer<'a> {
     /// The container `id`.
     pub fn of(device: &'a Device, id: &str) -> Self {
         let directory = device.path(&format!("/data/docker/containers/{id}"));
         Self { device, directory }
     }
 
-    /// Sweeps: what was said, and whether the container is still in its place.
-    pub fn sweep(&self) -> (String, bool) {
-        let output = self.device.run(&["edge-docker", "sweep"]);
+    /// Audits: what was said, and whether the container is still in its place.
+    pub fn audit(&self) -> (String, bool) {
+        let output = self.device.run(&["edge-docker", "audit-stored"]);
         let said = device::said(&output);
         assert!(output.status.success(), "{said}");
         (said, self.directory.exists())
@@ -97,10 +97,10 @@ impl<'a> Rest<'a> {
         self.overwritten(&path, value.to_string().as_bytes(), rule);
     }
 
-    /// Sweeps an edited container; it must go, by that rule, and is put back.
+    /// Audits an edited container; it must go, by that rule, and is put back.
     pub fn caught(&self, what: &str, rule: &str) {
         let records = self.records();
-        let (said, there) = self.sweep();
+        let (said, there) = self.audit();
         for (path, content) in records {
             fs::write(path, content).unwrap();
         }

@@ -1,4 +1,4 @@
-//! `cargo bench -p edge-docker --bench gate`: `run --rm` and `ps` beside docker
+//! `cargo bench -p edge-docker --bench overhead`: `run --rm` and `ps` beside docker
 //! alone. Two devices take turns: one as the image has it, with the plugin, and
 //! one whose engine has none and is asked by docker. A table; nothing fails for
 //! being slow.
@@ -19,9 +19,9 @@ fn main() {
     if std::env::args().any(|word| word == "--test") {
         return;
     }
-    let mut gate = Device::start();
-    gate.start_engine();
-    let ours = gate.image("small", 0).name;
+    let mut ours_device = Device::start();
+    ours_device.start_engine();
+    let ours = ours_device.image("small", 0).name;
     let mut plain = Device::start();
     plain.without_plugin();
     plain.start_engine();
@@ -43,7 +43,7 @@ fn main() {
             what,
             limit,
             || plain.good(&with("docker", &theirs)),
-            || gate.good(&with("edge-docker", &ours)),
+            || ours_device.good(&with("edge-docker", &ours)),
         );
     }
     let ps = |program| [program, "ps"];
@@ -51,20 +51,20 @@ fn main() {
         "ps",
         5.0,
         || plain.good(&ps("docker")),
-        || gate.good(&ps("edge-docker")),
+        || ours_device.good(&ps("edge-docker")),
     );
     let ps = |program| [program, "ps", "-a", "--format", "{{.Names}}"];
     row(
         "ps -a --format",
         5.0,
         || plain.good(&ps("docker")),
-        || gate.good(&ps("edge-docker")),
+        || ours_device.good(&ps("edge-docker")),
     );
     println!(
         "{:<23} {:>9} kB {:>10} kB",
         "memory while attached",
         resident(&plain, "docker", &theirs),
-        resident(&gate, "edge-docker", &ours)
+        resident(&ours_device, "edge-docker", &ours)
     );
 }
 
@@ -81,16 +81,16 @@ fn resident(device: &Device, program: &str, image: &str) -> String {
 }
 
 /// Both in turns, the order exchanged each time.
-fn row(what: &str, limit: f64, docker: impl Fn() -> String, gate: impl Fn() -> String) {
+fn row(what: &str, limit: f64, docker: impl Fn() -> String, ours_device: impl Fn() -> String) {
     docker();
-    gate();
+    ours_device();
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
         for second in [false, true] {
             if second == (turn % 2 == 0) {
                 theirs.push(time(|| drop(docker())));
             } else {
-                ours.push(time(|| drop(gate())));
+                ours.push(time(|| drop(ours_device())));
             }
         }
     }

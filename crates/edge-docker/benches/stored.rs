@@ -1,4 +1,4 @@
-//! `cargo bench -p edge-docker`: the sweep of 100 containers, and `fsck` of an
+//! `cargo bench -p edge-docker --bench stored`: the audit of 100 containers, and `fsck` of an
 //! image of 300 MB beside `docker save`. A table; nothing fails for being slow.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
@@ -24,7 +24,7 @@ fn main() {
     let mut device = Device::start();
     device.start_engine();
     fsck(&device);
-    sweep(&mut device);
+    audit(&mut device);
 }
 
 fn fsck(device: &Device) {
@@ -47,7 +47,7 @@ fn fsck(device: &Device) {
     println!("ratio (limit 1.5)                {ratio:>8.2}");
 }
 
-fn sweep(device: &mut Device) {
+fn audit(device: &mut Device) {
     let image = device.image("small", 0);
     for at in 0..COUNT {
         let name = format!("c{at}");
@@ -65,12 +65,16 @@ fn sweep(device: &mut Device) {
         device.good(&[&words[..], &[&image.name]].concat());
     }
     device.stop_engine();
-    let times = (0..5).map(|_| time(|| assert_eq!(device.good(&["edge-docker", "sweep"]), "")));
-    let swept = median(times.collect());
+    let times =
+        (0..5).map(|_| time(|| assert_eq!(device.good(&["edge-docker", "audit-stored"]), "")));
+    let audited = median(times.collect());
     let left = fs::read_dir(device.path("/data/docker/containers"))
         .unwrap()
         .count();
     assert_eq!(left, COUNT, "all are honest");
     assert!(!Path::new(&device.path("/data/docker/quarantine")).exists());
-    println!("sweep of {COUNT} containers (limit 200) {:>7.0} ms", swept);
+    println!(
+        "audit of {COUNT} containers (limit 200) {:>7.0} ms",
+        audited
+    );
 }

@@ -1,5 +1,5 @@
 //! Containers edited while the engine is down: the real engine's files, the real
-//! sweep, and what the engine starts afterwards.
+//! audit, and what the engine starts afterwards.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 #[path = "../device/mod.rs"]
@@ -11,14 +11,14 @@ use std::fs;
 
 use device::Device;
 use device::image::Image;
-use edited::{Rest, put, tree};
+use edited::{StoredContainer, put, tree};
 use serde_json::{Value, json};
 
 const HOST: &str = "hostconfig.json";
 const SELF: &str = "config.v2.json";
 
 #[test]
-fn what_was_edited_at_rest_does_not_start() {
+fn an_edited_stored_container_does_not_start() {
     let mut device = Device::start();
     device.start_engine();
     let image = device.image("foo", 0);
@@ -28,7 +28,7 @@ fn what_was_edited_at_rest_does_not_start() {
     let edited: Vec<_> = (0..9).map(edited).collect();
     let sandbox = make(&device, "sandbox", &[], "sandbox/foo:base");
     device.stop_engine();
-    one_by_one(&Rest::of(&device, &honest), &honest);
+    one_by_one(&StoredContainer::of(&device, &honest), &honest);
     edit(&device, &edited);
     device.start_engine();
     honest_alone(&device, &image);
@@ -37,9 +37,9 @@ fn what_was_edited_at_rest_does_not_start() {
     // Where no sandboxes are allowed, one that was made before does not start.
     let policy = "/etc/edge-ai/container-config/policy.json";
     device.write(policy, br#"{"sandbox":false}"#);
-    let (said, there) = Rest::of(&device, &sandbox).sweep();
+    let (said, there) = StoredContainer::of(&device, &sandbox).audit();
     assert!(said.contains("signed containers only") && !there, "{said}");
-    assert!(Rest::of(&device, &honest).directory.exists());
+    assert!(StoredContainer::of(&device, &honest).directory.exists());
 }
 
 fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
@@ -48,18 +48,18 @@ fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
     device.good(&[&words[..], more, &[image]].concat())
 }
 
-fn one_by_one(rest: &Rest, id: &str) {
-    let before = tree(&rest.directory);
+fn one_by_one(container: &StoredContainer, id: &str) {
+    let before = tree(&container.directory);
     let silence = (String::new(), true);
-    assert_eq!(rest.sweep(), silence, "an honest one is left alone");
-    assert_eq!(tree(&rest.directory), before);
-    kinds::values(rest);
-    kinds::texts_and_links(rest);
-    kinds::layers(rest, id);
-    kinds::records(rest, id);
-    kinds::both(rest, id);
-    kinds::state(rest.device);
-    assert_eq!(rest.sweep(), silence);
+    assert_eq!(container.audit(), silence, "an honest one is left alone");
+    assert_eq!(tree(&container.directory), before);
+    kinds::values(container);
+    kinds::texts_and_links(container);
+    kinds::layers(container, id);
+    kinds::records(container, id);
+    kinds::both(container, id);
+    kinds::state(container.device);
+    assert_eq!(container.audit(), silence);
 }
 
 /// All at once.
@@ -77,7 +77,7 @@ fn edit(device: &Device, ids: &[String]) {
         (SELF, "/Image", json!(other)),
         (SELF, "/Config/Entrypoint", json!(["/bin/sh"])),
     ]) {
-        let path = Rest::of(device, id).directory.join(file);
+        let path = StoredContainer::of(device, id).directory.join(file);
         let mut value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         put(&mut value, pointer, new);
         fs::write(&path, value.to_string()).unwrap();
@@ -101,7 +101,7 @@ fn honest_alone(device: &Device, image: &Image) {
     device.write("/data/apps/foo/state/seen", b"");
     let listed = device.good(&["edge-docker", "exec", "honest", "ls", "/data"]);
     assert_eq!(listed, "seen");
-    let (code, said) = device.bad(&["edge-docker", "sweep"]);
+    let (code, said) = device.bad(&["edge-docker", "audit-stored"]);
     assert!(
         code == 125 && said.contains("while the engine runs"),
         "{said}"

@@ -6,85 +6,86 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 
 use crate::device::{self, Device};
-use crate::edited::{Rest, put};
+use crate::edited::{StoredContainer, put};
 use crate::{HOST, SELF};
 
-/// Lines of `tests/corpus/rest-edits.txt`.
-pub fn values(rest: &Rest) {
-    let edits = include_str!("../corpus/rest-edits.txt").lines();
+/// Lines of `tests/corpus/stored-edits.txt`.
+pub fn values(container: &StoredContainer) {
+    let edits = include_str!("../corpus/stored-edits.txt").lines();
     let mut count = 0;
     for edit in edits.filter(|line| !line.starts_with('#')) {
         let [rule, file, pointer, new] = edit.splitn(4, " | ").collect::<Vec<_>>()[..] else {
             panic!("{edit}");
         };
-        rest.edited(file, pointer, serde_json::from_str(new).unwrap(), rule);
+        container.edited(file, pointer, serde_json::from_str(new).unwrap(), rule);
         count += 1;
     }
     assert!(count >= 80, "only {count} edits");
 }
 
 /// Files that are no JSON, or JSON that reads in two ways, and links.
-pub fn texts_and_links(rest: &Rest) {
+pub fn texts_and_links(container: &StoredContainer) {
     for file in [HOST, SELF] {
-        let path = rest.directory.join(file);
+        let path = container.directory.join(file);
         let original = fs::read_to_string(&path).unwrap();
         let doubled = original.replacen('{', r#"{"Privileged":true,"Privileged":false,"#, 1);
         let half = &original[..original.len() / 2];
         let twice = format!("{original}{{}}");
         for text in ["", "{", "null", "[]", half, &doubled, &twice] {
-            rest.overwritten(&path, text.as_bytes(), "");
+            container.overwritten(&path, text.as_bytes(), "");
         }
         fs::remove_file(&path).unwrap();
-        rest.caught(file, "reading");
+        container.caught(file, "reading");
         fs::write(&path, original).unwrap();
     }
-    let hosts = rest.directory.join("hosts");
-    rest.linked(&hosts, "/etc/shadow", "hosts is a link");
+    let hosts = container.directory.join("hosts");
+    container.linked(&hosts, "/etc/shadow", "hosts is a link");
     // Another name of a file, on the file system of the engine's data.
-    rest.device.write("/data/docker/secret", b"secret");
+    container.device.write("/data/docker/secret", b"secret");
     let original = fs::read(&hosts).unwrap();
     fs::remove_file(&hosts).unwrap();
-    fs::hard_link(rest.device.path("/data/docker/secret"), &hosts).unwrap();
-    rest.caught("hosts", "hosts is a link");
+    fs::hard_link(container.device.path("/data/docker/secret"), &hosts).unwrap();
+    container.caught("hosts", "hosts is a link");
     fs::remove_file(&hosts).unwrap();
     fs::write(&hosts, original).unwrap();
-    let shm = rest.directory.join("mounts/shm");
+    let shm = container.directory.join("mounts/shm");
     let _ = fs::remove_dir(&shm);
     symlink("/", &shm).unwrap();
-    rest.caught("mounts/shm", "shm is a link");
+    container.caught("mounts/shm", "shm is a link");
     fs::remove_file(&shm).unwrap();
 }
 
 /// What lies under the container.
-pub fn layers(rest: &Rest, id: &str) {
-    let data = |path: &str| rest.device.path(&format!("/data/docker/{path}"));
+pub fn layers(container: &StoredContainer, id: &str) {
+    let data = |path: &str| container.device.path(&format!("/data/docker/{path}"));
     let mounts = data(&format!("image/overlay2/layerdb/mounts/{id}"));
     let own = fs::read_to_string(mounts.join("mount-id")).unwrap();
     let lower = data(&format!("overlay2/{own}/lower"));
     let link = data(&format!("overlay2/{own}-init/link"));
     let hosts = data(&format!("overlay2/{own}-init/diff/etc/hosts"));
     let other = format!("sha256:{}", "b".repeat(64));
-    rest.overwritten(&mounts.join("parent"), other.as_bytes(), "another image's");
-    rest.overwritten(&mounts.join("mount-id"), b"../../../..", "its own layer");
-    rest.overwritten(&mounts.join("init-id"), b"x-init", "its own layer");
-    rest.overwritten(&lower, b"l/../../../../..", "other layers");
-    rest.overwritten(&link, b"../../x", "leads elsewhere");
-    rest.overwritten(&hosts, b"1.2.3.4 x", "its first layer has /etc/hosts");
+    container.overwritten(&mounts.join("parent"), other.as_bytes(), "another image's");
+    container.overwritten(&mounts.join("mount-id"), b"../../../..", "its own layer");
+    container.overwritten(&mounts.join("init-id"), b"x-init", "its own layer");
+    container.overwritten(&lower, b"l/../../../../..", "other layers");
+    container.overwritten(&link, b"../../x", "leads elsewhere");
+    container.overwritten(&hosts, b"1.2.3.4 x", "its first layer has /etc/hosts");
     for link in fs::read_to_string(lower).unwrap().split(':') {
-        rest.linked(
+        container.linked(
             &data(&format!("overlay2/{link}")),
             "../../../..",
             "leads elsewhere",
         );
     }
     let upper = data(&format!("overlay2/{own}/diff"));
-    rest.linked(&upper, "/data", "a link lies where");
+    container.linked(&upper, "/data", "a link lies where");
 }
 
 /// What edge-docker wrote when it made the container.
-pub fn records(rest: &Rest, id: &str) {
+pub fn records(container: &StoredContainer, id: &str) {
     let kept = |path: &str| {
-        rest.device
+        container
+            .device
             .path(&format!("/data/config/edge-docker/{path}.json"))
     };
     let record = kept(&format!("containers/{id}"));
@@ -112,22 +113,22 @@ pub fn records(rest: &Rest, id: &str) {
             br#"{"folder":"/data/config/edge-docker","below":[""]}"#,
         ),
     ] {
-        rest.overwritten(path, text, "");
+        container.overwritten(path, text, "");
     }
-    let aside = rest.device.path("/data/record");
+    let aside = container.device.path("/data/record");
     fs::copy(&record, &aside).unwrap();
     fs::remove_file(&record).unwrap();
-    rest.caught("no record", "edge-docker did not create it");
+    container.caught("no record", "edge-docker did not create it");
     fs::copy(&aside, &record).unwrap();
     // The app's directory became a link.
-    let state = rest.device.path("/data/apps/foo/state");
-    rest.linked(&state, "/", "its mounts");
+    let state = container.device.path("/data/apps/foo/state");
+    container.linked(&state, "/", "its mounts");
 }
 
 /// Record and container agree, but the policy does not: both were edited.
-pub fn both(rest: &Rest, id: &str) {
+pub fn both(container: &StoredContainer, id: &str) {
     let record = format!("/data/config/edge-docker/containers/{id}.json");
-    let record = rest.device.path(&record);
+    let record = container.device.path(&record);
     let original = fs::read(&record).unwrap();
     let disk = json!([{ "PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda",
         "CgroupPermissions": "r" }]);
@@ -145,7 +146,7 @@ pub fn both(rest: &Rest, id: &str) {
         let mut asked: Value = serde_json::from_slice(&original).unwrap();
         put(&mut asked, &format!("/HostConfig{pointer}"), new.clone());
         fs::write(&record, asked.to_string()).unwrap();
-        rest.edited(HOST, pointer, new, "");
+        container.edited(HOST, pointer, new, "");
         fs::write(&record, &original).unwrap();
     }
 }
@@ -167,7 +168,7 @@ pub fn state(device: &Device) {
     fs::write(data("swarm/docker-state.json"), "{}").unwrap();
     fs::create_dir_all(data("containers/not-hex")).unwrap();
     symlink("/", data("containers").join("c".repeat(64))).unwrap();
-    let said = device::said(&device.run(&["edge-docker", "sweep"]));
+    let said = device::said(&device.run(&["edge-docker", "audit-stored"]));
     for what in [
         "volume evil",
         "volume link",

@@ -15,7 +15,8 @@ use openssl::pkey::{PKey, Private};
 use rustix::mount::{UnmountFlags, unmount};
 use serde_json::json;
 
-use crate::recorder::{Asked, Recorder};
+use crate::checker::board;
+use crate::recorder::{Recorder, Request};
 
 /// The one repository.
 pub const REPOSITORY: &str = "r.io/edge-ai";
@@ -23,31 +24,31 @@ pub const REPOSITORY: &str = "r.io/edge-ai";
 pub const SANDBOX_ID: &str =
     "sha256:5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a";
 
-/// The root, and who listens in it.
-pub struct World {
+/// Root of a device in a temporary directory, and the recorder that listens in it.
+pub struct TestRoot {
     directory: tempfile::TempDir,
     key: PKey<Private>,
     pub root: Root,
     pub recorder: Recorder,
 }
 
-/// What came of a line.
+/// Outcome of a line.
 pub struct Outcome {
     /// Exit code; 0 also where only `docker start` was missing at the end.
     pub code: u8,
-    pub words: String,
-    pub asked: Vec<Asked>,
+    pub message: String,
+    pub requests: Vec<Request>,
 }
 
 impl Outcome {
     /// Bodies of the containers that were created.
-    pub fn created(&self) -> Vec<&Asked> {
-        let create = |a: &&Asked| a.target.contains("/containers/create");
-        self.asked.iter().filter(create).collect()
+    pub fn created(&self) -> Vec<&Request> {
+        let create = |a: &&Request| a.target.contains("/containers/create");
+        self.requests.iter().filter(create).collect()
     }
 }
 
-impl World {
+impl TestRoot {
     /// Apps `hello` (no grants), `vision` (gpu, camera, i2c:7, and one that the
     /// board does not know), `net` (vpn, dbus, tuned), and `sandbox/toy`.
     pub fn new() -> Self {
@@ -71,23 +72,27 @@ impl World {
         fs::write(config.join("container-signing.pub"), public).unwrap();
         fs::write(config.join("ecr-url.txt"), format!("{REPOSITORY}\n")).unwrap();
         fs::write(config.join("policy.json"), r#"{"sandbox":true}"#).unwrap();
-        fs::write(at.join("etc/edge-ai/devices.json"), table().to_string()).unwrap();
+        fs::write(
+            at.join("etc/edge-ai/devices.json"),
+            board::table().to_string(),
+        )
+        .unwrap();
         fs::write(at.join("data/apps/hello/vars"), "FROM_FILE=1\n# no\n").unwrap();
         let recorder = Recorder::start(&at.join("run/docker.sock"));
         for name in ["sandbox/toy", "sandbox/toy:latest", SANDBOX_ID] {
             recorder.image(name, SANDBOX_ID);
         }
         let root = Root::at(at);
-        let world = Self {
+        let test_root = Self {
             directory,
             key,
             root,
             recorder,
         };
-        world.sign("hello", &[]);
-        world.sign("vision", &["gpu", "camera", "i2c:7", "lidar"]);
-        world.sign("net", &["vpn", "dbus", "tuned"]);
-        world
+        for (app, grants) in board::GRANTS {
+            test_root.sign(app, grants);
+        }
+        test_root
     }
 
     /// A path of the device.
@@ -127,11 +132,11 @@ impl World {
         config
     }
 
-    /// Types a line.
-    pub fn type_line(&self, words: &[&str]) -> Outcome {
+    /// Carries out a line.
+    pub fn run_line(&self, args: &[&str]) -> Outcome {
         self.recorder.take();
-        let words = words.iter().map(ToString::to_string).collect();
-        let (code, words) = match edge_docker::run(&self.root, Ok(words)) {
+        let args = args.iter().map(ToString::to_string).collect();
+        let (code, message) = match edge_docker::run(&self.root, Ok(args)) {
             Ok(_) => (0, String::new()),
             Err(error) => match format!("{error:#}") {
                 // Here is no docker to become, and no terminal: all was allowed
@@ -141,13 +146,17 @@ impl World {
                 said => (code_of(&error), said),
             },
         };
-        let asked = self.recorder.take();
-        self.unpin();
-        Outcome { code, words, asked }
+        let requests = self.recorder.take();
+        self.remove_clones();
+        Outcome {
+            code,
+            message,
+            requests,
+        }
     }
 
     /// Takes away the mounts that a line left.
-    pub fn unpin(&self) {
+    pub fn remove_clones(&self) {
         let Ok(keys) = fs::read_dir(self.path("/run/edge-docker/pins")) else {
             return;
         };
@@ -167,23 +176,16 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for TestRoot {
     fn drop(&mut self) {
-        self.unpin();
+        self.remove_clones();
     }
 }
 
-fn table() -> serde_json::Value {
-    json!({
-        "grants": {
-            "gpu": { "runtime": "nvidia", "cdi": ["nvidia.com/gpu=all"] },
-            "camera": { "devices": ["/dev/video0"] },
-            "i2c": { "devices": ["/dev/i2c-{arg}"], "arg": ["1", "7"] },
-            "vpn": { "capabilities": ["NET_ADMIN"], "devices": ["/dev/net/tun"], "network": "host" },
-            "dbus": { "mounts": [{ "source": "/run/dbus/system_bus_socket", "target": "/run/dbus/system_bus_socket" }] },
-            "tuned": { "sysctls": { "net.core.somaxconn": "1024" } },
-            "disk": { "devices": ["/dev/sda"], "capabilities": ["SYS_ADMIN"] }
-        },
-        "sandbox": ["camera"]
-    })
+/// Returns the ID of the image of an app, as the checker asks for it.
+pub fn image_id(app: &str, sandbox: bool) -> String {
+    if sandbox {
+        return SANDBOX_ID.into();
+    }
+    Digest::of(app.as_bytes()).to_string()
 }

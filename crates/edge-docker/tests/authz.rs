@@ -62,7 +62,7 @@ fn strangers(device: &Device) {
         ("AuthZPlugin.AuthZreq", &["-d", "{}"]),
         ("Plugin.Activate/", &["-d", "{}"]),
     ] {
-        let url = format!("http://gate/{call}");
+        let url = format!("http://plugin/{call}");
         let socket = "/run/docker/plugins/edge-docker.sock";
         let words = [
             &["curl", "-s", "-m", "20", "--unix-socket", socket, &url][..],
@@ -144,8 +144,8 @@ fn sent(device: &Device, image: &Image) {
     }
 }
 
-/// The gate itself gets through; its request again does not.
-fn through_the_gate(device: &Device, image: &Image) {
+/// edge-docker itself gets through; its request again does not.
+fn through_edge_docker(device: &Device, image: &Image) {
     let uri = CREATE;
     let id = device.good(&[
         "edge-docker",
@@ -170,7 +170,7 @@ fn through_the_gate(device: &Device, image: &Image) {
     }
 }
 
-/// Into a container only through the gate.
+/// Into a container only through edge-docker.
 fn into_a_container(device: &Device) {
     let listed = device.good(&[
         "edge-docker",
@@ -252,17 +252,17 @@ fn away(device: &mut Device) {
     let uri = CREATE;
     let plain = r#"{"Image":"sandbox/foo:base"}"#;
     for _ in 0..7 {
-        device.kill_gate();
+        device.kill_plugin();
         device.good(&["docker", "ps"]);
     }
     let (status, _) = device.ask("POST", uri, &[&JSON[..], &["-d", plain]].concat());
     assert_eq!(status, 403);
-    device.close_door();
+    device.stop_plugin();
     for (method, uri) in [("GET", "/v1.41/containers/json"), ("POST", uri)] {
         let (status, answer) = device.ask(method, uri, &[&JSON[..], &["-d", plain]].concat());
         assert!(status == 0 || status >= 400, "{status} {answer}");
     }
-    device.open_door();
+    device.start_plugin();
     device.good(&["docker", "ps"]);
     assert_eq!(device.good(&["docker", "ps", "-aq"]), "");
 }
@@ -274,7 +274,7 @@ fn nothing_is_made_without_a_ticket() {
     let image = device.image("foo", 0);
     typed(&device);
     sent(&device, &image);
-    through_the_gate(&device, &image);
+    through_edge_docker(&device, &image);
     into_a_container(&device);
     at_start(&device);
     free(&device);

@@ -1,0 +1,64 @@
+//! Board of the tests: its table of grants, and what that means for each app.
+
+use serde_json::{Value, json};
+
+/// Permissions of one app.
+#[derive(Default)]
+pub struct Permissions {
+    pub devices: &'static [&'static str],
+    pub cdi: &'static [&'static str],
+    pub capabilities: &'static [&'static str],
+    pub sysctls: &'static [(&'static str, &'static str)],
+    pub paths: &'static [&'static str],
+    pub nvidia: bool,
+    pub host_network: bool,
+}
+
+/// Returns the permissions of an app, written by hand from [`table`] and [`GRANTS`].
+pub fn permissions(app: &str) -> Permissions {
+    match app {
+        "vision" => Permissions {
+            devices: &["/dev/video0", "/dev/i2c-7"],
+            cdi: &["nvidia.com/gpu=all"],
+            nvidia: true,
+            ..Permissions::default()
+        },
+        "net" => Permissions {
+            devices: &["/dev/net/tun"],
+            capabilities: &["NET_ADMIN"],
+            sysctls: &[("net.core.somaxconn", "1024")],
+            paths: &["/run/dbus/system_bus_socket"],
+            host_network: true,
+            ..Permissions::default()
+        },
+        "toy" => Permissions {
+            devices: &["/dev/video0"],
+            ..Permissions::default()
+        },
+        _ => Permissions::default(),
+    }
+}
+
+/// Signed apps with their grants; the sandbox `toy` has those of the table.
+pub const GRANTS: [(&str, &[&str]); 3] = [
+    ("hello", &[]),
+    // The board does not know `lidar`.
+    ("vision", &["gpu", "camera", "i2c:7", "lidar"]),
+    ("net", &["vpn", "dbus", "tuned"]),
+];
+
+/// Returns the table of grants, as `/etc/edge-ai/devices.json` holds it.
+pub fn table() -> Value {
+    json!({
+        "grants": {
+            "gpu": { "runtime": "nvidia", "cdi": ["nvidia.com/gpu=all"] },
+            "camera": { "devices": ["/dev/video0"] },
+            "i2c": { "devices": ["/dev/i2c-{arg}"], "arg": ["1", "7"] },
+            "vpn": { "capabilities": ["NET_ADMIN"], "devices": ["/dev/net/tun"], "network": "host" },
+            "dbus": { "mounts": [{ "source": "/run/dbus/system_bus_socket", "target": "/run/dbus/system_bus_socket" }] },
+            "tuned": { "sysctls": { "net.core.somaxconn": "1024" } },
+            "disk": { "devices": ["/dev/sda"], "capabilities": ["SYS_ADMIN"] }
+        },
+        "sandbox": ["camera"]
+    })
+}
