@@ -31,6 +31,8 @@ const SIGNAL_BASE: i32 = 128;
 /// Number of SIGPIPE.
 const SIGPIPE: i32 = 13;
 /// Signals that are forwarded to the container, by the name that the engine takes.
+// Those that a keyboard, a shell or a unit sends. SIGPIPE is not one of them: it means
+// that nobody reads our output, which is no reason for the container to end.
 const SIGNALS: [(SignalKind, &str); 7] = [
     (SignalKind::hangup(), "SIGHUP"),
     (SignalKind::interrupt(), "SIGINT"),
@@ -63,21 +65,28 @@ pub(crate) async fn run(
     streams: Streams,
     removed: bool,
 ) -> Result<ExitCode> {
+    // With -t alone nothing is typed, and our own terminal keeps its mode.
     let terminal = streams.tty && streams.stdin;
     if terminal && !io::stdin().is_terminal() {
+        // Created, but nobody would ever start it.
         containers::remove(root, id).await?;
         bail!("the input device is not a TTY: drop -t to feed it from a pipe or file");
     }
     let (sender, events) = unbounded_channel();
+    // Before the start: a signal that ended this process now would leave a container behind
+    // that nobody waits for.
     listen(&sender, streams.tty)?;
     let stream = attach(root, id, streams, removed, &sender).await?;
     // Before the start: what is typed from then on is echoed by the container alone.
     let _raw = terminal.then(Raw::set).transpose()?;
     start(root, id).await?;
+    // After the start: the engine resizes only a terminal whose process runs.
     if streams.tty {
         resize(root, id).await;
     }
     if streams.stdin {
+        // A thread that nobody joins: a read of a terminal cannot be cancelled, and the
+        // runtime would wait for it at the end, until one more key is pressed.
         std::thread::spawn(move || match forward_input(&stream, streams.tty) {
             Ok(InputEnd::Detached) => sender.send(Event::Detached).ok(),
             // A container may end without reading its input: no error of ours.
@@ -96,6 +105,7 @@ async fn attach(
     sender: &UnboundedSender<Event>,
 ) -> Result<Arc<UnixStream>> {
     let path = format!("/containers/{id}/attach?{}", query(streams));
+    // Attached before the start: the stream has no output from before the attachment.
     let (stream, arrived) = client::attach(root, &path).await?;
     // The wait begins before the start: a short container could end in between, and one
     // with --rm would leave no exit code behind.
@@ -144,8 +154,8 @@ pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
 /// Returns the exit code that docker's client gives for a message of the runtime.
 ///
 /// This reads text, unlike everything else here: the engine reports a missing command
-/// and a broken runtime with the same status, and docker's client tells them apart by
-/// the same words. Only the exit code depends on it.
+/// and a broken runtime with the same status, and docker's client distinguishes them by
+/// the same texts. Only the exit code depends on it.
 fn start_exit_code(message: &str) -> Option<u8> {
     let has = |texts: [&str; 2]| texts.iter().any(|text| message.contains(text));
     if has(["executable file not found", "no such file or directory"]) {
@@ -163,18 +173,23 @@ async fn follow(
 ) -> Result<ExitCode> {
     let (mut code, mut output_ended) = (None, false);
     loop {
+        // Both: they come on different connections, and the last output may arrive
+        // after the exit code.
         if let (Some(code), true) = (code, output_ended) {
             return Ok(code);
         }
         match events.recv().await.context("waiting for the container")? {
             Event::Output(Ok(())) => output_ended = true,
             Event::Output(Err(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                // The exit code of docker's client, which dies of SIGPIPE. The container
+                // runs on.
                 return Ok(ended_by(SIGPIPE));
             }
             Event::Output(Err(error)) => {
                 return Err(error).context("forwarding the container's output");
             }
             Event::Exited(result) => {
+                // The engine went away under the container, which docker makes 125 too.
                 let result = result.map_err(|e| Failure::wrap(REFUSED, e))?;
                 code = Some(exit_code(&result)?);
             }
@@ -182,6 +197,8 @@ async fn follow(
             Event::Resized => resize(root, id).await,
             Event::Signal(number) => {
                 let (kind, name) = SIGNALS[number];
+                // A terminal in raw mode sends Ctrl-C as a key. A signal that arrives all
+                // the same is meant for this process.
                 if streams.tty || !streams.signals {
                     return Ok(ended_by(kind.as_raw_value()));
                 }
@@ -198,6 +215,7 @@ fn ended_by(signal: i32) -> ExitCode {
 }
 
 fn exit_code(result: &Value) -> Result<ExitCode> {
+    // Beside an error of the wait, the status code is not that of the container.
     if let Some(error) = result["Error"]["Message"]
         .as_str()
         .filter(|e| !e.is_empty())
@@ -265,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wanted_is_asked_for() {
+    fn only_wanted_streams_are_requested() {
         let streams = Streams {
             stdout: true,
             ..Streams::default()

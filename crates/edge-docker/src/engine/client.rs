@@ -24,7 +24,8 @@ use crate::tickets;
 const API_VERSION: &str = "v1.41";
 /// Largest response that is kept in memory, in bytes.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
-/// Time until a response has to begin.
+/// Time until a response has to begin. Its end is not limited: a wait for a container
+/// begins at once and ends with the container.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Body of a request, and the part of it that the engine shows to its plugin, for
@@ -60,6 +61,7 @@ async fn read_json(response: Response<Incoming>) -> Result<Value> {
     while let Some(frame) = incoming.frame().await {
         let frame = frame.context("reading the engine's response")?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |d| &d[..]));
+        // Checked as it arrives: a chunked response announces no length.
         if bytes.len() > MAX_RESPONSE_BYTES {
             bail!("reading the engine's response: more than {MAX_RESPONSE_BYTES} bytes");
         }
@@ -77,6 +79,8 @@ pub(crate) async fn follow(
     auth: Option<&str>,
     line: impl FnMut(&Value),
 ) -> Result<()> {
+    // For this request alone: docker's client would read credentials from a configuration
+    // directory, which also holds plugins that it executes.
     let auth = auth.map(|a| ("X-Registry-Auth", a));
     let response = send(root, Method::POST, path, no_body(), auth.as_slice()).await?;
     read_lines(response, line).await
@@ -110,6 +114,7 @@ pub(crate) async fn attach(
     let parts = upgraded.downcast::<TokioIo<UnixStream>>();
     let parts = parts.ok().context(context)?;
     let stream = parts.io.into_inner().into_std().context(context)?;
+    // Threads copy from here on, and block; the runtime had made it non-blocking.
     stream.set_nonblocking(false).context(context)?;
     Ok((stream, parts.read_buf))
 }
@@ -124,7 +129,9 @@ pub(crate) async fn events<F: FnMut(&Value)>(
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .context("reading the clock")?;
+    // JSON, percent-encoded: the plugin refuses a `%` only in the path.
     let filters = format!("%7B%22container%22%3A%5B%22{id}%22%5D%7D");
+    // Whole seconds, rounded down: events of the current second are repeated, not missed.
     let path = format!("/events?since={}&filters={filters}", now.as_secs());
     let response = send(root, Method::GET, &path, no_body(), &[]).await?;
     Ok(read_lines(response, line))
@@ -182,7 +189,9 @@ where
     let stream = connect(root).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .context("greeting the engine")?;
+        .context("starting HTTP with the engine")?;
+    // A connection serves one request: an upgrade or an upload that is cut off leaves it
+    // in no state for another.
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder()
         .method(method)
@@ -192,7 +201,7 @@ where
         request = request.header(*name, *value);
     }
     let is_whole = body.size_hint().exact().is_some();
-    let sent = sender.send_request(request.body(body).context("asking the engine")?);
+    let sent = sender.send_request(request.body(body).context("sending the request")?);
     let response = if is_whole {
         let response = tokio::time::timeout(RESPONSE_TIMEOUT, sent).await;
         response.context("the engine does not answer")?
@@ -200,7 +209,7 @@ where
         // The response begins when the upload ends, which may take any time.
         sent.await
     };
-    let response = response.context("asking the engine")?;
+    let response = response.context("sending the request to the engine")?;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if upgraded || response.status().is_success() {
         return Ok(response);
@@ -219,6 +228,7 @@ pub(crate) async fn require_same_mounts(root: &Root) -> Result<()> {
     let context = "comparing mount namespaces with the engine";
     let peer = connect(root).await?.peer_cred().context(context)?;
     let peer = peer.pid().context(context)?;
+    // By the socket's peer, not by a name: several programs may be called dockerd.
     let engine = std::fs::read_link(format!("/proc/{peer}/ns/mnt")).context(context)?;
     let own = std::fs::read_link("/proc/self/ns/mnt").context(context)?;
     if engine != own {

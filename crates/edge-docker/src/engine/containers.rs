@@ -30,6 +30,7 @@ pub(crate) struct Container {
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
+    // Go writes `null` for a map that was never filled.
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -139,8 +140,10 @@ pub(crate) async fn stop(root: &Root, container: &Container) -> Result<()> {
     docker.args(["stop", &container.id]).run()
 }
 
-/// Removes a container at once, if the engine has it.
+/// Removes a container at once, if the engine has it: a recovery repeats steps that were
+/// taken before the interruption.
 pub(crate) async fn remove(root: &Root, id: &str) -> Result<()> {
+    // Without the time to stop: it failed, was never started, or is stopped already.
     let path = format!("/containers/{id}?force=true");
     match client::request(root, Method::DELETE, &path, None).await {
         Err(error) if !EngineError::is_not_found(&error) => Err(error),
@@ -151,13 +154,14 @@ pub(crate) async fn remove(root: &Root, id: &str) -> Result<()> {
 /// Sets the restart policy of a container.
 pub(crate) async fn set_restart(root: &Root, id: &str, policy: &Value) -> Result<()> {
     let body = json!({ "RestartPolicy": policy }).to_string();
+    // Limits that the body does not name stay as they are.
     let path = format!("/containers/{id}/update");
     client::request(root, Method::POST, &path, Some(body.as_bytes()))
         .await
         .map(drop)
 }
 
-/// Gives containers their names; a container that has one of them is renamed first.
+/// Renames containers; another container that holds one of the names is renamed first.
 pub(crate) async fn rename(root: &Root, names: &[(&str, String)]) -> Result<()> {
     for (id, name) in names {
         match find(root, name).await? {

@@ -12,11 +12,13 @@ pub(crate) fn docker(root: &Root) -> Command {
     let mut command = root.command("/usr/bin/docker");
     command
         .env_clear()
+        // The client starts helpers by name, which come from the read-only root only.
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", "/nonexistent");
     if let Some(term) = std::env::var_os("TERM") {
         command.env("TERM", term);
     }
+    // Named outright: no context decides, and a test root has a socket of its own.
     let host = format!("unix://{}", root.path(ENGINE_SOCKET).display());
     command.args(["--config", "/nonexistent", "--host", &host]);
     command

@@ -60,11 +60,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_status_tells_what_is_absent() {
+    fn only_the_status_means_absent() {
         let response = |status, message: &str| {
             let message = message.into();
             let error = anyhow::Error::new(EngineError::Response { status, message });
-            Err::<(), _>(error).context("asking").unwrap_err()
+            Err::<(), _>(error).context("sending").unwrap_err()
         };
         assert!(EngineError::is_not_found(&response(404, "")));
         assert!(!EngineError::is_not_found(&response(

@@ -33,6 +33,7 @@ fn copy(
     mut stdout: impl Write,
     mut stderr: impl Write,
 ) -> io::Result<()> {
+    // A terminal is one stream: there are no frames to take apart.
     if tty {
         return forward(&mut from, u64::MAX, &mut stdout);
     }
@@ -40,7 +41,7 @@ fn copy(
         let mut head = [0; 8];
         match from.read_exact(&mut head) {
             Ok(()) => {}
-            // The engine hung up; the exit code tells the rest.
+            // The engine hung up; the exit code shows whether that was the end.
             Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -49,6 +50,7 @@ fn copy(
         };
         let length = u64::from(u32::from_be_bytes([a, b, c, d]));
         match kind {
+            // As docker's client: 0 is echoed input, 3 an error of the engine.
             0 | 1 => forward(&mut from, length, &mut stdout)?,
             2 | 3 => forward(&mut from, length, &mut stderr)?,
             _ => return Err(io::Error::other("the engine's frames are malformed")),
@@ -59,6 +61,8 @@ fn copy(
 fn is_end(error: &io::Error) -> bool {
     matches!(
         error.kind(),
+        // The kernel resets a Unix socket that is closed with unread input, such as that
+        // of a container that ended early.
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
     )
 }
@@ -73,6 +77,7 @@ fn forward(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io:
             Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
+        // Never a whole frame in memory: it may announce 4 GiB.
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         let count = chunk.len().min(wanted);
         to.write_all(&chunk[..count])?;
@@ -96,6 +101,7 @@ pub(super) fn forward_input(stream: &UnixStream, tty: bool) -> io::Result<InputE
     let mut stdin = unbuffered(io::stdin().as_fd())?;
     let end = forward_keys(&mut stdin, stream, tty)?;
     if end == InputEnd::Closed {
+        // One direction: the container sees the end of its input, and its output goes on.
         stream.shutdown(Shutdown::Write)?;
     }
     Ok(end)
@@ -104,6 +110,8 @@ pub(super) fn forward_input(stream: &UnixStream, tty: bool) -> io::Result<InputE
 /// Forwards input; at a terminal, up to the keys to detach.
 fn forward_keys(from: &mut impl Read, mut to: impl Write, tty: bool) -> io::Result<InputEnd> {
     let mut buffer = [0; BUFFER_BYTES];
+    // Ctrl-P is held back until the next key shows whether it belonged to the pair, as
+    // docker's client does.
     let mut held = false;
     loop {
         let count = match from.read(&mut buffer) {
@@ -157,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_is_handed_on_and_what_is_malformed_is_said() {
+    fn interrupted_output_is_forwarded_and_malformed_output_is_an_error() {
         for cut in [
             &b"\x01\0\0\0\0\0\0\x09one"[..],
             b"\x01\0\0\0\0\0\0\x03one\x01\0",

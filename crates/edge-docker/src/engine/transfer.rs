@@ -23,6 +23,7 @@ pub(crate) async fn upload(
     produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
     line: impl FnMut(&Value),
 ) -> Result<()> {
+    // Few chunks: a slow engine must slow the producer down, not fill the memory.
     let (sender, receiver) = mpsc::channel(4);
     let producer = std::thread::spawn(move || {
         let mut writer = Chunks(sender);
@@ -46,7 +47,7 @@ pub(crate) async fn upload(
         (Ok(Err(error)), Err(response)) if is_hang_up(&error) => Err(response),
         (Ok(Err(error)), _) => Err(error),
         (Ok(Ok(())), response) => response,
-        (Err(_), _) => bail!("reading standard input"),
+        (Err(_), _) => bail!("the worker that writes the upload panicked"),
     }
 }
 
@@ -60,6 +61,7 @@ pub(crate) async fn download<T: Send + 'static>(
     let response = send(root, Method::GET, path, no_body(), &[]).await?;
     let mut incoming = response.into_body();
     let (sender, receiver) = mpsc::channel(16);
+    // A thread: archives are read with blocking calls, which would hold up the runtime.
     let consumer = std::thread::spawn(move || {
         let mut arrived = Arrived(receiver, Bytes::new());
         consume(&mut arrived)
@@ -67,13 +69,14 @@ pub(crate) async fn download<T: Send + 'static>(
     while let Some(frame) = incoming.frame().await {
         let chunk = frame.map_err(std::io::Error::other);
         let chunk = chunk.map(|f| f.into_data().unwrap_or_default());
+        // The consumer has what it needs, or has failed: its result says which.
         if sender.send(chunk).await.is_err() {
             break;
         }
     }
     drop(sender);
     let joined = consumer.join();
-    joined.unwrap_or_else(|_| bail!("reading the engine's response"))
+    joined.unwrap_or_else(|_| bail!("the worker that reads the response panicked"))
 }
 
 /// Response that arrives in chunks.

@@ -20,11 +20,13 @@ pub(crate) fn parent<'a>(root: &Root, directory: &'a str) -> Result<(OwnedFd, &'
     let (parent, name) = directory
         .rsplit_once('/')
         .context("a directory without a parent")?;
+    // Also for a path of edge-docker itself: it may come from a record on /data.
     if ![path::APPS, path::SANDBOX].contains(&parent) || !valid_app(name) {
         return Err(refuse(format_args!(
             "{directory:?} is not an app's directory"
         )));
     }
+    // Links above the directory of an app can only be made by root.
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let at = root.path(parent);
     let opened = openat2(CWD, at, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
@@ -33,6 +35,7 @@ pub(crate) fn parent<'a>(root: &Root, directory: &'a str) -> Result<(OwnedFd, &'
 
 /// Opens `name` in `directory`: below it, over no link and on the same mount.
 pub(crate) fn open(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    // NO_XDEV: a mount inside of the directory shows data that is not the app's own.
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
@@ -62,7 +65,7 @@ pub(crate) fn open_or_create(
         Err(Errno::NOENT) => {
             match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
                 Ok(()) => created()?,
-                // Somebody else was faster: what is there now is checked like the rest.
+                // Another process was faster; its entry is checked like any other.
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }

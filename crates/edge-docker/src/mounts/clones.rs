@@ -3,8 +3,9 @@
 //! Docker walks a mount's source again at every start, and a container can put a link
 //! where its directory was. So each source is resolved once, over no link
 //! ([`super::beneath`]), and a clone of its mount is placed below [`DIRECTORY`], which is
-//! root's alone; docker gets that path. After a reboot the boot audit makes the clones
-//! again, from records, before the engine starts.
+//! root's alone; docker gets that path. After a reboot the boot audit creates the clones
+//! again, from records, before the engine starts. See
+//! `docs/decisions/0018-mount-clones.md`.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -23,6 +24,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, ope
 use super::beneath;
 
 /// Directory of the records, root's alone.
+// The old word for clones stays on devices: docs/decisions/0021-names-on-devices-stay.md.
 const RECORDS: &str = "/data/config/edge-docker/pins";
 /// Largest record, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
@@ -30,8 +32,8 @@ const MAX_RECORD_BYTES: u64 = 64 * 1024;
 /// Returns a new key: 32 hex digits that no container can guess.
 pub(crate) fn new_key() -> Result<String> {
     let mut random = [0; 16];
-    let mut source = fs::File::open("/dev/urandom").context("making a key")?;
-    source.read_exact(&mut random).context("making a key")?;
+    let mut source = fs::File::open("/dev/urandom").context("creating a key")?;
+    source.read_exact(&mut random).context("creating a key")?;
     Ok(hex::encode(random))
 }
 
@@ -57,9 +59,11 @@ pub(crate) fn create(
     result
 }
 
-/// Makes the clones of a record again, as at boot, and directories that are gone; on
+/// Creates the clones of a record again, as at boot, and directories that are gone; on
 /// failure none of the clones is left.
 pub(crate) fn restore(root: &Root, key: &str, record: &CloneRecord) -> Result<()> {
+    // The audit precedes every start of the engine, and clones from before a mere restart
+    // would be in the way.
     detach(root, key)?;
     let result = clone_all(root, key, record, None);
     if result.is_err() {
@@ -91,9 +95,11 @@ fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -
     if below.is_empty() {
         return Ok(at);
     }
+    // Of a request it was checked; a record may have been edited on the disk.
     if !is_plain(below) {
         return Err(refuse(format_args!("{below:?} is not a plain path")));
     }
+    // The record does not hold the container's user.
     let owner = owner.or_else(|| {
         let stat = fstat(directory).ok()?;
         let (user, group) = (stat.st_uid, stat.st_gid);
@@ -105,7 +111,7 @@ fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -
         at = step(&at, &path, part, owner)?;
     }
     // A container with the directory may have created a device node or a FIFO in it.
-    let kind = beneath::kind(&at).context("looking at a mount")?;
+    let kind = beneath::kind(&at).context("reading the kind of a mount source")?;
     if !matches!(kind, FileType::Directory | FileType::RegularFile) {
         return Err(refuse(format_args!(
             "mounting {path} is refused: neither a directory nor a file"
@@ -136,14 +142,15 @@ fn step(at: &OwnedFd, path: &str, part: &str, owner: Option<Owner>) -> Result<Ow
 fn clone(source: &OwnedFd, target: &Path) -> Result<()> {
     if beneath::kind(source)? == FileType::Directory {
         let created = fs::DirBuilder::new().mode(0o700).create(target);
-        created.context("creating the place of a clone")?;
+        created.context("creating the target of a clone")?;
     } else {
-        fs::File::create_new(target).context("creating the place of a clone")?;
+        fs::File::create_new(target).context("creating the target of a clone")?;
     }
     // Not recursive: mounts below the source stay out of the container.
     let clone = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
+    // By descriptor: behind the name could be a link by now.
     let tree = open_tree(source.as_fd(), "", clone).context("cloning a mount")?;
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(tree.as_fd(), "", CWD, target, empty).context("placing a mount")
@@ -174,8 +181,9 @@ fn detach(root: &Root, key: &str) -> Result<()> {
     let context = || format!("removing the mount clones {key}");
     for entry in entries {
         let path = entry.with_context(context)?.path();
+        // DETACH: a clone that a container uses is busy, and would block its removal.
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        // Several clones may lie on one another: until EINVAL, "not a mount".
+        // Clones may be mounted over each other: until EINVAL, "not a mount".
         while match unmount(&path, flags) {
             Ok(()) => true,
             Err(Errno::INVAL) => false,

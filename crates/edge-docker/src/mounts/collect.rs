@@ -15,7 +15,7 @@ use crate::engine::client;
 const LOCK: &str = "/run/edge-docker/lock";
 
 /// Keeps collections away while a container has its clones but is not yet known to the
-/// engine.
+/// engine. Several containers may be created at once.
 pub(crate) fn hold(root: &Root) -> Result<File> {
     lock::shared(&lock_file(root)?)
 }
@@ -29,6 +29,7 @@ fn lock_file(root: &Root) -> Result<PathBuf> {
 
 /// Removes mount clones that no container references; none while one is created.
 pub(crate) async fn collect(root: &Root) -> Result<()> {
+    // Before the containers: clones that are created in between are not on this list.
     let kept: Vec<_> = clones::records(root)?
         .into_iter()
         .map(|(key, _)| key)
@@ -42,6 +43,7 @@ pub(crate) async fn collect(root: &Root) -> Result<()> {
     };
     let label = label::MOUNTS;
     let filters = format!("%7B%22label%22%3A%5B%22{label}%22%5D%7D");
+    // Stopped containers too: their clones are the sources of the next start.
     let path = format!("/containers/json?all=1&filters={filters}");
     let found = client::request(root, Method::GET, &path, None).await?;
     let used: BTreeSet<_> = found

@@ -25,6 +25,7 @@ pub(crate) fn read(root: &Root, directory: &str, path: &str) -> Result<Vec<Strin
         ))
     })?;
     let mut text = String::new();
+    // One byte more than the limit shows that a file is larger, even one that grows.
     let mut file = open(root, directory, below, path)?.take(MAX_ENV_FILE_BYTES + 1);
     file.read_to_string(&mut text)
         .map_err(|e| refuse(format_args!("--env-file {path:?}: {e}")))?;

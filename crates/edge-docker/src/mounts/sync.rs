@@ -70,7 +70,7 @@ fn enter(directory: BorrowedFd, name: &str, create: bool) -> Result<OwnedFd> {
     };
     opened.map_err(|error| match error {
         error if beneath::leads_elsewhere(error) => refuse(format_args!(
-            "sync: {name:?} on the device is no directory of its own"
+            "sync: {name:?} on the device is a link, a file or another mount: remove it first"
         )),
         error => anyhow::Error::new(error).context(format!("opening {name:?}")),
     })
@@ -118,6 +118,7 @@ fn first_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK_BYTES]>> {
                 more => length += more,
             }
         }
+        // An archive ends with two empty blocks, and tar pads it with more.
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
         }
@@ -135,11 +136,13 @@ fn apply<R: Read>(directory: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> 
     let kind = entry.header().entry_type();
     let mut names = names(&path)?;
     let Some(last) = names.pop() else {
+        // `./`, with which `tar -C DIRECTORY .` begins.
         return Ok(Applied::Changed);
     };
     let removed = last.strip_prefix(WHITEOUT);
     let mut at = directory.try_clone().context("opening the directory")?;
     for name in &names {
+        // A removal creates no directories on its way.
         match enter(at.as_fd(), name, removed.is_none()) {
             Ok(next) => at = next,
             Err(error) if removed.is_some() && error.downcast_ref() == Some(&Errno::NOENT) => {
@@ -190,6 +193,7 @@ fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Re
     }
     let executable = entry.header().mode().unwrap_or(0) & 0o111 != 0;
     let temporary = format!(".edge-sync-{}", std::process::id());
+    // Left by a process that was killed, or put there by the container as a trap.
     match unlinkat(directory, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
@@ -202,6 +206,7 @@ fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Re
         if std::io::copy(entry, &mut file)? != size {
             bail!("the archive ended early");
         }
+        // By descriptor: the container may have put another file behind the name.
         fchmod(
             &file,
             Mode::from_raw_mode(if executable { 0o755 } else { 0o644 }),
@@ -224,6 +229,7 @@ fn remove(directory: BorrowedFd, name: &str, depth: usize) -> Result<()> {
     if kind != FileType::Directory {
         return Ok(unlinkat(directory, name, AtFlags::empty())?);
     }
+    // The container nests directories as deep as it likes, and each one here is open.
     if depth == MAX_DEPTH {
         bail!("removing {name:?}: deeper than {MAX_DEPTH} directories");
     }
