@@ -72,7 +72,7 @@ pub(crate) async fn create(root: &Root, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Identifies the image of a request and asks the policy.
+/// Identifies the image of a request and has the policy decide on it.
 pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
     let trust = trust::load(root)?;
     let image = identify::find(root, &trust, &request.image, request.allow_downgrade).await?;
@@ -107,6 +107,8 @@ impl Permitted {
             identity: Some(&self.image.identity),
             container: &self.name,
         };
+        // After the clones, the last step that may refuse, and before the engine: no
+        // container exists without its line.
         decision.log_allowed(root);
         let id = self.send(root).await;
         if has_clones && id.is_err() {
@@ -119,6 +121,7 @@ impl Permitted {
     }
 
     async fn clone_mounts(&self, root: &Root) -> Result<()> {
+        // Otherwise the engine would mount the empty directories below the clones.
         client::require_same_mounts(root).await?;
         let record = CloneRecord {
             directory: self.image.identity.directory(),
@@ -134,12 +137,14 @@ impl Permitted {
     async fn send(&self, root: &Root) -> Result<String> {
         let path = match self.name.as_str() {
             "" => "/containers/create".into(),
+            // The parser permits no character in a name that ends the parameter.
             name => format!("/containers/create?name={name}"),
         };
         let body = serde_json::to_vec(&self.plan.body).context("writing the create body")?;
         let response = client::request(root, Method::POST, &path, Some(&body)).await?;
         let id = response["Id"].as_str();
         let id = id.context("the engine's response has no ID")?;
+        // Before the start. Without its record, the boot audit quarantines the container.
         created::write(root, id, &body, is_durable(&self.plan))?;
         Ok(id.into())
     }
@@ -165,6 +170,7 @@ pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(
     request.body.env.splice(0..0, from_files);
     let mut plan = decide::decide(request, &image.identity, &granted, &image.id, &key)?;
     if let Some(verified) = &image.verified {
+        // For people and reports: no decision reads the label.
         let signer = verified.signer.clone();
         plan.body.labels.insert(label::SIGNER.into(), signer);
     }

@@ -49,7 +49,7 @@ pub fn run(root: &Root, args: Result<Vec<String>, OsString>) -> Result<ExitCode>
     commands::run(root, &args).map_err(with_exit_code)
 }
 
-/// Gives a refusal, or an error of the engine, its exit code, whatever surrounds it.
+/// Adds the exit code of a refusal, or of an error of the engine, behind any context.
 fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
     match error.is::<Refusal>() || error.is::<EngineError>() {
         true => Failure::wrap(REFUSED, error),

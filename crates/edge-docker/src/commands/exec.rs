@@ -15,6 +15,7 @@ use crate::tickets;
 pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let (container, command) = parsed.arguments.split_first().context("exec of nothing")?;
     let env = || parsed.options.iter().filter(|(name, _)| *name == "env");
+    // Docker's client would take the value of a bare name from its own environment, as root.
     if env().any(|(_, value)| !value.contains('=')) {
         return Err(refuse(
             "exec -e needs KEY=VALUE: values of the device are not passed on",

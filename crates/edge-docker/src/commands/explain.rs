@@ -59,7 +59,7 @@ fn print_signature(verified: &Verified) {
     println!("digest    {}", verified.digest);
     println!("app       {}", annotations.app);
     println!("version   {}", annotations.version);
-    println!("serial    {}", annotations.serial);
+    println!("release   {}", annotations.serial);
     println!("signed    grants: {}", list(&annotations.grants));
 }
 
@@ -71,11 +71,12 @@ fn list(names: &[String]) -> String {
 }
 
 fn print_plan(root: &Root, request: Request, image: &Image) -> Result<()> {
+    // The same plan as of `run`, but nothing is cloned: its key exists in this output only.
     let (plan, _) = create::plan(root, request, image)?;
     println!("verdict   allowed");
     for (number, below) in plan.below.iter().enumerate() {
         let path = format!("{}/{below}", image.identity.directory());
-        println!("pin {number}     {}", path.trim_end_matches('/'));
+        println!("clone {number}   {}", path.trim_end_matches('/'));
     }
     let text = serde_json::to_string_pretty(&plan.body).context("writing the create body")?;
     println!("{text}");

@@ -21,6 +21,7 @@ pub(super) fn become_client(root: &Root, command: Command, parsed: &Parsed<'_>) 
         container: parsed.arguments.first().unwrap_or(&""),
         ..Decision::default()
     };
+    // Before `exec`: from then on this process is docker's client.
     decision.log_allowed(root);
     Err(client(root, command, parsed).exec()).context("starting docker")
 }
@@ -36,6 +37,7 @@ pub(super) async fn verified(root: &Root, command: Command, parsed: &Parsed<'_>)
 
 /// Removes containers, by docker's client, and then their mount clones.
 pub(super) async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
+    // Not by `exec`: the mount clones are collected when the client has ended.
     let status = client(root, Command::Remove, parsed)
         .status()
         .context("starting docker")?;

@@ -9,10 +9,11 @@ use hyper::Method;
 use crate::engine::client;
 use crate::trust;
 
-/// Gives a sandbox image another name of a sandbox.
+/// Adds another sandbox name to a sandbox image.
 pub(super) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     trust::load(root)?.sandbox_allowed("tag")?;
     match args {
+        // Both names have a strict form, so that neither can add a parameter to the URI.
         [from, to] if sandbox_app(from).is_some() && sandbox_app(to).is_some() => {
             let (name, tag) = to.split_once(':').unwrap_or((to, "latest"));
             let path = format!("/images/{from}/tag?repo={name}&tag={tag}");

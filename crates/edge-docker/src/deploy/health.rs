@@ -50,6 +50,7 @@ impl Watch {
         once: bool,
         limit: Duration,
     ) -> Result<String> {
+        // Listening before the start: a container can fail before anyone looks.
         let (changed, lost) = (self.sender(), self.sender());
         let listening = client::events(root, id, move |_| {
             let _ = changed.send(Event::Changed);
@@ -62,6 +63,7 @@ impl Watch {
         containers::start(root, id).await?;
         let start = Instant::now();
         loop {
+            // An event shows only that something changed; the state is always read.
             let container = containers::find(root, id).await?;
             let container = container.context("the new container is gone")?;
             let wait = match judge(&container, once, start.elapsed(), limit) {
@@ -72,6 +74,7 @@ impl Watch {
             match timeout(wait, self.events.recv()).await {
                 Ok(Some(Event::Stop)) => bail!("interrupted"),
                 Ok(Some(Event::Lost)) => bail!("the engine ended"),
+                // A lost connection cancels nothing: edge-app asks for the result later.
                 _ => {}
             }
         }
@@ -92,6 +95,7 @@ fn judge(container: &Container, once: bool, elapsed: Duration, limit: Duration) 
     if once && !state.running && state.exit_code == 0 && state.error.is_empty() {
         return Verdict::Works(format!("it ended after {seconds:.1} s with exit code 0"));
     }
+    // Before the health, which is about a process that may have ended since.
     if !state.running || state.restarting {
         let memory = if state.oom_killed {
             ", out of memory"

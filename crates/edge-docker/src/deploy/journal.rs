@@ -11,6 +11,9 @@ use edge_common::{Root, file, lock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Directory of the journals, root's alone.
+// The old word for deployments stays on devices, as in the names of the phases:
+// docs/decisions/0021-names-on-devices-stay.md.
 const DIRECTORY: &str = "/data/config/edge-docker/switches";
 /// Largest journal, in bytes.
 const MAX_JOURNAL_BYTES: u64 = 64 * 1024;
@@ -113,6 +116,7 @@ pub(super) fn names(root: &Root) -> Result<Vec<String>> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         names.extend(name.strip_suffix(".json").map(String::from));
     }
+    // Temporary files of a write that a power loss interrupted.
     names.retain(|n| !n.starts_with('.'));
     names.sort();
     Ok(names)
@@ -121,6 +125,8 @@ pub(super) fn names(root: &Root) -> Result<Vec<String>> {
 /// Locks a name for one deployment at a time; the lock ends with its holder.
 pub(super) fn lock(root: &Root, name: &str) -> Result<File> {
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
+    // A file of its own: the journal is replaced by rename, and a lock would stay on the
+    // file that it was.
     let path = path(root, name, "lock");
     file::put(&path, b"", 0o600)?;
     lock::try_exclusive(&path)?.ok_or_else(|| {

@@ -29,7 +29,8 @@ use crate::{create, trust};
 
 /// Default time in which a new container has to work, in seconds.
 const DEFAULT_TIMEOUT_SECONDS: i64 = 120;
-/// First argument of the process that does the work.
+/// First argument of the process that does the work. Typed by a caller, it passes the same
+/// checks; only the process that waits is missing.
 const DETACHED: &str = "--apart";
 
 /// `replace NAME …`, `replace --status`, `replace --recover`
@@ -64,6 +65,7 @@ fn parse_head<'a, 'b>(
     let Some((name, mut rest)) = args.split_first() else {
         return Err(refuse(format_args!("{verb} needs the name of an app")));
     };
+    // The reserved suffixes are those under which a deployment keeps other versions.
     if !valid_app(name) || suffix::RESERVED.iter().any(|s| name.ends_with(s)) {
         return Err(refuse(format_args!(
             "{verb} {name:?}: must be the name of an app: a-z, 0-9 and -, not ending in {}",
@@ -88,18 +90,23 @@ fn timeout<'a, 'b>(args: &'a [&'b str]) -> Option<(&'b str, &'a [&'b str])> {
 }
 
 async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
+    // First of all: a signal before it would end this process between two steps.
     let mut watch = Watch::new()?;
     let (name, limit, rest) = parse_head("replace", args)?;
     let mut request = request::parse(rest)?;
     check(name, &request)?;
     let image = request.image.clone();
     let _lock = journal::lock(root, name)?;
+    // An interrupted deployment still holds names that this one needs.
     settle(root, name).await?;
     let places = Places::find(root, name).await?;
     let restart = serde_json::to_value(&request.body.host_config.restart_policy);
     let restart = restart.context("writing the deployment journal")?;
+    // Created with its restart policy all the same, which the trial then holds back: only
+    // the records of a container that restarts are durable.
     request.name = format!("{name}{}", suffix::NEXT);
     let permitted = create::permit(root, request).await?;
+    // Before anything is created, and so before it is logged as allowed.
     places.require_app(permitted.app())?;
     let id = permitted.create(root, "replace").await?.id;
     let journal = Journal {
@@ -162,6 +169,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
     let places = Places::find(root, name).await?;
     let image = previous.label(label::IMAGE).ok_or_else(none)?;
     let trust = trust::load(root)?;
+    // Its key may have been withdrawn since it was deployed.
     identify::verified(root, &trust, "rollback", previous.name()).await?;
     places.require_app(previous.app().unwrap_or_default())?;
     let decision = Decision {
@@ -182,6 +190,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
         },
         fresh: false,
         old: places.current.as_ref().map(kept),
+        // The two containers exchange their names; none is removed.
         older: None,
         reason: String::new(),
         log: String::new(),

@@ -1,4 +1,4 @@
-//! Containers that hold the names of an app.
+//! Names of an app, `NAME` and `NAME-previous`, and the containers that hold them.
 
 use anyhow::Result;
 use edge_common::contract::suffix;
@@ -25,14 +25,16 @@ impl Places {
                 continue;
             };
             if left.app().is_none() {
+                // Somebody created it under this name; removing it could lose data.
                 return Err(refuse(format_args!(
-                    "the name {} is taken by a container that edge-docker did not make",
+                    "the name {} is taken by a container that edge-docker did not create",
                     left.name()
                 )));
             }
             log::warn(format_args!("removing {}, left over", left.name()));
             containers::remove(root, &left.id).await?;
         }
+        // Stopping it would remove it, before the new version has shown that it works.
         if current.as_ref().is_some_and(Container::vanishes) {
             return Err(refuse(format_args!(
                 "{name} runs with --rm and could not come back: stop it first"
@@ -43,6 +45,7 @@ impl Places {
 
     /// Refuses to deploy in the place of another app's container.
     pub(super) fn require_app(&self, app: &str) -> Result<()> {
+        // Otherwise one signed app could stop another by taking its name.
         for holder in [&self.current, &self.previous].into_iter().flatten() {
             if holder.app() != Some(app) {
                 return Err(refuse(format_args!(

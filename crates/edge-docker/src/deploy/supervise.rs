@@ -2,7 +2,7 @@
 //!
 //! The work is done by another execution of this program in a session of its own: an
 //! SSH connection that breaks, or a terminal that closes, ends the waiting process and
-//! not a deployment in the middle of a swap.
+//! not a deployment between two steps. See `docs/decisions/0014-re-exec-in-replace.md`.
 
 use std::process::Stdio;
 
@@ -25,6 +25,7 @@ pub(super) fn detach() {
 pub(super) async fn run(root: &Root, verb: &str, args: &[&str]) -> Result<()> {
     let mut watch = Watch::new()?;
     let mut child = root
+        // The running program itself, wherever it is, also in a test.
         .command("/proc/self/exe")
         .args([verb, DETACHED])
         .args(args)
@@ -43,7 +44,7 @@ pub(super) async fn run(root: &Root, verb: &str, args: &[&str]) -> Result<()> {
         match event {
             Event::Changed => break,
             Event::Hangup => connected = false,
-            // It may have ended in this moment.
+            // An error means that the child has just ended, which comes as an event.
             Event::Stop if connected => drop(kill_process(pid, Signal::TERM)),
             Event::Stop | Event::Lost => {}
         }

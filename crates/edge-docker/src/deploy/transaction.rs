@@ -64,6 +64,7 @@ async fn attempt(
     limit: Duration,
 ) -> Result<String> {
     let name = &journal.name;
+    // From the oldest on, so that each name is free before the next container gets it.
     let mut names = Vec::new();
     if let Some(older) = &journal.older {
         names.push((older.as_str(), format!("{name}{}", suffix::OLDER)));
@@ -76,11 +77,14 @@ async fn attempt(
     names.push((journal.new.id.as_str(), name.clone()));
     containers::rename(root, &names).await?;
     if let Some(old) = &journal.old {
+        // Only now, as late as possible: both versions publish the same ports and write
+        // to the same directory, so that they cannot run together.
         let old = containers::find(root, &old.id).await?;
         let old = old.context("the old container is gone")?;
         containers::stop(root, &old).await?;
     }
     let policy = journal.new.restart["Name"].as_str().unwrap_or_default();
+    // One that the engine need not keep running may be a job that ends.
     let once = ["", "no", "on-failure"].contains(&policy);
     watch.trial(root, &journal.new.id, once, limit).await
 }
@@ -88,8 +92,10 @@ async fn attempt(
 /// Finishes the deployment of a container that works, from wherever it was interrupted.
 async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     let (name, new) = (journal.name.clone(), journal.new.clone());
+    // First: from here on the engine starts the new version after a power loss.
     containers::set_restart(root, &new.id, &new.restart).await?;
     let container = containers::find(root, &new.id).await?;
+    // A power loss ended it after its trial. A job that ended with 0 is done.
     if container.is_some_and(|c| !c.state.running && c.state.exit_code != 0) {
         containers::start(root, &new.id).await?;
     }
@@ -114,6 +120,7 @@ async fn roll_back(root: &Root, journal: &mut Journal) -> anyhow::Error {
     let (name, reason) = (journal.name.clone(), journal.reason.clone());
     log::warn(format_args!("{name}: {reason}"));
     if let Err(error) = undo(root, journal).await {
+        // The journal is still open, which is what brings the next attempt.
         let later = "it is tried again when the engine starts and before the next deployment";
         return Failure::error(
             ROLLBACK_FAILED,
@@ -157,6 +164,7 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
     }
     match &new {
         Some(new) if journal.fresh => {
+            // The log goes with its container; `replace --status` prints it from the journal.
             journal.log = last_lines(root, &new.id);
             containers::remove(root, &new.id).await?;
         }
@@ -170,6 +178,7 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
     if let Some(old) = &journal.old {
         let found = containers::find(root, &old.id).await?;
         let found = found.context("the old container is gone")?;
+        // Last: with its name back, the engine may start it from now on.
         containers::set_restart(root, &old.id, &old.restart).await?;
         if old.running && !found.state.running {
             containers::start(root, &old.id).await?;
@@ -182,6 +191,7 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
 fn last_lines(root: &Root, id: &str) -> String {
     let mut docker = docker_cli::docker(root);
     let Ok(output) = docker.args(["logs", LOG_LINES, id]).output() else {
+        // A log that cannot be read must not keep the old version from coming back.
         return String::new();
     };
     let bytes = [output.stdout, output.stderr].concat();
