@@ -1,4 +1,4 @@
-//! Bundles from elsewhere: none of them is by our key.
+//! Bundles by others: none is signed by the trusted key.
 #![no_main]
 
 use std::sync::LazyLock;

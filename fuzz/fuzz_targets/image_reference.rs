@@ -1,5 +1,4 @@
-//! Names of images: what is taken is written back as it came, and could be
-//! meant in no other way.
+//! Names of images: an accepted one has one meaning, and is printed as it was read.
 #![no_main]
 
 use edge_signature::{Digest, ImageRef, Repository, valid_app, valid_version};
@@ -11,8 +10,8 @@ fuzz_target!(|text: &str| {
         assert!(image.tag.is_some() || image.digest.is_some());
         assert!(text.is_ascii() && !text.contains(char::is_whitespace));
         assert!(!text.contains("..") || image.tag.as_ref().is_some_and(|t| t.contains("..")));
-        let again: Repository = image.repository.to_string().parse().unwrap();
-        assert_eq!(again, image.repository);
+        let reparsed: Repository = image.repository.to_string().parse().unwrap();
+        assert_eq!(reparsed, image.repository);
         let (host, path) = (image.repository.host(), image.repository.path());
         assert!(!host.contains('/') && !path.contains([':', '@', '%', '?', '#']));
     }

@@ -8,7 +8,7 @@ fuzz_target!(|bytes: &[u8]| {
     let manifest = Manifest::new(bytes.to_vec());
     assert_eq!(manifest.digest, Digest::of(bytes));
     let index = manifest.is_index();
-    // An image or an index, never both.
+    // An image or an index, never both: see CVE-2021-41190.
     assert_eq!(manifest.config().is_ok(), index == Ok(false));
     if let Ok(Some(child)) = manifest.child() {
         assert_eq!(index, Ok(true));

@@ -1,5 +1,5 @@
-//! Payloads behind a good signature, of both forms: even a signer of ours
-//! cannot say what makes no sense.
+//! Payloads with a valid signature, in both formats: a trusted signer cannot state an invalid
+//! name either.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -30,13 +30,13 @@ static TEAM: LazyLock<Team> = LazyLock::new(|| {
     }
 });
 
-/// The first byte chooses the form.
-fn signed(form: u8, payload: &[u8]) -> Signed {
+/// Signs `payload` in the format that the lowest bit of `format` chooses.
+fn signed(format: u8, payload: &[u8]) -> Signed {
     let sign = |bytes: &[u8]| {
         let mut signer = Signer::new(MessageDigest::sha256(), &TEAM.key).unwrap();
         signer.sign_oneshot_to_vec(bytes).unwrap()
     };
-    if form & 1 == 0 {
+    if format & 1 == 0 {
         return Signed::new(payload.to_vec(), sign(payload));
     }
     let kind = "application/vnd.in-toto+json";
@@ -46,18 +46,19 @@ fn signed(form: u8, payload: &[u8]) -> Signed {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((form, payload)) = bytes.split_first() else {
+    let Some((format, payload)) = bytes.split_first() else {
         return;
     };
-    let signed = signed(*form, payload);
+    let signed = signed(*format, payload);
     let Ok(verified) = verify(&TEAM.keys, &TEAM.repository, &TEAM.digest, &[signed]) else {
         return;
     };
-    let says = verified.annotations;
+    let stated = verified.annotations;
     assert_eq!(verified.digest, TEAM.digest);
-    assert!(valid_app(&says.app) && valid_version(&says.version));
+    assert!(valid_app(&stated.app) && valid_version(&stated.version));
     assert!(
-        says.grants
+        stated
+            .grants
             .iter()
             .all(|g| !g.is_empty() && !g.contains(','))
     );

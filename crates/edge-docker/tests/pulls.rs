@@ -147,7 +147,7 @@ fn round_trips_of_a_pull() {
         listed.store(lists, Ordering::Relaxed);
         device.push("hello-v1", 1, format);
         is(&device.pull("hello-v1"), 0, "");
-        let asked = device.server.asked();
+        let asked = device.server.requests();
         let short: Vec<_> = asked.iter().map(|line| without_digest(line)).collect();
         assert_eq!(short, wanted, "{asked:?}");
         let (count, list) = (short.len(), short.join(", "));

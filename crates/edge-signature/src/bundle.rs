@@ -1,24 +1,24 @@
-//! Cosign's v3 form: an in-toto statement in a DSSE envelope in a bundle.
+//! Cosign's v3 format: an in-toto statement in a DSSE envelope in a Sigstore bundle.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::manifest::json as parse;
-use crate::verify::LARGEST_PAYLOAD;
-use crate::{Annotations, Digest, Error, Keys, Signed};
+use crate::annotations::{Annotations, Stated};
+use crate::error::Error;
+use crate::json;
+use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::reference::Digest;
 
-/// Media type of the bundles that are taken and made.
-pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-/// Largest bundle that is taken, in bytes.
-pub const LARGEST_BUNDLE: u64 = 128 * 1024;
+/// Media type of a bundle. Compared as a whole: other versions have other fields.
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// `payloadType` of the envelope.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// `_type` of the statement.
-pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// `predicateType` of the statement.
-pub const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 #[derive(Deserialize)]
 struct Bundle {
@@ -42,45 +42,64 @@ struct Signature {
     sig: String,
 }
 
-/// What a bundle holds. Its hint and further evidence are not signed and not
-/// believed; the payload stays unread until its signature is found good.
-///
-/// # Errors
-/// Not a bundle of this form.
-pub fn open(bytes: &[u8]) -> Result<Signed, Error> {
-    let bad = |why: &str| Error::Malformed(format!("a signature bundle: {why}"));
-    let bundle: Bundle = parse(bytes).map_err(|e| bad(&e))?;
-    let envelope = bundle.envelope;
-    if bundle.media_type != BUNDLE || envelope.payload_type != IN_TOTO {
-        return Err(bad("not of a type that is taken"));
-    }
-    let [signature] = &envelope.signatures[..] else {
-        return Err(bad("not exactly one signature"));
-    };
-    let decode = |text: &str| STANDARD.decode(text).map_err(|_| bad("not base64"));
-    let payload = decode(&envelope.payload)?;
-    if payload.len() > LARGEST_PAYLOAD {
-        return Err(bad("a payload that is too large"));
-    }
-    Ok(Signed::statement(payload, decode(&signature.sig)?))
+#[derive(Deserialize)]
+struct Statement {
+    #[serde(rename = "_type")]
+    kind: String,
+    #[serde(rename = "predicateType")]
+    predicate: String,
+    subject: Vec<Subject>,
 }
 
-/// The bundle that holds `signed`, which must be by one of `keys`.
-pub fn close(signed: &Signed, keys: &Keys) -> Result<Vec<u8>, Error> {
-    let signer = signed
-        .signer(keys)
-        .ok_or_else(|| Error::Malformed("a signature by another key".into()))?;
-    let hint = STANDARD.encode(bytes_of(&signer));
+#[derive(Deserialize)]
+struct Subject {
+    digest: Digests,
+    #[serde(default)]
+    annotations: Option<Stated>,
+}
+
+#[derive(Deserialize)]
+struct Digests {
+    sha256: Option<String>,
+}
+
+/// Returns the payload and the signature in a bundle.
+pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let malformed = |reason: &str| Error::Malformed(format!("signature bundle: {reason}"));
+    let bundle: Bundle = json::parse(bytes).map_err(|e| malformed(&e))?;
+    let envelope = bundle.envelope;
+    if bundle.media_type != BUNDLE || envelope.payload_type != IN_TOTO {
+        return Err(malformed("unknown type"));
+    }
+    // DSSE allows several signatures and leaves it to the verifier how many must be valid.
+    // Cosign makes one.
+    let [signature] = &envelope.signatures[..] else {
+        return Err(malformed("not exactly one signature"));
+    };
+    let decode = |text: &str| STANDARD.decode(text).map_err(|_| malformed("not Base64"));
+    let payload = decode(&envelope.payload)?;
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(malformed("the payload is too large"));
+    }
+    // The key hint and the transparency log's evidence beside the envelope are not signed by a
+    // trusted key, so they are not read. The payload is not parsed before it is verified.
+    Ok((payload, decode(&signature.sig)?))
+}
+
+/// Returns the bundle of a payload and of its signature in Base64, made by the key `signer`.
+pub(crate) fn close(payload: &[u8], signature: &str, signer: &Digest) -> Vec<u8> {
+    // Cosign looks for the key of a bundle by this hint: SHA-256 of the public key in DER.
+    let hint = STANDARD.encode(bytes_of(signer));
     let bundle = json!({
         "mediaType": BUNDLE,
         "verificationMaterial": { "publicKey": { "hint": hint } },
         "dsseEnvelope": {
-            "payload": STANDARD.encode(signed.payload()),
+            "payload": STANDARD.encode(payload),
             "payloadType": IN_TOTO,
-            "signatures": [{ "sig": signed.text() }],
+            "signatures": [{ "sig": signature }],
         },
     });
-    Ok(bundle.to_string().into_bytes())
+    bundle.to_string().into_bytes()
 }
 
 fn bytes_of(digest: &Digest) -> Vec<u8> {
@@ -89,8 +108,8 @@ fn bytes_of(digest: &Digest) -> Vec<u8> {
     pairs.filter_map(byte).collect()
 }
 
-/// The statement that says `annotations` of the image `digest`.
-pub fn statement(digest: &Digest, annotations: &Annotations) -> Vec<u8> {
+/// Returns the v3 payload that states `annotations` of the manifest `digest`.
+pub(crate) fn statement(digest: &Digest, annotations: &Annotations) -> Vec<u8> {
     let document = json!({
         "_type": STATEMENT,
         "subject": [{
@@ -103,8 +122,28 @@ pub fn statement(digest: &Digest, annotations: &Annotations) -> Vec<u8> {
     document.to_string().into_bytes()
 }
 
-/// What is signed: type and payload, each with its length.
-pub fn pre_authentication(payload: &[u8]) -> Vec<u8> {
+/// Parses a statement that must be for `digest`; returns the annotations of that subject. A
+/// statement names no repository.
+pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Option<Stated>, &'static str> {
+    let statement: Statement =
+        json::parse(bytes).map_err(|_| "the payload does not have in-toto's form")?;
+    // Attestations (build provenance, SBOM) are in-toto statements about the same digest, perhaps
+    // by the same key. The predicate type tells them from a signature.
+    if statement.kind != STATEMENT || statement.predicate != PREDICATE {
+        return Err("the payload does not have cosign's type");
+    }
+    let matches = |s: &Subject| s.digest.sha256.as_deref() == Some(digest.hex());
+    let mut subjects = statement.subject.into_iter().filter(matches);
+    let subject = subjects.next().ok_or("signed for another digest")?;
+    if subjects.next().is_some() {
+        return Err("signed twice for one digest");
+    }
+    Ok(subject.annotations)
+}
+
+/// Returns the signed bytes: the pre-authentication encoding of DSSE. Type and lengths are signed
+/// with the payload, so that one cannot be taken for the other.
+pub(crate) fn pre_authentication(payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }

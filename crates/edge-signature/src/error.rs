@@ -1,46 +1,51 @@
-//! What can be said of an image and its signature.
+//! Reasons why an image is not verified.
 
 use std::fmt::{self, Write as _};
 
-/// Longest message, in characters: part of it comes from elsewhere.
-const LONGEST: usize = 600;
+/// Length of a message, in characters: part of it may come from the registry.
+const MAX_MESSAGE_CHARS: usize = 600;
 
-/// Why an image is not verified. "Unsigned" and "cannot tell" are different
-/// answers. Printed on one line, without control characters.
+/// Reason why an image is not verified, or why the registry does not do what it should.
+///
+/// [`Error::Unsigned`] and [`Error::Unverifiable`] are different answers with different exit
+/// codes: the first is final, the second asks for another attempt. Printed on one line, without
+/// control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// No such image, or no such repository.
+    /// The image or the repository does not exist.
     NotFound(String),
-    /// The image bears no signature at all.
+    /// The image has no signature at all.
     Unsigned(String),
-    /// It bears signatures, but none that counts; the reasons.
+    /// The image has signatures, none of them trusted; with the reason for each.
     Untrusted(String),
-    /// The registry wants (other) credentials.
+    /// The registry requires credentials, or other ones.
     Unauthorized(String),
     /// The registry cannot be reached or does not work.
-    CannotTell(String),
-    /// Something is not of the form that it must have.
+    Unverifiable(String),
+    /// A manifest, signature, key or name is malformed.
     Malformed(String),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::NotFound(what) => format!("{what}: not found in the registry"),
-            Self::Unsigned(what) => format!("{what}: no signature"),
-            Self::Untrusted(why) => format!("no signature that counts: {why}"),
+            Self::NotFound(name) => format!("{name}: not found in the registry"),
+            Self::Unsigned(name) => format!("{name}: no signature"),
+            Self::Untrusted(reasons) => format!("no trusted signature: {reasons}"),
             Self::Unauthorized(host) => format!("{host}: wrong or no credentials"),
-            Self::CannotTell(why) => format!("the registry does not answer: {why}"),
-            Self::Malformed(why) => why.clone(),
+            Self::Unverifiable(reason) => format!("the registry does not answer: {reason}"),
+            Self::Malformed(reason) => reason.clone(),
         };
-        for c in text.trim_end().chars().take(LONGEST) {
+        // The text goes to a terminal and to the journal: an escape sequence from the registry
+        // could move the cursor, a line break could forge a log line of another priority.
+        for c in text.trim_end().chars().take(MAX_MESSAGE_CHARS) {
             f.write_char(if unprintable(c) { ' ' } else { c })?;
         }
         Ok(())
     }
 }
 
-/// Moves a cursor, ends a line, or turns the direction of writing.
+/// Returns whether `c` moves the cursor, ends a line or changes the direction of writing.
 fn unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -48,7 +53,7 @@ fn unprintable(c: char) -> bool {
 
 impl std::error::Error for Error {}
 
-/// An error with its causes, on one line.
+/// Returns an error with its causes, on one line.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -64,13 +69,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_from_elsewhere_stay_on_their_line() {
+    fn text_of_the_registry_stays_on_its_line() {
         let error = Error::NotFound("a\n<0>b\x1b[2J\u{202e}c\r".into());
         assert_eq!(
             error.to_string(),
             "a <0>b [2J c : not found in the registry"
         );
         let long = Error::Malformed("x".repeat(10_000));
-        assert_eq!(long.to_string().len(), LONGEST);
+        assert_eq!(long.to_string().len(), MAX_MESSAGE_CHARS);
     }
 }

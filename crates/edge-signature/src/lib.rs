@@ -1,6 +1,10 @@
-//! Container signatures as cosign makes them: resolve, verify, make.
+//! Container signatures in cosign's two formats: verification, signing, and a client of the
+//! registry that stores them.
 //!
-//! edge-docker verifies with it, edge-app signs with it. Formats:
+//! edge-docker verifies with it before an image runs, edge-app signs and pushes. It reads
+//! manifests, payloads and signatures over HTTPS from one repository, and with the feature `push`
+//! writes there. It opens no file: keys, credentials and CA certificates are arguments.
+//! docs/signatures.md describes the rules; the formats are those of
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md> and
 //! <https://github.com/containers/image/blob/main/docs/containers-signature.5.md>.
 
@@ -9,48 +13,50 @@
     allow(dead_code, reason = "helpers of the features that are off")
 )]
 
-#[cfg(feature = "push")]
-mod blobs;
+#[cfg(feature = "verify")]
+mod annotations;
 #[cfg(feature = "verify")]
 mod bundle;
+#[cfg(feature = "verify")]
+mod cached;
+#[cfg(feature = "verify")]
+mod encoding;
 mod error;
-#[cfg(feature = "pull")]
-mod http;
+#[cfg(feature = "verify")]
+mod json;
 #[cfg(feature = "verify")]
 mod keys;
-#[cfg(feature = "pull")]
-mod lists;
+#[cfg(feature = "verify")]
+mod limits;
 #[cfg(feature = "verify")]
 mod manifest;
 mod names;
-#[cfg(feature = "verify")]
-mod proof;
-#[cfg(feature = "push")]
-mod push;
 mod reference;
 #[cfg(feature = "pull")]
 mod registry;
 #[cfg(feature = "verify")]
-mod sign;
-#[cfg(feature = "verify")]
 mod signed;
+#[cfg(feature = "verify")]
+mod simple_signing;
 #[cfg(feature = "verify")]
 mod verify;
 
+#[cfg(feature = "verify")]
+pub use annotations::Annotations;
+#[cfg(feature = "verify")]
+pub use cached::CachedSignature;
 pub use error::Error;
 #[cfg(feature = "verify")]
-pub use keys::Keys;
+pub use keys::{Keys, sign_with_pem};
 #[cfg(feature = "verify")]
 pub use manifest::{Descriptor, Manifest, architecture};
 pub use names::{valid_app, valid_version};
-#[cfg(feature = "verify")]
-pub use proof::Proof;
 pub use reference::{Digest, ImageRef, Repository};
 #[cfg(feature = "pull")]
 pub use registry::{Credentials, Registry};
 #[cfg(feature = "verify")]
-pub use sign::{payload, sign_with_pem};
-#[cfg(feature = "verify")]
 pub use signed::{Draft, Format, Signed};
 #[cfg(feature = "verify")]
-pub use verify::{Annotations, Verified, verify};
+pub use simple_signing::payload;
+#[cfg(feature = "verify")]
+pub use verify::{Verified, verify};

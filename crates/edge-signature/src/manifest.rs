@@ -1,68 +1,67 @@
-//! Raw manifests: hashed by ourselves, parsed only as far as needed.
+//! Manifests of images and indexes, as bytes.
+//!
+//! A manifest is kept as the registry sent it. Parsing it and writing it again would give other
+//! bytes, with another digest than the signed one.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
-use crate::{Digest, Error};
+use crate::error::Error;
+use crate::json;
+use crate::limits::MAX_INDEX_ENTRIES;
+use crate::reference::Digest;
 
-/// Media types of image manifests that are taken, docker's and OCI's.
-pub const IMAGE_TYPES: [&str; 2] = [
+/// Media types of image manifests, docker's and OCI's.
+pub(crate) const IMAGE_TYPES: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 ];
-/// Media types of indexes that are taken, docker's and OCI's.
-pub const INDEX_TYPES: [&str; 2] = [
+/// Media types of indexes, docker's and OCI's.
+pub(crate) const INDEX_TYPES: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 ];
-/// Largest manifest that is taken, in bytes.
-pub const LARGEST_MANIFEST: usize = 4 * 1024 * 1024;
-/// Most manifests that an index may list.
-const MOST_CHILDREN: usize = 256;
 
-/// The bytes of a manifest and their digest.
+/// Bytes of a manifest, with their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// As the registry sent them.
+    /// Bytes as the registry sent them.
     pub bytes: Vec<u8>,
-    /// Their digest, by our own count.
+    /// Digest of the bytes, computed here: a digest that a registry states proves nothing.
     pub digest: Digest,
 }
 
-/// A manifest is an image's, or an index of several platforms' images; what
-/// could be read as both is neither.
+/// Fields of an image manifest and of an index, which lists the images of several platforms.
 #[derive(Deserialize)]
 struct Document {
     #[serde(rename = "schemaVersion")]
     schema: u64,
     #[serde(rename = "mediaType")]
     media_type: Option<String>,
-    #[serde(rename = "artifactType")]
-    artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
     #[serde(rename = "fsLayers")]
-    old_layers: Option<IgnoredAny>,
+    schema_1_layers: Option<IgnoredAny>,
     subject: Option<Descriptor>,
 }
 
-/// What a manifest says of a blob or of another manifest.
+/// Reference of a manifest to a blob or to another manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Descriptor {
-    /// Its type.
+    /// Media type of the content.
     #[serde(rename = "mediaType", default)]
     pub media_type: String,
-    /// What kind of artefact a manifest is.
+    /// Type of the artifact, if the content is the manifest of one.
     #[serde(rename = "artifactType", default)]
     pub artifact_type: String,
-    /// Its digest.
+    /// Digest of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
-    /// Signer's annotations.
+    /// Annotations of the reference; not signed by themselves.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     #[serde(default)]
@@ -78,8 +77,10 @@ struct Platform {
 }
 
 impl Platform {
-    /// Runs on the machine that this program was built for?
+    /// Returns whether images of this platform run on the one that this program was built for.
     fn is_ours(&self) -> bool {
+        // An image for a newer variant (`arm64/v9`, `amd64/v3`) may use instructions that the
+        // board does not have.
         let variant = match self.architecture.as_str() {
             "arm64" => ["", "v8"].contains(&self.variant.as_str()),
             _ => self.variant.is_empty(),
@@ -88,7 +89,7 @@ impl Platform {
     }
 }
 
-/// The architecture that this program was built for, as images name it.
+/// Returns the architecture that this program was built for, by its name in images.
 pub const fn architecture() -> &'static str {
     if cfg!(target_arch = "x86_64") {
         "amd64"
@@ -100,32 +101,34 @@ pub const fn architecture() -> &'static str {
 }
 
 impl Manifest {
-    /// Takes bytes and counts.
+    /// Creates a manifest from bytes and computes their digest.
     pub fn new(bytes: Vec<u8>) -> Self {
         let digest = Digest::of(&bytes);
         Self { bytes, digest }
     }
 
-    /// Digest of the configuration: the image's Id at the engine.
+    /// Returns the digest of the configuration, which the engine's overlay2 store uses as the
+    /// image ID.
     ///
     /// # Errors
-    /// Not an image manifest; an index, for one.
+    /// The manifest is an index, or malformed.
     pub fn config(&self) -> Result<Digest, Error> {
         match self.parse()?.config {
             Some(config) => Ok(config.digest),
-            None => Err(self.bad("an index of several images, not an image")),
+            None => Err(self.malformed("an index of several images, not an image")),
         }
     }
 
-    /// Lists an index of several images?
+    /// Returns whether this is an index.
     ///
     /// # Errors
-    /// Neither an image manifest nor an index.
+    /// The bytes are neither an image manifest nor an index.
     pub fn is_index(&self) -> Result<bool, Error> {
         self.parse().map(|d| d.manifests.is_some())
     }
 
-    /// The images that an index lists; none for an image.
+    /// Returns the images that an index lists; none for an image. An index also lists
+    /// attestations and bundles, which are not images.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -135,7 +138,7 @@ impl Manifest {
         Ok(children.into_iter().filter(is_image).collect())
     }
 
-    /// The blobs of an image: its configuration and its layers; none of an index.
+    /// Returns the blobs of an image, its configuration and its layers; none for an index.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -145,10 +148,10 @@ impl Manifest {
         Ok(config.chain(document.layers.unwrap_or_default()).collect())
     }
 
-    /// The image of this machine's platform in an index; nothing for an image.
+    /// Returns the image of this platform in an index; `None` for an image.
     ///
     /// # Errors
-    /// As [`Manifest::is_index`], and an index without that platform.
+    /// As [`Manifest::is_index`], or the index has no image for this platform.
     pub fn child(&self) -> Result<Option<Descriptor>, Error> {
         if !self.is_index()? {
             return Ok(None);
@@ -164,7 +167,7 @@ impl Manifest {
         })
     }
 
-    /// Its layers; of a signature's manifest, one a signature.
+    /// Returns the layers; those of a signature manifest hold one signature each.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -172,21 +175,20 @@ impl Manifest {
         Ok(self.parse()?.layers.unwrap_or_default())
     }
 
-    /// All that an index lists.
-    pub(crate) fn listed(&self) -> Result<Vec<Descriptor>, Error> {
+    /// Returns everything that an index lists.
+    pub(crate) fn entries(&self) -> Result<Vec<Descriptor>, Error> {
         match self.parse()?.manifests {
-            Some(listed) => Ok(listed),
-            None => Err(self.bad("an image, not an index")),
+            Some(entries) => Ok(entries),
+            None => Err(self.malformed("an image, not an index")),
         }
     }
 
-    /// What kind of artefact it is and what it is about.
-    pub(crate) fn about(&self) -> Result<(Option<String>, Option<Digest>), Error> {
-        let document = self.parse()?;
-        Ok((document.artifact_type, document.subject.map(|s| s.digest)))
+    /// Returns the digest of the manifest that this one refers to.
+    pub(crate) fn subject(&self) -> Result<Option<Digest>, Error> {
+        Ok(self.parse()?.subject.map(|s| s.digest))
     }
 
-    /// Its own type, as written in it or by its form.
+    /// Returns the media type, from the field or else from the form.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -201,40 +203,32 @@ impl Manifest {
     }
 
     fn parse(&self) -> Result<Document, Error> {
-        let document: Document = json(&self.bytes)
-            .map_err(|e| self.bad(&format!("neither an image manifest nor an index: {e}")))?;
+        let document: Document = json::parse(&self.bytes)
+            .map_err(|e| self.malformed(&format!("neither an image manifest nor an index: {e}")))?;
+        // Bytes that one reader takes for an image and another for an index (CVE-2021-41190)
+        // would be verified as one and run as the other.
         let types = match (&document.config, &document.manifests) {
             (Some(_), None) => IMAGE_TYPES,
             (None, Some(_)) if document.layers.is_none() => INDEX_TYPES,
-            _ => return Err(self.bad("neither an image manifest nor an index")),
+            _ => return Err(self.malformed("neither an image manifest nor an index")),
         };
         let named = document.media_type.as_deref();
         let known = named.is_none_or(|t| types.contains(&t));
-        if document.schema != 2 || !known || document.old_layers.is_some() {
-            return Err(self.bad("not a manifest of a kind that is taken"));
+        if document.schema != 2 || !known || document.schema_1_layers.is_some() {
+            return Err(self.malformed("a manifest of an unknown type"));
         }
-        let children = document.manifests.as_ref().map_or(0, Vec::len);
-        if children > MOST_CHILDREN {
-            return Err(self.bad(&format!("an index of {children} manifests")));
+        let entries = document.manifests.as_ref().map_or(0, Vec::len);
+        if entries > MAX_INDEX_ENTRIES {
+            return Err(self.malformed(&format!(
+                "an index of {entries} manifests, more than {MAX_INDEX_ENTRIES}"
+            )));
         }
         Ok(document)
     }
 
-    fn bad(&self, why: &str) -> Error {
-        Error::Malformed(format!("{} is {why}", self.digest))
+    fn malformed(&self, reason: &str) -> Error {
+        Error::Malformed(format!("{} is {reason}", self.digest))
     }
-}
-
-/// Parses JSON; what is wrong is said without quoting what was read.
-pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|e| {
-        let kind = match e.classify() {
-            serde_json::error::Category::Data => return e.to_string(),
-            serde_json::error::Category::Eof => "cut off",
-            _ => "not JSON",
-        };
-        format!("{kind} at line {} column {}", e.line(), e.column())
-    })
 }
 
 #[cfg(test)]
@@ -263,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_child_of_this_platform_is_chosen() {
+    fn the_first_image_of_this_platform_is_chosen() {
         let other = if architecture() == "amd64" {
             "arm64"
         } else {
@@ -289,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_as_both_is_neither() {
+    fn ambiguous_manifests_are_rejected() {
         let image = json!({ "schemaVersion": 2, "config": descriptor("c", "c"), "layers": [] });
         assert!(!parsed(&image).unwrap());
         let cases = [
@@ -307,13 +301,13 @@ mod tests {
             ("config", json!({ "digest": Digest::of(b""), "size": -1 })),
         ];
         for (key, value) in cases {
-            let mut bad = image.clone();
-            bad[key] = value.clone();
-            assert!(parsed(&bad).is_err(), "{key}: {value}");
+            let mut changed = image.clone();
+            changed[key] = value.clone();
+            assert!(parsed(&changed).is_err(), "{key}: {value}");
         }
         let index = json!({ "schemaVersion": 2, "manifests": [], "layers": [] });
         assert!(parsed(&index).is_err());
-        let many: Vec<_> = (0..MOST_CHILDREN + 1)
+        let many: Vec<_> = (0..MAX_INDEX_ENTRIES + 1)
             .map(|_| descriptor("x", "y"))
             .collect();
         assert!(parsed(&json!({ "schemaVersion": 2, "manifests": many })).is_err());

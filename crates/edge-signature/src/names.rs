@@ -1,19 +1,22 @@
-//! Names that become container names, directories and tags.
+//! Names of apps and versions, which become names of containers, directories and tags.
 
-/// `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`
+/// Returns whether `name` matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
 pub fn valid_app(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    // The form of a DNS label: the name is also that of a directory, where a dot or a slash
+    // would lead elsewhere, and of a host in the app's network.
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=63).contains(&name.len())
-        && name.chars().all(good)
+        && name.chars().all(valid)
         && !name.starts_with('-')
         && !name.ends_with('-')
 }
 
-/// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}`, so that `<app>-<version>` is a tag.
+/// Returns whether `version` matches `[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}`.
 pub fn valid_version(version: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    // 63 characters of a name, a hyphen and 48 of a version stay below the 128 of a tag.
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     (1..=48).contains(&version.len())
-        && version.chars().all(good)
+        && version.chars().all(valid)
         && !version.starts_with(['.', '-'])
 }
 
@@ -22,11 +25,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        for good in ["a", "hello", "a-b-1"] {
-            assert!(valid_app(good), "{good}");
+    fn app_names() {
+        for name in ["a", "hello", "a-b-1"] {
+            assert!(valid_app(name), "{name}");
         }
-        for bad in [
+        for name in [
             "",
             "-a",
             "a-",
@@ -39,13 +42,15 @@ mod tests {
             "é",
             &"a".repeat(64),
         ] {
-            assert!(!valid_app(bad), "{bad}");
+            assert!(!valid_app(name), "{name}");
         }
-        assert!(
-            valid_version("v1.0_rc-2")
-                && !valid_version("-v")
-                && !valid_version("a:b")
-                && !valid_version("")
-        );
+    }
+
+    #[test]
+    fn versions() {
+        assert!(valid_version("v1.0_rc-2"));
+        for version in ["-v", "a:b", ""] {
+            assert!(!valid_version(version), "{version}");
+        }
     }
 }

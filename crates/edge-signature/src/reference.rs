@@ -1,13 +1,18 @@
-//! Names of images: strict, with the registry always written out.
+//! Names of images and digests of content.
+//!
+//! Docker completes a short name: `alpine` means `docker.io/library/alpine:latest`. Here a name
+//! states its registry and a tag or digest, so that no default can choose the image.
 
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "verify")]
+use edge_common::hex;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::error::Error;
 
-/// `host[:port]/path` in lower case.
+/// Repository of a registry: `HOST[:PORT]/PATH` in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     host: String,
@@ -15,12 +20,12 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Host with its port.
+    /// Returns the host, with its port.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// What follows the host.
+    /// Returns the path below the host.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -36,14 +41,14 @@ impl FromStr for Repository {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || {
+        let malformed = || {
             Error::Malformed(format!(
-                "{text:?} is not a repository: HOST[:PORT]/NAME in lower case"
+                "{text:?} is not a repository: expected HOST[:PORT]/NAME in lower case"
             ))
         };
-        let (host, path) = text.split_once('/').ok_or_else(bad)?;
+        let (host, path) = text.split_once('/').ok_or_else(malformed)?;
         if text.len() > 255 || !valid_host(host) || !path.split('/').all(valid_component) {
-            return Err(bad());
+            return Err(malformed());
         }
         Ok(Self {
             host: host.into(),
@@ -52,49 +57,50 @@ impl FromStr for Repository {
     }
 }
 
-/// A host as docker tells it from a path: with a dot or a port, or `localhost`.
+/// Returns whether `host` is a valid host with an optional port.
 fn valid_host(host: &str) -> bool {
     let (name, port) = host
         .split_once(':')
         .map_or((host, None), |(n, p)| (n, Some(p)));
     let label = |l: &str| {
-        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !l.is_empty() && l.chars().all(good) && !l.starts_with('-') && !l.ends_with('-')
+        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !l.is_empty() && l.chars().all(valid) && !l.starts_with('-') && !l.ends_with('-')
     };
+    // Docker's rule for telling a host from the first part of a path. Any other rule would have
+    // the engine fetch from another registry than the one that was verified.
     let is_host = name.contains('.') || port.is_some() || name == "localhost";
-    let good_port = port.is_none_or(|p| !p.starts_with(['0', '+']) && p.parse::<u16>().is_ok());
-    is_host && good_port && name.split('.').all(label)
+    let valid_port = port.is_none_or(|p| !p.starts_with(['0', '+']) && p.parse::<u16>().is_ok());
+    is_host && valid_port && name.split('.').all(label)
 }
 
 fn valid_component(part: &str) -> bool {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    part.chars().all(good)
+    part.chars().all(valid)
         && edge(part.chars().next())
         && edge(part.chars().next_back())
         && !part.contains("..")
 }
 
-/// `sha256:<64 hex digits>`.
+/// Digest of content: `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     #[cfg(feature = "verify")]
     pub fn of(bytes: &[u8]) -> Self {
         let hash = openssl::sha::sha256(bytes);
-        let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-        Self(format!("sha256:{hex}"))
+        Self(format!("sha256:{}", hex::encode(hash)))
     }
 
-    /// With its `sha256:`.
+    /// Returns the digest with its prefix `sha256:`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The hex digits alone.
+    /// Returns the hexadecimal digits alone.
     pub fn hex(&self) -> &str {
         &self.0["sha256:".len()..]
     }
@@ -111,10 +117,11 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let hex = text.strip_prefix("sha256:").unwrap_or_default();
-        let good = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        if hex.len() != 64 || !hex.chars().all(good) {
+        // One spelling per digest, since digests are compared as text and become file names.
+        let valid = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if hex.len() != 64 || !hex.chars().all(valid) {
             return Err(Error::Malformed(format!(
-                "{text:?} is not a digest: sha256: and 64 hex digits"
+                "{text:?} is not a digest: expected sha256: and 64 hex digits"
             )));
         }
         Ok(Self(text.into()))
@@ -135,14 +142,14 @@ impl From<Digest> for String {
     }
 }
 
-/// `repository[:tag][@digest]`, at least one of both.
+/// Name of an image: `REPOSITORY[:TAG][@DIGEST]`, with a tag, a digest or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRef {
-    /// Where.
+    /// Repository of the image.
     pub repository: Repository,
-    /// By which name.
+    /// Tag, which can be moved to another image.
     pub tag: Option<String>,
-    /// By which content.
+    /// Digest, which names exactly one manifest and precedes the tag.
     pub digest: Option<Digest>,
 }
 
@@ -167,6 +174,7 @@ impl FromStr for ImageRef {
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),
         };
+        // A colon before the last slash belongs to a port.
         let slash = name.rfind('/').unwrap_or(0);
         let (name, tag) = match name[slash..].find(':') {
             Some(colon) => (
@@ -177,7 +185,7 @@ impl FromStr for ImageRef {
         };
         if tag.as_deref().is_some_and(|t| !valid_tag(t)) || (tag.is_none() && digest.is_none()) {
             return Err(Error::Malformed(format!(
-                "{text:?} is not an image: REPOSITORY:TAG or REPOSITORY@DIGEST"
+                "{text:?} is not an image: expected REPOSITORY:TAG or REPOSITORY@DIGEST"
             )));
         }
         Ok(Self {
@@ -188,10 +196,10 @@ impl FromStr for ImageRef {
     }
 }
 
-/// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
+/// Returns whether `tag` matches `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
 fn valid_tag(tag: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    (1..=128).contains(&tag.len()) && tag.chars().all(good) && !tag.starts_with(['.', '-'])
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (1..=128).contains(&tag.len()) && tag.chars().all(valid) && !tag.starts_with(['.', '-'])
 }
 
 #[cfg(test)]
@@ -201,18 +209,18 @@ mod tests {
     #[test]
     fn images_round_trip() {
         let digest = format!("sha256:{}", "0a".repeat(32));
-        for good in [
+        for name in [
             "r.io/a:v1".to_string(),
             format!("localhost:5000/a/b@{digest}"),
             format!("r.io/a:t@{digest}"),
         ] {
-            assert_eq!(good.parse::<ImageRef>().unwrap().to_string(), good);
+            assert_eq!(name.parse::<ImageRef>().unwrap().to_string(), name);
         }
     }
 
     #[test]
-    fn everything_else_is_refused() {
-        for bad in [
+    fn malformed_images_are_rejected() {
+        for name in [
             "",
             "a",
             "alpine:3",
@@ -239,7 +247,7 @@ mod tests {
             "r.io/a:v@",
             "r.io/a:v%20",
         ] {
-            assert!(bad.parse::<ImageRef>().is_err(), "{bad:?}");
+            assert!(name.parse::<ImageRef>().is_err(), "{name:?}");
         }
     }
 }

@@ -1,115 +1,127 @@
-//! What was signed, with its signature, in either of cosign's forms.
+//! Payloads with their signatures, in either of cosign's formats.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{Annotations, Digest, Error, ImageRef, Keys, bundle, payload, proof::base64_bytes};
+use crate::annotations::Annotations;
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::reference::{Digest, ImageRef};
+use crate::{bundle, encoding, simple_signing};
 
-/// How a signature is written down.
+/// Format of a signature. Both are needed: with a bundle present cosign ignores v2 signatures,
+/// and podman and skopeo read no bundles.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Cosign's v2: a payload under the tag `sha256-….sig`.
+    /// Payload under the tag `sha256-HEX.sig`.
     #[default]
     V2,
-    /// Cosign's v3: a bundle that refers to the image.
+    /// Bundle that refers to the image.
     V3,
 }
 
-/// A payload and its signature.
+/// Payload and its signature. Both are kept as they were received, since the signature covers
+/// the bytes, not the values in them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
     #[serde(default)]
     format: Format,
-    #[serde(with = "base64_bytes")]
+    #[serde(with = "encoding")]
     payload: Vec<u8>,
-    #[serde(with = "base64_bytes")]
+    #[serde(with = "encoding")]
     signature: Vec<u8>,
 }
 
 impl Signed {
-    /// A v2 payload and its DER signature.
+    /// Creates a v2 signature from a payload and a DER signature.
     pub fn new(payload: Vec<u8>, signature: Vec<u8>) -> Self {
-        let format = Format::V2;
         Self {
-            format,
+            format: Format::V2,
             payload,
             signature,
         }
     }
 
-    /// A v3 statement and the DER signature of its envelope.
+    /// Creates a v3 signature from a statement and the DER signature of its envelope.
     pub fn statement(payload: Vec<u8>, signature: Vec<u8>) -> Self {
-        let format = Format::V3;
         Self {
-            format,
+            format: Format::V3,
             payload,
             signature,
         }
     }
 
-    /// From a v2 payload and the base64 text of cosign's annotation, which may
-    /// be broken into lines. Nothing if it is not base64.
+    /// Creates a v2 signature from a payload and the text of cosign's annotation; `None` if that
+    /// is not Base64.
     pub fn from_text(payload: Vec<u8>, text: &str) -> Option<Self> {
+        // Cosign's annotation may be broken into lines.
         let text: String = text.split_ascii_whitespace().collect();
         let signature = STANDARD.decode(text).ok()?;
         Some(Self::new(payload, signature))
     }
 
-    /// From a v3 bundle.
+    /// Reads a v3 bundle.
     ///
     /// # Errors
-    /// Not a bundle of cosign's form.
+    /// The bytes are not a bundle in cosign's form.
     pub fn from_bundle(bytes: &[u8]) -> Result<Self, Error> {
-        bundle::open(bytes)
+        let (payload, signature) = bundle::open(bytes)?;
+        Ok(Self::statement(payload, signature))
     }
 
-    /// The v3 bundle that holds it; for a signature by one of `keys`.
+    /// Returns the v3 bundle of a signature that one of `keys` made.
     ///
     /// # Errors
-    /// A v2 signature, or one by another key.
+    /// The signature is a v2 one, or by another key.
     pub fn to_bundle(&self, keys: &Keys) -> Result<Vec<u8>, Error> {
-        match self.format {
-            Format::V3 => bundle::close(self, keys),
-            Format::V2 => Err(Error::Malformed("a v2 signature in a bundle".into())),
+        if self.format == Format::V2 {
+            return Err(Error::Malformed(
+                "a v2 signature does not fit in a bundle".into(),
+            ));
         }
+        let signer = self
+            .signer(keys)
+            .ok_or_else(|| Error::Malformed("the signature is by another key".into()))?;
+        Ok(bundle::close(&self.payload, &self.text(), &signer))
     }
 
-    /// Its form.
+    /// Returns the format.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The payload.
+    /// Returns the payload, which is not verified.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The signature in base64, as both forms hold it.
+    /// Returns the signature in Base64, as both formats hold it.
     pub fn text(&self) -> String {
         STANDARD.encode(&self.signature)
     }
 
-    /// The key that made it, of those that count. Nothing of the payload is
-    /// parsed for that.
+    /// Returns the key that made the signature, if it is one of `keys`. Does not parse the
+    /// payload.
     pub(crate) fn signer(&self, keys: &Keys) -> Option<Digest> {
-        keys.signer(&to_sign(self.format, &self.payload), &self.signature)
+        keys.signer(&signed_bytes(self.format, &self.payload), &self.signature)
     }
 }
 
-/// A signature that is yet to be made: hand [`Draft::to_sign`] to who has the
-/// key, and what comes back to [`Draft::signed`].
+/// Payload that is to be signed: [`Draft::to_sign`] goes to the holder of the key, whose
+/// signature completes it in [`Draft::signed`].
 pub struct Draft {
     format: Format,
     payload: Vec<u8>,
 }
 
 impl Draft {
-    /// That the image `digest`, called `image`, is what `annotations` say.
+    /// Creates the payload that states `annotations` of the manifest `digest`, named `image`.
     pub fn new(
         format: Format,
         image: &ImageRef,
@@ -117,33 +129,32 @@ impl Draft {
         annotations: &Annotations,
     ) -> Self {
         let payload = match format {
-            Format::V2 => payload(image, digest, annotations),
+            Format::V2 => simple_signing::payload(image, digest, annotations),
             Format::V3 => bundle::statement(digest, annotations),
         };
         Self { format, payload }
     }
 
-    /// States something more, such as `edge.git`. Who verifies passes over what
-    /// it does not know.
+    /// Adds an annotation, such as the git commit. Verification ignores unknown ones.
     #[must_use]
-    pub fn stating(mut self, key: &str, value: &str) -> Self {
-        if let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(&self.payload) {
-            let place = match self.format {
+    pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
+        if let Ok(mut document) = serde_json::from_slice::<Value>(&self.payload) {
+            let annotations = match self.format {
                 Format::V2 => &mut document["optional"],
                 Format::V3 => &mut document["subject"][0]["annotations"],
             };
-            place[key] = value.into();
+            annotations[key] = value.into();
             self.payload = document.to_string().into_bytes();
         }
         self
     }
 
-    /// The bytes to sign: ECDSA on P-256 over SHA-256.
+    /// Returns the bytes to sign with ECDSA on P-256 over SHA-256.
     pub fn to_sign(&self) -> Cow<'_, [u8]> {
-        to_sign(self.format, &self.payload)
+        signed_bytes(self.format, &self.payload)
     }
 
-    /// With the DER signature.
+    /// Completes the payload with its DER signature.
     pub fn signed(self, signature: Vec<u8>) -> Signed {
         Signed {
             format: self.format,
@@ -153,7 +164,7 @@ impl Draft {
     }
 }
 
-fn to_sign(format: Format, payload: &[u8]) -> Cow<'_, [u8]> {
+fn signed_bytes(format: Format, payload: &[u8]) -> Cow<'_, [u8]> {
     match format {
         Format::V2 => Cow::Borrowed(payload),
         Format::V3 => Cow::Owned(bundle::pre_authentication(payload)),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use edge_signature::{Annotations, ImageRef, Manifest, Proof, Signed};
+use edge_signature::{Annotations, CachedSignature, ImageRef, Manifest, Signed};
 use edge_sim::namespaces::{Device, Settings};
 use edge_sim::testbed::{build_image, program};
 use openssl::ec::{EcGroup, EcKey};
@@ -160,13 +160,13 @@ impl Testbed {
         let annotations = Annotations {
             app: "nordvpn".into(),
             version: "1.0".into(),
-            serial: 1,
+            release_number: 1,
             grants: grants.iter().map(ToString::to_string).collect(),
         };
         let reference: ImageRef = format!("{REPOSITORY}:nordvpn-1.0").parse().unwrap();
         let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
         let (signature, _) = edge_signature::sign_with_pem(&self.key, &payload).unwrap();
-        let proof = Proof::new(&manifest, vec![Signed::new(payload, signature)]);
+        let proof = CachedSignature::new(&manifest, vec![Signed::new(payload, signature)]);
         let path = format!(
             "/data/config/edge-docker/proofs/{}.json",
             manifest.digest.hex()

@@ -152,7 +152,7 @@ async fn look_up(
     let verified: Result<_> = verified.await;
     match verified {
         Ok(Some(verified)) => {
-            version.release_number = Some(verified.annotations.serial);
+            version.release_number = Some(verified.annotations.release_number);
             version.signer = Some(verified.signer);
         }
         Ok(None) => {}

@@ -45,7 +45,7 @@ pub(crate) async fn push(
         digest: Some(digest.clone()),
         ..image
     };
-    let manifests = registry.family(&image).await.map_err(registry_error)?;
+    let manifests = registry.resolve_all(&image).await.map_err(registry_error)?;
     let signing = Signing {
         registry: &registry,
         keys: &keys,
@@ -54,7 +54,7 @@ pub(crate) async fn push(
         annotations: Annotations {
             app: app.name.clone(),
             version: version.into(),
-            serial: next_release_number(&registry, &keys, &app.name).await?,
+            release_number: next_release_number(&registry, &keys, &app.name).await?,
             grants: app.spec.grants(),
         },
         commit: app.commit().await,
@@ -87,7 +87,7 @@ impl Signing<'_> {
     /// was missing.
     async fn sign(&self, manifest: &Manifest, format: Format) -> Result<bool> {
         let (registry, keys, digest) = (self.registry, self.keys, &manifest.digest);
-        match registry.verified(keys, digest, &[format]).await {
+        match registry.verify_digest(keys, digest, &[format]).await {
             Ok(verified) if self.is_stated_by(&verified) => return Ok(false),
             Ok(_) | Err(Error::Unsigned(_) | Error::Untrusted(_)) => {}
             Err(error) => return Err(registry_error(error)),
@@ -98,7 +98,7 @@ impl Signing<'_> {
         };
         let mut draft = Draft::new(format, &name, digest, &self.annotations);
         if let Some(commit) = &self.commit {
-            draft = draft.stating(annotation::GIT, commit);
+            draft = draft.with_annotation(annotation::GIT, commit);
         }
         let signature = self.signer.sign(&draft.to_sign()).await?;
         let signed = draft.signed(signature);
@@ -107,11 +107,11 @@ impl Signing<'_> {
         let new = std::slice::from_ref(&signed);
         verify_signature(keys, registry.repository(), digest, new)
             .map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
-        let attached = registry.attach(keys, manifest, &signed).await;
+        let attached = registry.push_signature(keys, manifest, &signed).await;
         attached.map_err(registry_error)?;
         // Two pushes at a time both rewrite the list of signatures, and the later one
         // wins: only what comes back is known to be there.
-        let stored = registry.verified(keys, digest, &[format]).await;
+        let stored = registry.verify_digest(keys, digest, &[format]).await;
         let stored = stored.map_err(registry_error)?;
         if stored.annotations != self.annotations {
             let why = format!("{digest}: the registry returned another signature: push again");
@@ -122,7 +122,7 @@ impl Signing<'_> {
             &digest.hex()[..12],
             stored.annotations.app,
             stored.annotations.version,
-            stored.annotations.serial,
+            stored.annotations.release_number,
             &stored.signer[..16]
         ));
         Ok(true)
@@ -157,12 +157,12 @@ async fn next_release_number(registry: &Registry, keys: &Keys, app: &str) -> Res
         let manifest = registry.resolve(&image).await.map_err(registry_error)?;
         // A version without a signature by our key has no release number.
         let verified = registry
-            .verified(keys, &manifest.digest, &[Format::V2, Format::V3])
+            .verify_digest(keys, &manifest.digest, &[Format::V2, Format::V3])
             .await;
         if let Ok(verified) = verified {
             // The prefix of app `a` matches tags of app `a-b` too.
             if verified.annotations.app == app {
-                number = number.max(verified.annotations.serial + 1);
+                number = number.max(verified.annotations.release_number + 1);
             }
         }
     }

@@ -33,13 +33,15 @@ pub(crate) async fn image(project: &Project, app: &str, version: Option<&str>) -
 pub(crate) async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
     let keys = Signer::new(project, None).await?.keys().await?;
     let registry = project.registry().await?;
-    let manifests = registry.family(image).await.map_err(registry_error)?;
+    let manifests = registry.resolve_all(image).await.map_err(registry_error)?;
     let mut first = None;
     // An index and each of its images: podman and skopeo verify the manifest of the
     // platform, not the index.
     for manifest in &manifests {
         let formats = [Format::V2, Format::V3];
-        let verified = registry.verified(&keys, &manifest.digest, &formats).await;
+        let verified = registry
+            .verify_digest(&keys, &manifest.digest, &formats)
+            .await;
         let verified = verified.map_err(registry_error)?;
         first.get_or_insert(verified);
     }
@@ -47,7 +49,7 @@ pub(crate) async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
     let signed = &verified.annotations;
     println!("image    {}@{}", image.repository, verified.digest);
     println!("app      {}\nversion  {}", signed.app, signed.version);
-    println!("release  {}", signed.serial);
+    println!("release  {}", signed.release_number);
     println!("grants   {}", signed.grants.join(","));
     println!("signer   {}", verified.signer);
     if manifests.len() > 1 {

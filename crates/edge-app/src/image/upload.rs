@@ -176,7 +176,7 @@ async fn push_layer(
                 progress.add(length as u64);
             }
         });
-        let pushed = registry.push_pieces(&blob.digest, blob.size, pieces).await;
+        let pushed = registry.push_chunks(&blob.digest, blob.size, pieces).await;
         pushed.map_err(registry_error)?;
         reading
             .await

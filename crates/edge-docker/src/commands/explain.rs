@@ -59,7 +59,7 @@ fn print_signature(verified: &Verified) {
     println!("digest    {}", verified.digest);
     println!("app       {}", annotations.app);
     println!("version   {}", annotations.version);
-    println!("release   {}", annotations.serial);
+    println!("release   {}", annotations.release_number);
     println!("signed    grants: {}", list(&annotations.grants));
 }
 

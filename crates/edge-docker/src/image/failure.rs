@@ -9,7 +9,7 @@ use edge_signature::Error;
 /// that does not answer is not, so that a unit or edge-app can try again after code 124.
 pub(crate) fn of(error: Error) -> anyhow::Error {
     match error {
-        Error::CannotTell(_) => Failure::error(UNVERIFIABLE, error),
+        Error::Unverifiable(_) => Failure::error(UNVERIFIABLE, error),
         // Tokens of ECR expire after 12 hours: the image itself may well be signed.
         Error::Unauthorized(_) => {
             Failure::error(UNVERIFIABLE, format_args!("{error}: use edge-docker login"))

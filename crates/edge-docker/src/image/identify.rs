@@ -67,7 +67,7 @@ pub(crate) async fn find(
         }
     };
     let annotations = &verified.annotations;
-    let number = annotations.serial;
+    let number = annotations.release_number;
     // Also of an image that is here already: a higher number may have been accepted since.
     release_numbers::accept(root, &annotations.app, number, allow_downgrade)?;
     Ok(Image::signed(verified, local))

@@ -7,7 +7,7 @@ use anyhow::Result;
 use edge_common::{Root, log};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
-use edge_signature::{Credentials, Error, ImageRef, Proof, Registry, Verified};
+use edge_signature::{CachedSignature, Credentials, Error, ImageRef, Registry, Verified};
 use hyper::Method;
 
 use super::progress::{Downloads, print_progress};
@@ -91,7 +91,7 @@ async fn pull_with(
     let proved = prove(trust, image, options.login.clone()).await;
     let (verified, proof) = proved.map_err(failure::of)?;
     let annotations = &verified.annotations;
-    let (app, number) = (&annotations.app, annotations.serial);
+    let (app, number) = (&annotations.app, annotations.release_number);
     // Before the download, which may take minutes and fill the disk.
     release_numbers::check(root, app, number, options.allow_downgrade)?;
     log::info(format_args!(
@@ -114,7 +114,12 @@ async fn pull_with(
 }
 
 /// Lets the engine fetch the image that was verified, and compares the image ID.
-async fn fetch(root: &Root, image: &ImageRef, proof: &Proof, options: &Options) -> Result<Local> {
+async fn fetch(
+    root: &Root,
+    image: &ImageRef,
+    proof: &CachedSignature,
+    options: &Options,
+) -> Result<Local> {
     let id = proof.image_id().map_err(failure::of)?;
     // Of an index, the digest of the image for this platform: the engine would choose by
     // rules of its own.
@@ -147,7 +152,7 @@ pub(super) async fn verify(
     root: &Root,
     trust: &Trust,
     image: &ImageRef,
-) -> Result<(Verified, Proof)> {
+) -> Result<(Verified, CachedSignature)> {
     let login = login::credentials(root, image.repository.host());
     prove(trust, image, login).await.map_err(failure::of)
 }
@@ -156,9 +161,9 @@ async fn prove(
     trust: &Trust,
     image: &ImageRef,
     login: Option<Credentials>,
-) -> Result<(Verified, Proof), Error> {
+) -> Result<(Verified, CachedSignature), Error> {
     let registry = Registry::new(&trust.repository, login, &[])?;
-    registry.prove(&trust.keys, image).await
+    registry.verify(&trust.keys, image).await
 }
 
 /// Image that the engine has.

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
-use edge_signature::{Digest, ImageRef, Proof, Verified};
+use edge_signature::{CachedSignature, Digest, ImageRef, Verified};
 
 use edge_docker_policy::refusal::refuse;
 
@@ -19,7 +19,12 @@ const DIRECTORY: &str = "/data/config/edge-docker";
 const MAX_PROOF_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Stores a verified signature, and the digest that the tag named when it was resolved.
-pub(super) fn store(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proof) -> Result<()> {
+pub(super) fn store(
+    root: &Root,
+    image: &ImageRef,
+    digest: &Digest,
+    proof: &CachedSignature,
+) -> Result<()> {
     for directory in ["proofs", "tags"] {
         file::create_directory(&root.path(DIRECTORY).join(directory), 0o700)?;
     }
@@ -38,7 +43,7 @@ pub(super) fn store(root: &Root, image: &ImageRef, digest: &Digest, proof: &Proo
 }
 
 /// Returns the digest and the cached signature of an image, if there is one.
-fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
+fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, CachedSignature)>> {
     let Some(digest) = digest_of(root, image) else {
         return Ok(None);
     };
@@ -49,7 +54,7 @@ fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, Proof)>> {
     let invalid = |why: String| refuse(format_args!("the cached signature of {digest} {why}"));
     let text =
         file::read(&path, MAX_PROOF_BYTES).map_err(|e| invalid(format!("is damaged: {e:#}")))?;
-    let proof: Proof =
+    let proof: CachedSignature =
         serde_json::from_slice(&text).map_err(|e| invalid(format!("is damaged: {e}")))?;
     // The genuine signature of another image, copied to the name of this one.
     if proof.digest() != digest {

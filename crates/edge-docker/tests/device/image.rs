@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use edge_signature::{Annotations, Digest, ImageRef, Manifest, Proof, Signed};
+use edge_signature::{Annotations, CachedSignature, Digest, ImageRef, Manifest, Signed};
 use serde_json::json;
 
 use super::{Device, REPOSITORY, said};
@@ -61,14 +61,14 @@ impl Device {
         let annotations = Annotations {
             app: app.into(),
             version: "v1".into(),
-            serial: 1,
+            release_number: 1,
             grants: Vec::new(),
         };
         let reference: ImageRef = format!("{REPOSITORY}:{app}-v1").parse().unwrap();
         let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
         let key = fs::read(self.path("/data/key.pem")).unwrap();
         let (signature, _) = edge_signature::sign_with_pem(&key, &payload).unwrap();
-        let proof = Proof::new(manifest, vec![Signed::new(payload, signature)]);
+        let proof = CachedSignature::new(manifest, vec![Signed::new(payload, signature)]);
         let hex = manifest.digest.hex();
         let path = format!("/data/config/edge-docker/proofs/{hex}.json");
         self.write(&path, &serde_json::to_vec(&proof).unwrap());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use edge_common::Root;
 use edge_common::exit::code_of;
 use edge_signature::{
-    Annotations, Digest, ImageRef, Manifest, Proof, Signed, payload, sign_with_pem,
+    Annotations, CachedSignature, Digest, ImageRef, Manifest, Signed, payload, sign_with_pem,
 };
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -114,13 +114,13 @@ impl TestRoot {
         let annotations = Annotations {
             app: app.into(),
             version: "v1".into(),
-            serial: 7,
+            release_number: 7,
             grants: grants.iter().map(ToString::to_string).collect(),
         };
         let payload = payload(&image, &manifest.digest, &annotations);
         let pem = self.key.private_key_to_pem_pkcs8().unwrap();
         let (signature, _) = sign_with_pem(&pem, &payload).unwrap();
-        let proof = Proof::new(&manifest, vec![Signed::new(payload, signature)]);
+        let proof = CachedSignature::new(&manifest, vec![Signed::new(payload, signature)]);
         let kept = self.path("/data/config/edge-docker");
         let file = kept
             .join("proofs")

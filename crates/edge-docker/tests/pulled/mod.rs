@@ -121,7 +121,7 @@ impl Device {
         for name in ["run", "data/config"] {
             fs::create_dir_all(directory.path().join(name)).unwrap();
         }
-        fs::write(directory.path().join("ca.pem"), &server.authority).unwrap();
+        fs::write(directory.path().join("ca.pem"), &server.ca_certificate).unwrap();
         engine.listen(directory.path().join("run/docker.sock"));
         Self {
             directory,
@@ -164,7 +164,7 @@ impl Device {
         let annotations = Annotations {
             app: "hello".into(),
             version: format!("v{serial}"),
-            serial,
+            release_number: serial,
             grants: Vec::new(),
         };
         let name = self.image("any").parse().unwrap();
@@ -173,14 +173,14 @@ impl Device {
         let signed = draft.signed(signature);
         let manifest = Manifest::new(self.server.manifest(digest.as_str()).unwrap());
         let repository = self.server.repository().parse().unwrap();
-        let ca_bundle = [self.server.authority.clone()];
+        let ca_bundle = [self.server.ca_certificate.clone()];
         let registry = Registry::new(&repository, None, &ca_bundle).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let attached = registry.attach(&self.keys, &manifest, &signed);
+        let attached = registry.push_signature(&self.keys, &manifest, &signed);
         runtime.unwrap().block_on(attached).unwrap();
-        self.server.asked();
+        self.server.requests();
     }
 
     pub fn command(&self, words: &[&str]) -> Command {

@@ -1,4 +1,4 @@
-//! Our v2 signatures before other people's verifier: the `sigstore` crate.
+//! v2 signatures by edge-app, verified with the `sigstore` crate.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn signed(key: &PKey<Private>, digest: &Digest) -> Signed {
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
-        serial: 7,
+        release_number: 7,
         grants: vec!["gpu".into()],
     };
     let image = "r.io/team:hello-v1".parse().unwrap();
@@ -30,7 +30,7 @@ fn signed(key: &PKey<Private>, digest: &Digest) -> Signed {
     draft.signed(signature)
 }
 
-/// As that crate reads it from a registry.
+/// Returns the layer as the crate reads it from a registry.
 fn layer(payload: &[u8], signature: &str) -> SignatureLayer {
     SignatureLayer {
         simple_signing: serde_json::from_slice(payload).unwrap(),
@@ -58,23 +58,23 @@ fn accepts(key: &PKey<Private>, layer: &SignatureLayer) -> bool {
 }
 
 #[test]
-fn the_sigstore_crate_accepts_our_v2_signatures() {
+fn the_sigstore_crate_accepts_the_v2_signatures() {
     let (us, them, digest) = (key(), key(), Digest::of(b"manifest"));
     let signed = signed(&us, &digest);
-    let good = layer(signed.payload(), &signed.text());
-    assert!(accepts(&us, &good));
+    let valid = layer(signed.payload(), &signed.text());
+    assert!(accepts(&us, &valid));
     assert!(
         good.simple_signing
             .satisfies_manifest_digest(digest.as_str())
     );
     let other = Digest::of(b"other");
     assert!(
-        !good
+        !valid
             .simple_signing
             .satisfies_manifest_digest(other.as_str())
     );
-    // It refuses what is changed, so it did look.
-    assert!(!accepts(&them, &good));
+    // A verifier that accepted everything would pass until here.
+    assert!(!accepts(&them, &valid));
     let text = String::from_utf8(signed.payload().to_vec()).unwrap();
     let changed = text.replace("gpu", "all");
     assert!(!accepts(&us, &layer(changed.as_bytes(), &signed.text())));

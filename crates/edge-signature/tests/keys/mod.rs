@@ -1,4 +1,4 @@
-//! A team with a key of its own.
+//! Team with a signing key.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use edge_signature::Keys;

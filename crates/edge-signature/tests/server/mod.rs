@@ -1,5 +1,4 @@
-//! A small HTTPS server for the tests: a registry in memory that can be made
-//! to misbehave, and that writes down what it was asked.
+//! HTTPS server for tests: a registry in memory that records requests and can misbehave.
 #![allow(
     dead_code,
     clippy::disallowed_methods,
@@ -32,16 +31,16 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-/// How an answer is sent.
-pub enum How {
+/// Delivery of a response.
+pub enum Delivery {
     Whole,
-    /// A byte now and then, without end.
+    /// One byte now and then, for ever.
     Drip,
-    /// As fast as it goes, without end.
+    /// As fast as possible, for ever.
     Endless,
-    /// Never.
+    /// Nothing at all.
     Silent,
-    /// Half of it, then the line is cut.
+    /// The first half, then the connection is closed.
     Cut,
 }
 
@@ -49,7 +48,7 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    pub how: How,
+    pub delivery: Delivery,
 }
 
 impl Reply {
@@ -58,7 +57,7 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: body.into(),
-            how: How::Whole,
+            delivery: Delivery::Whole,
         }
     }
 
@@ -67,9 +66,9 @@ impl Reply {
         self
     }
 
-    pub fn how(how: How) -> Self {
+    pub fn delivered(delivery: Delivery) -> Self {
         Self {
-            how,
+            delivery,
             ..Self::new(200, b"{}".repeat(20))
         }
     }
@@ -83,17 +82,17 @@ pub struct State {
     blobs: Mutex<HashMap<String, Vec<u8>>>,
     hook: Mutex<Option<Hook>>,
     log: Mutex<Vec<String>>,
-    /// Does it keep the list of referrers, as newer registries do?
+    /// Whether the server lists referrers, as newer registries do.
     pub referrers: std::sync::atomic::AtomicBool,
 }
 
 pub struct Server {
     pub address: SocketAddr,
-    pub authority: Vec<u8>,
+    pub ca_certificate: Vec<u8>,
     pub state: Arc<State>,
 }
 
-/// A certificate for `localhost`, and its key.
+/// Returns a certificate for `localhost`, and its key.
 pub fn certificate() -> (X509, PKey<Private>) {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
@@ -102,7 +101,7 @@ pub fn certificate() -> (X509, PKey<Private>) {
     serial
         .rand(64, openssl::bn::MsbOption::MAYBE_ZERO, false)
         .unwrap();
-    // CaBundle are told apart by their names.
+    // OpenSSL finds the issuer of a certificate by its name: two servers in one test need two.
     let common = format!("test {}", serial.to_hex_str().unwrap());
     name.append_entry_by_text("CN", &common).unwrap();
     let name = name.build();
@@ -155,23 +154,23 @@ impl Server {
         });
         Self {
             address,
-            authority: certificate.to_pem().unwrap(),
+            ca_certificate: certificate.to_pem().unwrap(),
             state,
         }
     }
 
-    /// The team's repository on it.
+    /// Returns the repository on this server.
     pub fn repository(&self) -> String {
         format!("localhost:{}/team", self.address.port())
     }
 
-    /// What answers before the registry does.
+    /// Sets a function that may answer in place of the registry.
     pub fn hook(&self, hook: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) {
         *self.state.hook.lock().unwrap() = Some(Box::new(hook));
     }
 
-    /// What it was asked since the last time, as `METHOD path`.
-    pub fn asked(&self) -> Vec<String> {
+    /// Returns the requests since the last call, as `METHOD path`.
+    pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.state.log.lock().unwrap())
     }
 
@@ -220,9 +219,9 @@ fn serve(
 pub fn read(stream: &mut impl BufRead) -> Result<Request, Box<dyn std::error::Error>> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
-    let mut words = line.split(' ');
-    let method = words.next().unwrap_or_default().to_string();
-    let path = words.next().ok_or("closed")?.to_string();
+    let mut fields = line.split(' ');
+    let method = fields.next().unwrap_or_default().to_string();
+    let path = fields.next().ok_or("closed")?.to_string();
     let mut headers = HashMap::new();
     loop {
         let mut line = String::new();
@@ -248,35 +247,35 @@ pub fn send<S: Read + Write>(
     request: &Request,
     reply: &Reply,
 ) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Said\r\n", reply.status);
+    let mut head = format!("HTTP/1.1 {} Test\r\n", reply.status);
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    let open = matches!(reply.how, How::Drip | How::Endless);
+    let open = matches!(reply.delivery, Delivery::Drip | Delivery::Endless);
     let sized = reply.headers.iter().any(|(n, _)| *n == "Content-Length");
     if !open && !sized {
         head += &format!("Content-Length: {}\r\n", reply.body.len());
     }
     head += "\r\n";
-    match reply.how {
-        How::Silent => {
+    match reply.delivery {
+        Delivery::Silent => {
             let _ = stream.read(&mut [0]);
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
-        How::Whole => {
+        Delivery::Whole => {
             stream.write_all(head.as_bytes())?;
             if request.method != "HEAD" {
                 stream.write_all(&reply.body)?;
             }
         }
-        How::Cut => {
+        Delivery::Cut => {
             stream.write_all(head.as_bytes())?;
             stream.write_all(&reply.body[..reply.body.len() / 2])?;
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
-        How::Drip | How::Endless => {
+        Delivery::Drip | Delivery::Endless => {
             stream.write_all(head.as_bytes())?;
-            let block = if matches!(reply.how, How::Drip) {
+            let block = if matches!(reply.delivery, Delivery::Drip) {
                 1
             } else {
                 65_536
@@ -312,7 +311,7 @@ impl State {
             )
         };
         match (request.method.as_str(), rest.split_once('/')) {
-            ("PUT", Some(("manifests", name))) => self.written(name, request),
+            ("PUT", Some(("manifests", name))) => self.store(name, request),
             (_, Some(("manifests", name))) => match self.manifests.lock().unwrap().get(name) {
                 Some((kind, bytes)) => Reply::new(200, bytes.clone()).with("Content-Type", kind),
                 None => absent(),
@@ -346,8 +345,8 @@ impl State {
         self.referrers.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// As ECR: no `Location`.
-    fn written(&self, name: &str, request: &Request) -> Reply {
+    /// Stores a manifest. As ECR, sends no `Location`.
+    fn store(&self, name: &str, request: &Request) -> Reply {
         let kind = request.headers.get("content-type").unwrap();
         self.put_manifest(name, kind, &request.body);
         let document: Value = serde_json::from_slice(&request.body).unwrap();

@@ -1,4 +1,4 @@
-//! What cosign 2.6.5 signed.
+//! Signatures by cosign 2.6.5.
 
 use edge_signature::{Error, Keys, Signed, verify};
 use serde_json::Value;
@@ -8,9 +8,9 @@ const MANIFEST: &[u8] = include_bytes!("../cosign-2.6.5/sig-manifest.json");
 pub const KEY: &[u8] = include_bytes!("../cosign-2.6.5/cosign265.pub");
 const DIGEST: &str = "sha256:188f1926f462ac12509d22f7393dbcb614747cb3d706241df187898effefb47f";
 pub const BUNDLE: &[u8] = include_bytes!("../cosign-2.6.5/bundle.json");
-/// Cosign's fixture has no `edge.*` annotations: reaching this reason means
-/// that key, signature, digest and repository were found good.
-const GOOD_BUT_OURS: &str = "signed without good edge.* annotations";
+/// Cosign's fixture has no `edge.*` annotations: this reason means that key, signature, digest
+/// and repository are valid.
+const VALID_WITHOUT_ANNOTATIONS: &str = "missing or invalid edge.* annotations";
 
 fn cosign_signature() -> String {
     let manifest: Value = serde_json::from_slice(MANIFEST).unwrap();
@@ -20,12 +20,12 @@ fn cosign_signature() -> String {
 
 fn reason(payload: &[u8], signature: &str, key: &[u8], digest: &str, repository: &str) -> String {
     match Signed::from_text(payload.to_vec(), signature) {
-        Some(signed) => judgement(signed, key, digest, repository),
+        Some(signed) => rejection_of(signed, key, digest, repository),
         None => "base64".into(),
     }
 }
 
-fn judgement(signed: Signed, key: &[u8], digest: &str, repository: &str) -> String {
+fn rejection_of(signed: Signed, key: &[u8], digest: &str, repository: &str) -> String {
     let Ok(keys) = Keys::from_pems(&[key]) else {
         return "key".into();
     };
@@ -39,41 +39,41 @@ fn judgement(signed: Signed, key: &[u8], digest: &str, repository: &str) -> Stri
 }
 
 #[test]
-fn cosigns_own_signature_is_good() {
-    let said = reason(
+fn the_v2_signature_is_valid() {
+    let rejection = reason(
         PAYLOAD,
         &cosign_signature(),
         KEY,
         DIGEST,
         "localhost:5601/c/cos2",
     );
-    assert_eq!(said, GOOD_BUT_OURS);
-    let broken = cosign_signature().replace('M', "M\n");
+    assert_eq!(rejection, VALID_WITHOUT_ANNOTATIONS);
+    let multi_line = cosign_signature().replace('M', "M\n");
     assert_eq!(
-        reason(PAYLOAD, &broken, KEY, DIGEST, "localhost:5601/c/cos2"),
-        GOOD_BUT_OURS
+        reason(PAYLOAD, &multi_line, KEY, DIGEST, "localhost:5601/c/cos2"),
+        VALID_WITHOUT_ANNOTATIONS
     );
-    let said = reason(
+    let rejection = reason(
         PAYLOAD,
         &cosign_signature(),
         KEY,
         DIGEST,
         "localhost:5601/c/cos3",
     );
-    assert_eq!(said, "signed for another repository");
+    assert_eq!(rejection, "signed for another repository");
 }
 
 #[test]
-fn no_byte_of_it_may_change() {
+fn no_changed_bit_of_a_v2_signature_is_valid() {
     let signature = cosign_signature();
     let repository = "localhost:5601/c/cos2";
     for index in 0..PAYLOAD.len() {
         for bit in 0..8 {
-            let mut bad = PAYLOAD.to_vec();
-            bad[index] ^= 1 << bit;
-            let said = reason(&bad, &signature, KEY, DIGEST, repository);
+            let mut changed = PAYLOAD.to_vec();
+            changed[index] ^= 1 << bit;
+            let rejection = reason(&changed, &signature, KEY, DIGEST, repository);
             assert_eq!(
-                said, "signed by a key that is not trusted",
+                rejection, "signed by a key that is not trusted",
                 "payload byte {index}"
             );
         }
@@ -82,48 +82,50 @@ fn no_byte_of_it_may_change() {
     let der = base64::prelude::BASE64_STANDARD.decode(&signature).unwrap();
     for index in 0..der.len() {
         for bit in 0..8 {
-            let mut bad = der.clone();
-            bad[index] ^= 1 << bit;
-            let text = base64::prelude::BASE64_STANDARD.encode(bad);
-            let said = reason(PAYLOAD, &text, KEY, DIGEST, repository);
+            let mut changed = der.clone();
+            changed[index] ^= 1 << bit;
+            let text = base64::prelude::BASE64_STANDARD.encode(changed);
+            let rejection = reason(PAYLOAD, &text, KEY, DIGEST, repository);
             assert_eq!(
-                said, "signed by a key that is not trusted",
+                rejection, "signed by a key that is not trusted",
                 "signature byte {index}"
             );
         }
     }
-    other_keys_and_digests(|key, digest| reason(PAYLOAD, &signature, key, digest, repository));
+    assert_other_keys_and_digests_fail(|key, digest| {
+        reason(PAYLOAD, &signature, key, digest, repository)
+    });
 }
 
-/// Every byte of the key and every digit of the digest, changed.
-fn other_keys_and_digests(reason: impl Fn(&[u8], &str) -> String) {
+/// Changes each byte of the key and each digit of the digest.
+fn assert_other_keys_and_digests_fail(reason: impl Fn(&[u8], &str) -> String) {
     let body = 27..KEY.len() - 26;
     for index in body.filter(|i| !b"\n=".contains(&KEY[*i])) {
-        let mut bad = KEY.to_vec();
-        bad[index] = if bad[index] == b'A' { b'B' } else { b'A' };
-        let said = reason(&bad, DIGEST);
+        let mut changed = KEY.to_vec();
+        changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+        let rejection = reason(&changed, DIGEST);
         assert!(
-            ["key", "signed by a key that is not trusted"].contains(&&*said),
-            "key byte {index}: {said}"
+            ["key", "signed by a key that is not trusted"].contains(&&*rejection),
+            "key byte {index}: {rejection}"
         );
     }
     for index in 7..DIGEST.len() {
-        let mut bad = DIGEST.as_bytes().to_vec();
-        bad[index] = if bad[index] == b'0' { b'1' } else { b'0' };
-        let bad = String::from_utf8(bad).unwrap();
-        assert_eq!(reason(KEY, &bad), "signed for another digest");
+        let mut changed = DIGEST.as_bytes().to_vec();
+        changed[index] = if changed[index] == b'0' { b'1' } else { b'0' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert_eq!(reason(KEY, &changed), "signed for another digest");
     }
 }
 
 #[test]
-fn cosigns_own_bundle_is_good_and_no_byte_of_it_may_change() {
+fn the_bundle_is_valid_and_no_changed_byte_of_it() {
     let repository = "r.io/any";
     let open = |bytes: &[u8]| Signed::from_bundle(bytes);
     let reason = |bytes: &[u8]| match open(bytes) {
-        Ok(signed) => judgement(signed, KEY, DIGEST, repository),
+        Ok(signed) => rejection_of(signed, KEY, DIGEST, repository),
         Err(error) => error.to_string(),
     };
-    assert_eq!(reason(BUNDLE), GOOD_BUT_OURS);
+    assert_eq!(reason(BUNDLE), VALID_WITHOUT_ANNOTATIONS);
     let bundle: Value = serde_json::from_slice(BUNDLE).unwrap();
     use base64::Engine as _;
     let base64 = base64::prelude::BASE64_STANDARD;
@@ -131,25 +133,27 @@ fn cosigns_own_bundle_is_good_and_no_byte_of_it_may_change() {
         let bytes = base64.decode(bundle.pointer(place).unwrap().as_str().unwrap());
         let bytes = bytes.unwrap();
         for bit in 0..bytes.len() * 8 {
-            let (mut bad, mut changed) = (bundle.clone(), bytes.clone());
+            let (mut document, mut changed) = (bundle.clone(), bytes.clone());
             changed[bit / 8] ^= 1 << (bit % 8);
-            *bad.pointer_mut(place).unwrap() = base64.encode(changed).into();
-            let said = reason(bad.to_string().as_bytes());
+            *document.pointer_mut(place).unwrap() = base64.encode(changed).into();
+            let rejection = reason(document.to_string().as_bytes());
             assert_eq!(
-                said, "signed by a key that is not trusted",
+                rejection, "signed by a key that is not trusted",
                 "{place} bit {bit}"
             );
         }
     }
     let signed = open(BUNDLE).unwrap();
-    other_keys_and_digests(|key, digest| judgement(signed.clone(), key, digest, repository));
-    // Of the text itself, what stands before the envelope is not signed.
+    assert_other_keys_and_digests_fail(|key, digest| {
+        rejection_of(signed.clone(), key, digest, repository)
+    });
+    // The text before the envelope is not signed.
     for index in 0..BUNDLE.len() {
-        let mut bad = BUNDLE.to_vec();
-        bad[index] = if bad[index] == b'x' { b'y' } else { b'x' };
+        let mut changed = BUNDLE.to_vec();
+        changed[index] = if changed[index] == b'x' { b'y' } else { b'x' };
         let envelope = BUNDLE.windows(14).position(|w| w == b"\"dsseEnvelope\"");
         if index >= envelope.unwrap() {
-            assert_ne!(reason(&bad), GOOD_BUT_OURS, "byte {index}");
+            assert_ne!(reason(&changed), VALID_WITHOUT_ANNOTATIONS, "byte {index}");
         }
     }
 }

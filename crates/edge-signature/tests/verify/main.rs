@@ -1,7 +1,7 @@
-//! Which signatures count: made by cosign 2.6.5, made by us, and made wrong.
+//! Verification of signatures by cosign 2.6.5, by edge-app, and of malformed ones.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod cosign;
+mod edge;
 #[path = "../keys/mod.rs"]
 mod keys;
-mod ours;

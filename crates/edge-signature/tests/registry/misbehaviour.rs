@@ -1,102 +1,108 @@
-//! Registries that fail, flood, redirect and lie.
+//! Servers that fail, flood, redirect and lie.
 
 use std::time::{Duration, Instant};
 
 use edge_signature::{Credentials, Error, Format, ImageRef, Registry};
 use serde_json::json;
 
+use crate::images::{OCI, image, image_manifest, impatient, put_image, registry, verify, wait};
 use crate::keys::team;
-use crate::server::{self, How, Reply, Server};
-use crate::team::{OCI, hasty, image, image_manifest, prove, put_image, registry, wait};
+use crate::server::{self, Delivery, Reply, Server};
 
 #[test]
-fn statuses_are_told_apart() {
+fn each_status_has_its_error() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
     let (registry, name) = (registry(&server), image(&server, "v1"));
     wait(async {
-        us.attach(&server, &digest, Format::V2, 1).await;
+        us.push_signature(&server, &digest, Format::V2, 1).await;
         for place in ["/manifests/v1", ".sig", "/blobs/"] {
             for status in [401, 403, 429, 400, 500, 502, 503, 504, 301, 307, 418] {
                 server.hook(move |r| r.path.contains(place).then(|| Reply::new(status, "{")));
-                let error = registry.prove(&us.keys, &name).await.unwrap_err();
-                let good = match status {
+                let error = registry.verify(&us.keys, &name).await.unwrap_err();
+                let as_expected = match status {
                     401 | 403 => matches!(error, Error::Unauthorized(_)),
-                    _ => matches!(error, Error::CannotTell(_)),
+                    _ => matches!(error, Error::Unverifiable(_)),
                 };
-                assert!(good, "{place} {status}: {error:?}");
+                assert!(as_expected, "{place} {status}: {error:?}");
             }
         }
         server.hook(|r| r.path.contains("/v1").then(|| Reply::new(404, "")));
-        let error = registry.prove(&us.keys, &name).await.unwrap_err();
+        let error = registry.verify(&us.keys, &name).await.unwrap_err();
         assert!(matches!(error, Error::NotFound(_)), "{error:?}");
         server.hook(|r| r.path.contains(".sig").then(|| Reply::new(404, "")));
-        let error = registry.prove(&us.keys, &name).await.unwrap_err();
+        let error = registry.verify(&us.keys, &name).await.unwrap_err();
         assert!(matches!(error, Error::Unsigned(_)), "{error:?}");
-        let words = r#"{"errors":[{"code":"X","message":"a\u001b[2J\nb"}]}"#;
-        server.hook(move |_| Some(Reply::new(500, words)));
+        let body = r#"{"errors":[{"code":"X","message":"a\u001b[2J\nb"}]}"#;
+        server.hook(move |_| Some(Reply::new(500, body)));
         let error = registry
-            .prove(&us.keys, &name)
+            .verify(&us.keys, &name)
             .await
             .unwrap_err()
             .to_string();
         assert!(error.ends_with("a [2J b"), "{error:?}");
-        let stranger = Registry::new(&server.repository().parse().unwrap(), None, &[]).unwrap();
-        let error = stranger.resolve(&image(&server, "v1")).await.unwrap_err();
-        assert!(matches!(error, Error::CannotTell(_)), "{error:?}");
+        let without_ca = Registry::new(&server.repository().parse().unwrap(), None, &[]).unwrap();
+        let error = without_ca.resolve(&image(&server, "v1")).await.unwrap_err();
+        assert!(matches!(error, Error::Unverifiable(_)), "{error:?}");
     });
 }
 
 #[test]
-fn a_registry_that_takes_its_time_or_floods() {
+fn slow_and_flooding_responses_end_at_their_limits() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
     type Case = (fn() -> Reply, &'static str);
-    let how: [Case; 5] = [
-        (|| Reply::how(How::Silent), "timed out"),
-        (|| Reply::how(How::Drip), "timed out"),
-        (|| Reply::how(How::Endless), "larger than"),
-        (|| Reply::how(How::Cut), ""),
+    let cases: [Case; 5] = [
+        (|| Reply::delivered(Delivery::Silent), "timed out"),
+        (|| Reply::delivered(Delivery::Drip), "timed out"),
+        (|| Reply::delivered(Delivery::Endless), "larger than"),
+        (|| Reply::delivered(Delivery::Cut), ""),
         (
             || Reply::new(200, "{}").with("Content-Length", "99999999999"),
             "larger than",
         ),
     ];
     wait(async {
-        us.attach(&server, &digest, Format::V2, 1).await;
+        us.push_signature(&server, &digest, Format::V2, 1).await;
         for place in ["/manifests/v1", ".sig", "/blobs/"] {
-            for (reply, wanted) in how {
+            for (reply, expected) in cases {
                 server.hook(move |r| r.path.contains(place).then(reply));
                 let start = Instant::now();
-                let registry = hasty(&server);
-                let proved = registry.prove(&us.keys, &image(&server, "v1")).await;
-                let error = proved.unwrap_err();
+                let registry = impatient(&server);
+                let verified = registry.verify(&us.keys, &image(&server, "v1")).await;
+                let error = verified.unwrap_err();
                 assert!(!matches!(error, Error::Unsigned(_)), "{place}: {error:?}");
-                assert!(error.to_string().contains(wanted), "{place}: {error}");
-                assert!(start.elapsed() < Duration::from_secs(5), "{place} {wanted}");
+                assert!(error.to_string().contains(expected), "{place}: {error}");
+                assert!(
+                    start.elapsed() < Duration::from_secs(5),
+                    "{place} {expected}"
+                );
             }
         }
     });
 }
 
 #[test]
-fn redirects_lead_no_secret_and_no_manifest_elsewhere() {
+fn other_hosts_receive_no_credentials_and_serve_no_manifest() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
     let (certificate, key) = server::certificate();
-    let elsewhere = Server::with(&certificate, &key);
-    let ca_bundle = [server.authority.clone(), elsewhere.authority.clone()];
+    let other_host = Server::with(&certificate, &key);
+    let ca_bundle = [
+        server.ca_certificate.clone(),
+        other_host.ca_certificate.clone(),
+    ];
     let credentials = Some(Credentials {
         username: "AWS".into(),
         password: "secret".into(),
     });
     let repository = server.repository().parse().unwrap();
     let registry = Registry::new(&repository, credentials, &ca_bundle).unwrap();
-    let away = format!("https://localhost:{}", elsewhere.address.port());
+    let other_url = format!("https://localhost:{}", other_host.address.port());
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let noted = std::sync::Arc::clone(&seen);
-    elsewhere.hook(move |r| {
-        noted
+    let recorded = std::sync::Arc::clone(&seen);
+    other_host.hook(move |r| {
+        recorded
             .lock()
             .unwrap()
             .push(r.headers.get("authorization").cloned());
@@ -109,31 +115,31 @@ fn redirects_lead_no_secret_and_no_manifest_elsewhere() {
         });
     };
     wait(async {
-        us.attach(&server, &digest, Format::V2, 1).await;
+        us.push_signature(&server, &digest, Format::V2, 1).await;
         let signed = us.sign(&server, &digest, Format::V2, 1);
-        elsewhere.put_manifest("v1", OCI, &image_manifest("v1"));
+        other_host.put_manifest("v1", OCI, &image_manifest("v1"));
         let name = image(&server, "v1");
-        let prove = || registry.prove(&us.keys, &name);
+        let verify = || registry.verify(&us.keys, &name);
         for place in ["/manifests/v1", ".sig"] {
-            redirect(place, away.clone());
-            let error = prove().await.unwrap_err();
+            redirect(place, other_url.clone());
+            let error = verify().await.unwrap_err();
             assert!(error.to_string().contains("not followed"), "{error}");
         }
-        assert!(elsewhere.asked().is_empty());
-        redirect("/blobs/", away.clone());
-        let error = prove().await.unwrap_err();
+        assert!(other_host.requests().is_empty());
+        redirect("/blobs/", other_url.clone());
+        let error = verify().await.unwrap_err();
         assert!(matches!(error, Error::Untrusted(_)), "{error:?}");
-        elsewhere.put_blob(signed.payload());
-        prove().await.unwrap();
+        other_host.put_blob(signed.payload());
+        verify().await.unwrap();
         assert_eq!(*seen.lock().unwrap(), [None, None]);
-        for (to, wanted) in [
-            (away.replace("https", "http"), "not followed"),
+        for (to, expected) in [
+            (other_url.replace("https", "http"), "not followed"),
             ("file://".into(), "not followed"),
-            (String::new(), "place to place"),
+            (String::new(), "too many redirects"),
         ] {
             redirect("/blobs/", to);
-            let error = prove().await.unwrap_err().to_string();
-            assert!(error.contains(wanted), "{error}");
+            let error = verify().await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
         }
     });
 }
@@ -158,39 +164,39 @@ fn lists_come_in_pages_from_the_same_host() {
         assert!(error.contains("not followed"), "{error}");
         server.hook(move |r| Some(page("v0", &r.path)));
         let error = registry.tags().await.unwrap_err().to_string();
-        assert!(error.contains("without end"), "{error}");
+        assert!(error.contains("a list of more than"), "{error}");
         server.hook(|_| Some(Reply::new(401, "")));
-        let refused = registry.login().await;
-        assert!(
-            matches!(refused, Err(Error::Unauthorized(_))),
-            "{refused:?}"
-        );
+        let denied = registry.login().await;
+        assert!(matches!(denied, Err(Error::Unauthorized(_))), "{denied:?}");
     });
 }
 
 #[test]
-fn other_content_than_its_digest_says() {
+fn content_with_another_digest_is_rejected() {
     let (server, us) = (Server::start(), team());
     let digest = put_image(&server, "v1");
-    let pinned: ImageRef = format!("{}@{digest}", server.repository()).parse().unwrap();
+    let by_digest: ImageRef = format!("{}@{digest}", server.repository()).parse().unwrap();
     wait(async {
-        us.attach(&server, &digest, Format::V2, 1).await;
+        us.push_signature(&server, &digest, Format::V2, 1).await;
         for place in ["/manifests/sha256:", "/blobs/"] {
             server.hook(move |r| {
                 r.path
                     .contains(place)
                     .then(|| Reply::new(200, image_manifest("v9")))
             });
-            let proved = registry(&server).prove(&us.keys, &pinned).await;
-            assert!(proved.is_err(), "{place}");
+            let verified = registry(&server).verify(&us.keys, &by_digest).await;
+            assert!(verified.is_err(), "{place}");
         }
         server.hook(|_| None);
-        registry(&server).prove(&us.keys, &pinned).await.unwrap();
-        // A tag that names other content now: that content is unsigned.
+        registry(&server)
+            .verify(&us.keys, &by_digest)
+            .await
+            .unwrap();
+        // The tag was moved: the new content is not signed.
         put_image(&server, "v2");
         let moved = server.manifest("v2").unwrap();
         server.put_manifest("v1", OCI, &moved);
-        let error = prove(&us, &server).await.unwrap_err();
+        let error = verify(&us, &server).await.unwrap_err();
         assert!(matches!(error, Error::Unsigned(_)), "{error:?}");
     });
 }

@@ -1,8 +1,8 @@
-//! What we sign, and what somebody else says in our form.
+//! Signatures by edge-app, and malformed ones by the same key.
 
 use edge_signature::{
-    Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Proof, Repository, Signed,
-    Verified, payload, sign_with_pem, verify,
+    Annotations, CachedSignature, Digest, Draft, Error, Format, ImageRef, Keys, Manifest,
+    Repository, Signed, Verified, payload, sign_with_pem, verify,
 };
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -22,51 +22,51 @@ fn sign(team: &Team, payload: Vec<u8>) -> Signed {
     Signed::new(payload, signature)
 }
 
-fn judged(team: &Team, payload: &str) -> Result<Verified, String> {
+fn verify_payload(team: &Team, payload: &str) -> Result<Verified, String> {
     let (_, repository, digest) = image();
     let signed = sign(team, payload.into());
     verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
 }
 
-fn good(team: &Team) -> Signed {
+fn valid(team: &Team) -> Signed {
     let (image, _, digest) = image();
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
-        serial: 7,
+        release_number: 7,
         grants: vec!["gpu".into(), "net=host".into()],
     };
     sign(team, payload(&image, &digest, &annotations))
 }
 
 #[test]
-fn ours_round_trips_and_one_good_among_bad_ones_suffices() {
+fn one_trusted_signature_among_others_suffices() {
     let (us, them) = (team(), team());
     let (_, repository, digest) = image();
-    let all = [
-        good(&them),
+    let signatures = [
+        valid(&them),
         Signed::new(b"{}".to_vec(), vec![0; 70]),
-        good(&us),
+        valid(&us),
     ];
-    let verified = verify(&us.keys, &repository, &digest, &all).unwrap();
+    let verified = verify(&us.keys, &repository, &digest, &signatures).unwrap();
     assert_eq!(verified.annotations.app, "hello");
-    assert_eq!(verified.annotations.serial, 7);
+    assert_eq!(verified.annotations.release_number, 7);
     assert_eq!(verified.annotations.grants, ["gpu", "net=host"]);
     assert_eq!(verified.signer.len(), 64);
-    let error = verify(&us.keys, &repository, &digest, &all[..2]).unwrap_err();
+    let error = verify(&us.keys, &repository, &digest, &signatures[..2]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no signature that counts: signed by a key that is not trusted"
+        "no trusted signature: signed by a key that is not trusted"
     );
     let error = verify(&us.keys, &repository, &digest, &[]).unwrap_err();
     assert!(matches!(error, Error::Unsigned(_)), "{error}");
 }
 
 #[test]
-fn payloads_that_say_something_else() {
+fn payloads_for_something_else_are_rejected() {
     let team = team();
-    let text = String::from_utf8(good(&team).payload().to_vec()).unwrap();
-    assert!(judged(&team, &text).is_ok());
+    let text = String::from_utf8(valid(&team).payload().to_vec()).unwrap();
+    assert!(verify_payload(&team, &text).is_ok());
     let digest = Digest::of(b"manifest").to_string();
     let cases = [
         (
@@ -109,13 +109,16 @@ fn payloads_that_say_something_else() {
         ("[".repeat(60_000), "payload"),
         (format!("{text}{}", " ".repeat(70_000)), "too large"),
     ];
-    for (bad, wanted) in cases {
-        let said = judged(&team, &bad).unwrap_err();
-        assert!(said.contains(wanted), "{wanted}: {said}: {bad:.300}");
+    for (changed, expected) in cases {
+        let error = verify_payload(&team, &changed).unwrap_err();
+        assert!(
+            error.contains(expected),
+            "{expected}: {error}: {changed:.300}"
+        );
     }
 }
 
-fn statement(team: &Team, statement: &str) -> Result<Verified, String> {
+fn verify_statement(team: &Team, statement: &str) -> Result<Verified, String> {
     let (_, repository, digest) = image();
     let kind = "application/vnd.in-toto+json";
     let pae = format!("DSSEv1 28 {kind} {} {statement}", statement.len());
@@ -125,22 +128,25 @@ fn statement(team: &Team, statement: &str) -> Result<Verified, String> {
 }
 
 #[test]
-fn statements_that_say_something_else() {
+fn statements_for_something_else_are_rejected() {
     let team = team();
     let (image, _, digest) = image();
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
-        serial: 7,
+        release_number: 7,
         grants: vec!["gpu".into()],
     };
     let draft = Draft::new(Format::V3, &image, &digest, &annotations);
     let signature = sign_with_pem(&team.private, &draft.to_sign()).unwrap().0;
-    let good = draft.signed(signature);
-    let text = String::from_utf8(good.payload().to_vec()).unwrap();
-    assert_eq!(statement(&team, &text).unwrap().annotations, annotations);
-    let again = Signed::from_bundle(&good.to_bundle(&team.keys).unwrap()).unwrap();
-    assert_eq!(again, good);
+    let valid = draft.signed(signature);
+    let text = String::from_utf8(valid.payload().to_vec()).unwrap();
+    assert_eq!(
+        verify_statement(&team, &text).unwrap().annotations,
+        annotations
+    );
+    let read = Signed::from_bundle(&valid.to_bundle(&team.keys).unwrap()).unwrap();
+    assert_eq!(read, valid);
     let subject = &text[text.find("[").unwrap() + 1..text.find("]").unwrap()];
     let cases = [
         (
@@ -151,7 +157,7 @@ fn statements_that_say_something_else() {
         (text.replace(subject, ""), "another digest"),
         (
             text.replace(subject, &format!("{subject},{subject}")),
-            "twice",
+            "signed twice",
         ),
         (text.replace("cosign/sign/v1", "cosign/sign/v2"), "type"),
         (text.replace("Statement/v1", "Statement/v0.1"), "type"),
@@ -167,12 +173,12 @@ fn statements_that_say_something_else() {
         ),
         (text[..text.len() - 1].into(), "in-toto"),
     ];
-    for (bad, wanted) in cases {
-        let said = statement(&team, &bad).unwrap_err();
-        assert!(said.contains(wanted), "{wanted}: {said}: {bad}");
+    for (changed, expected) in cases {
+        let error = verify_statement(&team, &changed).unwrap_err();
+        assert!(error.contains(expected), "{expected}: {error}: {changed}");
     }
-    // The signature of one form is none of the other.
-    let bytes = good.payload().to_vec();
+    // A signature of one format is not valid in the other.
+    let bytes = valid.payload().to_vec();
     let signature = sign_with_pem(&team.private, &bytes).unwrap().0;
     for signed in [
         Signed::statement(bytes.clone(), signature.clone()),
@@ -184,8 +190,8 @@ fn statements_that_say_something_else() {
 }
 
 #[test]
-fn bundles_that_are_none() {
-    let good: Value = serde_json::from_slice(BUNDLE).unwrap();
+fn malformed_bundles_are_rejected() {
+    let valid: Value = serde_json::from_slice(BUNDLE).unwrap();
     for (place, value) in [
         (
             "/mediaType",
@@ -206,45 +212,45 @@ fn bundles_that_are_none() {
         ("/dsseEnvelope/payload", json!("AAAA".repeat(30_000))),
         ("/dsseEnvelope", json!(null)),
     ] {
-        let mut bad = good.clone();
-        *bad.pointer_mut(place).unwrap() = value;
+        let mut malformed = valid.clone();
+        *malformed.pointer_mut(place).unwrap() = value;
         assert!(
-            Signed::from_bundle(bad.to_string().as_bytes()).is_err(),
+            Signed::from_bundle(malformed.to_string().as_bytes()).is_err(),
             "{place}"
         );
     }
 }
 
 #[test]
-fn keys_that_are_none() {
+fn other_keys_are_rejected() {
     assert!(Keys::from_pems::<Vec<u8>>(&[]).is_err());
     let p384 = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
     let p384 = PKey::from_ec_key(EcKey::generate(&p384).unwrap()).unwrap();
     let rsa = PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap();
-    for (pem, wanted) in [
+    for (pem, expected) in [
         (p384.public_key_to_pem().unwrap(), "P-256"),
         (rsa.public_key_to_pem().unwrap(), "P-256"),
         (team().private, "not a PEM public key"),
         (KEY[..80].to_vec(), "not a PEM public key"),
         (Vec::new(), "not a PEM public key"),
-        (KEY.repeat(2), "one key a file"),
+        (KEY.repeat(2), "one file per key"),
         (vec![b'x'; 100_000], "not a PEM public key"),
     ] {
-        let said = Keys::from_pems(&[&pem]).err().unwrap().to_string();
-        assert!(said.contains(wanted), "{said}");
+        let error = Keys::from_pems(&[&pem]).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
     }
-    for bad in [
+    for pem in [
         &b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\nAAAA\n"[..],
         b"",
         KEY,
     ] {
-        let said = sign_with_pem(bad, b"x").unwrap_err().to_string();
-        assert!(said.contains("PKCS#8"), "{said}");
+        let error = sign_with_pem(pem, b"x").unwrap_err().to_string();
+        assert!(error.contains("PKCS#8"), "{error}");
     }
 }
 
 #[test]
-fn a_kept_proof_is_verified_again_and_no_byte_of_it_may_change() {
+fn a_cached_signature_is_valid_and_no_changed_byte_of_it() {
     let team = team();
     let (image, repository, _) = image();
     let bytes = br#"{"schemaVersion":2,"config":{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
@@ -252,23 +258,23 @@ fn a_kept_proof_is_verified_again_and_no_byte_of_it_may_change() {
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
-        serial: 7,
+        release_number: 7,
         grants: Vec::new(),
     };
     let signed = sign(&team, payload(&image, &manifest.digest, &annotations));
-    let proof = Proof::new(&manifest, vec![signed]);
+    let cached = CachedSignature::new(&manifest, vec![signed]);
     assert_eq!(
-        proof.verify(&team.keys, &repository).unwrap().digest,
+        cached.verify(&team.keys, &repository).unwrap().digest,
         manifest.digest
     );
-    assert!(proof.image_id().unwrap().as_str().ends_with("0000"));
-    let text = serde_json::to_vec(&proof).unwrap();
+    assert!(cached.image_id().unwrap().as_str().ends_with("0000"));
+    let text = serde_json::to_vec(&cached).unwrap();
     for index in 0..text.len() {
-        let mut bad = text.clone();
-        bad[index] = if bad[index] == b'A' { b'B' } else { b'A' };
-        let verified = serde_json::from_slice::<Proof>(&bad)
+        let mut changed = text.clone();
+        changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+        let verified = serde_json::from_slice::<CachedSignature>(&changed)
             .ok()
-            .and_then(|p| p.verify(&team.keys, &repository).ok());
+            .and_then(|c| c.verify(&team.keys, &repository).ok());
         assert!(verified.is_none(), "byte {index}");
     }
 }

@@ -1,4 +1,4 @@
-//! edge-signature against a real registry.
+//! The registry client against docker-registry.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -16,10 +16,10 @@ fn registry(cloud: &Cloud, password: Option<&str>) -> Registry {
     let name = cloud
         .value("registry")
         .replace("cloud.edge.test", "localhost");
-    let kept = fs::read_to_string(cloud.file("registry.password")).unwrap();
+    let password_file = fs::read_to_string(cloud.file("registry.password")).unwrap();
     let credentials = Credentials {
         username: "AWS".into(),
-        password: password.unwrap_or(kept.trim()).into(),
+        password: password.unwrap_or(password_file.trim()).into(),
     };
     let authority = fs::read(cloud.file("ca.pem")).unwrap();
     let repository: Repository = name.parse().unwrap();
@@ -41,11 +41,11 @@ async fn push(registry: &Registry, tag: &str) -> Digest {
     registry.push_manifest(tag, bytes, MANIFEST).await.unwrap()
 }
 
-fn signed(cloud: &Cloud, image: &ImageRef, digest: &Digest, serial: u64) -> Signed {
+fn signed(cloud: &Cloud, image: &ImageRef, digest: &Digest, release: u64) -> Signed {
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
-        serial,
+        release_number: release,
         grants: Vec::new(),
     };
     let payload = payload(image, digest, &annotations);
@@ -69,15 +69,19 @@ fn signatures_are_appended_and_found_again() {
         let registry = registry(&cloud, None);
         let digest = push(&registry, "v1").await;
         let name = image(&registry, "v1");
-        assert_eq!(registry.resolve(&name).await.unwrap().digest, digest);
+        let manifest = registry.resolve(&name).await.unwrap();
+        assert_eq!(manifest.digest, digest);
         assert!(registry.signatures(&digest).await.unwrap().is_empty());
         let unsigned = verify(&keys, registry.repository(), &digest, &[]).unwrap_err();
         assert!(matches!(unsigned, Error::Unsigned(_)));
-        for serial in 1..=2 {
-            let one = signed(&cloud, &name, &digest, serial);
-            registry.append_signature(&digest, &one).await.unwrap();
+        for release in 1..=2 {
+            let one = signed(&cloud, &name, &digest, release);
+            registry
+                .push_signature(&keys, &manifest, &one)
+                .await
+                .unwrap();
             let all = registry.signatures(&digest).await.unwrap();
-            assert_eq!(all.len() as u64, serial);
+            assert_eq!(all.len() as u64, release);
             assert_eq!(all.last(), Some(&one));
             verify(&keys, registry.repository(), &digest, &all).unwrap();
         }
@@ -88,7 +92,7 @@ fn signatures_are_appended_and_found_again() {
     });
 }
 
-/// docker-registry keeps no list of referrers: the fallback tag does.
+/// docker-registry lists no referrers, so the fallback tag does.
 #[test]
 fn bundles_of_an_index_and_its_children() {
     let cloud = Cloud::up();
@@ -111,52 +115,62 @@ fn bundles_of_an_index_and_its_children() {
         let bytes = index.to_string().into_bytes();
         registry.push_manifest("v1", bytes, kind).await.unwrap();
         let name = image(&registry, "v1");
-        let family = registry.family(&name).await.unwrap();
-        assert_eq!(family.len(), 3);
-        for manifest in &family {
+        let manifests = registry.resolve_all(&name).await.unwrap();
+        assert_eq!(manifests.len(), 3);
+        for manifest in &manifests {
             for format in [Format::V2, Format::V3] {
                 let annotations = Annotations {
                     app: "hello".into(),
                     version: "v1".into(),
-                    serial: 1,
+                    release_number: 1,
                     grants: Vec::new(),
                 };
                 let draft = Draft::new(format, &name, &manifest.digest, &annotations);
                 let signature = sign_with_pem(&private, &draft.to_sign()).unwrap().0;
                 let signed = draft.signed(signature);
-                registry.attach(&keys, manifest, &signed).await.unwrap();
+                registry
+                    .push_signature(&keys, manifest, &signed)
+                    .await
+                    .unwrap();
                 let digest = &manifest.digest;
-                registry.verified(&keys, digest, &[format]).await.unwrap();
+                registry
+                    .verify_digest(&keys, digest, &[format])
+                    .await
+                    .unwrap();
             }
         }
-        let (verified, proof) = registry.prove(&keys, &name).await.unwrap();
-        assert_eq!(verified.digest, family[0].digest);
-        assert!(family[1..].contains(&proof.image().unwrap()));
+        let (verified, cached) = registry.verify(&keys, &name).await.unwrap();
+        assert_eq!(verified.digest, manifests[0].digest);
+        assert!(manifests[1..].contains(&cached.image().unwrap()));
     });
 }
 
 #[test]
-fn the_signature_of_another_image_does_not_count() {
+fn the_signature_of_another_image_is_not_trusted() {
     let cloud = Cloud::up();
     let keys = Keys::from_pems(&[fs::read(cloud.file("signing.pub")).unwrap()]).unwrap();
     wait(async {
         let registry = registry(&cloud, None);
-        let (good, evil) = (push(&registry, "v1").await, push(&registry, "v2").await);
-        let one = signed(&cloud, &image(&registry, "v1"), &good, 1);
-        registry.append_signature(&evil, &one).await.unwrap();
-        let all = registry.signatures(&evil).await.unwrap();
-        let error = verify(&keys, registry.repository(), &evil, &all).unwrap_err();
+        let (signed_digest, other) = (push(&registry, "v1").await, push(&registry, "v2").await);
+        let one = signed(&cloud, &image(&registry, "v1"), &signed_digest, 1);
+        let manifest = registry.resolve(&image(&registry, "v2")).await.unwrap();
+        registry
+            .push_signature(&keys, &manifest, &one)
+            .await
+            .unwrap();
+        let all = registry.signatures(&other).await.unwrap();
+        let error = verify(&keys, registry.repository(), &other, &all).unwrap_err();
         assert!(error.to_string().contains("another digest"), "{error}");
     });
 }
 
 #[test]
-fn absent_unauthorized_and_down_are_told_apart() {
+fn absent_unauthorized_and_down_are_different_errors() {
     let cloud = Cloud::up();
     wait(async {
-        let good = registry(&cloud, None);
-        let digest = push(&good, "v1").await;
-        let absent = good.resolve(&image(&good, "v9")).await.unwrap_err();
+        let client = registry(&cloud, None);
+        let digest = push(&client, "v1").await;
+        let absent = client.resolve(&image(&client, "v9")).await.unwrap_err();
         assert!(matches!(absent, Error::NotFound(_)), "{absent:?}");
         let wrong = registry(&cloud, Some("wrong"));
         for error in [
@@ -167,15 +181,15 @@ fn absent_unauthorized_and_down_are_told_apart() {
         ] {
             assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
         }
-        let stranger = Registry::new(good.repository(), None, &[]).unwrap();
-        let error = stranger.resolve(&image(&good, "v1")).await.unwrap_err();
-        assert!(matches!(error, Error::CannotTell(_)), "{error:?}");
+        let without_ca = Registry::new(client.repository(), None, &[]).unwrap();
+        let error = without_ca.resolve(&image(&client, "v1")).await.unwrap_err();
+        assert!(matches!(error, Error::Unverifiable(_)), "{error:?}");
         edge_sim(&["cloud", "down"], cloud.path());
         for error in [
-            good.resolve(&image(&good, "v1")).await.unwrap_err(),
-            good.signatures(&digest).await.unwrap_err(),
+            client.resolve(&image(&client, "v1")).await.unwrap_err(),
+            client.signatures(&digest).await.unwrap_err(),
         ] {
-            assert!(matches!(error, Error::CannotTell(_)), "{error:?}");
+            assert!(matches!(error, Error::Unverifiable(_)), "{error:?}");
         }
     });
 }

@@ -1,9 +1,9 @@
-//! Proofs that somebody changed on the disk: none of them holds.
+//! Cached signatures that were changed on the disk: none is valid.
 #![no_main]
 
 use std::sync::LazyLock;
 
-use edge_signature::{Keys, Proof, Repository};
+use edge_signature::{CachedSignature, Keys, Repository};
 use libfuzzer_sys::fuzz_target;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -16,12 +16,15 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(proof) = serde_json::from_slice::<Proof>(bytes) else {
+    let Ok(cached) = serde_json::from_slice::<CachedSignature>(bytes) else {
         return;
     };
     let repository: Repository = "r.io/team".parse().unwrap();
-    assert!(proof.verify(&KEYS, &repository).is_err());
-    let _ = (proof.image(), proof.image_id());
-    let text = serde_json::to_vec(&proof).unwrap();
-    assert_eq!(serde_json::from_slice::<Proof>(&text).unwrap(), proof);
+    assert!(cached.verify(&KEYS, &repository).is_err());
+    let _ = (cached.image(), cached.image_id());
+    let text = serde_json::to_vec(&cached).unwrap();
+    assert_eq!(
+        serde_json::from_slice::<CachedSignature>(&text).unwrap(),
+        cached
+    );
 });

@@ -1,10 +1,11 @@
-//! The gate before a registry: signed in every way, not signed, and hostile.
+//! The registry client against a server in memory: signed images, unsigned ones, and a server
+//! that fails, floods and lies.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+mod images;
 #[path = "../keys/mod.rs"]
 mod keys;
-mod registries;
+mod misbehaviour;
 #[path = "../server/mod.rs"]
 mod server;
 mod signatures;
-mod team;

@@ -1,5 +1,5 @@
-//! Our v3 bundles before other people's verifier: `@sigstore/verify`, run by
-//! node. That of our v2 signatures is in `interop/`.
+//! v3 bundles by edge-app, verified with `@sigstore/verify` under node. `interop/` does the same
+//! for v2 signatures with the `sigstore` crate.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -12,18 +12,18 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use serde_json::Value;
 
-/// Where `scripts/setup` puts it.
+/// Returns the directory into which `scripts/setup` installs the package.
 fn packages() -> PathBuf {
     let home = std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let directory = cache.or(home).unwrap().join("edge-ai/node/node_modules");
-    let there = directory.join("@sigstore/verify").exists();
-    assert!(there, "@sigstore/verify is missing: run scripts/setup");
+    let installed = directory.join("@sigstore/verify").exists();
+    assert!(installed, "@sigstore/verify is missing: run scripts/setup");
     directory
 }
 
-/// What node says; nothing when it accepts.
-fn refused(directory: &Path, bundle: &[u8], key: &[u8]) -> Option<String> {
+/// Returns the error of the verifier, or `None` if it accepts the bundle.
+fn rejection(directory: &Path, bundle: &[u8], key: &[u8]) -> Option<String> {
     let paths = [directory.join("bundle"), directory.join("key")];
     for (path, content) in paths.iter().zip([bundle, key]) {
         fs::write(path, content).unwrap();
@@ -35,8 +35,8 @@ fn refused(directory: &Path, bundle: &[u8], key: &[u8]) -> Option<String> {
         .args(paths)
         .output()
         .expect("node is missing: run scripts/setup");
-    let said = String::from_utf8(output.stderr).unwrap();
-    (!output.status.success()).then_some(said)
+    let error = String::from_utf8(output.stderr).unwrap();
+    (!output.status.success()).then_some(error)
 }
 
 fn key() -> PKey<openssl::pkey::Private> {
@@ -50,7 +50,7 @@ fn bundle(key: &PKey<openssl::pkey::Private>) -> (Vec<u8>, Vec<u8>) {
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
-        serial: 7,
+        release_number: 7,
         grants: vec!["gpu".into()],
     };
     let image = "r.io/team:hello-v1".parse().unwrap();
@@ -63,17 +63,17 @@ fn bundle(key: &PKey<openssl::pkey::Private>) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn sigstores_javascript_accepts_our_bundles() {
+fn sigstore_js_accepts_the_bundles() {
     let directory = tempfile::tempdir().unwrap();
-    let (good, public) = bundle(&key());
-    assert_eq!(refused(directory.path(), &good, &public), None);
-    // It refuses what is changed, so it did look.
+    let (valid, public) = bundle(&key());
+    assert_eq!(rejection(directory.path(), &valid, &public), None);
+    // A verifier that accepted everything would pass until here.
     let other = key().public_key_to_pem().unwrap();
-    let said = refused(directory.path(), &good, &other).unwrap();
-    assert!(said.contains("hint"), "{said}");
-    let mut bad: Value = serde_json::from_slice(&good).unwrap();
-    let payload = bad.pointer_mut("/dsseEnvelope/payload").unwrap();
+    let error = rejection(directory.path(), &valid, &other).unwrap();
+    assert!(error.contains("hint"), "{error}");
+    let mut changed: Value = serde_json::from_slice(&valid).unwrap();
+    let payload = changed.pointer_mut("/dsseEnvelope/payload").unwrap();
     *payload = payload.as_str().unwrap().replacen('e', "f", 1).into();
-    let said = refused(directory.path(), bad.to_string().as_bytes(), &public).unwrap();
-    assert!(said.contains("SIGNATURE_ERROR"), "{said}");
+    let error = rejection(directory.path(), changed.to_string().as_bytes(), &public).unwrap();
+    assert!(error.contains("SIGNATURE_ERROR"), "{error}");
 }

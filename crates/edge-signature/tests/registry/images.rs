@@ -1,10 +1,10 @@
-//! A team with a key, and images of it on a server.
+//! Signed images on a server.
 
 use std::time::Duration;
 
 use edge_signature::{
-    Annotations, Credentials, Digest, Draft, Error, Format, ImageRef, Manifest, Proof, Registry,
-    Signed, Verified, architecture, sign_with_pem,
+    Annotations, CachedSignature, Credentials, Digest, Draft, Error, Format, ImageRef, Manifest,
+    Registry, Signed, Verified, architecture, sign_with_pem,
 };
 use serde_json::json;
 
@@ -18,11 +18,11 @@ pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 pub const BOTH: [Format; 2] = [Format::V2, Format::V3];
 
 impl Team {
-    pub fn sign(&self, server: &Server, digest: &Digest, format: Format, serial: u64) -> Signed {
+    pub fn sign(&self, server: &Server, digest: &Digest, format: Format, release: u64) -> Signed {
         let annotations = Annotations {
             app: "hello".into(),
             version: "v1".into(),
-            serial,
+            release_number: release,
             grants: Vec::new(),
         };
         let draft = Draft::new(format, &image(server, "v1"), digest, &annotations);
@@ -30,16 +30,22 @@ impl Team {
         draft.signed(signature)
     }
 
-    /// Signs what is on the server and puts the signature there.
-    pub async fn attach(&self, server: &Server, digest: &Digest, format: Format, serial: u64) {
-        let signed = self.sign(server, digest, format, serial);
+    /// Signs an image on the server and pushes the signature.
+    pub async fn push_signature(
+        &self,
+        server: &Server,
+        digest: &Digest,
+        format: Format,
+        release: u64,
+    ) {
+        let signed = self.sign(server, digest, format, release);
         let manifest = Manifest::new(server.manifest(digest.as_str()).unwrap());
         let registry = registry(server);
         registry
-            .attach(&self.keys, &manifest, &signed)
+            .push_signature(&self.keys, &manifest, &signed)
             .await
             .unwrap();
-        server.asked();
+        server.requests();
     }
 }
 
@@ -48,18 +54,18 @@ pub fn registry(server: &Server) -> Registry {
         username: "AWS".into(),
         password: "secret".into(),
     };
-    with(server, Some(credentials), Duration::from_secs(20))
+    client(server, Some(credentials), Duration::from_secs(20))
 }
 
-/// One that does not wait long.
-pub fn hasty(server: &Server) -> Registry {
-    with(server, None, Duration::from_millis(400))
+/// A client with a short time limit and no credentials.
+pub fn impatient(server: &Server) -> Registry {
+    client(server, None, Duration::from_millis(400))
 }
 
-pub fn with(server: &Server, credentials: Option<Credentials>, patience: Duration) -> Registry {
+fn client(server: &Server, credentials: Option<Credentials>, timeout: Duration) -> Registry {
     let repository = server.repository().parse().unwrap();
-    let ca_bundle = [server.authority.clone()];
-    Registry::patient(&repository, credentials, &ca_bundle, patience).unwrap()
+    let ca_bundle = [server.ca_certificate.clone()];
+    Registry::with_timeout(&repository, credentials, &ca_bundle, timeout).unwrap()
 }
 
 pub fn image(server: &Server, tag: &str) -> ImageRef {
@@ -79,7 +85,8 @@ pub fn put_image(server: &Server, tag: &str) -> Digest {
     server.put_manifest(tag, OCI, &image_manifest(tag))
 }
 
-/// An index of two images under `v1`; gives the digests of it and of ours.
+/// Puts an index of two images under `v1`; returns its digest and that of the image for this
+/// platform.
 pub fn put_index(server: &Server) -> (Digest, Digest) {
     let entry = |name: &str, architecture: &str| {
         let bytes = image_manifest(name);
@@ -102,18 +109,18 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-pub async fn prove(team: &Team, server: &Server) -> Result<(Verified, Proof), Error> {
+pub async fn verify(team: &Team, server: &Server) -> Result<(Verified, CachedSignature), Error> {
     registry(server)
-        .prove(&team.keys, &image(server, "v1"))
+        .verify(&team.keys, &image(server, "v1"))
         .await
 }
 
-/// Proves, and proves again without network from the bytes that are kept.
-pub async fn proved(team: &Team, server: &Server) -> (Verified, Proof) {
-    let (verified, proof) = prove(team, server).await.unwrap();
-    let text = serde_json::to_vec(&proof).unwrap();
-    let kept: Proof = serde_json::from_slice(&text).unwrap();
+/// Verifies, and verifies again without a network from the cached bytes.
+pub async fn verify_twice(team: &Team, server: &Server) -> (Verified, CachedSignature) {
+    let (verified, cached) = verify(team, server).await.unwrap();
+    let text = serde_json::to_vec(&cached).unwrap();
+    let read: CachedSignature = serde_json::from_slice(&text).unwrap();
     let repository = server.repository().parse().unwrap();
-    assert_eq!(kept.verify(&team.keys, &repository).unwrap(), verified);
-    (verified, proof)
+    assert_eq!(read.verify(&team.keys, &repository).unwrap(), verified);
+    (verified, cached)
 }

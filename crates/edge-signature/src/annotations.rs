@@ -1,0 +1,111 @@
+//! Signed annotations of an image: name, version, release number and grants of an app.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use edge_common::contract::annotation;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
+
+use crate::names::{valid_app, valid_version};
+
+/// Annotations that an image of an app must bear.
+const REQUIRED: [&str; 4] = [
+    annotation::APP,
+    annotation::VERSION,
+    annotation::RELEASE_NUMBER,
+    annotation::GRANTS,
+];
+
+/// Statement of the signer about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotations {
+    /// Name of the app: of its container and of its directory.
+    pub app: String,
+    /// Version of the app.
+    pub version: String,
+    /// Release number, which grows with each signature of the app. A device refuses a lower one
+    /// than it has accepted, because an old image stays validly signed for ever.
+    pub release_number: u64,
+    /// Names of the grants: permissions beyond those that every app has.
+    pub grants: Vec<String>,
+}
+
+impl Annotations {
+    /// Returns the annotations as they are signed: all strings, as those of `cosign sign -a`.
+    pub(crate) fn to_map(&self) -> Map<String, Value> {
+        [
+            (annotation::APP, self.app.clone()),
+            (annotation::VERSION, self.version.clone()),
+            (annotation::RELEASE_NUMBER, self.release_number.to_string()),
+            (annotation::GRANTS, self.grants.join(",")),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.into(), json!(value)))
+        .collect()
+    }
+}
+
+/// Annotations that a payload states. Those of other signers' tools are ignored, so that a
+/// newer edge-app can add one without locking older devices out.
+#[derive(Default)]
+pub(crate) struct Stated(BTreeMap<&'static str, Option<String>>);
+
+impl Stated {
+    /// Returns the annotations, unless one is absent or invalid.
+    pub(crate) fn validate(mut self) -> Option<Annotations> {
+        let mut take = |key| self.0.remove(key).flatten();
+        let release_number = take(annotation::RELEASE_NUMBER)?;
+        let grants = take(annotation::GRANTS)?;
+        let annotations = Annotations {
+            app: take(annotation::APP)?,
+            version: take(annotation::VERSION)?,
+            // One spelling per number: `parse` alone accepts `+7` and `007`.
+            release_number: release_number
+                .parse()
+                .ok()
+                .filter(|n: &u64| n.to_string() == release_number)?,
+            grants: grants
+                .split(',')
+                .filter(|g| !g.is_empty())
+                .map(String::from)
+                .collect(),
+        };
+        // The name becomes a directory and a container: a signature is no reason to accept
+        // `../other`.
+        let valid = valid_app(&annotations.app) && valid_version(&annotations.version);
+        valid.then_some(annotations)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(StatedVisitor)
+    }
+}
+
+struct StatedVisitor;
+
+impl<'de> Visitor<'de> for StatedVisitor {
+    type Value = Stated;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("annotations")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Stated, A::Error> {
+        let mut stated = Stated::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let Some(known) = REQUIRED.into_iter().find(|known| *known == key) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            // Of two values another reader of the same payload may take the other one, and
+            // would run the image as another app.
+            if stated.0.insert(known, map.next_value()?).is_some() {
+                return Err(A::Error::duplicate_field(known));
+            }
+        }
+        Ok(stated)
+    }
+}

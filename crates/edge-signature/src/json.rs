@@ -1,0 +1,15 @@
+//! JSON whose errors do not quote what was read.
+
+use serde::de::DeserializeOwned;
+
+/// Parses `bytes`; the error is a reason for a message.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let kind = match error.classify() {
+            serde_json::error::Category::Data => return error.to_string(),
+            serde_json::error::Category::Eof => "truncated",
+            _ => "not JSON",
+        };
+        format!("{kind} at line {} column {}", error.line(), error.column())
+    })
+}

@@ -1,0 +1,247 @@
+//! Requests to one registry, with limits for time and size.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Method, Response, Url};
+
+use super::credentials::Credentials;
+use super::response::{read_body, status_error, unreachable};
+use super::token::{Access, Challenge};
+use crate::error::{Error, causes};
+
+/// Time limit of one response, with its body.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit of a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Redirects that are followed for one blob.
+const MAX_REDIRECTS: usize = 5;
+
+/// Request to the registry.
+pub(super) struct Request<'a> {
+    /// Method: `GET`, or one that writes.
+    pub(super) method: Method,
+    /// Path on the registry's host.
+    pub(super) path: String,
+    /// Name of the requested thing in messages.
+    pub(super) name: &'a str,
+    /// Accepted media types.
+    pub(super) accept: &'a [&'a str],
+    /// Media type and bytes of the body.
+    pub(super) body: Option<(&'a str, &'a [u8])>,
+    /// Size of the response's body, in bytes.
+    pub(super) limit: usize,
+    /// Whether another host may answer. For content whose digest is known, and nothing else.
+    pub(super) any_host: bool,
+    /// Access that the request needs.
+    pub(super) access: Access,
+    /// Statuses that mean, like 404, that there is no such thing.
+    pub(super) absent: &'a [u16],
+}
+
+impl<'a> Request<'a> {
+    /// Creates a `GET` of at most `limit` bytes.
+    pub(super) fn get(path: String, name: &'a str, limit: usize) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            name,
+            accept: &[],
+            body: None,
+            limit,
+            any_host: false,
+            access: Access::Pull,
+            absent: &[],
+        }
+    }
+}
+
+/// Complete response with a status of 2xx.
+pub(super) struct Complete {
+    /// Headers of the response.
+    pub(super) headers: HeaderMap,
+    /// Body of the response, within the limit.
+    pub(super) body: Vec<u8>,
+}
+
+/// HTTP client of one repository.
+pub(super) struct Http {
+    client: Client,
+    base: Url,
+    scope: String,
+    credentials: Option<Credentials>,
+    token: Mutex<Option<(Access, String)>>,
+}
+
+impl Http {
+    pub(super) fn new(
+        host: &str,
+        path: &str,
+        credentials: Option<Credentials>,
+        ca_bundle: &[Vec<u8>],
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let failed = |e: &dyn std::error::Error| {
+            Error::Malformed(format!("preparing TLS for {host}: {}", causes(e)))
+        };
+        // The time limit covers the whole response: a server that sends a byte now and then
+        // would otherwise hold a deployment for ever. Redirects are left to `follow`, which
+        // knows whether another host may answer this request.
+        let mut builder = Client::builder()
+            .https_only(true)
+            .redirect(Policy::none())
+            .timeout(timeout)
+            .connect_timeout(timeout.min(CONNECT_TIMEOUT))
+            .user_agent(concat!("edge-ai/", env!("CARGO_PKG_VERSION")));
+        for pem in ca_bundle {
+            let certificates = Certificate::from_pem_bundle(pem).map_err(|e| failed(&e))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        Ok(Self {
+            client: builder.build().map_err(|e| failed(&e))?,
+            base: Url::parse(&format!("https://{host}/")).map_err(|e| failed(&e))?,
+            scope: format!("repository:{path}"),
+            credentials,
+            token: Mutex::default(),
+        })
+    }
+
+    /// Sends a request and reads the complete response.
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Complete, Error> {
+        let url = self.url(&request.path, request.name)?;
+        let authorization = self.authorization(request.access);
+        let mut response = self.send_to(request, url.clone(), authorization).await?;
+        if response.status() == 401 {
+            if let Some(challenge) = Challenge::find(response.headers()) {
+                let token = challenge
+                    .request_token(
+                        &self.client,
+                        &self.scope,
+                        request.access,
+                        self.credentials.as_ref(),
+                    )
+                    .await?;
+                let bearer = format!("Bearer {token}");
+                self.keep_token(request.access, token);
+                response = self.send_to(request, url.clone(), Some(bearer)).await?;
+            }
+        }
+        let response = self.follow(request, url, response).await?;
+        if request.absent.contains(&response.status().as_u16()) {
+            return Err(Error::NotFound(request.name.into()));
+        }
+        if !response.status().is_success() {
+            return Err(status_error(request.name, response).await);
+        }
+        let headers = response.headers().clone();
+        let body = read_body(request.name, response, request.limit).await?;
+        Ok(Complete { headers, body })
+    }
+
+    /// Returns the URL of a path, which may be an absolute one in a `Link` header, if it is on
+    /// the registry's own host: the request bears credentials.
+    fn url(&self, path: &str, name: &str) -> Result<Url, Error> {
+        let url = self.base.join(path).ok();
+        url.filter(|u| u.origin() == self.base.origin())
+            .ok_or_else(|| {
+                Error::Unverifiable(format!("{name}: link to another host, not followed"))
+            })
+    }
+
+    /// Returns the credentials for a first attempt: a token that was issued before, else user
+    /// name and password. ECR accepts these at once, which saves the round trip that would ask
+    /// for them.
+    fn authorization(&self, access: Access) -> Option<String> {
+        let token = self.token.lock().ok().and_then(|t| t.clone());
+        match token {
+            Some((granted, token)) if granted >= access => Some(format!("Bearer {token}")),
+            _ => self.credentials.as_ref().map(Credentials::basic),
+        }
+    }
+
+    fn keep_token(&self, access: Access, token: String) {
+        if let Ok(mut kept) = self.token.lock() {
+            *kept = Some((access, token));
+        }
+    }
+
+    async fn send_to(
+        &self,
+        request: &Request<'_>,
+        url: Url,
+        authorization: Option<String>,
+    ) -> Result<Response, Error> {
+        let mut builder = self.client.request(request.method.clone(), url);
+        if !request.accept.is_empty() {
+            builder = builder.header(ACCEPT, request.accept.join(", "));
+        }
+        if let Some(authorization) = authorization {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
+        if let Some((media_type, bytes)) = request.body {
+            builder = builder
+                .header(CONTENT_TYPE, media_type)
+                .body(bytes.to_vec());
+        }
+        let sent = builder.send().await;
+        sent.map_err(|e| unreachable(request.name, e))
+    }
+
+    /// Follows redirects: on the registry's host, and for content of a known digest to any host
+    /// over TLS.
+    async fn follow(
+        &self,
+        request: &Request<'_>,
+        mut url: Url,
+        mut response: Response,
+    ) -> Result<Response, Error> {
+        for _ in 0..MAX_REDIRECTS {
+            if !response.status().is_redirection() || request.method != Method::GET {
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION);
+            let target = location.and_then(|l| url.join(l.to_str().ok()?).ok());
+            let is_registry = |u: &Url| u.origin() == self.base.origin();
+            // A manifest comes from the trusted host only: for a tag, the host's answer is what
+            // decides which content is verified.
+            url = target
+                .filter(|t| t.scheme() == "https" && (is_registry(t) || request.any_host))
+                .ok_or_else(|| {
+                    let name = request.name;
+                    Error::Unverifiable(format!(
+                        "{name}: redirect to another host or scheme, not followed"
+                    ))
+                })?;
+            // Registries keep blobs at a storage host (ECR: S3), which authorises by the URL. The
+            // registry's credentials are no business of that host.
+            let authorization = is_registry(&url)
+                .then(|| self.authorization(request.access))
+                .flatten();
+            response = self.send_to(request, url.clone(), authorization).await?;
+        }
+        let name = request.name;
+        Err(Error::Unverifiable(format!("{name}: too many redirects")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_registry_receives_requests() {
+        let http = Http::new("r.io:5000", "a", None, &[], DEFAULT_TIMEOUT).unwrap();
+        assert!(http.url("/v2/a/manifests/v1", "x").is_ok());
+        assert!(http.url("https://r.io:5000/v2/", "x").is_ok());
+        for path in [
+            "//evil.io/v2/",
+            "https://r.io/v2/",
+            "http://r.io:5000/",
+            "https://",
+        ] {
+            assert!(http.url(path, "x").is_err(), "{path}");
+        }
+    }
+}

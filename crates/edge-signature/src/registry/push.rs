@@ -1,0 +1,206 @@
+//! Manifests and signatures written to a repository.
+
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::client::Registry;
+use super::http::Request;
+use super::signatures::{SIGNATURE, SIMPLE_SIGNING, fallback_tag, signature_tag};
+use super::token::Access;
+use crate::bundle::{BUNDLE, PREDICATE};
+use crate::error::Error;
+use crate::keys::Keys;
+use crate::limits::MAX_MANIFEST_BYTES;
+use crate::manifest::{IMAGE_TYPES, INDEX_TYPES, Manifest};
+use crate::reference::{Digest, ImageRef};
+use crate::signed::{Format, Signed};
+
+const OCI_MANIFEST: &str = IMAGE_TYPES[1];
+const OCI_INDEX: &str = INDEX_TYPES[1];
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Attempts to add an entry that another signer's addition overwrites.
+const MAX_ATTEMPTS: usize = 5;
+
+impl Registry {
+    /// Returns the manifest of `image`, and for an index those of all images in it after it.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    pub async fn resolve_all(&self, image: &ImageRef) -> Result<Vec<Manifest>, Error> {
+        let top = self.resolve(image).await?;
+        let children = top.children()?;
+        let mut manifests = vec![top];
+        for child in children {
+            let child = ImageRef {
+                digest: Some(child.digest),
+                ..image.clone()
+            };
+            manifests.push(self.resolve(&child).await?);
+        }
+        Ok(manifests)
+    }
+
+    /// Adds a signature of `manifest`, which one of `keys` made, to those in the registry.
+    ///
+    /// # Errors
+    /// The signature is by another key, or the registry refuses or does not answer.
+    pub async fn push_signature(
+        &self,
+        keys: &Keys,
+        manifest: &Manifest,
+        signed: &Signed,
+    ) -> Result<(), Error> {
+        match signed.format() {
+            Format::V2 => self.append_layer(&manifest.digest, signed).await,
+            Format::V3 => self.push_bundle(keys, manifest, signed).await,
+        }
+    }
+
+    /// Appends a v2 signature. Cosign's and other teams' signatures are layers of the same
+    /// manifest, so it is never replaced as a whole.
+    async fn append_layer(&self, digest: &Digest, signed: &Signed) -> Result<(), Error> {
+        let payload = self.push_blob(signed.payload().to_vec()).await?;
+        let config = self.push_blob(b"{}".to_vec()).await?;
+        let empty = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": config },
+            "layers": [],
+        });
+        let layer = json!({
+            "mediaType": SIMPLE_SIGNING, "size": signed.payload().len(), "digest": payload,
+            "annotations": { SIGNATURE: signed.text() },
+        });
+        let list = List {
+            tag: signature_tag(digest),
+            media_type: OCI_MANIFEST,
+            key: "layers",
+            empty,
+        };
+        self.append(&list, layer).await
+    }
+
+    /// Pushes a bundle by its digest, and lists it where the registry does not.
+    async fn push_bundle(
+        &self,
+        keys: &Keys,
+        subject: &Manifest,
+        signed: &Signed,
+    ) -> Result<(), Error> {
+        let bundle = signed.to_bundle(keys)?;
+        let size = bundle.len();
+        let layer = self.push_blob(bundle).await?;
+        let config = self.push_blob(b"{}".to_vec()).await?;
+        let annotations = json!({
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": PREDICATE,
+        });
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": BUNDLE,
+            "config": { "mediaType": EMPTY, "size": 2, "digest": config },
+            "layers": [{ "mediaType": BUNDLE, "size": size, "digest": layer }],
+            "subject": {
+                "mediaType": subject.media_type()?, "size": subject.bytes.len(),
+                "digest": subject.digest,
+            },
+            "annotations": annotations,
+        });
+        let bytes = manifest.to_string().into_bytes();
+        let (size, digest) = (bytes.len(), Digest::of(&bytes));
+        let headers = self.put(digest.as_str(), &bytes, OCI_MANIFEST).await?;
+        // The header says that the registry keeps the list of referrers. An index under the
+        // fallback tag would then be a second list, which no reader looks at.
+        if headers.contains_key("oci-subject") {
+            return Ok(());
+        }
+        let entry = json!({
+            "mediaType": OCI_MANIFEST, "artifactType": BUNDLE, "size": size, "digest": digest,
+            "annotations": annotations,
+        });
+        let list = List {
+            tag: fallback_tag(&subject.digest),
+            media_type: OCI_INDEX,
+            key: "manifests",
+            empty: json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] }),
+        };
+        self.append(&list, entry).await
+    }
+
+    /// Appends an entry to the list under a tag.
+    async fn append(&self, list: &List, entry: Value) -> Result<(), Error> {
+        // Registries have no conditional write: two signers who read the same list overwrite
+        // each other. So the list is read again after each write, until the entry is in it.
+        for _ in 0..MAX_ATTEMPTS {
+            let old = self.find_manifest(&list.tag, list.media_type).await?;
+            let mut document = old.map_or(Ok(list.empty.clone()), |m| list.parse(&m))?;
+            let entries = list.entries(&mut document)?;
+            if entries.contains(&entry) {
+                return Ok(());
+            }
+            entries.push(entry.clone());
+            self.put(&list.tag, document.to_string().as_bytes(), list.media_type)
+                .await?;
+        }
+        let tag = &list.tag;
+        Err(Error::Unverifiable(format!(
+            "{tag}: overwritten by others {MAX_ATTEMPTS} times"
+        )))
+    }
+
+    /// Pushes a manifest under a tag; returns its digest.
+    ///
+    /// # Errors
+    /// The registry refuses or does not answer.
+    pub async fn push_manifest(
+        &self,
+        tag: &str,
+        bytes: Vec<u8>,
+        media_type: &str,
+    ) -> Result<Digest, Error> {
+        self.put(tag, &bytes, media_type).await?;
+        Ok(Digest::of(&bytes))
+    }
+
+    /// Puts a manifest and returns the response's headers.
+    async fn put(
+        &self,
+        reference: &str,
+        bytes: &[u8],
+        media_type: &str,
+    ) -> Result<HeaderMap, Error> {
+        // Not over oci-client, which panics when a registry answers a manifest pushed by digest
+        // without `Location`.
+        let path = format!("manifests/{reference}");
+        let request = Request {
+            method: Method::PUT,
+            body: Some((media_type, bytes)),
+            access: Access::Push,
+            ..Request::get(self.path(&path), reference, MAX_MANIFEST_BYTES)
+        };
+        self.http.send(&request).await.map(|r| r.headers)
+    }
+}
+
+/// List under a tag: the layers of a manifest, or the manifests of an index.
+struct List {
+    tag: String,
+    media_type: &'static str,
+    key: &'static str,
+    empty: Value,
+}
+
+impl List {
+    /// Parses the list as a document, since what other signers wrote in it stays.
+    fn parse(&self, manifest: &Manifest) -> Result<Value, Error> {
+        serde_json::from_slice(&manifest.bytes).map_err(|_| self.malformed())
+    }
+
+    fn entries<'a>(&self, document: &'a mut Value) -> Result<&'a mut Vec<Value>, Error> {
+        let entries = document.get_mut(self.key).and_then(Value::as_array_mut);
+        entries.ok_or_else(|| self.malformed())
+    }
+
+    fn malformed(&self) -> Error {
+        Error::Malformed(format!("{}: not a list of signatures", self.tag))
+    }
+}

@@ -1,0 +1,94 @@
+//! Payload of cosign's v2 format: "simple signing", as containers/image defined it.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::annotations::{Annotations, Stated};
+use crate::json;
+use crate::reference::{Digest, ImageRef, Repository};
+
+/// Value of `critical.type`.
+const TYPE: &str = "cosign container image signature";
+
+// Unknown fields are errors. `critical` means that a verifier which does not understand a field
+// must not accept the signature.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Payload {
+    critical: Critical,
+    #[serde(default)]
+    optional: Option<Stated>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Critical {
+    identity: Identity,
+    image: Image,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    #[serde(rename = "docker-reference")]
+    reference: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Image {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: Digest,
+}
+
+/// Returns the v2 payload that states `annotations` of the manifest `digest`, named `reference`.
+pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations) -> Vec<u8> {
+    // The default policy of containers/image wants the tag in the identity; cosign and edge-docker
+    // accept it.
+    let name = ImageRef {
+        digest: None,
+        ..reference.clone()
+    };
+    let document = json!({
+        "critical": {
+            "identity": { "docker-reference": name.to_string() },
+            "image": { "docker-manifest-digest": digest.as_str() },
+            "type": TYPE,
+        },
+        "optional": annotations.to_map(),
+    });
+    document.to_string().into_bytes()
+}
+
+/// Parses a payload that must be for `digest` in `repository`; returns its annotations.
+pub(crate) fn parse(
+    repository: &Repository,
+    digest: &Digest,
+    bytes: &[u8],
+) -> Result<Option<Stated>, &'static str> {
+    let payload: Payload =
+        json::parse(bytes).map_err(|_| "the payload does not have cosign's form")?;
+    // The key may also sign other things, such as containers/image's own "atomic container
+    // signature": a signature is valid for the type that it was made for.
+    if payload.critical.kind != TYPE {
+        return Err("the payload does not have cosign's type");
+    }
+    if payload.critical.image.digest != *digest {
+        return Err("signed for another digest");
+    }
+    if !same_repository(repository, &payload.critical.identity.reference) {
+        return Err("signed for another repository");
+    }
+    Ok(payload.optional)
+}
+
+/// Returns whether `reference` names `repository`. Cosign writes the repository alone, edge-app
+/// and containers/image add the tag.
+fn same_repository(repository: &Repository, reference: &str) -> bool {
+    match reference.parse::<ImageRef>() {
+        Ok(image) => image.repository == *repository,
+        Err(_) => reference == repository.to_string(),
+    }
+}
