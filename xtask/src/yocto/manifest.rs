@@ -13,7 +13,7 @@ use super::recipe::{Installed, Recipe, Stage};
 use crate::shell;
 
 /// Files in the image alone, and the reason. A prefix that fits nothing is an error.
-const IMAGE_ONLY: [(&str, &str); 12] = [
+const IMAGE_ONLY: [(&str, &str); 13] = [
     (
         "/etc/edge-ai/ca/",
         "Amazon's roots; the local cloud has its own",
@@ -43,6 +43,7 @@ const IMAGE_ONLY: [(&str, &str); 12] = [
     ),
     ("/usr/lib/tmpfiles.d/edge-network.conf", NETWORKD),
     ("/usr/lib/udev/rules.d/70-edge-gpu.rules", "no GPU"),
+    ("/usr/share/man/", "the VM has no program that shows pages"),
     ("/etc/platform-pre-switchroot", "of the initramfs"),
 ];
 const NETWORKD: &str = "the VM's network is that of its distribution";

@@ -209,7 +209,7 @@ impl Recipe {
 /// Directories and functions of bitbake, and an `install` that notes owners, which only
 /// root could set.
 const PRELUDE: &str = r#"
-bindir=/usr/bin sbindir=/usr/sbin sysconfdir=/etc localstatedir=/var
+bindir=/usr/bin sbindir=/usr/sbin sysconfdir=/etc localstatedir=/var mandir=/usr/share/man
 nonarch_libdir=/usr/lib systemd_system_unitdir=/usr/lib/systemd/system
 CARGO_TARGET_SUBDIR=target
 bbfatal() { echo "$*" >&2; exit 1; }

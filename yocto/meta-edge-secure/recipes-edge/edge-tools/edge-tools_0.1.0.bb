@@ -41,6 +41,8 @@ do_install() {
         for unit in ${S}/crates/$tool/systemd/*; do
             [ ! -f "$unit" ] || install -D -m 0644 -t ${D}${systemd_system_unitdir} "$unit"
         done
+        # Packaged in edge-tools-doc, which only the development image installs.
+        install -D -m 0644 ${S}/docs/man/$tool.8 ${D}${mandir}/man8/$tool.8
     done
 }
 
