@@ -177,7 +177,7 @@ pub(super) fn mount(value: &Value, may: &Permissions) -> bool {
         ["", "run", "edge-docker", "pins", key, number] => {
             key.len() == 32
                 && key.bytes().all(|b| b.is_ascii_hexdigit())
-                && number.parse::<u8>().is_ok()
+                && number.parse::<u16>().is_ok()
         }
         _ => false,
     };

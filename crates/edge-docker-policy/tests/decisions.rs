@@ -1,0 +1,66 @@
+//! Decisions on the corpora, compared with the checker, without an engine.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod decision;
+
+use serde_json::{Value, json};
+
+const STORED: &str = include_str!("../../edge-docker/tests/corpus/stored.json");
+
+#[test]
+fn an_honest_stored_container_passes_and_every_edit_is_refused() {
+    let honest: Value = serde_json::from_str(STORED).unwrap();
+    decision::stored_container(&honest).unwrap();
+    let edits = include_str!("../../edge-docker/tests/corpus/stored-edits.txt").lines();
+    let mut count = 0;
+    for edit in edits.filter(|line| !line.starts_with('#')) {
+        let [rule, file, pointer, new] = edit.splitn(4, " | ").collect::<Vec<_>>()[..] else {
+            panic!("{edit}");
+        };
+        // The audit compares the image with the signature, which is not part of this.
+        if pointer == "/Image" {
+            continue;
+        }
+        let mut edited = honest.clone();
+        let field = if file == "hostconfig.json" {
+            "host"
+        } else {
+            "config"
+        };
+        let new = serde_json::from_str(new).unwrap();
+        decision::put(&mut edited, &format!("/{field}{pointer}"), new);
+        let refused = decision::stored_container(&edited).expect_err(edit);
+        assert!(refused.contains(rule), "{edit}: {refused}");
+        count += 1;
+    }
+    assert!(count >= 80, "only {count} edits");
+}
+
+#[test]
+fn a_request_and_a_container_that_agree_on_harm_are_refused() {
+    let honest: Value = serde_json::from_str(STORED).unwrap();
+    for (field, value) in [
+        ("CapAdd", json!(["SYS_ADMIN"])),
+        ("NetworkMode", json!("host")),
+        ("Runtime", json!("nvidia")),
+        ("SecurityOpt", json!(["seccomp=unconfined"])),
+        ("Sysctls", json!({ "kernel.domainname": "x" })),
+    ] {
+        let mut edited = honest.clone();
+        for side in ["/host", "/requested/HostConfig"] {
+            decision::put(&mut edited, &format!("{side}/{field}"), value.clone());
+        }
+        assert!(decision::stored_container(&edited).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn inputs_of_every_form_are_told_apart() {
+    let body = decision::any("-v\n/data/apps/hello:/data\nr.io/edge-ai:hello-v1").unwrap();
+    assert!(body.contains("/run/edge-docker/pins/"), "{body}");
+    assert!(decision::any("create\n--privileged\nsandbox/toy").is_err());
+    assert!(decision::any("ps\n-a").is_ok());
+    assert!(decision::any("GET /v1.41/containers/json").is_ok());
+    assert!(decision::any("POST /v1.41/containers/create\n{}").is_err());
+    assert!(decision::any("{\"app\":\"hello\"}").is_err());
+}
