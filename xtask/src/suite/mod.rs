@@ -16,12 +16,19 @@ use crate::{demo, dependencies, fuzz, infra, measure, pages, shell, sizes, units
 const POWER_LOSSES: u32 = 3;
 const SEED: u64 = 644_374_253;
 
+/// Shortest time that has a row of its own in the table of costs.
+const MIN_COST: Duration = Duration::from_secs(1);
+
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Leave out the steps on the test VM, which take minutes
     #[arg(long, alias = "no-twin")]
     no_vm: bool,
+    /// Run only the checks and test programs whose name contains TEXT, such as
+    /// `edge-vpn`
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 type Check = fn() -> Result<bool>;
@@ -70,29 +77,33 @@ pub(crate) fn quick() -> Result<bool> {
     Ok(report.close())
 }
 
-/// Runs all checks and tests; false if one fails.
+/// Runs all checks and tests, or those of a name; false if one fails.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let before = Before::note()?;
     let mut report = Report::default();
+    let chosen = |name: &str| args.only.as_ref().is_none_or(|text| name.contains(text));
     for (name, check) in QUICK.into_iter().chain(CHECKS) {
-        report.check(name, check);
+        if chosen(name) {
+            report.check(name, check);
+        }
         shell::going_on()?;
     }
     println!("== tests");
-    for outcome in programs::run()? {
+    for outcome in programs::run(chosen)? {
         let passed = outcome.tally.failed == 0;
-        report.tally.add(outcome.tally);
-        let row = (outcome.time, format!("test {}", outcome.name), passed);
-        report.rows.push(row);
+        let name = format!("test {}", outcome.name);
+        report.add(&name, outcome.tally, outcome.time, passed);
     }
-    if !args.no_vm {
+    let demo = "demo and more";
+    if !args.no_vm && chosen(demo) {
+        println!("== {demo}, on the test VM");
         let start = Instant::now();
-        println!("== the demo and more, on the test VM");
         let tally = demo::test()?;
-        report.tally.add(tally);
-        let row = (start.elapsed(), "demo and more".into(), tally.failed == 0);
-        report.rows.push(row);
-        report.check("power losses", || {
+        report.add(demo, tally, start.elapsed(), tally.failed == 0);
+    }
+    let losses = "power losses";
+    if !args.no_vm && chosen(losses) {
+        report.check(losses, || {
             power_loss::run(POWER_LOSSES, Some(SEED)).map(|()| true)
         });
     }
@@ -115,7 +126,13 @@ impl Report {
             verdict(passed),
             time.as_secs_f32()
         );
-        self.tally.count(passed);
+        let mut tally = Tally::default();
+        tally.count(passed);
+        self.add(name, tally, time, passed);
+    }
+
+    fn add(&mut self, name: &str, tally: Tally, time: Duration, passed: bool) {
+        self.tally.add(tally);
         self.rows.push((time, name.into(), passed));
     }
 
@@ -125,6 +142,9 @@ impl Report {
         let all: f32 = self.rows.iter().map(|(time, ..)| time.as_secs_f32()).sum();
         println!("== costs in seconds; the tests run several at once");
         for (time, name, passed) in &self.rows {
+            if *passed && *time < MIN_COST {
+                continue;
+            }
             let failed = if *passed { "" } else { "  FAILED" };
             println!("{:>7.1}  {name}{failed}", time.as_secs_f32());
         }

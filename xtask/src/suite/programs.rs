@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::shell;
 use crate::tally::Tally;
 
+/// Name of the examples in the documentation.
+const DOCUMENTATION: &str = "documentation";
+
 /// A test program.
 struct Program {
     /// Crate and target, such as `edge-vpn wireguard`.
@@ -39,9 +42,10 @@ pub(super) fn build() -> Result<bool> {
     Ok(bins.status()?.success() && tests.status()?.success())
 }
 
-/// Runs every test program and the examples in the documentation.
-pub(super) fn run() -> Result<Vec<Outcome>> {
-    let programs = programs()?;
+/// Runs the chosen test programs and the examples in the documentation.
+pub(super) fn run(chosen: impl Fn(&str) -> bool) -> Result<Vec<Outcome>> {
+    let mut programs = programs()?;
+    programs.retain(|program| chosen(&program.name));
     let (queue, outcomes) = (Mutex::new(VecDeque::from(programs)), Mutex::new(Vec::new()));
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| -> Result<()> {
@@ -64,7 +68,9 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
         Ok(())
     })?;
     let mut outcomes = outcomes.into_inner().unwrap_or_default();
-    outcomes.push(documentation()?);
+    if chosen(DOCUMENTATION) {
+        outcomes.push(documentation()?);
+    }
     Ok(outcomes)
 }
 
@@ -143,7 +149,7 @@ fn documentation() -> Result<Outcome> {
         tally.failed = tally.failed.max(1);
     }
     Ok(Outcome {
-        name: "documentation".into(),
+        name: DOCUMENTATION.into(),
         tally,
         time: start.elapsed(),
     })
