@@ -19,6 +19,8 @@ mod annotations;
 mod bundle;
 #[cfg(feature = "verify")]
 mod cached;
+#[cfg(feature = "pull")]
+mod docker_config;
 #[cfg(feature = "verify")]
 mod encoding;
 mod error;

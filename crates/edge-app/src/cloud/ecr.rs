@@ -1,8 +1,6 @@
 //! Credentials for registries of AWS ECR.
 
 use anyhow::{Context, Result};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use edge_signature::Credentials;
 
 use super::{config, failure};
@@ -22,13 +20,7 @@ pub(crate) async fn token() -> Result<Credentials> {
     let response = response.map_err(|e| failure(REGISTRY, "requesting a token of ECR", e))?;
     let data = response.authorization_data.unwrap_or_default();
     let token = data.first().and_then(|d| d.authorization_token.clone());
-    let pair = token
-        .and_then(|t| BASE64_STANDARD.decode(t).ok())
-        .unwrap_or_default();
-    let pair = String::from_utf8(pair).unwrap_or_default();
-    let (username, password) = pair.split_once(':').context("ECR returned no token")?;
-    Ok(Credentials {
-        username: username.into(),
-        password: password.into(),
-    })
+    token
+        .and_then(|t| Credentials::from_base64(&t))
+        .context("ECR returned no token")
 }

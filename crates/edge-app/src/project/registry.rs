@@ -89,17 +89,9 @@ impl Project {
 /// Returns the credentials that `docker login` stored for `host` in plain text.
 /// Credential helpers are not called: they are programs that a file names.
 fn docker_login(host: &str) -> Option<Credentials> {
-    use base64::Engine as _;
     let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let directory =
         directory.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
     let text = file::read(&directory.join("config.json"), MAX_FILE_BYTES).ok()?;
-    let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
-    let auth = value["auths"][host]["auth"].as_str()?;
-    let pair = base64::prelude::BASE64_STANDARD.decode(auth).ok()?;
-    let (username, password) = std::str::from_utf8(&pair).ok()?.split_once(':')?;
-    Some(Credentials {
-        username: username.into(),
-        password: password.into(),
-    })
+    Credentials::from_docker_config(&text, host)
 }

@@ -3,17 +3,15 @@
 //! They are read as data and sent with the request. Docker's client never gets this
 //! directory: it would execute the plugins and credential helpers that are named there.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::URL_SAFE;
 use edge_common::{Root, file};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::{Credentials, Error, Registry};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::failure;
@@ -27,19 +25,6 @@ const FILE: &str = "/data/.docker/config.json";
 const MAX_PASSWORD_BYTES: u64 = 16 * 1024;
 /// Largest file with credentials, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-
-/// Configuration of docker's client, as far as it holds credentials.
-#[derive(Default, Serialize, Deserialize)]
-struct Config {
-    #[serde(default)]
-    auths: BTreeMap<String, Auth>,
-}
-
-/// Credentials of one host, `NAME:PASSWORD` in base64.
-#[derive(Serialize, Deserialize)]
-struct Auth {
-    auth: String,
-}
 
 /// Carries out `login --username NAME --password-stdin [HOST]`.
 pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
@@ -55,13 +40,9 @@ pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     // Stored only once the registry has accepted them: a typing error must not replace
     // credentials that work.
     verify(&trust, &credentials).await.map_err(failure::of)?;
-    let auth = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
-    let config = Config {
-        auths: BTreeMap::from([(host.to_string(), Auth { auth })]),
-    };
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
-    let text = serde_json::to_vec(&config).context("encoding the credentials")?;
-    file::write(&root.path(FILE), &text, 0o600)?;
+    let text = credentials.to_docker_config(host);
+    file::write(&root.path(FILE), text.as_bytes(), 0o600)?;
     // The output of docker's client, which scripts look for.
     println!("Login Succeeded");
     Ok(())
@@ -120,14 +101,7 @@ pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
 /// as absent: the registry then rejects the pull, and the error names `login`.
 pub(super) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
     let text = file::read(&root.path(FILE), MAX_FILE_BYTES).ok()?;
-    let config: Config = serde_json::from_slice(&text).ok()?;
-    let pair = STANDARD.decode(&config.auths.get(host)?.auth).ok()?;
-    let pair = String::from_utf8(pair).ok()?;
-    let (username, password) = pair.split_once(':')?;
-    Some(Credentials {
-        username: username.into(),
-        password: password.into(),
-    })
+    Credentials::from_docker_config(&text, host)
 }
 
 /// Returns the stored credentials for `host` as value of the header `X-Registry-Auth`.

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
+use edge_common::contract::limit::SYNC_FILE_BYTES;
 use edge_common::contract::path::SANDBOX;
 use edge_common::log::printable;
 use edge_docker_policy::mounts::relative_parts;
@@ -32,8 +33,6 @@ use crate::trust;
 const WHITEOUT: &str = ".wh.";
 /// Size of a block of a tar archive, in bytes.
 const BLOCK_BYTES: usize = 512;
-/// Largest file, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Most entries of a batch.
 const MAX_BATCH_ENTRIES: usize = 100_000;
 /// Deepest directory that is written or removed.
@@ -186,9 +185,9 @@ fn names(path: &Path) -> Result<Vec<&str>> {
 /// from the archive: its sender is not the one who may grant rights.
 fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<()> {
     let size = entry.size();
-    if size > MAX_FILE_BYTES {
+    if size > SYNC_FILE_BYTES {
         return Err(refuse(format_args!(
-            "sync: {name:?} is larger than {MAX_FILE_BYTES} bytes"
+            "sync: {name:?} is larger than {SYNC_FILE_BYTES} bytes"
         )));
     }
     let executable = entry.header().mode().unwrap_or(0) & 0o111 != 0;
