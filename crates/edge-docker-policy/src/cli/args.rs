@@ -81,6 +81,7 @@ pub(crate) fn parse<'a>(
     let mut parsed = Parsed::default();
     let mut rest = args.iter().copied();
     while let Some(argument) = rest.next() {
+        // As in docker's parser, pflag: nothing behind it is an option.
         if argument == "--" {
             parsed.arguments.extend(rest);
             break;
@@ -89,7 +90,9 @@ pub(crate) fn parse<'a>(
         } else if let Some(body) = argument.strip_prefix('-').filter(|b| !b.is_empty()) {
             cluster(known, body, &mut rest, &mut parsed, &refusal)?;
         } else {
+            // A bare `-` too: `build -t sandbox/APP -` reads standard input.
             parsed.arguments.push(argument);
+            // `run IMAGE --privileged` requests nothing: it is an argument of the program.
             if order == Order::OptionsFirst {
                 parsed.arguments.extend(rest);
                 break;
@@ -117,7 +120,9 @@ fn long<'a>(
         .ok_or_else(|| refuse(refusal(&format!("--{name}"))))?;
     let value = match (option.value, joined) {
         (_, Some(value)) => value,
+        // A flag never takes the next argument: `--rm false` runs an image named false.
         (false, None) => "true",
+        // The next argument is the value even if it begins with `-`, as for docker.
         (true, None) => rest
             .next()
             .ok_or_else(|| refuse(format_args!("--{name} needs a value")))?,
@@ -137,10 +142,13 @@ fn cluster<'a>(
         let found = known.iter().find(|k| k.short == letter && letter != ' ');
         let option = found.ok_or_else(|| refuse(refusal(&format!("-{letter}"))))?;
         let behind = &body[at + letter.len_utf8()..];
+        // `-i=false` is a flag with a value, not the letters i, =, f, ….
         if !option.value && !behind.starts_with('=') {
             push(option, "true", parsed)?;
             continue;
         }
+        // Docker drops the `=` of `-v=/:/host`. A check that keeps it sees no absolute path,
+        // and lets the mount of the whole device pass.
         let value = match behind.strip_prefix('=').unwrap_or(behind) {
             "" if !behind.starts_with('=') => rest
                 .next()
@@ -165,6 +173,7 @@ fn push<'a>(option: &Known, value: &'a str, parsed: &mut Parsed<'a>) -> Result<(
             )));
         }
     };
+    // Whoever reads it as a C string would see less than the policy has judged.
     if value.contains('\0') {
         return Err(refuse(format_args!("--{} contains a NUL", option.long)));
     }

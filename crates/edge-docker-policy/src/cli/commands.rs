@@ -10,6 +10,7 @@ use crate::cli::values;
 use crate::refusal::refuse;
 
 /// Groups of docker's commands that edge-docker knows.
+// Others, such as `volume`, `network` and `plugin`, change what the policy does not judge.
 const GROUPS: [&str; 3] = ["container", "image", "system"];
 
 /// Declares the commands together with their entries, so that none can exist without.
@@ -69,12 +70,15 @@ commands! {
     Exec = Entry::own("exec", Run, &[
         ("exec [OPTIONS] NAME COMMAND ...", "Run a command in a container"),
     ]).groups(&[("container", "exec")]).options(&[
+        // No --privileged, which adds all capabilities, and no --env-file, which docker's
+        // client would read as root, wherever it is.
         flag('i', "interactive"), flag('t', "tty"), flag('d', "detach"),
         value('u', "user"), value('w', "workdir"), value('e', "env"),
     ]).options_first().takes(Count(2, usize::MAX, "a container and a command"));
 
     /// Starts containers, after verifying their images again.
     Start = Entry::client("start", Manage, &[("start NAME ...", "Start containers")])
+        // No --checkpoint: it would start from a memory image that nobody has signed.
         .groups(&[("container", "start")]).takes(Containers)
         .options(&[flag('a', "attach"), flag('i', "interactive")]);
     /// Stops containers.
@@ -155,6 +159,7 @@ commands! {
         ("pull IMAGE", "Verify the signature, then pull by digest; with --username NAME \
           --password-stdin for this pull only"),
     ]).groups(&[("image", "pull")]).takes(Count(1, 1, "one image")).options(&[
+        // No --all-tags: each image is verified by itself.
         flag('q', "quiet"), flag(' ', "allow-downgrade"), value('u', "username"),
         flag(' ', "password-stdin"),
     ]);
@@ -165,6 +170,7 @@ commands! {
     /// Keeps credentials of the registry.
     Login = Entry::own("login", Images, &[
         ("login --username NAME --password-stdin", "Keep credentials of the registry"),
+        // No --password: arguments are in the list of processes, for everyone to read.
     ]).takes(Any).options(&[value('u', "username"), flag(' ', "password-stdin")]);
     /// Removes credentials of the registry.
     Logout = Entry::own("logout", Images, &[("logout", "Remove credentials of the registry")])
@@ -173,12 +179,15 @@ commands! {
     Build = Entry::own("build", Images, &[
         ("build -t sandbox/APP -", "Build a sandbox image of the tar on standard input"),
     ]).groups(&[("image", "build")]).takes(Any).options(&[
+        // No --output, --secret, --ssh or --build-context, which write or read files of the
+        // device, as root.
         value('t', "tag"), value('f', "file"), value(' ', "target"), value(' ', "build-arg"),
         value(' ', "network"), flag(' ', "no-cache"), flag('q', "quiet"), flag(' ', "rm"),
     ]);
     /// Loads sandbox images.
     Load = Entry::own("load", Images, &[
         ("load", "Load sandbox images of a tar on standard input; gzip and zstd too"),
+        // No --input, which reads a file of the device, as root.
     ]).groups(&[("image", "load")]).takes(Any).options(&[flag('q', "quiet")]);
     /// Tags a sandbox image.
     Tag = Entry::own("tag", Images, &[
@@ -218,6 +227,7 @@ commands! {
     /// Audits stored containers before the engine starts.
     AuditStored = Entry::own("audit-stored", Hidden, &[
         ("audit-stored", "Audit stored containers before the engine starts"),
+        // Units of earlier images call it `sweep`.
     ]).aliases(&["sweep"]);
 }
 

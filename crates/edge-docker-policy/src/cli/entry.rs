@@ -39,7 +39,7 @@ pub(crate) enum Arguments {
     Containers,
     /// Name of a container, and arguments that all pass a check.
     ContainerAnd(fn(&str) -> bool),
-    /// At least and at most so many, with the words for the error.
+    /// At least and at most so many, with the text of the error.
     Count(usize, usize, &'static str),
     /// Any: judged by the command, or passed to docker's client, to which they are
     /// no options.
@@ -86,6 +86,7 @@ impl Entry {
             forms,
             options: &[],
             arguments: Arguments::None,
+            // As docker's client, which takes `logs NAME -f` too.
             order: Order::Mixed,
             carrier: Carrier::EdgeDocker,
         }
@@ -138,6 +139,7 @@ impl Entry {
     /// # Errors
     /// Refusal of an option or argument that is not listed.
     pub fn parse<'a>(&self, args: &[&'a str]) -> Result<Parsed<'a>> {
+        // Parsed later, by the table of `run`, where each refused option has its own reason.
         if matches!(self.arguments, Arguments::Raw) {
             return Ok(Parsed {
                 options: Vec::new(),
@@ -160,6 +162,7 @@ impl Entry {
             Arguments::Containers | Arguments::ContainerAnd(_) if args.is_empty() => {
                 takes("the name of a container")
             }
+            // In a strict form: a name becomes a part of a URI and of a command line.
             Arguments::Containers => args
                 .iter()
                 .try_for_each(|arg| values::name(name, arg).map(drop)),

@@ -17,12 +17,15 @@ pub(crate) enum Verdict {
 
 use Verdict::{Allowed, Granted, Refused};
 
+// In a namespace of the host a container sees, signals or reconfigures what is not its own.
 const NAMESPACES: Verdict = Refused("namespaces of the host are not shared");
+// Docker's client opens these files itself: neither the engine nor its plugin sees them.
 const FILES: Verdict = Refused("it would read or write files of the device as root");
 const DISKS: Verdict = Refused("limits of disks are not set by apps");
 const CPU: Verdict = Refused("use --cpus or --cpu-shares");
 const NAMES: Verdict = Refused("use --dns; how names are looked up belongs to the device");
 const WINDOWS: Verdict = Refused("it is for Windows containers");
+// With --oom-score-adj=-1000 the kernel would end services of the device instead.
 const KERNEL: Verdict = Refused("the kernel's own protection stays as it is");
 const ADDRESSES: Verdict = Refused("addresses are given by the engine");
 
@@ -138,10 +141,12 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "kernel-memory"), KERNEL),
     (value(' ', "memory-swappiness"), KERNEL),
     (value(' ', "oom-score-adj"), KERNEL),
+    // A rule permits device numbers, and a container may create the nodes for them itself.
     (
         value(' ', "device-cgroup-rule"),
         Refused("devices come with a grant that names them"),
     ),
+    // Some groups of the device own its disks and sockets.
     (
         value(' ', "group-add"),
         Refused("groups of the device are not an app's"),
@@ -172,7 +177,7 @@ const OPTIONS: &[(Known, Verdict)] = &[
     ),
 ];
 
-/// Options that docker does not have.
+/// Options that docker does not have; apart from those that a test compares with its client.
 const OWN_OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "grant"), Granted),
     (flag(' ', "allow-downgrade"), Allowed),

@@ -147,12 +147,14 @@ impl Request {
             "quiet" => {}
             "allow-downgrade" => self.allow_downgrade = yes,
             "env-file" => self.env_files.push(text.into()),
+            // Not `always`: only an absent image is pulled, by its verified digest.
             "pull" if text == "never" || text == "missing" => {}
             "env" => self.body.env.push(values::environment(text)?),
             "label" => self.label(text)?,
             "hostname" => self.body.hostname = values::name(option, text)?,
             "user" => self.body.user = values::plain(option, text)?,
             "workdir" => self.body.working_dir = values::inside(option, text)?,
+            // An empty one too: it resets the image's, as in docker.
             "entrypoint" => self.body.entrypoint = Some(vec![text.into()]),
             "expose" => {
                 let port = values::port(option, text)?.container;
@@ -179,6 +181,7 @@ impl Request {
             "init" => host.init = Some(yes),
             "read-only" => host.readonly_rootfs = yes,
             "restart" => host.restart_policy = values::restart(text)?,
+            // Engines from version 25 on join both networks, older ones the last.
             "network" | "net" if host.network_mode != "default" => {
                 return Err(refuse("--network is refused a second time: one network"));
             }
@@ -223,6 +226,7 @@ impl Request {
         let grant = match option {
             "grant" => RequestedGrant::Grant(values::plain(option, text)?),
             "gpus" if text == "all" => RequestedGrant::Gpus(-1),
+            // No `device=…,capabilities=…`: no grant names capabilities of the driver.
             "gpus" => RequestedGrant::Gpus(values::number(option, text, 1..=16)?),
             "runtime" => RequestedGrant::Runtime(values::plain(option, text)?),
             "device" if !text.starts_with('/') => RequestedGrant::Cdi(values::cdi(text)?),
@@ -292,8 +296,10 @@ impl Request {
         match option {
             "no-healthcheck" if text == "false" => return Ok(()),
             "no-healthcheck" if configured && !disabled => return Err(refuse(HEALTH_CONFLICT)),
+            // The API's word for no check, not even the image's.
             "no-healthcheck" => health.test = vec!["NONE".into()],
             _ if disabled => return Err(refuse(HEALTH_CONFLICT)),
+            // The shell of the container, never one of the device.
             "health-cmd" => health.test = vec!["CMD-SHELL".into(), text.into()],
             "health-interval" => health.interval = values::duration(option, text)?,
             "health-timeout" => health.timeout = values::duration(option, text)?,
@@ -306,6 +312,7 @@ impl Request {
     /// `--mount type=bind,source=…,target=…[,readonly]`, and tmpfs.
     fn mount(&mut self, text: &str) -> Result<()> {
         let (mut kind, mut source, mut target, mut read_only) = ("", "", "", false);
+        // No quotes of CSV, which docker reads: what they hide is an unknown field here.
         for field in text.split(',') {
             let (key, value) = field.split_once('=').unwrap_or((field, ""));
             match key {
@@ -323,6 +330,7 @@ impl Request {
         }
         let target = values::inside("mount", target)?;
         match kind {
+            // No default: without a type, docker would create a volume.
             "bind" => self.mounts.push(RequestedMount {
                 source: source.into(),
                 target,
@@ -381,6 +389,7 @@ impl Request {
         body.attach_stdin = streams.stdin && !self.detach;
         body.attach_stdout = streams.stdout && !self.detach;
         body.attach_stderr = streams.stderr && !self.detach;
+        // As docker's client: the container's input ends with ours.
         body.stdin_once = body.attach_stdin && body.open_stdin;
         Ok(self)
     }

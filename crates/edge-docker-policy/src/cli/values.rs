@@ -10,20 +10,20 @@ use crate::limits::{DEVICE_RIGHTS, RESTART_POLICIES, SECURITY_OPTION, ULIMITS, i
 use crate::mounts::{Owner, RequestedMount, has_plain_parts};
 use crate::refusal::refuse;
 
-/// A name as docker takes it for containers and networks.
+/// Parses the name of a container or network.
 pub fn name(option: &str, text: &str) -> Result<String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = text
         .chars()
         .next()
         .is_some_and(|c| c.is_ascii_alphanumeric());
-    if !first || text.len() > 128 || !text.chars().all(good) {
+    if !first || text.len() > 128 || !text.chars().all(permitted) {
         return Err(bad(option, text, "a name: letters, digits, _ . -"));
     }
     Ok(text.into())
 }
 
-/// Bytes: `512m`, `1g`, `65536`.
+/// Parses a size, `512m`, `1g` or `65536`, into bytes.
 pub(crate) fn bytes(option: &str, text: &str) -> Result<i64> {
     let lower = text.to_ascii_lowercase();
     let number = lower.trim_end_matches("ib").trim_end_matches('b');
@@ -37,18 +37,19 @@ pub(crate) fn bytes(option: &str, text: &str) -> Result<i64> {
         .parse::<i64>()
         .ok()
         .filter(|v| *v >= 0)
+        // Never wrapped around, to another limit than the one that was typed.
         .and_then(|v| v.checked_mul(factor));
     value.ok_or_else(|| bad(option, text, "a size like 512m"))
 }
 
-/// A whole number within bounds.
+/// Parses a whole number within bounds.
 pub fn number(option: &str, text: &str, bounds: RangeInclusive<i64>) -> Result<i64> {
     let value = text.parse::<i64>().ok().filter(|v| bounds.contains(v));
     let (least, most) = (bounds.start(), bounds.end());
     value.ok_or_else(|| bad(option, text, &format!("a number from {least} to {most}")))
 }
 
-/// `1.5` processors as billionths.
+/// Parses a number of processors, `1.5`, into billionths.
 pub(crate) fn cpus(option: &str, text: &str) -> Result<i64> {
     let value = text
         .parse::<f64>()
@@ -59,7 +60,7 @@ pub(crate) fn cpus(option: &str, text: &str) -> Result<i64> {
     Ok((value * 1e9) as i64)
 }
 
-/// Go's duration, `1m30s`, in nanoseconds.
+/// Parses Go's form of a duration, `1m30s`, into nanoseconds.
 pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
     let error = || bad(option, text, "a duration like 1m30s");
     let mut total: i64 = 0;
@@ -85,15 +86,16 @@ pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
     Ok(total)
 }
 
-/// An absolute path inside a container, without `..`, other than `/`.
+/// Parses an absolute path inside a container, without `..`, other than `/`.
 pub(crate) fn inside(option: &str, text: &str) -> Result<String> {
+    // A mount over `/` would hide the signed files; `..` would be resolved by the engine.
     if !text.strip_prefix('/').is_some_and(has_plain_parts) {
         return Err(bad(option, text, "an absolute path inside the container"));
     }
     Ok(text.into())
 }
 
-/// Port of a container, and where it is published.
+/// Port of a container, and the port of the device that leads to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     /// Address on the device, or empty for all.
@@ -104,7 +106,7 @@ pub(crate) struct Port {
     pub(crate) container: String,
 }
 
-/// `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`
+/// Parses `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`.
 pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
     let error = || bad(option, text, "a port like 8080:80");
     let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
@@ -118,6 +120,7 @@ pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
         return Err(error());
     }
     // No ranges: every port that an app publishes is named.
+    // `parse` takes `+80` too, which docker does not.
     let digits = |p: &str| p.chars().all(|c| c.is_ascii_digit());
     let is_port = |p: &str| p.parse::<u16>().is_ok_and(|n| n > 0) && digits(p);
     if !is_port(container) || !(host_port.is_empty() || is_port(host_port)) {
@@ -130,7 +133,7 @@ pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
     })
 }
 
-/// `SOURCE:TARGET[:ro]`.
+/// Parses `SOURCE:TARGET[:ro]`.
 pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
     let parts: Vec<_> = text.split(':').collect();
     let (source, target, mode) = match parts[..] {
@@ -142,6 +145,7 @@ pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
             )));
         }
     };
+    // Others relabel the device's files (`z`) or change the propagation (`rshared`).
     if !["rw", "ro"].contains(&mode) {
         return Err(refuse(format_args!(
             "-v {text:?} is refused: the mode is ro or rw"
@@ -154,7 +158,7 @@ pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
     })
 }
 
-/// `KEY=VALUE`; a bare name would read the device's own variables.
+/// Parses `KEY=VALUE`; a bare name would read the device's own variables.
 pub fn environment(text: &str) -> Result<String> {
     match text.split_once('=') {
         Some((key, _)) if !key.is_empty() => Ok(text.into()),
@@ -164,8 +168,9 @@ pub fn environment(text: &str) -> Result<String> {
     }
 }
 
-/// A network other than another container's.
+/// Parses the name of a network.
 pub(crate) fn network(text: &str) -> Result<String> {
+    // `container:NAME` and `ns:PATH` are others' networks; `name=host` is host.
     if text.contains([':', '=']) {
         return Err(refuse(format_args!(
             "--network {text} is refused: only bridge, none, or a network of your own"
@@ -174,7 +179,7 @@ pub(crate) fn network(text: &str) -> Result<String> {
     name("network", text)
 }
 
-/// `PATH[:PATH][:rwm]`, both paths absolute.
+/// Parses `PATH[:PATH][:rwm]`, both paths absolute.
 pub(crate) fn device(text: &str) -> Result<Device> {
     let error = || bad("device", text, "PATH[:PATH_INSIDE][:rwm]");
     let parts: Vec<_> = text.split(':').collect();
@@ -192,9 +197,9 @@ pub(crate) fn device(text: &str) -> Result<Device> {
     })
 }
 
-/// `VENDOR/CLASS=NAME`, the Container Device Interface's full name.
+/// Parses `VENDOR/CLASS=NAME`, the full name of the Container Device Interface.
 pub(crate) fn cdi(text: &str) -> Result<String> {
-    let good = |part: &str| {
+    let permitted = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         !part.is_empty() && part.chars().all(plain)
     };
@@ -202,43 +207,46 @@ pub(crate) fn cdi(text: &str) -> Result<String> {
         .split_once('=')
         .and_then(|(kind, name)| Some((kind.split_once('/')?, name)));
     match parts {
-        Some(((vendor, class), name)) if good(vendor) && good(class) && good(name) => {
+        Some(((vendor, class), name))
+            if permitted(vendor) && permitted(class) && permitted(name) =>
+        {
             Ok(text.into())
         }
         _ => Err(bad("device", text, "a path, or VENDOR/CLASS=NAME")),
     }
 }
 
-/// A capability in capitals, without `CAP_`.
+/// Parses a capability; returns it in capitals, without `CAP_`.
 pub(crate) fn capability(text: &str) -> Result<String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    let good = |c: char| c.is_ascii_uppercase() || c == '_';
-    if name.is_empty() || name.len() > 32 || !name.chars().all(good) {
+    let permitted = |c: char| c.is_ascii_uppercase() || c == '_';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(permitted) {
         return Err(bad("cap-add", text, "a capability like NET_ADMIN"));
     }
     Ok(name.into())
 }
 
-/// `NAME=VALUE` of a kernel parameter.
+/// Parses `NAME=VALUE` of a kernel parameter.
 pub(crate) fn sysctl(text: &str) -> Result<(String, String)> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && name.chars().all(good) => {
+        // No slash: the name becomes a path below /proc/sys.
+        Some((name, value)) if !name.is_empty() && name.chars().all(permitted) => {
             Ok((name.into(), value.into()))
         }
         _ => Err(bad("sysctl", text, "NAME=VALUE")),
     }
 }
 
-/// An IP address.
+/// Parses an IP address; returns it in its standard form.
 pub(crate) fn address(option: &str, text: &str) -> Result<String> {
     text.parse::<IpAddr>()
         .map(|a| a.to_string())
         .map_err(|_| bad(option, text, "an address"))
 }
 
-/// When the engine starts it again.
+/// Parses a restart policy.
 pub(crate) fn restart(text: &str) -> Result<Restart> {
     let (name, count) = text
         .split_once(':')
@@ -261,7 +269,7 @@ pub(crate) fn restart(text: &str) -> Result<Restart> {
     })
 }
 
-/// `NAME=SOFT[:HARD]`.
+/// Parses a resource limit, `NAME=SOFT[:HARD]`.
 pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     let error = || bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
     let (name, limits) = text.split_once('=').ok_or_else(error)?;
@@ -283,11 +291,12 @@ pub(crate) fn is_security_option(text: &str) -> bool {
     rest.is_some_and(|rest| ["", ":true", "=true"].contains(&rest))
 }
 
-/// Options of a tmpfs.
+/// Checks the options of a tmpfs.
 pub(crate) fn tmpfs(options: &str) -> Result<String> {
     for option in options.split(',').filter(|o| !o.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let good = match key {
+        let permitted = match key {
+            // Not `suid` and `dev`: docker mounts a tmpfs without either.
             "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" => value.is_empty(),
             "size" => bytes("tmpfs", value).is_ok(),
             "mode" | "uid" | "gid" => {
@@ -295,33 +304,34 @@ pub(crate) fn tmpfs(options: &str) -> Result<String> {
             }
             _ => false,
         };
-        if !good {
+        if !permitted {
             return Err(refuse(format_args!("--tmpfs option {option:?} is refused")));
         }
     }
     Ok(options.into())
 }
 
-/// A short plain word.
+/// Checks that a value consists of few kinds of characters: no space, quote or slash.
 pub(crate) fn plain(option: &str, text: &str) -> Result<String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
-    if text.is_empty() || text.len() > 128 || !text.chars().all(good) {
+    let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
+    if text.is_empty() || text.len() > 128 || !text.chars().all(permitted) {
         return Err(bad(option, text, "letters, digits, _ . - : +"));
     }
     Ok(text.into())
 }
 
-/// A list like `0-2,4`.
+/// Checks a list like `0-2,4`.
 pub(crate) fn list(option: &str, text: &str) -> Result<String> {
-    let good = |c: char| c.is_ascii_digit() || ",-".contains(c);
-    if text.is_empty() || !text.chars().all(good) {
+    let permitted = |c: char| c.is_ascii_digit() || ",-".contains(c);
+    if text.is_empty() || !text.chars().all(permitted) {
         return Err(bad(option, text, "a list like 0-2,4"));
     }
     Ok(text.into())
 }
 
-/// `USER[:GROUP]` in numbers, as an owner; nothing if it is written in names.
+/// Returns `USER[:GROUP]` as an owner, or `None` if it is written in names.
 pub fn owner(text: &str) -> Option<Owner> {
+    // A name would have to be looked up in a file of the image.
     let (user, group) = text.split_once(':').unwrap_or((text, text));
     Some(Owner {
         user: user.parse().ok()?,
@@ -329,7 +339,7 @@ pub fn owner(text: &str) -> Option<Owner> {
     })
 }
 
-/// The error for a value of the wrong form.
+/// Returns the refusal of a malformed value.
 pub fn bad(option: &str, text: &str, wanted: &str) -> anyhow::Error {
     refuse(format_args!("--{option} {text:?}: must be {wanted}"))
 }
@@ -339,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_values() {
+    fn valid_values_are_parsed() {
         assert_eq!(bytes("m", "512m").unwrap(), 512 << 20);
         assert_eq!(bytes("m", "1GiB").unwrap(), 1 << 30);
         assert_eq!(duration("d", "1m30s").unwrap(), 90_000_000_000);
@@ -355,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values() {
+    fn invalid_values_are_refused() {
         for text in ["", "m", "-1", "1x", "9999999999g"] {
             assert!(bytes("m", text).is_err(), "{text}");
         }
