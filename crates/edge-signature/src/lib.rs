@@ -19,8 +19,6 @@ mod annotations;
 mod bundle;
 #[cfg(feature = "verify")]
 mod cached;
-#[cfg(feature = "pull")]
-mod docker_config;
 #[cfg(feature = "verify")]
 mod encoding;
 mod error;

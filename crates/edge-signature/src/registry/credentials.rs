@@ -1,7 +1,8 @@
-//! User name and password of a registry.
+//! Credentials of a registry, and their text in HTTP and in docker's `config.json`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 /// User name and password of a registry.
 #[derive(Clone)]
@@ -13,9 +14,64 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Decodes `NAME:PASSWORD` in Base64, the form of docker's file and of ECR's token.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let pair = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+        // A password may contain colons, a user name may not.
+        let (username, password) = pair.split_once(':')?;
+        Some(Self {
+            username: username.into(),
+            password: password.into(),
+        })
+    }
+
+    /// Returns the credentials for `host` in the text of a `config.json`.
+    pub fn from_docker_config(json: &[u8], host: &str) -> Option<Self> {
+        // Untyped: the entry of another host may have any form, or be empty where a
+        // credential helper keeps the password.
+        let config: Value = serde_json::from_slice(json).ok()?;
+        Self::from_base64(config["auths"][host]["auth"].as_str()?)
+    }
+
+    /// Returns the text of a `config.json` with these credentials for `host`.
+    pub fn to_docker_config(&self, host: &str) -> String {
+        json!({ "auths": { host: { "auth": self.to_base64() } } }).to_string()
+    }
+
     /// Returns the value of an `Authorization` header.
     pub(super) fn basic(&self) -> String {
-        let pair = format!("{}:{}", self.username, self.password);
-        format!("Basic {}", STANDARD.encode(pair))
+        format!("Basic {}", self.to_base64())
+    }
+
+    fn to_base64(&self) -> String {
+        STANDARD.encode(format!("{}:{}", self.username, self.password))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_survive_the_file() {
+        let credentials = Credentials {
+            username: "AWS".into(),
+            password: "a:b c".into(),
+        };
+        let text = credentials.to_docker_config("r.io");
+        let read = Credentials::from_docker_config(text.as_bytes(), "r.io").unwrap();
+        assert_eq!(
+            (read.username, read.password),
+            ("AWS".into(), "a:b c".into())
+        );
+        for (text, host) in [
+            (text.as_str(), "other.io"),
+            ("{}", "r.io"),
+            (r#"{"auths":{"r.io":{}}}"#, "r.io"),
+            (r#"{"auths":{"r.io":{"auth":"?"}}}"#, "r.io"),
+            ("[", "r.io"),
+        ] {
+            assert!(Credentials::from_docker_config(text.as_bytes(), host).is_none());
+        }
     }
 }
