@@ -1,4 +1,4 @@
-//! edge-app as a developer runs it: mistakes, help, and what needs no device.
+//! Command line of edge-app: mistakes, help, and commands that need no device.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 const APP: &str = "name: hello\nports: ['8080:8080']\n";
 
-/// A project with one app, `hello`.
+/// Project with one app, `hello`.
 struct Project {
     directory: TempDir,
 }
@@ -28,11 +28,11 @@ impl Project {
         fs::write(self.directory.path().join(name), text).unwrap();
     }
 
-    /// Exit code, standard output, standard error.
-    fn run(&self, words: &[&str]) -> (i32, String, String) {
+    /// Returns exit code, standard output and standard error.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edge-app"));
         command
-            .args(words)
+            .args(arguments)
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         let output = command.output().unwrap();
@@ -44,11 +44,11 @@ impl Project {
         )
     }
 
-    fn fails(&self, words: &[&str], code: i32, wanted: &str) {
-        let (got, _, said) = self.run(words);
-        assert_eq!(got, code, "{words:?}: {said}");
-        assert!(said.contains(wanted), "{words:?}: {said}");
-        assert!(!said.contains("panicked"), "{said}");
+    fn fails(&self, arguments: &[&str], code: i32, expected: &str) {
+        let (got, _, printed) = self.run(arguments);
+        assert_eq!(got, code, "{arguments:?}: {printed}");
+        assert!(printed.contains(expected), "{arguments:?}: {printed}");
+        assert!(!printed.contains("panicked"), "{printed}");
     }
 }
 
@@ -77,11 +77,11 @@ fn help_fits_and_shows_an_example() {
         "completions",
         "man",
     ] {
-        let words: Vec<_> = [verb, "--help"]
+        let arguments: Vec<_> = [verb, "--help"]
             .into_iter()
             .filter(|w| !w.is_empty())
             .collect();
-        let (code, help, _) = project.run(&words);
+        let (code, help, _) = project.run(&arguments);
         assert_eq!(code, 0);
         assert!(help.contains("Example"), "{help}");
         assert!(help.lines().all(|l| l.chars().count() <= 80), "{help}");
@@ -89,21 +89,21 @@ fn help_fits_and_shows_an_example() {
 }
 
 #[test]
-fn a_new_app_is_one() {
+fn a_new_app_builds() {
     let project = Project::new(PLAIN);
     for template in ["plain", "python", "gpu"] {
-        let words = ["init", template, "--template", template];
-        assert_eq!(project.run(&words).0, 0);
-        project.fails(&words, 2, "not overwritten");
-        // It is read, and what is wrong is only the version.
+        let arguments = ["init", template, "--template", template];
+        assert_eq!(project.run(&arguments).0, 0);
+        project.fails(&arguments, 2, "not overwritten");
+        // Its files are valid: only the version is wrong.
         project.fails(&["build", template, "--version", "v 1"], 2, "version");
     }
     project.fails(&["init", "../x"], 2, "is not the name of an app");
     let empty = tempfile::tempdir().unwrap();
     let directory = empty.path().to_str().unwrap();
     assert_eq!(project.run(&["--project", directory, "init", "new"]).0, 0);
-    let words = ["--project", directory, "status", "--json"];
-    project.fails(&words, 2, "no device is named");
+    let arguments = ["--project", directory, "status", "--json"];
+    project.fails(&arguments, 2, "no device is named");
     let (code, found, _) = project.run(&["doctor", "--json"]);
     assert!(code == 1 && found.contains("\"next\""), "{found}");
     for shell in ["bash", "zsh", "fish"] {
@@ -120,7 +120,7 @@ fn a_new_app_is_one() {
 }
 
 #[test]
-fn a_project_that_is_none() {
+fn invalid_projects() {
     let project = Project::new(PLAIN);
     project.fails(
         &["--project", "nowhere", "list"],
@@ -133,7 +133,7 @@ fn a_project_that_is_none() {
         3,
         "no edge-app.yaml here or above",
     );
-    for (text, wanted) in [
+    for (text, expected) in [
         ("", "edge-app.yaml:1:1: unexpected end of file"),
         ("registry: [", "edge-app.yaml:"),
         (
@@ -147,7 +147,7 @@ fn a_project_that_is_none() {
         ("registry: 7\n", "registry must be"),
     ] {
         project.put("edge-app.yaml", text);
-        project.fails(&["build", "hello", "--version", "v1"], 3, wanted);
+        project.fails(&["build", "hello", "--version", "v1"], 3, expected);
     }
     project.put("edge-app.yaml", &"#".repeat(300_000));
     project.fails(&["list"], 3, "larger than");
@@ -160,7 +160,7 @@ fn a_project_that_is_none() {
 }
 
 #[test]
-fn an_app_that_is_none() {
+fn invalid_apps() {
     let project = Project::new(PLAIN);
     let build = ["build", "hello", "--version", "v1"];
     project.fails(
@@ -168,7 +168,7 @@ fn an_app_that_is_none() {
         3,
         "there is no app",
     );
-    for (text, wanted) in [
+    for (text, expected) in [
         ("name: other\n", "it must be the name of the directory"),
         ("name: hello\nports: {}\n", "hello/app.yaml:2:8:"),
         ("name: hello\nports: [\n", "hello/app.yaml:2:8:"),
@@ -193,7 +193,7 @@ fn an_app_that_is_none() {
         ("a: &a [*a]\n", "hello/app.yaml"),
     ] {
         project.put("hello/app.yaml", text);
-        project.fails(&build, 3, wanted);
+        project.fails(&build, 3, expected);
     }
     project.put("hello/app.yaml", APP);
     fs::remove_file(project.directory.path().join("hello/Dockerfile")).unwrap();
@@ -221,7 +221,7 @@ fn a_device_that_does_not_answer() {
 }
 
 #[test]
-fn a_key_pair_is_made_once() {
+fn a_key_pair_is_created_once() {
     let project = Project::new(PLAIN);
     assert_eq!(project.run(&["keygen", "signing.key"]).0, 0);
     let key = fs::read(project.directory.path().join("signing.key")).unwrap();

@@ -1,5 +1,5 @@
-//! edge-app deploys to a device with the real edge-docker and an engine: an app
-//! that works stays, whatever becomes of the next version.
+//! Deployments to a device with the real edge-docker and an engine: a working app keeps
+//! running whatever happens to the next version.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod project;
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 const SERVE: &str = "echo $$ >>/data/starts; trap 'exit 0' TERM; sleep infinity & wait";
 
-/// Healthy if `command` says so, and not ill in the first `patience` seconds.
+/// Writes an app whose health check is `command`, and whose failures do not count in the
+/// first `patience` seconds.
 fn app(real: &Real, command: &str, patience: u32) {
     let text = json!({
         "name": "hello", "volumes": [".:/data"],
@@ -34,7 +35,7 @@ fn deploy(real: &Real, version: &str) -> (i32, String) {
     (code, out + &err)
 }
 
-/// Starts a deploy and waits until the device tries the new version.
+/// Starts a deployment and waits until the device tries the new version.
 fn trial(real: &Real, version: &str) -> Child {
     let mut command = real.project.command(&[&DEPLOY[..], &[version]].concat());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -46,7 +47,7 @@ fn trial(real: &Real, version: &str) -> Child {
         .unwrap_or_default()
         .contains("\"trial\"")
     {
-        assert!(start.elapsed() < Duration::from_secs(60), "no switch");
+        assert!(start.elapsed() < Duration::from_secs(60), "no deployment");
         std::thread::sleep(Duration::from_millis(5));
     }
     child
@@ -54,8 +55,8 @@ fn trial(real: &Real, version: &str) -> Child {
 
 fn ended(child: Child) -> (i32, String) {
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    (output.status.code().unwrap(), said)
+    let printed = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), printed)
 }
 
 #[test]
@@ -64,88 +65,94 @@ fn a_device_keeps_an_app_that_works() {
     let mut real = Real::start(&cloud);
     app(&real, "true", 0);
     real.push("v1", SERVE);
-    let (code, said) = deploy(&real, "v1");
-    assert!(code == 0 && said.contains("hello v1 runs"), "{said}");
+    let (code, printed) = deploy(&real, "v1");
+    assert!(code == 0 && printed.contains("hello v1 runs"), "{printed}");
     assert_eq!(real.version(), "v1");
     let login = real.device.path("/data/.docker/config.json");
     assert!(!login.exists(), "a login stays behind");
     let diff = ["diff", "hello", "jetson", "--version", "v1"];
-    assert!(real.project.good(&diff).contains("nothing would change"));
+    assert!(
+        real.project
+            .succeeds(&diff)
+            .contains("nothing would change")
+    );
 
     real.push("v2", "echo broken >&2; exit 7");
-    let (code, said) = deploy(&real, "v2");
-    assert!(code == 8 && said.contains("exit code 7"), "{said}");
+    let (code, printed) = deploy(&real, "v2");
+    assert!(code == 8 && printed.contains("exit code 7"), "{printed}");
     assert_eq!(real.version(), "v1");
-    let status = real.project.good(&["status"]);
+    let status = real.project.succeeds(&["status"]);
     assert!(status.contains("the last deployment of hello"), "{status}");
 
     app(&real, "exit 1", 0);
     real.push("v3", SERVE);
-    let (code, said) = deploy(&real, "v3");
-    assert!(code == 8 && said.contains("health check fails"), "{said}");
+    let (code, printed) = deploy(&real, "v3");
+    assert!(
+        code == 8 && printed.contains("health check fails"),
+        "{printed}"
+    );
     assert_eq!(real.version(), "v1");
 
     refused(&real);
     assert_eq!(real.version(), "v1");
     rebooted(&mut real);
     assert_eq!(real.version(), "v1");
-    good(&real);
+    finishes_without_a_connection(&real);
 }
 
-/// Pulled, but its signature states less than is asked for.
+/// A version that is pulled, but whose signature lacks a requested grant.
 fn refused(real: &Real) {
     let text = json!({ "name": "hello", "grants": ["gpu"] }).to_string();
     real.project.put("hello/app.yaml", &text);
-    let (code, said) = deploy(real, "v3");
-    assert!(code == 6 && said.contains("gpu"), "{code} {said}");
+    let (code, printed) = deploy(real, "v3");
+    assert!(code == 6 && printed.contains("gpu"), "{code} {printed}");
 }
 
-/// The power goes while a version is tried of which nobody knows yet whether it
-/// is healthy.
+/// The power fails during the trial of a version that is not healthy yet.
 fn rebooted(real: &mut Real) {
     app(real, "exit 1", 3600);
     let child = trial(real, "v3");
     real.device.cut_power();
     real.device.boot().unwrap();
     recover(&real.device);
-    let (code, said) = ended(child);
+    let (code, printed) = ended(child);
     assert!(
-        code == 8 && said.contains("the deployment was interrupted"),
-        "{code} {said}"
+        code == 8 && printed.contains("the deployment was interrupted"),
+        "{code} {printed}"
     );
-    assert!(said.contains("asking for the result"), "{said}");
+    assert!(printed.contains("asking for the result"), "{printed}");
 }
 
 /// As `edge-docker-recover.service` does after every start of the engine.
 fn recover(device: &Device) {
     let mut command = device.command("edge-docker");
     let output = command.args(["replace", "--recover"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
 }
 
-/// A good version, whose deploy loses its connection.
-fn good(real: &Real) {
+/// A working version, whose deployment loses its connection.
+fn finishes_without_a_connection(real: &Real) {
     let project = &real.project;
     app(real, "true", 0);
-    let diff = project.good(&["diff", "hello", "jetson", "--version", "v3"]);
+    let diff = project.succeeds(&["diff", "hello", "jetson", "--version", "v3"]);
     assert!(diff.contains("version  v1 -> v3"), "{diff}");
-    let list = project.good(&["list", "--json"]);
+    let list = project.succeeds(&["list", "--json"]);
     let list: Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list[0]["devices"], json!(["jetson"]), "{list}");
 
     let child = trial(real, "v3");
     real.device.cut_connections().unwrap();
-    let (code, said) = ended(child);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("asking for the result"), "{said}");
+    let (code, printed) = ended(child);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("asking for the result"), "{printed}");
     assert_eq!(real.version(), "v3");
 
-    project.good(&["rollback", "hello", "jetson"]);
+    project.succeeds(&["rollback", "hello", "jetson"]);
     assert_eq!(real.version(), "v1");
     let starts = real.device.path("/data/apps/hello/starts");
     let starts = fs::read_to_string(starts).unwrap();
     assert!(starts.lines().count() > 3, "data are kept");
-    project.good(&["remove", "hello", "jetson"]);
+    project.succeeds(&["remove", "hello", "jetson"]);
     assert_eq!(real.status()["apps"], json!([]));
 }

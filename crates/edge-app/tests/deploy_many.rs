@@ -1,5 +1,5 @@
-//! edge-app deploys to many devices: how many at a time, and what becomes of
-//! those that fail. `cargo xtask bench devices` says how long it takes.
+//! Deployments to many devices: the number at a time, and the results of those that
+//! fail. `cargo xtask bench devices` measures the duration.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod project;
@@ -16,7 +16,7 @@ use project::Project;
 const DEPLOY: [&str; 4] = ["deploy", "hello", "--version", "v1"];
 const COUNT: usize = 20;
 
-/// Pulls that wait until they are let go.
+/// Pulls that wait until they are released.
 struct Held<'a>(&'a Fleet);
 
 impl<'a> Held<'a> {
@@ -31,12 +31,12 @@ impl<'a> Held<'a> {
     }
 
     fn waiting(&self) -> Vec<usize> {
-        let there = |n: &usize| self.0.path(*n, "/data/times").exists();
+        let started = |n: &usize| self.0.path(*n, "/data/times").exists();
         let held = |n: &usize| self.0.path(*n, "/data/hold").exists();
-        (0..COUNT).filter(there).filter(held).collect()
+        (0..COUNT).filter(started).filter(held).collect()
     }
 
-    /// Waits until so many of them wait.
+    /// Waits until this many pulls wait.
     fn until(&self, count: usize) -> Vec<usize> {
         let start = Instant::now();
         loop {
@@ -52,7 +52,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    fn let_go(&self, number: usize) {
+    fn release(&self, number: usize) {
         let path = self.0.path(number, "/data/hold");
         let mut pipe = fs::OpenOptions::new().write(true).open(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -61,13 +61,13 @@ impl<'a> Held<'a> {
 }
 
 #[test]
-fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
+fn limit_of_jobs_and_independent_results() {
     let cloud = Cloud::up();
     let fleet = Fleet::start(COUNT).unwrap();
     let registry = cloud.local_registry();
     let digest = push_image(cloud.path(), &registry).unwrap();
     let project = Project::new(&cloud, registry, &fleet.config());
-    a_limit_is_kept(&project, &fleet);
+    a_limit_holds(&project, &fleet);
 
     fleet.clear_records().unwrap();
     for broken in [3, 11] {
@@ -79,9 +79,9 @@ fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
     command.args(["--all", "--max-failures", "9"]);
     let deploy = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let deploy = deploy.spawn().unwrap();
-    // All that can be reached are at it, and none of them has come to its end.
+    // All reachable devices have begun, and none has finished.
     for number in held.until(COUNT - 1) {
-        held.let_go(number);
+        held.release(number);
     }
     let output = deploy.wait_with_output().unwrap();
     let (out, err) = (
@@ -93,12 +93,12 @@ fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
     assert_eq!(fleet.max_concurrent().unwrap(), COUNT - 1);
     for (number, name) in fleet.names().enumerate() {
         let line = out.lines().find(|l| l.starts_with(name)).unwrap();
-        let wanted = match number {
+        let expected = match number {
             3 | 11 => "rolled back",
             17 => "unreachable",
             _ => "done",
         };
-        assert!(line[name.len()..].trim().starts_with(wanted), "{out}");
+        assert!(line[name.len()..].trim().starts_with(expected), "{out}");
         if number != 17 {
             let got = fs::read_to_string(fleet.path(number, "/data/replace")).unwrap();
             assert!(got.ends_with(&format!("@{digest}\0")), "{got}");
@@ -113,8 +113,8 @@ fn as_many_at_a_time_as_are_wanted_and_each_for_itself() {
     assert_eq!(project.run(&[&DEPLOY[..], &["d03"]].concat()).0, 8);
 }
 
-/// Five at a time: never six, and always five while there are as many left.
-fn a_limit_is_kept(project: &Project, fleet: &Fleet) {
+/// With a limit of five: never six at a time, and five as long as that many are left.
+fn a_limit_holds(project: &Project, fleet: &Fleet) {
     let held = Held::new(fleet);
     let mut command = project.command(&DEPLOY);
     command.args(["--all", "--jobs", "5"]);
@@ -122,7 +122,7 @@ fn a_limit_is_kept(project: &Project, fleet: &Fleet) {
     let mut deploy = command.spawn().unwrap();
     for left in (1..=COUNT).rev() {
         let waiting = held.until(left.min(5));
-        held.let_go(waiting[0]);
+        held.release(waiting[0]);
     }
     assert!(deploy.wait().unwrap().success());
     assert_eq!(fleet.max_concurrent().unwrap(), 5);

@@ -17,13 +17,13 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/home-assistant/broker")
 }
 
-/// A running broker; its directory outlives it.
+/// Running broker; its directory outlives it.
 struct Broker<'a> {
     place: &'a Place,
     child: Child,
 }
 
-/// Its directory and port.
+/// Directory and port of a broker.
 struct Place {
     directory: TempDir,
     port: String,
@@ -33,7 +33,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        // As root the broker becomes another user, who must get there.
+        // Started as root, the broker changes to another user, who must reach the directory.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(directory.path().join("data")).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
@@ -48,11 +48,11 @@ impl Place {
         self.directory.path().join("data")
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(script());
         let path = std::env::var("PATH").unwrap();
         command
-            .args(words)
+            .args(arguments)
             .env("PATH", format!("{path}:/usr/sbin"))
             .env("BROKER_DATA", self.data())
             .env("BROKER_PORT", &self.port)
@@ -60,16 +60,16 @@ impl Place {
         command
     }
 
-    fn run(&self, words: &[&str], input: &str) -> Output {
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self
-            .command(words)
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // It may have refused before it reads.
+        // The broker may reject the client before it reads.
         stdin.write_all(input.as_bytes()).ok();
         drop(stdin);
         child.wait_with_output().unwrap()
@@ -78,33 +78,33 @@ impl Place {
     fn start(&self) -> Broker<'_> {
         let mut command = self.command(&[]);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let words = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = words.lines();
+        let arguments = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = arguments.lines();
         let running = lines.any(|l| l.unwrap().ends_with(" running"));
         assert!(running, "the broker ended");
-        // Somebody must read on, else it would block.
+        // Its output is read to the end, or the broker would block.
         std::thread::spawn(move || lines.for_each(drop));
         let broker = Broker { place: self, child };
-        // A handshake: a signal before the first one would be lost.
+        // After a handshake: a signal before the first one would be lost.
         let answers = self.run(&["check"], "");
         assert!(answers.status.success(), "{answers:?}");
         broker
     }
 
-    fn client(&self, program: &str, secret: &str, words: &[&str]) -> Output {
+    fn client(&self, program: &str, secret: &str, arguments: &[&str]) -> Output {
         let authority = self.data().join("tls/ca.crt");
         Command::new(program)
             .args(["-h", "localhost", "-p", &self.port, "-u", "homeassistant"])
             .args(["-P", secret, "-q", "1", "-t", "home/light", "--cafile"])
             .arg(authority)
-            .args(words)
+            .args(arguments)
             .output()
             .unwrap()
     }
 
     fn publish(&self, secret: &str) -> bool {
-        let words = ["-r", "-m", "on"];
-        self.client("mosquitto_pub", secret, &words)
+        let arguments = ["-r", "-m", "on"];
+        self.client("mosquitto_pub", secret, &arguments)
             .status
             .success()
     }
@@ -141,7 +141,7 @@ fn needs_tls_and_a_password_and_keeps_both_over_a_restart() {
 
     let set = place.run(&["password", "homeassistant"], &format!("{SECRET}\n"));
     assert!(set.status.success(), "{set:?}");
-    // The broker reads it when the signal arrives: ask until it did.
+    // The broker reads the file when the signal arrives: repeat until it has.
     assert!(
         (0..100).any(|_| place.publish(SECRET)),
         "the password is not taken"
@@ -168,7 +168,7 @@ fn needs_tls_and_a_password_and_keeps_both_over_a_restart() {
     broker.stop();
 }
 
-/// A connection without TLS.
+/// Connection without TLS.
 fn plain(place: &Place) -> bool {
     Command::new("mosquitto_pub")
         .args(["-h", "localhost", "-p", &place.port, "-u", "homeassistant"])
@@ -193,26 +193,26 @@ fn other_names_get_another_certificate_of_the_same_authority() {
     assert_ne!(file(&place, "server.crt"), first);
     assert!(!place.run(&["check"], "").status.success(), "it is stopped");
     place.names = "jetson".into();
-    let said = place.run(&[], "");
-    assert!(!said.status.success());
-    let words = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(words.contains("BROKER_NAMES"), "{words}");
+    let printed = place.run(&[], "");
+    assert!(!printed.status.success());
+    let arguments = String::from_utf8_lossy(&printed.stderr).into_owned();
+    assert!(arguments.contains("BROKER_NAMES"), "{arguments}");
 }
 
 #[test]
 fn mistakes_change_nothing() {
     let place = Place::new();
     let broker = place.start();
-    for (words, input) in [
+    for (arguments, input) in [
         (&["password", "homeassistant"][..], "short\n"),
         (&["password", "homeassistant"], ""),
         (&["password", "a:b"], "long enough a password\n"),
         (&["password"], "long enough a password\n"),
         (&["nonsense"], ""),
     ] {
-        let said = place.run(words, input);
-        assert!(!said.status.success(), "{words:?}");
-        assert!(said.stderr.starts_with(b"broker: "), "{said:?}");
+        let printed = place.run(arguments, input);
+        assert!(!printed.status.success(), "{arguments:?}");
+        assert!(printed.stderr.starts_with(b"broker: "), "{printed:?}");
     }
     assert_eq!(fs::read(place.data().join("passwords")).unwrap(), b"");
     broker.stop();

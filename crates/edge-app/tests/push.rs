@@ -1,4 +1,4 @@
-//! edge-app pushes to a real registry and signs.
+//! Pushes to a real registry, with signatures.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod project;
@@ -14,7 +14,7 @@ use project::Project;
 use serde_json::json;
 use tempfile::TempDir;
 
-/// This machine's container engine, or one of our own for the time of a test.
+/// Container engine of this machine, or one that is started for the test.
 struct Engine {
     child: Option<Child>,
     directory: TempDir,
@@ -66,19 +66,19 @@ impl Engine {
         format!("unix://{}", self.directory.path().join("s").display())
     }
 
-    fn docker(&self, words: &[&str]) -> Command {
+    fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(which("docker"));
         if self.child.is_some() {
             command.env("DOCKER_HOST", self.host());
         }
         command
-            .args(words)
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         command
     }
 
-    /// Makes an image with one file of `content`.
+    /// Creates an image with one file, `content`.
     fn image(&self, name: &str, content: &str) {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
@@ -128,12 +128,12 @@ fn push_signs_once_and_a_tag_never_moves() {
     project.fails(&push, 1, "build it first");
     let name = format!("{}:hello-v1", cloud.value("registry"));
     engine.image(&name, "one");
-    let (code, first, said) = project.run(&push);
-    assert_eq!(code, 0, "{said}");
+    let (code, first, printed) = project.run(&push);
+    assert_eq!(code, 0, "{printed}");
     assert!(first.contains("@sha256:"), "{first}");
-    let (code, second, said) = project.run(&push);
+    let (code, second, printed) = project.run(&push);
     assert_eq!((code, &second), (0, &first));
-    assert!(said.contains("already signed"), "{said}");
+    assert!(printed.contains("already signed"), "{printed}");
     let (code, verified, _) = project.run(&["verify", "hello", "--version", "v1"]);
     assert!(
         code == 0 && verified.contains("app      hello\nversion  v1"),
@@ -189,8 +189,8 @@ fn kms_signs_and_ssm_names_the_registry() {
         project.variables.push((name, value));
     }
     engine.image(&format!("{}:hello-v1", cloud.value("registry")), "one");
-    let (code, _, said) = project.run(&["push", "hello", "--version", "v1"]);
-    assert_eq!(code, 0, "{said}");
+    let (code, _, printed) = project.run(&["push", "hello", "--version", "v1"]);
+    assert_eq!(code, 0, "{printed}");
     assert_eq!(project.run(&["verify", "hello", "--version", "v1"]).0, 0);
     project.set("signing_key", json!({ "kms": "absent" }));
     project.fails(&["verify", "hello", "--version", "v1"], 7, "absent");

@@ -1,5 +1,5 @@
-//! edge-app's sandbox loop against a device in namespaces: what is sent, what
-//! an interruption leaves, how fast a file is there.
+//! Sandbox loop of edge-app with a device in namespaces: the bytes sent, the state after
+//! an interruption, the time until a file arrives.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 const DOCKERFILE: &str =
     "FROM base\nCOPY hello /\nCOPY change /\nENTRYPOINT [\"/hello\"]\nSTOPSIGNAL SIGKILL\n";
-/// Bytes of the layer that changes; they do not compress.
+/// Size of the layer that changes, in bytes that do not compress.
 const CHANGE: usize = 200_000;
 
-struct World {
+struct Testbed {
     directory: TempDir,
     laptop: Device,
     device: Device,
@@ -34,7 +34,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-impl World {
+impl Testbed {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let start = |name: &str| {
@@ -47,13 +47,13 @@ impl World {
             Device::start(&at, &settings).unwrap()
         };
         let (laptop, device) = (start("laptop"), start("device"));
-        let world = Self {
+        let testbed = Self {
             laptop,
             device,
             directory,
         };
-        world.project();
-        world
+        testbed.project();
+        testbed
     }
 
     fn project(&self) {
@@ -120,16 +120,18 @@ impl World {
         fs::write(self.path("hello/change"), noise(seed, CHANGE)).unwrap();
     }
 
-    fn docker(&self, words: &[&str]) -> Command {
+    fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command.args(words).env("DOCKER_HOST", self.laptop.engine());
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", self.laptop.engine());
         command
     }
 
-    fn app(&self, words: &[&str]) -> Command {
+    fn app(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edge-app"));
         command
-            .args(words)
+            .args(arguments)
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command.env("DOCKER_HOST", self.laptop.engine());
@@ -140,14 +142,19 @@ impl World {
     fn sandbox(&self) -> (u64, String) {
         let before = self.device.traffic().unwrap();
         let output = self.app(&["sandbox", "hello", "device"]).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{said}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{printed}");
         let after = self.device.traffic().unwrap();
-        (after.0 + after.1 - before.0 - before.1, said)
+        (after.0 + after.1 - before.0 - before.1, printed)
     }
 
-    fn on_device(&self, words: &[&str]) -> String {
-        let output = self.device.command("docker").args(words).output().unwrap();
+    fn on_device(&self, arguments: &[&str]) -> String {
+        let output = self
+            .device
+            .command("docker")
+            .args(arguments)
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().into()
     }
 
@@ -156,10 +163,10 @@ impl World {
     }
 }
 
-/// Waits for something that happens by itself.
-fn until(what: &str, mut good: impl FnMut() -> bool) -> Duration {
+/// Waits until `done` returns true; returns the time that took.
+fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
-    while !good() {
+    while !done() {
         assert!(
             start.elapsed() < Duration::from_secs(60),
             "{what} never came"
@@ -182,159 +189,167 @@ fn interrupt(child: &Child) {
 
 #[test]
 fn the_loop_from_a_change_to_the_device() {
-    let mut world = World::new();
-    let (whole, said) = world.sandbox();
-    assert!(whole > 12_000_000, "{said}");
+    let mut testbed = Testbed::new();
+    let (whole, printed) = testbed.sandbox();
+    assert!(whole > 12_000_000, "{printed}");
     assert_eq!(
-        fs::read(world.device.path("/data/sandbox/hello/www/index.html")).unwrap(),
+        fs::read(testbed.device.path("/data/sandbox/hello/www/index.html")).unwrap(),
         b"one"
     );
-    let first = world.running();
+    let first = testbed.running();
     assert!(first.ends_with(" true"), "{first}");
 
-    // Only the layer that changed, and the old image goes.
-    world.change(2);
-    let (bytes, said) = world.sandbox();
+    // Only the changed layer is sent, and the old image is removed.
+    testbed.change(2);
+    let (bytes, printed) = testbed.sandbox();
     let target = CHANGE as u64 * 11 / 10 + 50_000;
-    assert!(bytes <= target, "{bytes} bytes, target {target}: {said}");
-    let second = world.running();
+    assert!(bytes <= target, "{bytes} bytes, target {target}: {printed}");
+    let second = testbed.running();
     assert!(second.ends_with(" true") && second != first, "{second}");
-    assert_eq!(world.on_device(&["images", "--quiet"]).lines().count(), 1);
+    assert_eq!(testbed.on_device(&["images", "--quiet"]).lines().count(), 1);
 
-    // An interruption while an image is under way changes nothing.
-    world.change(3);
-    world.device.set_link(Link { rtt: 30, rate: 1 }).unwrap();
-    let before = world.device.traffic().unwrap().0;
-    let mut app = world.app(&["sandbox", "hello", "device"]).spawn().unwrap();
+    // An interruption during the transfer changes nothing.
+    testbed.change(3);
+    testbed.device.set_link(Link { rtt: 30, rate: 1 }).unwrap();
+    let before = testbed.device.traffic().unwrap().0;
+    let mut app = testbed
+        .app(&["sandbox", "hello", "device"])
+        .spawn()
+        .unwrap();
     until("the image", || {
-        world.device.traffic().unwrap().0 > before + 60_000
+        testbed.device.traffic().unwrap().0 > before + 60_000
     });
     interrupt(&app);
     assert_eq!(app.wait().unwrap().code(), Some(130));
     until("the end of load", || {
-        let ps = world
+        let ps = testbed
             .device
             .command("pgrep")
             .args(["-f", "edge-docker load"])
             .output();
         ps.unwrap().stdout.is_empty()
     });
-    assert_eq!(world.running(), second);
+    assert_eq!(testbed.running(), second);
     assert_eq!(
-        world
+        testbed
             .on_device(&["images", "--all", "--quiet"])
             .lines()
             .count(),
         1
     );
 
-    // And it goes on from there.
-    world.device.set_link(Link::default()).unwrap();
-    let (bytes, _) = world.sandbox();
+    // The next run completes.
+    testbed.device.set_link(Link::default()).unwrap();
+    let (bytes, _) = testbed.sandbox();
     assert!(bytes <= target);
-    watch(&world);
+    watch(&testbed);
 }
 
-/// A saved file is on the device in under 300 ms, without a new container.
-fn watch(world: &World) {
-    let before = world.running();
-    let mut command = world.app(&["sandbox", "--watch", "hello", "device"]);
+/// A saved file reaches the device in less than 300 ms, without a new container.
+fn watch(testbed: &Testbed) {
+    let before = testbed.running();
+    let mut command = testbed.app(&["sandbox", "--watch", "hello", "device"]);
     let mut app = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(app.stderr.take().unwrap()).lines();
     let line = lines.find(|l| l.as_ref().unwrap().contains("watching hello"));
     assert!(line.is_some());
     std::thread::spawn(move || lines.for_each(drop));
-    let container = world.on_device(&["ps", "--quiet"]);
-    let there = world.device.path("/data/sandbox/hello/www/index.html");
+    let container = testbed.on_device(&["ps", "--quiet"]);
+    let target = testbed.device.path("/data/sandbox/hello/www/index.html");
     let mut times: Vec<_> = (0..9)
         .map(|number| {
             let text = format!("version {number}");
-            fs::write(world.path("hello/web/index.html"), &text).unwrap();
+            fs::write(testbed.path("hello/web/index.html"), &text).unwrap();
             until("the file", || {
-                fs::read_to_string(&there).is_ok_and(|t| t == text)
+                fs::read_to_string(&target).is_ok_and(|t| t == text)
             })
         })
         .collect();
     times.sort();
     println!("from save to visible: {times:?}");
     assert!(times[4] < Duration::from_millis(300), "{times:?}");
-    fs::remove_file(world.path("hello/web/index.html")).unwrap();
-    until("the removal", || !there.exists());
-    assert_eq!(world.on_device(&["ps", "--quiet"]), container);
+    fs::remove_file(testbed.path("hello/web/index.html")).unwrap();
+    until("the removal", || !target.exists());
+    assert_eq!(testbed.on_device(&["ps", "--quiet"]), container);
 
-    world.change(4);
+    testbed.change(4);
     until("the new image", || {
-        let now = world.running();
+        let now = testbed.running();
         now.ends_with(" true") && now != before
     });
     interrupt(&app);
     assert_eq!(app.wait().unwrap().code(), Some(130));
-    assert!(world.running().ends_with(" true"));
+    assert!(testbed.running().ends_with(" true"));
 }
 
-/// The new container is refused, or the connection is cut while it takes the
-/// place of the old one: an app runs in either case.
+/// An app runs after a refused container, and after a connection that breaks while the
+/// containers are exchanged.
 #[test]
 fn a_device_is_left_with_an_app() {
-    let world = World::new();
-    // It hears no wish to stop: the old one has a second to live.
+    let testbed = Testbed::new();
+    // It ignores SIGTERM: the engine kills the old container after a second.
     let dockerfile = DOCKERFILE.replace("STOPSIGNAL SIGKILL\n", "");
-    fs::write(world.path("hello/Dockerfile"), dockerfile).unwrap();
-    world.sandbox();
-    let first = world.running();
+    fs::write(testbed.path("hello/Dockerfile"), dockerfile).unwrap();
+    testbed.sandbox();
+    let first = testbed.running();
 
     let app = "name: hello\nresources: {memory: lots}\n";
-    fs::write(world.path("hello/app.yaml"), app).unwrap();
-    let output = world.app(&["sandbox", "hello", "device"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(said.contains("memory"), "{said}");
-    assert_eq!(world.running(), first);
+    fs::write(testbed.path("hello/app.yaml"), app).unwrap();
+    let output = testbed
+        .app(&["sandbox", "hello", "device"])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{printed}");
+    assert!(printed.contains("memory"), "{printed}");
+    assert_eq!(testbed.running(), first);
 
-    fs::write(world.path("hello/app.yaml"), "name: hello\n").unwrap();
-    world.change(2);
-    let mut app = world.app(&["sandbox", "hello", "device"]);
+    fs::write(testbed.path("hello/app.yaml"), "name: hello\n").unwrap();
+    testbed.change(2);
+    let mut app = testbed.app(&["sandbox", "hello", "device"]);
     let app = app.stderr(Stdio::piped()).spawn().unwrap();
     until("the stop", || {
-        let mut find = world.device.command("pgrep");
+        let mut find = testbed.device.command("pgrep");
         let found = find.args(["-f", "docker.* stop --time=1"]).output();
         !found.unwrap().stdout.is_empty()
     });
-    world.device.cut_connections().unwrap();
+    testbed.device.cut_connections().unwrap();
     let output = app.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(5), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{printed}");
     until("the second container", || {
-        let now = world.running();
+        let now = testbed.running();
         now.ends_with(" true") && now != first
     });
 }
 
-/// A device that does not tell what it has is not one that has nothing; and
-/// words of an app arrive as they are.
+/// A failed query is not an empty list of images, and values of an app arrive unchanged.
 #[test]
 fn a_device_with_a_scripted_edge_docker() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let fleet = Fleet::start(1).unwrap();
-    let config = fs::read_to_string(world.path("edge-app.yaml")).unwrap();
+    let config = fs::read_to_string(testbed.path("edge-app.yaml")).unwrap();
     let ssh = fleet.ssh_config(0);
     let config = format!("{config}  d00: {{ssh_config: {}}}\n", ssh.display());
-    fs::write(world.path("edge-app.yaml"), config).unwrap();
+    fs::write(testbed.path("edge-app.yaml"), config).unwrap();
     let sandbox = || {
-        let output = world.app(&["sandbox", "hello", "d00"]).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        (output.status.code().unwrap(), said)
+        let output = testbed.app(&["sandbox", "hello", "d00"]).output().unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), printed)
     };
     let data = |name: &str| fleet.path(0, "/data").join(name);
     fs::write(data("images"), "sha256:1\n").unwrap();
     fs::write(data("trouble"), "1\n2\n3\n4\n").unwrap();
-    let (code, said) = sandbox();
-    assert!(code == 1 && said.contains("is in trouble"), "{code} {said}");
+    let (code, printed) = sandbox();
+    assert!(
+        code == 1 && printed.contains("is in trouble"),
+        "{code} {printed}"
+    );
     assert!(!data("loaded").exists() && !data("run").exists());
-    // Once, as when an image goes between two questions.
+    // Once, as when an image is removed between two queries.
     fs::write(data("trouble"), "1\n").unwrap();
-    let (code, said) = sandbox();
-    assert!(code == 0 && data("loaded").exists(), "{code} {said}");
+    let (code, printed) = sandbox();
+    assert!(code == 0 && data("loaded").exists(), "{code} {printed}");
 
     for value in [
         "$(touch /data/pwned)",
@@ -347,10 +362,10 @@ fn a_device_with_a_scripted_edge_docker() {
             "name": "hello", "env": { "A": value }, "health": { "command": value },
             "sync": ["web:www"],
         });
-        fs::write(world.path("hello/app.yaml"), app.to_string()).unwrap();
-        let (code, said) = sandbox();
-        assert_eq!(code, 0, "{said}");
-        let words = [
+        fs::write(testbed.path("hello/app.yaml"), app.to_string()).unwrap();
+        let (code, printed) = sandbox();
+        assert_eq!(code, 0, "{printed}");
+        let arguments = [
             "run",
             "--detach",
             "--name",
@@ -360,28 +375,31 @@ fn a_device_with_a_scripted_edge_docker() {
             &format!("--health-cmd={value}"),
             "sandbox/hello:latest",
         ];
-        let told = |verb: &str| {
+        let received = |verb: &str| {
             let text = fs::read_to_string(data(verb)).unwrap();
-            let words = text.split_terminator('\0').map(String::from);
-            words.collect::<Vec<_>>()
+            let arguments = text.split_terminator('\0').map(String::from);
+            arguments.collect::<Vec<_>>()
         };
-        assert_eq!(told("explain"), [&["explain"], &words[..]].concat());
-        assert_eq!(told("run"), words);
-        assert_eq!(told("sync"), ["sync", "hello"]);
+        assert_eq!(received("explain"), [&["explain"], &arguments[..]].concat());
+        assert_eq!(received("run"), arguments);
+        assert_eq!(received("sync"), ["sync", "hello"]);
         assert!(!data("pwned").exists(), "{value}");
     }
 }
 
 #[test]
-fn what_is_refused_is_told() {
-    let world = World::new();
-    let policy = world
+fn refusals_are_reported() {
+    let testbed = Testbed::new();
+    let policy = testbed
         .device
         .path("/etc/edge-ai/container-config/policy.json");
     let text = fs::read_to_string(&policy).unwrap();
     fs::write(&policy, text.replace("true", "false")).unwrap();
-    let output = world.app(&["sandbox", "hello", "device"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(said.contains("signed containers only"), "{said}");
+    let output = testbed
+        .app(&["sandbox", "hello", "device"])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{printed}");
+    assert!(printed.contains("signed containers only"), "{printed}");
 }

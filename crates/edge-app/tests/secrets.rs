@@ -1,5 +1,5 @@
-//! No secret is seen while an app is pushed and deployed: not in the list of
-//! processes, laptop's or device's, not in what is printed, logged or kept.
+//! No secret is visible while an app is pushed and deployed: not in the list of processes
+//! on the laptop or the device, nor in output, logs or files.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod project;
@@ -17,16 +17,16 @@ use edge_sim::testbed::Cloud;
 use project::Real;
 use serde_json::json;
 
-/// Stands for a secret that is on a command line for as long as a login takes.
+/// Value on a command line for as long as a login takes: the sampler must see it.
 const CANARY: &str = "canary-8d1f0a7be5c2";
-/// Of the AWS account; in no environment, but in a file as `aws configure` does.
+/// Secret access key of AWS, in a file as `aws configure` writes it.
 const AWS_SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYq3t8EdGeAi";
 const SERVE: &str = "trap 'exit 0' TERM; sleep infinity & wait";
-/// Larger files are layers of images.
+/// Size limit of searched files: larger ones are layers of images.
 const LARGEST: u64 = 32 * 1024 * 1024;
 
-/// Looks at every command line and environment of this machine, again and again;
-/// the device's processes are among them.
+/// Samples the command line and environment of every process of this machine; the
+/// device's processes are among them.
 struct Sampler {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<(u32, Vec<String>)>,
@@ -63,7 +63,7 @@ fn sample(secrets: &[String], found: &mut Vec<String>) {
             continue;
         }
         for file in ["cmdline", "environ"] {
-            // It may be gone.
+            // The process may have ended.
             let text = fs::read(entry.path().join(file)).unwrap_or_default();
             let text = String::from_utf8_lossy(&text).replace('\0', " ");
             for secret in secrets.iter().filter(|s| text.contains(*s)) {
@@ -73,7 +73,7 @@ fn sample(secrets: &[String], found: &mut Vec<String>) {
     }
 }
 
-/// What edge-docker writes into the device's journal.
+/// Journal of the device, as edge-docker writes it.
 struct Journal {
     path: PathBuf,
     thread: std::thread::JoinHandle<Vec<u8>>,
@@ -101,7 +101,7 @@ impl Journal {
     }
 }
 
-/// All that the private key's file consists of, and what else is secret.
+/// Lines of the private key, and the other secrets.
 fn secrets(cloud: &Cloud) -> Vec<String> {
     let key = fs::read_to_string(cloud.file("signing.key")).unwrap();
     let key = key.lines().filter(|l| !l.starts_with("-----"));
@@ -112,7 +112,7 @@ fn secrets(cloud: &Cloud) -> Vec<String> {
     secrets
 }
 
-/// Files below `directory` that hold a secret.
+/// Returns the files below `directory` that hold a secret.
 fn holding(directory: &Path, secrets: &[String], found: &mut Vec<String>) {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
@@ -129,7 +129,7 @@ fn holding(directory: &Path, secrets: &[String], found: &mut Vec<String>) {
     }
 }
 
-/// Types `lines` into a shell that keeps its history; gives all that is printed.
+/// Types `lines` into a shell that keeps its history; returns everything printed.
 fn typed(real: &Real, home: &Path, lines: &[String]) -> String {
     let edge_app = real.project.command(&[]);
     let mut bash = Command::new("bash");
@@ -165,13 +165,12 @@ fn typed(real: &Real, home: &Path, lines: &[String]) -> String {
         .write_all(script.as_bytes())
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap() + &reader.join().unwrap();
-    assert!(!said.contains("FAILED"), "{said}");
-    said
+    let printed = String::from_utf8(output.stdout).unwrap() + &reader.join().unwrap();
+    assert!(!printed.contains("FAILED"), "{printed}");
+    printed
 }
 
-/// A project whose registry and key are in AWS, with a login as `aws configure`
-/// writes it.
+/// Configures registry and key in AWS, with credentials as `aws configure` writes them.
 fn with_aws(real: &mut Real, cloud: &Cloud, directory: &Path) {
     let credentials = directory.join("credentials");
     let text = format!(
@@ -190,8 +189,7 @@ fn with_aws(real: &mut Real, cloud: &Cloud, directory: &Path) {
     real.project.set("registry", registry);
 }
 
-/// Ends the sampler after it has seen what is there for a moment; gives what
-/// else it saw.
+/// Stops the sampler once it has seen the canary; returns everything else that it saw.
 fn seen(sampler: Sampler) -> Vec<String> {
     let mut canary = Command::new("sleep");
     let canary = canary.args(["0.1"]).env("CANARY", CANARY).status();
@@ -206,7 +204,7 @@ fn seen(sampler: Sampler) -> Vec<String> {
 }
 
 #[test]
-fn no_secret_is_seen_during_push_and_deploy() {
+fn no_secret_is_visible_during_push_and_deploy() {
     let cloud = Cloud::with(&[]);
     let mut real = Real::start(&cloud);
     let [home, login] = [(); 2].map(|()| tempfile::tempdir().unwrap());
@@ -216,7 +214,7 @@ fn no_secret_is_seen_during_push_and_deploy() {
     let journal = Journal::of(&real);
     let sampler = Sampler::start(&[&secrets[..], &[CANARY.into()]].concat());
     let lines = [
-        // By KMS, and by a file: the device knows the latter.
+        // With KMS, and with a file, whose key the device trusts.
         "edge-app push hello --version v1".into(),
         format!(
             "edge-app push hello --version v1 --key {}",
@@ -226,9 +224,9 @@ fn no_secret_is_seen_during_push_and_deploy() {
         "edge-app status".into(),
         "edge-app list".into(),
     ];
-    let said = typed(&real, home.path(), &lines);
-    assert!(said.contains("hello v1 runs"), "{said}");
-    assert_eq!(said.matches(": signed ").count(), 2, "{said}");
+    let printed = typed(&real, home.path(), &lines);
+    assert!(printed.contains("hello v1 runs"), "{printed}");
+    assert_eq!(printed.matches(": signed ").count(), 2, "{printed}");
     let mut found = seen(sampler);
     assert!(found.is_empty(), "{found:?}");
 
@@ -240,7 +238,7 @@ fn no_secret_is_seen_during_push_and_deploy() {
     let engine = fs::metadata(real.device.path("/var/log/dockerd")).unwrap();
     assert!(engine.len() > 0, "the engine logs");
     for secret in &secrets {
-        assert!(!said.contains(secret), "printed: {said}");
+        assert!(!printed.contains(secret), "printed: {printed}");
         assert!(!audit.contains(secret), "in the journal: {audit}");
     }
     let project = real.project.directory.path();

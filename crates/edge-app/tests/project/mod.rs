@@ -1,4 +1,4 @@
-//! Project with one app, and a device that it is deployed to.
+//! Project with one app, and a device for its deployments.
 #![allow(
     dead_code,
     clippy::disallowed_methods,
@@ -16,7 +16,7 @@ use edge_sim::testbed::Cloud;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A project whose one app is `hello`.
+/// Project with one app, `hello`.
 pub struct Project<'a> {
     pub directory: TempDir,
     pub cloud: &'a Cloud,
@@ -52,7 +52,7 @@ impl<'a> Project<'a> {
         fs::write(path, text).unwrap();
     }
 
-    /// Another value in `edge-app.yaml`.
+    /// Sets a value in `edge-app.yaml`.
     pub fn set(&self, key: &str, value: Value) {
         let path = self.directory.path().join("edge-app.yaml");
         let text = fs::read_to_string(&path).unwrap();
@@ -61,9 +61,9 @@ impl<'a> Project<'a> {
         fs::write(&path, config.to_string()).unwrap();
     }
 
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edge-app"));
-        command.args(words).current_dir(self.directory.path());
+        command.args(arguments).current_dir(self.directory.path());
         command.env("HTTPS_PROXY", self.cloud.value("proxy"));
         command.env("NO_PROXY", "localhost");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -71,29 +71,29 @@ impl<'a> Project<'a> {
         command
     }
 
-    /// Exit code, standard output, standard error.
-    pub fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let output = self.command(words).output().unwrap();
+    /// Returns exit code, standard output and standard error.
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let (out, err) = (text(output.stdout), text(output.stderr));
         (output.status.code().unwrap(), out, err)
     }
 
-    pub fn fails(&self, words: &[&str], code: i32, wanted: &str) {
-        let (got, _, said) = self.run(words);
-        assert_eq!(got, code, "{words:?}: {said}");
-        assert!(said.contains(wanted), "{words:?}: {said}");
-        assert!(!said.contains("panicked"), "{said}");
+    pub fn fails(&self, arguments: &[&str], code: i32, expected: &str) {
+        let (got, _, printed) = self.run(arguments);
+        assert_eq!(got, code, "{arguments:?}: {printed}");
+        assert!(printed.contains(expected), "{arguments:?}: {printed}");
+        assert!(!printed.contains("panicked"), "{printed}");
     }
 
-    pub fn good(&self, words: &[&str]) -> String {
-        let (code, out, err) = self.run(words);
-        assert_eq!(code, 0, "{words:?}: {out}{err}");
+    pub fn succeeds(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
         out
     }
 }
 
-/// A device with the real edge-docker, an engine, and a registry to pull from.
+/// Device with the real edge-docker and an engine, and a registry to pull from.
 pub struct Real<'a> {
     pub device: Device,
     pub project: Project<'a>,
@@ -124,13 +124,14 @@ impl<'a> Real<'a> {
         }
     }
 
-    /// Makes, signs and pushes a version that runs `script`.
+    /// Creates, signs and pushes a version that runs `script`.
     pub fn push(&self, version: &str, script: &str) {
         self.image(version, script);
-        self.project.good(&["push", "hello", "--version", version]);
+        self.project
+            .succeeds(&["push", "hello", "--version", version]);
     }
 
-    /// Makes a version that runs `script`.
+    /// Creates a version that runs `script`.
     pub fn image(&self, version: &str, script: &str) {
         let name = format!("{}:hello-{version}", self.project.registry);
         let entry = format!("ENTRYPOINT {}", json!(["/bin/sh", "-c", script]));
@@ -146,11 +147,11 @@ impl<'a> Real<'a> {
     }
 
     pub fn status(&self) -> Value {
-        let text = self.project.good(&["status", "--json"]);
+        let text = self.project.succeeds(&["status", "--json"]);
         serde_json::from_str::<Value>(&text).unwrap()[0].clone()
     }
 
-    /// What `hello` is, by the device's own words.
+    /// Returns the version of `hello` that the device reports.
     pub fn version(&self) -> String {
         let status = self.status();
         let apps = status["apps"].as_array().unwrap();
@@ -160,7 +161,7 @@ impl<'a> Real<'a> {
     }
 }
 
-/// This machine's shell and what it needs.
+/// Tar archive of this machine's shell and its libraries.
 pub fn shell() -> Vec<u8> {
     let libraries = Command::new("ldd").arg("/bin/sh").output().unwrap();
     let libraries = String::from_utf8(libraries.stdout).unwrap();
