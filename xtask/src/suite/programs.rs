@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::shell;
@@ -78,7 +78,15 @@ pub(super) fn run(chosen: impl Fn(&str) -> bool) -> Result<Vec<Outcome>> {
 fn programs() -> Result<Vec<Program>> {
     let mut cargo = shell::cargo();
     cargo.args(["test", "--quiet", "--workspace", "--no-run"]);
-    let messages = shell::read(cargo.arg("--message-format=json"))?;
+    // Errors of the compiler are for people and go to the terminal.
+    cargo.arg("--message-format=json-render-diagnostics");
+    let output = shell::output(cargo.stderr(Stdio::inherit()))?;
+    ensure!(
+        output.status.success(),
+        "building the tests: {}",
+        output.status
+    );
+    let messages = String::from_utf8(output.stdout).context("reading cargo's messages")?;
     let mut programs = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).context("parsing cargo's messages")?;
