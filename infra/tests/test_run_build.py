@@ -286,4 +286,4 @@ def test_one_build_at_a_time(build):
 def test_a_directory_of_somebody_else_is_not_used(build):
     (build.runtime / f"edge-ai-build-{os.getuid()}").mkdir(mode=0o755)
     code, output = build.run("--dry-run")
-    assert code == 1 and "not a directory of ours" in output
+    assert code == 1 and "not a private directory of this user" in output
