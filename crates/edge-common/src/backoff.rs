@@ -1,12 +1,13 @@
-//! Random pauses, so that a fleet which lost power or network together does not come
-//! back together.
+//! Random pauses between connection attempts: a fleet that lost power or network at the
+//! same time must not reconnect at the same time.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// Pauses between attempts by decorrelated jitter: each is drawn between the shortest
-/// pause and three times the last one. Of the usual schemes it serves a fleet behind a
-/// limited cloud soonest and with the fewest requests.
+/// Pauses between attempts by decorrelated jitter: each pause is drawn between the
+/// shortest pause and three times the previous one, up to the longest pause. Of the
+/// common backoff schemes, this one connects a fleet to a rate-limited cloud soonest
+/// and with the fewest requests.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     shortest: Duration,
@@ -15,7 +16,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses from `shortest` to `longest`.
+    /// Creates a sequence of pauses between `shortest` and `longest`, beginning with
+    /// short ones.
     pub fn new(shortest: Duration, longest: Duration) -> Self {
         let last = shortest;
         Self {
@@ -25,28 +27,31 @@ impl Backoff {
         }
     }
 
-    /// Returns the next pause.
+    /// Draws the next pause at random; the range of later pauses grows with the drawn
+    /// value.
     pub fn next_pause(&mut self) -> Duration {
         self.last = self.pause_at(random_fraction());
         self.last
     }
 
-    /// Starts again with short pauses.
+    /// Resets the sequence to short pauses, for example after a successful connection.
     pub fn reset(&mut self) {
         self.last = self.shortest;
     }
 
     fn pause_at(&self, fraction: f64) -> Duration {
-        // The limit bounds the interval and not the draw: else most pauses would be
-        // exactly the longest one, and the fleet in step again.
+        // `longest` bounds the interval and not the drawn value: otherwise most pauses
+        // would be exactly `longest`, and the devices of the fleet would connect in
+        // step again.
         let widest = (self.last * 3).clamp(self.shortest, self.longest);
         self.shortest + (widest - self.shortest).mul_f64(fraction)
     }
 }
 
-/// Returns a random number from 0 to 1, for spreading load and not for secrets.
+/// Returns a random number from 0 to 1 for spreading load. The number is not
+/// cryptographically secure.
 pub fn random_fraction() -> f64 {
-    // The keys of a new hasher are random.
+    // `RandomState` has random keys, so even the hash of no input is a random number.
     let random = RandomState::new().build_hasher().finish();
     f64::from((random >> 32) as u32) / f64::from(u32::MAX)
 }

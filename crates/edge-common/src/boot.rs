@@ -1,9 +1,11 @@
-//! Results of the boot steps, one line of JSON each, which edge-heartbeat reports:
-//! the journal of a device in the field is out of reach.
+//! Results of the boot steps, one JSON line for each step. edge-heartbeat reports them
+//! to the shadow, because operators can rarely read the journal of a device in the
+//! field.
 //!
-//! The result of a step that has ended is in `/data/log/boot/<step>.json`. While the
-//! step runs, and until `/data` is mounted, it is in `/run/edge-ai/boot`; a result there
-//! is newer than one on `/data`. [`save_early`] moves it once `/data` is mounted.
+//! The result of a finished step is in `/data/log/boot/<step>.json`. While a step runs,
+//! and for every step until `/data` is mounted, the result is in `/run/edge-ai/boot`; a
+//! result in `/run` is newer than one on `/data`. [`save_early`] moves finished results
+//! to `/data` once it is mounted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,39 +16,43 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Root, exit, file, log, time};
 
-/// Directory of the results.
+/// Directory of the results of finished steps, on `/data`.
 const SAVED: &str = "/data/log/boot";
-/// Directory of the results of running steps, and of all steps before `/data`.
+/// Directory of the results of running steps, and of all steps until `/data` is
+/// mounted.
 const EARLY: &str = "/run/edge-ai/boot";
-/// Longest message, in bytes: the shadow has 8 kB for all steps and everything else.
+/// Length limit of a saved error message, in bytes. AWS allows 8 KiB for the shadow
+/// document with all steps and everything else.
 const MAX_MESSAGE_BYTES: usize = 500;
-/// Largest result that is read, in bytes.
+/// Size limit of a result file, in bytes. Larger files are skipped.
 const MAX_RECORD_BYTES: u64 = 4096;
-/// Most results that are read.
+/// Limit of the entries that are read from one directory of results.
 const MAX_RECORDS: usize = 32;
 
-/// Result of a step.
+/// Result of one boot step: the contents of `<step>.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Program, or program and command.
+    /// Name of the step and of its file, for example `edge-partition` or
+    /// `edge-provision-renew`.
     pub tool: String,
-    /// `running`, `ok` or `failed`. A step that is still `running` with the
-    /// [`Record::boot_id`] of an earlier boot was interrupted.
+    /// State of the step: `running`, `ok` or `failed`.
     pub result: String,
-    /// Exit code of a step that has ended.
+    /// Exit code; `None` while the step runs.
     pub code: Option<u8>,
-    /// Error of a step that failed.
+    /// Error message of a failed step on one line, otherwise empty.
     pub message: String,
-    /// Time of writing, RFC 3339; too early as long as the clock is not set.
+    /// Time at which the step started or ended, RFC 3339 in UTC. The time is too early
+    /// if the clock was not set yet.
     pub time: String,
-    /// Identifier that the kernel gave the boot.
+    /// Random identifier of the boot in which the step ran, from
+    /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// Duration of the step.
+    /// Duration in milliseconds; 0 while the step runs.
     pub duration_ms: u64,
 }
 
-/// Runs `work`, the boot step `tool`, records its result and returns it. A record that
-/// cannot be written is logged and changes no result.
+/// Runs `work` as the boot step `tool`, records its result and returns it. If the
+/// record cannot be written, a warning is logged and the result is returned unchanged.
 pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let begun = Instant::now();
     let mut record = Record {
@@ -58,7 +64,8 @@ pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> R
         boot_id: boot_id(root),
         duration_ms: 0,
     };
-    // In memory only: a step that runs at every boot must not wear the flash twice.
+    // The `running` record is written to memory only, so that a step writes to the
+    // flash once at each boot and not twice.
     let _ = write(&root.path(EARLY), &record);
     let result = work();
     record.time = time::now();
@@ -74,9 +81,10 @@ pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> R
     result
 }
 
-/// Writes a result to `/data`, or to memory where `/data` is not usable.
+/// Writes a result to `/data`, or to `/run` if `/data` is not mounted or not writable.
 fn save(root: &Root, record: &Record) -> Result<()> {
-    // The mount point exists without its file system; `log` only within it.
+    // The mount point `/data` always exists; `/data/log` exists only on the mounted
+    // file system.
     let saved = root.path("/data/log").is_dir() && write(&root.path(SAVED), record).is_ok();
     if !saved {
         return write(&root.path(EARLY), record);
@@ -95,10 +103,11 @@ fn write(directory: &Path, record: &Record) -> Result<()> {
     file::write(&path(directory, &record.tool), line.as_bytes(), 0o644)
 }
 
-/// Moves the results of steps that ended before `/data` was mounted to `/data`.
+/// Moves the results of steps that ended before `/data` was mounted from `/run` to
+/// `/data`.
 ///
 /// # Errors
-/// A result cannot be written; it stays in memory.
+/// A result cannot be written to `/data`; it then stays in `/run`.
 pub fn save_early(root: &Root) -> Result<()> {
     let early = read_directory(&root.path(EARLY));
     for record in early.iter().filter(|r| r.code.is_some()) {
@@ -108,7 +117,7 @@ pub fn save_early(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Returns the newest result of each step, sorted by name.
+/// Returns the newest result of each step, sorted by the name of the step.
 pub fn records(root: &Root) -> Vec<Record> {
     let mut records = read_directory(&root.path(EARLY));
     for saved in read_directory(&root.path(SAVED)) {
@@ -128,7 +137,8 @@ fn read_directory(directory: &Path) -> Vec<Record> {
         let file = entry.path();
         let text = file::read(&file, MAX_RECORD_BYTES).ok()?;
         let record: Record = serde_json::from_slice(&text).ok()?;
-        // A copy under another name would count as a second result of the step.
+        // A record under another file name, such as a copy, would count as a second
+        // result of the step.
         (file == path(directory, &record.tool)).then_some(record)
     });
     lines.collect()
@@ -137,7 +147,7 @@ fn read_directory(directory: &Path) -> Vec<Record> {
 fn boot_id(root: &Root) -> String {
     use std::io::Read;
     let mut text = String::new();
-    // Files of /proc have size 0: they are read to their end.
+    // Files in /proc report a size of 0, so the content is read until its end.
     let file = fs::File::open(root.path("/proc/sys/kernel/random/boot_id"));
     let read = file.and_then(|f| f.take(64).read_to_string(&mut text));
     read.map_or_else(|_| String::new(), |_| text.trim().to_string())

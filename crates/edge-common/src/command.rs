@@ -1,5 +1,5 @@
-//! Running other programs: typed output, time limits, and errors that carry the
-//! command line, the status and the end of standard error.
+//! Execution of other programs, with typed output, time limits, and errors that quote
+//! the command line, the exit status and the end of standard error.
 
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -15,37 +15,39 @@ use serde::de::DeserializeOwned;
 
 use crate::log;
 
-/// Longest quotation of standard error in an error, in bytes.
+/// Length of the end of standard error that an error message quotes, in bytes.
 const MAX_QUOTED_BYTES: usize = 600;
-/// Output that [`run_within`] keeps of each stream, in bytes; the rest is discarded.
+/// Amount of each output stream that [`run_within`] keeps, in bytes; the rest is
+/// discarded.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
-/// Longest [`Completed::summary`], in characters.
+/// Length limit of the quoted output in [`Completed::summary`], in characters.
 const MAX_SUMMARY_CHARS: usize = 300;
-/// Wait for the end of the output of a program that was stopped.
+/// Minimum time for reading the remaining output after a program has ended.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
-/// Runs of a program without a time limit. Secrets must not be among the arguments,
-/// because errors quote them.
+/// Methods that run a program to its end without a time limit. The arguments must not
+/// contain secrets, because error messages quote them.
 pub trait CommandExt {
-    /// Runs the program to its end. Standard input is empty, standard output is
-    /// discarded, standard error is kept for the error.
+    /// Runs the program and waits for its exit. Standard input is empty, standard
+    /// output is discarded, and the error of a failed program quotes its standard
+    /// error.
     ///
     /// # Errors
-    /// The program cannot be started, or its status is not 0.
+    /// The program cannot be started, or its exit status is not 0.
     fn run(&mut self) -> Result<()>;
 
-    /// Runs the program to its end and returns its standard output. Standard input is
-    /// empty, standard error is kept for the error.
+    /// Runs the program and returns its standard output. Standard input is empty, and
+    /// the error of a failed program quotes its standard error.
     ///
     /// # Errors
     /// As [`CommandExt::run`], or the output is not UTF-8.
     fn read(&mut self) -> Result<String>;
 
-    /// Runs the program as [`CommandExt::read`] does and parses its output as JSON;
-    /// unknown fields are ignored.
+    /// Runs the program as [`CommandExt::read`] does and deserializes its standard
+    /// output from JSON.
     ///
     /// # Errors
-    /// As [`CommandExt::read`], or the output does not match `T`.
+    /// As [`CommandExt::read`], or the output is not JSON that matches `T`.
     fn json<T: DeserializeOwned>(&mut self) -> Result<T>;
 }
 
@@ -88,7 +90,7 @@ fn finish(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// The command line as a person would type it.
+/// Returns the program and its arguments separated by spaces, for error messages.
 fn command_line(command: &Command) -> String {
     let args = std::iter::once(command.get_program()).chain(command.get_args());
     let args: Vec<_> = args.map(|arg| arg.to_string_lossy()).collect();
@@ -103,30 +105,30 @@ fn tail(text: &str) -> String {
     lines.join("; ")
 }
 
-/// Result of a program that ran with a time limit.
+/// Status and output of a program that [`run_within`] ran.
 #[derive(Debug)]
 pub struct Completed {
-    /// Exit status; `None` if the program was stopped at the limit.
+    /// Exit status; `None` if the program was stopped at the time limit.
     pub status: Option<ExitStatus>,
-    /// Standard output, at most 256 KiB.
+    /// Beginning of standard output, at most 256 KiB.
     pub stdout: String,
-    /// Standard error, at most 256 KiB.
+    /// Beginning of standard error, at most 256 KiB.
     pub stderr: String,
 }
 
 impl Completed {
-    /// Whether the program ended in time with status 0.
+    /// Returns whether the program ended within its time limit with exit status 0.
     pub fn success(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// Returns both streams, standard output first.
+    /// Returns standard output followed by standard error, for searching both at once.
     pub fn output(&self) -> String {
         format!("{}\n{}", self.stdout, self.stderr)
     }
 
-    /// Returns the end of standard error, else of standard output, else the status, on
-    /// one line.
+    /// Returns one line for error messages: the end of standard error, or of standard
+    /// output if standard error is empty, or else the exit status.
     pub fn summary(&self) -> String {
         let streams = [&self.stderr, &self.stdout].map(|stream| stream.trim());
         let text = streams.into_iter().find(|text| !text.is_empty());
@@ -141,11 +143,12 @@ impl Completed {
     }
 }
 
-/// Runs `command` with `input` on its standard input for at most `limit`. After that
-/// it gets SIGTERM and, `grace` later, SIGKILL. Output is kept up to 256 KiB a stream.
+/// Runs `command` with `input` on its standard input for at most `limit`. A program
+/// that is still running then is sent SIGTERM, and SIGKILL after another `grace`; if
+/// `grace` is zero, only SIGKILL. The first 256 KiB of each output stream are kept.
 ///
 /// # Errors
-/// The program cannot be started or watched.
+/// The program cannot be started, or waiting for its exit failed.
 pub fn run_within(
     command: &mut Command,
     input: &str,
@@ -164,8 +167,8 @@ pub fn run_within(
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("running {}", command.get_program().to_string_lossy()))?;
-    // A thread for each stream: a program that fills one pipe while another is
-    // waited for would block for ever.
+    // Each stream has its own thread. If the streams were read one after the other, a
+    // program that fills the second pipe first would block for ever.
     let stdout = capture(child.stdout.take());
     let stderr = capture(child.stderr.take());
     if let Some(mut pipe) = child.stdin.take() {
@@ -185,16 +188,16 @@ pub fn run_within(
     })
 }
 
-/// Beginning of a stream that is being read.
+/// Output stream that a thread reads, and the beginning of its content.
 struct Captured {
     bytes: Arc<Mutex<Vec<u8>>>,
-    /// Disconnected at the end of the stream.
+    /// Channel that is disconnected when the stream ends.
     end: Receiver<()>,
 }
 
 impl Captured {
-    /// Waits for the end of the stream until `end`; a grandchild that inherited it may
-    /// hold it open for ever.
+    /// Returns the captured text at the end of the stream, at the latest at the time
+    /// `end`: a grandchild process that inherited the stream may keep it open for ever.
     fn text(&self, end: Instant) -> String {
         let left = end.saturating_duration_since(Instant::now());
         let _ = self.end.recv_timeout(left);
@@ -203,8 +206,8 @@ impl Captured {
     }
 }
 
-/// Reads a stream to its end and keeps its beginning, so that a program which floods
-/// it neither blocks nor fills the memory.
+/// Starts a thread that reads a stream to its end and keeps only the beginning, so that
+/// a program with endless output neither blocks nor fills the memory.
 fn capture(stream: Option<impl Read + Send + 'static>) -> Captured {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let (sender, end) = mpsc::channel::<()>();
@@ -234,10 +237,10 @@ fn pid(child: &Child) -> Result<Pid> {
         .context("a process without a number")
 }
 
-/// Waits for the end of `child` until `end`; returns whether it ended.
+/// Waits until `child` exits, at the latest until `end`. Returns whether it exited.
 fn ends_before(child: &Child, end: Instant) -> Result<bool> {
-    // A pidfd becomes readable when the process ends. Polling would waste time, and a
-    // handler of SIGCHLD would belong to the whole program.
+    // A pidfd becomes readable when the process exits. Polling at intervals would
+    // return late, and a handler of SIGCHLD would affect the whole program.
     let process = pidfd_open(pid(child)?, PidfdFlags::empty()).context("watching a program")?;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -255,8 +258,8 @@ fn ends_before(child: &Child, end: Instant) -> Result<bool> {
 
 fn stop(child: &mut Child, grace: Duration) -> Result<()> {
     if !grace.is_zero() {
-        // The process may end in between; until it is waited for, no other process gets
-        // its number.
+        // The process may have exited already. Its PID is not reused before `wait`, so
+        // the signal cannot reach another process.
         let _ = kill_process(pid(child)?, Signal::TERM);
         if ends_before(child, Instant::now() + grace)? {
             return Ok(());

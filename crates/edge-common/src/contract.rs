@@ -1,47 +1,49 @@
-//! Names, numbers and paths on which more than one tool relies.
+//! Names, numbers and paths on which more than one program relies.
 //!
-//! A value is here when a second program reads it: labels of containers, signed
-//! annotations, exit codes that a caller tells apart, phases of a deployment, paths
-//! below `/data` and `/etc/edge-ai` with a writer and a reader, and the size limit
-//! that both apply. `docs/filesystem.md` lists the paths for people. Changing a
-//! value here breaks devices in the field, whose other slot, stored containers and
-//! signatures keep the old one.
+//! This module contains a value if a second program reads it: labels of containers,
+//! signed annotations, exit codes that callers distinguish, phases of a deployment,
+//! paths below `/data` and `/etc/edge-ai` with a writer and a reader, and size limits
+//! that both sides apply. `docs/filesystem.md` lists the paths for people. Changing a
+//! value breaks devices in the field: their other A/B slot, their stored containers and
+//! their signatures keep the old value.
 
-/// Labels that edge-docker sets on the containers it creates.
+/// Labels that edge-docker sets on the containers that it creates.
 pub mod label {
-    /// Prefix of every label that an app may not set itself.
+    /// Prefix of reserved labels: a `--label` with this prefix is refused.
     pub const PREFIX: &str = "edge.";
-    /// Name of the signed app.
+    /// App that the container runs, as named by the verified signature.
     pub const APP: &str = "edge.app";
-    /// Signed version of the app.
+    /// Version of the app from the verified signature.
     pub const VERSION: &str = "edge.version";
-    /// Digest of the verified manifest, `sha256:HEX`.
+    /// Digest of the container image's verified manifest, `sha256:HEX`.
     pub const DIGEST: &str = "edge.digest";
-    /// Short name of the key whose signature was verified.
+    /// Name of the public key that verified the signature.
     pub const SIGNER: &str = "edge.signer";
-    /// Name of the unsigned sandbox app.
+    /// App that the container runs, if its container image is an unsigned sandbox
+    /// image.
     pub const SANDBOX: &str = "edge.sandbox";
-    /// Image reference as it was typed.
+    /// Reference of the container image as the caller typed it.
     pub const IMAGE: &str = "edge.image";
-    /// Key of the container's mount clones.
+    /// Key under which edge-docker keeps the mount clones of the container.
     pub const MOUNTS: &str = "edge.pins";
 }
 
-/// Annotations in the payload of a signature.
+/// Keys of the annotations in the signed payload of a container image's signature.
 pub mod annotation {
-    /// Name of the app.
+    /// App that the container image is signed as.
     pub const APP: &str = "edge.app";
-    /// Version of the app.
+    /// Version of the app as text, for people.
     pub const VERSION: &str = "edge.version";
-    /// Release number, a decimal integer.
+    /// Release number as a decimal integer. By default a device refuses a lower number
+    /// than it has already accepted.
     pub const RELEASE_NUMBER: &str = "edge.serial";
-    /// Comma-separated names of the grants.
+    /// Permissions that the signer grants to the app, comma-separated.
     pub const GRANTS: &str = "edge.grants";
-    /// Git commit that the image was built from.
+    /// Git commit from which the container image was built.
     pub const GIT: &str = "edge.git";
 }
 
-/// Exit codes of edge-docker that a caller tells apart; the others are docker's.
+/// Exit codes of edge-docker that callers distinguish. All others are those of docker.
 pub mod exit_code {
     /// `replace`: the new version failed, and so did the rollback.
     pub const ROLLBACK_FAILED: u8 = 122;
@@ -49,81 +51,91 @@ pub mod exit_code {
     pub const ROLLED_BACK: u8 = 123;
     /// The signature cannot be verified now, because the registry does not answer.
     pub const UNVERIFIABLE: u8 = 124;
-    /// Refused by the policy, or an error of the engine, as in docker's `run`.
+    /// The policy refused the request, or the engine failed; the same code as of
+    /// `docker run`.
     pub const REFUSED: u8 = 125;
 }
 
-/// Names of containers that only a deployment gives.
+/// Suffixes of container names that are reserved for deployments (`edge-docker
+/// replace`).
 pub mod suffix {
-    /// Container before the current one, stopped.
+    /// Stopped container of the previous version, to which a rollback returns.
     pub const PREVIOUS: &str = "-previous";
-    /// Container before the previous one, while a deployment is open.
+    /// Container of the version before the previous one, until the deployment ends.
     pub const OLDER: &str = "-older";
-    /// New container, while a deployment is open.
+    /// Container of the new version until it is put on trial.
     pub const NEXT: &str = "-next";
-    /// Container that gives up its name, while a deployment is open.
+    /// Container that is being renamed because another container needs its name.
     pub const MOVING: &str = "-moving";
-    /// All of them: no app's name may end in one.
+    /// All suffixes of this module. No app name may end in one of them.
     pub const RESERVED: [&str; 4] = [PREVIOUS, OLDER, NEXT, MOVING];
 }
 
 /// Phases of a deployment, as `edge-docker replace --status` prints them.
 pub mod phase {
-    /// The new container is being tried; after a power loss the old one comes back.
+    /// The new container is on trial; a power loss causes a rollback to the old one.
     pub const TRIAL: &str = "trial";
-    /// The new container works; what is left is removing the old one.
+    /// The new container works; only the removal of the oldest container is left.
     pub const KEEP: &str = "keep";
-    /// Ended: the new container runs.
+    /// The deployment has ended: the new container runs.
     pub const SWITCHED: &str = "switched";
-    /// Ended: the new container failed, the old one runs again.
+    /// The deployment has ended: the new container failed, and the old one runs again.
     pub const BACK: &str = "back";
-    /// Ended: the new container failed, and there was none before it.
+    /// The deployment has ended: the new container failed, and no older one exists.
     pub const DOWN: &str = "down";
 }
 
 /// Paths with a writer and a reader in different programs.
 pub mod path {
-    /// Trust anchors in the read-only root: keys, repository and policy.
+    /// Directory of the trust anchors in the read-only root: public keys, repository
+    /// URL and policy.
     pub const CONTAINER_CONFIG: &str = "/etc/edge-ai/container-config";
-    /// URL of the one trusted repository.
+    /// File with the URL of the only trusted repository of container images.
     pub const REPOSITORY: &str = "/etc/edge-ai/container-config/ecr-url.txt";
-    /// Policy of the image: sandbox images, SSH.
+    /// Policy of the device image as JSON: sandbox images and SSH access.
     pub const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
-    /// CA bundle for servers, one or more `*.pem`.
+    /// Directory of the CA certificates that TLS servers are verified with, one or more
+    /// `*.pem` files.
     pub const CA: &str = "/etc/edge-ai/ca";
-    /// Identity of the device, as edge-provision commits it.
+    /// Directory of the device identity: key, certificate and configuration.
+    /// edge-provision writes it.
     pub const IDENTITY: &str = "/data/config/aws-iot";
-    /// `desired.vpn` of the shadow, written by edge-heartbeat, read by edge-vpn.
+    /// File with `desired.vpn` of the shadow, written by edge-heartbeat and read by
+    /// edge-vpn.
     pub const VPN_DESIRED: &str = "/data/config/vpn/desired.json";
-    /// Units that the generator links.
+    /// Directory of the systemd units that start apps; edge-generator links them at
+    /// every boot.
     pub const SERVICES: &str = "/data/services";
-    /// Data of signed apps, a directory each.
+    /// Parent of the data directories of signed apps.
     pub const APPS: &str = "/data/apps";
-    /// Data of sandbox apps, a directory each.
+    /// Parent of the data directories of sandbox apps.
     pub const SANDBOX: &str = "/data/sandbox";
-    /// Time of provisioning, RFC 3339; its presence skips edge-bootstrap.
+    /// Marker file with the time of provisioning, RFC 3339. If it exists,
+    /// edge-bootstrap.service is skipped.
     pub const PROVISIONED: &str = "/data/.provisioned";
-    /// Host name in NordVPN Meshnet.
+    /// File with the host name of the device in NordVPN Meshnet.
     pub const NORDVPN_HOSTNAME: &str = "/data/config/nordvpn/meshnet-hostname";
-    /// Host name in the WireGuard network.
+    /// File with the host name of the device in the WireGuard network.
     pub const WIREGUARD_HOSTNAME: &str = "/data/config/wireguard/hostname";
-    /// Address in the WireGuard network.
+    /// File with the IP address of the device in the WireGuard network.
     pub const WIREGUARD_ADDRESS: &str = "/data/config/wireguard/address";
-    /// Public key of the device in the WireGuard network.
+    /// File with the WireGuard public key of the device, which its peers need.
     pub const WIREGUARD_PUBLIC_KEY: &str = "/data/config/wireguard/public.key";
-    /// Program that starts containers; units of `/data/services` may start no other.
+    /// Program that starts containers, and the only one that units of `/data/services`
+    /// may execute.
     pub const EDGE_DOCKER: &str = "/usr/bin/edge-docker";
-    /// Socket of the container engine.
+    /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }
 
-/// Size limits, in bytes, that a writer and a reader share.
+/// Size limits in bytes that both the writer and the reader of a file apply.
 pub mod limit {
-    /// `/data/config/vpn/desired.json`. The shadow repeats it in desired and reported
-    /// state, and holds 8 kB in all.
+    /// Limit of `/data/config/vpn/desired.json`. The shadow document contains this
+    /// object in its desired and in its reported state, and AWS limits the document to
+    /// 8 KiB.
     pub const VPN_DESIRED_BYTES: u64 = 2048;
-    /// A file that `edge-app sandbox` sends to `edge-docker sync`.
+    /// Limit of a file that `edge-app sandbox` sends to `edge-docker sync`.
     pub const SYNC_FILE_BYTES: u64 = 1 << 30;
-    /// A trust anchor: key, repository, policy.
+    /// Limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -1,4 +1,4 @@
-//! Exit codes of the tools: 0 done, 1 failed, 2 wrong usage, and further ones that a
+//! Exit codes of the tools: 0 done, 1 failed, 2 wrong usage, and further codes that a
 //! tool documents and attaches to its errors with [`Failure`].
 
 use std::fmt;
@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::log;
 
-/// Failure with an exit code that callers tell apart.
+/// Error with an exit code, so that callers of the program can distinguish failures.
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -16,14 +16,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Creates an error with an exit code and a message.
+    /// Creates an error that ends the program with the exit code `code`.
     pub fn error(code: u8, message: impl fmt::Display) -> anyhow::Error {
         let message = message.to_string();
         anyhow::Error::new(Self { code, message })
     }
 
-    /// Attaches the exit code `code` to `error` and its causes. An error that already
-    /// has a code keeps it.
+    /// Converts `error` and its causes to a [`Failure`] with the exit code `code`. An
+    /// error that already has an exit code is returned unchanged.
     pub fn wrap(code: u8, error: anyhow::Error) -> anyhow::Error {
         if error.downcast_ref::<Self>().is_some() {
             return error;
@@ -40,12 +40,13 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Returns the exit code of a [`Failure`] in the chain of `error`, else 1.
+/// Returns the exit code of the [`Failure`] in the chain of `error`, or 1 without one.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Failure>().map_or(1, |f| f.code)
 }
 
-/// Ends a tool: logs an error once, with its causes, and returns the exit code.
+/// Converts the result of a program to its exit code, and logs an error together with
+/// its causes.
 pub fn finish(result: Result<impl Termination>) -> ExitCode {
     match result {
         Ok(done) => done.report(),

@@ -1,4 +1,5 @@
-//! Files that are whole or absent, also after a power loss.
+//! Reading of files with a size limit, and writing that survives a power loss: the file
+//! then has either its old or its new content.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
@@ -8,21 +9,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Beginning of the names of temporary files.
+/// Name prefix of the temporary files that [`write`] renames to their target.
 const TEMPORARY: &str = ".new-";
 
-/// Replaces `path` by `content` with permission bits `mode`. After a power loss at any
-/// point either the old or the new content is there: a temporary file in the same
-/// directory is written, synced and renamed, then the directory is synced.
+/// Replaces the content of `path` durably and sets the permission bits `mode`. A
+/// temporary file in the same directory is written, synced and renamed, then the
+/// directory is synced: after a power loss at any point the file has either the old or
+/// the new content.
 ///
 /// # Errors
-/// A step fails; the temporary file is removed and the old content stays.
+/// A step failed. The temporary file is removed; the old content stays unless only the
+/// final sync of the directory failed.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let context = || format!("writing {}", path.display());
     let directory = path.parent().context("a path without a directory")?;
     let mut temporary = tempfile::Builder::new()
         .prefix(TEMPORARY)
-        // A secret is never readable by others, not even while it is written.
+        // Other users must not be able to read a secret, not even while it is written.
         .permissions(Permissions::from_mode(mode & 0o700))
         .tempfile_in(directory)
         .with_context(context)?;
@@ -38,8 +41,8 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     sync_directory(directory)
 }
 
-/// Writes as [`write`] does unless the file already has this content and mode, so
-/// that a second run changes nothing and wears no flash. Returns whether it wrote.
+/// Calls [`write`] unless the file already has this content and mode, so that repeated
+/// runs do not wear the flash. Returns whether the file was written.
 ///
 /// # Errors
 /// As [`write`].
@@ -52,8 +55,8 @@ pub fn ensure(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     write(path, content, mode).map(|()| true)
 }
 
-/// Writes `path` without syncing it, for content that a power loss may destroy. A new
-/// file gets permission bits `mode`; an existing one keeps its own.
+/// Writes `path` without syncing, for content that may be lost at a power loss. A new
+/// file is created with the permission bits `mode`; an existing file keeps its own.
 pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(true).mode(mode);
@@ -69,7 +72,7 @@ pub fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// The file is absent, unreadable, not a regular file, or larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let context = || format!("reading {}", path.display());
-    // Opening a FIFO or a device must not wait for its other side.
+    // Opening a FIFO must not block until a writer opens it.
     const O_NONBLOCK: i32 = 0o4000;
     let file = File::options()
         .read(true)
@@ -80,7 +83,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         bail!("reading {}: not a regular file", path.display());
     }
     let mut content = Vec::new();
-    // The size of the metadata is not used: the file may grow meanwhile.
+    // The limit is enforced while reading, because the file may grow after `metadata`.
     file.take(limit + 1)
         .read_to_end(&mut content)
         .with_context(context)?;
@@ -90,7 +93,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads text as [`read`] does.
+/// Reads a UTF-8 file of at most `limit` bytes, otherwise as [`read`] does.
 ///
 /// # Errors
 /// As [`read`], or the content is not UTF-8.
@@ -99,8 +102,8 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
         .map_err(|_| anyhow::anyhow!("reading {}: not UTF-8", path.display()))
 }
 
-/// Creates `path` and its missing parents with permission bits `mode`. An existing
-/// directory keeps its own.
+/// Creates the directory `path` and its missing parents with the permission bits
+/// `mode`. An existing directory keeps its own.
 pub fn create_directory(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -109,7 +112,8 @@ pub fn create_directory(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("creating {}", path.display()))
 }
 
-/// Removes the file `path` durably if it exists. Returns whether it existed.
+/// Removes the file `path` if it exists, and syncs its directory. Returns whether the
+/// file existed.
 pub fn remove(path: &Path) -> Result<bool> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(false);
@@ -119,9 +123,9 @@ pub fn remove(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes the temporary files that interrupted calls of [`write`] left in
-/// `directory`: they may hold secrets that are no longer of use to anybody. The caller
-/// has to be the only writer of the directory.
+/// Removes the temporary files that interrupted calls of [`write`] left in `directory`,
+/// because they may contain secrets. The caller must be the only writer in the
+/// directory: the temporary file of a concurrent call would be removed too.
 ///
 /// # Errors
 /// The directory cannot be read or a file cannot be removed.
@@ -140,7 +144,8 @@ pub fn remove_leftovers(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes renames and removals in `directory` durable.
+/// Syncs `directory` (fsync(2)), so that renames and removals in it survive a power
+/// loss.
 pub fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory)
         .and_then(|f| f.sync_all())

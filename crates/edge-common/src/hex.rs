@@ -1,4 +1,4 @@
-//! Hexadecimal text of digests and random bytes.
+//! Hexadecimal encoding of digests and random bytes.
 
 use std::fmt::Write;
 

@@ -1,43 +1,46 @@
-//! Identity of the device on `/data`, as edge-provision commits it.
+//! Device identity on `/data`: key, certificate and configuration, which edge-provision
+//! writes and other tools read.
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{Root, file};
 
-/// Private key of the device, PEM, mode 0600.
+/// Path of the private key of the device, a PEM file with mode 0600.
 pub const KEY: &str = "/data/config/aws-iot/private.key";
-/// Certificate of the device, PEM.
+/// Path of the client certificate of the device, a PEM file.
 pub const CERTIFICATE: &str = "/data/config/aws-iot/device.crt";
-/// [`DeviceConfig`]. It is written last, so that its presence means "committed".
+/// Path of the JSON file with [`DeviceConfig`]. edge-provision writes this file last,
+/// so its presence means that the identity is complete.
 pub const CONFIG: &str = "/data/config/aws-iot/config.json";
-/// Largest key, certificate or configuration that is read, in bytes.
+/// Size limit of a key, certificate or configuration that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Contents of [`CONFIG`].
+/// Parameters of the connection to AWS IoT: the contents of [`CONFIG`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceConfig {
-    /// Host name of the endpoint of the AWS account.
+    /// Host name of the AWS account's IoT endpoint.
     pub endpoint: String,
-    /// Name of the thing, also the MQTT client id.
+    /// Name of the device in AWS IoT (thing name), also its MQTT client ID.
     pub thing_name: String,
-    /// Path of the certificate.
+    /// Path of the client certificate; edge-provision accepts only [`CERTIFICATE`].
     pub cert_path: String,
-    /// Path of the private key.
+    /// Path of the private key; edge-provision accepts only [`KEY`].
     pub key_path: String,
-    /// Path of the CA bundle, for other readers: our tools take the one of the image
-    /// whatever is written here.
+    /// Path of the CA bundle, for third-party programs. The tools of this repository
+    /// ignore it and always read `/etc/edge-ai/ca`.
     pub ca_path: String,
-    /// Port, if not 8883.
+    /// TCP port of the endpoint; `None` means 8883.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// `http://HOST:PORT` of the proxy, if the image names one.
+    /// HTTP proxy for the connection, `http://HOST:PORT`, if the device image
+    /// configures one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
 impl DeviceConfig {
-    /// Reads and validates the committed configuration.
+    /// Reads [`CONFIG`] and validates the endpoint, the thing name and the proxy.
     ///
     /// # Errors
     /// The file is absent, truncated or oversized, or a value is invalid.
@@ -58,8 +61,8 @@ impl DeviceConfig {
     }
 }
 
-/// Whether `proxy` is `http://HOST:PORT`. User and password are not accepted: the
-/// configuration can be read by every user.
+/// Returns whether `proxy` is `http://HOST:PORT`. User and password are not accepted,
+/// because every user of the device can read the configuration.
 pub fn valid_proxy(proxy: &str) -> bool {
     let parts = proxy
         .strip_prefix("http://")
@@ -69,13 +72,14 @@ pub fn valid_proxy(proxy: &str) -> bool {
     })
 }
 
-/// Whether AWS accepts `name` for a thing: `[a-zA-Z0-9:_-]{1,128}`.
+/// Returns whether AWS accepts `name` as a thing name: `[a-zA-Z0-9:_-]{1,128}`.
 pub fn valid_thing_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":_-".contains(c);
     (1..=128).contains(&name.len()) && name.chars().all(allowed)
 }
 
-/// Whether `host` is a host name or an address and nothing more of a URL.
+/// Returns whether `host` has the form of a host name or an IPv4 address, without any
+/// other part of a URL such as a port or a path.
 pub fn valid_endpoint(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
     (1..=253).contains(&host.len()) && !host.starts_with(['.', '-']) && host.chars().all(allowed)

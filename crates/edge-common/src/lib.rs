@@ -1,15 +1,15 @@
-//! Library shared by the device tools, thin on purpose: a module comes in when three
-//! tools need it.
+//! Library shared by the device tools. It is kept small: a module is added only when
+//! several tools need it.
 //!
-//! [`contract`] has the names and numbers on which several programs rely; [`exit`]
-//! turns results into documented exit codes; [`log`] writes to the journal; [`time`] and
-//! [`hex`] format times and bytes. With the feature `system`, which is on by default,
-//! `Root` is passed first to everything that touches files or programs: `file` writes
-//! durably, `lock` excludes a second process, `command` runs programs, `backoff` spreads
-//! the attempts of a fleet, `boot` records the results of boot steps, `identity` reads
-//! the device's identity and `policy` the image's policy. The feature `mqtt` adds a
-//! session with AWS IoT. Without features nothing here opens a file, so that the
-//! container policy can be built, tested and fuzzed alone.
+//! [`contract`] defines the names, numbers and paths that several programs share;
+//! [`exit`] converts results to exit codes; [`log`] writes messages to standard error;
+//! [`time`] and [`hex`] format times and bytes. The default feature `system` adds the
+//! modules that use files and processes: `file` writes durably, `lock` excludes a
+//! second process, `command` runs programs, `backoff` spreads the attempts of a fleet,
+//! `boot` records the results of boot steps, `identity` reads the device identity, and
+//! `policy` reads `policy.json`. A `Root` is the directory below which they find their
+//! files. The feature `mqtt` adds a session with AWS IoT. Without features the library
+//! opens no file, so that the container policy can be built, tested and fuzzed alone.
 
 #[cfg(feature = "system")]
 pub mod backoff;

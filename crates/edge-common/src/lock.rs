@@ -1,5 +1,5 @@
-//! Advisory locks (`flock(2)`), which end with the process that holds them: no stale
-//! lock survives a crash or a power loss.
+//! Advisory locks (`flock(2)`). The kernel releases a lock when its process ends, so a
+//! crash or a power loss leaves no stale lock.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// Locks the file or directory `path` exclusively; `None` if another process holds
-/// the lock. The lock ends when the returned file is closed.
+/// Locks the file or directory `path` exclusively without waiting. Returns `None` if
+/// another process holds a lock. The lock is released when the returned file is closed.
 ///
 /// # Errors
 /// `path` is absent or cannot be opened or locked.
@@ -23,7 +23,8 @@ pub fn try_exclusive(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Locks `path` exclusively and waits until whoever holds the lock releases it.
+/// Locks the file or directory `path` exclusively, and waits until no other process
+/// holds a lock. The lock is released when the returned file is closed.
 ///
 /// # Errors
 /// As [`try_exclusive`].
@@ -31,7 +32,8 @@ pub fn exclusive(path: &Path) -> Result<File> {
     blocking(path, FlockOperation::LockExclusive)
 }
 
-/// Locks `path` together with other readers; waits for an exclusive holder.
+/// Acquires a shared lock on the file or directory `path`, and waits while another
+/// process holds an exclusive lock.
 ///
 /// # Errors
 /// As [`try_exclusive`].

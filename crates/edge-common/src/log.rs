@@ -1,5 +1,5 @@
-//! Messages for people on standard error, one line a fact. Under systemd each line
-//! carries its priority (`<N>`, sd-daemon(3)) and no time, which the journal adds.
+//! Log messages on standard error, one line for each. Under systemd a line begins with
+//! its priority (`<N>`, sd-daemon(3)), and the journal adds time and program name.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -7,23 +7,23 @@ use std::sync::OnceLock;
 
 static NAME: OnceLock<&'static str> = OnceLock::new();
 
-/// Sets the program name that lines begin with outside systemd. Later calls change
-/// nothing.
+/// Sets the program name with which log lines begin outside systemd. Only the first
+/// call has an effect.
 pub fn start(name: &'static str) {
     NAME.get_or_init(|| name);
 }
 
-/// Logs a failure (priority 3).
+/// Logs a failure with priority 3 (error).
 pub fn error(message: impl Display) {
     line(3, &message);
 }
 
-/// Logs a problem that does not end the work (priority 4).
+/// Logs a problem despite which the program continues, with priority 4 (warning).
 pub fn warn(message: impl Display) {
     line(4, &message);
 }
 
-/// Logs something that was done (priority 6).
+/// Logs normal progress, such as a completed action, with priority 6 (informational).
 pub fn info(message: impl Display) {
     line(6, &message);
 }
@@ -36,12 +36,12 @@ fn line(priority: u8, message: &dyn Display) {
         let name = NAME.get().unwrap_or(&"edge");
         format!("{name}: {text}\n")
     };
-    // In one write, so that lines of two processes do not mix. A closed standard
-    // error must not end the work.
+    // One write for the whole line, so that the lines of two processes do not mix. An
+    // error, for example of a closed standard error, must not end the program.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Returns `text` on one line and without control characters: text from files, users
+/// Returns `text` with control characters replaced by spaces: text from files, users
 /// and servers must not move the cursor of a terminal or forge a line of the journal.
 pub fn printable(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };

@@ -1,13 +1,14 @@
 //! MQTT 3.1.1 session with AWS IoT over mutual TLS.
 //!
-//! The server is trusted by the CA bundle of the image alone, never by the system's
-//! store. The client is paho's C library, because mutual TLS through the system's
-//! OpenSSL, proxies and ALPN come with it, without an asynchronous runtime.
+//! The certificate of the server is verified only with the CA bundle of the device
+//! image, never with the trust store of the system. The MQTT client is the Paho C
+//! library: it supports mutual TLS with the system's OpenSSL, proxies and ALPN, and
+//! needs no asynchronous runtime.
 //!
-//! Dropping its last client takes the library about a second, and dropping a client
-//! whose connection is still being tried locks the library up. So clients that are no
-//! longer used are retired, and the next connection drops them a minute later; at the
-//! end of the program they are left to the kernel.
+//! Dropping the last Paho client blocks for about a second, and dropping a client that
+//! is still trying to connect deadlocks the library. Therefore unused clients are put
+//! into a list and are dropped at a later connection, at least a minute after their
+//! last use. Clients that are left at the end of the program are freed by the kernel.
 
 mod diagnose;
 
@@ -24,30 +25,31 @@ use paho_mqtt as paho;
 use crate::contract::path;
 use crate::{Root, file, identity};
 
-/// Port of AWS IoT for MQTT with client certificates.
+/// TCP port of AWS IoT for MQTT with client certificates.
 pub const PORT: u16 = 8883;
-/// Port that firewalls leave open; AWS recognises MQTT there by [`ALPN`].
+/// HTTPS port, which most firewalls leave open. AWS IoT accepts MQTT on this port if
+/// the client requests [`ALPN`].
 const HTTPS_PORT: u16 = 443;
-/// ALPN name of MQTT with client certificates.
+/// ALPN protocol name that requests MQTT with client certificates on [`HTTPS_PORT`].
 const ALPN: &str = "x-amzn-mqtt-ca";
-/// Largest message that is received, in bytes: AWS allows 128 KiB.
+/// Size limit of a received payload, in bytes, equal to the limit of AWS IoT.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 
-/// Endpoint, identity and limits of a session.
+/// Parameters of a [`Session`]: endpoint, credentials, time limit and last will.
 pub struct Options<'a> {
-    /// Host name of the endpoint, which the server's certificate has to name.
+    /// Host name of the endpoint, for which the server's certificate must be valid.
     pub endpoint: &'a str,
-    /// TCP port.
+    /// TCP port of the endpoint; port 443 enables ALPN.
     pub port: u16,
-    /// `http://HOST:PORT` of a proxy for CONNECT.
+    /// HTTP proxy, `http://HOST:PORT`, that tunnels the connection with CONNECT.
     pub proxy: Option<&'a str>,
-    /// Client id.
+    /// MQTT client ID. AWS IoT closes an older connection with the same ID.
     pub client_id: &'a str,
-    /// Client certificate, PEM.
+    /// Path of the client certificate, a PEM file.
     pub certificate: PathBuf,
-    /// Private key of the certificate, PEM.
+    /// Path of the private key of the client certificate, a PEM file.
     pub key: PathBuf,
-    /// CA bundle for the server's certificate.
+    /// CA certificates with which the server's certificate is verified.
     pub ca_bundle: &'a CaBundle,
     /// Time limit of each step: connecting, subscribing, publishing.
     pub timeout: Duration,
@@ -56,15 +58,15 @@ pub struct Options<'a> {
     pub will: Option<(&'a str, Vec<u8>)>,
 }
 
-/// CA certificates of the image, joined in a file in memory: the library reads one
-/// file, and the image has several.
+/// CA certificates of the device image, concatenated in a memfd: Paho reads a single
+/// file, and the device image may have several.
 pub struct CaBundle(OwnedFd);
 
 impl CaBundle {
-    /// Reads `/etc/edge-ai/ca/*.pem`.
+    /// Reads and concatenates `/etc/edge-ai/ca/*.pem`.
     ///
     /// # Errors
-    /// There is no certificate, or one cannot be read.
+    /// The directory contains no `*.pem` file, or a file cannot be read.
     pub fn load(root: &Root) -> Result<Self> {
         let directory = root.path(path::CA);
         let context = || format!("reading {}", directory.display());
@@ -98,23 +100,23 @@ impl CaBundle {
     }
 }
 
-/// Kind of a [`ConnectError`].
+/// Stage at which a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectErrorKind {
-    /// The endpoint has no address, or nothing answers there.
+    /// Name look-up, TCP or proxy failed, or the endpoint did not answer.
     Network,
-    /// The server is reached, but one side does not trust the other.
+    /// The TLS handshake failed, usually because one side does not trust the other.
     Tls,
-    /// The broker rejected the connection.
+    /// The broker rejected the MQTT CONNECT request.
     Rejected,
 }
 
-/// Failed connection.
+/// Error of [`Session::connect`], with the stage that failed.
 #[derive(Debug)]
 pub struct ConnectError {
-    /// Kind of the failure.
+    /// Stage that failed.
     pub kind: ConnectErrorKind,
-    /// Whether any server was reached.
+    /// Whether the server accepted a TCP connection, directly or through the proxy.
     pub reached: bool,
     message: String,
 }
@@ -127,30 +129,30 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// Received message.
+/// MQTT message that was received from the broker.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Topic of the message.
+    /// Topic to which the message was published.
     pub topic: String,
-    /// Payload of the message.
+    /// Payload, at most 128 KiB.
     pub payload: Vec<u8>,
 }
 
-/// Event that ends a wait.
+/// Event that ends [`Session::receive`].
 #[derive(Debug)]
 pub enum Event {
-    /// A message was received.
+    /// A message was received within the time limit.
     Message(Message),
-    /// The time limit was reached.
+    /// The time limit was reached without a message.
     Timeout,
-    /// The connection was lost.
+    /// The connection to the broker was lost.
     Disconnected,
 }
 
-/// Clients that are no longer used, with the times of their last use.
+/// Clients that are no longer used, each with the time of its retirement.
 static RETIRED: Mutex<Vec<(Instant, paho::Client)>> = Mutex::new(Vec::new());
-/// Time after which no thread of the library uses a retired client any more: twice its
-/// longest wait for a connection.
+/// Time after which a retired client is dropped: twice the longest time for which Paho
+/// tries to connect, so that none of its threads uses the client any more.
 const RETIREMENT: Duration = Duration::from_secs(60);
 
 fn retire(client: paho::Client) {
@@ -158,21 +160,21 @@ fn retire(client: paho::Client) {
     retired.push((Instant::now(), client));
 }
 
-/// Drops the clients that were retired long enough ago, so that a device that connects
-/// for years does not collect them.
+/// Drops the clients that were retired more than [`RETIREMENT`] ago, so that they do
+/// not accumulate in a process that reconnects for years.
 fn drop_retired() {
     let mut retired = RETIRED.lock().unwrap_or_else(PoisonError::into_inner);
     retired.retain(|(since, _)| since.elapsed() < RETIREMENT);
 }
 
-/// Connected session.
+/// Connected MQTT session with AWS IoT.
 pub struct Session {
     client: Option<paho::Client>,
     inbox: paho::SyncReceiver<Option<paho::Message>>,
 }
 
 impl Session {
-    /// Connects and waits for the broker's answer.
+    /// Connects to the endpoint and waits until the broker has accepted the connection.
     ///
     /// # Errors
     /// [`ConnectError`], or the certificate, the key or the CA bundle cannot be used.
@@ -203,8 +205,8 @@ impl Session {
         self.client.as_ref().context("the session has ended")
     }
 
-    /// Subscribes to all `filters` with QoS 1, in one packet: a round trip on a mobile
-    /// network may take a second.
+    /// Subscribes to all topic `filters` with QoS 1 in one packet, because a round trip
+    /// on a mobile network may take a second.
     ///
     /// # Errors
     /// The broker does not answer in time or rejects a filter.
@@ -222,8 +224,9 @@ impl Session {
         }
     }
 
-    /// Publishes with QoS 1 and waits for the broker's acknowledgement. AWS answers a
-    /// request by a message, which may arrive before the acknowledgement.
+    /// Publishes `payload` with QoS 1 and waits for the broker's acknowledgement. If
+    /// AWS replies to a request with a message, that message may arrive before the
+    /// acknowledgement.
     ///
     /// # Errors
     /// The broker does not acknowledge in time.
@@ -234,7 +237,7 @@ impl Session {
             .with_context(|| format!("publishing to {topic}"))
     }
 
-    /// Waits at most `limit` for a message. Oversized messages are skipped.
+    /// Waits at most `limit` for a message. Payloads of more than 128 KiB are skipped.
     pub fn receive(&self, limit: Duration) -> Event {
         let end = Instant::now() + limit;
         loop {
@@ -255,7 +258,8 @@ impl Session {
         }
     }
 
-    /// Whether the connection is still up, as far as the keep-alive has shown.
+    /// Returns whether the connection is up. A broken network is noticed only by the
+    /// MQTT keep-alive, which is sent every 60 seconds.
     pub fn is_connected(&self) -> bool {
         self.client.as_ref().is_some_and(paho::Client::is_connected)
     }
@@ -296,8 +300,8 @@ fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
         .ssl_options(tls.finalize())
         .keep_alive_interval(Duration::from_secs(60))
         .connect_timeout(options.timeout)
-        // Answers and desired state are requested after each connection, so the broker
-        // needs to keep nothing for a device that is away.
+        // The tools subscribe and request the desired state again after each
+        // connection, so the broker need not keep messages for a disconnected device.
         .clean_session(true);
     if let Some(proxy) = options.proxy {
         connect.https_proxy(proxy);

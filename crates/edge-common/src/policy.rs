@@ -1,4 +1,4 @@
-//! Policy of the image, `policy.json`: one file for edge-docker and edge-vpn.
+//! Policy of the device image, `policy.json`, which edge-docker and edge-vpn read.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -12,31 +12,32 @@ use crate::{Root, file};
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Permission for unsigned images named `sandbox/…`; absent means no.
+    /// Permission to run unsigned container images named `sandbox/…`; by default
+    /// `false`.
     #[serde(default)]
     pub sandbox: bool,
-    /// Interfaces over which SSH accepts logins.
+    /// Network interfaces over which sshd accepts logins; by default `any`.
     #[serde(default)]
     pub ssh: SshAccess,
 }
 
-/// Interfaces over which SSH accepts logins.
+/// Network interfaces over which sshd accepts logins: `any` or `vpn`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SshAccess {
-    /// All of them. The default, since a device whose image names no VPN would
-    /// otherwise be left with its console alone.
+    /// All interfaces. This is the default, because a device whose image configures no
+    /// VPN would otherwise be accessible only through its console.
     #[default]
     Any,
-    /// The VPN only.
+    /// Only the VPN; edge-vpn writes the matching configuration of sshd.
     Vpn,
 }
 
 impl Policy {
-    /// Reads the policy of the image.
+    /// Reads `policy.json`. There is no default for a policy that cannot be read.
     ///
     /// # Errors
-    /// The file is absent, oversized or malformed: nothing may be assumed then.
+    /// The file is absent, oversized or malformed.
     pub fn load(root: &Root) -> Result<Self> {
         let text = file::read(&root.path(POLICY), ANCHOR_BYTES)?;
         serde_json::from_slice(&text).with_context(|| format!("parsing {POLICY}"))

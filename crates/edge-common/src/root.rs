@@ -1,16 +1,16 @@
-//! Root of the file system that a tool works on.
+//! Root directory below which a tool finds the files of the device.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Root of the file system below which a tool finds files and programs: `/` in every
-/// shipped program, a temporary directory in tests. No option or variable moves it,
-/// because the callers of edge-docker are its adversaries.
+/// Root directory below which a tool finds files and programs: `/` in every shipped
+/// program, a temporary directory in tests. No option or environment variable changes
+/// it, because edge-docker does not trust its callers.
 #[derive(Clone, Debug)]
 pub struct Root(PathBuf);
 
 impl Root {
-    /// Returns the real root, `/`.
+    /// Returns the root `/` of the running system.
     pub fn system() -> Self {
         Self(PathBuf::from("/"))
     }
@@ -20,13 +20,15 @@ impl Root {
         Self(directory.into())
     }
 
-    /// Returns the absolute path `path` of the device below this root.
+    /// Returns the location of `path`, an absolute path on the device, below this root:
+    /// for example `/tmp/x/etc` for `/etc` below the root `/tmp/x`.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Returns a command for the program at the absolute path `program` of the device.
+    /// Returns a command that runs `program`, an absolute path on the device, below
+    /// this root.
     #[expect(clippy::disallowed_methods, reason = "this is the replacement")]
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         Command::new(self.path(program))

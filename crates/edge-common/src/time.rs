@@ -1,18 +1,19 @@
-//! Times as text, RFC 3339 in UTC.
+//! Conversion between Unix time and RFC 3339 text in UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Returns the time of the system clock as RFC 3339; 1970 for a clock before that.
+/// Returns the time of the system clock as RFC 3339, and the start of 1970 if the clock
+/// is set to an earlier time.
 pub fn now() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     rfc3339(now.map_or(0, |d| d.as_secs()))
 }
 
-/// Formats seconds of Unix time as RFC 3339, `2026-11-23T19:18:00Z`.
+/// Formats seconds of Unix time as RFC 3339 in UTC, for example `2026-11-23T19:18:00Z`.
 pub fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March here: the leap day is then the last day of a year, and the
-    // lengths of all months before it are fixed.
+    // For the calculation a year begins in March: the leap day is then its last day,
+    // and the lengths of all months before it are fixed.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =
@@ -26,8 +27,8 @@ pub fn rfc3339(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Parses an RFC 3339 time into seconds of Unix time; fractions are dropped. `None`
-/// for other text and for times before 1970.
+/// Parses an RFC 3339 time into seconds of Unix time, without fractions of a second.
+/// Returns `None` for other text and for times before 1970.
 pub fn parse(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
@@ -35,7 +36,8 @@ pub fn parse(text: &str) -> Option<u64> {
     if !(1..=12).contains(&month) || year < 1970 {
         return None;
     }
-    // Days before March of the year that begins in March.
+    // January and February belong to the previous year, because years begin in March,
+    // as in `rfc3339`.
     let (year, month) = if month < 3 {
         (year - 1, month + 9)
     } else {

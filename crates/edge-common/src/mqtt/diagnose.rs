@@ -1,6 +1,6 @@
-//! Cause of a failed connection. The library reports a rejected certificate now as one
-//! error, now as another, and an operator has to know which side does not trust the
-//! other: so name, TCP, proxy and TLS are tried again one by one.
+//! Diagnosis of a failed connection. Paho reports a rejected certificate with varying
+//! errors, but an operator has to know which side does not trust the other. Therefore
+//! name look-up, TCP, proxy and TLS are tried again one by one.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -14,10 +14,11 @@ use paho_mqtt as paho;
 
 use super::{ConnectError, ConnectErrorKind, HTTPS_PORT, Options};
 
-/// Time limit of a look-up and of a connection.
+/// Time limit of each step: name look-up, TCP connection, and answer of the proxy.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Returns the cause of `error`.
+/// Repeats the steps of a failed connection and returns the one that fails, or `error`,
+/// the report of Paho, if all steps succeed.
 pub(super) fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
     let endpoint = format!("{}:{}", options.endpoint, options.port);
     let connect_error = |kind, reached, message| ConnectError {
@@ -63,13 +64,13 @@ pub(super) fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
     connect_error(ConnectErrorKind::Network, reached, message)
 }
 
-/// Returns the addresses of `HOST:PORT`.
+/// Resolves `HOST:PORT` to socket addresses within [`STEP_LIMIT`].
 fn look_up(address: &str) -> Result<Vec<SocketAddr>, String> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let (sender, receiver) = mpsc::channel();
     let owned = address.to_string();
-    // In a thread of its own, since the limits of the system's resolver add up to half
-    // a minute and cannot be set for one look-up.
+    // In a separate thread, because the time limits of the system's resolver add up to
+    // half a minute and cannot be set for a single look-up.
     std::thread::spawn(move || {
         let found = owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
         let _ = sender.send(found);
@@ -84,7 +85,8 @@ fn look_up(address: &str) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-/// Requests a tunnel to the endpoint from the proxy, if there is one.
+/// Requests a tunnel to the endpoint if a proxy is configured, otherwise returns
+/// `stream` unchanged.
 fn through_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, String> {
     if options.proxy.is_none() {
         return Ok(stream);
@@ -97,7 +99,8 @@ fn through_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, 
             "CONNECT {endpoint} HTTP/1.1\r\nHost: {endpoint}\r\n\r\n"
         )?;
         let mut head = Vec::new();
-        // Byte by byte: what follows the head belongs to TLS.
+        // The response is read byte by byte, because the data after its head belongs to
+        // TLS.
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
             stream.read_exact(&mut byte)?;
@@ -116,7 +119,8 @@ fn through_proxy(options: &Options, mut stream: TcpStream) -> Result<TcpStream, 
     }
 }
 
-/// Repeats the TLS handshake and returns which side does not trust the other, if so.
+/// Repeats the TLS handshake. Returns its error, which shows the side that does not
+/// trust the other, or `None` if TLS is not the cause.
 fn tls_error(options: &Options, stream: TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     let ssl = (|| {
@@ -162,7 +166,7 @@ fn tls_error(options: &Options, stream: TcpStream) -> Option<String> {
     }
 }
 
-/// Returns OpenSSL's reasons without its source lines.
+/// Returns the reasons of an OpenSSL error without its source lines, comma-separated.
 fn reasons(stack: &ErrorStack) -> String {
     let reasons: Vec<_> = stack.errors().iter().filter_map(|e| e.reason()).collect();
     reasons.join(", ")
