@@ -1,4 +1,5 @@
-//! Decision about a partition: a pure function of its content.
+//! Decision to format, check, grow or refuse the data partition: a pure function of the
+//! findings about its content.
 
 use std::path::Path;
 
@@ -8,39 +9,41 @@ use crate::exit_code::{DAMAGED, FOREIGN_CONTENT, UNREADABLE};
 use crate::ext4::{self, Superblock};
 use crate::probe::Content;
 
-/// Findings about a partition.
+/// Properties of the data partition on which the decision depends.
 #[derive(Debug)]
 pub(crate) struct Findings {
     pub content: Content,
-    /// Whether a format was begun and not finished.
+    /// Whether the marker of an unfinished format is set (see `format_marker`).
     pub marked: bool,
     pub superblock: Option<Superblock>,
     /// Size of the partition, in bytes.
     pub bytes: u64,
-    /// Whether the partition is mounted or held by another program.
+    /// Whether the partition is mounted or in exclusive use by another program.
     pub busy: bool,
 }
 
-/// Action that makes a partition ready, or the reason for taking none.
+/// Action that prepares the partition for `data.mount`, or a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Format it, for this reason.
+    /// Create an ext4 file system; the string is the reason, for the log.
     Format(&'static str),
-    /// Use it as it is.
+    /// Use the partition unchanged, because it is already in use.
     Keep,
-    /// Check and repair its file system.
+    /// Check the file system, and repair it if necessary.
     Check,
-    /// Grow its file system to this size in bytes.
+    /// Grow the file system to this size in bytes.
     Grow(u64),
-    /// Touch nothing: exit code and reason.
+    /// Leave the partition unchanged and fail with this exit code and reason.
     Refuse(u8, String),
 }
 
-/// Decides what to do: only a partition without anybody's data is formatted, only ext4
-/// is used. Overwritten data are lost for ever while a refusal costs an operator a look,
-/// so whatever is not certainly empty is refused.
+/// Chooses the action for a partition. Only a partition that certainly contains no data
+/// is formatted, and only ext4 is used. In doubt the partition is refused, because
+/// overwritten data are lost for ever, while a refusal only costs an operator some
+/// time.
 pub(crate) fn decide(findings: &Findings) -> Decision {
-    // An interrupted format of our own that was never mounted holds no data.
+    // A file system whose creation by this tool was interrupted, and which was never
+    // mounted, contains no data.
     let half_made =
         findings.marked && !findings.superblock.as_ref().is_some_and(|s| s.ever_mounted);
     let interrupted = "creating its file system was interrupted";
@@ -51,8 +54,9 @@ pub(crate) fn decide(findings: &Findings) -> Decision {
             Decision::Format(interrupted)
         }
         Content::Known(kind) if kind == "ext4" => use_ext4(findings),
-        // blkid does not recognise a damaged superblock. Its label shows that it is ours,
-        // and e2fsck repairs it from a copy.
+        // blkid does not recognise a damaged superblock. The label `data` shows that
+        // this tool created the file system, and e2fsck repairs the superblock from a
+        // copy.
         Content::Unknown(_)
             if findings
                 .superblock
@@ -81,8 +85,8 @@ fn use_ext4(findings: &Findings) -> Decision {
     let Some(superblock) = &findings.superblock else {
         return Decision::Refuse(UNREADABLE, "has no superblock".into());
     };
-    // The partition shrank: no repair restores the blocks beyond its end, and an
-    // operator may still enlarge it again.
+    // The partition is smaller than its file system. No repair restores the blocks
+    // beyond its end, but an operator may enlarge the partition again.
     if superblock.bytes > findings.bytes {
         return Decision::Refuse(
             DAMAGED,
@@ -95,7 +99,7 @@ fn use_ext4(findings: &Findings) -> Decision {
     ext4::growth(superblock.bytes, findings.bytes).map_or(Decision::Check, Decision::Grow)
 }
 
-/// Returns the error of a refusal, with what an operator can do.
+/// Creates the error of a refusal, including advice for the operator.
 pub(crate) fn refusal(device: &Path, code: u8, reason: &str) -> anyhow::Error {
     let hint = if code == FOREIGN_CONTENT && reason.starts_with("holds") {
         ": not formatting it; if nobody needs that, clear it with `wipefs --all` and \

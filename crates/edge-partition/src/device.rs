@@ -1,5 +1,5 @@
-//! Device of the data partition: waiting for it by inotify on the directories that lead
-//! to it, since udev creates them one by one.
+//! Waiting for the block device of the data partition, with inotify on the parent
+//! directories of its path, because udev creates these directories one by one.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -14,11 +14,12 @@ use rustix::fs::inotify;
 
 use crate::exit_code::{AMBIGUOUS, DEVICE_ABSENT};
 
-/// Head start of the first candidate over the others: udev creates the link by label
-/// after the device itself.
+/// Time during which only the first candidate is accepted: udev creates the link by
+/// partition label later than the device node.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// Waits at most `limit` for one of `candidates` and returns the first that exists.
+/// Waits at most `limit` until one of `candidates` exists, and returns the first
+/// existing one in their order.
 pub(crate) fn wait_for_first(
     root: &Root,
     candidates: &[PathBuf],
@@ -28,8 +29,8 @@ pub(crate) fn wait_for_first(
     let end = Instant::now() + limit;
     let prefer_until = Instant::now() + limit.min(HEAD_START);
     loop {
-        // Watched before it is looked for, so that a device which appears in between
-        // is an event.
+        // The watch is created before the check, so that a device that appears in
+        // between causes an event.
         let watch = watch(&paths)?;
         let considered = if Instant::now() < prefer_until {
             1
@@ -48,8 +49,8 @@ pub(crate) fn wait_for_first(
     }
 }
 
-/// Refuses several partitions labelled `DATA`: which of them udev's link leads to is
-/// chance, and the wrong one would be formatted.
+/// Fails if several partitions are labelled `DATA`: udev's link points to any one of
+/// them, and the wrong one could be formatted.
 pub(crate) fn refuse_ambiguous_label(root: &Root) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(root.path("/sys/class/block")) else {
         return Ok(());
@@ -86,7 +87,8 @@ fn absent(candidates: &[PathBuf], limit: Duration) -> anyhow::Error {
     )
 }
 
-/// Watches the deepest existing directory above each path.
+/// Returns an inotify instance that watches the deepest existing parent directory of
+/// each path.
 fn watch(paths: &[PathBuf]) -> Result<rustix::fd::OwnedFd> {
     let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
     let watch = inotify::init(flags).context("creating an inotify instance")?;
@@ -100,7 +102,8 @@ fn watch(paths: &[PathBuf]) -> Result<rustix::fd::OwnedFd> {
     Ok(watch)
 }
 
-/// Waits for one event or for `left` to pass.
+/// Waits until an event occurs or the time `left` has passed, and discards pending
+/// events.
 fn wait(watch: &impl AsFd, left: Duration) -> Result<()> {
     let left = Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),

@@ -1,14 +1,14 @@
-//! Exit codes beyond 0, 1 and 2, as `--help` lists them.
+//! Exit codes of edge-partition beyond 0, 1 and 2, as listed by `--help`.
 
-/// The device did not appear.
+/// The partition did not appear within `--timeout`.
 pub const DEVICE_ABSENT: u8 = 3;
-/// The device holds something that is not ours to overwrite.
+/// The partition contains other data than ext4, or is in use, and is not formatted.
 pub const FOREIGN_CONTENT: u8 = 4;
-/// The content of the device cannot be determined.
+/// The content of the partition cannot be determined, for example after a read error.
 pub const UNREADABLE: u8 = 5;
-/// Several partitions are labelled `DATA`.
+/// Several partitions have the GPT label `DATA`.
 pub const AMBIGUOUS: u8 = 6;
-/// The file system is damaged and cannot be repaired.
+/// The file system cannot be repaired, or is larger than the partition.
 pub const DAMAGED: u8 = 7;
-/// `--check`: the device is not ready.
+/// `--check`: the partition has to be formatted or grown.
 pub const NOT_READY: u8 = 8;

@@ -1,4 +1,5 @@
-//! ext4 on the data partition: superblock, format, check, repair and growth.
+//! ext4 on the data partition: reading the superblock, and running mkfs.ext4, e2fsck
+//! and resize2fs.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,35 +15,35 @@ use edge_common::{Root, log};
 use crate::exit_code::DAMAGED;
 use crate::format_marker;
 
-/// Time limit of a check and of a repair. A check that takes longer is stopped, since
-/// the boot waits for it: the mount replays the journal and the next boot checks again.
+/// Time limit of one run of e2fsck. A longer run is stopped, because the boot waits for
+/// it; the mount then replays the journal, and the next boot checks again.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
-/// Time limit of growing.
+/// Time limit of one run of resize2fs.
 const GROW_LIMIT: Duration = Duration::from_secs(120);
-/// Time between SIGTERM and SIGKILL: e2fsck and resize2fs end at a point at which the
-/// file system is whole.
+/// Time between SIGTERM and SIGKILL. After SIGTERM, e2fsck and resize2fs stop at a
+/// point at which the file system is consistent.
 const GRACE: Duration = Duration::from_secs(10);
-/// Longest report of e2fsck in the log, in characters.
+/// Length limit of e2fsck's output in a log message, in characters.
 const MAX_REPORT_CHARS: usize = 2000;
-/// Smallest growth, in bytes: below that the wear is not worth the space.
+/// Smallest growth that is performed, in bytes: less space is not worth the flash wear.
 const MIN_GROWTH_BYTES: u64 = 16 * 1024 * 1024;
-/// Magic number of ext2, ext3 and ext4.
+/// Magic number in the superblock of ext2, ext3 and ext4.
 const MAGIC: u16 = 0xef53;
 
-/// Facts of a superblock.
+/// Fields of an ext2, ext3 or ext4 superblock that decide about the partition.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Superblock {
     /// Size of the file system, in bytes.
     pub bytes: u64,
-    /// Whether it was mounted at any time. If not, it holds no data.
+    /// Whether the file system was ever mounted; otherwise it contains no data.
     pub ever_mounted: bool,
-    /// Whether its label is `data`.
+    /// Whether the label is `data`, as [`make`] sets it.
     pub labelled_data: bool,
-    /// Whether it was unmounted in order, without recorded errors.
+    /// Whether the file system was unmounted cleanly and has no recorded errors.
     pub clean: bool,
 }
 
-/// Reads the superblock, if there is one.
+/// Reads the superblock at byte 1024. Returns `None` if the magic number is missing.
 pub(crate) fn superblock(device: &Path) -> Result<Option<Superblock>> {
     let context = || format!("reading {}", device.display());
     let mut file = File::open(device).with_context(context)?;
@@ -54,8 +55,9 @@ pub(crate) fn superblock(device: &Path) -> Result<Option<Superblock>> {
     Ok(parse(&block))
 }
 
-/// Parses a superblock; its layout is in the kernel's `filesystems/ext4/super.rst`. Own
-/// code, because blkid reports neither mounts nor the label of a damaged file system.
+/// Parses a superblock, whose layout is described in the kernel's
+/// `filesystems/ext4/super.rst`. blkid is not sufficient: it reports neither mounts nor
+/// the label of a damaged file system.
 fn parse(block: &[u8]) -> Option<Superblock> {
     let word = |at: usize| {
         let bytes = block.get(at..at + 4)?;
@@ -82,7 +84,8 @@ fn parse(block: &[u8]) -> Option<Superblock> {
     let journal_to_replay = word(0x60)? & 0x4 != 0;
     Some(Superblock {
         bytes: blocks.checked_mul(block_size)?,
-        // Any of the three is evidence: e2fsck resets the mount count, for example.
+        // Any of these three fields proves a mount; e2fsck resets the mount count, for
+        // example.
         ever_mounted: mount_time != 0 || mount_count != 0 || mount_point.iter().any(|b| *b != 0),
         labelled_data: label.starts_with(b"data\0"),
         clean: half(0x3a)? & 0x3 == 1 && !journal_to_replay,
@@ -96,15 +99,17 @@ pub(crate) fn size(device: &Path) -> Result<u64> {
     file.seek(SeekFrom::End(0)).with_context(context)
 }
 
-/// Creates the file system, with the marker set meanwhile.
+/// Creates an ext4 file system with the label `data`. The format marker is set before
+/// and cleared afterwards, so that the next boot recognises an interruption.
 pub(crate) fn make(root: &Root, device: &Path) -> Result<()> {
     let blocks = size(device)?.saturating_sub(format_marker::RESERVED_BYTES) / 4096;
     format_marker::set(device)?;
     root.command("/usr/sbin/mkfs.ext4")
-        // One percent for root instead of five: nothing of the system is on /data.
+        // 1 % of the blocks is reserved for root instead of 5 %, because /data contains
+        // no part of the operating system.
         .args(["-q", "-L", "data", "-m", "1", "-b", "4096"])
-        // The kernel initialises the inode tables after the mount; mkfs would take
-        // minutes of the first boot for it on a large disk.
+        // The kernel initialises the inode tables after the mount. With a large disk
+        // mkfs would prolong the first boot by minutes.
         .args(["-E", "lazy_itable_init=1"])
         .arg(device)
         .arg(blocks.to_string())
@@ -114,9 +119,11 @@ pub(crate) fn make(root: &Root, device: &Path) -> Result<()> {
     format_marker::clear(device)
 }
 
-/// Checks the file system and repairs it.
+/// Checks the file system with e2fsck: read-only if it is clean, else with automatic
+/// repair (`-p`), and if that is not sufficient with full repair (`-y`).
 pub(crate) fn check(root: &Root, device: &Path) -> Result<()> {
-    // Read-only if it is clean: `e2fsck -p` writes a counter even then, at every boot.
+    // A clean file system is checked read-only, because `e2fsck -p` would update a
+    // counter on the disk at every boot.
     let clean = superblock(device)?.is_some_and(|s| s.clean);
     if clean && check_as(root, device, &["-n"])? {
         return Ok(());
@@ -134,7 +141,8 @@ pub(crate) fn check(root: &Root, device: &Path) -> Result<()> {
     ))
 }
 
-/// Runs e2fsck(8); returns whether the file system can be used.
+/// Runs e2fsck(8) with `options`. Returns whether the file system can be used; a check
+/// that reaches the time limit counts as success.
 fn check_as(root: &Root, device: &Path, options: &[&str]) -> Result<bool> {
     let mut command = root.command("/usr/sbin/e2fsck");
     let command = command.args(options).arg(device);
@@ -149,7 +157,8 @@ fn check_as(root: &Root, device: &Path, options: &[&str]) -> Result<bool> {
     };
     match status.code() {
         Some(0) => Ok(true),
-        // Bit 0 is "repaired"; bit 1, "reboot", concerns a mounted file system only.
+        // Bits of e2fsck's exit status: 1 means "repaired", and 2 means "reboot", which
+        // concerns only a mounted file system.
         Some(1..=3) => {
             log::info(format_args!("repaired: {}", shorten(&completed.output())));
             Ok(true)
@@ -162,24 +171,24 @@ fn check_as(root: &Root, device: &Path, options: &[&str]) -> Result<bool> {
     }
 }
 
-/// Returns the beginning of `output` on one line: e2fsck may report megabytes.
+/// Returns the beginning of `output` on one line, because e2fsck may print megabytes.
 fn shorten(output: &str) -> String {
     let words: Vec<_> = output.split_whitespace().collect();
     let short: String = words.join(" ").chars().take(MAX_REPORT_CHARS).collect();
     printable(&short)
 }
 
-/// Returns the size to which the file system can grow, in bytes, unless the growth would
-/// be too small.
+/// Returns the size in bytes to which the file system can grow, or `None` if it would
+/// gain less than [`MIN_GROWTH_BYTES`].
 pub(crate) fn growth(file_system: u64, partition: u64) -> Option<u64> {
     let target = partition.saturating_sub(format_marker::RESERVED_BYTES) / 4096 * 4096;
     (target >= file_system.saturating_add(MIN_GROWTH_BYTES)).then_some(target)
 }
 
-/// Grows the file system to `bytes`. A growth that fails is logged only: the device
-/// works with the old size.
+/// Grows the file system to `bytes`. If resize2fs fails, a warning is logged and the
+/// file system is checked: the device can work with the old size.
 pub(crate) fn grow(root: &Root, device: &Path, bytes: u64) -> Result<()> {
-    // resize2fs insists on a full check before.
+    // resize2fs requires a full check immediately before.
     if !check_as(root, device, &["-f", "-p"])? {
         check(root, device)?;
     }

@@ -1,7 +1,7 @@
 //! Marker of a format in progress, in the last block of the partition, which the file
-//! system leaves free. A power loss during `mkfs` leaves content that no probe
-//! recognises and that would be refused for ever; the marker says that it is ours and
-//! holds no data.
+//! system does not use. A power loss during `mkfs.ext4` leaves content that no probe
+//! recognises, and the partition would be refused at every boot. The marker shows that
+//! this content comes from an interrupted format and contains no data.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,14 +9,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Bytes at the end of the partition that the file system leaves free.
+/// Number of bytes at the end of the partition that the file system does not use.
 pub(crate) const RESERVED_BYTES: u64 = 64 * 1024;
 /// Size of the marker, in bytes.
 const MARKER_BYTES: u64 = 4096;
-/// Beginning of the marker; the rest is zeros. Devices in the field know this text.
+/// Text at the beginning of the marker, followed by zeros. It must not change, because
+/// devices in the field may contain it.
 const TEXT: &[u8] = b"edge-ai: making the file system of this partition has begun\n";
 
-/// Whether the marker is set.
+/// Returns whether the last block of the partition contains the marker.
 pub(crate) fn is_set(device: &Path) -> Result<bool> {
     let context = || format!("reading {}", device.display());
     let mut file = File::open(device).with_context(context)?;
@@ -33,12 +34,12 @@ pub(crate) fn is_set(device: &Path) -> Result<bool> {
     Ok(block == marker())
 }
 
-/// Sets the marker durably.
+/// Writes the marker to the last block of the partition and syncs it.
 pub(crate) fn set(device: &Path) -> Result<()> {
     write(device, &marker())
 }
 
-/// Removes the marker durably, once the file system is complete.
+/// Overwrites the marker with zeros and syncs, once the file system is complete.
 pub(crate) fn clear(device: &Path) -> Result<()> {
     write(device, &vec![0; marker().len()])
 }

@@ -1,10 +1,11 @@
-//! First step of the boot: makes the data partition ready for `data.mount`.
+//! Preparation of the data partition, which `data.mount` mounts at `/data`.
 //!
-//! It waits for the partition labelled `DATA`, examines it with `blkid` and by its own
-//! reads, and formats it as ext4, label `data`, if it holds nothing. An existing file
-//! system is checked, repaired and grown with its partition; anything else is refused
-//! and left as it is. `edge-partition-setup.service` runs it at every boot; it leaves the
-//! link `/run/edge-ai/data-partition` to the partition that it chose.
+//! edge-partition waits for the partition with the GPT label `DATA`, examines it with
+//! `blkid` and by reading samples, and formats it as ext4 with the label `data` if it
+//! is empty. An existing ext4 file system is checked, repaired and grown to the size of
+//! the partition; other content is refused and left unchanged.
+//! `edge-partition-setup.service` runs the program at every boot. The program creates
+//! `/run/edge-ai/data-partition`, a link to the chosen partition, for `data.mount`.
 
 mod decision;
 mod device;
@@ -25,11 +26,12 @@ use edge_common::{Root, boot, file, log};
 
 use decision::{Decision, Findings, decide, refusal};
 
-/// Candidates for the data partition, the preferred one first: the label is the same on
-/// every board, the number that of NVIDIA's layout.
+/// Device paths of the data partition in order of preference: the GPT label, which is
+/// the same on every board, and the partition number in NVIDIA's layout.
 const DEVICES: [&str; 2] = ["/dev/disk/by-partlabel/DATA", "/dev/nvme0n1p16"];
-/// Link to the chosen partition. `data.mount` mounts it instead of a label, so that a
-/// partition without one and a stick with the same one make no difference.
+/// Symbolic link to the chosen partition. `data.mount` uses the link instead of the
+/// label `DATA`, because the partition may have no label and a USB stick may have the
+/// same one.
 const READY_LINK: &str = "/run/edge-ai/data-partition";
 
 /// Prepares the data partition: formats, checks or grows its file system.
@@ -61,14 +63,15 @@ pub struct Args {
     check: bool,
 }
 
-/// Waits for the partition, examines it, and prepares or refuses it.
+/// Prepares the data partition, or with `--check` reports the action that is needed.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     if args.check {
         let device = find(root, args)?;
         return report(&device, &decide(&examine(root, &device)?));
     }
     if args.device.is_some() {
-        // A run by hand must not replace the result of the boot in the shadow.
+        // A manual run with `--device` is not recorded, because it must not replace the
+        // result of the boot step in the shadow.
         return prepare(root, args);
     }
     boot::recorded(root, "edge-partition", || prepare(root, args))
@@ -106,13 +109,15 @@ fn examine(root: &Root, device: &Path) -> Result<Findings> {
             busy: busy(device)?,
         })
     };
-    // A read error must never look like "empty".
+    // A read error has its own exit code and is never treated as an empty partition.
     findings().map_err(|e| Failure::wrap(exit_code::UNREADABLE, e))
 }
 
-/// Whether a block device is mounted or part of something else.
+/// Returns whether a block device is mounted or in exclusive use, for example by device
+/// mapper.
 fn busy(device: &Path) -> Result<bool> {
-    // The kernel denies O_EXCL for such a device; for a regular file it means nothing.
+    // The kernel rejects O_EXCL for such a device with EBUSY; for a regular file the
+    // flag has no effect.
     const O_EXCL: i32 = 0o200;
     let opened = File::options().read(true).custom_flags(O_EXCL).open(device);
     match opened {
@@ -129,7 +134,8 @@ fn format(root: &Root, device: &Path, reason: &str) -> Result<()> {
     Ok(())
 }
 
-/// Leaves a link to the chosen partition for `data.mount`.
+/// Creates [`READY_LINK`] to the chosen partition, except in a manual run with
+/// `--device`.
 fn link(root: &Root, args: &Args, device: &Path) -> Result<()> {
     if args.device.is_some() {
         return Ok(());
@@ -145,7 +151,8 @@ fn link(root: &Root, args: &Args, device: &Path) -> Result<()> {
     std::os::unix::fs::symlink(&device, &link).with_context(context)
 }
 
-/// Prints what would be done.
+/// Prints the action that a run without `--check` would perform, and fails unless the
+/// partition is ready.
 fn report(device: &Path, decision: &Decision) -> Result<()> {
     let name = device.display();
     let action = match decision {

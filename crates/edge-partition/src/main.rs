@@ -1,4 +1,4 @@
-//! `edge-partition`: see the library.
+//! Program `edge-partition`, implemented in the library of this crate.
 
 use std::process::ExitCode;
 

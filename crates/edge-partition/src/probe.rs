@@ -1,4 +1,4 @@
-//! Content of a partition, by `blkid` and by reads of our own.
+//! Detection of the content of a partition, with `blkid` and by reading samples.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,30 +7,32 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 
-/// Bytes read at either end of the partition: past every superblock and partition table
-/// that `blkid` knows.
+/// Number of bytes that are read at each end of the partition: more than the offset of
+/// every superblock and partition table that `blkid` knows.
 const EDGE_BYTES: u64 = 4 * 1024 * 1024;
-/// Number of samples between the ends.
+/// Number of sections of a large partition; a sample is read at the start of each.
 const SAMPLES: u64 = 1024;
 /// Size of a sample, in bytes.
 const SAMPLE_BYTES: u64 = 4096;
-/// Largest partition that is read whole, in bytes. Reading a disk of a terabyte would
+/// Size up to which a partition is read completely, in bytes. Reading a terabyte would
 /// delay the first boot by half an hour.
 const MAX_WHOLE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Content of a partition.
+/// Result of probing a partition.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// No signature, and only zeros or erased flash in all samples.
+    /// `blkid` found no signature, and all samples are zeros or erased flash (0xff).
     Empty,
-    /// File system, partition table or container, by `blkid`'s name.
+    /// `blkid` found a file system or a partition table of this type, for example
+    /// `ext4`.
     Known(String),
-    /// Neither empty nor known to `blkid`.
+    /// Data without a known signature; the string describes them for an error message.
     Unknown(String),
 }
 
-/// Determines the content: by the signatures that `blkid` knows, else by samples. A read
-/// error and an unclear answer are errors, never "empty".
+/// Determines the content of a partition by the signatures that `blkid` knows, and if
+/// there is none by samples. A read error or unexpected output of `blkid` is an error,
+/// never [`Content::Empty`].
 pub(crate) fn content(root: &Root, device: &Path) -> Result<Content> {
     if let Some(kind) = signature(root, device)? {
         return Ok(Content::Known(kind));
@@ -41,11 +43,12 @@ pub(crate) fn content(root: &Root, device: &Path) -> Result<Content> {
     Ok(Content::Unknown("data of an unknown kind".into()))
 }
 
-/// Returns the kind of the signature that `blkid` finds.
+/// Returns the type of the file system or partition table that `blkid` finds.
 fn signature(root: &Root, device: &Path) -> Result<Option<String>> {
     let output = root
         .command("/usr/sbin/blkid")
-        // A probe of the device itself: the cache may be of another disk.
+        // `-p` probes the device itself, because the cache of blkid may describe
+        // another disk.
         .args(["-p", "-o", "export"])
         .arg(device)
         .output()
@@ -57,14 +60,15 @@ fn signature(root: &Root, device: &Path) -> Result<Option<String>> {
     })
 }
 
-/// Interprets status and output of blkid(8): 0 is found, 2 nothing found, 8 ambivalent.
+/// Interprets exit status and output of blkid(8): 0 means found, 2 nothing found, 8
+/// several signatures.
 fn parse(code: Option<i32>, stdout: &str) -> Result<Option<String>> {
     let value = |key: &str| stdout.lines().find_map(|l| l.strip_prefix(key));
     let entry = |l: &str| l.starts_with("DEVNAME=") || l.starts_with("PART_ENTRY_");
     match code {
         Some(0) => match value("TYPE=").or(value("PTTYPE=")) {
             Some(kind) => Ok(Some(kind.to_string())),
-            // For a partition "found" may mean no more than its own entry in the
+            // For a partition, status 0 may mean only that it has an entry in the
             // partition table.
             None if stdout.contains("PART_ENTRY_") && stdout.lines().all(entry) => Ok(None),
             None => bail!("blkid found content without a type"),
@@ -76,7 +80,7 @@ fn parse(code: Option<i32>, stdout: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether all samples are zeros or erased flash.
+/// Returns whether all samples consist of one byte value, 0x00 or 0xff (erased flash).
 fn is_blank(device: &Path) -> Result<bool> {
     let context = || format!("reading {}", device.display());
     let mut file = File::open(device).with_context(context)?;
@@ -103,16 +107,16 @@ fn is_blank(device: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Returns offset and length of each sample: both ends, the places of superblock copies,
-/// and samples spread over the whole partition.
+/// Returns offset and length of each sample: both ends, the positions of superblock
+/// copies, and positions spread over the whole partition.
 fn samples(size: u64) -> Vec<(u64, u64)> {
     if size <= MAX_WHOLE_BYTES {
         return vec![(0, size)];
     }
     let mut samples = vec![(0, EDGE_BYTES), (size - EDGE_BYTES, EDGE_BYTES)];
-    // A tool may have cleared the beginning of an ext4 file system only. Its copies of
-    // the superblock are in the groups 1 and the powers of 3, 5 and 7, at an offset that
-    // depends on the block size.
+    // A tool may have cleared only the beginning of an ext4 file system. Copies of the
+    // superblock are in block group 1 and in the groups whose numbers are powers of 3,
+    // 5 and 7, at an offset that depends on the block size.
     for (block, first) in [(1024, 1), (2048, 0), (4096, 0)] {
         let copies = [1, 3, 5, 7, 9, 25, 27, 49, 81];
         samples.extend(copies.map(|g| ((g * 8 * block + first) * block, SAMPLE_BYTES)));
@@ -161,7 +165,7 @@ mod tests {
             assert!(samples.contains(&(size - EDGE_BYTES, EDGE_BYTES)));
             assert!(samples.contains(&(0, EDGE_BYTES)));
         }
-        // The first copy for blocks of 4,096 bytes, and of 1,024.
+        // First superblock copy for a block size of 4,096 bytes, and for 1,024 bytes.
         assert!(samples(1 << 30).contains(&(128 * 1024 * 1024, SAMPLE_BYTES)));
         assert!(samples(1 << 30).contains(&(8193 * 1024, SAMPLE_BYTES)));
     }
