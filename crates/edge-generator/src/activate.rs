@@ -1,6 +1,6 @@
-//! Second stage, once `/data` is mounted: copies of the public configuration, and a
-//! reload of the manager, without which no unit of `/data/services` would come back
-//! after a reboot.
+//! Command `activate`, the second stage after `/data` is mounted: it copies the public
+//! configuration to `/data` and reloads systemd. Without the reload no unit of
+//! `/data/services` would start at boot, because generators first run before any mount.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,8 @@ use crate::image::Image;
 use crate::refusals::Refusals;
 use crate::{load, plan};
 
-/// Copies the public configuration, reloads systemd and starts the units.
+/// Copies the public configuration, reloads systemd and starts the targets that want
+/// the units of `/data/services`.
 pub(crate) fn run(root: &Root) -> Result<()> {
     boot::save_early(root)?;
     copy_anchors(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
@@ -33,7 +34,8 @@ pub(crate) fn run(root: &Root) -> Result<()> {
     for message in refusals.into_messages() {
         log::warn(format_args!("ignoring {message}"));
     }
-    // A reload makes systemd run all generators and read all units again.
+    // The reload is skipped if there are no units, because it runs all generators and
+    // reads all units again.
     if !any {
         return Ok(());
     }
@@ -44,8 +46,8 @@ pub(crate) fn run(root: &Root) -> Result<()> {
         return Ok(());
     }
     root.command("/usr/bin/systemctl")
-        // The units may wait for this service, or for the network: waiting for them
-        // here would be a deadlock.
+        // `--no-block`: the units may wait for this service or for the network, so
+        // waiting for them here would be a deadlock.
         .args(["--no-block", "start"])
         .args(targets)
         .run()
@@ -55,8 +57,9 @@ fn has_extension(name: &str, extension: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == extension)
 }
 
-/// Makes the files of `directory` equal to the selected trust anchors. The copies are for
-/// readers that see `/data` only; no tool of the device trusts them.
+/// Copies the selected trust anchors to `directory` and removes all other files there.
+/// The copies are for programs that can read only `/data`; no tool of the device trusts
+/// them.
 fn copy_anchors(root: &Root, directory: &str, select: impl Fn(&str) -> bool) -> Result<()> {
     let target = root.path(directory);
     let anchors = root.path(CONTAINER_CONFIG);

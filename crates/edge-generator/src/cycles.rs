@@ -1,12 +1,13 @@
-//! Ordering cycles of units. systemd breaks a cycle by leaving out a job of its choice,
-//! which may be one of the boot.
+//! Detection of ordering cycles between units. systemd breaks a cycle by dropping an
+//! arbitrary job, possibly one that the boot needs.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::unit::Key;
 use crate::units::{Units, owned};
 
-/// Returns the names of the units on cycles of `After=` and `Before=`, or between two.
+/// Returns the names of the units on an ordering cycle of `After=` and `Before=`, or on
+/// a path between two cycles.
 pub(crate) fn members(units: &Units) -> Vec<String> {
     let mut graph = Graph::default();
     for unit in units.values() {
@@ -14,7 +15,8 @@ pub(crate) fn members(units: &Units) -> Vec<String> {
         for first in unit.all(Key::After).filter_map(find) {
             graph.edge(first, &unit.name);
         }
-        // A timer, path or socket is implicitly ordered before the unit that it starts.
+        // systemd implicitly orders a timer, path or socket before the unit that it
+        // starts.
         let implied = unit.implied();
         let after = unit.all(Key::Before).chain(unit.all(Key::Fires));
         for after in after.chain(implied.as_deref()).filter_map(find) {
@@ -26,7 +28,7 @@ pub(crate) fn members(units: &Units) -> Vec<String> {
 
 #[derive(Default)]
 struct Graph<'a> {
-    /// `[successors, predecessors]` by name.
+    /// `[successors, predecessors]` of each unit, by its name.
     sides: [HashMap<&'a str, Vec<&'a str>>; 2],
 }
 
@@ -39,8 +41,9 @@ impl<'a> Graph<'a> {
     }
 
     /// Removes nodes without predecessors and nodes without successors until none is
-    /// left, and returns the others. Linear in the edges, and without recursion: a chain
-    /// of ten thousand units would overflow the stack.
+    /// left, and returns the remaining ones. The algorithm is linear in the number of
+    /// edges and not recursive, because a chain of ten thousand units would overflow
+    /// the stack.
     fn cyclic(self) -> Vec<String> {
         let mut degrees = self.sides.each_ref().map(|side| {
             let counts = side.iter().map(|(name, others)| (*name, others.len()));

@@ -1,4 +1,4 @@
-//! Units of the image, whose names no unit of `/data/services` may take.
+//! Units of the device image, whose names are not allowed in `/data/services`.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,8 +8,8 @@ use edge_common::Root;
 use crate::rules;
 use crate::units::template;
 
-/// Directories of units that systemd reads beside the generator's: a link of the same
-/// name would hide the unit, or be hidden by it.
+/// Directories in which systemd finds units besides the generator's directory: a
+/// generated link with the same name would hide such a unit, or be hidden by it.
 const DIRECTORIES: [&str; 6] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -19,11 +19,11 @@ const DIRECTORIES: [&str; 6] = [
     "/run/systemd/generator.early",
 ];
 
-/// Names of the units of the image.
+/// Set of the file names in [`DIRECTORIES`].
 pub(crate) struct Image(HashSet<String>);
 
 impl Image {
-    /// Reads the directories, once for all look-ups.
+    /// Lists all of [`DIRECTORIES`] once, so that each look-up needs no system call.
     pub(crate) fn read(root: &Root) -> Self {
         let entries = DIRECTORIES
             .iter()
@@ -36,7 +36,8 @@ impl Image {
         )
     }
 
-    /// Whether the image has a unit of this name, or its template.
+    /// Returns whether `name` is reserved for the system, or the device image has a
+    /// unit of this name or its template.
     pub(crate) fn has(&self, name: &str) -> bool {
         rules::is_system_name(name)
             || self.0.contains(name)

@@ -1,11 +1,12 @@
 //! systemd generator for the units of `/data/services`, which start the device's apps.
 //!
-//! It reads the units, accepts those that start only edge-docker and cannot hold up the
-//! boot, and links them into the directory that systemd passes. A refused unit costs a
-//! message in the kernel's log, never the boot. systemd runs generators before any mount,
-//! so `edge-data.service` runs `edge-generator activate` once `/data` is there: it
-//! copies the public configuration, reloads the manager, which runs the generator
-//! again, and starts the targets that the units request.
+//! The generator reads the units, accepts those that start only edge-docker and cannot
+//! delay the boot, and links them into the directory that systemd passes. A refused
+//! unit is skipped with a message in the kernel log and does not affect the boot.
+//! systemd runs generators before any mount, so `edge-data.service` runs
+//! `edge-generator activate` once `/data` is mounted: this command copies the public
+//! configuration, reloads systemd, which runs the generator again, and starts the
+//! targets that want the units.
 
 mod activate;
 mod cycles;
@@ -65,7 +66,7 @@ enum Command {
     Activate,
 }
 
-/// Generates links, or runs the second stage.
+/// Runs the generator, or the command `activate`.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     match (&args.command, &args.normal) {
         (Some(Command::Activate), _) => {
@@ -90,7 +91,7 @@ fn generate(root: &Root, normal: &Path) -> Result<()> {
     written
 }
 
-/// Writes a message into the kernel's log: the journal does not run yet.
+/// Writes a warning to the kernel log, because the journal does not run yet.
 fn kernel_log(root: &Root, message: &str) {
     use std::io::Write;
     let path = root.path("/dev/kmsg");

@@ -1,5 +1,5 @@
-//! Reading of `/data/services`: only regular files that root alone may write, in bounded
-//! number and size, never a device, never through a link that leads out.
+//! Reader of `/data/services`. It accepts only regular files that no user but root may
+//! write, limits their number and size, and follows no link out of the directory.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,18 +19,19 @@ use crate::rules;
 use crate::unit::{self, Key, Unit};
 use crate::units::{Units, template};
 
-/// Largest unit that is read, in bytes.
+/// Size limit of a unit file, in bytes. A larger one is refused.
 const MAX_UNIT_BYTES: u64 = 64 * 1024;
-/// Most files that are read, drop-ins included: systemd gives all generators together
-/// 90 seconds.
+/// Limit of the files that are read, including drop-ins, because systemd allows 90
+/// seconds for all generators together.
 const MAX_FILES: usize = 20_000;
-/// Most threads that read.
+/// Limit of the threads that read units in parallel.
 const MAX_THREADS: usize = 4;
-/// Fewest files for which a thread is started.
+/// Minimum number of files for each thread; with fewer files another thread does not
+/// pay.
 const MIN_FILES_PER_THREAD: usize = 500;
 
-/// Reads the units that comply with the rules for a single unit. An absent directory, as
-/// at the first run in a boot, holds none.
+/// Reads `/data/services` and returns the units that comply with [`crate::rules`]. If
+/// the directory is absent, as before `/data` is mounted, there are none.
 pub(crate) fn units(root: &Root, image: &Image, refusals: &mut Refusals) -> Units {
     let path = root.path(SERVICES);
     let mut units = Units::new();
@@ -66,21 +67,22 @@ pub(crate) fn units(root: &Root, image: &Image, refusals: &mut Refusals) -> Unit
     units
 }
 
-/// Entry of the directory.
+/// Entry of `/data/services`, by its type.
 enum Entry {
     Hidden,
     Unit(Box<Unit>),
     Reference(Reference),
 }
 
-/// Entry that refers to a unit and can be read only once all units are known.
+/// Entry that refers to a unit, and can be resolved only after all units are read.
 enum Reference {
     Link(String),
     DropIns(String),
 }
 
-/// Applies `each` to the names and returns the results in their order. On one core 10,000
-/// units took more than the 200 ms that a boot may lose here.
+/// Applies `each` to all names in parallel and returns the results in the order of the
+/// names. On one core, 10,000 units took longer than the 200 ms by which the generator
+/// may delay the boot.
 fn on_all_cores<T: Send>(names: &[String], each: &(impl Fn(&str) -> T + Sync)) -> Vec<T> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = names.len().div_ceil(cores.min(MAX_THREADS));
@@ -103,18 +105,20 @@ fn on_all_cores<T: Send>(names: &[String], each: &(impl Fn(&str) -> T + Sync)) -
     })
 }
 
-/// Opens a directory that only root may write.
+/// Opens a directory. Returns `None` for a symbolic link, and for a directory that
+/// another user than root may write.
 fn open_directory(path: &Path) -> Option<File> {
     let real = fs::symlink_metadata(path).ok()?;
     let directory = File::open(path).ok()?;
     let data = directory.metadata().ok()?;
-    // The inode shows that no link was followed.
+    // The same inode shows that `open` did not follow a symbolic link.
     let same = real.is_dir() && real.ino() == data.ino();
     (same && data.is_dir() && only_root_writes(&data)).then_some(directory)
 }
 
 fn only_root_writes(data: &fs::Metadata) -> bool {
-    // Our own user, since tests need not run as root; read once for 10,000 units.
+    // The owner must be the effective user, which is root on a device but not in tests.
+    // The user ID is read once for all units.
     static USER: OnceLock<u32> = OnceLock::new();
     let user = USER.get_or_init(|| rustix::process::geteuid().as_raw());
     data.uid() == *user && data.mode() & 0o022 == 0
@@ -135,7 +139,8 @@ fn names(directory: &Path, left: &mut usize, refusals: &mut Refusals) -> Vec<Str
             Err(name) => refusals.push(format!("{}: name is not UTF-8", name.to_string_lossy())),
         }
     }
-    // The directory has no order, and of two aliases the first wins at every boot.
+    // Sorted, because the order of `read_dir` is arbitrary and of two conflicting
+    // aliases the same one must be used at every boot.
     names.sort();
     names
 }
@@ -165,7 +170,8 @@ enum ReadError {
     Other(String),
 }
 
-/// Reads a file without following a link and without waiting for the writer of a FIFO.
+/// Reads a unit file or drop-in without following a symbolic link and without blocking
+/// on a FIFO.
 fn read(directory: &impl AsFd, name: &str) -> Result<String, ReadError> {
     let other = |reason: String| ReadError::Other(reason);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -184,7 +190,8 @@ fn read(directory: &impl AsFd, name: &str) -> Result<String, ReadError> {
     if data.len() > MAX_UNIT_BYTES {
         return Err(other(format!("larger than {MAX_UNIT_BYTES} bytes")));
     }
-    // One byte more than its size: a full buffer means that the file grew meanwhile.
+    // The buffer is one byte larger than the file: if it becomes full, the file has
+    // grown since `metadata`.
     let mut text = vec![0; usize::try_from(data.len()).unwrap_or(0) + 1];
     let count = file.read(&mut text).map_err(|e| other(e.to_string()))?;
     if count == text.len() {
@@ -194,11 +201,13 @@ fn read(directory: &impl AsFd, name: &str) -> Result<String, ReadError> {
     String::from_utf8(text).map_err(|_| other("not UTF-8".into()))
 }
 
-/// Adds a link within the directory: an alias of a unit, or an instance of a template.
+/// Registers a symbolic link within `/data/services` as an alias of a unit or as an
+/// instance of a template.
 fn link(directory: &Path, name: &str, units: &mut Units) -> Result<(), String> {
     let leads_out = || format!("{name}: a link that leads out of {SERVICES}");
     let target = fs::read_link(directory.join(name)).map_err(|_| leads_out())?;
-    // Absolute links within the directory are common: `systemctl enable` creates them.
+    // Absolute links to files in `/data/services` are common: `systemctl enable`
+    // creates them.
     let target = target.strip_prefix(SERVICES).unwrap_or(&target);
     let target = target.to_str().ok_or_else(leads_out)?;
     if target.contains('/') {
@@ -215,8 +224,8 @@ fn link(directory: &Path, name: &str, units: &mut Units) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds the drop-ins `a.service.d/*.conf`. A refused drop-in removes its unit: without
-/// the restriction that it contains the unit might do what its author did not want.
+/// Adds the drop-ins of a unit, `a.service.d/*.conf`. If one is refused, the unit is
+/// removed: the drop-in may contain a restriction without which the unit must not run.
 fn drop_ins(
     directory: &Path,
     name: &str,

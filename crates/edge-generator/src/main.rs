@@ -1,4 +1,4 @@
-//! `edge-generator`: see the library.
+//! Program `edge-generator`, implemented in the library of this crate.
 
 use std::process::ExitCode;
 

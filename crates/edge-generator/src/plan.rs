@@ -1,4 +1,5 @@
-//! Plan of the links: pure functions from units to links.
+//! Plan of the links that the generator creates: pure functions from the accepted units
+//! to their links.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +14,8 @@ use crate::rules::{self, MAY_NEED, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
 use crate::unit::{Key, Unit};
 use crate::units::{Units, owned};
 
-/// Removes the units that are refused for their relations to other units.
+/// Removes the units whose dependencies or ordering are not allowed, with a message for
+/// each.
 pub(crate) fn remove_refused(units: &mut Units, image: &Image, refusals: &mut Refusals) {
     let refused: Vec<(Box<str>, String)> = units
         .values()
@@ -31,7 +33,8 @@ pub(crate) fn remove_refused(units: &mut Units, image: &Image, refusals: &mut Re
     }
 }
 
-/// Returns all links. Requested links that are not allowed are ignored with a message.
+/// Returns the links of all units, including drop-ins, aliases and `WantedBy=`. A link
+/// that is not allowed is omitted with a message.
 pub(crate) fn links<'a>(
     units: &'a Units,
     image: &'a Image,
@@ -49,8 +52,9 @@ pub(crate) fn links<'a>(
     plan.links
 }
 
-/// Targets that every boot reaches: starting one again starts the units that it newly
-/// wants. No other target, such as `poweroff.target`, is ever started from here.
+/// Targets that every boot reaches. Starting such a target again also starts the units
+/// that it wants since the reload. The generator starts no other target, for example
+/// never `poweroff.target`.
 const BOOT_TARGETS: [&str; 4] = [
     "multi-user.target",
     "timers.target",
@@ -58,7 +62,7 @@ const BOOT_TARGETS: [&str; 4] = [
     "paths.target",
 ];
 
-/// Returns the boot targets that a link requests.
+/// Returns the targets of [`BOOT_TARGETS`] that want or require a linked unit.
 pub(crate) fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
     let requested = |target: &&&str| {
         let of = |kind: &str| format!("{target}.{kind}/");
@@ -70,12 +74,12 @@ pub(crate) fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
     BOOT_TARGETS.iter().filter(requested).copied().collect()
 }
 
-/// Returns the reason to refuse a unit that would start or hold up a unit outside of
-/// `/data/services`.
+/// Returns the reason for refusing a unit that would start or delay a unit outside of
+/// `/data/services`, or `None` if the unit is accepted.
 fn refusal(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
     let not_ours = |name: &&str| owned(name, units).is_none();
-    // A timer without Unit= starts the service of its own name, which could be one of
-    // the image.
+    // A timer without `Unit=` starts the service of the same name, which could be a
+    // unit of the device image.
     let implied = unit.implied();
     let mut fires = unit.all(Key::Fires).chain(implied.as_deref());
     if let Some(other) = fires.find(not_ours) {
@@ -93,8 +97,9 @@ fn refusal(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
         .map(|other| format!("may not hold up {other} (Before=)"))
 }
 
-/// Whether no unit of this name exists in the image or is created by systemd itself, as
-/// mounts and devices are: a relation to it has no effect.
+/// Returns whether a relation to `name` has no effect: the device image has no such
+/// unit, and systemd does not create units of this type itself, as it does for mounts
+/// and devices.
 fn harmless(name: &str, image: &Image) -> bool {
     let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
     rules::valid_target(name)
@@ -124,7 +129,8 @@ impl<'a> Plan<'a> {
         if let Some(name) = self.started_name(unit) {
             self.install(unit, &name);
         }
-        // `Also=` installs a second unit with the first, as `systemctl enable` does.
+        // `Also=` installs a second unit together with the first, as `systemctl enable`
+        // does.
         for other in unit.all(Key::Also) {
             match owned(other, self.units) {
                 Some(also) if also.is_template() && *other != *also.name => {
@@ -139,8 +145,8 @@ impl<'a> Plan<'a> {
     fn alias(&mut self, unit: &'a Unit, alias: &str) {
         let same_kind = Path::new(alias).extension() == Path::new(&*unit.name).extension();
         let same_form = alias.contains("@.") == unit.is_template();
-        // An alias would hide a unit of the image: generated links take precedence over
-        // /usr/lib.
+        // The alias must not hide a unit of the device image: generated links take
+        // precedence over /usr/lib.
         let free = rules::valid_name(alias)
             && !self.image.has(alias)
             && !self.units.contains_key(alias)
@@ -152,8 +158,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Returns the name under which a unit is started without being requested by
-    /// another; a template needs `DefaultInstance=` for that.
+    /// Returns the name under which `WantedBy=` starts a unit: its own name, or for a
+    /// template the instance that `DefaultInstance=` names. Returns `None` for a
+    /// template without a valid `DefaultInstance=`.
     fn started_name(&mut self, unit: &Unit) -> Option<String> {
         if !unit.is_template() {
             return Some(unit.name.to_string());
@@ -167,7 +174,8 @@ impl<'a> Plan<'a> {
         None
     }
 
-    /// Links a unit, under the name `started`, below the units that want or require it.
+    /// Adds the links for `WantedBy=` and `RequiredBy=` of a unit, for example
+    /// `multi-user.target.wants/a.service`; `started` is the file name of the link.
     fn install(&mut self, unit: &'a Unit, started: &str) {
         for (list, kind, key, allowed) in [
             (Key::WantedBy, "wants", "WantedBy", &MAY_WANT[..]),

@@ -1,10 +1,10 @@
-//! Messages about refused units and ignored lines.
+//! Messages about refused units and ignored settings, collected for the log.
 
-/// Most messages of one run. The kernel's log is a ring: more messages would push those
-/// of the boot out of it.
+/// Limit of the messages of one run. The kernel log is a ring buffer, so more messages
+/// would overwrite those of the boot.
 const MAX_MESSAGES: usize = 200;
 
-/// Messages of one run, a bounded number of them.
+/// Messages of one run: the first [`MAX_MESSAGES`] and the number of all others.
 #[derive(Default)]
 pub(crate) struct Refusals {
     messages: Vec<String>,

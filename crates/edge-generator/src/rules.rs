@@ -1,10 +1,11 @@
-//! Rules for a single unit of `/data/services`: lists of what is allowed. systemd gets
-//! new keys with each version, so everything that is not listed is refused.
+//! Rules for a single unit of `/data/services`, as lists of allowed settings. Each
+//! version of systemd adds settings, so everything that is not listed is refused.
 
 use edge_common::contract::path::EDGE_DOCKER;
 
-/// Allowed keys by section. None of them runs a program, changes the environment of one
-/// or reaches a file elsewhere, except for those that [`check_value`] restricts.
+/// Allowed keys by section. Except for the keys that [`check_value`] restricts, none of
+/// them runs a program, changes a program's environment or accesses the content of a
+/// file.
 const ALLOWED_KEYS: [(&str, &[&str]); 6] = [
     (
         "Unit",
@@ -90,10 +91,11 @@ const ALLOWED_KEYS: [(&str, &[&str]); 6] = [
     ),
 ];
 
-/// Kinds of units that `/data/services` may have.
+/// Unit types, as suffixes of file names, that are accepted in `/data/services`.
 const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
 
-/// Units of the image that a unit may pull in: every boot starts them anyway.
+/// Units of the device image that `Wants=`, `Requires=` and `BindsTo=` may name: every
+/// boot starts them anyway.
 pub(crate) const MAY_NEED: [&str; 12] = [
     "data.mount",
     "docker.service",
@@ -109,7 +111,7 @@ pub(crate) const MAY_NEED: [&str; 12] = [
     "time-sync.target",
 ];
 
-/// Units of the image that may want a unit of `/data/services`.
+/// Units of the device image that `WantedBy=` may name.
 pub(crate) const MAY_WANT: [&str; 7] = [
     "multi-user.target",
     "default.target",
@@ -120,8 +122,9 @@ pub(crate) const MAY_WANT: [&str; 7] = [
     "docker.service",
 ];
 
-/// Units of the image that may require one, and so fail with it. Not `docker.service`:
-/// an app that fails must not stop the engine.
+/// Units of the device image that `RequiredBy=` may name, so that they fail together
+/// with the unit. `docker.service` is not listed: a failing app must not stop the
+/// engine.
 pub(crate) const MAY_REQUIRE: [&str; 6] = [
     "multi-user.target",
     "default.target",
@@ -131,7 +134,8 @@ pub(crate) const MAY_REQUIRE: [&str; 6] = [
     "paths.target",
 ];
 
-/// Units of the image that may wait for one. Any other could hold up the boot.
+/// Units of the device image that `Before=` may name. To delay any other unit could
+/// block the boot.
 pub(crate) const MAY_WAIT: [&str; 4] = [
     "multi-user.target",
     "default.target",
@@ -139,8 +143,8 @@ pub(crate) const MAY_WAIT: [&str; 4] = [
     "shutdown.target",
 ];
 
-/// Names of the system's own units, reserved whether or not the image has a file for
-/// them: a package of a later image may bring it.
+/// Names of system units without their suffix. They are reserved even if the device
+/// image has no such unit, because a package in a later image may install one.
 const SYSTEM: [&str; 24] = [
     "NetworkManager",
     "autovt@",
@@ -168,8 +172,8 @@ const SYSTEM: [&str; 24] = [
     "user@",
 ];
 
-/// Whether `name` is reserved for the system's own units. An instance is reserved if its
-/// template is.
+/// Returns whether `name` is reserved for system units, as [`SYSTEM`] or by its prefix.
+/// Instances of a reserved template are reserved too.
 pub(crate) fn is_system_name(name: &str) -> bool {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let stem = stem
@@ -179,14 +183,15 @@ pub(crate) fn is_system_name(name: &str) -> bool {
     SYSTEM.contains(&stem) || stem.starts_with("systemd-") || stem.starts_with("dbus-org.")
 }
 
-/// Whether `name` is valid for a unit of `/data/services`.
+/// Returns whether `name` is a valid file name of a unit in `/data/services`, with an
+/// accepted suffix.
 pub(crate) fn valid_name(name: &str) -> bool {
     let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
     KINDS.contains(&kind) && valid_target(name)
 }
 
-/// Whether `name` is valid in a list of units of any kind. No slash is among the
-/// characters: the name becomes the name of a link.
+/// Returns whether `name` is a valid unit name with any suffix. It must not contain a
+/// slash, because it becomes the file name of a link.
 pub(crate) fn valid_target(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":_.-@\\".contains(c);
     !name.is_empty()
@@ -197,7 +202,7 @@ pub(crate) fn valid_target(name: &str) -> bool {
         && name.chars().all(allowed)
 }
 
-/// Checks that `key` is allowed in `section`.
+/// Checks that [`ALLOWED_KEYS`] lists `key` for `section`.
 pub(crate) fn check_key(section: &str, key: &str) -> Result<(), String> {
     let (_, keys) = ALLOWED_KEYS
         .iter()
@@ -211,7 +216,8 @@ pub(crate) fn check_key(section: &str, key: &str) -> Result<(), String> {
     ))
 }
 
-/// Checks the value of a key that runs a program or opens a socket.
+/// Checks the value of a key that runs a program (`Exec…=`) or opens a socket
+/// (`Listen…=`).
 pub(crate) fn check_value(key: &str, value: &str) -> Result<(), String> {
     if key.starts_with("Exec") {
         return check_command(key, value);
@@ -229,15 +235,15 @@ fn check_command(key: &str, value: &str) -> Result<(), String> {
     let Some(program) = args.first() else {
         return Ok(());
     };
-    // Of systemd's prefixes `-` ignores a failure and `:` expands no variables; the
-    // others change the program's name or its privileges.
+    // Of systemd's prefixes only `-` (ignore a failure) and `:` (do not expand
+    // variables) are allowed; the others change the program's name or its privileges.
     if program.trim_start_matches(['-', ':']) != EDGE_DOCKER {
         return Err(format!(
             "{key}= may only start {EDGE_DOCKER}, not {program}"
         ));
     }
-    // Refused quoted and escaped as well: no container needs such an argument, and then
-    // nothing depends on how a version of systemd unquotes.
+    // A quoted or escaped `;` is refused as well. No container needs such an argument,
+    // and the check does not depend on how a version of systemd unquotes.
     if args
         .iter()
         .any(|arg| arg.trim_matches(['\\', '"', '\'']) == ";")
@@ -247,8 +253,8 @@ fn check_command(key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that a socket listens on an unprivileged port. A path could take the place of
-/// the socket of another program.
+/// Checks that a socket unit listens on a port from 1024 on. A path is refused, because
+/// it could replace the socket of another program.
 fn check_address(key: &str, value: &str) -> Result<(), String> {
     let port = value.rsplit_once(':').map_or(value, |(_, port)| port);
     if value.is_empty() || port.parse::<u16>().is_ok_and(|p| p >= 1024) {

@@ -1,47 +1,50 @@
-//! Parser of a unit: its file and its drop-ins, as in systemd.syntax(7). A file in which
-//! systemd could see other lines than this parser (a carriage return, a backslash before
-//! a blank) is refused, because a forbidden key could hide there.
+//! Parser of unit files and drop-ins in the syntax of systemd.syntax(7). A file that
+//! systemd could split into other lines than this parser is refused, because a
+//! forbidden key could be hidden there. Examples are a carriage return, and a backslash
+//! before a blank.
 
 use crate::rules;
 
-/// Relation of a unit to other units.
+/// Setting of a unit that names other units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// `WantedBy=`.
+    /// `WantedBy=`: unit that wants this unit once it is installed.
     WantedBy,
-    /// `RequiredBy=`.
+    /// `RequiredBy=`: unit that requires this unit once it is installed.
     RequiredBy,
-    /// `Alias=`, and links to the unit.
+    /// `Alias=`, or a link to the unit file: additional name of this unit.
     Alias,
-    /// `Also=`.
+    /// `Also=`: unit that is installed together with this unit.
     Also,
-    /// `DefaultInstance=` of a template.
+    /// `DefaultInstance=`: instance of a template that is installed if no other is
+    /// named.
     DefaultInstance,
-    /// Units that a timer, path or socket starts: `Unit=` and `Service=`.
+    /// `Unit=` or `Service=`: unit that this timer, path or socket starts.
     Fires,
-    /// Units that are pulled in: `Wants=`, `Requires=`, `BindsTo=`.
+    /// `Wants=`, `Requires=` or `BindsTo=`: unit that this unit pulls in.
     Needs,
-    /// `After=`.
+    /// `After=`: unit that is started before this unit.
     After,
-    /// `Before=`.
+    /// `Before=`: unit that is started only after this unit.
     Before,
-    /// Drop-in, as a path below the directory.
+    /// Drop-in file of this unit, as a path relative to `/data/services`.
     DropIn,
-    /// Instance of a template that a link requests.
+    /// Instance of this template that a link in `/data/services` requests.
     Instance,
 }
 
-/// Unit that complies with the rules. All values are in one list instead of one for each
-/// key, since there may be ten thousand units.
+/// Parsed unit that complies with [`crate::rules`]. All values are in one list instead
+/// of a list for each key, to save memory with ten thousand units.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unit {
-    /// File name.
+    /// File name in `/data/services`, for example `app.service`.
     pub name: Box<str>,
     values: Vec<(Key, Box<str>)>,
     accept: bool,
 }
 
-/// Parses and checks the text of a unit's own file. An error names file, line and reason.
+/// Parses and checks `text`, the main file of the unit `name`. An error names file,
+/// line and reason.
 pub(crate) fn parse(name: &str, text: &str) -> Result<Unit, String> {
     let mut unit = Unit {
         name: name.into(),
@@ -52,7 +55,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Unit, String> {
 }
 
 impl Unit {
-    /// Returns all values of `key`.
+    /// Returns all values of `key` in the order of the files.
     pub(crate) fn all(&self, key: Key) -> impl Iterator<Item = &str> {
         self.values
             .iter()
@@ -60,15 +63,15 @@ impl Unit {
             .map(|(_, value)| &**value)
     }
 
-    /// Adds a value of `key`.
     pub(crate) fn add(&mut self, key: Key, value: &str) {
-        // Most units have two or three values; doubling would waste memory.
+        // The list grows by one element, because most units have only two or three
+        // values and doubling would waste memory.
         self.values.reserve_exact(1);
         self.values.push((key, value.into()));
     }
 
-    /// Parses and checks a file of this unit, its own or a drop-in. An error names file,
-    /// line and reason.
+    /// Parses and checks one file of this unit, the main file or a drop-in, and adds
+    /// its values. An error names file, line and reason.
     pub(crate) fn read(&mut self, file: &str, text: &str) -> Result<(), String> {
         let mut section = String::new();
         let read = for_each_line(text, |line| {
@@ -105,7 +108,8 @@ impl Unit {
             }
             _ => return,
         };
-        // An empty value resets a list.
+        // An empty value resets a list, and a new `DefaultInstance=` replaces the old
+        // one.
         if value.is_empty() || list == Key::DefaultInstance {
             self.values.retain(|(key, _)| *key != list);
         }
@@ -114,12 +118,14 @@ impl Unit {
         }
     }
 
-    /// Whether this is a template, `foo@.service`, which only an instance can start.
+    /// Returns whether this is a template, `foo@.service`, which can only be started as
+    /// an instance.
     pub(crate) fn is_template(&self) -> bool {
         self.name.contains("@.")
     }
 
-    /// Returns the unit that a timer, path or socket without `Unit=` starts.
+    /// Returns the unit that a timer, path or socket without `Unit=` or `Service=`
+    /// starts: `a.service` for `a.timer`.
     pub(crate) fn implied(&self) -> Option<String> {
         let (stem, kind) = self.name.rsplit_once('.')?;
         if kind == "service" || self.all(Key::Fires).next().is_some() {
@@ -132,13 +138,14 @@ impl Unit {
     }
 }
 
-/// Strips blanks as systemd does: no others of Unicode, or a key could look like another.
+/// Strips spaces and tabs, as systemd does. Other white space of Unicode is kept, so
+/// that a key with such a character is refused as unknown.
 fn strip(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// Calls `each` with every logical line, without comments and with continuations joined.
-/// An error has the number of the line.
+/// Calls `each` with every logical line: comments are skipped and continuation lines
+/// are joined. An error contains the line number.
 fn for_each_line(
     text: &str,
     mut each: impl FnMut(&str) -> Result<(), String>,
@@ -180,19 +187,20 @@ fn each_joined(
     }
 }
 
-/// Refuses a line that could be read in two ways.
+/// Refuses a line that systemd and this parser could interpret differently.
 fn check_unambiguous(raw: &str, continued: bool) -> Result<(), &'static str> {
     if raw.contains(|c: char| c.is_control() && c != '\t') {
         return Err("contains a control character");
     }
     let line = strip(raw);
-    // systemd counts backslashes, and before it strips blanks: to it neither of these is
-    // a continuation.
+    // systemd counts backslashes, and looks for a continuation before it strips blanks.
+    // To systemd neither of these lines is continued.
     if line.ends_with("\\\\") || (line.ends_with('\\') && !raw.ends_with('\\')) {
         return Err("ends in several backslashes or in a backslash and blanks");
     }
     if continued && line.starts_with(';') {
-        // A comment here, but a second command for old versions of systemd.
+        // This parser skips such a line as a comment, but old versions of systemd read
+        // a second command.
         return Err("a \";\" at the beginning of a continuation line");
     }
     Ok(())
@@ -291,7 +299,7 @@ mod tests {
         }
     }
 
-    /// Files in which systemd sees a line that a simpler parser does not.
+    /// Files in which systemd finds a line that a simpler parser would miss.
     #[test]
     fn ambiguous_lines_are_refused() {
         for text in [
