@@ -1,9 +1,10 @@
-//! Parser of `app.yaml`: checks it and turns it into the arguments that edge-docker
-//! receives on a device.
+//! Parser of `app.yaml`, the configuration of an app: checks the text and produces
+//! the arguments with which edge-docker runs the app on a device.
 //!
-//! It takes text and returns values; it reads no file and runs no program. It is a
-//! crate of its own because `app.yaml` comes with an app from anywhere: a fuzzer
-//! reaches the parser here without building the network clients of edge-app.
+//! The crate reads no file and runs no program: callers pass the text and receive
+//! typed values. It is separate from edge-app because an app and its `app.yaml` may
+//! come from an untrusted source: a fuzzer can test the parser without building the
+//! network clients of edge-app.
 
 mod mapping;
 mod path;

@@ -1,4 +1,5 @@
-//! `sync` of `app.yaml`: files of the app and their targets on the device.
+//! Entries of `sync` in `app.yaml`: files of the app and their targets on the
+//! device.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,14 +8,16 @@ use serde::Deserialize;
 
 use crate::path::is_plain_name;
 
-/// `LOCAL:BELOW`: a file or directory of the app, and its target below the app's
-/// data directory on the device.
+/// Entry `LOCAL:BELOW` of `sync`: a file or directory of the app, and its target
+/// below the app's data directory on the device.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Mapping {
-    /// Path below the app's directory.
+    /// Path of the file or directory in the project, relative to the app's
+    /// directory.
     pub local: String,
-    /// Path below the data directory; empty for the directory itself.
+    /// Target path relative to the app's data directory; empty for the data
+    /// directory itself.
     pub below: String,
 }
 
@@ -43,8 +46,8 @@ impl TryFrom<String> for Mapping {
 }
 
 impl Mapping {
-    /// Returns the target of `path`, which is relative to the app's directory; `None`
-    /// if the mapping does not cover it.
+    /// Maps `path`, relative to the app's directory, to its target relative to the
+    /// data directory. Returns `None` if the mapping does not cover `path`.
     pub fn target(&self, path: &Path) -> Option<PathBuf> {
         let rest = path.strip_prefix(&self.local).ok()?;
         let below = Path::new(&self.below);
@@ -56,7 +59,7 @@ impl Mapping {
     }
 }
 
-/// Form of `app.yaml`.
+/// Writes the mapping in the form of `app.yaml`: `LOCAL:BELOW`.
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let below = if self.below.is_empty() {

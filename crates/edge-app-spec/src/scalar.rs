@@ -1,10 +1,10 @@
-//! Scalars of `app.yaml`. Each type checks its text while the parser stands on the
-//! scalar, so that an error has the line and column of the scalar.
+//! Scalar values of `app.yaml`. Each type checks its text during deserialization,
+//! so that the parser adds line and column of the scalar to an error.
 
 use edge_signature::valid_app;
 use serde::Deserialize;
 
-/// Name of an app.
+/// Name of an app: 1 to 63 of a-z, 0-9 and `-`, without `-` at either end.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Name(pub(crate) String);
@@ -22,8 +22,8 @@ impl TryFrom<String> for Name {
     }
 }
 
-/// Option value without blanks, commas, backslashes or control characters, and
-/// without `-` at the start.
+/// Value of a docker option, for example `8080:80`: printable ASCII without blanks,
+/// commas and backslashes, and without `-` at the start.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Token(pub(crate) String);
@@ -33,8 +33,8 @@ impl TryFrom<String> for Token {
 
     fn try_from(text: String) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_graphic() && c != ',' && c != '\\';
-        // A leading - would be read as an option, and a comma splits some options of
-        // docker into several values.
+        // docker would read a leading - as an option, and it splits some option
+        // values at commas.
         if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) {
             return Err(format!(
                 "{text:?}: blanks, commas, backslashes and a leading - are not allowed"
@@ -44,7 +44,8 @@ impl TryFrom<String> for Token {
     }
 }
 
-/// Name of an environment variable.
+/// Name of an environment variable: A-Z, a-z, 0-9 and `_`, without a digit at the
+/// start.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(try_from = "String")]
 pub(crate) struct Variable(pub(crate) String);
@@ -66,8 +67,9 @@ impl TryFrom<String> for Variable {
     }
 }
 
-/// Text on one line, as written: the value of a variable, or a shell command.
-/// Numbers keep their form, so that `1.10` stays `1.10`.
+/// Text without control characters: the value of an environment variable, or the
+/// shell command of a health check. A number keeps its spelling: `1.10` does not
+/// become `1.1`.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Line(pub(crate) String);
@@ -76,8 +78,8 @@ impl TryFrom<String> for Line {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // The device's audit log prints a control character as a blank: without any,
-        // an argument is logged as it is.
+        // The audit log of the device replaces each control character by a blank.
+        // Text without control characters is logged unchanged.
         if text.chars().any(char::is_control) {
             return Err("control characters are not allowed: write the text on one line");
         }
@@ -85,7 +87,7 @@ impl TryFrom<String> for Line {
     }
 }
 
-/// Number of processors, as `1.5`; at most what any board has.
+/// CPU limit in processors, for example `1.5`, between 0.01 and 1024.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "f64")]
 pub(crate) struct Cpus(pub(crate) f64);

@@ -1,8 +1,9 @@
-//! Quoting for the shell of a device.
+//! Quoting of command arguments for the POSIX shell of a device.
 
-/// Quotes arguments for a POSIX shell. ssh joins the arguments of a command with
-/// blanks and hands the line to the shell of the device, so whatever is not quoted
-/// here is read by that shell. Single quotes hold every character but themselves.
+/// Puts each argument in single quotes and joins all with blanks. ssh passes a
+/// command to the shell of the device as one line, and that shell would interpret
+/// every unquoted special character. Inside single quotes every character except
+/// `'` is literal.
 pub fn quote<'a, T: AsRef<str> + 'a>(arguments: impl Iterator<Item = &'a T>) -> String {
     let quoted: Vec<_> = arguments
         .map(|a| format!("'{}'", a.as_ref().replace('\'', r"'\''")))

@@ -1,4 +1,4 @@
-//! `app.yaml` as a whole, and the options of edge-docker made from it.
+//! Fields of `app.yaml`, and their conversion to options of edge-docker.
 
 use std::collections::BTreeMap;
 
@@ -9,54 +9,61 @@ use crate::scalar::{Cpus, Line, Name, Token, Variable};
 use crate::volume::Volume;
 use crate::yaml::null_as_default;
 
-/// Content of an `app.yaml`.
+/// Parsed `app.yaml`: the settings with which an app runs on a device.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Name of the directory, the container and the data directory.
+    /// Name of the app, which is also the name of its directory, its container and
+    /// its data directory.
     name: Name,
-    /// `[ADDRESS:]HOST:CONTAINER[/udp]`.
+    /// Published ports: `[ADDRESS:]HOST:CONTAINER[/udp]`.
     #[serde(default, deserialize_with = "null_as_default")]
     ports: Vec<Token>,
-    /// Variables of the container. No secrets: they are visible on the device.
+    /// Environment variables of the container. Secrets do not belong in them: the
+    /// values are visible on the device.
     #[serde(default, deserialize_with = "null_as_default")]
     env: BTreeMap<Variable, Line>,
-    /// `SOURCE:TARGET[:ro]`, the source relative to the app's data directory.
+    /// Directories to mount into the container: `SOURCE:TARGET[:ro]`, with SOURCE
+    /// relative to the app's data directory.
     #[serde(default, deserialize_with = "null_as_default")]
     pub volumes: Vec<Volume>,
-    /// `LOCAL:BELOW`: files that `sandbox` puts below the app's data directory.
+    /// Files that `edge-app sandbox` copies to the device: `LOCAL:BELOW`, with
+    /// BELOW relative to the app's data directory.
     #[serde(default, deserialize_with = "null_as_default")]
     pub sync: Vec<Mapping>,
-    /// Restart policy of the engine.
+    /// Rule by which the engine restarts the container after its end.
     #[serde(default)]
     restart: Restart,
-    /// Health check.
+    /// Health check that the engine runs in the container.
     health: Option<Health>,
-    /// Limits of memory, processors and processes.
+    /// Limits of memory, processors and number of processes.
     #[serde(default, deserialize_with = "null_as_default")]
     resources: Resources,
-    /// Permissions beyond the ordinary; they are part of the signature.
+    /// Names of grants: permissions beyond those that every app has. The signature
+    /// of the image covers them.
     #[serde(default, deserialize_with = "null_as_default")]
     grants: Vec<Token>,
 }
 
-/// Restart policy, in docker's names.
+/// Restart policy of the container, with the names of docker's `--restart`.
 #[derive(Deserialize, Default, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
 enum Restart {
-    /// No restart.
+    /// The container is never restarted.
     No,
-    /// Restart after a failure.
+    /// Restart after an exit code other than 0.
     OnFailure,
-    /// Restart after each end and after a reboot, unless an operator stopped it.
+    /// Restart after each end and after a reboot, unless an operator stopped the
+    /// container.
     #[default]
     UnlessStopped,
-    /// Restart after each end.
+    /// Restart after each end; after a reboot even a container that an operator
+    /// stopped.
     Always,
 }
 
 impl Restart {
-    /// Returns docker's name of the policy.
+    /// Returns the value of docker's `--restart` for this policy.
     fn name(self) -> &'static str {
         match self {
             Self::No => "no",
@@ -67,47 +74,49 @@ impl Restart {
     }
 }
 
-/// Check that the engine runs in the container.
+/// Health check: a command that the engine runs repeatedly in the container.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Health {
-    /// Shell command; exit code 0 is healthy.
+    /// Shell command; exit code 0 means healthy.
     command: Line,
-    /// Time between checks, as `10s`.
+    /// Time between two checks, for example `10s`.
     interval: Option<Token>,
-    /// Timeout of a check.
+    /// Time after which a running check counts as failed, for example `5s`.
     timeout: Option<Token>,
-    /// Time after the start in which failures do not count.
+    /// Time after the start of the container in which failed checks do not count,
+    /// for example `30s`.
     start_period: Option<Token>,
-    /// Number of failures in a row that make the container unhealthy.
+    /// Number of consecutive failed checks after which the container is unhealthy.
     retries: Option<u32>,
 }
 
-/// Limits of an app.
+/// Resource limits of the container, with the values of docker's `--memory`,
+/// `--cpus` and `--pids-limit`.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Resources {
-    /// Memory, as `512m`.
+    /// Memory limit, for example `512m`.
     memory: Option<Token>,
-    /// Number of processors, as `1.5`.
+    /// CPU limit in processors, for example `1.5`.
     cpus: Option<Cpus>,
-    /// Number of processes.
+    /// Maximum number of processes and threads in the container.
     pids: Option<u32>,
 }
 
 impl Spec {
-    /// Returns the name of the app.
+    /// Returns the name of the app, which is also the name of its container.
     pub fn name(&self) -> &str {
         &self.name.0
     }
 
-    /// Returns the names of the requested grants.
+    /// Returns the names of the requested grants, in the order of `app.yaml`.
     pub fn grants(&self) -> Vec<String> {
         self.grants.iter().map(|Token(g)| g.clone()).collect()
     }
 
-    /// Returns the arguments of `edge-docker run` for `image`, with the app's data in
-    /// the directory `data`.
+    /// Returns the arguments with which `edge-docker run` starts the app from
+    /// `image`, with the app's data in the directory `data`.
     pub fn run_arguments(&self, image: &str, data: &str) -> Vec<String> {
         let start = ["--detach", "--name", self.name()].map(String::from);
         let mut arguments = Vec::from(start);
@@ -116,8 +125,9 @@ impl Spec {
         arguments
     }
 
-    /// Returns the options of `edge-docker run` and `replace`, always in the same
-    /// order: `edge-app diff` compares them with those of an earlier deployment.
+    /// Returns the options that `edge-docker run` and `replace` share, with the
+    /// app's data in the directory `data`. Their order never changes, because
+    /// `edge-app diff` compares them with the options of an earlier deployment.
     pub fn options(&self, data: &str) -> Vec<String> {
         let mut options = Vec::new();
         let mut put = |option: &str, value: &str| options.push(format!("--{option}={value}"));

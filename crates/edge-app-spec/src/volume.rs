@@ -1,4 +1,5 @@
-//! `volumes` of `app.yaml`: data of the app that its container sees.
+//! `volumes` of `app.yaml`: directories of the app's data that are mounted into its
+//! container.
 
 use std::fmt;
 
@@ -6,7 +7,8 @@ use serde::Deserialize;
 
 use crate::path::is_plain_name;
 
-/// `SOURCE:TARGET[:ro]`: a directory of the app's data and its path in the container.
+/// Entry `SOURCE:TARGET[:ro]` of `volumes`: a directory of the app's data and its
+/// path in the container.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Volume {
@@ -47,7 +49,8 @@ impl TryFrom<String> for Volume {
 }
 
 impl Volume {
-    /// Returns the value of docker's `--volume`, with the app's data in `data`.
+    /// Returns the value for docker's `--volume`, with SOURCE below `data`, the
+    /// data directory of the app.
     pub(crate) fn below(&self, data: &str) -> String {
         let slash = if self.source.is_empty() { "" } else { "/" };
         let end = if self.read_only { ":ro" } else { "" };
@@ -55,7 +58,7 @@ impl Volume {
     }
 }
 
-/// Form of `app.yaml`.
+/// Writes the volume in the form of `app.yaml`: `./SOURCE:TARGET[:ro]`.
 impl fmt::Display for Volume {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.below("."))

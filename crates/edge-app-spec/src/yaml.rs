@@ -1,4 +1,4 @@
-//! YAML to typed values, with line and column in each error.
+//! Parser of YAML to typed values; each error begins with line and column.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -6,14 +6,15 @@ use serde_saphyr::{
     DuplicateKeyPolicy, MergeKeyPolicy, MessageFormatter as _, UserMessageFormatter,
 };
 
-/// Parses YAML; an error begins with `name:LINE:COLUMN:`.
+/// Parses YAML to a `T`. An error begins with `NAME:LINE:COLUMN:`, where NAME is
+/// the file name `name`.
 ///
 /// # Errors
-/// The text is not YAML, or not a `T`.
+/// The text is not YAML, or its values do not fit `T`.
 pub fn parse_yaml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, String> {
     let options = serde_saphyr::options! {
-        // A variable that stands twice has the last value, and `<<` is a key as any
-        // other: files were written for a parser that reads them so.
+        // Existing files were written for a parser with these rules: a variable
+        // that is set twice has the last value, and `<<` is an ordinary key.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         // The message alone: the position comes first in our errors, as compilers
@@ -21,15 +22,15 @@ pub fn parse_yaml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Stri
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        // A repeated key is the one error without a position.
+        // Only the error for a repeated key has no position.
         let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
         let message = UserMessageFormatter.format_message(&error);
         format!("{name}:{line}:{column}: {message}")
     })
 }
 
-/// Deserializes a key without a value as the default: with every entry of `ports:`
-/// commented out, `ports:` remains, and YAML reads null there.
+/// Deserializes a key without a value as the default of `T`. If every entry below
+/// `ports:` is commented out, the value of `ports:` is null in YAML.
 ///
 /// # Errors
 /// The value is neither null nor a `T`.
