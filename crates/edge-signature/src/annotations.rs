@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::names::{valid_app, valid_version};
 
-/// Annotations that an image of an app must bear.
+/// Keys of the annotations that the signature of an app's image must contain.
 const REQUIRED: [&str; 4] = [
     annotation::APP,
     annotation::VERSION,
@@ -17,22 +17,25 @@ const REQUIRED: [&str; 4] = [
     annotation::GRANTS,
 ];
 
-/// Statement of the signer about an image.
+/// Signed annotations of an image: the app, version, release number and grants that the
+/// signer vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotations {
-    /// Name of the app: of its container and of its directory.
+    /// Name of the app, which is also the name of its container and of its directory.
     pub app: String,
-    /// Version of the app.
+    /// Version of the app, for example `v1.2`; at most 48 characters.
     pub version: String,
-    /// Release number, which grows with each signature of the app. A device refuses a lower one
-    /// than it has accepted, because an old image stays validly signed for ever.
+    /// Release number, which increases with each signature of the app. A device refuses a
+    /// number below the highest that it has accepted, because the signature of an old
+    /// image stays valid for ever.
     pub release_number: u64,
     /// Names of the grants: permissions beyond those that every app has.
     pub grants: Vec<String>,
 }
 
 impl Annotations {
-    /// Returns the annotations as they are signed: all strings, as those of `cosign sign -a`.
+    /// Returns the annotations as a JSON object of strings, the form that `cosign sign
+    /// -a` writes.
     pub(crate) fn to_map(&self) -> Map<String, Value> {
         [
             (annotation::APP, self.app.clone()),
@@ -46,13 +49,14 @@ impl Annotations {
     }
 }
 
-/// Annotations that a payload states. Those of other signers' tools are ignored, so that a
-/// newer edge-app can add one without locking older devices out.
+/// Annotations in a payload before they are validated. Unknown keys are ignored, so that
+/// a newer edge-app can add an annotation and older devices still accept the signature.
 #[derive(Default)]
 pub(crate) struct Stated(BTreeMap<&'static str, Option<String>>);
 
 impl Stated {
-    /// Returns the annotations, unless one is absent or invalid.
+    /// Converts the annotations to their types; returns `None` if one is absent or
+    /// invalid.
     pub(crate) fn validate(mut self) -> Option<Annotations> {
         let mut take = |key| self.0.remove(key).flatten();
         let release_number = take(annotation::RELEASE_NUMBER)?;
@@ -60,7 +64,8 @@ impl Stated {
         let annotations = Annotations {
             app: take(annotation::APP)?,
             version: take(annotation::VERSION)?,
-            // One spelling per number: `parse` alone accepts `+7` and `007`.
+            // Only the canonical spelling is valid: `parse` alone also accepts `+7` and
+            // `007`.
             release_number: release_number
                 .parse()
                 .ok()
@@ -71,8 +76,8 @@ impl Stated {
                 .map(String::from)
                 .collect(),
         };
-        // The name becomes a directory and a container: a signature is no reason to accept
-        // `../other`.
+        // The app's name becomes the name of a directory and a container, so `../other`
+        // is invalid even if it is signed.
         let valid = valid_app(&annotations.app) && valid_version(&annotations.version);
         valid.then_some(annotations)
     }
@@ -100,8 +105,8 @@ impl<'de> Visitor<'de> for StatedVisitor {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            // Of two values another reader of the same payload may take the other one, and
-            // would run the image as another app.
+            // A duplicate key is an error: another parser of the same payload could keep
+            // the other value and run the image as a different app.
             if stated.0.insert(known, map.next_value()?).is_some() {
                 return Err(A::Error::duplicate_field(known));
             }

@@ -11,13 +11,14 @@ use crate::json;
 use crate::limits::MAX_PAYLOAD_BYTES;
 use crate::reference::Digest;
 
-/// Media type of a bundle. Compared as a whole: other versions have other fields.
+/// Media type of a Sigstore bundle, version included: bundles of other versions have
+/// other fields and are rejected.
 pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-/// `payloadType` of the envelope.
+/// Required `payloadType` of the DSSE envelope.
 const IN_TOTO: &str = "application/vnd.in-toto+json";
-/// `_type` of the statement.
+/// Required `_type` of the in-toto statement.
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
-/// `predicateType` of the statement.
+/// `predicateType` by which an in-toto statement is a signature by cosign.
 pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 #[derive(Deserialize)]
@@ -63,7 +64,7 @@ struct Digests {
     sha256: Option<String>,
 }
 
-/// Returns the payload and the signature in a bundle.
+/// Extracts the payload and the DER signature from a bundle, without verifying them.
 pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let malformed = |reason: &str| Error::Malformed(format!("signature bundle: {reason}"));
     let bundle: Bundle = json::parse(bytes).map_err(|e| malformed(&e))?;
@@ -71,8 +72,8 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     if bundle.media_type != BUNDLE || envelope.payload_type != IN_TOTO {
         return Err(malformed("unknown type"));
     }
-    // DSSE allows several signatures and leaves it to the verifier how many must be valid.
-    // Cosign makes one.
+    // DSSE allows several signatures and lets the verifier decide how many must be valid.
+    // Cosign writes exactly one.
     let [signature] = &envelope.signatures[..] else {
         return Err(malformed("not exactly one signature"));
     };
@@ -86,9 +87,11 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     Ok((payload, decode(&signature.sig)?))
 }
 
-/// Returns the bundle of a payload and of its signature in Base64, made by the key `signer`.
+/// Builds a bundle from a payload and its Base64 signature. `signer` is the SHA-256 of
+/// the public key that verifies the signature.
 pub(crate) fn close(payload: &[u8], signature: &str, signer: &Digest) -> Vec<u8> {
-    // Cosign looks for the key of a bundle by this hint: SHA-256 of the public key in DER.
+    // Cosign finds the key of a bundle by this hint: the SHA-256 of the public key in
+    // DER.
     let hint = STANDARD.encode(bytes_of(signer));
     let bundle = json!({
         "mediaType": BUNDLE,
@@ -108,7 +111,8 @@ fn bytes_of(digest: &Digest) -> Vec<u8> {
     pairs.filter_map(byte).collect()
 }
 
-/// Returns the v3 payload that states `annotations` of the manifest `digest`.
+/// Returns the v3 payload: an in-toto statement that binds `annotations` to the manifest
+/// `digest`.
 pub(crate) fn statement(digest: &Digest, annotations: &Annotations) -> Vec<u8> {
     let document = json!({
         "_type": STATEMENT,
@@ -122,13 +126,14 @@ pub(crate) fn statement(digest: &Digest, annotations: &Annotations) -> Vec<u8> {
     document.to_string().into_bytes()
 }
 
-/// Parses a statement that must be for `digest`; returns the annotations of that subject. A
-/// statement names no repository.
+/// Parses an in-toto statement and returns the annotations of its subject with the digest
+/// `digest`. Unlike a v2 payload, a statement contains no repository to compare.
 pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Option<Stated>, &'static str> {
     let statement: Statement =
         json::parse(bytes).map_err(|_| "the payload does not have in-toto's form")?;
-    // Attestations (build provenance, SBOM) are in-toto statements about the same digest, perhaps
-    // by the same key. The predicate type tells them from a signature.
+    // Attestations (build provenance, SBOM) are in-toto statements about the same digest,
+    // perhaps signed by the same key. Only the predicate type distinguishes a signature
+    // from them.
     if statement.kind != STATEMENT || statement.predicate != PREDICATE {
         return Err("the payload does not have cosign's type");
     }
@@ -141,8 +146,9 @@ pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Option<Stated>, &'s
     Ok(subject.annotations)
 }
 
-/// Returns the signed bytes: the pre-authentication encoding of DSSE. Type and lengths are signed
-/// with the payload, so that one cannot be taken for the other.
+/// Returns the bytes that a v3 signature covers: the pre-authentication encoding (PAE) of
+/// DSSE. The payload type and the lengths are signed as well, so that a payload cannot be
+/// used as one of another type.
 pub(crate) fn pre_authentication(payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
     [head.as_bytes(), payload].concat()

@@ -1,4 +1,5 @@
-//! Signatures kept on the device, with which an image is verified again without a network.
+//! Cached signatures: manifests and signatures that a device stores in order to verify an
+//! image again without a network.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,9 @@ use crate::verify::{Verified, verify};
 
 /// Manifest and signatures of an image; for an index, also the manifest of this platform's image.
 ///
-/// It holds what was verified, never a result such as `verified: true`: whoever can write to
-/// `/data` could set that, and a key that is removed from the image would stay trusted.
+/// The entry contains the verified bytes and no result such as `verified: true`: an
+/// attacker who can write to `/data` could set such a flag, and a signing key that is
+/// removed from the device image would stay trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CachedSignature {
@@ -30,7 +32,8 @@ pub struct CachedSignature {
 }
 
 impl CachedSignature {
-    /// Creates the entry of an image from its manifest and signatures.
+    /// Creates the entry of an image that is not an index from its manifest and
+    /// signatures.
     pub fn new(manifest: &Manifest, signatures: Vec<Signed>) -> Self {
         Self {
             manifest: manifest.bytes.clone(),
@@ -39,7 +42,8 @@ impl CachedSignature {
         }
     }
 
-    /// Creates the entry of an index and of this platform's image in it.
+    /// Creates the entry of an index; `child` is the manifest of this platform's image in
+    /// the index.
     pub(crate) fn of_index(index: &Manifest, child: &Manifest, signatures: Vec<Signed>) -> Self {
         Self {
             child: Some(child.bytes.clone()),
@@ -47,17 +51,18 @@ impl CachedSignature {
         }
     }
 
-    /// Verifies the signatures and the path from the signed manifest to this platform's image.
-    /// Returns the digest of the requested manifest.
+    /// Verifies that a trusted signature covers the requested manifest or, if that is an
+    /// index, this platform's image in the index. The result contains the digest of the
+    /// requested manifest.
     ///
     /// # Errors
-    /// As [`verify`], or the path is broken.
+    /// As [`verify`], or the stored image is not the one that the index lists.
     pub fn verify(&self, keys: &Keys, repository: &Repository) -> Result<Verified, Error> {
         let top = Manifest::new(self.manifest.clone());
         let image = self.image()?;
         match verify(keys, repository, &top.digest, &self.signatures) {
-            // An index can be assembled from images that were signed before: the signature of
-            // the image that runs is enough.
+            // An index can be assembled from images that are already signed, so a
+            // signature of this platform's image suffices.
             Err(_) if image.digest != top.digest => {
                 let verified = verify(keys, repository, &image.digest, &self.signatures)?;
                 Ok(Verified {
@@ -69,15 +74,16 @@ impl CachedSignature {
         }
     }
 
-    /// Returns the digest of the requested manifest.
+    /// Returns the digest of the requested manifest, which can be an index.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.manifest)
     }
 
-    /// Returns the manifest of the image that the engine pulls.
+    /// Returns the manifest of the image that the engine pulls: the requested manifest
+    /// or, if that is an index, this platform's image in the index.
     ///
     /// # Errors
-    /// The index lists another image than the kept one, or none for this platform.
+    /// The index does not list the stored image, or lists no image for this platform.
     pub fn image(&self) -> Result<Manifest, Error> {
         let top = Manifest::new(self.manifest.clone());
         let malformed = |reason: &str| {
@@ -97,10 +103,11 @@ impl CachedSignature {
         }
     }
 
-    /// Returns the image ID at the engine: the digest of the image's configuration.
+    /// Returns the image ID that the engine assigns: the digest of the image's
+    /// configuration.
     ///
     /// # Errors
-    /// As [`CachedSignature::image`], or the manifest is not an image's.
+    /// As [`CachedSignature::image`], or the manifest is not that of an image.
     pub fn image_id(&self) -> Result<Digest, Error> {
         self.image()?.config()
     }

@@ -1,4 +1,4 @@
-//! Bytes as Base64 text in JSON.
+//! Serde module (`with = "encoding"`) that stores bytes as Base64 text.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,7 +13,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     STANDARD.decode(text).map_err(serde::de::Error::custom)
 }
 
-/// The same for bytes that may be absent.
+/// Serde module that stores optional bytes as Base64 text; the caller omits the field if
+/// it is `None`.
 pub(crate) mod optional {
     use serde::{Deserialize, Deserializer, Serializer};
 

@@ -1,28 +1,32 @@
-//! Reasons why an image is not verified.
+//! Error type of this crate: reasons why an image is not verified or a request to the
+//! registry failed.
 
 use std::fmt::{self, Write as _};
 
-/// Length of a message, in characters: part of it may come from the registry.
+/// Length limit of a printed error, in characters: part of the text may come from the
+/// registry.
 const MAX_MESSAGE_CHARS: usize = 600;
 
-/// Reason why an image is not verified, or why the registry does not do what it should.
+/// Reason why an image is not verified, or why a request to the registry failed.
 ///
-/// [`Error::Unsigned`] and [`Error::Unverifiable`] are different answers with different exit
-/// codes: the first is final, the second asks for another attempt. Printed on one line, without
-/// control characters.
+/// [`Error::Unsigned`] is final, but after [`Error::Unverifiable`] another attempt can
+/// succeed, so programs report them with different exit codes. An error is printed on one
+/// line, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error {
-    /// The image or the repository does not exist.
+    /// The named image or repository does not exist in the registry.
     NotFound(String),
-    /// The image has no signature at all.
+    /// The image, named by repository and digest, has no signature at all.
     Unsigned(String),
-    /// The image has signatures, none of them trusted; with the reason for each.
+    /// The image has signatures, but none of them is trusted; contains the reason for
+    /// each.
     Untrusted(String),
-    /// The registry requires credentials, or other ones.
+    /// The registry rejects the credentials, or requires some and has received none.
     Unauthorized(String),
-    /// The registry cannot be reached or does not work.
+    /// The registry cannot be reached or does not work, so nothing is known about the
+    /// signatures.
     Unverifiable(String),
-    /// A manifest, signature, key or name is malformed.
+    /// A manifest, signature, key or name is malformed; contains the whole message.
     Malformed(String),
 }
 
@@ -36,8 +40,9 @@ impl fmt::Display for Error {
             Self::Unverifiable(reason) => format!("the registry does not answer: {reason}"),
             Self::Malformed(reason) => reason.clone(),
         };
-        // The text goes to a terminal and to the journal: an escape sequence from the registry
-        // could move the cursor, a line break could forge a log line of another priority.
+        // The text goes to a terminal and to the journal, where an escape sequence from
+        // the registry could move the cursor and a line break could forge a log line of
+        // another priority.
         for c in text.trim_end().chars().take(MAX_MESSAGE_CHARS) {
             f.write_char(if unprintable(c) { ' ' } else { c })?;
         }
@@ -45,7 +50,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// Returns whether `c` moves the cursor, ends a line or changes the direction of writing.
+/// Returns whether `c` is a control, line-separating, zero-width or text-direction
+/// character.
 fn unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -53,7 +59,7 @@ fn unprintable(c: char) -> bool {
 
 impl std::error::Error for Error {}
 
-/// Returns an error with its causes, on one line.
+/// Returns the messages of an error and of its sources, joined by `: `.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,8 +1,9 @@
-//! JSON whose errors do not quote what was read.
+//! JSON parser with short error messages.
 
 use serde::de::DeserializeOwned;
 
-/// Parses `bytes`; the error is a reason for a message.
+/// Parses `bytes` to a `T`. The error says at which line and column the JSON is truncated
+/// or malformed, or which value does not fit `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|error| {
         let kind = match error.classify() {

@@ -1,4 +1,4 @@
-//! Signing keys: trusted public ones, and private ones in PEM files.
+//! Trusted public keys that verify signatures, and signing with a private key in PEM.
 
 use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
@@ -9,15 +9,15 @@ use openssl::sign::{Signer, Verifier};
 use crate::error::Error;
 use crate::reference::Digest;
 
-/// Public keys whose signatures are trusted. Any one of them suffices, so that a new key can be
-/// installed before the old one is removed.
+/// Public keys whose signatures are trusted. A signature by any one of them suffices, so
+/// that a new key can be installed before the old one is removed.
 pub struct Keys(Vec<PKey<Public>>);
 
 impl Keys {
-    /// Reads one PEM public key from each text.
+    /// Parses one PEM public key from each element of `pems`.
     ///
     /// # Errors
-    /// There is no text, or one is not a single key on curve P-256.
+    /// `pems` is empty, or an element is not a single public key on curve P-256.
     pub fn from_pems<T: AsRef<[u8]>>(pems: &[T]) -> Result<Self, Error> {
         let keys: Result<Vec<_>, _> = pems.iter().map(|p| public_key(p.as_ref())).collect();
         match keys? {
@@ -26,11 +26,12 @@ impl Keys {
         }
     }
 
-    /// Returns the key that made `signature` over `bytes`, as SHA-256 of its DER form, if it is
-    /// a trusted one.
+    /// Returns the SHA-256 of the trusted key (in DER) that verifies `signature` over
+    /// `bytes`; `None` if no trusted key does.
     pub(crate) fn signer(&self, bytes: &[u8], signature: &[u8]) -> Option<Digest> {
-        // DER has exactly one encoding of the two numbers of a signature. OpenSSL's own ECDSA
-        // compares it too; a provider in its place need not.
+        // DER has exactly one encoding of the two numbers of a signature; any other one
+        // is rejected. OpenSSL's own ECDSA also checks this, but an OpenSSL provider that
+        // replaces it need not.
         let canonical = EcdsaSig::from_der(signature).and_then(|s| s.to_der());
         if !canonical.is_ok_and(|der| der == signature) {
             return None;
@@ -48,14 +49,15 @@ impl Keys {
 
 fn public_key(pem: &[u8]) -> Result<PKey<Public>, Error> {
     let malformed = |reason: &str| Error::Malformed(format!("signing key: {reason}"));
-    // OpenSSL reads the first block and ignores the rest: a second key in the file would look
-    // trusted to people and not be.
+    // OpenSSL reads the first PEM block and ignores the rest: a second key in the file
+    // would look trusted to people, but would not be.
     if pem.windows(10).filter(|w| w == b"-----BEGIN").count() > 1 {
         return Err(malformed("several keys: use one file per key"));
     }
     let key = PKey::public_key_from_pem(pem).map_err(|_| malformed("not a PEM public key"))?;
-    // P-256 alone: cosign makes such keys, and so does infra/ in KMS. Each other curve, and RSA,
-    // would need a hash and a signature form of its own, with a choice for the attacker.
+    // Only P-256: cosign creates such keys, and so does infra/ in KMS. Every other curve,
+    // and RSA, would need its own hash and signature encoding, and would let an attacker
+    // choose the weakest of them.
     let curve = key.ec_key().ok().and_then(|k| k.group().curve_name());
     if curve != Some(Nid::X9_62_PRIME256V1) {
         return Err(malformed("not on curve P-256"));
@@ -63,15 +65,16 @@ fn public_key(pem: &[u8]) -> Result<PKey<Public>, Error> {
     Ok(key)
 }
 
-/// Signs `payload` with a PKCS#8 PEM key. Returns the DER signature and the PEM public key that
-/// verifies it.
+/// Signs `payload` with a private key in PKCS#8 PEM. Returns the DER signature and the
+/// PEM public key that verifies this signature.
 ///
 /// # Errors
-/// OpenSSL cannot read the key. It cannot read the encrypted ones of cosign.
+/// OpenSSL cannot read the key, for example one that cosign has encrypted, or cannot sign
+/// with it.
 pub fn sign_with_pem(pem: &[u8], payload: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let failed = |_| Error::Malformed("signing".into());
-    // The callback answers in place of OpenSSL's own, which would ask for a passphrase on the
-    // terminal.
+    // The callback returns an empty passphrase. OpenSSL's own callback would ask for one
+    // on the terminal.
     let key = PKey::private_key_from_pem_callback(pem, |_| Ok(0)).map_err(|_| {
         Error::Malformed(
             "the signing key is not an unencrypted PKCS#8 PEM key; make one with \

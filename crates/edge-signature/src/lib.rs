@@ -1,10 +1,11 @@
-//! Container signatures in cosign's two formats: verification, signing, and a client of the
-//! registry that stores them.
+//! Container signatures in cosign's two formats: verification, signing, and a client of
+//! the registry that stores the signatures.
 //!
-//! edge-docker verifies with it before an image runs, edge-app signs and pushes. It reads
-//! manifests, payloads and signatures over HTTPS from one repository, and with the feature `push`
-//! writes there. It opens no file: keys, credentials and CA certificates are arguments.
-//! docs/signatures.md describes the rules; the formats are those of
+//! edge-docker verifies signatures before an image runs; edge-app signs and pushes
+//! images. The client reads manifests, payloads and signatures of one repository over
+//! HTTPS, and with the feature `push` also writes them. The crate opens no file: keys,
+//! credentials and CA certificates are arguments. docs/signatures.md describes the rules;
+//! the formats are specified in
 //! <https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md> and
 //! <https://github.com/containers/image/blob/main/docs/containers-signature.5.md>.
 

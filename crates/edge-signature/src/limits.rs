@@ -1,17 +1,21 @@
 //! Size and count limits of data that arrives before a signature is verified.
 //!
-//! Whoever can write to the repository chooses this data, and edge-docker holds it in memory as
-//! root on a device of a few gigabytes. A limit is compared with the announced size before a
-//! download, and with the bytes that arrive.
+//! Anyone who can write to the repository controls this data, and edge-docker, which runs
+//! as root on a device with a few gigabytes of memory, keeps the data in memory. A size
+//! limit is compared with the announced size before a download and with the bytes that
+//! arrive.
 
-/// Size of a signed payload. Cosign's have about 300 bytes.
+/// Size limit of a signed payload, in bytes. Payloads of cosign have about 300 bytes.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
-/// Size of a bundle: a payload in Base64, and evidence that is not read.
+/// Size limit of a bundle, in bytes: a payload in Base64, and evidence of a transparency
+/// log that is not read.
 pub(crate) const MAX_BUNDLE_BYTES: u64 = 128 * 1024;
-/// Size of a manifest, index or list page: the limit that registries themselves apply.
+/// Size limit of a manifest, index or list page, in bytes: the limit that registries
+/// themselves apply.
 pub(crate) const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
-/// Manifests that an index may list.
+/// Maximum number of manifests in an index.
 pub(crate) const MAX_INDEX_ENTRIES: usize = 256;
-/// Signatures of one image that are verified, in each format. Each costs a download, so without
-/// a limit one signer could keep a device from reaching the others.
+/// Maximum number of signatures of one image that are verified in each format. Each
+/// signature costs a download, so without a limit one signer could add so many that a
+/// device does not reach the signatures of others.
 pub(crate) const MAX_SIGNATURES: usize = 64;

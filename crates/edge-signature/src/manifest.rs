@@ -1,7 +1,7 @@
-//! Manifests of images and indexes, as bytes.
+//! Manifests of container images, and indexes of the images of several platforms.
 //!
-//! A manifest is kept as the registry sent it. Parsing it and writing it again would give other
-//! bytes, with another digest than the signed one.
+//! A manifest is kept as the bytes that the registry sent: parsing and serializing it
+//! would produce other bytes, with another digest than the signed one.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +13,29 @@ use crate::json;
 use crate::limits::MAX_INDEX_ENTRIES;
 use crate::reference::Digest;
 
-/// Media types of image manifests, docker's and OCI's.
+/// Media types of image manifests: docker's, then OCI's.
 pub(crate) const IMAGE_TYPES: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
 ];
-/// Media types of indexes, docker's and OCI's.
+/// Media types of indexes: docker's, then OCI's.
 pub(crate) const INDEX_TYPES: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 ];
 
-/// Bytes of a manifest, with their digest.
+/// Manifest of an image or index as bytes, with their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Bytes as the registry sent them.
+    /// Content, byte for byte as in the registry.
     pub bytes: Vec<u8>,
-    /// Digest of the bytes, computed here: a digest that a registry states proves nothing.
+    /// SHA-256 digest of `bytes`, computed locally: a digest that a registry states
+    /// proves nothing.
     pub digest: Digest,
 }
 
-/// Fields of an image manifest and of an index, which lists the images of several platforms.
+/// JSON fields of an image manifest or of an index, which lists the images of several
+/// platforms.
 #[derive(Deserialize)]
 struct Document {
     #[serde(rename = "schemaVersion")]
@@ -48,20 +50,22 @@ struct Document {
     subject: Option<Descriptor>,
 }
 
-/// Reference of a manifest to a blob or to another manifest.
+/// OCI descriptor: the reference of a manifest to a blob or to another manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Descriptor {
-    /// Media type of the content.
+    /// Media type of the blob or manifest; empty if the descriptor states none.
     #[serde(rename = "mediaType", default)]
     pub media_type: String,
-    /// Type of the artifact, if the content is the manifest of one.
+    /// Artifact type of the manifest, for example that of a Sigstore bundle; empty if it
+    /// is not an artifact.
     #[serde(rename = "artifactType", default)]
     pub artifact_type: String,
-    /// Digest of the content.
+    /// Digest with which the downloaded blob or manifest is compared.
     pub digest: Digest,
-    /// Size of the content in bytes.
+    /// Size of the blob or manifest in bytes, known before the download.
     pub size: u64,
-    /// Annotations of the reference; not signed by themselves.
+    /// Annotations of the descriptor, which are not signed by themselves. In a layer of
+    /// cosign's v2 format they contain the signature.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     #[serde(default)]
@@ -77,7 +81,8 @@ struct Platform {
 }
 
 impl Platform {
-    /// Returns whether images of this platform run on the one that this program was built for.
+    /// Returns whether images for this platform run on the platform that this program was
+    /// built for.
     fn is_ours(&self) -> bool {
         // An image for a newer variant (`arm64/v9`, `amd64/v3`) may use instructions that the
         // board does not have.
@@ -89,7 +94,8 @@ impl Platform {
     }
 }
 
-/// Returns the architecture that this program was built for, by its name in images.
+/// Returns the architecture that this program was built for, by its name in image
+/// manifests, for example `arm64`.
 pub const fn architecture() -> &'static str {
     if cfg!(target_arch = "x86_64") {
         "amd64"
@@ -101,17 +107,17 @@ pub const fn architecture() -> &'static str {
 }
 
 impl Manifest {
-    /// Creates a manifest from bytes and computes their digest.
+    /// Creates a manifest from `bytes` and computes the digest.
     pub fn new(bytes: Vec<u8>) -> Self {
         let digest = Digest::of(&bytes);
         Self { bytes, digest }
     }
 
-    /// Returns the digest of the configuration, which the engine's overlay2 store uses as the
-    /// image ID.
+    /// Returns the digest of the image's configuration, which the engine's overlay2 store
+    /// uses as the image ID.
     ///
     /// # Errors
-    /// The manifest is an index, or malformed.
+    /// The manifest is an index, or it is malformed.
     pub fn config(&self) -> Result<Digest, Error> {
         match self.parse()?.config {
             Some(config) => Ok(config.digest),
@@ -119,7 +125,8 @@ impl Manifest {
         }
     }
 
-    /// Returns whether this is an index.
+    /// Returns whether the manifest is an index of images for several platforms, not a
+    /// single image.
     ///
     /// # Errors
     /// The bytes are neither an image manifest nor an index.
@@ -127,8 +134,8 @@ impl Manifest {
         self.parse().map(|d| d.manifests.is_some())
     }
 
-    /// Returns the images that an index lists; none for an image. An index also lists
-    /// attestations and bundles, which are not images.
+    /// Returns the entries of an index that have the media type of an image manifest; an
+    /// empty list for a manifest that is not an index.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -138,7 +145,8 @@ impl Manifest {
         Ok(children.into_iter().filter(is_image).collect())
     }
 
-    /// Returns the blobs of an image, its configuration and its layers; none for an index.
+    /// Returns the blobs of an image, first its configuration, then its layers; an empty
+    /// list for an index.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -148,7 +156,8 @@ impl Manifest {
         Ok(config.chain(document.layers.unwrap_or_default()).collect())
     }
 
-    /// Returns the image of this platform in an index; `None` for an image.
+    /// Returns the first image for this platform in an index; `None` for a manifest that
+    /// is not an index.
     ///
     /// # Errors
     /// As [`Manifest::is_index`], or the index has no image for this platform.
@@ -167,7 +176,8 @@ impl Manifest {
         })
     }
 
-    /// Returns the layers; those of a signature manifest hold one signature each.
+    /// Returns the layers of an image. In a manifest of cosign's v2 format each layer is
+    /// one signed payload.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -175,7 +185,8 @@ impl Manifest {
         Ok(self.parse()?.layers.unwrap_or_default())
     }
 
-    /// Returns everything that an index lists.
+    /// Returns all entries of an index, including attestations and bundles; a manifest
+    /// that is not an index is an error.
     pub(crate) fn entries(&self) -> Result<Vec<Descriptor>, Error> {
         match self.parse()?.manifests {
             Some(entries) => Ok(entries),
@@ -188,7 +199,8 @@ impl Manifest {
         Ok(self.parse()?.subject.map(|s| s.digest))
     }
 
-    /// Returns the media type, from the field or else from the form.
+    /// Returns the `mediaType` field or, if it is absent, OCI's media type for an image
+    /// or an index.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
@@ -205,8 +217,8 @@ impl Manifest {
     fn parse(&self) -> Result<Document, Error> {
         let document: Document = json::parse(&self.bytes)
             .map_err(|e| self.malformed(&format!("neither an image manifest nor an index: {e}")))?;
-        // Bytes that one reader takes for an image and another for an index (CVE-2021-41190)
-        // would be verified as one and run as the other.
+        // A document that one parser reads as an image and another parser as an index
+        // (CVE-2021-41190) could be verified as the one and run as the other.
         let types = match (&document.config, &document.manifests) {
             (Some(_), None) => IMAGE_TYPES,
             (None, Some(_)) if document.layers.is_none() => INDEX_TYPES,

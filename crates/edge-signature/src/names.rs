@@ -1,9 +1,10 @@
-//! Names of apps and versions, which become names of containers, directories and tags.
+//! Checks of app names and versions, which become names of containers, directories and
+//! tags.
 
 /// Returns whether `name` matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
 pub fn valid_app(name: &str) -> bool {
-    // The form of a DNS label: the name is also that of a directory, where a dot or a slash
-    // would lead elsewhere, and of a host in the app's network.
+    // The form of a DNS label, because the name is also that of a host in the app's
+    // network and of a directory, where a dot or a slash could lead to another directory.
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     (1..=63).contains(&name.len())
         && name.chars().all(valid)
@@ -13,7 +14,8 @@ pub fn valid_app(name: &str) -> bool {
 
 /// Returns whether `version` matches `[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}`.
 pub fn valid_version(version: &str) -> bool {
-    // 63 characters of a name, a hyphen and 48 of a version stay below the 128 of a tag.
+    // A tag consists of name, hyphen and version: 63 + 1 + 48 characters stay below its
+    // limit of 128.
     let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     (1..=48).contains(&version.len())
         && version.chars().all(valid)

@@ -1,7 +1,7 @@
-//! Names of images and digests of content.
+//! References to container images: repository, tag and digest.
 //!
-//! Docker completes a short name: `alpine` means `docker.io/library/alpine:latest`. Here a name
-//! states its registry and a tag or digest, so that no default can choose the image.
+//! Docker completes a short name: `alpine` means `docker.io/library/alpine:latest`. This
+//! parser requires a registry and a tag or digest, so that no default chooses the image.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,12 +20,12 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Returns the host, with its port.
+    /// Returns the host of the registry, with the port if one is given.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Returns the path below the host.
+    /// Returns the path of the repository below the host, for example `team/app`.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -57,7 +57,8 @@ impl FromStr for Repository {
     }
 }
 
-/// Returns whether `host` is a valid host with an optional port.
+/// Returns whether `host` is a valid `NAME[:PORT]` that docker also reads as the host of
+/// a registry.
 fn valid_host(host: &str) -> bool {
     let (name, port) = host
         .split_once(':')
@@ -66,8 +67,9 @@ fn valid_host(host: &str) -> bool {
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         !l.is_empty() && l.chars().all(valid) && !l.starts_with('-') && !l.ends_with('-')
     };
-    // Docker's rule for telling a host from the first part of a path. Any other rule would have
-    // the engine fetch from another registry than the one that was verified.
+    // Docker's rule that distinguishes a host from the first part of a path. With any
+    // other rule the engine could pull from another registry than the one that was
+    // verified.
     let is_host = name.contains('.') || port.is_some() || name == "localhost";
     let valid_port = port.is_none_or(|p| !p.starts_with(['0', '+']) && p.parse::<u16>().is_ok());
     is_host && valid_port && name.split('.').all(label)
@@ -82,13 +84,13 @@ fn valid_component(part: &str) -> bool {
         && !part.contains("..")
 }
 
-/// Digest of content: `sha256:` and 64 lower-case hexadecimal digits.
+/// SHA-256 digest of content: `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
 impl Digest {
-    /// Returns the digest of `bytes`.
+    /// Computes the SHA-256 digest of `bytes`.
     #[cfg(feature = "verify")]
     pub fn of(bytes: &[u8]) -> Self {
         let hash = openssl::sha::sha256(bytes);
@@ -100,7 +102,7 @@ impl Digest {
         &self.0
     }
 
-    /// Returns the hexadecimal digits alone.
+    /// Returns the 64 hexadecimal digits without the prefix `sha256:`.
     pub fn hex(&self) -> &str {
         &self.0["sha256:".len()..]
     }
@@ -117,7 +119,8 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let hex = text.strip_prefix("sha256:").unwrap_or_default();
-        // One spelling per digest, since digests are compared as text and become file names.
+        // Upper case is rejected: digests are compared as text and become file names, so
+        // each digest must have one spelling.
         let valid = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         if hex.len() != 64 || !hex.chars().all(valid) {
             return Err(Error::Malformed(format!(
@@ -145,11 +148,11 @@ impl From<Digest> for String {
 /// Name of an image: `REPOSITORY[:TAG][@DIGEST]`, with a tag, a digest or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRef {
-    /// Repository of the image.
+    /// Repository that contains the image, with the host of the registry.
     pub repository: Repository,
-    /// Tag, which can be moved to another image.
+    /// Tag, which the registry can move to another image.
     pub tag: Option<String>,
-    /// Digest, which names exactly one manifest and precedes the tag.
+    /// Digest, which identifies exactly one manifest and takes precedence over the tag.
     pub digest: Option<Digest>,
 }
 
@@ -174,7 +177,7 @@ impl FromStr for ImageRef {
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),
         };
-        // A colon before the last slash belongs to a port.
+        // A colon before the last slash separates host and port.
         let slash = name.rfind('/').unwrap_or(0);
         let (name, tag) = match name[slash..].find(':') {
             Some(colon) => (

@@ -13,20 +13,20 @@ use crate::keys::Keys;
 use crate::reference::{Digest, ImageRef};
 use crate::{bundle, encoding, simple_signing};
 
-/// Format of a signature. Both are needed: with a bundle present cosign ignores v2 signatures,
-/// and podman and skopeo read no bundles.
+/// Format of a signature. Both are needed: podman and skopeo cannot read v3, and cosign
+/// ignores the v2 signatures of an image that has a v3 bundle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Payload under the tag `sha256-HEX.sig`.
+    /// Simple-signing payload, a layer of the manifest with the tag `sha256-HEX.sig`.
     #[default]
     V2,
-    /// Bundle that refers to the image.
+    /// Sigstore bundle in a manifest that refers to the image.
     V3,
 }
 
-/// Payload and its signature. Both are kept as they were received, since the signature covers
-/// the bytes, not the values in them.
+/// Payload and its signature, as they were received: the signature covers the bytes of
+/// the payload, not the parsed values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
@@ -57,16 +57,16 @@ impl Signed {
         }
     }
 
-    /// Creates a v2 signature from a payload and the text of cosign's annotation; `None` if that
-    /// is not Base64.
+    /// Creates a v2 signature from a payload and the text of cosign's annotation; `None`
+    /// if the text is not Base64.
     pub fn from_text(payload: Vec<u8>, text: &str) -> Option<Self> {
-        // Cosign's annotation may be broken into lines.
+        // Cosign's annotation may contain line breaks.
         let text: String = text.split_ascii_whitespace().collect();
         let signature = STANDARD.decode(text).ok()?;
         Some(Self::new(payload, signature))
     }
 
-    /// Reads a v3 bundle.
+    /// Extracts payload and signature from a v3 bundle, without verifying them.
     ///
     /// # Errors
     /// The bytes are not a bundle in cosign's form.
@@ -75,10 +75,11 @@ impl Signed {
         Ok(Self::statement(payload, signature))
     }
 
-    /// Returns the v3 bundle of a signature that one of `keys` made.
+    /// Builds the v3 bundle of a signature that one of `keys` verifies; the bundle names
+    /// this key.
     ///
     /// # Errors
-    /// The signature is a v2 one, or by another key.
+    /// The signature has the v2 format, or none of `keys` verifies it.
     pub fn to_bundle(&self, keys: &Keys) -> Result<Vec<u8>, Error> {
         if self.format == Format::V2 {
             return Err(Error::Malformed(
@@ -91,37 +92,38 @@ impl Signed {
         Ok(bundle::close(&self.payload, &self.text(), &signer))
     }
 
-    /// Returns the format.
+    /// Returns the format in which the signature is stored.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Returns the payload, which is not verified.
+    /// Returns the payload, which is not trusted before the signature is verified.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Returns the signature in Base64, as both formats hold it.
+    /// Returns the signature in Base64, the form in both formats.
     pub fn text(&self) -> String {
         STANDARD.encode(&self.signature)
     }
 
-    /// Returns the key that made the signature, if it is one of `keys`. Does not parse the
-    /// payload.
+    /// Returns the SHA-256 of the key in `keys` that verifies the signature; `None` if no
+    /// key does. Does not parse the payload.
     pub(crate) fn signer(&self, keys: &Keys) -> Option<Digest> {
         keys.signer(&signed_bytes(self.format, &self.payload), &self.signature)
     }
 }
 
-/// Payload that is to be signed: [`Draft::to_sign`] goes to the holder of the key, whose
-/// signature completes it in [`Draft::signed`].
+/// Payload before it is signed: the holder of the key signs the bytes of
+/// [`Draft::to_sign`], and [`Draft::signed`] adds the signature.
 pub struct Draft {
     format: Format,
     payload: Vec<u8>,
 }
 
 impl Draft {
-    /// Creates the payload that states `annotations` of the manifest `digest`, named `image`.
+    /// Creates the payload that binds `annotations` to the manifest `digest`. A v2
+    /// payload also contains the name `image`.
     pub fn new(
         format: Format,
         image: &ImageRef,
@@ -135,7 +137,8 @@ impl Draft {
         Self { format, payload }
     }
 
-    /// Adds an annotation, such as the git commit. Verification ignores unknown ones.
+    /// Adds an annotation, for example the git commit. Verification ignores unknown
+    /// annotations.
     #[must_use]
     pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
         if let Ok(mut document) = serde_json::from_slice::<Value>(&self.payload) {

@@ -7,7 +7,7 @@ use crate::annotations::{Annotations, Stated};
 use crate::json;
 use crate::reference::{Digest, ImageRef, Repository};
 
-/// Value of `critical.type`.
+/// Required value of `critical.type` in a payload.
 const TYPE: &str = "cosign container image signature";
 
 // Unknown fields are errors. `critical` means that a verifier which does not understand a field
@@ -43,10 +43,11 @@ struct Image {
     digest: Digest,
 }
 
-/// Returns the v2 payload that states `annotations` of the manifest `digest`, named `reference`.
+/// Returns the v2 payload that binds `annotations` to the manifest `digest` and to the
+/// repository and tag of `reference`.
 pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations) -> Vec<u8> {
-    // The default policy of containers/image wants the tag in the identity; cosign and edge-docker
-    // accept it.
+    // The default policy of containers/image requires the tag in the identity; cosign and
+    // edge-docker accept a tag.
     let name = ImageRef {
         digest: None,
         ..reference.clone()
@@ -62,7 +63,8 @@ pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations)
     document.to_string().into_bytes()
 }
 
-/// Parses a payload that must be for `digest` in `repository`; returns its annotations.
+/// Parses a payload and checks that it is for `digest` in `repository`; returns its
+/// annotations.
 pub(crate) fn parse(
     repository: &Repository,
     digest: &Digest,
@@ -70,8 +72,9 @@ pub(crate) fn parse(
 ) -> Result<Option<Stated>, &'static str> {
     let payload: Payload =
         json::parse(bytes).map_err(|_| "the payload does not have cosign's form")?;
-    // The key may also sign other things, such as containers/image's own "atomic container
-    // signature": a signature is valid for the type that it was made for.
+    // The key may also sign payloads of other types, for example containers/image's own
+    // "atomic container signature". A signature is valid only for the type that it
+    // states.
     if payload.critical.kind != TYPE {
         return Err("the payload does not have cosign's type");
     }
@@ -84,8 +87,8 @@ pub(crate) fn parse(
     Ok(payload.optional)
 }
 
-/// Returns whether `reference` names `repository`. Cosign writes the repository alone, edge-app
-/// and containers/image add the tag.
+/// Returns whether `reference` names `repository`. Cosign writes only the repository;
+/// edge-app and containers/image add the tag.
 fn same_repository(repository: &Repository, reference: &str) -> bool {
     match reference.parse::<ImageRef>() {
         Ok(image) => image.repository == *repository,

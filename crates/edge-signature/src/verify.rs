@@ -8,22 +8,23 @@ use crate::reference::{Digest, Repository};
 use crate::signed::{Format, Signed};
 use crate::{bundle, simple_signing};
 
-/// Image with a trusted signature.
+/// Result of a verification: an image with a trusted signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Digest of the manifest.
+    /// Digest of the manifest that the caller asked to verify.
     pub digest: Digest,
-    /// Annotations that the signer states.
+    /// Signed annotations: app, version, release number and grants.
     pub annotations: Annotations,
     /// SHA-256 of the signer's public key in DER, in hexadecimal.
     pub signer: String,
 }
 
-/// Returns the first trusted signature: made by one of `keys`, for exactly `digest`, for exactly
-/// `repository` where the format names one, and with valid annotations.
+/// Verifies signatures until one is trusted: made by one of `keys`, for exactly `digest`,
+/// with valid annotations and, in the v2 format, for exactly `repository`.
 ///
 /// # Errors
-/// [`Error::Unsigned`], or [`Error::Untrusted`] with the reason for each signature.
+/// [`Error::Unsigned`] if there is no signature, or [`Error::Untrusted`] with the reason
+/// for each signature.
 pub fn verify(
     keys: &Keys,
     repository: &Repository,
@@ -31,8 +32,8 @@ pub fn verify(
     signatures: &[Signed],
 ) -> Result<Verified, Error> {
     let mut reasons = Vec::new();
-    // One trusted signature suffices. Anyone who can push may add others, and an invalid one
-    // must not revoke the valid one.
+    // One trusted signature suffices. Anyone who can push may add other signatures, and
+    // an invalid one must not revoke the valid one.
     for signed in signatures.iter().take(MAX_SIGNATURES) {
         match verify_one(keys, repository, digest, signed) {
             Ok(verified) => return Ok(verified),
@@ -42,7 +43,8 @@ pub fn verify(
     Err(untrusted(repository, digest, reasons))
 }
 
-/// Returns the error for an image without a trusted signature.
+/// Returns the error for an image without a trusted signature: `Untrusted` with
+/// `reasons`, or `Unsigned` if there are none.
 pub(crate) fn untrusted(
     repository: &Repository,
     digest: &Digest,
@@ -66,7 +68,8 @@ pub(crate) fn verify_one(
     if signed.payload().len() > MAX_PAYLOAD_BYTES {
         return Err("the payload is too large".into());
     }
-    // The signature comes first: a parser sees only bytes that a trusted key has signed.
+    // The signature is verified first, so that only bytes that a trusted key has signed
+    // are parsed.
     let signer = signed
         .signer(keys)
         .ok_or("signed by a key that is not trusted")?;
@@ -74,8 +77,9 @@ pub(crate) fn verify_one(
         Format::V2 => simple_signing::parse(repository, digest, signed.payload())?,
         Format::V3 => bundle::parse(digest, signed.payload())?,
     };
-    // The policy reads name and grants from here. A signature without them, such as one by plain
-    // `cosign sign`, says nothing about what the image may do.
+    // The policy takes the app's name and grants from these annotations. A signature
+    // without them, for example by plain `cosign sign`, does not say which permissions
+    // the image may have.
     let annotations = stated
         .and_then(|s| s.validate())
         .ok_or("missing or invalid edge.* annotations")?;

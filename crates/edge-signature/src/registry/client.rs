@@ -1,4 +1,4 @@
-//! Manifests and small blobs of a repository.
+//! Client that reads manifests and small blobs of a repository.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Manifest};
 use crate::reference::{Digest, ImageRef, Repository};
 
-/// Every media type of an image.
+/// Media types that a request for an image accepts: image manifests and indexes.
 const ANY_TYPE: [&str; 4] = [
     IMAGE_TYPES[1],
     IMAGE_TYPES[0],
@@ -17,7 +17,8 @@ const ANY_TYPE: [&str; 4] = [
     INDEX_TYPES[0],
 ];
 
-/// Repository of a registry.
+/// Client of one repository: reads and verifies signatures, and with the feature `push`
+/// writes to the repository.
 pub struct Registry {
     pub(super) http: Http,
     pub(super) repository: Repository,
@@ -31,11 +32,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Prepares a client; sends nothing. `ca_bundle` has PEM certificates in addition to those
-    /// of the system.
+    /// Creates a client without sending a request. `ca_bundle` contains PEM certificates
+    /// of CAs that are trusted in addition to those of the system.
     ///
     /// # Errors
-    /// A certificate cannot be used.
+    /// A certificate in `ca_bundle` is malformed, or TLS cannot be set up.
     pub fn new(
         repository: &Repository,
         credentials: Option<Credentials>,
@@ -44,7 +45,8 @@ impl Registry {
         Self::with_timeout(repository, credentials, ca_bundle, DEFAULT_TIMEOUT)
     }
 
-    /// As [`Registry::new`], with a time limit for each response.
+    /// Creates a client as [`Registry::new`] does, with `timeout` as the limit for each
+    /// response.
     ///
     /// # Errors
     /// As [`Registry::new`].
@@ -68,16 +70,17 @@ impl Registry {
         })
     }
 
-    /// Returns the repository.
+    /// Returns the repository whose client this is.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// Returns the manifest or index of `image`, by its digest if it has one.
+    /// Requests the manifest or index of `image`, by its digest if it has one, else by
+    /// its tag.
     ///
     /// # Errors
-    /// The image does not exist, the registry refuses or does not answer, or it sends bytes with
-    /// another digest.
+    /// The image does not exist, the registry refuses or does not answer, or the received
+    /// bytes have another digest.
     pub async fn resolve(&self, image: &ImageRef) -> Result<Manifest, Error> {
         let reference = match (&image.digest, &image.tag) {
             (Some(digest), _) => digest.as_str(),
@@ -91,7 +94,7 @@ impl Registry {
         }
     }
 
-    /// Returns a manifest that another one refers to.
+    /// Requests the manifest that `descriptor` names, and checks its digest and size.
     pub(super) async fn referenced(&self, descriptor: &Descriptor) -> Result<Manifest, Error> {
         let name = descriptor.digest.as_str();
         let manifest = self.manifest(name, name, &ANY_TYPE).await?;
@@ -101,7 +104,7 @@ impl Registry {
         Ok(manifest)
     }
 
-    /// Returns the manifest under a tag, if there is one.
+    /// Requests the manifest with a tag; returns `None` if the tag does not exist.
     pub(super) async fn find_manifest(
         &self,
         tag: &str,
@@ -125,13 +128,13 @@ impl Registry {
             accept: media_types,
             ..Request::get(path, name, MAX_MANIFEST_BYTES)
         };
-        // The digest is that of the bytes, not the one in `Docker-Content-Digest`: the registry
-        // states that header and would be believed.
+        // The digest is computed from the received bytes. The header
+        // `Docker-Content-Digest` is only a statement of the registry.
         let response = self.http.send(&request).await?;
         Ok(Manifest::new(response.body))
     }
 
-    /// Returns a blob of at most `limit` bytes.
+    /// Downloads a blob of at most `limit` bytes and checks its digest.
     pub(super) async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
         let name = descriptor.digest.as_str();
         let size = usize::try_from(descriptor.size).unwrap_or(usize::MAX);

@@ -1,23 +1,25 @@
-//! Credentials of a registry, and their text in HTTP and in docker's `config.json`.
+//! Credentials of a registry, and their text in HTTP headers and in docker's
+//! `config.json`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// User name and password of a registry.
+/// User name and password with which a client logs in to a registry.
 #[derive(Clone)]
 pub struct Credentials {
-    /// User name.
+    /// User name, for example `AWS` at ECR.
     pub username: String,
-    /// Password or token. Secret.
+    /// Password or access token. It is a secret and must not be logged.
     pub password: String,
 }
 
 impl Credentials {
-    /// Decodes `NAME:PASSWORD` in Base64, the form of docker's file and of ECR's token.
+    /// Decodes Base64 of `NAME:PASSWORD`, the format of docker's `config.json` and of
+    /// ECR's authorization token. Returns `None` if the text is malformed.
     pub fn from_base64(text: &str) -> Option<Self> {
         let pair = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
-        // A password may contain colons, a user name may not.
+        // Split at the first colon: a password may contain colons, a user name may not.
         let (username, password) = pair.split_once(':')?;
         Some(Self {
             username: username.into(),
@@ -25,20 +27,22 @@ impl Credentials {
         })
     }
 
-    /// Returns the credentials for `host` in the text of a `config.json`.
+    /// Returns the credentials for the registry `host` from the text of a `config.json`;
+    /// `None` if the text is malformed or contains no password for `host`.
     pub fn from_docker_config(json: &[u8], host: &str) -> Option<Self> {
-        // Untyped: the entry of another host may have any form, or be empty where a
-        // credential helper keeps the password.
+        // Parsed without a fixed type: entries of other hosts may have any form, and an
+        // entry is empty if a credential helper stores the password.
         let config: Value = serde_json::from_slice(json).ok()?;
         Self::from_base64(config["auths"][host]["auth"].as_str()?)
     }
 
-    /// Returns the text of a `config.json` with these credentials for `host`.
+    /// Returns the text of a `config.json` that contains only these credentials, for the
+    /// registry `host`.
     pub fn to_docker_config(&self, host: &str) -> String {
         json!({ "auths": { host: { "auth": self.to_base64() } } }).to_string()
     }
 
-    /// Returns the value of an `Authorization` header.
+    /// Returns the value of an `Authorization` header for basic authentication.
     pub(super) fn basic(&self) -> String {
         format!("Basic {}", self.to_base64())
     }

@@ -1,4 +1,4 @@
-//! Requests to one registry, with limits for time and size.
+//! HTTP client of one registry, with limits for time and size of a response.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,37 +12,38 @@ use super::response::{read_body, status_error, unreachable};
 use super::token::{Access, Challenge};
 use crate::error::{Error, causes};
 
-/// Time limit of one response, with its body.
+/// Default time limit of one response, including its body.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time limit of a connection.
+/// Time limit for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Redirects that are followed for one blob.
+/// Number of redirects after which a request fails.
 const MAX_REDIRECTS: usize = 5;
 
-/// Request to the registry.
+/// Request to the registry, with limits for the response.
 pub(super) struct Request<'a> {
-    /// Method: `GET`, or one that writes.
+    /// HTTP method: `GET`, or one that writes.
     pub(super) method: Method,
-    /// Path on the registry's host.
+    /// Path on the registry's host, or the URL from a `Link` header.
     pub(super) path: String,
-    /// Name of the requested thing in messages.
+    /// Name of the requested object in error messages.
     pub(super) name: &'a str,
-    /// Accepted media types.
+    /// Media types for the `Accept` header.
     pub(super) accept: &'a [&'a str],
-    /// Media type and bytes of the body.
+    /// Media type and bytes of the request's body.
     pub(super) body: Option<(&'a str, &'a [u8])>,
-    /// Size of the response's body, in bytes.
+    /// Size limit of the response's body, in bytes.
     pub(super) limit: usize,
-    /// Whether another host may answer. For content whose digest is known, and nothing else.
+    /// Whether redirects to other hosts are followed. Set only for content whose digest
+    /// is known.
     pub(super) any_host: bool,
-    /// Access that the request needs.
+    /// Access that the bearer token of the request must grant.
     pub(super) access: Access,
-    /// Statuses that mean, like 404, that there is no such thing.
+    /// HTTP statuses that mean, like 404, that the requested object does not exist.
     pub(super) absent: &'a [u16],
 }
 
 impl<'a> Request<'a> {
-    /// Creates a `GET` of at most `limit` bytes.
+    /// Creates a `GET` request whose response has at most `limit` bytes.
     pub(super) fn get(path: String, name: &'a str, limit: usize) -> Self {
         Self {
             method: Method::GET,
@@ -58,15 +59,16 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Complete response with a status of 2xx.
+/// Complete response with a status of 2xx, as opposed to a response whose body is not
+/// read yet.
 pub(super) struct Complete {
-    /// Headers of the response.
+    /// Headers of the response, for example `Link` of a list.
     pub(super) headers: HeaderMap,
-    /// Body of the response, within the limit.
+    /// Body of the response, at most [`Request::limit`] bytes.
     pub(super) body: Vec<u8>,
 }
 
-/// HTTP client of one repository.
+/// HTTP client of one repository, which remembers the last bearer token.
 pub(super) struct Http {
     client: Client,
     base: Url,
@@ -86,9 +88,9 @@ impl Http {
         let failed = |e: &dyn std::error::Error| {
             Error::Malformed(format!("preparing TLS for {host}: {}", causes(e)))
         };
-        // The time limit covers the whole response: a server that sends a byte now and then
-        // would otherwise hold a deployment for ever. Redirects are left to `follow`, which
-        // knows whether another host may answer this request.
+        // The time limit covers the whole response: a server that sends one byte now and
+        // then could otherwise delay a deployment for ever. Redirects are left to
+        // `follow`, which knows whether another host may answer this request.
         let mut builder = Client::builder()
             .https_only(true)
             .redirect(Policy::none())
@@ -108,7 +110,8 @@ impl Http {
         })
     }
 
-    /// Sends a request and reads the complete response.
+    /// Sends a request and reads the complete response. If the registry demands a bearer
+    /// token, requests a token and sends the request again.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Complete, Error> {
         let url = self.url(&request.path, request.name)?;
         let authorization = self.authorization(request.access);
@@ -140,8 +143,8 @@ impl Http {
         Ok(Complete { headers, body })
     }
 
-    /// Returns the URL of a path, which may be an absolute one in a `Link` header, if it is on
-    /// the registry's own host: the request bears credentials.
+    /// Returns the URL of a path or of a `Link` header. A URL on another host is an
+    /// error, because the request carries credentials for this registry.
     fn url(&self, path: &str, name: &str) -> Result<Url, Error> {
         let url = self.base.join(path).ok();
         url.filter(|u| u.origin() == self.base.origin())
@@ -150,9 +153,9 @@ impl Http {
             })
     }
 
-    /// Returns the credentials for a first attempt: a token that was issued before, else user
-    /// name and password. ECR accepts these at once, which saves the round trip that would ask
-    /// for them.
+    /// Returns the `Authorization` header for the first attempt: a bearer token from an
+    /// earlier request, else user name and password. ECR accepts the password at once,
+    /// which saves the round trip of a response with status 401.
     fn authorization(&self, access: Access) -> Option<String> {
         let token = self.token.lock().ok().and_then(|t| t.clone());
         match token {
@@ -189,8 +192,8 @@ impl Http {
         sent.map_err(|e| unreachable(request.name, e))
     }
 
-    /// Follows redirects: on the registry's host, and for content of a known digest to any host
-    /// over TLS.
+    /// Follows redirects of a `GET` over https: to the registry's own host and, for
+    /// content whose digest is known, to any host.
     async fn follow(
         &self,
         request: &Request<'_>,
@@ -204,7 +207,7 @@ impl Http {
             let location = response.headers().get(LOCATION);
             let target = location.and_then(|l| url.join(l.to_str().ok()?).ok());
             let is_registry = |u: &Url| u.origin() == self.base.origin();
-            // A manifest comes from the trusted host only: for a tag, the host's answer is what
+            // A manifest must come from the registry itself: for a tag, its answer
             // decides which content is verified.
             url = target
                 .filter(|t| t.scheme() == "https" && (is_registry(t) || request.any_host))
@@ -214,8 +217,8 @@ impl Http {
                         "{name}: redirect to another host or scheme, not followed"
                     ))
                 })?;
-            // Registries keep blobs at a storage host (ECR: S3), which authorises by the URL. The
-            // registry's credentials are no business of that host.
+            // Registries store blobs on another host (ECR: S3), which authorizes by a
+            // signed URL. That host must not receive the credentials for the registry.
             let authorization = is_registry(&url)
                 .then(|| self.authorization(request.access))
                 .flatten();

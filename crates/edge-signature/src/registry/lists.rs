@@ -1,4 +1,4 @@
-//! Lists of a registry, which may have several pages.
+//! Lists of a registry, for example of tags, which may have several pages.
 
 use reqwest::header::LINK;
 use serde::Deserialize;
@@ -9,20 +9,22 @@ use crate::error::Error;
 use crate::json;
 use crate::limits::MAX_MANIFEST_BYTES;
 
-/// Pages of one list. A server can link each page to another one for ever.
+/// Maximum number of pages of one list: a server could link each page to another one for
+/// ever.
 const MAX_PAGES: usize = 256;
-/// Size of all pages of one list.
+/// Size of the pages of one list, in bytes, above which no further page is requested.
 const MAX_LIST_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Tags {
-    // `null` in an empty repository of docker-registry.
+    // docker-registry sends `null` for a repository without tags.
     #[serde(default)]
     tags: Option<Vec<String>>,
 }
 
 impl Registry {
-    /// Returns the bodies of all pages of a list.
+    /// Requests all pages of a list, each linked by the one before, and returns their
+    /// bodies.
     pub(super) async fn pages(&self, mut request: Request<'_>) -> Result<Vec<Vec<u8>>, Error> {
         let mut pages = Vec::new();
         let mut size = 0;
@@ -42,7 +44,8 @@ impl Registry {
         )))
     }
 
-    /// Returns the tags of the repository; none if it does not exist.
+    /// Returns the tags of the repository; an empty list if the repository does not
+    /// exist.
     ///
     /// # Errors
     /// The registry refuses or does not answer.
@@ -65,11 +68,12 @@ impl Registry {
     /// Checks that the credentials give access to this repository.
     ///
     /// # Errors
-    /// They do not, or the registry does not answer.
+    /// The credentials are rejected, or the registry does not answer.
     pub async fn login(&self) -> Result<(), Error> {
         let host = self.repository.host();
         let request = Request::get(self.path("tags/list?n=1"), host, MAX_MANIFEST_BYTES);
-        // A repository without images answers 404, after the credentials were checked.
+        // For a repository without images the registry answers 404, but only after it has
+        // checked the credentials.
         match self.http.send(&request).await {
             Ok(_) | Err(Error::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
@@ -77,7 +81,7 @@ impl Registry {
     }
 }
 
-/// Returns the link of the next page: `<…>; rel="next"`.
+/// Returns the link of the next page from the header `Link: <…>; rel="next"`.
 fn next_page(response: &Complete) -> Option<String> {
     let link = response.headers.get(LINK)?.to_str().ok()?;
     let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;

@@ -1,7 +1,8 @@
 //! Client of one repository of a registry.
 //!
-//! Reading is done here, over reqwest: oci-client, which uploads for edge-app, sets no time
-//! limits, does not limit the size of what it reads, and follows an index by itself
+//! Manifests and signatures are read with reqwest and not with oci-client, which uploads
+//! blobs for edge-app: oci-client sets no time limits by default, does not limit the size
+//! of a response, and follows an index by itself
 //! (docs/decisions/0003-oci-client-on-the-laptop-only.md).
 
 mod client;

@@ -1,4 +1,4 @@
-//! Manifests and signatures written to a repository.
+//! Push of manifests and signatures to a repository.
 
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -19,11 +19,13 @@ use crate::signed::{Format, Signed};
 const OCI_MANIFEST: &str = IMAGE_TYPES[1];
 const OCI_INDEX: &str = INDEX_TYPES[1];
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-/// Attempts to add an entry that another signer's addition overwrites.
+/// Maximum number of attempts to add an entry to a list that other signers overwrite at
+/// the same time.
 const MAX_ATTEMPTS: usize = 5;
 
 impl Registry {
-    /// Returns the manifest of `image`, and for an index those of all images in it after it.
+    /// Requests the manifest of `image`. If it is an index, the manifests of all images
+    /// in the index follow.
     ///
     /// # Errors
     /// As [`Registry::resolve`].
@@ -41,10 +43,11 @@ impl Registry {
         Ok(manifests)
     }
 
-    /// Adds a signature of `manifest`, which one of `keys` made, to those in the registry.
+    /// Adds the signature `signed` of `manifest` to the signatures in the registry. A v3
+    /// signature must be by one of `keys`.
     ///
     /// # Errors
-    /// The signature is by another key, or the registry refuses or does not answer.
+    /// A v3 signature is by another key, or the registry refuses or does not answer.
     pub async fn push_signature(
         &self,
         keys: &Keys,
@@ -57,8 +60,9 @@ impl Registry {
         }
     }
 
-    /// Appends a v2 signature. Cosign's and other teams' signatures are layers of the same
-    /// manifest, so it is never replaced as a whole.
+    /// Appends a v2 signature to the manifest with the tag `sha256-HEX.sig`. Signatures
+    /// by cosign and by other teams are layers of the same manifest, so the manifest is
+    /// extended and not replaced.
     async fn append_layer(&self, digest: &Digest, signed: &Signed) -> Result<(), Error> {
         let payload = self.push_blob(signed.payload().to_vec()).await?;
         let config = self.push_blob(b"{}".to_vec()).await?;
@@ -80,7 +84,8 @@ impl Registry {
         self.append(&list, layer).await
     }
 
-    /// Pushes a bundle by its digest, and lists it where the registry does not.
+    /// Pushes a v3 bundle by its digest. If the registry does not maintain a list of
+    /// referrers, adds the bundle to the index under the fallback tag.
     async fn push_bundle(
         &self,
         keys: &Keys,
@@ -108,8 +113,8 @@ impl Registry {
         let bytes = manifest.to_string().into_bytes();
         let (size, digest) = (bytes.len(), Digest::of(&bytes));
         let headers = self.put(digest.as_str(), &bytes, OCI_MANIFEST).await?;
-        // The header says that the registry keeps the list of referrers. An index under the
-        // fallback tag would then be a second list, which no reader looks at.
+        // With this header the registry states that it maintains the list of referrers.
+        // An index under the fallback tag would be a second list, which no client reads.
         if headers.contains_key("oci-subject") {
             return Ok(());
         }
@@ -126,7 +131,8 @@ impl Registry {
         self.append(&list, entry).await
     }
 
-    /// Appends an entry to the list under a tag.
+    /// Appends `entry` to the list under a tag, and creates the list if it does not
+    /// exist.
     async fn append(&self, list: &List, entry: Value) -> Result<(), Error> {
         // Registries have no conditional write: two signers who read the same list overwrite
         // each other. So the list is read again after each write, until the entry is in it.
@@ -147,7 +153,7 @@ impl Registry {
         )))
     }
 
-    /// Pushes a manifest under a tag; returns its digest.
+    /// Pushes a manifest under a tag; returns the digest of its bytes.
     ///
     /// # Errors
     /// The registry refuses or does not answer.
@@ -161,15 +167,16 @@ impl Registry {
         Ok(Digest::of(&bytes))
     }
 
-    /// Puts a manifest and returns the response's headers.
+    /// Writes a manifest by a tag or digest with `PUT`; returns the headers of the
+    /// response.
     async fn put(
         &self,
         reference: &str,
         bytes: &[u8],
         media_type: &str,
     ) -> Result<HeaderMap, Error> {
-        // Not over oci-client, which panics when a registry answers a manifest pushed by digest
-        // without `Location`.
+        // oci-client is not used for this request: it panics if the registry's response
+        // to a manifest pushed by digest has no `Location` header.
         let path = format!("manifests/{reference}");
         let request = Request {
             method: Method::PUT,
@@ -181,7 +188,8 @@ impl Registry {
     }
 }
 
-/// List under a tag: the layers of a manifest, or the manifests of an index.
+/// List of signatures under a tag: the layers of a manifest (v2) or the manifests of an
+/// index (v3).
 struct List {
     tag: String,
     media_type: &'static str,
@@ -190,7 +198,8 @@ struct List {
 }
 
 impl List {
-    /// Parses the list as a document, since what other signers wrote in it stays.
+    /// Parses the list as untyped JSON, so that fields and entries of other signers are
+    /// kept.
     fn parse(&self, manifest: &Manifest) -> Result<Value, Error> {
         serde_json::from_slice(&manifest.bytes).map_err(|_| self.malformed())
     }

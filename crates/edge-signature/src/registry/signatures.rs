@@ -1,4 +1,4 @@
-//! Signatures of an image in the registry.
+//! Search for the signatures of an image in the registry, and their verification.
 
 use super::client::Registry;
 use super::http::Request;
@@ -12,33 +12,35 @@ use crate::reference::{Digest, ImageRef};
 use crate::signed::{Format, Signed};
 use crate::verify::{Verified, untrusted, verify_one};
 
-/// Media type of the manifests that list signatures.
+/// Media type of the manifests that contain signatures, in both formats.
 const OCI_MANIFEST: &str = IMAGE_TYPES[1];
-/// Media type of a v2 payload.
+/// Media type of a layer that is a v2 payload.
 pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// Annotation that holds a v2 signature.
+/// Annotation of a layer that contains the v2 signature in Base64.
 pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// Statuses of registries without a list of referrers. docker-registry 2.8 answers 404; others
-/// take the path for a malformed one.
+/// HTTP statuses, besides 404, with which a registry without a list of referrers answers
+/// the request for it: some registries report the path as malformed.
 const NO_REFERRERS: [u16; 4] = [400, 405, 406, 501];
-/// Time limit of a whole verification, as a multiple of that of a response. Without it, 64 slow
-/// signatures in each format would hold a deployment for an hour.
+/// Time limit of a whole verification, as a multiple of the limit for one response.
+/// Without it, 64 slow signatures in each format could delay a deployment for an hour.
 const RESPONSES: u32 = 6;
-/// Both formats. V2 comes first: it is the default of `edge-app push` and needs fewer requests.
+/// Both formats, in the order of the search. V2 comes first: it is the default of
+/// `edge-app push` and needs fewer requests.
 const BOTH: [Format; 2] = [Format::V2, Format::V3];
 
-/// Signature that is listed and not read yet.
+/// Signature that the registry lists and that is not downloaded yet.
 enum Candidate {
     Layer(Descriptor),
     Bundle(Descriptor),
 }
 
 impl Registry {
-    /// Resolves `image` once, for an index also the image of this platform, and finds a trusted
-    /// signature of either. Returns it with all bytes that verify it without a network.
+    /// Resolves `image` once, for an index also the image of this platform, and searches
+    /// for a trusted signature of either. Returns the result and a cached signature that
+    /// verifies the image again without a network.
     ///
-    /// The caller runs the returned digest and not the name: between two requests a tag can move
-    /// to an image that was never signed.
+    /// The caller must run the returned digest and not the name: between two requests a
+    /// tag can move to an image that was never signed.
     ///
     /// # Errors
     /// The image is not signed or not trusted, or the registry does not answer.
@@ -75,12 +77,14 @@ impl Registry {
             }
             Err(error) => return Err(error),
         };
-        // The result is the one that later runs compute from the kept bytes, so that both agree.
+        // The result is computed from the cached bytes, as in later runs without a
+        // network, so that both agree.
         let cached = CachedSignature::of_index(&top, &child, vec![signed]);
         Ok((cached.verify(keys, &self.repository)?, cached))
     }
 
-    /// Returns the newest trusted signature of the manifest `digest` in one of `formats`.
+    /// Returns the newest trusted signature of the manifest `digest`, in the first of
+    /// `formats` that has one.
     ///
     /// # Errors
     /// As [`Registry::verify`].
@@ -93,8 +97,8 @@ impl Registry {
         self.find(keys, digest, formats).await.map(|(v, _)| v)
     }
 
-    /// Finds the newest trusted signature. A signature that is malformed hides no other; a
-    /// registry that does not answer ends the search.
+    /// Searches for the newest trusted signature, in one format after the other. A
+    /// malformed signature is skipped; an error of the registry ends the search.
     async fn find(
         &self,
         keys: &Keys,
@@ -105,8 +109,8 @@ impl Registry {
         for format in formats {
             let listed = self.candidates(digest, *format).await;
             let candidates = skip(listed, &mut reasons)?.unwrap_or_default();
-            // Signers append, so the last one has the highest release number of an image that
-            // was signed again.
+            // Signers append, so if an image was signed several times, the last signature
+            // has the highest release number.
             for candidate in candidates.iter().rev().take(MAX_SIGNATURES) {
                 let read = self.read(digest, candidate).await;
                 let Some(signed) = skip(read, &mut reasons)? else {
@@ -121,8 +125,8 @@ impl Registry {
         Err(untrusted(&self.repository, digest, reasons))
     }
 
-    /// Returns all well-formed signatures of the manifest `digest`, in both formats, without
-    /// verifying them.
+    /// Returns the well-formed signatures of the manifest `digest`, at most 64 in each of
+    /// the two formats, without verifying them.
     ///
     /// # Errors
     /// The registry refuses or does not answer.
@@ -184,8 +188,9 @@ impl Registry {
         }
     }
 
-    /// Returns the manifests that refer to `digest`: from the registry's list, or, where it has
-    /// none, from the index under the fallback tag.
+    /// Returns descriptors of the manifests that refer to `digest`: from the registry's
+    /// list of referrers or, if the registry has none, from the index under the fallback
+    /// tag.
     async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, Error> {
         let artifact_type = BUNDLE.replace('+', "%2B");
         let path = format!("referrers/{digest}?artifactType={artifact_type}");
@@ -210,8 +215,9 @@ impl Registry {
     }
 }
 
-/// Keeps the reason of what is absent or malformed. An error of the registry stays one: skipped,
-/// it would let whoever can break one response make a signed image look unsigned.
+/// Converts an absent or malformed signature to `None` and records the reason. An error
+/// of the registry stays an error: otherwise an attacker who breaks one response could
+/// make a signed image look unsigned.
 fn skip<T>(result: Result<T, Error>, reasons: &mut Vec<String>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -223,12 +229,14 @@ fn skip<T>(result: Result<T, Error>, reasons: &mut Vec<String>) -> Result<Option
     }
 }
 
-/// Returns cosign's tag for the v2 signatures of `digest`.
+/// Returns the tag under which cosign stores the v2 signatures of `digest`:
+/// `sha256-HEX.sig`.
 pub(super) fn signature_tag(digest: &Digest) -> String {
     format!("sha256-{}.sig", digest.hex())
 }
 
-/// Returns the tag for the referrers of `digest` in a registry that lists none.
+/// Returns the tag of the index that lists the referrers of `digest` in a registry
+/// without such a list: `sha256-HEX`.
 pub(super) fn fallback_tag(digest: &Digest) -> String {
     format!("sha256-{}", digest.hex())
 }

@@ -1,4 +1,4 @@
-//! Bearer tokens of a registry's token service.
+//! Bearer tokens from the token service of a registry.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Url};
@@ -8,17 +8,18 @@ use super::credentials::Credentials;
 use super::response::{read_body, status_error, unreachable};
 use crate::error::Error;
 
-/// Size of a token service's response.
+/// Size limit of the token service's response, in bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
-/// Name of the token service in messages.
+/// Name of the token service in error messages.
 const NAME: &str = "the registry's token service";
 
-/// Access that a token grants. Ordered: a token for pushing serves for pulling.
+/// Access that a token grants. The order is significant: a token for `Push` also serves
+/// for `Pull`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
-    /// Reading.
+    /// Permission to read the repository.
     Pull,
-    /// Reading and writing.
+    /// Permission to read and write the repository.
     Push,
 }
 
@@ -30,14 +31,15 @@ pub(super) struct Challenge {
 }
 
 impl Challenge {
-    /// Returns the first challenge in `headers` that asks for a bearer token.
+    /// Returns the first `WWW-Authenticate` challenge in `headers` that demands a bearer
+    /// token.
     pub(super) fn find(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(WWW_AUTHENTICATE).iter();
         values.find_map(|v| Self::parse(v.to_str().ok()?))
     }
 
-    /// Parses `Bearer realm="…",service="…",scope="…"`. The scope is ignored: the client asks
-    /// for its own repository, whatever the challenge says.
+    /// Parses `Bearer realm="…",service="…",scope="…"`. The scope is ignored: the client
+    /// always requests a token for its own repository.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, mut rest) = text.trim().split_once(' ')?;
         let mut challenge = Self::default();
@@ -57,7 +59,8 @@ impl Challenge {
         complete.then_some(challenge)
     }
 
-    /// Requests a token for `scope`, such as `repository:team`.
+    /// Requests a bearer token that grants `access` to `scope`, for example
+    /// `repository:team`.
     pub(super) async fn request_token(
         &self,
         client: &Client,
@@ -67,8 +70,9 @@ impl Challenge {
     ) -> Result<String, Error> {
         let response = {
             let mut request = client.get(self.url(scope, access)?);
-            // The token service is often another host than the registry. The credentials may go
-            // there, since the registry, known by its TLS certificate, names it.
+            // The token service is often on another host than the registry. It may
+            // receive the credentials, because the registry, known by its TLS
+            // certificate, names it.
             if let Some(credentials) = credentials {
                 request = request.header(AUTHORIZATION, credentials.basic());
             }
@@ -78,7 +82,8 @@ impl Challenge {
             return Err(status_error(NAME, response).await);
         }
         let body = read_body(NAME, response, MAX_TOKEN_BYTES).await?;
-        // Registries use either field. A token with a line break would add a header of its own.
+        // Registries use either of the two fields. A token with a line break could inject
+        // another header.
         serde_json::from_slice::<Token>(&body)
             .ok()
             .and_then(|t| t.token.or(t.access_token))

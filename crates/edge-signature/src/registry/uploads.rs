@@ -1,4 +1,4 @@
-//! Uploads of blobs, over oci-client: from memory, in chunks, or from another registry.
+//! Uploads of blobs with oci-client: from memory, in chunks, or from another registry.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::manifest::Descriptor;
 use crate::reference::Digest;
 
 impl Registry {
-    /// Returns whether the registry has a blob.
+    /// Returns whether the repository contains the blob `digest`.
     ///
     /// # Errors
     /// The registry refuses or does not answer.
@@ -29,7 +29,7 @@ impl Registry {
         exists.map_err(|e| upload_error(digest.as_str(), e))
     }
 
-    /// Pushes a blob unless the registry has it; returns its digest.
+    /// Pushes a blob unless the repository has it; returns the digest of the blob.
     ///
     /// # Errors
     /// The registry refuses or does not answer.
@@ -49,7 +49,7 @@ impl Registry {
     /// with the digest.
     ///
     /// # Errors
-    /// The registry refuses or does not answer, or the content is another one.
+    /// The registry refuses or does not answer, or the content has another digest.
     pub async fn push_chunks(
         &self,
         digest: &Digest,
@@ -63,11 +63,13 @@ impl Registry {
         self.push_stream(digest, size, chunks).await
     }
 
-    /// Copies a blob from another registry while it is received; `progress` gets the number of
-    /// bytes of each chunk. Returns whether the blob was missing.
+    /// Copies a blob from the repository `from` to this one, chunk by chunk, unless it
+    /// exists there. `progress` is called with the number of bytes of each chunk. Returns
+    /// whether the blob was copied.
     ///
     /// # Errors
-    /// One of the registries refuses or does not answer, or the content is another one.
+    /// One of the registries refuses or does not answer, or the content has another
+    /// digest.
     pub async fn copy_blob(
         &self,
         from: &Self,
@@ -115,7 +117,7 @@ impl Registry {
             .map_err(|e| upload_error(digest.as_str(), e))
     }
 
-    /// Returns the client for uploads, which logs in once.
+    /// Returns the client for uploads, which the first call creates and logs in.
     async fn upload_client(&self) -> Result<&Client, Error> {
         let connect = || self.connect(RegistryOperation::Push);
         self.uploads.get_or_try_init(connect).await
@@ -126,8 +128,8 @@ impl Registry {
             encoding: CertificateEncoding::Pem,
             data: pem.clone(),
         };
-        // Both limits are absent by default. That on reading is per read, since a layer may take
-        // as long as it takes.
+        // Neither time limit is set by default. The limit on reading applies to each
+        // read, since the transfer of a large layer may take any time.
         let config = ClientConfig {
             protocol: ClientProtocol::Https,
             extra_root_certificates: self.ca_bundle.iter().map(certificate).collect(),
@@ -136,8 +138,8 @@ impl Registry {
             user_agent: concat!("edge-ai/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
-        // `Client::new` would fall back to a default client, without the certificates, and
-        // report nothing.
+        // `Client::new` would silently fall back to a default client without these
+        // certificates.
         let client = Client::try_from(config)
             .map_err(|e| Error::Malformed(format!("preparing TLS: {e}")))?;
         let auth = match &self.credentials {
@@ -149,7 +151,8 @@ impl Registry {
         Ok(client)
     }
 
-    /// Returns the repository in oci-client's type, which demands a tag that blobs do not need.
+    /// Returns the repository as oci-client's `Reference`, which requires a tag; requests
+    /// for blobs do not use the tag.
     fn placeholder(&self) -> Reference {
         let (host, path) = (self.repository.host(), self.repository.path());
         Reference::with_tag(host.into(), path.into(), "any".into())
