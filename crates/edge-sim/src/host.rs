@@ -1,11 +1,12 @@
-//! Programs, ports and the cache directory of this machine.
+//! Lookup of programs, free ports and the cache directory on this machine.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-/// Directory of files that are kept between runs: `~/.cache/edge-ai`.
+/// Returns the directory of files that are kept between runs, by default
+/// `~/.cache/edge-ai`.
 pub(crate) fn cache() -> PathBuf {
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -14,11 +15,11 @@ pub(crate) fn cache() -> PathBuf {
         .join("edge-ai")
 }
 
-/// Finds a program in the directories of the system, then in the Python
-/// environment that `scripts/setup` creates, then in the search path.
+/// Finds a program in /usr/sbin and /usr/bin, then in the Python environment that
+/// `scripts/setup` creates, then in the search path.
 pub(crate) fn find(program: &str) -> Result<PathBuf> {
-    // The search path comes last: that of a user lacks /usr/sbin, where most of
-    // the daemons are.
+    // The search path alone does not suffice: that of a normal user lacks
+    // /usr/sbin, where most of the daemons are.
     let directories = [
         PathBuf::from("/usr/sbin"),
         PathBuf::from("/usr/bin"),
@@ -31,7 +32,8 @@ pub(crate) fn find(program: &str) -> Result<PathBuf> {
         .with_context(|| format!("{program} is missing: run scripts/setup"))
 }
 
-/// Finds a program of this workspace, in the directory of the running one.
+/// Returns the path of a program of this workspace, in the build directory of the
+/// running program.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let path = build_directory()?.join(name);
     let build = "cargo build --workspace --bins";
@@ -39,7 +41,8 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Finds an example of this workspace, built like the running program.
+/// Returns the path of an example of this workspace, in the build directory of the
+/// running program.
 pub(crate) fn example(name: &str) -> Result<PathBuf> {
     let path = build_directory()?.join("examples").join(name);
     let build = "cargo build --workspace --examples";
@@ -47,7 +50,8 @@ pub(crate) fn example(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Directory of the programs, two levels above a test and one above an example.
+/// Returns the build directory of the running program, for example `target/debug`.
+/// Tests are in its subdirectory `deps`, examples in `examples`.
 fn build_directory() -> Result<PathBuf> {
     let mut directory = std::env::current_exe().context("finding the running program")?;
     directory.pop();

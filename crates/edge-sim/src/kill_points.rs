@@ -1,9 +1,11 @@
-//! Kill points: every system call of a program, at each of which one run of it is
-//! killed by the fault injection of strace, as by a power loss. The caller then
-//! checks that the next run repairs what the killed one left.
+//! Simulation of power losses at kill points, the system calls of a program: for
+//! each kill point, one run is killed at this call by the fault injection of
+//! strace. The caller then checks that the next run repairs the state that the
+//! killed run left.
 //!
-//! strace counts the calls of a name separately for each thread, so a point is a
-//! name and a number: together the points are all calls of all threads.
+//! strace counts the calls of each name separately for each thread, so a kill point
+//! consists of a name and a number. Together the kill points cover all calls of all
+//! threads.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -19,7 +21,8 @@ use edge_common::Root;
 
 use crate::host::find;
 
-/// Calls that change files or devices, all of which are in every sample.
+/// System calls that change files or devices. Every sample contains all of these
+/// calls.
 const CHANGING: [&str; 16] = [
     "fallocate",
     "fchmod",
@@ -38,27 +41,29 @@ const CHANGING: [&str; 16] = [
     "unlinkat",
     "write",
 ];
-/// Limit of the calls of one name in a run. A program that exceeds it loops.
+/// Maximum number of calls of one name in a run. A program that exceeds it is in an
+/// endless loop.
 const MAX_CALLS: usize = 20_000;
 
 /// Threads and processes whose calls are kill points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Every thread of a program that starts no other.
+    /// Every thread of a program that starts no other program.
     Threads,
-    /// The first thread of a program that starts others.
+    /// Only the first thread of a program that starts other programs.
     First,
-    /// The program and those that it starts. When a helper is killed, the program
-    /// itself ends with an error.
+    /// The program and the programs that it starts. When such a helper is killed,
+    /// the program itself ends with an error.
     Helpers,
 }
 
-/// The `nth` call of `name` in the thread that reaches it first.
+/// Kill point: the `nth` call of `name`, in the thread that reaches this number
+/// first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
-    /// Name of the system call.
+    /// Name of the system call, for example `rename`.
     pub name: String,
-    /// Number of the call, from 1.
+    /// Number of the call in its thread, from 1.
     pub nth: usize,
 }
 
@@ -68,14 +73,15 @@ impl fmt::Display for Point {
     }
 }
 
-/// Counts of a campaign.
+/// Result of the runs for all kill points of a program.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Runs that were killed.
+    /// Number of runs that were killed at their kill point.
     pub killed: usize,
-    /// Runs that never reached their point: one for each name of a call.
+    /// Number of runs that ended before their kill point: one for each name of a
+    /// system call.
     pub untouched: usize,
-    /// Different names of system calls.
+    /// Number of different system calls of the program.
     pub names: usize,
 }
 
@@ -93,13 +99,15 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Kills the program at every point, or at a sample: with `every` = 1 at all,
-/// else at each changing call, each first call, and every `every`-th other.
-/// `prepare` creates a new test root, `command` returns program and arguments for
-/// it, and `check` runs the program again after the kill and compares the end.
+/// Runs the program once for each kill point and kills it there. With `every` = 1
+/// every call is a kill point, else each call that changes files, the first call of
+/// each name, and every `every`-th other call. `prepare` creates a new test root,
+/// `command` returns program and arguments for this root, and `check` runs the
+/// program again after the kill and checks the final state.
 ///
 /// # Errors
-/// If strace is missing or cannot trace, or `check` fails, with its point.
+/// If strace is missing or cannot trace, or if `check` fails; the error names the
+/// kill point.
 pub fn kill_at_points<R>(
     reach: Reach,
     every: usize,
@@ -177,9 +185,9 @@ fn strace(reach: Reach, log: &OsStr) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs the program once without a kill and returns the names of its system
-/// calls, the most frequent first: with the longest work first the threads of a
-/// campaign end at about the same time.
+/// Runs the program once without a kill and returns the names of its system calls,
+/// the most frequent first. The threads then begin with the longest work and end at
+/// about the same time.
 fn call_names(reach: Reach, command: &[OsString]) -> Result<Vec<String>> {
     let log = tempfile::NamedTempFile::new().context("creating a temporary file")?;
     let output = strace(reach, log.path().as_os_str())?
@@ -206,8 +214,9 @@ fn call_names(reach: Reach, command: &[OsString]) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Returns the name of the call in `1234  openat(AT_FDCWD, …`, nothing for lines of
-/// other kinds. strace omits the number if there is one thread.
+/// Returns the name of the system call in a line of strace such as `1234
+/// openat(AT_FDCWD, …`, and `None` for other lines. strace omits the PID if there
+/// is only one thread.
 fn name_of(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let call = line.trim_start_matches(|c: char| c.is_ascii_digit());

@@ -1,10 +1,11 @@
-//! Local cloud, test VM and devices in namespaces: the surroundings in which the
-//! tools are tested and demonstrated on one machine. Never shipped.
+//! Local cloud, test VM and devices in namespaces: environments in which the tools
+//! are tested and demonstrated on one machine. edge-sim is never installed on a
+//! device.
 //!
-//! Everything that a command of `edge-sim` writes is below the directory that
-//! `--dir` names, but the base system of the test VM, which is kept in
-//! `~/.cache/edge-ai`. Processes that outlive a command are noted there, and the
-//! command `down` or `stop` ends them.
+//! The commands `cloud`, `vm` and `endpoint` keep their state in the directory that
+//! `--dir` names, and the base system of the test VM in `~/.cache/edge-ai`. The
+//! directory also records processes that outlive a command; `cloud down` and `vm
+//! stop` end them.
 
 pub mod benchmarks;
 pub mod cloud;
@@ -21,7 +22,7 @@ mod vm;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Local cloud, test VM and devices in namespaces, on one machine.
+/// Local cloud, test VM, simulated links and benchmarks, on one machine.
 #[derive(Parser)]
 #[command(version, max_term_width = 80)]
 pub struct Args {
@@ -31,27 +32,27 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Part {
-    /// The local cloud: MQTT broker, provisioning, shadows, registry, AWS API
+    /// Local cloud: MQTT broker, provisioning, shadows, registry and AWS API
     #[command(subcommand)]
     Cloud(cloud::Command),
-    /// The test VM: a virtual device with the real units and programs
+    /// Test VM: a virtual device with the real units and programs
     #[command(subcommand, alias = "twin")]
     Vm(vm::Command),
-    /// Measures the tools and the ways that were usual before them
+    /// Benchmarks of the tools and of the scripts that they replace
     #[command(subcommand)]
     Bench(benchmarks::Command),
-    /// A link with a delay and a rate, for ProxyCommand of ssh
+    /// Link with a delay and a rate to a command, for ProxyCommand of ssh
     Relay(links::stdio::Args),
-    /// AWS IoT's endpoint with its strict rules, quotas and scripted faults
+    /// Endpoint of AWS IoT with its strict rules, quotas and scripted faults
     Endpoint(endpoint::Args),
-    /// A port that leads to another one, with a delay and a rate
+    /// TCP proxy that forwards a port to another one with a delay and a rate
     Distance(links::tcp::Args),
 }
 
-/// Runs the command.
+/// Runs the command that the arguments select.
 ///
 /// # Errors
-/// The error of the command.
+/// If the command fails.
 pub fn run(args: Args) -> Result<()> {
     match args.part {
         Part::Cloud(command) => cloud::run(command),

@@ -1,4 +1,5 @@
-//! `edge-sim`: see the library.
+//! Program `edge-sim`. The library contains the commands, so that integration tests
+//! can use them.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,9 @@
-//! `edge-app deploy` to many devices: one after another, and at once.
+//! Benchmark of `edge-app deploy` to many devices: one after another, and in
+//! parallel.
 //!
-//! The devices have the real sshd and sudo rule and a scripted edge-docker, whose
-//! pull and replace take a given time, since this machine could not run so many
-//! engines. The table shows the concurrency of edge-app and ssh.
+//! The devices have the real sshd and sudo rule but a scripted edge-docker, whose
+//! `pull` and `replace` take a fixed time, since this machine could not run so many
+//! container engines. The table shows the concurrency of edge-app and ssh.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,22 +19,23 @@ use crate::namespaces::Fleet;
 use crate::signals;
 use crate::testbed::push_image;
 
-/// Arguments of `bench devices`.
+/// Arguments of `edge-sim bench devices`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the programs, built for release
+    /// Directory of the programs, built with --release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
     /// Number of devices
     #[arg(long, default_value_t = 20)]
     devices: usize,
-    /// Duration of a pull and of a replace in seconds; a container without a health
-    /// check is watched for five
+    /// Duration in seconds of each pull and each replace; edge-docker watches a
+    /// container without a health check for 5
     #[arg(long, default_value_t = 5)]
     seconds: u32,
 }
 
-/// Prints the table.
+/// Runs the benchmark and prints a table with one row for each number of parallel
+/// deployments.
 pub(crate) fn run(args: &Args) -> Result<()> {
     signals::notice()?;
     let cloud = Cloud::up()?;
@@ -84,7 +86,8 @@ fn deploy(args: &Args, project: &TempDir, cloud: &Cloud, jobs: usize) -> Result<
     Ok(start.elapsed())
 }
 
-/// Creates a project with the app `hello`.
+/// Creates a project directory for edge-app with the app `hello` and the devices of
+/// `fleet`.
 fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
     let directory = tempfile::tempdir().context("creating a temporary directory")?;
     let put = |name: &str, text: &str| {
@@ -105,7 +108,8 @@ fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
     Ok(directory)
 }
 
-/// A local cloud without the AWS API. It ends when it is dropped.
+/// Local cloud without the AWS API, in a temporary directory. Dropping it stops the
+/// daemons.
 struct Cloud(TempDir);
 
 impl Cloud {
@@ -130,7 +134,8 @@ impl Cloud {
             .into())
     }
 
-    /// Returns its repository, by a host name that needs no proxy.
+    /// Returns the cloud's repository with the host name `localhost`, which clients
+    /// of this machine reach without the cloud's proxy.
     fn registry(&self) -> Result<String> {
         Ok(self.value("registry")?.replace(HOST, "localhost"))
     }
@@ -138,7 +143,7 @@ impl Cloud {
 
 impl Drop for Cloud {
     fn drop(&mut self) {
-        // A destructor can only report the error.
+        // `drop` cannot return the error, so the error is logged.
         let down = self.command("down").and_then(|mut c| c.run());
         if let Err(error) = down {
             log::warn(format_args!("{error:#}"));

@@ -1,4 +1,5 @@
-//! Root file systems of devices, and edge-provision on them.
+//! Root file systems of devices for benchmarks, and the command that runs
+//! edge-provision on one.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +9,8 @@ use anyhow::{Context, Result};
 use edge_common::{Root, file};
 use serde_json::json;
 
-/// Writes the root file system of a device to `directory`, with the claim of the
-/// endpoint in `cloud` on `port`.
+/// Writes the root file system of a device to `directory`. The claim (certificate,
+/// key and configuration) is for the endpoint on `port` with its state in `cloud`.
 pub(crate) fn write_device(directory: &Path, cloud: &Path, port: u16, serial: &str) -> Result<()> {
     for path in [
         "etc/edge-ai/claim",
@@ -34,7 +35,8 @@ pub(crate) fn write_device(directory: &Path, cloud: &Path, port: u16, serial: &s
     put("etc/machine-id", serial)
 }
 
-/// Command of edge-provision on the root `directory`.
+/// Returns the command that runs `tool`, a build of edge-provision, on the root
+/// `directory`.
 pub(crate) fn provisioning(tool: &Path, directory: &Path, args: &[&str]) -> Command {
     let mut command = Root::system().command(tool);
     command.arg(directory).args(args);

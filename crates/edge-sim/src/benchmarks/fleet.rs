@@ -1,4 +1,4 @@
-//! Provisioning of many devices that are switched on at once.
+//! Benchmark of many devices that are switched on at once and provision.
 
 use std::fmt;
 use std::path::Path;
@@ -12,33 +12,35 @@ use crate::cloud;
 use crate::endpoint::{Behaviour, Endpoint, Event};
 use crate::signals;
 
-/// Time budget of each device, in seconds.
+/// Time budget of edge-provision on each device, in seconds.
 const BUDGET_SECONDS: u64 = 1800;
 
-/// Result of the provisioning of a fleet.
+/// Result of provisioning a fleet: numbers of devices and keys, and all requests.
 pub struct Outcome {
-    /// Devices that were started.
+    /// Number of devices that were started.
     pub devices: usize,
-    /// Devices that have an identity.
+    /// Number of devices that received an identity: edge-provision exited with 0.
     pub provisioned: usize,
-    /// Different keys for which certificates were issued.
+    /// Number of different keys for which the endpoint issued certificates.
     pub keys: usize,
-    /// Quota of provisionings per second.
+    /// Quota of the endpoint, in provisionings per second.
     pub(crate) rate: u32,
-    /// Time until the last one ended.
+    /// Time from the first start until edge-provision has ended on every device.
     pub(crate) duration: Duration,
-    /// All requests.
+    /// All requests that the endpoint received, with the time since the first
+    /// start.
     pub(crate) events: Vec<Event>,
 }
 
 impl Outcome {
-    /// Number of requests of a kind, and of those that succeeded.
+    /// Returns the number of requests of one kind (`connect`, `create`, `register`
+    /// or `shadow`), and the number of those that succeeded.
     pub fn count(&self, kind: &str) -> (usize, usize) {
         let mine = || self.events.iter().filter(|e| e.kind == kind);
         (mine().count(), mine().filter(|e| e.succeeded).count())
     }
 
-    /// Maximum of requests within one second.
+    /// Returns the maximum number of requests within one second.
     pub(crate) fn peak(&self) -> usize {
         let seconds = self.seconds();
         seconds
@@ -48,7 +50,8 @@ impl Outcome {
             .unwrap_or(0)
     }
 
-    /// Requests of each second that succeeded, and that did not.
+    /// Returns for each second the numbers of requests that succeeded and that were
+    /// rejected.
     pub(crate) fn seconds(&self) -> Vec<(usize, usize)> {
         let last = usize::try_from(self.duration.as_secs()).unwrap_or(0);
         let mut seconds = vec![(0, 0); last + 1];
@@ -90,10 +93,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Starts `devices` at once, each as a process of its own, and waits for all.
+/// Starts edge-provision for all devices at once, one process per device, and waits
+/// for their end. `rate` is the endpoint's quota per second, `spread` the maximum
+/// random delay of a device in seconds.
 ///
 /// # Errors
-/// If a process cannot be started.
+/// If the root of a device cannot be written, or a process cannot be started.
 pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Outcome> {
     signals::notice()?;
     let directory = tempfile::tempdir().context("creating a temporary directory")?;
@@ -153,7 +158,7 @@ pub fn run(tool: &Path, devices: usize, rate: u32, spread: u64) -> Result<Outcom
     })
 }
 
-/// Child processes, killed when this is dropped.
+/// Child processes, which are killed when the list is dropped.
 struct Children(Vec<Child>);
 
 impl Drop for Children {

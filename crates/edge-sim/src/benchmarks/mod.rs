@@ -1,5 +1,5 @@
-//! Benchmarks of the tools beside the scripts that they replace. They print tables
-//! and have no limits, since the machine may be busy.
+//! Benchmarks of the tools, some in comparison with the scripts that they replace.
+//! Benchmarks print tables and no verdict, since the machine may be busy.
 
 mod deploy;
 mod devices;
@@ -17,25 +17,29 @@ use edge_common::file;
 /// Commands of `edge-sim bench`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// From a change of an app to its new container running, by `sandbox`
+    /// Time from a change of an app until its new container runs, by `edge-app
+    /// sandbox`
     Sandbox(Args),
-    /// Deployment of an app to many devices, one after another and at once
+    /// Time to deploy an app to many devices, one after another and in parallel
     Devices(deploy::Args),
-    /// Time, memory and traffic of one provisioning, near and far
+    /// Time, memory and traffic of one provisioning, at round trips of 0 and 100 ms
     Provision {
-        /// edge-provision on another root: `examples/provision_at_root`
+        /// Build of edge-provision that takes another root:
+        /// `examples/provision_at_root`
         #[arg(long)]
         tool: PathBuf,
-        /// Python script with the structure of the earlier flow
+        /// Python script with the steps of the earlier implementation
         #[arg(long)]
         earlier: PathBuf,
-        /// Number of runs, whose median is printed
+        /// Number of runs of which the median is printed
         #[arg(long, default_value_t = 7)]
         runs: usize,
     },
-    /// A fleet that is switched on at once, with the published quotas
+    /// Provisioning of a fleet that is switched on at once, with the published
+    /// quotas of AWS IoT
     Fleet {
-        /// edge-provision on another root: `examples/provision_at_root`
+        /// Build of edge-provision that takes another root:
+        /// `examples/provision_at_root`
         #[arg(long)]
         tool: PathBuf,
         /// Number of devices
@@ -44,19 +48,19 @@ pub(crate) enum Command {
         /// Quota of provisionings per second
         #[arg(long, default_value_t = 10)]
         rate: u32,
-        /// File for a diagram of the requests over time
+        /// SVG file for a diagram of the requests over time
         #[arg(long)]
         svg: Option<PathBuf>,
     },
 }
 
-/// Arguments of `bench sandbox`.
+/// Arguments of `edge-sim bench sandbox`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the programs, built for release
+    /// Directory of the programs, built with --release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
-    /// Size of the image below the change, in MB
+    /// Size of the base image, which does not change, in MB
     #[arg(long, default_value_t = 300)]
     base: u32,
     /// Size of the layer that changes, in kB
@@ -64,7 +68,7 @@ pub(crate) struct Args {
     change: u32,
 }
 
-/// Runs a benchmark.
+/// Runs a command of `edge-sim bench` and prints the result.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Sandbox(args) => sandbox::run(&args),

@@ -1,4 +1,4 @@
-//! Diagram of requests over time, as SVG.
+//! Diagram of the requests of a fleet over time, as SVG.
 
 use std::fmt::Write;
 
@@ -9,8 +9,8 @@ const HEIGHT: usize = 240;
 const LEFT: usize = 40;
 const TOP: usize = 40;
 
-/// Draws a bar for each second, of requests that succeeded and on top those that
-/// were rejected.
+/// Returns an SVG document with a bar for each second: the requests that succeeded,
+/// and above them those that were rejected.
 pub(crate) fn draw(fleet: &Outcome) -> String {
     let seconds = fleet.seconds();
     let max = fleet.peak().max(1);

@@ -1,5 +1,5 @@
-//! Provisioning of one device at two round trips, by edge-provision and by the
-//! structure of the earlier flow.
+//! Benchmark of the provisioning of one device at round trips of 0 and 100 ms, by
+//! edge-provision and by a script with the steps of the earlier implementation.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::endpoint::{Behaviour, Endpoint};
 use crate::host::find;
 use crate::links::tcp::{self, Counts, TcpLink};
 
-/// Figures of one run.
+/// Measurements of one run: times in seconds, peak memory in MB and traffic in kB.
 struct Run {
     registered: f64,
     whole: f64,
@@ -26,7 +26,7 @@ struct Run {
     connections: f64,
 }
 
-/// Measures both flows at round trips of 0 and 100 ms and prints a table.
+/// Measures both implementations at round trips of 0 and 100 ms and prints a table.
 pub(crate) fn run(tool: &Path, earlier: &Path, runs: usize) -> Result<()> {
     println!(
         "median of {runs} runs; from the start of the process; registered: the first log line that contains the word"
@@ -103,8 +103,8 @@ fn one(tool: &Path, python: Option<&Path>, delay: u64) -> Result<Run> {
     })
 }
 
-/// Runs a command; returns the seconds until it logs "registered" and until its end,
-/// and the peak memory in kB.
+/// Runs a command under GNU time. Returns the seconds until a log line contains
+/// "registered", the seconds until the end, and the peak memory in kB.
 fn timed(inner: &Command) -> Result<(f64, f64, f64)> {
     let mut command = Root::system().command(find("time")?);
     command

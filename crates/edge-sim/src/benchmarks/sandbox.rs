@@ -1,6 +1,7 @@
-//! `edge-app sandbox` and the earlier script: `docker save | gzip`, ssh, `docker
-//! load`. Laptop and device are engines of their own on this machine, with the real
-//! sshd, sudo rule and edge-docker between them; the link is `edge-sim relay`.
+//! Benchmark of `edge-app sandbox` and of the earlier script: `docker save | gzip`,
+//! ssh, `docker load`. Laptop and device are separate container engines on this
+//! machine, with the real sshd, sudo rule and edge-docker between them. `edge-sim
+//! relay` simulates the link.
 
 use std::fs;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -18,7 +19,8 @@ use crate::host::find;
 use crate::namespaces::{Device, Link, Settings};
 use crate::signals;
 
-/// Number of measurements of a saved file.
+/// Number of times that a file is saved to measure its arrival on the device, per
+/// link.
 const SAVES: usize = 15;
 const BASE: &str = "bench-base:latest";
 const APP: &str = "name: hello\nports: ['8080:8080']\nvolumes: ['.:/data']\n";
@@ -29,7 +31,8 @@ COPY change /change
 ENTRYPOINT [\"/hello\"]
 STOPSIGNAL SIGKILL
 ";
-/// Script that developers used before.
+/// Shell script that developers used before `edge-app sandbox`: builds an image,
+/// sends it to the device and starts a container.
 const EARLIER: &str = "\
 set -e
 DOCKER_BUILDKIT=0 docker build -q -t sandbox/hello:latest hello >/dev/null
@@ -42,7 +45,8 @@ const LINKS: [(&str, Link); 2] = [
     ("20 Mbit/s, 30 ms", Link { rtt: 30, rate: 20 }),
 ];
 
-/// Prints the tables.
+/// Runs the benchmark and prints two tables: for new containers and for saved
+/// files.
 pub(crate) fn run(args: &Args) -> Result<()> {
     signals::notice()?;
     let mut testbed = Testbed::new(args)?;
@@ -163,7 +167,8 @@ impl Testbed {
         self.change()
     }
 
-    /// Changes the topmost layer, whose bytes cannot be compressed.
+    /// Changes the file in the topmost layer to other random bytes, which cannot be
+    /// compressed.
     fn change(&mut self) -> Result<()> {
         signals::check()?;
         self.changes += 1;
@@ -172,7 +177,8 @@ impl Testbed {
         file::write(&self.directory.path().join("hello/change"), &content, 0o644)
     }
 
-    /// Imports the base image. Its files are compressed to a half, as programs are.
+    /// Imports the base image of `millions` MB into the laptop's engine. Like
+    /// programs, its files are compressed to about half of their size.
     fn base(&self, millions: u32) -> Result<()> {
         let mut import = self.docker(&["import", "-", BASE])?;
         let child = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
@@ -205,15 +211,15 @@ impl Testbed {
         Ok(self.docker(&["info", format])?.read()?.trim().into())
     }
 
-    /// Removes all containers and images of the device.
+    /// Removes all containers and images from the device.
     fn clear_device(&self) -> Result<()> {
         let script =
             "docker ps -aq | xargs -r docker rm -f; docker images -q | xargs -r docker rmi -f";
         self.device.command("sh").args(["-c", script]).run()
     }
 
-    /// Measures over each link the time from saving a file that `sync` maps until it
-    /// is on the device.
+    /// Measures for each link the time between saving a file that `sync` maps and
+    /// its arrival on the device, while `edge-app sandbox --watch` runs.
     fn saved_files(&mut self) -> Result<()> {
         println!("\n| link | a saved file is on the device after, ms (median) | best | worst |");
         println!("|---|--:|--:|--:|");
@@ -268,7 +274,8 @@ impl Testbed {
         Ok(start.elapsed())
     }
 
-    /// Runs one of the two ways; returns megabytes and seconds.
+    /// Runs `way`, the earlier script or edge-app. Returns the traffic in MB and
+    /// the time in seconds.
     fn measure(&self, way: fn(&Self) -> Result<()>) -> Result<(f64, f64)> {
         signals::check()?;
         let (before, start) = (self.device.traffic()?, Instant::now());

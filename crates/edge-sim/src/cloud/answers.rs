@@ -1,12 +1,12 @@
-//! Answers of AWS IoT, as the published API words them.
+//! Answers of AWS IoT, with the topics and fields of the published API.
 
 use serde_json::{Value, json};
 
-/// Answers to one request: the last level of the topic, and the payload
-/// published there.
+/// Answers to one request: the last topic level, for example `accepted`, and the
+/// payload to publish on this topic.
 pub(crate) type Answers = Vec<(&'static str, Value)>;
 
-/// A rejection in the form of the fleet provisioning API.
+/// Returns a rejection in the form of the fleet provisioning API.
 pub(crate) fn rejected(status: u16, code: &str, message: &str) -> Answers {
     vec![(
         "rejected",

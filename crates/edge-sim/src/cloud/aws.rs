@@ -1,6 +1,6 @@
-//! AWS API of the local cloud: moto, with the resources that Terraform creates in
-//! an account. moto does not check the signatures of requests, so requests of the
-//! JSON protocol need no SDK here.
+//! AWS API of the local cloud: the simulator moto, with the resources that
+//! Terraform creates in an account. moto does not check the signatures of requests,
+//! so requests of the JSON protocol need no SDK.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use super::{HOST, Ports, TEMPLATE};
 
-/// Alias of the signing key.
+/// Alias in KMS of the key that signs container images.
 pub(crate) const KEY_ALIAS: &str = "alias/edge-container-signing";
 const REGION: &str = "eu-central-1";
 
-/// Creates parameters, key and repository; returns the public key, PEM.
+/// Creates the signing key in KMS, the repository in ECR and the parameters in SSM.
+/// Returns the public key in PEM.
 pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<String> {
     let request = |target: &str, body: Value| call(ports.aws, target, &body);
     let key = request(

@@ -1,4 +1,5 @@
-//! Daemons of the local cloud, of which either all run or none.
+//! Start and stop of the local cloud's daemons. If one of them fails to start, all
+//! are killed.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,10 +16,11 @@ use crate::host::find;
 use crate::process::{self, Process};
 use crate::signals;
 
-/// Timeout for a daemon to listen on its port.
+/// Time in which a daemon must listen on its port after its start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Daemons that were started. They are killed unless [`Daemons::keep`] is called.
+/// Daemons that were started. Dropping the list kills them unless [`Daemons::keep`]
+/// is called.
 pub(crate) struct Daemons {
     dir: PathBuf,
     children: Vec<Child>,
@@ -26,7 +28,7 @@ pub(crate) struct Daemons {
 }
 
 impl Daemons {
-    /// Returns a list without daemons, whose logs are to be in `dir`.
+    /// Creates an empty list of daemons, whose logs will be in `dir`.
     pub(crate) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.into(),
@@ -35,14 +37,15 @@ impl Daemons {
         }
     }
 
-    /// Starts a program, with its output in `<name>.log`.
+    /// Starts a daemon, with its output in `PROGRAM.log`.
     pub(crate) fn start(&mut self, program: &str, args: &[&str]) -> Result<()> {
         let path = find(program)?;
         let mut command = Root::system().command(path);
         self.spawn(program, command.args(args))
     }
 
-    /// Starts the responder, another process of this program.
+    /// Starts the responder: another process of this program, with the arguments
+    /// `args`.
     pub(crate) fn start_responder(&mut self, args: &[&str]) -> Result<()> {
         let edge_sim = std::env::current_exe().context("finding edge-sim")?;
         self.spawn("responder", Root::system().command(edge_sim).args(args))
@@ -62,7 +65,7 @@ impl Daemons {
         Ok(())
     }
 
-    /// Waits until a daemon listens on `port`.
+    /// Waits until a daemon listens on `port`. The end of any daemon is an error.
     pub(crate) fn wait_for(&mut self, port: u16) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -86,7 +89,8 @@ impl Daemons {
         Ok(())
     }
 
-    /// Leaves them running and writes their process ids to `pids.json`.
+    /// Writes the PIDs of the daemons to `pids.json` and leaves the daemons
+    /// running.
     pub(crate) fn keep(mut self) -> Result<()> {
         let processes: Result<Vec<_>> = self.children.iter().map(|c| Process::of(c.id())).collect();
         file::write(
@@ -113,21 +117,21 @@ fn processes(dir: &Path) -> Vec<Process> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Returns whether all daemons of a local cloud run.
+/// Returns whether all daemons of the local cloud in `dir` run.
 pub(crate) fn running(dir: &Path) -> bool {
     let processes = processes(dir);
     !processes.is_empty() && processes.iter().all(Process::alive)
 }
 
-/// Stops the daemons of a local cloud and waits for their end.
+/// Stops the daemons of the local cloud in `dir` and waits for their end.
 pub(crate) fn stop(dir: &Path) -> Result<()> {
     process::stop(&processes(dir))?;
     let _ = fs::remove_file(dir.join("pids.json"));
     Ok(())
 }
 
-/// Returns a line of a password file, hashed by bcrypt. The password is passed
-/// through a pipe, since command lines are public.
+/// Returns a line of an htpasswd file with the bcrypt hash of a password. htpasswd
+/// receives the password through a pipe, since every user can read command lines.
 pub(crate) fn htpasswd(user: &str, password: &str) -> Result<String> {
     let mut command = Root::system().command(find("htpasswd")?);
     command

@@ -1,5 +1,6 @@
-//! Local cloud of real parts: mosquitto, docker-registry, moto, and a responder
-//! that answers on the published topics of AWS IoT.
+//! Local cloud for tests on one machine: mosquitto as MQTT broker, docker-registry,
+//! moto as AWS API, and a responder that answers on the published topics of AWS
+//! IoT.
 
 pub(crate) mod answers;
 mod aws;
@@ -23,64 +24,65 @@ use crate::host::free_port;
 use crate::signals;
 use daemons::Daemons;
 
-/// Host name of every server of the local cloud.
+/// Host name in the certificate of every server of the local cloud.
 pub const HOST: &str = "cloud.edge.test";
-/// Name of its provisioning template.
+/// Name of the local cloud's provisioning template.
 pub(crate) const TEMPLATE: &str = "edge-ai-fleet";
-/// User of its registry, as at ECR.
+/// User name at the local cloud's registry, the same as at ECR.
 const USER: &str = "AWS";
 
 /// Commands of `edge-sim cloud`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Start it and print its endpoints
+    /// Start the local cloud and print its endpoints
     Up {
-        /// Directory of its state
+        /// Directory of the local cloud's state
         #[arg(long)]
         dir: PathBuf,
-        /// Serial number that may provision; can be repeated
+        /// Serial number of a device that may provision; can be repeated
         #[arg(long, value_name = "SERIAL")]
         allow: Vec<String>,
         /// Omit the AWS API (SSM, KMS, ECR), which takes longest to start
         #[arg(long)]
         no_aws: bool,
     },
-    /// Stop it
+    /// Stop the local cloud
     Down {
-        /// Directory of its state
+        /// Directory of the local cloud's state
         #[arg(long)]
         dir: PathBuf,
-        /// Remove the directory too
+        /// Also remove the directory of the state
         #[arg(long)]
         purge: bool,
     },
-    /// Print its endpoints and whether it runs
+    /// Print the endpoints of the local cloud and whether it runs
     Status {
-        /// Directory of its state
+        /// Directory of the local cloud's state
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Let a serial number provision
+    /// Permit the device with a serial number to provision
     Allow {
-        /// Directory of its state
+        /// Directory of the local cloud's state
         #[arg(long)]
         dir: PathBuf,
-        /// Also if the device has an identity: for a device that lost it in a repair
+        /// Also permit a device that is registered already, for example after a
+        /// repair in which it lost its identity
         #[arg(long)]
         again: bool,
-        /// Serial number
+        /// Serial number of the device
         serial: String,
     },
     /// Answer requests of fleet provisioning and shadows (started by `up`)
     #[command(hide = true)]
     Serve {
-        /// Directory of its state
+        /// Directory of the local cloud's state
         #[arg(long)]
         dir: PathBuf,
     },
 }
 
-/// Runs a command. When `up` fails it leaves no daemon.
+/// Runs a command of `edge-sim cloud`. If `up` fails, no daemon stays running.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Up { dir, allow, no_aws } => up(&dir, &allow, !no_aws),
@@ -91,11 +93,11 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Creates the state of a local cloud: certificates, the allow-list, a directory for
-/// shadows.
+/// Creates the state of a local cloud in `dir`: certificates, the allow-list and a
+/// directory for shadows.
 ///
 /// # Errors
-/// If the directory cannot be written.
+/// If a key cannot be generated, or `dir` cannot be written.
 pub fn create(dir: &Path, allow: &[String]) -> Result<()> {
     pki::create(dir)?;
     let allowed: String = allow.iter().map(|s| format!("{s}\n")).collect();
@@ -138,7 +140,7 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     status(dir)
 }
 
-/// Ports of the daemons.
+/// TCP ports of 127.0.0.1 on which the daemons listen.
 pub(crate) struct Ports {
     mqtt: u16,
     registry: u16,
@@ -150,8 +152,9 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
     file::write(&dir.join(name), text.as_bytes(), mode)
 }
 
-/// Rights of the responder at the broker. Those of claims and devices follow from
-/// the deployed policies, those of a device when it is registered.
+/// Entry of the responder in the broker's access list. The entries of claims and
+/// devices are generated from the deployed policies; that of a device is added when
+/// the device is registered.
 const RESPONDER: &str = "user responder\ntopic readwrite $aws/#\ntopic read edge-ai/#\n";
 
 fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
@@ -209,8 +212,8 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
     })
 }
 
-/// Adds a serial number to the allow-list, with `again` also to the list of those
-/// that may provision once more.
+/// Adds a serial number to the allow-list, with `again` also to `windows`, the list
+/// of registered devices that may provision once more.
 ///
 /// # Errors
 /// If the lists cannot be written.

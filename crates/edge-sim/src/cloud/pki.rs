@@ -1,4 +1,4 @@
-//! Keys and certificates of the local cloud.
+//! Certificate authorities, keys and certificates of the local cloud.
 
 use std::path::Path;
 
@@ -15,12 +15,12 @@ use openssl::x509::{X509, X509Name, X509NameBuilder};
 
 use super::HOST;
 
-/// A day in seconds.
+/// Length of a day, in seconds.
 const DAY: i64 = 86_400;
-/// Validity of certificates, in days.
+/// Validity of the certificates that do not test expiry, in days.
 const TEN_YEARS: i64 = 3650;
 
-/// A certification authority with its key.
+/// Certificate authority: its certificate and private key.
 pub(crate) struct Authority {
     certificate: X509,
     key: PKey<Private>,
@@ -40,7 +40,8 @@ impl Authority {
         Ok(Self { certificate, key })
     }
 
-    /// Reads an authority that [`create`] wrote.
+    /// Reads the authority from `NAME.crt` and `NAME.key`, which [`create`] wrote
+    /// to `dir`.
     pub(crate) fn load(dir: &Path, name: &str) -> Result<Self> {
         let read = |end: &str| file::read(&dir.join(format!("{name}.{end}")), 64 * 1024);
         Ok(Self {
@@ -49,12 +50,14 @@ impl Authority {
         })
     }
 
-    /// Issues a client certificate for a public key.
+    /// Issues a client certificate for a public key, valid for ten years, with the
+    /// common name `name`.
     pub(crate) fn sign<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>) -> Result<X509> {
         self.sign_for(name, key, TEN_YEARS)
     }
 
-    /// Issues a client certificate that expires `days` from now.
+    /// Issues a client certificate that expires `days` days from now; a negative
+    /// number yields an expired certificate.
     pub(crate) fn sign_for<T: HasPublic>(
         &self,
         name: &str,
@@ -78,8 +81,8 @@ enum Kind<'a> {
     Client,
 }
 
-/// Issues a server certificate that clients must refuse: for another host, or by
-/// an unknown authority.
+/// Issues a server certificate for `host` that clients must refuse: `host` is the
+/// wrong name, or `unknown` selects an authority that no client trusts.
 pub(crate) fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X509, PKey<Private>)> {
     let authority = if unknown {
         Authority::new("Unknown CA")?
@@ -98,7 +101,8 @@ pub(crate) fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X50
     Ok((server, key))
 }
 
-/// Creates all keys and certificates, unless they exist.
+/// Creates all keys and certificates in `dir`, unless `signing.pub`, the last of
+/// the files, exists.
 pub(crate) fn create(dir: &Path) -> Result<()> {
     if dir.join("signing.pub").exists() {
         return Ok(());
@@ -167,8 +171,9 @@ fn subject(name: &str) -> Result<X509Name> {
     Ok(subject.build())
 }
 
-/// Issues a certificate that expires `days` from now; without an issuer it is signed
-/// by itself. It is valid since two days ago, so that `days` may be negative.
+/// Issues a certificate that expires `days` days from now; without an issuer the
+/// certificate is self-signed. The validity begins two days ago, so that `days` may
+/// be -1.
 fn certificate<T: HasPublic>(
     name: &X509Name,
     key: &PKeyRef<T>,
@@ -213,7 +218,7 @@ fn certificate<T: HasPublic>(
     Ok(builder.build())
 }
 
-/// Returns random bytes as hexadecimal digits.
+/// Returns `bytes` random bytes as hexadecimal digits.
 pub(crate) fn random_hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
     openssl::rand::rand_bytes(&mut buffer)?;

@@ -1,19 +1,20 @@
 //! Policies of AWS IoT as Terraform deploys them, and the access list of mosquitto
-//! that follows from them. The documents are compiled in from
+//! that is generated from them. The documents are compiled in from
 //! `infra/iot/policies/{claim,device}.json.tftpl` and
 //! `infra/iot/provisioning-template.json`.
 //!
-//! An access list contains topics, not client ids: statements on `iot:Connect` are
-//! in effect only where [`Policy::allows`] is called.
+//! An access list of mosquitto contains topics but no client ids. Statements on
+//! `iot:Connect` are therefore enforced only where [`Policy::allows`] is called, in
+//! the strict endpoint.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// Variable for the name of the connected thing.
+/// Policy variable for the name of the thing that is connected.
 const THING: &str = "${iot:Connection.Thing.ThingName}";
-/// Prefix of every resource, with an invented account.
+/// ARN prefix of every resource, with an invented account number.
 const ARN: &str = "arn:aws:iot:eu-central-1:123456789012";
 
 macro_rules! deployed {
@@ -26,7 +27,7 @@ macro_rules! deployed {
     };
 }
 
-/// Rights of one kind of certificate.
+/// Parsed policy of claim certificates or of device certificates.
 #[derive(Debug)]
 pub(crate) struct Policy {
     statements: Vec<Statement>,
@@ -40,19 +41,21 @@ struct Statement {
 }
 
 impl Policy {
-    /// Returns the policy of claim certificates for one provisioning template.
+    /// Returns the policy of claim certificates that may use the provisioning
+    /// template `template`.
     pub(crate) fn claim(template: &str) -> Result<Self> {
         parse(deployed!("policies/claim.json.tftpl"), template).context("reading the claim policy")
     }
 
-    /// Returns the policy of devices.
+    /// Returns the policy of the certificates of registered devices.
     pub(crate) fn device() -> Result<Self> {
         parse(deployed!("policies/device.json.tftpl"), "").context("reading the device policy")
     }
 
-    /// Returns whether a connection may do `action`. `resource` is the name without
-    /// the account, as in `topic/a/b`; `thing` is the thing to which the certificate
-    /// is attached and whose name is the client id.
+    /// Returns whether a connection may do `action`, for example `iot:Publish`.
+    /// `resource` is a resource without the ARN prefix, for example `topic/a/b`;
+    /// `thing` is the thing to which the certificate is attached and whose name is
+    /// the client id.
     pub(crate) fn allows(&self, action: &str, resource: &str, thing: Option<&str>) -> bool {
         self.statements.iter().any(|statement| {
             let fits = |pattern: &String| match (pattern.contains(THING), thing) {
@@ -66,8 +69,8 @@ impl Policy {
         })
     }
 
-    /// Returns the access list of mosquitto for a user and a thing. A topic that
-    /// mosquitto cannot express is an error.
+    /// Returns the entry of mosquitto's access list for a user and a thing. A topic
+    /// pattern that mosquitto cannot express is an error.
     pub(crate) fn access_list(&self, user: &str, thing: &str) -> Result<String> {
         let mut list = format!("user {user}\n");
         for (action, right) in [("iot:Publish", "write"), ("iot:Receive", "read")] {
@@ -90,7 +93,8 @@ impl Policy {
     }
 }
 
-/// Returns the name of a thing by the provisioning template.
+/// Returns the thing name that the provisioning template assigns to a serial
+/// number.
 pub(crate) fn thing_name(serial: &str) -> Result<String> {
     let template: Value = serde_json::from_str(deployed!("provisioning-template.json"))
         .context("reading the provisioning template")?;
@@ -112,7 +116,7 @@ pub(crate) fn thing_name(serial: &str) -> Result<String> {
         .join(separator))
 }
 
-/// Replaces the variables of Terraform and parses the document.
+/// Replaces the template variables of Terraform and parses the policy document.
 fn parse(text: &str, template: &str) -> Result<Policy> {
     let text = text
         .replace("$${", "\u{0}{")
@@ -169,8 +173,8 @@ fn listed(value: &Value) -> Result<Vec<String>> {
     texts.context("an element of a list is no string")
 }
 
-/// Returns whether a text matches a pattern of AWS, whose `*` is any text, also
-/// across levels of a topic.
+/// Returns whether a text matches a pattern of AWS, whose `*` matches any text,
+/// also across topic levels.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -182,7 +186,8 @@ fn matches(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Translates a pattern of AWS to a topic filter: `*` must be a whole level.
+/// Translates a pattern of AWS to an MQTT topic filter. `*` must be a whole level:
+/// it becomes `#` at the end, else `+`.
 fn filter(pattern: &str) -> Result<String> {
     let levels: Vec<_> = pattern.split('/').collect();
     let mut filter = Vec::new();

@@ -23,12 +23,12 @@ use super::answers::{Answers, rejected};
 use super::policy::{self, Policy};
 use super::{TEMPLATE, pki};
 
-/// Lifetime of an ownership token.
+/// Lifetime of a certificate ownership token.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// Limit of a signing request, in bytes.
+/// Size limit of a certificate signing request, in bytes.
 const MAX_CSR_BYTES: usize = 4096;
 
-/// A certificate that was issued, and the thing that its token registered.
+/// Issued certificate, and the thing that was registered with its ownership token.
 struct Issued {
     certificate: String,
     key: Vec<u8>,
@@ -37,16 +37,17 @@ struct Issued {
     thing: Option<String>,
 }
 
-/// Place of the rights of registered certificates.
+/// Place where the rights of registered certificates are stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// The access list of mosquitto.
+    /// The access list of mosquitto, which the broker enforces.
     AccessList,
-    /// The memory of this process: see [`Provisioning::thing_of`].
+    /// Only the memory of this process, for callers of [`Provisioning::thing_of`].
     Memory,
 }
 
-/// Certificates that were issued and things that were registered in this run.
+/// State of fleet provisioning: certificates that were issued and things that were
+/// registered since the start of the process.
 pub(crate) struct Provisioning {
     dir: PathBuf,
     authority: pki::Authority,
@@ -57,7 +58,7 @@ pub(crate) struct Provisioning {
 }
 
 impl Provisioning {
-    /// Loads the device CA of `dir`.
+    /// Loads the device CA from `dir`. Tokens of earlier processes are not valid.
     pub(crate) fn load(dir: &Path, rights: Rights) -> Result<Self> {
         let authority = pki::Authority::load(dir, "device-ca")?;
         file::create_directory(&dir.join("things"), 0o700)?;
@@ -71,12 +72,13 @@ impl Provisioning {
         })
     }
 
-    /// Returns the thing to which a certificate, by its id, is attached.
+    /// Returns the name of the thing to which the certificate with this id is
+    /// attached.
     pub(crate) fn thing_of(&self, certificate: &str) -> Option<&str> {
         self.things.get(certificate).map(String::as_str)
     }
 
-    /// Expires all tokens that were issued.
+    /// Invalidates all ownership tokens that were issued so far.
     pub(crate) fn expire_tokens(&mut self) {
         self.tokens.clear();
     }
@@ -86,7 +88,8 @@ impl Provisioning {
         self.keys.len()
     }
 
-    /// Answers `CreateCertificateFromCsr`.
+    /// Handles `CreateCertificateFromCsr`: issues a certificate and an ownership
+    /// token, or rejects the request.
     pub(crate) fn create(&mut self, request: &Value) -> Answers {
         let csr = request["certificateSigningRequest"]
             .as_str()
@@ -108,8 +111,8 @@ impl Provisioning {
         if !parsed.verify(&key).unwrap_or(false) {
             return invalid();
         }
-        // The broker takes the common name as the user name. It is the id of the
-        // certificate, whatever the request contains, as at AWS.
+        // The broker uses the common name as the user name. As at AWS, the common
+        // name is the certificate id, whatever the signing request contains.
         let issued = pki::random_hex(32).and_then(|id| {
             let pem = self.authority.sign(&id, &key)?.to_pem()?;
             Ok((id, String::from_utf8(pem)?, pki::random_hex(32)?))
@@ -135,7 +138,8 @@ impl Provisioning {
         )]
     }
 
-    /// Answers `RegisterThing`.
+    /// Handles `RegisterThing`: attaches the certificate of an ownership token to a
+    /// thing, or rejects the request.
     pub(crate) fn register(&mut self, template: &str, request: &Value) -> Answers {
         if template != TEMPLATE {
             return rejected(
@@ -172,7 +176,7 @@ impl Provisioning {
             );
         }
         if issued.thing.as_deref() == Some(&thing) {
-            // A device repeats the request when the answer was lost.
+            // A device repeats the request if the answer was lost.
             return accepted(&thing);
         }
         let permitted = !self.taken(&thing) || self.proven(&thing, issued, &parameters["Proof"]);
@@ -203,13 +207,13 @@ impl Provisioning {
         self.listed("allowlist", serial)
     }
 
-    /// Returns the path of the newest certificate of a thing.
+    /// Returns the path of the PEM file with the newest certificate of a thing.
     fn current(&self, thing: &str) -> PathBuf {
         self.dir.join("things").join(format!("{thing}.pem"))
     }
 
-    /// Returns whether the thing has an active certificate and no operator allowed
-    /// another one.
+    /// Returns whether the thing has an active certificate and no operator has
+    /// permitted another one.
     fn taken(&self, thing: &str) -> bool {
         let serial = thing.trim_start_matches("edge-ai-");
         self.current(thing).exists() && !self.listed("windows", serial)
@@ -230,7 +234,7 @@ impl Provisioning {
         check().unwrap_or(false)
     }
 
-    /// Permits the certificate the topics of its own thing.
+    /// Attaches the certificate to the thing and permits the topics of this thing.
     fn grant(&mut self, certificate: &str, thing: &str, pem: &str) -> Result<()> {
         if self.rights == Rights::AccessList {
             self.extend_access_list(certificate, thing)?;
@@ -239,7 +243,8 @@ impl Provisioning {
         file::write(&self.current(thing), pem.as_bytes(), 0o600)
     }
 
-    /// Extends the access list and waits until the broker has read it.
+    /// Adds the rights of a certificate to mosquitto's access list and waits until
+    /// the broker has reloaded the list.
     fn extend_access_list(&self, certificate: &str, thing: &str) -> Result<()> {
         let path = self.dir.join("acl");
         let acl = fs::read_to_string(&path).context("reading the access list")?;
@@ -258,7 +263,8 @@ impl Provisioning {
             .command("/bin/kill")
             .args(["-HUP", &pid])
             .run()?;
-        // mosquitto handles signals only after the next network event.
+        // mosquitto handles a signal only at the next network event: the connection
+        // causes one.
         let port = ports["mqtt"].as_u64().and_then(|p| u16::try_from(p).ok());
         let woken = TcpStream::connect(("127.0.0.1", port.context("the broker's port")?));
         let reloaded = wait_for(&log, seen, "Reloading config");

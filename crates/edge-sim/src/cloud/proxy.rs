@@ -1,5 +1,6 @@
-//! HTTP proxy, CONNECT only, for clients on this machine that cannot look up the
-//! host name of the local cloud. It connects to ports of loopback, no other host.
+//! HTTP proxy for clients on this machine, which cannot resolve the host name of
+//! the local cloud. The proxy supports only CONNECT, and connects only to ports of
+//! 127.0.0.1.
 
 use std::io::{BufRead, BufReader, Write, copy};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,7 +9,8 @@ use anyhow::{Context, Result};
 
 use super::HOST;
 
-/// Accepts connections for ever.
+/// Listens on `port` and handles each connection in a thread, as long as the
+/// process runs.
 pub(crate) fn serve(port: u16) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).context("listening")?;
     for client in listener.incoming().flatten() {

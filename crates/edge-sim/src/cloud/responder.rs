@@ -1,7 +1,7 @@
-//! Responder: the part of AWS IoT that answers requests. It has one session with
-//! the broker and handles one message after the other. Payloads are written
-//! literally from the published API and share no type with the device tools, so
-//! that a wrong name in a tool is not repeated here.
+//! Responder: MQTT client that answers requests as AWS IoT does, one message after
+//! the other. The payloads are written literally from the published API and share
+//! no type with the device tools, so that a wrong field name in a tool is not
+//! repeated in the answers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::answers::{Answers, rejected};
 use super::provisioning::{Provisioning, Rights};
 use super::{proxy, shadows};
 
-/// Topics of the requests.
+/// Topic filters of all requests that the responder answers.
 const FILTERS: [&str; 4] = [
     "$aws/certificates/create-from-csr/json",
     "$aws/provisioning-templates/+/provision/json",
@@ -23,7 +23,8 @@ const FILTERS: [&str; 4] = [
     "$aws/things/+/shadow/get",
 ];
 
-/// Answers requests until it is killed or the broker ends.
+/// Answers requests until the process is killed or the broker closes the
+/// connection.
 pub(crate) fn serve(dir: &Path) -> Result<()> {
     let ports: Value = serde_json::from_slice(&file::read(&dir.join("responder.json"), 4096)?)?;
     let port = |name: &str| {
@@ -81,7 +82,8 @@ fn connect(dir: &Path, port: u16) -> Result<paho::Client> {
     Ok(client)
 }
 
-/// Returns what AWS IoT publishes in answer to a message.
+/// Returns the answers that AWS IoT publishes to a message on `topic`; an empty
+/// list if the topic is not that of a request.
 pub(crate) fn answer(
     dir: &Path,
     provisioning: &mut Provisioning,

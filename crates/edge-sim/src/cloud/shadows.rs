@@ -1,4 +1,5 @@
-//! Classic shadows: requests update and get, versions, rejections.
+//! Classic shadows of AWS IoT: the requests `get` and `update`, with versions and
+//! rejections. Each shadow is stored in `shadows/THING.json`.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::answers::Answers;
 
-/// Limit of a shadow document, in bytes.
+/// Size limit of the payload of an update, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 
 /// Returns a rejection in the form of the shadow API.
@@ -38,7 +39,8 @@ fn load(dir: &Path, thing: &str) -> Option<Value> {
     serde_json::from_slice(&file::read(&path(dir, thing), 1 << 20).ok()?).ok()
 }
 
-/// Answers `…/shadow/get`.
+/// Handles a request on `…/shadow/get`: returns the stored shadow, or a rejection
+/// with code 404.
 pub(crate) fn get(dir: &Path, thing: &str, request: &Value) -> Answers {
     let token = &request["clientToken"];
     let Some(mut shadow) = load(dir, thing) else {
@@ -53,7 +55,9 @@ pub(crate) fn get(dir: &Path, thing: &str, request: &Value) -> Answers {
     vec![("accepted", shadow)]
 }
 
-/// Answers `…/shadow/update`.
+/// Handles a request on `…/shadow/update` with a payload of `size` bytes: merges
+/// and stores the state. Returns `accepted`, and also `delta` if the requested
+/// `desired` differs from `reported`.
 pub(crate) fn update(dir: &Path, thing: &str, size: usize, request: &Value) -> Answers {
     let token = &request["clientToken"];
     if size > MAX_DOCUMENT_BYTES {
@@ -86,7 +90,8 @@ pub(crate) fn update(dir: &Path, thing: &str, size: usize, request: &Value) -> A
     answers
 }
 
-/// Merges objects recursively; null removes a key, any other value replaces it.
+/// Merges `new` into `old`, objects recursively. null removes a key, any other
+/// value replaces the old one.
 fn merge(old: &mut Value, new: &Value) {
     let Value::Object(new) = new else {
         *old = new.clone();
@@ -107,7 +112,8 @@ fn merge(old: &mut Value, new: &Value) {
     }
 }
 
-/// Returns the parts of `desired` that differ in `reported`.
+/// Returns the parts of `desired` that are absent or different in `reported`;
+/// `None` if there are none.
 fn difference(desired: &Value, reported: &Value) -> Option<Value> {
     match (desired, reported) {
         (Value::Object(desired), reported) => {

@@ -1,4 +1,5 @@
-//! A connection to the strict endpoint, from the handshake to its end.
+//! Connection of one client to the strict endpoint, from the TLS handshake to the
+//! end.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -16,7 +17,7 @@ use crate::cloud::answers::{Answers, rejected};
 use crate::cloud::policy::Policy;
 use crate::cloud::responder;
 
-/// Timeout of the handshake and the first packet.
+/// Read timeout during the TLS handshake and for the first packet.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const CREATE: &str = "$aws/certificates/create-from-csr/json";
 const PROVISION: &str = "$aws/provisioning-templates/edge-ai-fleet/provision/json";
@@ -24,7 +25,7 @@ const PROVISION: &str = "$aws/provisioning-templates/edge-ai-fleet/provision/jso
 /// Handles a connection until either side closes it.
 pub(crate) fn serve(stream: TcpStream, shared: &Shared) {
     let raw = stream.try_clone();
-    // Every error ends the connection: the client sees that it is closed.
+    // Every error closes the connection, as at AWS IoT, so no error is reported.
     let _ = handle(stream, shared);
     if let Ok(raw) = raw {
         let _ = raw.shutdown(std::net::Shutdown::Both);
@@ -35,9 +36,9 @@ fn forbidden(request: &str) -> io::Error {
     io::Error::new(ErrorKind::PermissionDenied, request)
 }
 
-/// The client of a connection.
+/// Client of a connection after CONNECT was accepted.
 struct Client {
-    /// Name of its thing; nothing for a claim.
+    /// Thing name of the client; `None` if it presented the claim certificate.
     thing: Option<String>,
     policy: Policy,
     filters: Vec<String>,
@@ -99,7 +100,9 @@ fn handle(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     }
 }
 
-/// Accepts or refuses CONNECT; returns the client and its keep-alive in seconds.
+/// Reads CONNECT and accepts or refuses the client by its certificate, client id,
+/// the quotas and the fault script. Returns the client and its keep-alive in
+/// seconds.
 fn admit(
     tls: &mut SslStream<TcpStream>,
     raw: &TcpStream,
@@ -143,7 +146,8 @@ fn admit(
     Ok((client, keep_alive))
 }
 
-/// Returns the common name of the certificate of the client.
+/// Returns the common name of the client's certificate: `claim` or a certificate
+/// id.
 fn user(tls: &SslStream<TcpStream>) -> Option<String> {
     let certificate = tls.ssl().peer_certificate()?;
     let name = certificate
@@ -162,7 +166,7 @@ fn note(shared: &Shared, kind: &'static str, succeeded: bool) {
     });
 }
 
-/// Answers a request, correctly or with the fault of the script.
+/// Answers a published request, correctly or with the next fault of the script.
 fn answer(
     tls: &mut SslStream<TcpStream>,
     shared: &Shared,

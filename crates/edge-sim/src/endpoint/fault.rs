@@ -1,4 +1,5 @@
-//! Script of faults: each with a stage of provisioning, a kind and a count.
+//! Scripted faults of the strict endpoint: each has a stage of provisioning, a kind
+//! and a count.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,62 +12,64 @@ use serde_json::{Value, json};
 
 use crate::cloud::pki;
 
-/// Stage at which a fault occurs.
+/// Stage of provisioning at which a fault occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// CONNECT.
+    /// MQTT connection (CONNECT).
     Connect,
-    /// Request for a certificate.
+    /// Request for a certificate (`CreateCertificateFromCsr`).
     Create,
-    /// Registration of the thing.
+    /// Registration of the thing (`RegisterThing`).
     Register,
 }
 
-/// Kind of a fault.
+/// Reaction of the endpoint to a request that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Rejected with 403.
+    /// The request is rejected with status 403, CONNECT with return code 5.
     Refused,
-    /// Rejected with 429.
+    /// The request is rejected with status 429, as above a quota.
     Throttled,
-    /// Rejected with 500.
+    /// The request is rejected with status 500.
     Broken,
-    /// Not executed, no answer.
+    /// The request is not executed and not answered.
     Silent,
-    /// Answered after a delay.
+    /// The request is answered after this delay.
     Late(Duration),
-    /// Not executed, the connection is closed.
+    /// The request is not executed, and the connection is closed.
     Dropped,
-    /// Executed, the connection is closed instead of an answer.
+    /// Executed, then the connection is closed without an answer.
     Lost,
-    /// Answered, then the connection is closed.
+    /// The request is answered, then the connection is closed.
     Cut,
-    /// Answered twice.
+    /// The request is executed once and answered twice.
     Twice,
     /// The answer is not JSON.
     Malformed,
-    /// The answer is 200 kB large.
+    /// The answer has 200 kB of additional padding.
     Oversized,
     /// The answer lacks the required fields.
     Incomplete,
-    /// The certificate is of another key.
+    /// The certificate in the answer is for another public key.
     OtherKey,
-    /// The certificate expired yesterday.
+    /// The certificate in the answer expired yesterday.
     Over,
     /// The answer names another thing.
     OtherThing,
-    /// All ownership tokens have expired.
+    /// All ownership tokens expire before the request is executed.
     Expired,
 }
 
-/// A line of the script, as `create:silent` or `register:late=3000*2`.
+/// Scripted fault in the form `STAGE:KIND[*TIMES]`, for example `create:silent` or
+/// `register:late=3000*2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Stage at which it occurs.
+    /// Stage of provisioning at which the fault occurs.
     pub(crate) stage: Stage,
-    /// Kind.
+    /// Reaction of the endpoint to the request.
     pub(crate) kind: Kind,
-    /// Number of requests that it affects, from the first.
+    /// Number of requests that the fault still affects; without TIMES it affects
+    /// all.
     pub(crate) times: usize,
 }
 
@@ -124,17 +127,18 @@ fn named(kind: &str) -> Result<Kind> {
     })
 }
 
-/// Faults that are still to occur.
+/// Faults that are still to occur, the next one of each stage first.
 #[derive(Debug, Default)]
 pub(crate) struct Script(Vec<Fault>);
 
 impl Script {
-    /// Returns a script of these lines.
+    /// Creates a script that plays `faults` in their order.
     pub(crate) fn new(faults: &[Fault]) -> Self {
         Self(faults.to_vec())
     }
 
-    /// Returns the fault of the next request at `stage`, if any, and counts it.
+    /// Returns the fault of the next request at `stage`, if any, and counts this
+    /// request.
     pub(crate) fn next(&mut self, stage: Stage) -> Option<Kind> {
         let fault = self
             .0
@@ -145,7 +149,7 @@ impl Script {
     }
 }
 
-/// Returns status, code and message if the fault is a rejection.
+/// Returns status, error code and message if the fault is a rejection, else `None`.
 pub(crate) fn rejection(kind: Kind) -> Option<(u16, &'static str, &'static str)> {
     Some(match kind {
         Kind::Refused => (
@@ -159,7 +163,8 @@ pub(crate) fn rejection(kind: Kind) -> Option<(u16, &'static str, &'static str)>
     })
 }
 
-/// Returns a correct answer with the fault applied.
+/// Applies a fault to a correct answer and returns the payload to publish. Faults
+/// that do not change the answer return it unchanged.
 pub(crate) fn spoil(kind: Kind, answer: &Value, authority: &pki::Authority) -> Result<Vec<u8>> {
     let mut answer = answer.clone();
     match kind {

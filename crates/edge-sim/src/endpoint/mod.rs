@@ -1,10 +1,9 @@
-//! Strict endpoint: a broker of its own for fleet provisioning and shadows, with
-//! the rules of AWS IoT that mosquitto cannot apply, scripted faults and quotas.
+//! Strict endpoint: an MQTT broker for fleet provisioning and shadows with the
+//! rules of AWS IoT that mosquitto cannot apply, scripted faults and quotas.
 //!
-//! An answer is delivered to the connection of the request only. A forbidden
-//! publish or subscribe closes the connection. A certificate that is not
-//! registered cannot connect. A second connection with the same client id closes
-//! the first.
+//! An answer is delivered only to the connection of its request. A forbidden
+//! publish or subscribe closes the connection. A certificate that is not registered
+//! cannot connect. A second connection with the same client id closes the first.
 
 mod connection;
 pub(crate) mod fault;
@@ -31,40 +30,41 @@ use crate::cloud::provisioning::{Provisioning, Rights};
 use fault::{Fault, Script};
 use quota::Quotas;
 
-/// Certificate of the server.
+/// Certificate that the endpoint presents to its clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Server {
-    /// Valid.
+    /// Valid certificate.
     #[default]
     Proper,
-    /// Issued by an authority that no device knows.
+    /// Certificate by an authority that no device trusts.
     Unknown,
-    /// Issued by the right authority for another host.
+    /// Certificate by the right authority for another host name.
     Elsewhere,
 }
 
-/// Versions of TLS that the endpoint accepts.
+/// TLS versions that the endpoint accepts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tls {
-    /// 1.2 and 1.3.
+    /// TLS 1.2 and 1.3.
     #[default]
     Both,
-    /// One version only.
+    /// Only this version.
     Only(SslVersion),
 }
 
-/// Behaviour of an endpoint.
+/// Configuration of an endpoint: faults, quotas, certificate, TLS versions and
+/// port.
 #[derive(Debug, Clone, Default)]
 pub struct Behaviour {
-    /// Script of faults.
+    /// Script of faults, in the order in which they occur.
     pub faults: Vec<Fault>,
-    /// Quota of provisionings per second; `None`: no quotas.
+    /// Quota of provisionings per second; `None` disables all quotas.
     pub rate: Option<u32>,
-    /// Certificate of the server.
+    /// Certificate of the server, which can be one that clients must refuse.
     pub server: Server,
-    /// Versions of TLS.
+    /// Accepted TLS versions.
     pub tls: Tls,
-    /// Port; 0: a free one.
+    /// Port of 127.0.0.1 to listen on; 0 selects a free port.
     pub port: u16,
 }
 
@@ -81,30 +81,32 @@ impl FromStr for Server {
     }
 }
 
-/// Arguments of `endpoint`.
+/// Arguments of `edge-sim endpoint`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of its state; that of a local cloud can be used
+    /// Directory of the endpoint's state; can be the directory of a local cloud
     #[arg(long)]
     dir: PathBuf,
-    /// Port of 127.0.0.1 to listen on; 0: a free one, which is printed
+    /// Port of 127.0.0.1 to listen on; 0 selects a free port. The port is printed
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Quota of provisionings per second; without it there are no quotas
+    /// Quota of provisionings per second; without this option there are no quotas
     #[arg(long)]
     rate: Option<u32>,
-    /// Certificate: `proper`, `unknown` (its issuer) or `elsewhere` (its host)
+    /// Certificate of the server: `proper`, `unknown` (by an unknown issuer) or
+    /// `elsewhere` (for another host)
     #[arg(long, default_value = "proper")]
     server: Server,
-    /// STAGE:KIND[*TIMES], as in create:silent*1; can be repeated. Stages:
-    /// connect, create, register. Kinds: refused throttled broken silent late=MS
-    /// dropped lost cut twice malformed oversized incomplete other-key over
+    /// Fault STAGE:KIND[*TIMES], for example create:silent*1; can be repeated.
+    /// Stages: connect, create, register. Kinds: refused throttled broken silent
+    /// late=MS dropped lost cut twice malformed oversized incomplete other-key over
     /// other-thing expired
     #[arg(long)]
     fault: Vec<Fault>,
 }
 
-/// Accepts connections until it is killed.
+/// Starts the endpoint, prints its port and accepts connections until the process
+/// is killed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     edge_common::file::create_directory(&args.dir, 0o700)?;
     if !args.dir.join("allowlist").exists() {
@@ -124,18 +126,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// A request that the endpoint received.
+/// Request that the endpoint received, for the statistics of tests and benchmarks.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// Time since the start of the endpoint.
     pub at: Duration,
     /// Kind of the request: `connect`, `create`, `register` or `shadow`.
     pub kind: &'static str,
-    /// Whether it succeeded.
+    /// Whether the request was accepted.
     pub succeeded: bool,
 }
 
-/// A running endpoint. It ends when it is dropped.
+/// Running endpoint. Dropping it closes its connections and its port.
 pub struct Endpoint {
     port: u16,
     shared: Arc<Shared>,
@@ -161,10 +163,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoint {
-    /// Starts an endpoint on a directory that [`crate::cloud::create`] wrote.
+    /// Starts an endpoint with the state in `dir`, which [`crate::cloud::create`]
+    /// wrote.
     ///
     /// # Errors
-    /// If a file of the directory is missing, or the port is in use.
+    /// If a file in `dir` is missing, or the port is in use.
     pub fn start(dir: &Path, behaviour: &Behaviour) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", behaviour.port)).context("listening")?;
         let port = listener.local_addr()?.port();
@@ -189,32 +192,32 @@ impl Endpoint {
         })
     }
 
-    /// Port on which it listens.
+    /// Returns the port of 127.0.0.1 on which the endpoint listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Replaces the script of faults.
+    /// Replaces the script of faults for the requests that follow.
     pub fn play(&self, faults: &[Fault]) {
         *lock(&self.shared.script) = Script::new(faults);
     }
 
-    /// Requests received so far.
+    /// Returns all requests received so far.
     pub fn events(&self) -> Vec<Event> {
         lock(&self.shared.events).clone()
     }
 
-    /// Time since its start.
+    /// Returns the time since the start of the endpoint.
     pub(crate) fn elapsed(&self) -> Duration {
         self.shared.start.elapsed()
     }
 
-    /// Number of different keys for which certificates were issued.
+    /// Returns the number of different keys for which certificates were issued.
     pub fn keys_seen(&self) -> usize {
         lock(&self.shared.provisioning).keys_seen()
     }
 
-    /// Closes all connections.
+    /// Closes the connections of all clients that have sent CONNECT.
     fn hang_up(&self) {
         for (_, stream) in lock(&self.shared.sessions).drain() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
@@ -226,7 +229,8 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         self.hang_up();
-        // The thread blocks in accept: a connection lets it see `over`.
+        // The thread blocks in `accept`: a connection wakes it, and it reads
+        // `over`.
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
@@ -274,7 +278,7 @@ fn acceptor(dir: &Path, behaviour: &Behaviour) -> Result<SslAcceptor> {
         builder.cert_store_mut().add_cert(authority)?;
     }
     builder.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
-    // AWS IoT issues no session tickets.
+    // AWS IoT issues no TLS session tickets.
     builder.set_options(openssl::ssl::SslOptions::NO_TICKET);
     builder.set_num_tickets(0)?;
     builder.set_alpn_select_callback(|_, offered| {

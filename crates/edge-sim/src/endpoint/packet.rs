@@ -1,25 +1,25 @@
-//! Packets of MQTT 3.1.1 between a server and its clients, as far as AWS IoT
-//! supports them.
+//! MQTT 3.1.1 packets between a server and its clients, with the features that AWS
+//! IoT supports.
 
 use std::io::{self, ErrorKind, Read, Write};
 
-/// Limit of a packet, in bytes: AWS allows 128 KiB of payload.
+/// Size limit of a packet, in bytes: AWS allows 128 KiB of payload.
 const MAX_PACKET_BYTES: usize = 256 * 1024;
 
-/// A packet of a client.
+/// Packet that a client sends.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
-    /// Client id, and the keep-alive in seconds.
+    /// CONNECT: client id, and keep-alive in seconds.
     Connect(String, u16),
-    /// Packet id and filters.
+    /// SUBSCRIBE: packet id and topic filters.
     Subscribe(u16, Vec<String>),
-    /// Packet id (0 with QoS 0), topic, payload, retain.
+    /// PUBLISH: packet id (0 with QoS 0), topic, payload and the retain flag.
     Publish(u16, String, Vec<u8>, bool),
-    /// Acknowledgement of a message.
+    /// PUBACK: acknowledgement of a message.
     Acknowledge,
-    /// Keep-alive.
+    /// PINGREQ: sign of life within the keep-alive time.
     Ping,
-    /// End of the session.
+    /// DISCONNECT: end of the session.
     Disconnect,
 }
 
@@ -27,7 +27,7 @@ fn invalid(message: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, message)
 }
 
-/// Reads a packet.
+/// Reads one packet of a client; any other data is an error.
 pub(crate) fn read(from: &mut impl Read) -> io::Result<Packet> {
     let mut head = [0];
     from.read_exact(&mut head)?;
@@ -116,7 +116,7 @@ fn send(to: &mut impl Write, head: u8, body: &[u8]) -> io::Result<()> {
     to.flush()
 }
 
-/// Sends CONNACK with its return code.
+/// Sends CONNACK with the return code `code`; 0 means accepted.
 pub(crate) fn connected(to: &mut impl Write, code: u8) -> io::Result<()> {
     send(to, 0x20, &[0, code])
 }
@@ -127,17 +127,17 @@ pub(crate) fn subscribed(to: &mut impl Write, id: u16, count: usize) -> io::Resu
     send(to, 0x90, &body)
 }
 
-/// Sends PUBACK.
+/// Sends PUBACK, the acknowledgement of the message with this packet id.
 pub(crate) fn published(to: &mut impl Write, id: u16) -> io::Result<()> {
     send(to, 0x40, &id.to_be_bytes())
 }
 
-/// Sends PINGRESP.
+/// Sends PINGRESP, the answer to PINGREQ.
 pub(crate) fn pong(to: &mut impl Write) -> io::Result<()> {
     send(to, 0xd0, &[])
 }
 
-/// Sends PUBLISH with QoS 1.
+/// Sends a message in a PUBLISH packet with QoS 1.
 pub(crate) fn publish(to: &mut impl Write, id: u16, topic: &str, payload: &[u8]) -> io::Result<()> {
     let length = u16::try_from(topic.len()).map_err(|_| invalid("topic too long"))?;
     let body = [

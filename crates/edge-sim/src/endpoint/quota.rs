@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Connections per second of an account.
+/// Quota of connections per second of an account.
 const CONNECTS_PER_SECOND: u32 = 500;
-/// Minimum time between two connections of a client id.
+/// Minimum time between two connections of the same client id.
 const CLIENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Token bucket that gains `rate` tokens per second and holds as many.
+/// Token bucket that gains `rate` tokens per second and holds at most `rate`
+/// tokens.
 struct Bucket {
     rate: f64,
     left: f64,
@@ -36,7 +37,7 @@ impl Bucket {
     }
 }
 
-/// Quotas of an account, or none.
+/// Quotas of an account; `None` permits every request.
 pub(crate) struct Quotas(Option<Inner>);
 
 struct Inner {
@@ -47,7 +48,8 @@ struct Inner {
 }
 
 impl Quotas {
-    /// Returns quotas with `rate` provisionings per second; without a rate, none.
+    /// Creates quotas with `rate` provisionings per second; `None` disables all
+    /// quotas.
     pub(crate) fn new(rate: Option<u32>) -> Self {
         Self(rate.map(|rate| Inner {
             connects: Bucket::new(CONNECTS_PER_SECOND),
@@ -57,7 +59,8 @@ impl Quotas {
         }))
     }
 
-    /// Counts a connection; returns whether it is within the quotas.
+    /// Counts a connection of the client id `client`; returns whether it is within
+    /// the quotas.
     pub(crate) fn connect(&mut self, client: &str) -> bool {
         self.0.as_mut().is_none_or(|quotas| {
             let last = quotas.clients.insert(client.into(), Instant::now());

@@ -1,4 +1,4 @@
-//! Links with a delay and a rate, which make a distant network of this machine.
+//! Simulated network links with a delay and a limited rate.
 
 pub(crate) mod stdio;
 pub(crate) mod tcp;

@@ -1,7 +1,7 @@
-//! Link between the standard streams of this program and those of a command, for
-//! `ProxyCommand` of ssh. Each direction delays by half the round trip. Waiting
-//! bytes are never dropped, so that a measurement shows the link alone, without
-//! slow start and losses of TCP.
+//! Simulated link between the standard streams of this program and those of a
+//! command, for `ProxyCommand` of ssh. Each direction delays bytes by half the
+//! round trip. Waiting bytes are never dropped, so that a measurement shows only
+//! the link, without slow start and losses of TCP.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,30 +15,31 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use edge_common::Root;
 
-/// Size of a read, in bytes: about as much as a few packets hold.
+/// Maximum size of one read, in bytes: about ten network packets.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Limit of the chunks under way.
+/// Maximum number of chunks in transit in one direction.
 const MAX_CHUNKS: usize = 4096;
 
-/// Arguments of `relay`.
+/// Arguments of `edge-sim relay`, which delays bytes and limits their rate.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Round trip in milliseconds
+    /// Round-trip time in milliseconds
     #[arg(long, default_value_t = 0)]
     rtt: u32,
     /// Rate in each direction, in Mbit/s; 0: no limit
     #[arg(long, default_value_t = 0)]
     rate: u32,
-    /// Directory of a file, named by the process id, that counts the bytes sent
-    /// and received
+    /// Directory for a file, named by the PID, with the numbers of bytes sent and
+    /// received
     #[arg(long, value_name = "DIR")]
     count: Option<PathBuf>,
-    /// Command at the far end
+    /// Command at the far end of the link
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
-/// Runs the command and exits when its output ends.
+/// Runs the command at the far end of the link and exits when the command's output
+/// ends.
 pub(crate) fn run(args: Args) -> Result<()> {
     let (program, arguments) = args.command.split_first().context("a command")?;
     let mut command = Root::system().command(program);
@@ -79,7 +80,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     exit(0)
 }
 
-/// Forwards bytes until one end closes.
+/// Forwards bytes in one direction, with the delay and rate of the link, until one
+/// end closes.
 fn forward(
     mut from: impl Read,
     mut to: impl Write + Send + 'static,

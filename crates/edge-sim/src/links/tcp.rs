@@ -1,6 +1,6 @@
-//! Link between two TCP ports of this machine. Each byte arrives after the delay,
-//! and the first bytes of a connection a round trip later, which the handshake of
-//! TCP takes on a real network: the local one is answered at once.
+//! Simulated link between two TCP ports of this machine. Each byte arrives after
+//! the delay. The first bytes of a connection arrive one more round trip later: on
+//! a real network the TCP handshake takes this time, on this machine it takes none.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Arguments of `distance`.
+/// Arguments of `edge-sim distance`, the TCP proxy that adds delay and limits the
+/// rate.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Port of 127.0.0.1 to listen on; 0: a free one, which is printed
+    /// Port of 127.0.0.1 to listen on; 0 selects a free port. The port is printed
     #[arg(long, default_value_t = 0)]
     listen: u16,
     /// Port of 127.0.0.1 to forward to
@@ -28,7 +29,8 @@ pub(crate) struct Args {
     rate: u64,
 }
 
-/// Forwards connections until it is killed.
+/// Starts the proxy, prints its port and forwards connections until the process is
+/// killed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let link = TcpLink {
         delay: Duration::from_millis(args.delay),
@@ -40,36 +42,39 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Properties of a link.
+/// Delay and rate of a simulated link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TcpLink {
-    /// Delay of each direction.
+    /// Delay of each direction, half of the round trip.
     pub delay: Duration,
     /// Rate in each direction, in bytes per second; 0: no limit.
     pub rate: u64,
 }
 
-/// Counts of all connections of a link.
+/// Counters over all connections of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Connections.
+    /// Number of connections that clients opened.
     pub connections: AtomicUsize,
-    /// Bytes of both directions.
+    /// Number of bytes in both directions together.
     pub bytes: AtomicUsize,
 }
 
-/// Bytes with the time of their arrival, and whether the sender has closed.
+/// Chunks of bytes with the time of their arrival, and whether the sender has
+/// closed.
 type Queue = (VecDeque<(Instant, Vec<u8>)>, bool);
 
-/// Bytes under way in one direction.
+/// Bytes in transit in one direction, between the thread that reads and the thread
+/// that writes.
 #[derive(Default)]
 struct Pipe {
     queue: Mutex<Queue>,
     changed: Condvar,
 }
 
-/// Listens on a port and forwards all connections to 127.0.0.1:`to`, in threads
-/// that live as long as the process. Returns the port.
+/// Listens on `listen` and forwards all connections to 127.0.0.1:`to`, in threads
+/// that live as long as the process. Returns the port, which is a free one if
+/// `listen` is 0.
 pub(crate) fn start(listen: u16, to: u16, link: TcpLink, counts: Arc<Counts>) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", listen)).context("listening")?;
     let port = listener.local_addr()?.port();
@@ -94,7 +99,8 @@ fn connect(near: TcpStream, to: u16, link: TcpLink, counts: &Arc<Counts>) -> Res
     Ok(())
 }
 
-/// Forwards one direction, by a thread that reads and one that writes.
+/// Forwards one direction of a connection, by a thread that reads and a thread that
+/// writes. No byte passes before `opened`.
 fn forward(
     mut from: TcpStream,
     mut to: TcpStream,
