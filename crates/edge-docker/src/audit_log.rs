@@ -1,8 +1,10 @@
-//! Audit log: an entry in the journal for every decision, with the caller, the command,
-//! the image, the verdict and its rule.
+//! Audit log: journal entries with the caller, the command, the image, the verdict and
+//! its rule. Each refused or failed command of a caller is logged, and each permitted one
+//! that creates a container, rolls back, or replaces this process by docker's client.
 //!
-//! Written in journald's own protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>):
-//! standard error belongs to the caller, who can redirect it.
+//! The entries are sent in journald's own protocol
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), not to standard error, which the
+//! caller can redirect.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -11,21 +13,21 @@ use edge_common::log::printable;
 
 use edge_docker_policy::identity::Identity;
 
-/// Socket of journald.
+/// Path of the datagram socket on which journald receives entries.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Longest value of a field, in bytes. All fields have to fit into one datagram; an entry
-/// that did not would be missing.
+/// Limit of the value of a field in bytes; a longer value is truncated. All fields of an
+/// entry must fit into one datagram, because a larger datagram would not be sent.
 const MAX_VALUE_BYTES: usize = 1024;
 
-/// Verdict of a decision, and of carrying it out.
+/// Result of a command, as the field `EDGE_VERDICT` reports it.
 #[derive(Clone, Copy)]
 pub(crate) enum Verdict {
-    /// Nothing that can refuse the request is left.
+    /// All checks have passed, and the command is about to be carried out.
     Allowed,
     /// The policy refused the request.
     Denied,
-    /// The engine, the registry or the disk failed. Apart from `Denied`, so that a broken
-    /// network does not look like an attempt to get around the policy.
+    /// The engine, the registry or the disk failed. Separate from `Denied`, so that a
+    /// broken network does not look like an attempt to bypass the policy.
     Failed,
 }
 
@@ -38,7 +40,7 @@ impl Verdict {
         }
     }
 
-    /// Priority in the journal: info, or warning.
+    /// Returns the syslog priority of the entry: 6 (info) or 4 (warning).
     fn priority(self) -> &'static str {
         match self {
             Self::Allowed => "6",
@@ -47,24 +49,26 @@ impl Verdict {
     }
 }
 
-/// Longest user name that is logged, in characters.
+/// Limit of the user name in an entry, in characters; a longer name is truncated.
 const MAX_USER_CHARS: usize = 64;
 
-/// Request that is decided on.
+/// Command that was decided on, with the values that its audit entry contains.
 #[derive(Default)]
 pub(crate) struct Decision<'a> {
-    /// Command.
+    /// Name of the command, for example `run` or `system df`.
     pub(crate) verb: &'a str,
-    /// Image reference as typed, or empty.
+    /// Image reference as typed; empty if it is not known.
     pub(crate) image: &'a str,
-    /// Identity of the image, once it is known.
+    /// Verified identity of the image; `None` if the command does not verify one.
     pub(crate) identity: Option<&'a Identity>,
-    /// Name of the container, or empty.
+    /// Name of the container, or the first argument of a command of docker's client;
+    /// empty if there is none.
     pub(crate) container: &'a str,
 }
 
 impl Decision<'_> {
-    /// Logs that the request is allowed, with the identity of the image as the rule.
+    /// Logs the verdict `allowed`. The rule is the identity of the image, or `on the
+    /// list` for a command that verifies no image.
     pub(crate) fn log_allowed(&self, root: &Root) {
         let rule = match self.identity {
             Some(Identity::Signed { app, version, .. }) => format!("signed as {app} {version}"),
@@ -74,7 +78,8 @@ impl Decision<'_> {
         self.log(root, Verdict::Allowed, &rule);
     }
 
-    /// Logs the verdict and its rule.
+    /// Sends an audit entry with the given verdict and rule, and with the caller of this
+    /// process, to the journal.
     pub(crate) fn log(&self, root: &Root, verdict: Verdict, rule: &str) {
         let caller = caller();
         let digest = match self.identity {
@@ -95,7 +100,8 @@ impl Decision<'_> {
         let fields = [
             ("MESSAGE", message.as_str()),
             ("PRIORITY", verdict.priority()),
-            // Not the program's name, so that `journalctl -t` shows decisions alone.
+            // Differs from the name of the program, so that `journalctl -t
+            // edge-docker-audit` shows only decisions.
             ("SYSLOG_IDENTIFIER", "edge-docker-audit"),
             ("EDGE_VERB", self.verb),
             ("EDGE_USER", &caller),
@@ -109,12 +115,13 @@ impl Decision<'_> {
     }
 }
 
-/// Sends an entry to journald. An error changes no decision: without a journal, early in
-/// the boot, containers have to start all the same.
+/// Sends an entry to journald and ignores errors: early in the boot there is no journal
+/// yet, but containers have to start.
 fn send(root: &Root, fields: &[(&str, &str)]) {
     let mut text = String::new();
     for (name, value) in fields.iter().filter(|(_, v)| !v.is_empty()) {
-        // A line feed in a value would begin a field of the caller's choice.
+        // Removes line feeds: in this protocol, a line feed in a value would begin
+        // another field, which the caller could choose.
         let value = printable(value);
         let end = (0..=MAX_VALUE_BYTES.min(value.len()))
             .rev()
@@ -126,17 +133,19 @@ fn send(root: &Root, fields: &[(&str, &str)]) {
     }
 }
 
-/// Returns the caller: the user that sudo names, and the one that the kernel recorded at
-/// the login, which sudo and su leave alone.
+/// Returns the name of the caller: the user that sudo names, or the uid, followed by the
+/// login uid if it differs. The kernel recorded the login uid at the login, and sudo and
+/// su do not change it.
 fn caller() -> String {
     let uid = rustix::process::getuid().as_raw();
     let mut name = match std::env::var("SUDO_USER") {
-        // Only root can have been reached through sudo; others may set the variable.
+        // sudo sets `SUDO_USER` and runs this process as root. In a process with another
+        // uid, the caller may have set the variable.
         Ok(name) if uid == 0 => printable(&name).chars().take(MAX_USER_CHARS).collect(),
         _ => format!("uid {uid}"),
     };
     let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
-    // The kernel shows u32::MAX for a process without a login, such as a service.
+    // The kernel reports u32::MAX for a process without a login, for example a service.
     match login.trim().parse::<u32>() {
         Ok(login) if login != u32::MAX && login != uid => {
             name.push_str(&format!(" (login uid {login})"));

@@ -1,8 +1,9 @@
-//! `run` and `create`: from the arguments to a created container.
+//! `run` and `create`: creation of a container from command-line arguments.
 //!
-//! Arguments become a request, the image an identity, the identity its grants, and all
-//! of them a plan. Its mounts are cloned, its body is sent to the engine, and `run`
-//! stays attached until the container ends.
+//! The arguments are parsed into a request, the image is identified by its signature, and
+//! the policy builds a plan from the request and the grants of that identity. Then the
+//! mounts are cloned and the create request is sent to the engine. `run` also starts the
+//! container and, unless detached, stays attached until the container ends.
 
 use std::process::ExitCode;
 
@@ -22,26 +23,27 @@ use crate::mounts::{clones, collect, env_file};
 use crate::stored::created;
 use crate::trust;
 
-/// Created container.
+/// Container that the engine has created and not yet started.
 pub(crate) struct Created {
-    /// ID of the container.
+    /// Container ID from the engine's response.
     pub(crate) id: String,
     has_clones: bool,
 }
 
-/// Container that the policy permits, not created yet.
+/// Container that the policy permits and that is not yet created.
 pub(crate) struct Permitted {
     image: Image,
-    /// Image reference as typed.
+    /// Image reference as typed, for the audit log.
     reference: String,
-    /// Name of the container, or empty.
+    /// Value of `--name`; if it is empty, the engine chooses a name.
     name: String,
     plan: Plan,
-    /// Key of its mount clones.
+    /// Key of the container's mount clones: 32 random hex digits.
     key: String,
 }
 
-/// Runs a container; returns its exit code.
+/// Carries out `run`: creates and starts a container and, unless `--detach` is given,
+/// attaches to it. Returns the exit code of the container, or 0 with `--detach`.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
     let request = request::parse(args)?;
     let (detach, streams) = (request.detach, request.streams);
@@ -58,21 +60,23 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let result = attach::run(root, &created.id, streams, removed).await;
-    // With --rm the container is gone by now, unless it was detached.
+    // A container with --rm no longer exists, so its clones are removed. If the caller
+    // only detached from it, it still runs, and the collection keeps its clones.
     if created.has_clones && removed {
         collect::collect(root).await?;
     }
     result
 }
 
-/// Creates a container and prints its ID.
+/// Carries out `create`: creates a container without starting it, and prints its ID.
 pub(crate) async fn create(root: &Root, args: &[&str]) -> Result<()> {
     let permitted = permit(root, request::parse(args)?).await?;
     println!("{}", permitted.create(root, "create").await?.id);
     Ok(())
 }
 
-/// Identifies the image of a request and has the policy decide on it.
+/// Identifies the image of a request, pulls it if necessary, and returns the container
+/// that the policy permits, or the refusal.
 pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
     let trust = trust::load(root)?;
     let image = identify::find(root, &trust, &request.image, request.allow_downgrade).await?;
@@ -88,14 +92,16 @@ pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
 }
 
 impl Permitted {
-    /// Returns the app that the container belongs to.
+    /// Returns the name of the app, from the identity of the image.
     pub(crate) fn app(&self) -> &str {
         self.image.identity.app()
     }
 
-    /// Clones the mounts, logs the decision and creates the container.
+    /// Clones the mounts, logs the permitted command `verb`, and sends the create request
+    /// to the engine.
     pub(crate) async fn create(&self, root: &Root, verb: &str) -> Result<Created> {
-        // Clones without a container would be collected before it exists.
+        // Without this lock, a collection in another process would remove the clones,
+        // because no container references them yet.
         let _lock = collect::hold(root)?;
         let has_clones = !self.plan.below.is_empty();
         if has_clones {
@@ -107,8 +113,8 @@ impl Permitted {
             identity: Some(&self.image.identity),
             container: &self.name,
         };
-        // After the clones, the last step that may refuse, and before the engine: no
-        // container exists without its line.
+        // Logged after cloning, the last step that may refuse, and before the create
+        // request, so that no container exists without an audit entry.
         decision.log_allowed(root);
         let id = self.send(root).await;
         if has_clones && id.is_err() {
@@ -121,14 +127,15 @@ impl Permitted {
     }
 
     async fn clone_mounts(&self, root: &Root) -> Result<()> {
-        // Otherwise the engine would mount the empty directories below the clones.
+        // In another mount namespace than the engine's, the clones would be invisible to
+        // the engine, which would mount the empty directories below them.
         client::require_same_mounts(root).await?;
         let record = CloneRecord {
             directory: self.image.identity.directory(),
             below: self.plan.below.clone(),
         };
-        // Directories that are missing get the container's user as their owner, if it
-        // is a number; else the owner of the app's directory.
+        // A missing directory is created for the user of the container if that is
+        // numeric, otherwise with the owner of the app's directory.
         let user = Some(&self.plan.body.user).filter(|user| !user.is_empty());
         let owner = values::owner(user.unwrap_or(&self.image.user));
         clones::create(root, &self.key, &record, owner, is_durable(&self.plan))
@@ -137,27 +144,30 @@ impl Permitted {
     async fn send(&self, root: &Root) -> Result<String> {
         let path = match self.name.as_str() {
             "" => "/containers/create".into(),
-            // The parser permits no character in a name that ends the parameter.
+            // The parser refuses a name with a character that would end the query
+            // parameter.
             name => format!("/containers/create?name={name}"),
         };
         let body = serde_json::to_vec(&self.plan.body).context("writing the create body")?;
         let response = client::request(root, Method::POST, &path, Some(&body)).await?;
         let id = response["Id"].as_str();
         let id = id.context("the engine's response has no ID")?;
-        // Before the start. Without its record, the boot audit quarantines the container.
+        // Written before the container is started, because the boot audit quarantines a
+        // container without this record.
         created::write(root, id, &body, is_durable(&self.plan))?;
         Ok(id.into())
     }
 }
 
-/// Tells whether records of the container have to survive a power loss: the engine does
-/// not start any other container again, and syncing costs more than the start.
+/// Returns whether records of the container must survive a power loss. With restart
+/// policy `no` they need not: the engine does not start such a container at boot, and
+/// syncing would take longer than the start of the container.
 fn is_durable(plan: &Plan) -> bool {
     plan.body.host_config.restart_policy.name != "no"
 }
 
-/// Compares requested with granted permissions; returns the plan and the key of its
-/// mount clones.
+/// Compares requested with granted permissions, and adds the variables of `--env-file`
+/// and the label of the signer. Returns the plan and the new key of its mount clones.
 pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, String)> {
     let key = clones::new_key()?;
     let granted = trust::grants(root)?.granted(&image.identity);
@@ -166,11 +176,11 @@ pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(
     for file in files {
         from_files.extend(env_file::read(root, &image.identity.directory(), &file)?);
     }
-    // As docker's client: variables of files first, so that those of -e override them.
+    // Variables of files come first, so that -e overrides them, as with docker's client.
     request.body.env.splice(0..0, from_files);
     let mut plan = decide::decide(request, &image.identity, &granted, &image.id, &key)?;
     if let Some(verified) = &image.verified {
-        // For people and reports: no decision reads the label.
+        // For operators and reports: no decision of edge-docker reads this label.
         let signer = verified.signer.clone();
         plan.body.labels.insert(label::SIGNER.into(), signer);
     }

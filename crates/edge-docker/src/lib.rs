@@ -1,15 +1,18 @@
-//! The only way to the container engine: docker for what the policy permits.
+//! The only way to the container engine on a device: docker's commands, as far as the
+//! container policy permits them.
 //!
-//! Engineers call it through sudo, edge-app over SSH, and units of `/data/services` at
-//! boot; systemd starts it as the engine's authorization plugin, and before the engine
-//! as the audit of stored containers. It reads the trust anchors in
-//! `/etc/edge-ai/container-config`, asks `edge-docker-policy` for a decision, and carries
-//! the decision out at the engine's socket. Below `/data/config/edge-docker` it keeps
-//! cached signatures, accepted release numbers, create requests, mount records and the
-//! journals of deployments; none of them is trusted when it is read again.
+//! Engineers call `edge-docker` through sudo, edge-app calls it over SSH, and units of
+//! `/data/services` call it at boot. systemd also starts it as the engine's authorization
+//! plugin and, before the engine, as the audit of stored containers. It reads the trust
+//! anchors in `/etc/edge-ai/container-config`, lets `edge-docker-policy` decide, and
+//! carries out what is permitted at the engine's socket. In `/data/config/edge-docker` it
+//! keeps cached signatures, accepted release numbers, create requests, mount records and
+//! the journals of deployments. A cached signature or a create request is checked again
+//! whenever it is used.
 //!
-//! Directories are layers, whose imports point down: `commands` above `deploy` above
-//! `create` and `stored`, above `image` and `mounts`, above `engine`, above `tickets`.
+//! Modules form layers and import only from their own or a lower layer. From top to
+//! bottom: `commands`; `deploy`; `create` and `stored`; `image` and `mounts`; `engine`;
+//! `tickets`.
 
 mod audit_log;
 mod authz;
@@ -34,22 +37,23 @@ use edge_docker_policy::refusal::Refusal;
 
 use crate::engine::error::EngineError;
 
-/// Exit code: wrong usage.
+/// Exit code for wrong usage: an argument that is not UTF-8.
 const USAGE: u8 = 2;
 
-/// Carries out the command in `args` if the policy permits it; returns the exit code of
-/// what was run.
+/// Carries out the command in `args` if the policy permits it. Returns the exit code of
+/// the command, for example that of an attached container.
 ///
 /// # Errors
-/// With the exit codes of [`edge_common::contract::exit_code`], 3 for a damaged layer,
-/// and 2 for an argument that is not UTF-8.
+/// A refusal or a failure, with an exit code of [`edge_common::contract::exit_code`], 3
+/// for a damaged layer, or 2 for an argument that is not UTF-8.
 pub fn run(root: &Root, args: Result<Vec<String>, OsString>) -> Result<ExitCode> {
     let args = args.map_err(|_| Failure::error(USAGE, "an argument is not UTF-8"))?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     commands::run(root, &args).map_err(with_exit_code)
 }
 
-/// Adds the exit code of a refusal, or of an error of the engine, behind any context.
+/// Attaches exit code 125 to a refusal or an error of the engine, whatever context was
+/// added to it.
 fn with_exit_code(error: anyhow::Error) -> anyhow::Error {
     match error.is::<Refusal>() || error.is::<EngineError>() {
         true => Failure::wrap(REFUSED, error),

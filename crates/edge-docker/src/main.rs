@@ -1,4 +1,5 @@
-//! `edge-docker`: see the library.
+//! Program `edge-docker`: passes its arguments to the library crate and exits with the
+//! code that it returns.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
-//! Tickets: files that let the authorization plugin pass one request of edge-docker's.
+//! Tickets: files by which the authorization plugin recognizes a request of edge-docker.
 //!
-//! edge-docker leaves a ticket before it sends a request, the plugin takes it. The
-//! name of the file is the hash of the exact request, so that the plugin need not
-//! understand what it permits. A ticket is valid once and for a short time. See
-//! `docs/decisions/0009-ticket-and-policy.md`.
+//! edge-docker writes a ticket before sending a request to the engine, and the plugin
+//! removes the ticket when it permits that request. The file name contains a hash of the
+//! exact request, so that the plugin need not understand the request. A ticket is valid
+//! once and only for a short time. See `docs/decisions/0009-ticket-and-policy.md`.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -18,26 +18,28 @@ use edge_docker_policy::api::key::Key;
 use edge_signature::Digest;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Directory of the tickets, root's alone. In memory: a ticket must not outlive the
-/// boot, to which its time belongs.
+/// Directory of the tickets, accessible to root only. It is in memory, because a ticket
+/// contains a time since boot, which is meaningless after a reboot.
 const DIRECTORY: &str = "/run/edge-docker/tickets";
-/// Validity of a ticket. Docker's client, which redeems the tickets of `exec`, has to
-/// start within it, on a slow board under load.
+/// Validity of a ticket. Within this time docker's client, which uses the tickets for
+/// `exec`, has to start and send its request, even on a slow board under load.
 const VALIDITY: Duration = Duration::from_secs(60);
-/// Longest content of a ticket, in bytes: its time in nanoseconds.
+/// Limit of the content of a ticket in bytes: its creation time, a decimal number of
+/// nanoseconds.
 const MAX_TICKET_BYTES: u64 = 32;
 
-/// Number of tickets that this process has left. It is part of their names, because
-/// two equal requests need two tickets.
+/// Number of tickets that this process has written. It is part of their file names,
+/// because two equal requests need two tickets.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Ticket that was left. Dropping it removes the file, if the plugin has not.
+/// Ticket on the disk. Dropping the value removes the file, unless the plugin has already
+/// removed it.
 #[must_use = "a ticket that is dropped is withdrawn"]
 pub(crate) struct Ticket(PathBuf);
 
 impl Ticket {
-    /// Leaves the file in place, for docker's client: this process becomes it by `exec`,
-    /// and it sends the request that the ticket is for.
+    /// Keeps the file when the value is dropped. `exec` needs this: docker's client
+    /// replaces this process and sends the request that the ticket permits.
     pub(crate) fn stay(self) {
         std::mem::forget(self);
     }
@@ -45,20 +47,20 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // Usually the plugin has removed it. What a failed request leaves behind must
-        // not permit the same request of somebody else.
+        // Usually the plugin has removed the file. After a failed request, the unused
+        // ticket must not permit the same request of somebody else.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Leaves a ticket for the request that `key` stands for.
+/// Writes a ticket for the request with the key `key`, as the file `HASH.PID.COUNT`.
 pub(crate) fn leave(root: &Root, key: &Key) -> Result<Ticket> {
     let directory = root.path(DIRECTORY);
     file::create_directory(&directory, 0o700)?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}.{}.{count}", hash(key), std::process::id());
     let path = directory.join(name);
-    // A process with the same ID may have left one and died.
+    // An earlier process with the same PID may have left a file of this name.
     let _ = fs::remove_file(&path);
     let context = || format!("writing a ticket in {DIRECTORY}");
     let mut file = OpenOptions::new()
@@ -72,8 +74,8 @@ pub(crate) fn leave(root: &Root, key: &Key) -> Result<Ticket> {
     Ok(Ticket(path))
 }
 
-/// Takes a valid ticket for `key` and returns whether there was one. Removes expired
-/// tickets on the way.
+/// Uses up one valid ticket for `key` and returns whether there was one. Also removes
+/// expired tickets that it finds first.
 pub(crate) fn take(root: &Root, key: &Key) -> bool {
     let Ok(entries) = fs::read_dir(root.path(DIRECTORY)) else {
         return false;
@@ -88,8 +90,8 @@ pub(crate) fn take(root: &Root, key: &Key) -> bool {
         if valid && !for_key {
             continue;
         }
-        // The removal decides: of two threads that see the same ticket, it succeeds
-        // in one.
+        // Removing the file decides: if two threads find the same ticket, only one of
+        // them can remove it.
         if fs::remove_file(&path).is_ok() && valid {
             return true;
         }
@@ -97,24 +99,25 @@ pub(crate) fn take(root: &Root, key: &Key) -> bool {
     false
 }
 
-/// Returns the hash that names the tickets for `key`.
+/// Returns the SHA-256 hash of `key` in hex, with which the file names of its tickets
+/// begin.
 fn hash(key: &Key) -> String {
     Digest::of(key.as_bytes()).hex().into()
 }
 
-/// Tells whether a ticket was left within the last [`VALIDITY`].
+/// Returns whether the ticket at `path` was created less than [`VALIDITY`] ago.
 fn is_valid(path: &Path) -> bool {
-    // Not by the file's time, which is of the wall clock: chrony steps that clock
-    // during the first boot, which would expire tickets or revive old ones.
+    // The modification time of the file is not used: chrony steps the system clock during
+    // the first boot, which could expire a valid ticket or make an old one valid again.
     let text = file::read_text(path, MAX_TICKET_BYTES);
     let left_at = text.ok().and_then(|text| text.parse::<u64>().ok());
-    // A time in the future, which has no age, is not valid either.
+    // For a creation time in the future there is no age, and the ticket is invalid.
     let age = left_at.and_then(|at| now().checked_sub(Duration::from_nanos(at)));
     age.is_some_and(|age| age < VALIDITY)
 }
 
-/// Returns the time since the boot, suspended time included; no clock setting moves it
-/// (`docs/decisions/0016-clock-boottime.md`).
+/// Returns the time since boot (`CLOCK_BOOTTIME`), including suspended time, which
+/// changes of the system time do not affect (`docs/decisions/0016-clock-boottime.md`).
 fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(

@@ -1,8 +1,8 @@
-//! Trust anchors: keys, repository, policy and table of grants, all in the read-only
-//! root.
+//! Trust anchors: signing keys, trusted repository, policy and table of grants, all in
+//! the read-only root file system.
 //!
-//! No variable, option or file on `/data` moves them, because the caller is the
-//! adversary and containers write to parts of `/data`
+//! No environment variable, option or file on `/data` can replace them, because the
+//! caller is the adversary and containers write to parts of `/data`
 //! (`docs/decisions/0013-trust-anchors-in-the-read-only-root.md`).
 
 use std::fs;
@@ -17,24 +17,25 @@ use edge_signature::{Keys, Repository};
 use edge_docker_policy::grants::Table;
 use edge_docker_policy::refusal::refuse;
 
-/// The board's table of grants.
+/// Path of the board's table of grants: what each grant permits on this board.
 const GRANTS: &str = "/etc/edge-ai/devices.json";
-/// Largest table of grants, in bytes.
+/// Size limit of the table of grants, in bytes.
 const MAX_GRANTS_BYTES: u64 = 256 * 1024;
 
-/// Trust anchors that every command needs.
+/// Trust anchors by which images are verified: keys, repository and sandbox policy.
 pub(crate) struct Trust {
-    /// Trusted keys, of which one must have signed. More than one while a key is being
-    /// replaced.
+    /// Public keys of which one must have signed an image. There are several only while a
+    /// key is being replaced.
     pub(crate) keys: Keys,
-    /// The one trusted repository.
+    /// Repository from `ecr-url.txt`, the only one whose signed images may run.
     pub(crate) repository: Repository,
-    /// Permission for unsigned images named `sandbox/…`.
+    /// Permission for unsigned images named `sandbox/…`, from `policy.json`.
     pub(crate) sandbox: bool,
 }
 
 impl Trust {
-    /// Refuses `request` where the policy of the image permits no sandbox apps.
+    /// Refuses unless the policy of the device permits sandbox apps. `request` is the
+    /// refused command or image in the message.
     pub(crate) fn sandbox_allowed(&self, request: &str) -> Result<()> {
         if self.sandbox {
             return Ok(());
@@ -45,8 +46,8 @@ impl Trust {
     }
 }
 
-/// Reads the trust anchors. An anchor that is absent or malformed is an error, and
-/// nothing runs then: a default would be a way to widen the policy.
+/// Reads the trust anchors. An absent or malformed anchor is an error and prevents every
+/// command that needs it: a default value would widen the policy.
 pub(crate) fn load(root: &Root) -> Result<Trust> {
     let repository = file::read_text(&root.path(REPOSITORY), ANCHOR_BYTES)?;
     let policy = Policy::load(root)?;
@@ -61,7 +62,7 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
     })
 }
 
-/// Reads every `container-signing*.pub`, sorted by name.
+/// Returns the content of every `container-signing*.pub`, sorted by file name.
 fn keys(root: &Root) -> Result<Vec<Vec<u8>>> {
     let directory = root.path(CONTAINER_CONFIG);
     let context = || format!("reading {CONTAINER_CONFIG}");
@@ -73,16 +74,17 @@ fn keys(root: &Root) -> Result<Vec<Vec<u8>>> {
             paths.push(path);
         }
     }
-    // The directory has no order; an error about a key must name the same one each time.
+    // A directory has no defined order, but an error about a key must name the same file
+    // each time.
     paths.sort();
     paths.iter().map(|p| file::read(p, ANCHOR_BYTES)).collect()
 }
 
-/// Reads the meaning of each grant on this board.
+/// Reads the board's table of grants, or returns an empty table if the board has none.
 pub(crate) fn grants(root: &Root) -> Result<Table> {
     let path = root.path(GRANTS);
-    // Boards without special hardware have no table. Nothing is granted then, so that
-    // an absent file does not widen the policy.
+    // Boards without special hardware have no table. Without a table nothing is granted,
+    // so that a missing file cannot widen the policy.
     if !path.exists() {
         return Ok(Table::default());
     }

@@ -1,29 +1,32 @@
-//! HTTP/1.1 as far as docker uses it towards its plugins: requests with a length,
-//! responses of one JSON object, persistent connections.
+//! HTTP/1.1 server for docker's plugin protocol: requests with `Content-Length`,
+//! responses with one JSON object, persistent connections.
 //!
-//! Not hyper, which accepts whatever is HTTP: here every form that docker does not send
-//! is an error, and a thread for each connection needs no async runtime.
+//! hyper is not used: it accepts all of HTTP, whereas every form that docker does not
+//! send is an error here. One thread per connection needs no async runtime.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
-/// Longest head of a request, in bytes.
+/// Size limit of a request line together with its headers, in bytes.
 const MAX_HEAD_BYTES: u64 = 64 * 1024;
-/// Longest body that is kept, in bytes: the engine shows at most 4 MiB of a request,
-/// which base64 makes a third longer, and the headers.
+/// Size limit of a request body that is read into memory, in bytes. The body contains at
+/// most 4 MiB of the request to the engine, which base64 enlarges by a third, and its
+/// headers.
 const MAX_BODY_BYTES: u64 = 8 * 1024 * 1024;
-/// Content type of every response.
+/// Value of `Content-Type` in every response to the engine.
 const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 
-/// Head of a request whose body has not been read yet.
+/// Request line and body length of a request whose body has not been read yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Method and path, such as `POST /AuthZPlugin.AuthZReq`.
+    /// Method and path without the HTTP version, for example `POST
+    /// /AuthZPlugin.AuthZReq`.
     pub(super) target: String,
-    /// Length of the body, in bytes.
+    /// Length of the body in bytes, from `Content-Length`; 0 without this header.
     pub(super) length: u64,
 }
 
-/// Reads the head of a request; returns `None` at the end of the connection.
+/// Reads the request line and the headers of the next request. Returns `None` if the
+/// connection was closed before it.
 pub(super) fn head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
     let mut head = stream.take(MAX_HEAD_BYTES);
     let Some(first) = line(&mut head)? else {
@@ -38,11 +41,12 @@ pub(super) fn head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
             break;
         }
         let (name, value) = line.split_once(':').ok_or_else(malformed)?;
-        // The length decides where the next request begins. Two lengths, or a length
-        // and chunks, leave that open: part of a body could be read as a request.
+        // The length determines where the next request begins. With two lengths, or a
+        // length and chunked encoding, this is ambiguous, and a part of a body could be
+        // read as a request.
         if name.eq_ignore_ascii_case("content-length") {
             let digits = value.trim();
-            // `parse` alone would accept `+1`.
+            // `parse` alone would also accept a sign, for example `+1`.
             let plain = digits.bytes().all(|b| b.is_ascii_digit());
             let value = digits.parse().ok().filter(|_| plain);
             if length.replace(value.ok_or_else(malformed)?).is_some() {
@@ -56,8 +60,8 @@ pub(super) fn head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
     Ok(Some(Head { target, length }))
 }
 
-/// Reads one line of the head, without its end; returns `None` at the end of the
-/// connection.
+/// Reads one line and returns it without the line ending, LF or CRLF. Returns `None` at
+/// the end of the connection.
 fn line(stream: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut line = Vec::new();
     if stream.read_until(b'\n', &mut line)? == 0 {
@@ -70,7 +74,7 @@ fn line(stream: &mut impl BufRead) -> io::Result<Option<String>> {
         .map_err(|_| malformed())
 }
 
-/// Reads a body of `length` bytes.
+/// Reads a request body of `length` bytes. More than [`MAX_BODY_BYTES`] are an error.
 pub(super) fn body(stream: &mut impl BufRead, length: u64) -> io::Result<Vec<u8>> {
     if length > MAX_BODY_BYTES {
         return Err(malformed());
@@ -82,7 +86,8 @@ pub(super) fn body(stream: &mut impl BufRead, length: u64) -> io::Result<Vec<u8>
     Ok(body)
 }
 
-/// Reads a body of `length` bytes and discards it: the next request begins behind it.
+/// Reads a request body of `length` bytes and discards it, so that the next request on
+/// the connection can be read.
 pub(super) fn skip(stream: &mut impl BufRead, length: u64) -> io::Result<()> {
     if io::copy(&mut stream.take(length), &mut io::sink())? != length {
         return Err(ErrorKind::UnexpectedEof.into());
@@ -90,10 +95,10 @@ pub(super) fn skip(stream: &mut impl BufRead, length: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a response with a JSON body.
+/// Writes a response with the status line `HTTP/1.1 {status}` and the body `json`.
 pub(super) fn respond(stream: &mut impl Write, status: &str, json: &str) -> io::Result<()> {
     let length = json.len();
-    // One write: the engine waits for the response before it goes on.
+    // One write for headers and body, because the engine waits for the whole response.
     let response = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {length}\r\n\r\n{json}"
     );

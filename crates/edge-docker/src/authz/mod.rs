@@ -1,8 +1,9 @@
-//! `authz`: the authorization plugin of the engine.
+//! `authz`: authorization plugin of the engine.
 //!
-//! The engine asks it about every request before it acts. Requests pass that need no
-//! ticket or have one; while the plugin is away, the engine refuses all. systemd holds
-//! the socket and starts the plugin with the first connection, also after a crash.
+//! The engine sends each API request to the plugin before carrying it out. The plugin
+//! permits requests that need no ticket, and requests for which edge-docker has left a
+//! ticket. While the plugin does not answer, the engine refuses all requests. systemd
+//! owns the socket and starts the plugin at the first connection, also after a crash.
 //! Protocol: <https://docs.docker.com/engine/extend/plugins_authorization/>.
 
 mod http;
@@ -26,42 +27,46 @@ use edge_docker_policy::refusal::refuse;
 
 use crate::tickets;
 
-/// Socket at which the engine looks for the plugin.
+/// Path of the plugin's socket: systemd listens on it, the engine connects to it.
 const SOCKET: &str = "/run/docker/plugins/edge-docker.sock";
-/// Most connections at a time. The engine tries again when one is closed unanswered.
+/// Maximum number of open connections, each with its own thread. The engine repeats a
+/// request if the connection is closed without a response.
 const MAX_CONNECTIONS: usize = 512;
-/// Timeout for the next request on a connection: the engine keeps connections open.
+/// Timeout for each further request on a connection, and for writing a response. Long,
+/// because the engine keeps idle connections open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Timeout for the first request on a connection.
+/// Timeout for the first request on a connection, which the engine sends at once.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Stack of a connection's thread, in bytes. The default of 2 MiB would reserve 1 GiB
-/// of address space for all connections.
+/// Stack size of the thread of a connection, in bytes. With Rust's default of 2 MiB,
+/// [`MAX_CONNECTIONS`] threads would reserve 1 GiB of address space.
 const STACK_BYTES: usize = 512 * 1024;
-/// Longest part of a URI that is logged, in characters.
+/// Limit of the request URI in a log message, in characters; a longer URI is truncated.
 const MAX_LOGGED_URI_CHARS: usize = 200;
 
-/// Request to the engine, as the engine describes it to the plugin. The user is not
-/// read: on a Unix socket the engine leaves it empty.
+/// JSON object with which the engine describes an API request to the plugin. The field
+/// `User` is not read, because the engine leaves it empty for requests on a Unix socket.
 #[derive(Deserialize)]
 struct AuthorizationRequest {
     #[serde(rename = "RequestMethod")]
     method: String,
     #[serde(rename = "RequestUri")]
     uri: String,
-    /// Base64. Absent where the engine does not show the body: `build`, `load`, and
-    /// everything that is not JSON or too long.
+    /// Body of the API request in base64. Absent if the engine does not forward the body:
+    /// for `build` and `load`, and for bodies that are not JSON or too long.
     #[serde(rename = "RequestBody", default)]
     body: Option<String>,
 }
 
-/// Answers requests of the engine until systemd stops the service.
+/// Accepts connections of the engine and answers each in its own thread, until systemd
+/// stops the service.
 pub(crate) fn serve(root: &Root) -> Result<()> {
     let listener = listener(root)?;
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let (stream, _) = listener.accept().context("accepting a connection")?;
-        // A limit of threads, so that many requests at once cannot use up the memory:
-        // without the plugin the engine refuses everything.
+        // The number of threads is limited, so that many connections at once cannot
+        // exhaust the memory and end the plugin: without the plugin, the engine refuses
+        // everything.
         if open.fetch_add(1, Ordering::SeqCst) >= MAX_CONNECTIONS {
             open.fetch_sub(1, Ordering::SeqCst);
             continue;
@@ -71,7 +76,8 @@ pub(crate) fn serve(root: &Root) -> Result<()> {
         let started = thread.spawn(move || {
             let result = connection(&root, &stream);
             counter.fetch_sub(1, Ordering::SeqCst);
-            // A timeout, or the engine closing an idle connection.
+            // Normal ends of a connection: a timeout, or the engine closed an idle
+            // connection.
             let expected = [
                 ErrorKind::WouldBlock,
                 ErrorKind::ConnectionReset,
@@ -88,8 +94,9 @@ pub(crate) fn serve(root: &Root) -> Result<()> {
     }
 }
 
-/// Returns the listening socket, which systemd passes as standard input. Only root can
-/// have bound it at its path, so a caller cannot pass one of its own.
+/// Returns the listening socket that systemd passes as standard input. A socket that is
+/// not bound to [`SOCKET`] is refused: only root can bind that path, so a caller cannot
+/// pass another socket.
 fn listener(root: &Root) -> Result<UnixListener> {
     let input = std::io::stdin().as_fd().try_clone_to_owned();
     let listener = UnixListener::from(input.context("duplicating standard input")?);
@@ -103,10 +110,11 @@ fn listener(root: &Root) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers the requests of one connection until the engine closes it.
+/// Reads the plugin calls on one connection and responds to each, until the engine closes
+/// the connection.
 fn connection(root: &Root, stream: &UnixStream) -> std::io::Result<()> {
-    // The engine sends its first request at once. A connection without one would hold
-    // one of the threads.
+    // Short, because the engine sends its first request at once, and a connection without
+    // a request would occupy one of the limited threads.
     stream.set_read_timeout(Some(FIRST_REQUEST_TIMEOUT))?;
     stream.set_write_timeout(Some(IDLE_TIMEOUT))?;
     let mut reader = BufReader::new(stream);
@@ -121,7 +129,8 @@ fn connection(root: &Root, stream: &UnixStream) -> std::io::Result<()> {
                 let body = http::body(&mut reader, head.length)?;
                 ("200 OK", verdict(root, &body))
             }
-            // A response needs no second decision: its request was permitted.
+            // The call after a response is always allowed: the plugin has already
+            // permitted the request.
             "POST /AuthZPlugin.AuthZRes" => {
                 http::skip(&mut reader, head.length)?;
                 ("200 OK", json!({ "Allow": true }))
@@ -137,19 +146,20 @@ fn connection(root: &Root, stream: &UnixStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Returns the plugin's answer to a description of a request.
+/// Returns the response to `AuthZReq`: `Allow`, and after a refusal its text in `Msg`.
 fn verdict(root: &Root, description: &[u8]) -> serde_json::Value {
     match authorize(root, description) {
         Ok(()) => json!({ "Allow": true }),
-        // The engine shows the message to the caller.
+        // The engine returns `Msg` to its client as the error message.
         Err(refusal) => json!({ "Allow": false, "Msg": refusal }),
     }
 }
 
-/// Decides on a request; returns the refusal, with the command to use instead.
+/// Decides on the API request that `description` describes, and logs a refusal. The error
+/// is the text for the caller, with the edge-docker command to use instead.
 fn authorize(root: &Root, description: &[u8]) -> Result<(), String> {
-    // A description that cannot be read is refused: a later engine may describe
-    // requests in another form.
+    // A description that cannot be parsed is refused: a newer engine may describe
+    // requests in another format.
     let malformed = || "malformed authorization request of the engine".to_string();
     let described: AuthorizationRequest =
         serde_json::from_slice(description).map_err(|_| malformed())?;

@@ -1,4 +1,5 @@
-//! Health of a new container, from the engine's events instead of polling.
+//! Trial of a new container in a deployment: waits for events of the engine instead of
+//! polling its health.
 
 use std::time::Duration;
 
@@ -12,18 +13,20 @@ use crate::engine::client;
 use crate::engine::containers::{self, Container};
 use crate::engine::signals::{Event, listen};
 
-/// Time that a container without a health check has to run.
+/// Time for which a container without a health check has to run before it counts as
+/// working.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// Signals and events of the engine, in their order.
+/// Channel of signals and engine events, in the order of their arrival.
 pub(super) struct Watch {
     sender: UnboundedSender<Event>,
-    /// Receiving end.
+    /// Receiver of the events, also read by the process that waits for a deployment.
     pub(super) events: UnboundedReceiver<Event>,
 }
 
 impl Watch {
-    /// Begins to listen: SIGINT, SIGTERM and SIGHUP no longer end the process.
+    /// Creates the channel and subscribes to SIGINT, SIGTERM and SIGHUP, which from then
+    /// on do not end the process.
     pub(super) fn new() -> Result<Self> {
         let (sender, events) = unbounded_channel();
         for (kind, event) in [
@@ -36,13 +39,14 @@ impl Watch {
         Ok(Self { sender, events })
     }
 
-    /// Returns a sender of further events.
+    /// Returns a sender with which another task adds events to the channel.
     pub(super) fn sender(&self) -> UnboundedSender<Event> {
         self.sender.clone()
     }
 
-    /// Starts a container and waits until it works, at most `limit`; returns what shows
-    /// it. One that runs `once` may also end, with 0.
+    /// Starts container `id` and waits at most `limit` until it works. Returns the reason
+    /// why it counts as working, for example `healthy after 2.0 s`. With `once`, a
+    /// container that ends with exit code 0 counts too.
     pub(super) async fn trial(
         &mut self,
         root: &Root,
@@ -50,7 +54,7 @@ impl Watch {
         once: bool,
         limit: Duration,
     ) -> Result<String> {
-        // Listening before the start: a container can fail before anyone looks.
+        // The subscription precedes the start, because the container can fail at once.
         let (changed, lost) = (self.sender(), self.sender());
         let listening = client::events(root, id, move |_| {
             let _ = changed.send(Event::Changed);
@@ -63,7 +67,7 @@ impl Watch {
         containers::start(root, id).await?;
         let start = Instant::now();
         loop {
-            // An event shows only that something changed; the state is always read.
+            // An event only reports that the state changed, so the state is always read.
             let container = containers::find(root, id).await?;
             let container = container.context("the new container is gone")?;
             let wait = match judge(&container, once, start.elapsed(), limit) {
@@ -74,14 +78,15 @@ impl Watch {
             match timeout(wait, self.events.recv()).await {
                 Ok(Some(Event::Stop)) => bail!("interrupted"),
                 Ok(Some(Event::Lost)) => bail!("the engine ended"),
-                // A lost connection cancels nothing: edge-app asks for the result later.
+                // Also `Hangup`: a lost connection cancels nothing, because edge-app
+                // requests the result later.
                 _ => {}
             }
         }
     }
 }
 
-/// Verdict on a container after some time.
+/// Result of one look at a container on trial; `Wait` is the time until the next one.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Works(String),
@@ -95,7 +100,7 @@ fn judge(container: &Container, once: bool, elapsed: Duration, limit: Duration) 
     if once && !state.running && state.exit_code == 0 && state.error.is_empty() {
         return Verdict::Works(format!("it ended after {seconds:.1} s with exit code 0"));
     }
-    // Before the health, which is about a process that may have ended since.
+    // Checked before the health, which may describe a process that has since ended.
     if !state.running || state.restarting {
         let memory = if state.oom_killed {
             ", out of memory"
@@ -128,7 +133,8 @@ fn judge(container: &Container, once: bool, elapsed: Duration, limit: Duration) 
     }
 }
 
-/// Returns the output of the last check.
+/// Returns the output of the last health check for an error message, at most 200
+/// characters after `: `; empty if there is none.
 fn last(health: &containers::Health) -> String {
     let check = health.log.as_deref().unwrap_or_default().last();
     let output = check.map(|c| log::printable(&c.output)).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! Journal of a deployment: each step is written before it is taken, so that a power
-//! loss in the middle does not leave the app down. One file per name, root's own.
+//! Journal of a deployment: a JSON file per container name, from which an interrupted
+//! deployment is finished, so that a power loss does not leave the app down. It is
+//! written before the first change and at each change of phase.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -11,78 +12,82 @@ use edge_common::{Root, file, lock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Directory of the journals, root's alone.
-// The old word for deployments stays on devices, as in the names of the phases:
+/// Directory of the journals and their locks, accessible to root only.
+// `switches` is an old word for deployments. Names on devices do not change, see
 // docs/decisions/0021-names-on-devices-stay.md.
 const DIRECTORY: &str = "/data/config/edge-docker/switches";
-/// Largest journal, in bytes.
+/// Size limit of a journal file, in bytes.
 const MAX_JOURNAL_BYTES: u64 = 64 * 1024;
 
-/// Phase of a deployment; the names on disk are those of `edge_common::contract::phase`.
+/// Phase of a deployment. The names in the JSON are those of
+/// `edge_common::contract::phase`.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The new container is tried; after a power loss the old one comes back.
+    /// The new container is on trial. After an interruption the old one is restored.
     #[serde(rename = "trial")]
     Trial,
-    /// The new container works; after a power loss the rest is tidied up.
+    /// The new container works. After an interruption the remaining steps are done.
     #[serde(rename = "keep")]
     Keep,
-    /// Ended: the new container runs.
+    /// Final: the new container has replaced the old one.
     #[serde(rename = "switched")]
     Deployed,
-    /// Ended: the new container failed, the old one is back.
+    /// Final: the new container failed, and the old one was restored.
     #[serde(rename = "back")]
     RolledBack,
-    /// Ended: the new container failed, and there was none before.
+    /// Final: the new container failed, and there was no old one to restore.
     #[serde(rename = "down")]
     Down,
 }
 
-/// Deployment of one name. Its JSON is what `replace --status` prints.
+/// Last deployment of one container name, in the JSON form that `replace --status`
+/// prints.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Journal {
-    /// Name of the container.
+    /// Container name, which the new container gets from the old one.
     pub(super) name: String,
-    /// Phase.
+    /// Last phase reached, which decides how an interrupted deployment is finished.
     pub(super) phase: Phase,
     /// Image reference of the new container, as typed.
     pub(super) image: String,
-    /// New container.
+    /// New container; in a rollback, the previous container that returns.
     pub(super) new: Kept,
-    /// The deployment created the new container; otherwise it is the previous one.
+    /// Whether the deployment created the new container, and so removes it if it fails.
+    /// False for the command `rollback`.
     pub(super) fresh: bool,
-    /// Container before it, which is kept, stopped, after a success.
+    /// Container that had the name before. After a success it is stopped and kept as
+    /// `NAME-previous`.
     pub(super) old: Option<Kept>,
-    /// ID of the container before that, which is removed after a success.
+    /// ID of the container that was `NAME-previous` before, which a success removes.
     pub(super) older: Option<String>,
-    /// Reason why the new container counts as working, or as failed.
+    /// Reason why the new container counts as working, or why it failed.
     #[serde(default)]
     pub(super) reason: String,
-    /// Last lines of a new container that failed.
+    /// Last log lines of a new container that failed; otherwise empty.
     #[serde(default)]
     pub(super) log: String,
 }
 
-/// Container that a deployment changes, as it was before.
+/// Container that takes part in a deployment, with the state to restore.
 #[derive(Serialize, Deserialize, Clone)]
 pub(super) struct Kept {
-    /// ID of the container.
+    /// Container ID, which a change of names does not affect.
     pub(super) id: String,
-    /// The container ran.
+    /// Whether the container ran before the deployment.
     pub(super) running: bool,
-    /// Restart policy.
+    /// Restart policy in the form of the engine's API, set again after the trial.
     pub(super) restart: Value,
 }
 
 impl Journal {
-    /// Writes the journal, whole and durable.
+    /// Writes the journal to `NAME.json`, atomically and synced to the disk.
     pub(super) fn write(&self, root: &Root) -> Result<()> {
         let text = serde_json::to_vec(self).context("writing the deployment journal")?;
         file::create_directory(&root.path(DIRECTORY), 0o700)?;
         file::write(&path(root, &self.name, "json"), &text, 0o600)
     }
 
-    /// Tells whether something is left to do.
+    /// Returns whether the deployment is unfinished: in phase `Trial` or `Keep`.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Trial | Phase::Keep)
     }
@@ -92,7 +97,7 @@ fn path(root: &Root, name: &str, extension: &str) -> PathBuf {
     root.path(DIRECTORY).join(format!("{name}.{extension}"))
 }
 
-/// Reads the journal of the last deployment of `name`, if there was one.
+/// Reads the journal of the last deployment of `name`; returns `None` if there was none.
 pub(super) fn read(root: &Root, name: &str) -> Result<Option<Journal>> {
     let path = path(root, name, "json");
     if !path.exists() {
@@ -105,7 +110,7 @@ pub(super) fn read(root: &Root, name: &str) -> Result<Option<Journal>> {
         .with_context(|| format!("parsing {}", path.display()))
 }
 
-/// Returns the names that were ever deployed, in order.
+/// Returns every container name that has a journal, sorted.
 pub(super) fn names(root: &Root) -> Result<Vec<String>> {
     let directory = root.path(DIRECTORY);
     if !directory.exists() {
@@ -116,17 +121,18 @@ pub(super) fn names(root: &Root) -> Result<Vec<String>> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         names.extend(name.strip_suffix(".json").map(String::from));
     }
-    // Temporary files of a write that a power loss interrupted.
+    // Names with a leading dot are temporary files of an interrupted write.
     names.retain(|n| !n.starts_with('.'));
     names.sort();
     Ok(names)
 }
 
-/// Locks a name for one deployment at a time; the lock ends with its holder.
+/// Locks the deployments of `name` until the returned file is closed, at the latest when
+/// the process ends. An error if another process holds the lock.
 pub(super) fn lock(root: &Root, name: &str) -> Result<File> {
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
-    // A file of its own: the journal is replaced by rename, and a lock would stay on the
-    // file that it was.
+    // Not the journal itself: a write replaces it by rename, and the lock would stay on
+    // the old file.
     let path = path(root, name, "lock");
     file::put(&path, b"", 0o600)?;
     lock::try_exclusive(&path)?.ok_or_else(|| {

@@ -1,5 +1,6 @@
-//! Deployments: `replace` runs a new container in the place of another, `rollback` the
-//! previous one; unless it works, the old one comes back.
+//! Deployments: `replace` runs a new container in the place of another one, `rollback`
+//! runs the previous one again. If the container does not work, the one before is
+//! restored.
 
 mod health;
 mod journal;
@@ -27,13 +28,13 @@ use crate::image::identify;
 use crate::mounts::collect;
 use crate::{create, trust};
 
-/// Default time in which a new container has to work, in seconds.
+/// Default of `--timeout`: time in seconds within which a new container has to work.
 const DEFAULT_TIMEOUT_SECONDS: i64 = 120;
-/// First argument of the process that does the work. Typed by a caller, it passes the same
-/// checks; only the process that waits is missing.
+/// First argument of the process that carries out the deployment. A caller may also type
+/// it: the checks are the same, only the separate process that waits is missing.
 const DETACHED: &str = "--apart";
 
-/// `replace NAME …`, `replace --status`, `replace --recover`
+/// Carries out `replace NAME …`, `replace --status` and `replace --recover`.
 pub(crate) async fn replace(root: &Root, args: &[&str]) -> Result<()> {
     match args {
         ["--recover"] => recover(root).await,
@@ -46,7 +47,7 @@ pub(crate) async fn replace(root: &Root, args: &[&str]) -> Result<()> {
     }
 }
 
-/// `rollback NAME …`
+/// Carries out `rollback NAME …`, which has the same journal and trial as `replace`.
 pub(crate) async fn rollback(root: &Root, args: &[&str]) -> Result<()> {
     match args {
         [DETACHED, args @ ..] => {
@@ -57,7 +58,8 @@ pub(crate) async fn rollback(root: &Root, args: &[&str]) -> Result<()> {
     }
 }
 
-/// Parses `NAME [--timeout SECS] …`; returns the name, the time and the rest.
+/// Parses `NAME [--timeout SECS] …`; returns the name, the timeout and the remaining
+/// arguments.
 fn parse_head<'a, 'b>(
     verb: &str,
     args: &'a [&'b str],
@@ -65,7 +67,8 @@ fn parse_head<'a, 'b>(
     let Some((name, mut rest)) = args.split_first() else {
         return Err(refuse(format_args!("{verb} needs the name of an app")));
     };
-    // The reserved suffixes are those under which a deployment keeps other versions.
+    // With a reserved suffix, for example `-previous`, a deployment names the other
+    // versions of an app.
     if !valid_app(name) || suffix::RESERVED.iter().any(|s| name.ends_with(s)) {
         return Err(refuse(format_args!(
             "{verb} {name:?}: must be the name of an app: a-z, 0-9 and -, not ending in {}",
@@ -90,23 +93,25 @@ fn timeout<'a, 'b>(args: &'a [&'b str]) -> Option<(&'b str, &'a [&'b str])> {
 }
 
 async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
-    // First of all: a signal before it would end this process between two steps.
+    // Before every other step: otherwise a signal could end this process between two
+    // steps of the deployment.
     let mut watch = Watch::new()?;
     let (name, limit, rest) = parse_head("replace", args)?;
     let mut request = request::parse(rest)?;
     check(name, &request)?;
     let image = request.image.clone();
     let _lock = journal::lock(root, name)?;
-    // An interrupted deployment still holds names that this one needs.
+    // An interrupted deployment may still occupy container names that this one needs.
     settle(root, name).await?;
     let places = Places::find(root, name).await?;
     let restart = serde_json::to_value(&request.body.host_config.restart_policy);
     let restart = restart.context("writing the deployment journal")?;
-    // Created with its restart policy all the same, which the trial then holds back: only
-    // the records of a container that restarts are durable.
+    // The container is created with its restart policy, although the trial then sets
+    // `no`: only the records of a container with a restart policy are durable.
     request.name = format!("{name}{}", suffix::NEXT);
     let permitted = create::permit(root, request).await?;
-    // Before anything is created, and so before it is logged as allowed.
+    // Checked before the container is created, so that a refused deployment is not logged
+    // as allowed.
     places.require_app(permitted.app())?;
     let id = permitted.create(root, "replace").await?.id;
     let journal = Journal {
@@ -125,7 +130,7 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
         log: String::new(),
     };
     let result = transaction::run(root, &mut watch, journal, limit).await;
-    // Clones that nobody uses do no harm until the next collection.
+    // An error is only a warning: unused clones are harmless until the next collection.
     if let Err(error) = collect::collect(root).await {
         log::warn(format_args!("{error:#}"));
     }
@@ -142,7 +147,7 @@ fn check(name: &str, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Returns what a deployment has to restore of a container.
+/// Returns the ID, state and restart policy that a rollback restores.
 fn kept(container: &Container) -> Kept {
     Kept {
         id: container.id.clone(),
@@ -169,7 +174,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
     let places = Places::find(root, name).await?;
     let image = previous.label(label::IMAGE).ok_or_else(none)?;
     let trust = trust::load(root)?;
-    // Its key may have been withdrawn since it was deployed.
+    // The signing key may have been withdrawn since the container was deployed.
     identify::verified(root, &trust, "rollback", previous.name()).await?;
     places.require_app(previous.app().unwrap_or_default())?;
     let decision = Decision {
@@ -190,7 +195,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
         },
         fresh: false,
         old: places.current.as_ref().map(kept),
-        // The two containers exchange their names; none is removed.
+        // In a rollback the two containers exchange their names, and none is removed.
         older: None,
         reason: String::new(),
         log: String::new(),
@@ -198,8 +203,8 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
     transaction::run(root, &mut watch, journal, limit).await
 }
 
-/// Returns the restart policy that the previous container was created with: while it is
-/// kept, the engine's own is `no`.
+/// Returns the restart policy with which the previous container was created, from the
+/// journal: at the engine it is `no` while the container is kept as `NAME-previous`.
 fn requested_restart(root: &Root, name: &str, previous: &Container) -> Result<serde_json::Value> {
     let last = journal::read(root, name)?;
     let both = last.map(|j| [j.old, Some(j.new)]).into_iter().flatten();
@@ -212,7 +217,7 @@ fn requested_restart(root: &Root, name: &str, previous: &Container) -> Result<se
     })
 }
 
-/// Finishes a deployment of `name` that was interrupted.
+/// Finishes an interrupted deployment of `name`, if its journal is open.
 async fn settle(root: &Root, name: &str) -> Result<()> {
     match journal::read(root, name)? {
         Some(mut journal) if journal.is_open() => transaction::recover(root, &mut journal).await,
@@ -220,8 +225,8 @@ async fn settle(root: &Root, name: &str) -> Result<()> {
     }
 }
 
-/// `replace --recover`: finishes every interrupted deployment, unless another process is
-/// at it.
+/// Carries out `replace --recover`: finishes every interrupted deployment, except those
+/// that another process has locked.
 async fn recover(root: &Root) -> Result<()> {
     let mut failed = 0;
     for name in journal::names(root)? {
@@ -239,7 +244,8 @@ async fn recover(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// `replace --status [NAME …]`: prints the last deployments as JSON, one a line.
+/// Carries out `replace --status [NAME …]`: prints the journals of all or the given
+/// names, one JSON object per line.
 fn print_status(root: &Root, names: &[&str]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for name in journal::names(root)? {

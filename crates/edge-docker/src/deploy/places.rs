@@ -1,4 +1,5 @@
-//! Names of an app, `NAME` and `NAME-previous`, and the containers that hold them.
+//! Containers named `NAME` and `NAME-previous`, which a deployment replaces or removes,
+//! and leftovers of an interrupted deployment.
 
 use anyhow::Result;
 use edge_common::contract::suffix;
@@ -7,16 +8,18 @@ use edge_docker_policy::refusal::refuse;
 
 use crate::engine::containers::{self, Container};
 
-/// Containers that hold the names of an app.
+/// Containers that have the names of an app before a deployment.
 pub(super) struct Places {
-    /// Container of the name itself.
+    /// Container `NAME`, the current version.
     pub(super) current: Option<Container>,
-    /// Container that a rollback would return to.
+    /// Container `NAME-previous`, to which a rollback returns.
     pub(super) previous: Option<Container>,
 }
 
 impl Places {
-    /// Finds them, and removes containers that an interrupted deployment left.
+    /// Looks up the containers of `name` and removes leftovers of an interrupted
+    /// deployment. Refuses if the current container has `--rm`, or if a container that
+    /// edge-docker did not create has a reserved name.
     pub(super) async fn find(root: &Root, name: &str) -> Result<Self> {
         let current = containers::find(root, name).await?;
         let previous = containers::find(root, &format!("{name}{}", suffix::PREVIOUS)).await?;
@@ -25,7 +28,7 @@ impl Places {
                 continue;
             };
             if left.app().is_none() {
-                // Somebody created it under this name; removing it could lose data.
+                // A user of docker created this container; removing it could lose data.
                 return Err(refuse(format_args!(
                     "the name {} is taken by a container that edge-docker did not create",
                     left.name()
@@ -34,7 +37,8 @@ impl Places {
             log::warn(format_args!("removing {}, left over", left.name()));
             containers::remove(root, &left.id).await?;
         }
-        // Stopping it would remove it, before the new version has shown that it works.
+        // Stopping a container with --rm removes it, before the new version has shown
+        // that it works.
         if current.as_ref().is_some_and(Container::vanishes) {
             return Err(refuse(format_args!(
                 "{name} runs with --rm and could not come back: stop it first"
@@ -43,9 +47,9 @@ impl Places {
         Ok(Self { current, previous })
     }
 
-    /// Refuses to deploy in the place of another app's container.
+    /// Refuses a deployment of `app` if a container of another app has one of the names.
     pub(super) fn require_app(&self, app: &str) -> Result<()> {
-        // Otherwise one signed app could stop another by taking its name.
+        // Otherwise a signed app could stop another app by deploying under its name.
         for holder in [&self.current, &self.previous].into_iter().flatten() {
             if holder.app() != Some(app) {
                 return Err(refuse(format_args!(

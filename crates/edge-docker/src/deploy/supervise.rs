@@ -1,8 +1,9 @@
-//! Process that waits for a deployment, and the one that does the work.
+//! Two processes of a deployment: the parent, which waits, and its child, which does the
+//! work.
 //!
-//! The work is done by another execution of this program in a session of its own: an
-//! SSH connection that breaks, or a terminal that closes, ends the waiting process and
-//! not a deployment between two steps. See `docs/decisions/0014-re-exec-in-replace.md`.
+//! The child is this program, executed again in its own session: when an SSH connection
+//! breaks or a terminal closes, the parent ends, and the deployment is not interrupted
+//! between two steps. See `docs/decisions/0014-re-exec-in-replace.md`.
 
 use std::process::Stdio;
 
@@ -14,18 +15,20 @@ use super::DETACHED;
 use super::health::Watch;
 use crate::engine::signals::Event;
 
-/// Leaves the terminal and the process group of the caller.
+/// Moves this process to a new session, so that signals to the caller's terminal and
+/// process group do not reach it.
 pub(super) fn detach() {
-    // It only fails for a leader of a group, which has left already.
+    // Fails only for the leader of a process group, which is no longer in the caller's
+    // group.
     let _ = setsid();
 }
 
-/// Starts the process that does the work, and waits for it. SIGTERM and SIGINT are
-/// forwarded to it; after a lost connection they are not, since sshd sends them then.
+/// Starts the child and waits for it. SIGTERM and SIGINT are forwarded as SIGTERM, but
+/// not after SIGHUP: when a connection is lost, sshd sends them too.
 pub(super) async fn run(root: &Root, verb: &str, args: &[&str]) -> Result<()> {
     let mut watch = Watch::new()?;
     let mut child = root
-        // The running program itself, wherever it is, also in a test.
+        // Refers to the running program wherever it is installed, also in a test root.
         .command("/proc/self/exe")
         .args([verb, DETACHED])
         .args(args)
@@ -44,14 +47,14 @@ pub(super) async fn run(root: &Root, verb: &str, args: &[&str]) -> Result<()> {
         match event {
             Event::Changed => break,
             Event::Hangup => connected = false,
-            // An error means that the child has just ended, which comes as an event.
+            // An error means that the child has just ended, which arrives as an event.
             Event::Stop if connected => drop(kill_process(pid, Signal::TERM)),
             Event::Stop | Event::Lost => {}
         }
     }
     match ended.await.context("waiting for the deployment")??.code() {
         Some(0) => Ok(()),
-        // The child has printed and logged why.
+        // The child has already printed and logged the reason.
         Some(code) => std::process::exit(code),
         None => bail!("the deployment was killed: edge-docker replace --recover finishes it"),
     }

@@ -1,9 +1,9 @@
-//! Transaction of a deployment: the new container is tried in the place of the old one,
-//! and kept, or the old one comes back.
+//! Transaction of a deployment: the new container is tried in the place of the old one.
+//! If it does not work, the old one is restored.
 //!
-//! Each step is first written to the journal. Until the new container has shown that it
-//! works, neither has a restart policy: after a power loss the engine starts none of them
-//! by itself, and the unit `edge-docker-recover` decides.
+//! The journal is written before each phase. Until the new container has shown that it
+//! works, neither container has a restart policy: after a power loss the engine starts
+//! none of them, and the unit `edge-docker-recover` decides which one runs.
 
 use std::time::Duration;
 
@@ -20,21 +20,23 @@ use super::health::Watch;
 use super::journal::{Journal, Phase};
 use crate::engine::{client, containers, docker_cli};
 
-/// Time that a restarting engine may take.
+/// Timeout for an engine that is being restarted.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Pause between two requests to an engine that does not answer yet.
 const ENGINE_POLL: Duration = Duration::from_millis(200);
-/// Last lines of a failed container that are shown and kept.
+/// Option of `docker logs`: the last 20 lines of a failed container are printed and kept.
 const LOG_LINES: &str = "--tail=20";
-/// Longest part of them that is kept, in bytes.
+/// Limit of the log of a failed container that is kept in the journal, in bytes.
 const MAX_LOG_BYTES: usize = 16 * 1024;
 
-/// Returns the restart policy of a container that the engine does not start by itself.
+/// Returns the restart policy `no` in the form of the engine's API: the engine never
+/// starts the container by itself.
 pub(super) fn no_restart() -> Value {
     json!({ "Name": "no" })
 }
 
-/// Tries the new container; keeps it, or rolls back and returns the reason as an error.
+/// Tries the new container and keeps it if it works. Otherwise restores the old one and
+/// returns the reason as an error.
 pub(super) async fn run(
     root: &Root,
     watch: &mut Watch,
@@ -64,7 +66,8 @@ async fn attempt(
     limit: Duration,
 ) -> Result<String> {
     let name = &journal.name;
-    // From the oldest on, so that each name is free before the next container gets it.
+    // Beginning with the oldest, so that each name is free before the next container gets
+    // it.
     let mut names = Vec::new();
     if let Some(older) = &journal.older {
         names.push((older.as_str(), format!("{name}{}", suffix::OLDER)));
@@ -77,25 +80,28 @@ async fn attempt(
     names.push((journal.new.id.as_str(), name.clone()));
     containers::rename(root, &names).await?;
     if let Some(old) = &journal.old {
-        // Only now, as late as possible: both versions publish the same ports and write
-        // to the same directory, so that they cannot run together.
+        // Stopped as late as possible, for a short outage. The versions cannot run
+        // together: both publish the same ports and write to the same directory.
         let old = containers::find(root, &old.id).await?;
         let old = old.context("the old container is gone")?;
         containers::stop(root, &old).await?;
     }
     let policy = journal.new.restart["Name"].as_str().unwrap_or_default();
-    // One that the engine need not keep running may be a job that ends.
+    // With these policies the container may be a job, which ends with exit code 0.
     let once = ["", "no", "on-failure"].contains(&policy);
     watch.trial(root, &journal.new.id, once, limit).await
 }
 
-/// Finishes the deployment of a container that works, from wherever it was interrupted.
+/// Completes the deployment of a container that works, also after an interruption at any
+/// step.
 async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     let (name, new) = (journal.name.clone(), journal.new.clone());
-    // First: from here on the engine starts the new version after a power loss.
+    // First of all steps: from now on the engine starts the new version after a power
+    // loss.
     containers::set_restart(root, &new.id, &new.restart).await?;
     let container = containers::find(root, &new.id).await?;
-    // A power loss ended it after its trial. A job that ended with 0 is done.
+    // A power loss has ended the container after its trial. With exit code 0 it was a
+    // job, which is done.
     if container.is_some_and(|c| !c.state.running && c.state.exit_code != 0) {
         containers::start(root, &new.id).await?;
     }
@@ -113,14 +119,14 @@ async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// Rolls back; returns the error of the deployment. If the rollback fails too, the
-/// journal stays open, and it is tried again when the engine starts and before the next
-/// deployment.
+/// Restores the old container and returns the error of the deployment. If the rollback
+/// fails too, the journal stays open, and the rollback is tried again when the engine
+/// starts and before the next deployment.
 async fn roll_back(root: &Root, journal: &mut Journal) -> anyhow::Error {
     let (name, reason) = (journal.name.clone(), journal.reason.clone());
     log::warn(format_args!("{name}: {reason}"));
     if let Err(error) = undo(root, journal).await {
-        // The journal is still open, which is what brings the next attempt.
+        // The phase in the journal is still `Trial`, which causes the next attempt.
         let later = "it is tried again when the engine starts and before the next deployment";
         return Failure::error(
             ROLLBACK_FAILED,
@@ -150,7 +156,8 @@ async fn roll_back(root: &Root, journal: &mut Journal) -> anyhow::Error {
     }
 }
 
-/// Restores the containers as the journal describes them.
+/// Restores the names, restart policies and states of the containers from the journal,
+/// and removes or stops the new container.
 async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
     wait_for_engine(root).await?;
     let name = &journal.name;
@@ -164,7 +171,8 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
     }
     match &new {
         Some(new) if journal.fresh => {
-            // The log goes with its container; `replace --status` prints it from the journal.
+            // The log is removed with the container, so its end is kept in the journal
+            // for `replace --status`.
             journal.log = last_lines(root, &new.id);
             containers::remove(root, &new.id).await?;
         }
@@ -178,7 +186,7 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
     if let Some(old) = &journal.old {
         let found = containers::find(root, &old.id).await?;
         let found = found.context("the old container is gone")?;
-        // Last: with its name back, the engine may start it from now on.
+        // Set last: once the old container has its name again, the engine may start it.
         containers::set_restart(root, &old.id, &old.restart).await?;
         if old.running && !found.state.running {
             containers::start(root, &old.id).await?;
@@ -187,11 +195,11 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// Returns the last lines of a container's log, and prints them.
+/// Prints the last log lines of a container and returns them.
 fn last_lines(root: &Root, id: &str) -> String {
     let mut docker = docker_cli::docker(root);
     let Ok(output) = docker.args(["logs", LOG_LINES, id]).output() else {
-        // A log that cannot be read must not keep the old version from coming back.
+        // An unreadable log must not prevent the rollback.
         return String::new();
     };
     let bytes = [output.stdout, output.stderr].concat();
@@ -203,20 +211,21 @@ fn last_lines(root: &Root, id: &str) -> String {
     lines.join("\n")
 }
 
-/// Waits for an engine that is being restarted.
+/// Waits until the engine answers requests, at most [`ENGINE_TIMEOUT`].
 async fn wait_for_engine(root: &Root) -> Result<()> {
     let end = Instant::now() + ENGINE_TIMEOUT;
     loop {
         match client::request(root, Method::GET, "/version", None).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() > end => return Err(error),
-            // No event tells when a socket is listened on again.
+            // Polling: no event announces that the engine accepts connections again.
             Err(_) => sleep(ENGINE_POLL).await,
         }
     }
 }
 
-/// Finishes a deployment that was interrupted.
+/// Finishes an interrupted deployment: completes it in phase `Keep`, rolls back in phase
+/// `Trial`.
 pub(super) async fn recover(root: &Root, journal: &mut Journal) -> Result<()> {
     wait_for_engine(root).await?;
     match journal.phase {
