@@ -1,7 +1,9 @@
-//! Attachment to a container: its streams, the signals and the terminal's size on their
-//! way to it, and its exit code, as docker's client does it. `docker start --attach`
-//! would be one more program to start, and gives 1 where `docker run` gives 126 or 127.
-//! Protocol: <https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach>.
+//! Attachment to a container: forwards its streams, the signals of the caller and the
+//! size of the terminal, and returns its exit code, as docker's client does.
+//!
+//! `docker start --attach` is not used: it would be one more program to start, and exits
+//! with 1 where `docker run` exits with 126 or 127. Protocol:
+//! <https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach>.
 
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::os::unix::net::UnixStream;
@@ -22,16 +24,16 @@ use super::error::EngineError;
 use super::streams::{InputEnd, forward_input, forward_output};
 use super::{client, containers, signals};
 
-/// Exit code: there is no such command in the image.
+/// Exit code of `docker run` if the container image does not contain the command.
 const COMMAND_NOT_FOUND: u8 = 127;
-/// Exit code: the command cannot be run.
+/// Exit code of `docker run` if the command exists and cannot be executed.
 const COMMAND_NOT_RUNNABLE: u8 = 126;
-/// Exit code of a process that a signal ended: this and the signal's number.
+/// Base of the exit code of a process that a signal ended: 128 plus the signal number.
 const SIGNAL_BASE: i32 = 128;
-/// Number of SIGPIPE.
+/// Signal number of SIGPIPE on Linux, for the exit code when nobody reads our output.
 const SIGPIPE: i32 = 13;
-/// Signals that are forwarded to the container, by the name that the engine takes.
-// Those that a keyboard, a shell or a unit sends. SIGPIPE is not one of them: it means
+/// Signals that are forwarded to the container, with their names in the engine's API.
+// Signals that a keyboard, a shell or systemd sends. SIGPIPE is not one of them: it means
 // that nobody reads our output, which is no reason for the container to end.
 const SIGNALS: [(SignalKind, &str); 7] = [
     (SignalKind::hangup(), "SIGHUP"),
@@ -43,60 +45,64 @@ const SIGNALS: [(SignalKind, &str); 7] = [
     (SignalKind::terminate(), "SIGTERM"),
 ];
 
-/// Event of an attached container.
+/// Event that [`follow`] handles while a container is attached.
 enum Event {
-    /// The output ended, or cannot be forwarded.
+    /// The output of the container has ended, or forwarding it failed.
     Output(io::Result<()>),
-    /// The keys to detach were typed.
+    /// The detach keys Ctrl-P, Ctrl-Q were typed.
     Detached,
-    /// The engine reported the end of the container.
+    /// The engine responded to the wait request: the container has ended.
     Exited(Result<Value>),
-    /// A signal arrived, by its number in [`SIGNALS`].
+    /// A signal arrived; the value is its index in [`SIGNALS`].
     Signal(usize),
-    /// The terminal has another size.
+    /// The size of the terminal has changed (SIGWINCH).
     Resized,
 }
 
-/// Starts the container `id`, attached; returns its exit code once it has ended, or 0
-/// once it is detached. `removed` tells that the engine removes it at its end.
+/// Attaches to the container `id` and starts it. Returns its exit code when it has ended,
+/// or 0 after the detach keys. `removed` means that the engine removes the container at
+/// its end (`--rm`).
 pub(crate) async fn run(
     root: &Root,
     id: &str,
     streams: Streams,
     removed: bool,
 ) -> Result<ExitCode> {
-    // With -t alone nothing is typed, and our own terminal keeps its mode.
+    // With -t alone no input is forwarded, so our own terminal keeps its mode.
     let terminal = streams.tty && streams.stdin;
     if terminal && !io::stdin().is_terminal() {
-        // Created, but nobody would ever start it.
+        // The container was created for this command and will not be started.
         containers::remove(root, id).await?;
         bail!("the input device is not a TTY: drop -t to feed it from a pipe or file");
     }
     let (sender, events) = unbounded_channel();
-    // Before the start: a signal that ended this process now would leave a container behind
-    // that nobody waits for.
+    // Before the start: otherwise a signal could end this process at this point and leave
+    // a running container that nobody waits for.
     listen(&sender, streams.tty)?;
     let stream = attach(root, id, streams, removed, &sender).await?;
-    // Before the start: what is typed from then on is echoed by the container alone.
+    // Before the start, to avoid echoing input twice: from the start on, the container
+    // echoes what is typed.
     let _raw = terminal.then(Raw::set).transpose()?;
     start(root, id).await?;
-    // After the start: the engine resizes only a terminal whose process runs.
+    // After the start, because the engine resizes only the terminal of a running process.
     if streams.tty {
         resize(root, id).await;
     }
     if streams.stdin {
-        // A thread that nobody joins: a read of a terminal cannot be cancelled, and the
-        // runtime would wait for it at the end, until one more key is pressed.
+        // A thread that is never joined: reading from a terminal cannot be cancelled, and
+        // the runtime would wait at its end until one more key is pressed.
         std::thread::spawn(move || match forward_input(&stream, streams.tty) {
             Ok(InputEnd::Detached) => sender.send(Event::Detached).ok(),
-            // A container may end without reading its input: no error of ours.
+            // A container may end without reading its input, which is not an error.
             Ok(InputEnd::Closed) | Err(_) => None,
         });
     }
     follow(root, id, streams, events).await
 }
 
-/// Attaches to the container, and has its output and its end sent as events.
+/// Attaches to a container that is not started yet. Its output is forwarded from then on,
+/// and both ends, of the output and of the container, arrive as events. Returns the
+/// stream for the input.
 async fn attach(
     root: &Root,
     id: &str,
@@ -105,10 +111,10 @@ async fn attach(
     sender: &UnboundedSender<Event>,
 ) -> Result<Arc<UnixStream>> {
     let path = format!("/containers/{id}/attach?{}", query(streams));
-    // Attached before the start: the stream has no output from before the attachment.
+    // Attached before the start, because the stream contains no earlier output.
     let (stream, arrived) = client::attach(root, &path).await?;
-    // The wait begins before the start: a short container could end in between, and one
-    // with --rm would leave no exit code behind.
+    // The wait begins before the start: a short-lived container could end in between, and
+    // with --rm its exit code would be lost.
     let condition = if removed { "removed" } else { "next-exit" };
     let path = format!("/containers/{id}/wait?condition={condition}");
     let end = client::wait(root, &path).await?;
@@ -124,7 +130,7 @@ async fn attach(
     Ok(stream)
 }
 
-/// Returns the query that attaches to `streams`.
+/// Returns the query of an attach request, for example `stream=1&stdout=1`.
 fn query(streams: Streams) -> String {
     let all = [
         ("stdin", streams.stdin),
@@ -137,7 +143,8 @@ fn query(streams: Streams) -> String {
     })
 }
 
-/// Starts a container; a command that cannot be run has docker's exit codes for that.
+/// Starts a container. The error for a command that cannot be executed has docker's exit
+/// code, 126 or 127.
 pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
     containers::start(root, id).await.map_err(|error| {
         let code = match error.downcast_ref() {
@@ -151,11 +158,12 @@ pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
     })
 }
 
-/// Returns the exit code that docker's client gives for a message of the runtime.
+/// Returns the exit code of docker's client for an error message of the container
+/// runtime.
 ///
-/// This reads text, unlike everything else here: the engine reports a missing command
-/// and a broken runtime with the same status, and docker's client distinguishes them by
-/// the same texts. Only the exit code depends on it.
+/// The message is parsed, because the engine responds with the same status if a command
+/// is missing and if the runtime does not work. Docker's client parses the same messages.
+/// Only the exit code depends on the result.
 fn start_exit_code(message: &str) -> Option<u8> {
     let has = |texts: [&str; 2]| texts.iter().any(|text| message.contains(text));
     if has(["executable file not found", "no such file or directory"]) {
@@ -164,7 +172,8 @@ fn start_exit_code(message: &str) -> Option<u8> {
     has(["permission denied", "is a directory"]).then_some(COMMAND_NOT_RUNNABLE)
 }
 
-/// Waits until the container has ended and all of its output is forwarded.
+/// Handles events until the container has ended and all of its output is forwarded.
+/// Returns its exit code, or earlier that of detaching or of a signal to this process.
 async fn follow(
     root: &Root,
     id: &str,
@@ -173,23 +182,24 @@ async fn follow(
 ) -> Result<ExitCode> {
     let (mut code, mut output_ended) = (None, false);
     loop {
-        // Both: they come on different connections, and the last output may arrive
-        // after the exit code.
+        // Both are awaited, because they arrive on different connections, and the last
+        // output may arrive after the exit code.
         if let (Some(code), true) = (code, output_ended) {
             return Ok(code);
         }
         match events.recv().await.context("waiting for the container")? {
             Event::Output(Ok(())) => output_ended = true,
             Event::Output(Err(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                // The exit code of docker's client, which dies of SIGPIPE. The container
-                // runs on.
+                // Nobody reads our output. The exit code is that of docker's client,
+                // which SIGPIPE ends; the container continues to run.
                 return Ok(ended_by(SIGPIPE));
             }
             Event::Output(Err(error)) => {
                 return Err(error).context("forwarding the container's output");
             }
             Event::Exited(result) => {
-                // The engine went away under the container, which docker makes 125 too.
+                // The engine ended while the container ran. Docker's client exits with
+                // 125 too.
                 let result = result.map_err(|e| Failure::wrap(REFUSED, e))?;
                 code = Some(exit_code(&result)?);
             }
@@ -197,25 +207,26 @@ async fn follow(
             Event::Resized => resize(root, id).await,
             Event::Signal(number) => {
                 let (kind, name) = SIGNALS[number];
-                // A terminal in raw mode sends Ctrl-C as a key. A signal that arrives all
-                // the same is meant for this process.
+                // A terminal in raw mode sends Ctrl-C as a key, so a signal is meant for
+                // this process. With --sig-proxy=false every signal is.
                 if streams.tty || !streams.signals {
                     return Ok(ended_by(kind.as_raw_value()));
                 }
-                // An error means that it has just ended, which comes as an event.
+                // An error means that the container has just ended, which arrives as an
+                // event.
                 let _ = containers::act(root, id, &format!("kill?signal={name}")).await;
             }
         }
     }
 }
 
-/// Returns the exit code that a shell shows for a process that a signal ended.
+/// Returns the exit code that a shell reports for a process that `signal` ended.
 fn ended_by(signal: i32) -> ExitCode {
     u8::try_from(SIGNAL_BASE + signal).unwrap_or(u8::MAX).into()
 }
 
 fn exit_code(result: &Value) -> Result<ExitCode> {
-    // Beside an error of the wait, the status code is not that of the container.
+    // If the wait request failed, `StatusCode` is not the exit code of the container.
     if let Some(error) = result["Error"]["Message"]
         .as_str()
         .filter(|e| !e.is_empty())
@@ -227,7 +238,8 @@ fn exit_code(result: &Value) -> Result<ExitCode> {
     Ok(u8::try_from(code).unwrap_or(u8::MAX).into())
 }
 
-/// Has signals sent as events from now on.
+/// Subscribes to [`SIGNALS`] and, with a terminal, to SIGWINCH. From then on they arrive
+/// as events and do not end this process.
 fn listen(sender: &UnboundedSender<Event>, tty: bool) -> Result<()> {
     for (number, (kind, _)) in SIGNALS.into_iter().enumerate() {
         signals::listen(kind, sender, move || Event::Signal(number))?;
@@ -238,17 +250,19 @@ fn listen(sender: &UnboundedSender<Event>, tty: bool) -> Result<()> {
     Ok(())
 }
 
-/// Reports the size of our terminal, if there is one, to the engine.
+/// Sends the size of our terminal to the engine, unless standard output is not a
+/// terminal.
 async fn resize(root: &Root, id: &str) {
     if let Ok(size) = tcgetwinsize(io::stdout()) {
         let (rows, columns) = (size.ws_row, size.ws_col);
         let action = format!("resize?h={rows}&w={columns}");
-        // An error means that it has just ended.
+        // An error means that the container has just ended, which arrives as an event.
         let _ = containers::act(root, id, &action).await;
     }
 }
 
-/// Terminal in raw mode, which passes each key on, until this is dropped.
+/// Raw mode of our terminal, in which each key is forwarded unchanged. Dropping the value
+/// restores the previous mode.
 struct Raw(Termios);
 
 impl Raw {

@@ -1,4 +1,4 @@
-//! Client of the engine's API, over its socket.
+//! HTTP client of the engine's API, over the Unix socket of the engine.
 
 use std::time::Duration;
 
@@ -19,20 +19,21 @@ use tokio::net::UnixStream;
 use super::error::EngineError;
 use crate::tickets;
 
-/// Oldest API that has every request of edge-docker: docker 20.10. A newer engine
-/// still speaks it.
+/// API version of every request: that of docker 20.10, the oldest with all requests that
+/// edge-docker sends.
 const API_VERSION: &str = "v1.41";
-/// Largest response that is kept in memory, in bytes.
+/// Size limit of a response in memory, or of one line of a streamed response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
-/// Time until a response has to begin. Its end is not limited: a wait for a container
-/// begins at once and ends with the container.
+/// Timeout for the beginning of a response. The end has none: the response to a wait
+/// request begins at once and ends with the container.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Body of a request, and the part of it that the engine shows to its plugin, for
-/// which the ticket is.
+/// Body of a request, and the part of it that the engine shows to its plugin. The ticket
+/// is for the second one.
 pub(super) type BodyAndShown<'a, B> = (B, &'a [u8]);
 
-/// Sends a request and returns the response as JSON, `null` if it is empty.
+/// Sends a request and returns the JSON of the response, or `null` if it is empty. A
+/// `body` is sent as `application/json`.
 pub(crate) async fn request(
     root: &Root,
     method: Method,
@@ -46,7 +47,7 @@ pub(crate) async fn request(
     read_json(response).await
 }
 
-/// Sends a GET; returns `None` if the engine has nothing of that name.
+/// Sends a GET request; returns `None` if the engine responds with status 404.
 pub(crate) async fn find(root: &Root, path: &str) -> Result<Option<Value>> {
     match request(root, Method::GET, path, None).await {
         Ok(value) => Ok(Some(value)),
@@ -61,7 +62,7 @@ async fn read_json(response: Response<Incoming>) -> Result<Value> {
     while let Some(frame) = incoming.frame().await {
         let frame = frame.context("reading the engine's response")?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |d| &d[..]));
-        // Checked as it arrives: a chunked response announces no length.
+        // Checked for each frame, because a chunked response announces no length.
         if bytes.len() > MAX_RESPONSE_BYTES {
             bail!("reading the engine's response: more than {MAX_RESPONSE_BYTES} bytes");
         }
@@ -72,27 +73,29 @@ async fn read_json(response: Response<Incoming>) -> Result<Value> {
     serde_json::from_slice(&bytes).context("parsing the engine's response")
 }
 
-/// Sends a request whose response reports progress, and passes each line to `line`.
+/// Sends a POST request whose response reports progress as lines of JSON, and calls
+/// `line` for each. `auth` is the value of `X-Registry-Auth`.
 pub(crate) async fn follow(
     root: &Root,
     path: &str,
     auth: Option<&str>,
     line: impl FnMut(&Value),
 ) -> Result<()> {
-    // For this request alone: docker's client would read credentials from a configuration
-    // directory, which also holds plugins that it executes.
+    // The credentials are sent with this request only. Docker's client would read them
+    // from a configuration directory, which also contains plugins that it executes.
     let auth = auth.map(|a| ("X-Registry-Auth", a));
     let response = send(root, Method::POST, path, no_body(), auth.as_slice()).await?;
     read_lines(response, line).await
 }
 
-/// Returns an empty body.
+/// Returns an empty body for [`send`], of which the plugin is shown nothing either.
 pub(super) fn no_body() -> BodyAndShown<'static, Full<Bytes>> {
     (Full::default(), b"")
 }
 
-/// Begins to wait for an event such as a container's end. The outer future is ready
-/// once the engine waits; the inner one returns the result.
+/// Sends a request to wait for an event, for example the end of a container. The outer
+/// future is ready when the engine waits, the inner one when the event has happened; it
+/// returns the JSON of the response.
 pub(crate) async fn wait(
     root: &Root,
     path: &str,
@@ -101,8 +104,8 @@ pub(crate) async fn wait(
     Ok(read_json(response))
 }
 
-/// Turns a request into a stream of bytes in both directions; returns it with the bytes
-/// that arrived behind the response's head.
+/// Sends a request that turns the connection into a stream in both directions. Returns
+/// the stream, and bytes that arrived directly after the head of the response.
 pub(crate) async fn attach(
     root: &Root,
     path: &str,
@@ -114,13 +117,13 @@ pub(crate) async fn attach(
     let parts = upgraded.downcast::<TokioIo<UnixStream>>();
     let parts = parts.ok().context(context)?;
     let stream = parts.io.into_inner().into_std().context(context)?;
-    // Threads copy from here on, and block; the runtime had made it non-blocking.
+    // Threads copy from the stream and have to block; tokio had set it to non-blocking.
     stream.set_nonblocking(false).context(context)?;
     Ok((stream, parts.read_buf))
 }
 
-/// Passes the events of a container from now on to `line`, until the engine ends. The
-/// outer future is ready once the engine reports; the inner one listens.
+/// Subscribes to the events of a container and calls `line` for each one until the engine
+/// ends. The outer future is ready when the subscription is active; the inner one reads.
 pub(crate) async fn events<F: FnMut(&Value)>(
     root: &Root,
     id: &str,
@@ -129,9 +132,10 @@ pub(crate) async fn events<F: FnMut(&Value)>(
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .context("reading the clock")?;
-    // JSON, percent-encoded: the plugin refuses a `%` only in the path.
+    // JSON in percent-encoding, which the plugin refuses only in the path of a URI.
     let filters = format!("%7B%22container%22%3A%5B%22{id}%22%5D%7D");
-    // Whole seconds, rounded down: events of the current second are repeated, not missed.
+    // `since` has whole seconds, rounded down: events of the current second may be
+    // repeated, but none is missed.
     let path = format!("/events?since={}&filters={filters}", now.as_secs());
     let response = send(root, Method::GET, &path, no_body(), &[]).await?;
     Ok(read_lines(response, line))
@@ -152,7 +156,8 @@ pub(super) async fn read_lines(
         while let Some(end) = waiting.iter().position(|b| *b == b'\n') {
             let rest = waiting.split_off(end + 1);
             let value: Value = serde_json::from_slice(&waiting).unwrap_or_default();
-            // The status was sent before the work began: failures come in-band.
+            // The status was sent before the work began, so a failure is reported in the
+            // body.
             if let Some(error) = value["error"].as_str() {
                 return Err(EngineError::Reported(error.into()).into());
             }
@@ -163,8 +168,8 @@ pub(super) async fn read_lines(
     Ok(())
 }
 
-/// Sends a request, with a ticket unless it only reads, and returns the response if its
-/// status is one of success.
+/// Sends a request and returns the response if its status is a success. Every method but
+/// GET gets a ticket for the authorization plugin.
 pub(super) async fn send<B>(
     root: &Root,
     method: Method,
@@ -177,8 +182,8 @@ where
     B::Error: std::error::Error + Send + Sync,
 {
     let uri = format!("/{API_VERSION}{path}");
-    // The plugin takes it before the response begins. What it leaves is withdrawn when
-    // this returns, so that nobody else can use it.
+    // The plugin uses up the ticket before the response begins. An unused ticket is
+    // withdrawn when this function returns, so that nobody else can use it.
     let _ticket = match method {
         Method::GET => None,
         _ => Some(tickets::leave(
@@ -190,8 +195,8 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .context("starting HTTP with the engine")?;
-    // A connection serves one request: an upgrade or an upload that is cut off leaves it
-    // in no state for another.
+    // One connection per request: after an upgrade or an interrupted upload, no other
+    // request can be sent on it.
     tokio::spawn(connection.with_upgrades());
     let mut request = Request::builder()
         .method(method)
@@ -206,7 +211,7 @@ where
         let response = tokio::time::timeout(RESPONSE_TIMEOUT, sent).await;
         response.context("the engine does not answer")?
     } else {
-        // The response begins when the upload ends, which may take any time.
+        // The response begins after the upload, which may take any time.
         sent.await
     };
     let response = response.context("sending the request to the engine")?;
@@ -222,13 +227,14 @@ async fn connect(root: &Root) -> Result<UnixStream, EngineError> {
     stream.map_err(EngineError::Unreachable)
 }
 
-/// Fails unless the engine shares the mount namespace of this process: a unit with one
-/// of its own (PrivateTmp= and the like) would clone mounts that the engine never sees.
+/// Refuses unless the engine has the mount namespace of this process. In a unit with a
+/// namespace of its own (`PrivateTmp=` and similar settings) the mount clones would be
+/// invisible to the engine.
 pub(crate) async fn require_same_mounts(root: &Root) -> Result<()> {
     let context = "comparing mount namespaces with the engine";
     let peer = connect(root).await?.peer_cred().context(context)?;
     let peer = peer.pid().context(context)?;
-    // By the socket's peer, not by a name: several programs may be called dockerd.
+    // The engine is the peer of the socket. A search by name could find another dockerd.
     let engine = std::fs::read_link(format!("/proc/{peer}/ns/mnt")).context(context)?;
     let own = std::fs::read_link("/proc/self/ns/mnt").context(context)?;
     if engine != own {

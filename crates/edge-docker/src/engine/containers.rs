@@ -1,4 +1,5 @@
-//! Containers as the engine shows them, and what a deployment does to them.
+//! Containers of the engine: their state as `inspect` returns it, and requests to start,
+//! stop, rename and remove them.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +14,24 @@ use serde_json::{Value, json};
 use super::error::EngineError;
 use super::{client, docker_cli};
 
-/// Fields of `inspect` that edge-docker reads.
+/// Fields of the engine's `inspect` response that edge-docker reads.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Container {
-    /// ID of the container.
+    /// Container ID, 64 hex digits.
     pub id: String,
-    /// `/NAME`.
+    /// Name with a leading slash, for example `/hello`.
     name: String,
     config: Config,
     host_config: HostConfig,
-    /// State of its process.
+    /// State of the main process and of its health check.
     pub state: State,
 }
 
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
-    // Go writes `null` for a map that was never filled.
+    // Go encodes a map that was never filled as `null`.
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -41,71 +42,75 @@ struct HostConfig {
     auto_remove: bool,
 }
 
-/// State of a container.
+/// State of a container's main process, as the engine reports it.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct State {
-    /// The process runs.
+    /// Whether the process exists; also true while the container is paused.
     pub running: bool,
-    /// The engine is about to start it again.
+    /// Whether the process has ended and the engine is about to start it again.
     pub restarting: bool,
-    /// Exit code of the process, once it has ended.
+    /// Exit code of the process, valid once it has ended.
     pub exit_code: i64,
-    /// The kernel killed it for exceeding its memory limit.
+    /// Whether the kernel killed the process for exceeding the memory limit.
     #[serde(rename = "OOMKilled")]
     pub oom_killed: bool,
-    /// Reason why the engine could not start it, or empty.
+    /// Reason why the engine could not start the process; otherwise empty.
     pub error: String,
-    /// Health, if it has a check.
+    /// Result of the health check; `None` if the container has none.
     pub health: Option<Health>,
 }
 
-/// Result of the health check.
+/// Result of a container's health check (`HEALTHCHECK`).
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Health {
-    /// `starting`, `healthy` or `unhealthy`; `none` without a check.
+    /// `starting`, `healthy` or `unhealthy`; `none` if the check is disabled.
     pub status: String,
-    /// Last runs of the check.
+    /// Last runs of the check that the engine keeps, oldest first.
     pub log: Option<Vec<Check>>,
 }
 
-/// One run of the health check.
+/// One run of the command of a health check.
 #[derive(Deserialize, Clone, Default)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Check {
-    /// Output of the check.
+    /// Text that the command wrote to standard output and standard error.
     pub output: String,
 }
 
 impl Container {
-    /// Returns the name, without the slash before it.
+    /// Returns the name without the leading slash.
     pub(crate) fn name(&self) -> &str {
         self.name.trim_start_matches('/')
     }
 
-    /// Returns the value of a label.
+    /// Returns the value of the label `key`, or `None` if the container has no such
+    /// label.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
         self.config.labels.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// Returns the app that it belongs to, if edge-docker created it.
+    /// Returns the app that the labels name, or `None` if edge-docker did not create the
+    /// container.
     pub(crate) fn app(&self) -> Option<&str> {
         self.label(label::APP).or(self.label(label::SANDBOX))
     }
 
-    /// Tells whether the engine removes it as soon as it stops.
+    /// Returns whether the engine removes the container when it stops (`--rm`).
     pub(crate) fn vanishes(&self) -> bool {
         self.host_config.auto_remove
     }
 
-    /// Returns the restart policy.
+    /// Returns the restart policy as JSON of the engine's API, for example
+    /// `{"Name":"always"}`.
     pub(crate) fn restart(&self) -> &Value {
         &self.host_config.restart_policy
     }
 }
 
-/// Returns the container of a name or ID, if the engine has it.
+/// Requests the container with a name or ID from the engine; returns `None` if there is
+/// none.
 pub(crate) async fn find(root: &Root, name: &str) -> Result<Option<Container>> {
     match client::find(root, &format!("/containers/{name}/json")).await? {
         Some(value) => {
@@ -116,7 +121,8 @@ pub(crate) async fn find(root: &Root, name: &str) -> Result<Option<Container>> {
     }
 }
 
-/// Requests an action on a container: `start`, `kill?signal=SIGTERM`, …
+/// Sends an action on a container to the engine, for example `start` or
+/// `kill?signal=SIGTERM`.
 pub(crate) async fn act(root: &Root, id: &str, action: &str) -> Result<()> {
     let path = format!("/containers/{id}/{action}");
     client::request(root, Method::POST, &path, None)
@@ -124,26 +130,28 @@ pub(crate) async fn act(root: &Root, id: &str, action: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Starts a container.
+/// Starts a container that was created or has stopped.
 pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
     act(root, id, "start").await
 }
 
-/// Stops a container with its own signal and time.
+/// Stops a container with its own stop signal and stop timeout. Does nothing if it is not
+/// running.
 pub(crate) async fn stop(root: &Root, container: &Container) -> Result<()> {
     if !container.state.running && !container.state.restarting {
         return Ok(());
     }
-    // Docker's client waits as long as the container may take to stop; a request of
-    // edge-docker ends after a minute.
+    // By docker's client, which waits for as long as the container may take to stop. A
+    // request of edge-docker has a timeout of a minute.
     let mut docker = docker_cli::docker(root);
     docker.args(["stop", &container.id]).run()
 }
 
-/// Removes a container at once, if the engine has it: a recovery repeats steps that were
-/// taken before the interruption.
+/// Kills and removes a container. Succeeds if the engine has none with this ID, because a
+/// recovery repeats steps that were completed before the interruption.
 pub(crate) async fn remove(root: &Root, id: &str) -> Result<()> {
-    // Without the time to stop: it failed, was never started, or is stopped already.
+    // `force` skips the stop timeout: the container has failed, was never started, or has
+    // already stopped.
     let path = format!("/containers/{id}?force=true");
     match client::request(root, Method::DELETE, &path, None).await {
         Err(error) if !EngineError::is_not_found(&error) => Err(error),
@@ -151,22 +159,24 @@ pub(crate) async fn remove(root: &Root, id: &str) -> Result<()> {
     }
 }
 
-/// Sets the restart policy of a container.
+/// Sets the restart policy of a container, given as JSON of the engine's API.
 pub(crate) async fn set_restart(root: &Root, id: &str, policy: &Value) -> Result<()> {
     let body = json!({ "RestartPolicy": policy }).to_string();
-    // Limits that the body does not name stay as they are.
+    // Limits that the body does not contain remain unchanged.
     let path = format!("/containers/{id}/update");
     client::request(root, Method::POST, &path, Some(body.as_bytes()))
         .await
         .map(drop)
 }
 
-/// Renames containers; another container that holds one of the names is renamed first.
+/// Renames containers, given as pairs of ID and new name. Another container that has one
+/// of the names is renamed to `NAME-moving` first.
 pub(crate) async fn rename(root: &Root, names: &[(&str, String)]) -> Result<()> {
     for (id, name) in names {
         match find(root, name).await? {
             Some(holder) if holder.id == *id => continue,
-            // Names are unique at the engine: two containers cannot be swapped directly.
+            // Names are unique in the engine, so two containers cannot be swapped
+            // directly.
             Some(holder) => {
                 let action = format!("rename?name={name}{}", suffix::MOVING);
                 act(root, &holder.id, &action).await?;

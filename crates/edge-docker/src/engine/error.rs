@@ -1,4 +1,5 @@
-//! Errors of the container engine, by their kind.
+//! Errors of the container engine: not reachable, error status, or failure within a
+//! response.
 
 use std::fmt;
 use std::io;
@@ -6,26 +7,26 @@ use std::io;
 use edge_common::contract::path::ENGINE_SOCKET;
 use edge_common::log::printable;
 
-/// Error of the engine. Callers branch on the kind and the status, never on the text,
-/// which differs between versions of docker.
+/// Error of the engine. Callers decide by the variant and the status. The message differs
+/// between versions of docker and never decides what is permitted.
 #[derive(Debug)]
 pub(crate) enum EngineError {
-    /// Nothing answers at the engine's socket.
+    /// No connection to the engine's socket is possible.
     Unreachable(io::Error),
-    /// Response with an error status.
+    /// The engine responded with an error status.
     Response {
-        /// HTTP status.
+        /// HTTP status, for example 404 for an unknown container.
         status: u16,
-        /// Message of the engine.
+        /// Text from the field `message` of the response, or a placeholder.
         message: String,
     },
-    /// Error that a stream reported after its successful status: a pull, a build, or a
-    /// container that could not be waited for.
+    /// The response had a successful status but reported an error in its body: of a pull,
+    /// a load or a build, or of a container that could not be waited for.
     Reported(String),
 }
 
 impl EngineError {
-    /// Tells whether `error` is the engine's 404: no such container or image.
+    /// Returns whether the engine responded with status 404: no such container or image.
     pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
         matches!(
             error.downcast_ref(),

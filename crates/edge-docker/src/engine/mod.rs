@@ -1,4 +1,5 @@
-//! The container engine: its API, its containers, and docker's client.
+//! Access to the container engine: HTTP client of its API, operations on containers, and
+//! docker's own client.
 
 pub(crate) mod attach;
 pub(crate) mod client;

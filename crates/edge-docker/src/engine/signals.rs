@@ -1,23 +1,24 @@
-//! Signals as events of a channel.
+//! Subscription to signals, which arrive as events in a tokio channel.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Event that ends a wait for a container.
+/// Event for which a deployment waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The engine reported a change of the container.
+    /// The container changed its state, or the child process of the deployment ended.
     Changed,
-    /// The engine ended.
+    /// The engine closed the stream of events, for example because it was stopped.
     Lost,
-    /// SIGINT or SIGTERM.
+    /// SIGINT or SIGTERM: the deployment is cancelled.
     Stop,
-    /// SIGHUP: the terminal or the connection is gone.
+    /// SIGHUP: the terminal was closed, or the connection was lost.
     Hangup,
 }
 
-/// Sends an event for each signal of a kind, which from now on does not end the process.
+/// Subscribes to a signal: from then on each arrival sends an event, and the signal does
+/// not end the process.
 pub(crate) fn listen<T: Send + 'static>(
     kind: SignalKind,
     sender: &UnboundedSender<T>,

@@ -1,4 +1,5 @@
-//! Copying between the stream of an attached container and our own streams.
+//! Copying of data between the stream of an attached container and the standard streams
+//! of this process.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -6,20 +7,20 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-/// Size of the buffer for copies, in bytes.
+/// Size of the buffers for input and output of the container, in bytes.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// Ctrl-P, Ctrl-Q: detach, and leave the container running.
+/// Keys Ctrl-P, Ctrl-Q, which detach from a container and leave it running.
 const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
 
-/// Returns the file behind one of our streams: std would buffer what has to appear at
-/// once.
+/// Returns a duplicate of a standard stream without std's buffer, because output must
+/// appear at once.
 fn unbuffered(stream: BorrowedFd) -> io::Result<File> {
     stream.try_clone_to_owned().map(File::from)
 }
 
-/// Forwards the output of the container, `arrived` first. Without a terminal it comes in
-/// frames: the number of the stream, three zeros, and the length in four bytes, big
-/// endian.
+/// Forwards the output of the container, beginning with the bytes in `arrived`. Without a
+/// terminal the engine sends frames: a byte for the stream, three zero bytes, and the
+/// length of the data in four bytes, big endian.
 pub(super) fn forward_output(arrived: &[u8], stream: &UnixStream, tty: bool) -> io::Result<()> {
     let from = BufReader::with_capacity(BUFFER_BYTES, arrived.chain(stream));
     let stdout = unbuffered(io::stdout().as_fd())?;
@@ -33,7 +34,7 @@ fn copy(
     mut stdout: impl Write,
     mut stderr: impl Write,
 ) -> io::Result<()> {
-    // A terminal is one stream: there are no frames to take apart.
+    // With a terminal there is only one output stream, and the engine sends no frames.
     if tty {
         return forward(&mut from, u64::MAX, &mut stdout);
     }
@@ -41,7 +42,8 @@ fn copy(
         let mut head = [0; 8];
         match from.read_exact(&mut head) {
             Ok(()) => {}
-            // The engine hung up; the exit code shows whether that was the end.
+            // The engine closed the stream. Whether the container has ended is reported
+            // by the wait request.
             Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -50,7 +52,8 @@ fn copy(
         };
         let length = u64::from(u32::from_be_bytes([a, b, c, d]));
         match kind {
-            // As docker's client: 0 is echoed input, 3 an error of the engine.
+            // As in docker's client: 0 is input that the engine echoes, 3 an error of the
+            // engine.
             0 | 1 => forward(&mut from, length, &mut stdout)?,
             2 | 3 => forward(&mut from, length, &mut stderr)?,
             _ => return Err(io::Error::other("the engine's frames are malformed")),
@@ -61,13 +64,14 @@ fn copy(
 fn is_end(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        // The kernel resets a Unix socket that is closed with unread input, such as that
-        // of a container that ended early.
+        // The kernel resets a Unix socket that is closed with unread input, for example
+        // when a container ends early.
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
     )
 }
 
-/// Forwards `length` bytes as they come, or fewer if the stream ends.
+/// Forwards up to `length` bytes as they arrive. An early end of the stream is not an
+/// error.
 fn forward(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io::Result<()> {
     while length > 0 {
         let chunk = match from.fill_buf() {
@@ -77,7 +81,7 @@ fn forward(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io:
             Err(error) if is_end(&error) => return Ok(()),
             Err(error) => return Err(error),
         };
-        // Never a whole frame in memory: it may announce 4 GiB.
+        // A frame is never read into memory as a whole: it may announce up to 4 GiB.
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         let count = chunk.len().min(wanted);
         to.write_all(&chunk[..count])?;
@@ -87,31 +91,32 @@ fn forward(from: &mut impl BufRead, mut length: u64, to: &mut impl Write) -> io:
     Ok(())
 }
 
-/// End of our input.
+/// Reason why no more input is forwarded to the container.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum InputEnd {
-    /// The input was closed.
+    /// Standard input reached its end.
     Closed,
-    /// The keys to detach were typed.
+    /// The detach keys were typed: see [`DETACH_KEYS`].
     Detached,
 }
 
-/// Forwards our input, and its end.
+/// Forwards standard input to the container, until its end or the detach keys.
 pub(super) fn forward_input(stream: &UnixStream, tty: bool) -> io::Result<InputEnd> {
     let mut stdin = unbuffered(io::stdin().as_fd())?;
     let end = forward_keys(&mut stdin, stream, tty)?;
     if end == InputEnd::Closed {
-        // One direction: the container sees the end of its input, and its output goes on.
+        // Closes one direction: the container reads the end of its input, and its output
+        // is still forwarded.
         stream.shutdown(Shutdown::Write)?;
     }
     Ok(end)
 }
 
-/// Forwards input; at a terminal, up to the keys to detach.
+/// Forwards input until it ends or, with a terminal, until the detach keys are typed.
 fn forward_keys(from: &mut impl Read, mut to: impl Write, tty: bool) -> io::Result<InputEnd> {
     let mut buffer = [0; BUFFER_BYTES];
-    // Ctrl-P is held back until the next key shows whether it belonged to the pair, as
-    // docker's client does.
+    // Ctrl-P is held back until the next key shows whether both are the detach keys, as
+    // in docker's client.
     let mut held = false;
     loop {
         let count = match from.read(&mut buffer) {
@@ -148,7 +153,7 @@ mod tests {
 
     fn copied(bytes: &[u8], tty: bool) -> (io::Result<()>, Vec<u8>, Vec<u8>) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        // One byte at a time, as a slow engine may send them.
+        // Reads one byte at a time, because a slow engine may send single bytes.
         let from = BufReader::with_capacity(1, bytes);
         let result = copy(from, tty, &mut out, &mut err);
         (result, out, err)
@@ -177,7 +182,7 @@ mod tests {
         for bad in [&b"\x04\0\0\0\0\0\0\x01x"[..], b"HTTP/1.1 400 Bad"] {
             assert!(copied(bad, false).0.is_err());
         }
-        // A frame of 4 GiB is not waited for in memory.
+        // A frame of 4 GiB: its first byte is forwarded without waiting for the rest.
         let (_, out, _) = copied(b"\x01\0\0\0\xff\xff\xff\xffx", false);
         assert_eq!(out, b"x");
     }
@@ -186,7 +191,7 @@ mod tests {
     fn keys_detach_at_a_terminal_only() {
         let typed = |keys: &[u8], tty| {
             let mut sent = Vec::new();
-            // Also when they come one by one.
+            // One key per read, because keys are typed one by one.
             let end = forward_keys(&mut BufReader::with_capacity(1, keys), &mut sent, tty);
             (end.unwrap(), sent)
         };

@@ -1,4 +1,5 @@
-//! Requests and responses too large for memory, passed on as they come.
+//! Requests and responses that are too large for memory, and so are sent and read in
+//! chunks.
 
 use std::io::{Read, Write};
 use std::pin::Pin;
@@ -15,35 +16,38 @@ use tokio::sync::mpsc;
 
 use super::client::{no_body, read_lines, send};
 
-/// Sends what `produce` writes, as it is written, and passes each line of the response
-/// to `line`. An error of `produce` comes before one of the engine.
+/// Sends what `produce` writes as the body of a POST request while it is written, and
+/// calls `line` for each line of the response. If both fail, the error of `produce` is
+/// returned, unless the engine closed the connection first.
 pub(crate) async fn upload(
     root: &Root,
     path: &str,
     produce: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
     line: impl FnMut(&Value),
 ) -> Result<()> {
-    // Few chunks: a slow engine must slow the producer down, not fill the memory.
+    // Only a few chunks, so that a slow engine slows the producer down instead of filling
+    // the memory.
     let (sender, receiver) = mpsc::channel(4);
     let producer = std::thread::spawn(move || {
         let mut writer = Chunks(sender);
         let result = produce(&mut writer);
         if result.is_err() {
-            // The engine must not take half a stream for a whole one.
+            // Breaks the upload off, because the engine must not accept a part of the
+            // stream as the whole.
             let broken = std::io::Error::other("interrupted");
             let _ = writer.0.blocking_send(Err(broken));
         }
         result
     });
     let content_type = [("Content-Type", "application/x-tar")];
-    // The engine shows no body of such a request to its plugin.
+    // For a body of this type the engine shows nothing to its plugin.
     let body = (ChunkBody(receiver), &b""[..]);
     let response = match send(root, Method::POST, path, body, &content_type).await {
         Ok(response) => read_lines(response, line).await,
         Err(error) => Err(error),
     };
     match (producer.join(), response) {
-        // The engine hung up first: its response has the reason.
+        // The engine closed the connection first, and its response contains the reason.
         (Ok(Err(error)), Err(response)) if is_hang_up(&error) => Err(response),
         (Ok(Err(error)), _) => Err(error),
         (Ok(Ok(())), response) => response,
@@ -51,8 +55,8 @@ pub(crate) async fn upload(
     }
 }
 
-/// Requests a long response, which `consume` reads as it comes, and returns the result
-/// of `consume`.
+/// Sends a GET request and passes the response to `consume` while it arrives; returns the
+/// result of `consume`.
 pub(crate) async fn download<T: Send + 'static>(
     root: &Root,
     path: &str,
@@ -61,7 +65,8 @@ pub(crate) async fn download<T: Send + 'static>(
     let response = send(root, Method::GET, path, no_body(), &[]).await?;
     let mut incoming = response.into_body();
     let (sender, receiver) = mpsc::channel(16);
-    // A thread: archives are read with blocking calls, which would hold up the runtime.
+    // A thread, because archives are read with blocking calls, which would stop the
+    // runtime.
     let consumer = std::thread::spawn(move || {
         let mut arrived = Arrived(receiver, Bytes::new());
         consume(&mut arrived)
@@ -69,7 +74,8 @@ pub(crate) async fn download<T: Send + 'static>(
     while let Some(frame) = incoming.frame().await {
         let chunk = frame.map_err(std::io::Error::other);
         let chunk = chunk.map(|f| f.into_data().unwrap_or_default());
-        // The consumer has what it needs, or has failed: its result says which.
+        // The consumer ended early: it has what it needs, or failed. Its result is
+        // returned below.
         if sender.send(chunk).await.is_err() {
             break;
         }
@@ -79,7 +85,7 @@ pub(crate) async fn download<T: Send + 'static>(
     joined.unwrap_or_else(|_| bail!("the worker that reads the response panicked"))
 }
 
-/// Response that arrives in chunks.
+/// Reader of a response in chunks: channel of chunks, and unread rest of the current one.
 struct Arrived(mpsc::Receiver<std::io::Result<Bytes>>, Bytes);
 
 impl Read for Arrived {
@@ -96,7 +102,7 @@ impl Read for Arrived {
     }
 }
 
-/// Error of a writer whose reader, the engine, is gone.
+/// Error of [`Chunks`] after the engine has stopped reading the request.
 #[derive(Debug)]
 struct HungUp;
 
@@ -108,7 +114,7 @@ impl std::fmt::Display for HungUp {
 
 impl std::error::Error for HungUp {}
 
-/// Tells whether a producer failed because nobody read on, whatever wrapped the error.
+/// Returns whether [`HungUp`] is a cause of `error`, even if other errors wrap it.
 fn is_hang_up(error: &anyhow::Error) -> bool {
     let mut causes = error
         .chain()
@@ -116,7 +122,7 @@ fn is_hang_up(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.get_ref().is_some_and(|inner| inner.is::<HungUp>()))
 }
 
-/// Writer into the body of a request that is under way.
+/// Writer that sends what is written as chunks of a request body.
 struct Chunks(mpsc::Sender<std::io::Result<Bytes>>);
 
 impl Write for Chunks {
@@ -132,7 +138,7 @@ impl Write for Chunks {
     }
 }
 
-/// Body of a request that comes in chunks.
+/// Body of a request whose chunks arrive on a channel from [`Chunks`].
 struct ChunkBody(mpsc::Receiver<std::io::Result<Bytes>>);
 
 impl Body for ChunkBody {

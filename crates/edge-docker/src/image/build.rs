@@ -1,8 +1,8 @@
-//! `build -t sandbox/APP -`: builds of sandbox images by the engine's classic builder.
+//! `build -t sandbox/APP -`: builds sandbox images with the engine's classic builder.
 //!
-//! The context comes on standard input, and docker's client has no part in it: with the
-//! rights of edge-docker it would read any directory, Dockerfile or variable of the
-//! device into an image.
+//! The build context is read from standard input and sent by edge-docker itself. Docker's
+//! client, which would run with the rights of edge-docker, could copy any directory,
+//! Dockerfile or environment variable of the device into a container image.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -19,7 +19,8 @@ use super::progress;
 use crate::engine::transfer;
 use crate::trust;
 
-/// Carries out `build`.
+/// Carries out `build`: checks the options and sends the context from standard input to
+/// the engine.
 pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     trust::load(root)?.sandbox_allowed("build")?;
     let path = query(parsed)?;
@@ -35,16 +36,18 @@ pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     transfer::upload(root, &path, produce, progress::print_stream).await
 }
 
-/// Returns the path and query of the request. Every value is checked and encoded, so that
-/// none can add a parameter such as `remote=` or `networkmode=host`.
+/// Returns path and query of the build request. Every value is checked and
+/// percent-encoded, so that none can add a parameter, for example `remote=` or
+/// `networkmode=host`.
 fn query(parsed: &Parsed<'_>) -> Result<String> {
-    // Containers of failed steps go too: the boot audit would quarantine them.
+    // `forcerm` also removes containers of failed steps, which the boot audit would
+    // quarantine.
     let mut query = String::from("/build?rm=1&forcerm=1");
     let mut build_args = Map::new();
     let mut is_tagged = false;
     for (option, text) in &parsed.options {
         match *option {
-            // Each of several tags: one foreign name among them would be enough.
+            // Every tag is checked, because the engine gives the image all of them.
             "tag" if sandbox_app(text).is_some() => {
                 query.push_str(&format!("&t={}", encode(text)));
                 is_tagged = true;
@@ -59,8 +62,8 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
             }
             "file" => return Err(values::bad(option, text, "a path inside the context")),
             "target" => query.push_str(&format!("&target={}", values::name(option, text)?)),
-            // `host` would show a RUN step every service of the device, and `container:ID`
-            // the network of an app.
+            // With `host` a RUN step could connect to every service of the device, and
+            // with `container:ID` to the network of an app.
             "network" if ["none", "default"].contains(text) => {
                 query.push_str(&format!("&networkmode={text}"));
             }
@@ -78,7 +81,7 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
             _ => {}
         }
     }
-    // Without a name the image would fill the disk, and nobody could run it.
+    // An image without a name would occupy the disk, and nobody could run it.
     if !is_tagged {
         return Err(refuse(
             "build is refused: name the image with -t sandbox/APP",
@@ -91,7 +94,7 @@ fn query(parsed: &Parsed<'_>) -> Result<String> {
     Ok(query)
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986, section 2.3.
+/// Percent-encodes all bytes except the unreserved characters of RFC 3986, section 2.3.
 fn encode(text: &str) -> String {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let encoded = |b: u8| {

@@ -1,16 +1,17 @@
-//! Errors about images, with their exit codes.
+//! Conversion of errors about container images into errors with an exit code.
 
 use edge_common::contract::exit_code::{REFUSED, UNVERIFIABLE};
 use edge_common::exit::Failure;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::Error;
 
-/// Returns an error of a verification with its exit code. A refusal is final; a registry
-/// that does not answer is not, so that a unit or edge-app can try again after code 124.
+/// Converts an error of the signature verification. A refusal is final. If the registry
+/// does not answer or rejects the credentials, the exit code is 124, so that a unit or
+/// edge-app can try again.
 pub(crate) fn of(error: Error) -> anyhow::Error {
     match error {
         Error::Unverifiable(_) => Failure::error(UNVERIFIABLE, error),
-        // Tokens of ECR expire after 12 hours: the image itself may well be signed.
+        // Tokens of ECR expire after 12 hours, so the image may well be signed.
         Error::Unauthorized(_) => {
             Failure::error(UNVERIFIABLE, format_args!("{error}: use edge-docker login"))
         }
@@ -19,8 +20,9 @@ pub(crate) fn of(error: Error) -> anyhow::Error {
     }
 }
 
-/// Adds the damage of a cached signature to the error of the pull that was to replace it:
-/// without it, an image that ran before would only seem to need the network.
+/// Adds the damage of a cached signature to the error of the pull that was to replace it.
+/// Without the damage, the error would blame only the network for an image that ran
+/// before.
 pub(super) fn after_damage(damage: Option<anyhow::Error>, error: anyhow::Error) -> anyhow::Error {
     match damage {
         None => error,
@@ -28,8 +30,8 @@ pub(super) fn after_damage(damage: Option<anyhow::Error>, error: anyhow::Error) 
     }
 }
 
-/// Returns the error for a sandbox image that the engine does not have. It is never
-/// pulled: docker would look for `sandbox/APP` at the public hub.
+/// Returns the error for a sandbox image that the engine does not have. Sandbox images
+/// are never pulled: docker would request `sandbox/APP` from Docker Hub.
 pub(super) fn no_such_image(reference: &str) -> anyhow::Error {
     Failure::error(
         REFUSED,

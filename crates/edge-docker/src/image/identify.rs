@@ -1,7 +1,8 @@
-//! Identification of images: the app that the verified signature names, or a sandbox app.
+//! Identification of container images: by the app that the verified signature names, or
+//! as a sandbox app.
 //!
-//! Never by tag or label: tags such as `foo-evil-1.0` are ambiguous, and labels are
-//! written by the author of the Dockerfile or inherited from its base image.
+//! Tags and labels are not used: a tag such as `foo-evil-1.0` is ambiguous, and labels
+//! are written by the author of the Dockerfile or inherited from the base image.
 
 use anyhow::Result;
 use edge_common::Root;
@@ -18,15 +19,16 @@ use super::{failure, release_numbers, signatures};
 use crate::engine::client;
 use crate::trust::Trust;
 
-/// Image that may run, with its verified identity.
+/// Container image that may run, with its verified identity.
 pub(crate) struct Image {
-    /// App, version and grants, or the sandbox app.
+    /// App, version, grants and digest of a signed image, or the name of a sandbox app.
     pub(crate) identity: Identity,
-    /// Image ID, by which it is run: its name may be given to another image meanwhile.
+    /// Image ID, from which the container is created: the name may refer to another image
+    /// by then.
     pub(crate) id: String,
-    /// User in the image's configuration, or empty.
+    /// User from the configuration of the image; empty if none is set or known.
     pub(crate) user: String,
-    /// Content of the verified signature; `None` for a sandbox app.
+    /// Content of the verified signature; `None` for a sandbox image.
     pub(crate) verified: Option<Verified>,
 }
 
@@ -41,8 +43,9 @@ impl Image {
     }
 }
 
-/// Identifies an image that is to run. Pulls a signed image that the engine does not
-/// have, or whose cached signature is damaged or invalid.
+/// Identifies the image of a new container and records its release number. Pulls a signed
+/// image if the engine does not have it, or if its cached signature is damaged or
+/// invalid.
 pub(crate) async fn find(
     root: &Root,
     trust: &Trust,
@@ -55,8 +58,8 @@ pub(crate) async fn find(
     let image = pull::require_repository(trust, reference)?;
     let (damage, cached) = match signatures::verified(root, trust, &image) {
         Ok(cached) => (None, with_local(root, cached).await?),
-        // A pull replaces it. Otherwise whoever damages the cache could keep the app
-        // from starting until somebody pulls by hand.
+        // A pull replaces the damaged signature. Otherwise anybody who damages the cache
+        // could keep the app from starting until somebody pulls the image by hand.
         Err(damage) => (Some(damage), None),
     };
     let (verified, local) = match cached {
@@ -68,13 +71,14 @@ pub(crate) async fn find(
     };
     let annotations = &verified.annotations;
     let number = annotations.release_number;
-    // Also of an image that is here already: a higher number may have been accepted since.
+    // Checked even if the image was not pulled now: a higher number may have been
+    // accepted since.
     release_numbers::accept(root, &annotations.app, number, allow_downgrade)?;
     Ok(Image::signed(verified, local))
 }
 
-/// Identifies an image for `explain`. Pulls nothing: without a cached signature it is
-/// verified at the registry.
+/// Identifies an image for `explain` without pulling it. If no signature is cached, the
+/// image is verified at the registry.
 pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Result<Image> {
     if reference.starts_with("sandbox/") {
         return sandbox(root, trust, reference).await;
@@ -85,7 +89,8 @@ pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Resu
         None => {
             let (verified, proof) = pull::verify(root, trust, &image).await?;
             let id = proof.image_id().map_err(failure::of)?.to_string();
-            // The image's configuration, which names the user, has not been pulled.
+            // Unknown: the user is in the configuration of the image, which was not
+            // pulled.
             let user = String::new();
             (verified, Local { id, user })
         }
@@ -93,7 +98,8 @@ pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Resu
     Ok(Image::signed(verified, local))
 }
 
-/// Returns the identity that a signature names.
+/// Returns the identity of a signed image, from the annotations and the digest of its
+/// verified signature.
 pub(crate) fn signed_identity(verified: &Verified) -> Identity {
     let annotations = verified.annotations.clone();
     Identity::Signed {
@@ -104,13 +110,14 @@ pub(crate) fn signed_identity(verified: &Verified) -> Identity {
     }
 }
 
-/// Verifies the cached signature of an image; returns its content with the engine's
-/// image, or `None` if one of both is absent.
+/// Verifies the cached signature of an image. Returns its content and the engine's image,
+/// or `None` if either of them is absent.
 async fn cached(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, Local)>> {
     with_local(root, signatures::verified(root, trust, image)?).await
 }
 
-/// Adds the engine's image to a verified signature, if it is the image that was signed.
+/// Adds the engine's image to the content of a verified signature; `None` if the engine
+/// does not have the signed image.
 async fn with_local(
     root: &Root,
     cached: Option<(Verified, Digest)>,
@@ -119,7 +126,7 @@ async fn with_local(
         return Ok(None);
     };
     let local = pull::local(root, id.as_str()).await?;
-    // The engine looks up names and short IDs too.
+    // The engine also accepts names and shortened IDs in place of an image ID.
     let local = local.filter(|local| local.id == id.as_str());
     Ok(local.map(|local| (verified, local)))
 }
@@ -148,7 +155,8 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     }
     let digest = labels[label::DIGEST].as_str().unwrap_or_default();
     let image = pull::require_repository(trust, &format!("{}@{digest}", trust.repository))?;
-    // The labels only say where to look; they have to agree with the signature.
+    // The labels only locate the signature; image ID and app have to agree with its
+    // content.
     let is_same = |(verified, local): &(Verified, Local)| {
         found["Image"] == local.id.as_str()
             && labels[label::APP] == verified.annotations.app.as_str()
@@ -162,15 +170,15 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     }
 }
 
-/// Returns the engine's description of a container; refuses one that edge-docker did not
-/// create, because no policy has judged its options.
+/// Returns the `inspect` response of a container. Refuses a container that edge-docker
+/// did not create, because the policy has not judged its options.
 pub(crate) async fn created(root: &Root, verb: &str, name: &str) -> Result<Value> {
     let name = values::name(verb, name)?;
     let path = format!("/containers/{name}/json");
     let found = client::request(root, Method::GET, &path, None).await?;
     let labels = &found["Config"]["Labels"];
-    // Nobody else can set them: a create request needs a ticket, and `--label` refuses
-    // the prefix `edge.`.
+    // Only edge-docker can set these labels: a create request needs a ticket, and
+    // `--label` refuses the prefix `edge.`.
     if labels[label::APP].is_string() || labels[label::SANDBOX].is_string() {
         return Ok(found);
     }

@@ -1,7 +1,9 @@
-//! `load`: images from an archive on standard input, under names `sandbox/…` only.
+//! `load`: loads container images from an archive on standard input, only under names
+//! `sandbox/…`.
 //!
-//! The table of contents of the archive is written again on the way, because the engine
-//! gives an image every name that the table claims, also one of the signed repository.
+//! The archive's table of contents is rewritten during the upload, because the engine
+//! gives an image every name that the table contains, including names in the signed
+//! repository.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,17 +22,17 @@ use super::zstd::{self, Frames};
 use crate::engine::transfer;
 use crate::trust;
 
-/// Largest table of contents, in bytes.
+/// Size limit of `manifest.json`, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
-/// Size of the input and output buffers, in bytes.
+/// Size of the buffers between standard input, the filter and the upload, in bytes.
 const BUFFER_BYTES: usize = 1 << 16;
-/// Table of contents that `docker save` writes.
+/// Name of the table of contents that `docker save` writes.
 const MANIFEST: &str = "manifest.json";
-/// Tables of other formats. They name images too, and some versions of the engine read
-/// them instead of [`MANIFEST`].
+/// Tables of contents of other archive formats, which are removed: they name images too,
+/// and some versions of the engine read them instead of [`MANIFEST`].
 const OTHER_TABLES: [&str; 3] = ["repositories", "index.json", "oci-layout"];
 
-/// Carries out `load [-q]`.
+/// Carries out `load [-q]`: sends the filtered archive from standard input to the engine.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     if !args.is_empty() {
         return Err(refuse("load reads standard input only"));
@@ -49,8 +51,8 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     transfer::upload(root, path, produce, progress::print_stream).await
 }
 
-/// Image in the table of contents. Other fields are dropped, such as `LayerSources` with
-/// URLs from which the engine would fetch layers.
+/// Entry of `manifest.json` for one image. All other fields are removed, for example
+/// `LayerSources` with URLs from which the engine would fetch layers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -61,7 +63,8 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// Copies an archive, plain, in gzip or in zstd, and filters its names on the way.
+/// Copies an archive, uncompressed or in gzip or zstd, to `out` without names that are
+/// not of sandbox images.
 fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
     let start = input.fill_buf().context("reading the archive")?;
     if start.starts_with(b"\x1f\x8b") {
@@ -86,8 +89,8 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         if OTHER_TABLES.contains(&name.as_str()) || path.as_os_str().is_empty() {
             continue;
         }
-        // A header of our own: owners, times and extended attributes of the input could
-        // mean something else to the engine's parser than to this one.
+        // A new header, because the engine's parser could interpret owners, times and
+        // extended attributes of the input differently.
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
@@ -108,8 +111,8 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
             header.set_size(0);
             builder.append_data(&mut header, &path, io::empty())?;
         } else if kind == EntryType::Symlink && path.ends_with("layer.tar") {
-            // `docker save` writes a layer that two images share once, and a link to it,
-            // which the engine resolves within the archive.
+            // `docker save` writes a layer of several images only once, and symbolic
+            // links to it, which the engine resolves within the archive.
             let target = entry.link_name().context(context)?.unwrap_or_default();
             header.set_size(0);
             builder.append_link(&mut header, &path, &target)?;
@@ -126,15 +129,16 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
     out.flush().context("sending the archive")
 }
 
-/// Returns a path without `./` parts; refuses one that leads out of the archive.
+/// Returns `path` without its `.` components; refuses a path that leads out of the
+/// archive.
 fn relative_path(path: &Path) -> Result<PathBuf> {
     let parts = relative_parts(path);
     let parts = parts.ok_or_else(|| refuse(format_args!("load: path {path:?} is refused")))?;
     Ok(parts.into_iter().collect())
 }
 
-/// Returns the table of contents with sandbox names only. The engine loads no image that
-/// the table does not name, so one without such a name is left out.
+/// Returns `manifest.json` with sandbox names only. An image without a sandbox name is
+/// removed from the table, and so is not loaded.
 fn filter_manifest(text: &[u8]) -> Result<Vec<u8>> {
     let entries: Vec<Entry> = serde_json::from_slice(text)
         .map_err(|e| refuse(format_args!("load: parsing {MANIFEST}: {e}")))?;

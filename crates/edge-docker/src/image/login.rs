@@ -1,7 +1,9 @@
-//! Credentials for the one registry, in the format of docker's client.
+//! `login` and `logout`: credentials of the trusted registry, in the format of docker's
+//! `config.json`.
 //!
-//! They are read as data and sent with the request. Docker's client never gets this
-//! directory: it would execute the plugins and credential helpers that are named there.
+//! edge-docker reads the credentials as data and sends them with its requests. Docker's
+//! client never reads this directory, because it would execute the plugins and credential
+//! helpers that are configured there.
 
 use std::io::Read;
 
@@ -17,16 +19,17 @@ use serde_json::json;
 use super::failure;
 use crate::trust::{self, Trust};
 
-/// Directory of the file, root's alone.
+/// Directory of the file with credentials, accessible to root only.
 const DIRECTORY: &str = "/data/.docker";
-/// File with the credentials.
+/// File with the credentials that `login` stores, in docker's format.
 const FILE: &str = "/data/.docker/config.json";
-/// Longest password, in bytes; tokens of ECR have about 2,500.
+/// Limit of a password in bytes; tokens of ECR have about 2,500.
 const MAX_PASSWORD_BYTES: u64 = 16 * 1024;
-/// Largest file with credentials, in bytes.
+/// Size limit of the file with credentials, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Carries out `login --username NAME --password-stdin [HOST]`.
+/// Carries out `login --username NAME --password-stdin [HOST]`: verifies the credentials
+/// at the registry and stores them.
 pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let trust = trust::load(root)?;
     let host = trust.repository.host();
@@ -37,25 +40,25 @@ pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     }
     let credentials = from_command_line(parsed)?
         .ok_or_else(|| refuse("login needs --username NAME and --password-stdin"))?;
-    // Stored only once the registry has accepted them: a typing error must not replace
-    // credentials that work.
+    // Stored only after the registry has accepted them, because a typing error must not
+    // replace valid credentials.
     verify(&trust, &credentials).await.map_err(failure::of)?;
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
     let text = credentials.to_docker_config(host);
     file::write(&root.path(FILE), text.as_bytes(), 0o600)?;
-    // The output of docker's client, which scripts look for.
+    // Scripts search for this line in the output of docker's client.
     println!("Login Succeeded");
     Ok(())
 }
 
-/// Returns the credentials of `--username NAME --password-stdin` and standard input, or
-/// `None` without these options.
+/// Reads the credentials for `--username NAME --password-stdin` from the options and
+/// standard input. Returns `None` without these options.
 pub(super) fn from_command_line(parsed: &Parsed) -> Result<Option<Credentials>> {
-    // There is no `--password`: the list of processes and the history of the shell would
-    // show it.
+    // There is no `--password`, because the process list and the history of the shell
+    // would show the password.
     let username = match (parsed.last("username"), parsed.is_set("password-stdin")) {
         (None, false) => return Ok(None),
-        // The file holds NAME:PASSWORD.
+        // The file stores NAME:PASSWORD, so a name must not contain a colon.
         (Some(name), true) if !name.is_empty() && !name.contains(':') => name,
         _ => {
             return Err(refuse(
@@ -74,13 +77,13 @@ pub(super) fn from_command_line(parsed: &Parsed) -> Result<Option<Credentials>> 
     }))
 }
 
-/// Verifies credentials at the registry.
+/// Sends a request with the credentials to the registry and fails if it rejects them.
 async fn verify(trust: &Trust, credentials: &Credentials) -> Result<(), Error> {
     let registry = Registry::new(&trust.repository, Some(credentials.clone()), &[])?;
     registry.login().await
 }
 
-/// Carries out `logout [HOST]`: removes the stored credentials.
+/// Carries out `logout [HOST]`: removes the file with the stored credentials.
 pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
     let trust = trust::load(root)?;
     let host = trust.repository.host();
@@ -97,19 +100,20 @@ pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the stored credentials for `host`. A file that cannot be read or parsed counts
-/// as absent: the registry then rejects the pull, and the error names `login`.
+/// Returns the stored credentials for `host`. An unreadable or malformed file counts as
+/// absent: the registry then rejects the request, and the error recommends `login`.
 pub(super) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
     let text = file::read(&root.path(FILE), MAX_FILE_BYTES).ok()?;
     Credentials::from_docker_config(&text, host)
 }
 
-/// Returns the stored credentials for `host` as value of the header `X-Registry-Auth`.
+/// Returns the stored credentials for `host` as a value of the header `X-Registry-Auth`.
 pub(super) fn header(root: &Root, host: &str) -> Option<String> {
     credentials(root, host).map(|c| encode(&c, host))
 }
 
-/// Encodes credentials as value of the header `X-Registry-Auth`.
+/// Encodes credentials for the header `X-Registry-Auth`: a JSON object in URL-safe
+/// base64.
 pub(super) fn encode(credentials: &Credentials, host: &str) -> String {
     let value = json!({ "username": credentials.username, "password": credentials.password, "serveraddress": host });
     URL_SAFE.encode(value.to_string())

@@ -1,4 +1,5 @@
-//! Images: identity, signature and release number, and the ways onto the device.
+//! Container images: identity, signature and release number, and the commands that pull,
+//! load, build and push them.
 
 pub(crate) mod build;
 mod failure;

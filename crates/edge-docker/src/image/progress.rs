@@ -1,4 +1,5 @@
-//! Progress of pulls, loads and builds. edge-app parses `downloading N of M`.
+//! Progress of pulls, pushes, loads and builds, from the lines that the engine sends.
+//! edge-app parses `downloading N of M` in the output of `pull`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,22 +7,22 @@ use std::time::{Duration, Instant};
 use edge_common::log;
 use serde_json::Value;
 
-/// Shortest time between two reports. The engine sends several lines a second for each
-/// layer, and each report travels to edge-app over SSH.
+/// Minimum time between two reports. The engine sends several lines per second for each
+/// layer, and edge-app receives each report over SSH.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Layers that the engine is downloading.
+/// Layers of a pull that the engine is downloading or has downloaded.
 #[derive(Default)]
 pub(super) struct Downloads {
-    /// By layer: bytes downloaded, and bytes in all.
+    /// Bytes downloaded and total bytes of each layer, by its short ID.
     layers: BTreeMap<String, (u64, u64)>,
-    /// Time of the last report.
+    /// Time of the last report; `None` before the first one.
     reported: Option<Instant>,
 }
 
 impl Downloads {
-    /// Reads a line of the engine; when a report is due, returns bytes downloaded and
-    /// bytes in all, over all layers.
+    /// Processes a line of the engine. If a report is due, returns the bytes downloaded
+    /// and the total bytes of all layers.
     pub(super) fn update(&mut self, line: &Value) -> Option<(u64, u64)> {
         let id = line["id"].as_str()?;
         match line["status"].as_str()? {
@@ -30,7 +31,8 @@ impl Downloads {
                 let layer = (number("current")?, number("total")?);
                 self.layers.insert(id.into(), layer);
             }
-            // The engine limits the rate of its lines and may omit the last of a layer.
+            // The engine limits the rate of its lines and may omit the last one of a
+            // layer.
             "Download complete" => {
                 let (downloaded, total) = self.layers.get_mut(id)?;
                 *downloaded = *total;
@@ -40,7 +42,8 @@ impl Downloads {
         let sums = self.layers.values();
         let sums = sums.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
         let due = self.reported.is_none_or(|t| t.elapsed() >= REPORT_INTERVAL);
-        // The end is reported in any case: no later line would correct edge-app's display.
+        // The end is always reported, because no later line would correct the display of
+        // edge-app.
         if !due && sums.0 < sums.1 {
             return None;
         }
@@ -49,10 +52,10 @@ impl Downloads {
     }
 }
 
-/// Prints a step of a pull or push, unless `quiet`.
+/// Prints a status line of a pull or push, unless `quiet` is set.
 pub(super) fn print_progress(line: &Value, quiet: bool) {
     let status = line["status"].as_str().unwrap_or_default();
-    // A line with a total is one of hundreds of the same layer: `Downloads` sums them.
+    // There are hundreds of lines with a total per layer; `Downloads` adds them up.
     let is_step = line["progressDetail"]["total"].is_null();
     if !quiet && is_step && !status.is_empty() {
         let id = line["id"]
@@ -63,8 +66,8 @@ pub(super) fn print_progress(line: &Value, quiet: bool) {
     }
 }
 
-/// Prints a line of a load or build. The text is of the image's author: `printable` keeps
-/// its control characters from the terminal.
+/// Prints a line of a load or build. The author of the image controls the text, so
+/// `printable` removes control characters, which could affect the terminal.
 pub(super) fn print_stream(line: &Value) {
     for key in ["stream", "status"] {
         if let Some(text) = line[key].as_str() {
@@ -92,7 +95,7 @@ mod tests {
         assert_eq!(update("b", "Downloading", bytes(1, 50)), None);
         assert_eq!(update("a", "Extracting", bytes(1, 300)), None);
         assert_eq!(update("a", "Download complete", json!({})), None);
-        // The end is reported whatever the time.
+        // The end is reported although no report is due.
         let end = update("b", "Download complete", json!({}));
         assert_eq!(end, Some((150, 150)));
         assert_eq!(update("c", "Already exists", json!({})), None);

@@ -1,7 +1,9 @@
-//! `pull`: resolves the tag once, verifies the manifest with that digest, lets the engine
-//! fetch this digest, compares the image that it has then, and caches the signature.
+//! `pull`: pulls a signed image of the trusted repository.
 //!
-//! A verified tag is worth nothing: it may name other content a moment later.
+//! The tag is resolved once, and the signature of this digest is verified. The engine
+//! pulls the digest, its image ID is compared with the signed one, and the signature is
+//! cached. A tag alone cannot be verified, because it may refer to other content a moment
+//! later.
 
 use anyhow::Result;
 use edge_common::{Root, log};
@@ -15,22 +17,23 @@ use super::{failure, login, release_numbers, signatures};
 use crate::engine::client;
 use crate::trust::{self, Trust};
 
-/// Digits of the signer's key that are logged.
+/// Number of hex digits of the signing key's fingerprint in the log.
 const SHOWN_KEY_DIGITS: usize = 16;
 
-/// Options of a pull.
+/// Options of `pull`, and of the pull that `run` and other commands start when needed.
 struct Options {
-    /// Print no progress.
+    /// `--quiet`: no progress is printed.
     quiet: bool,
-    /// Accept a release number below the highest accepted one.
+    /// `--allow-downgrade`: a release number below the highest accepted one is accepted
+    /// too.
     allow_downgrade: bool,
-    /// Credentials for the registry.
+    /// Credentials for the registry, from the command line or from `login`.
     login: Option<Credentials>,
 }
 
 /// Carries out `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`.
-/// Credentials of the command line are for this pull and are stored nowhere: edge-app
-/// passes those of the developer, who must not leave them on a device.
+/// Credentials of the command line are used only for this pull and are not stored:
+/// edge-app passes the developer's, which must not stay on a device.
 pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let [reference] = parsed.arguments[..] else {
         return Err(refuse("pull takes one image"));
@@ -48,7 +51,7 @@ pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Parses a reference to an image of the one trusted repository; refuses others.
+/// Parses an image reference; refuses an image of any other than the trusted repository.
 pub(crate) fn require_repository(trust: &Trust, reference: &str) -> Result<ImageRef> {
     let repository = &trust.repository;
     let image = reference.parse::<ImageRef>().map_err(|e| {
@@ -56,8 +59,8 @@ pub(crate) fn require_repository(trust: &Trust, reference: &str) -> Result<Image
             "{e}; only images of {repository} are permitted"
         ))
     })?;
-    // Parsed and compared, not by prefix: hosts may look alike, and a name without a host
-    // is one of the public hub.
+    // The parsed repositories are compared, not prefixes: host names may look alike, and
+    // a name without a host refers to Docker Hub.
     if image.repository != *repository {
         return Err(refuse(format_args!(
             "{reference} is refused: only images of {repository} are permitted"
@@ -66,8 +69,8 @@ pub(crate) fn require_repository(trust: &Trust, reference: &str) -> Result<Image
     Ok(image)
 }
 
-/// Pulls an image with the credentials that `login` stored; returns the content of its
-/// signature and the engine's image.
+/// Pulls an image with the stored credentials. Returns the content of its signature and
+/// the engine's image.
 pub(super) async fn pull(
     root: &Root,
     trust: &Trust,
@@ -92,7 +95,7 @@ async fn pull_with(
     let (verified, proof) = proved.map_err(failure::of)?;
     let annotations = &verified.annotations;
     let (app, number) = (&annotations.app, annotations.release_number);
-    // Before the download, which may take minutes and fill the disk.
+    // Checked before the download, which may take minutes and fill the disk.
     release_numbers::check(root, app, number, options.allow_downgrade)?;
     log::info(format_args!(
         "{image}: signed as {app} {}, by key {}",
@@ -101,10 +104,11 @@ async fn pull_with(
     ));
     let local = fetch(root, image, &proof, options).await?;
     signatures::store(root, image, &verified.digest, &proof)?;
-    // Last: a pull that is interrupted must not lock out the version that is here.
+    // Recorded last, because an interrupted pull must not lock out the version on the
+    // device.
     release_numbers::accept(root, app, number, options.allow_downgrade)?;
-    // The engine gives no tag to an image that was pulled by digest, but people look for
-    // it in `docker images`.
+    // The engine sets no tag on an image that was pulled by digest, but people expect the
+    // tag in `docker images`.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
         let (id, repository) = (&local.id, &image.repository);
         let path = format!("/images/{id}/tag?repo={repository}&tag={tag}");
@@ -113,7 +117,8 @@ async fn pull_with(
     Ok((verified, local))
 }
 
-/// Lets the engine fetch the image that was verified, and compares the image ID.
+/// Requests the engine to pull the verified digest, and refuses the image if its ID is
+/// not the signed one.
 async fn fetch(
     root: &Root,
     image: &ImageRef,
@@ -121,8 +126,8 @@ async fn fetch(
     options: &Options,
 ) -> Result<Local> {
     let id = proof.image_id().map_err(failure::of)?;
-    // Of an index, the digest of the image for this platform: the engine would choose by
-    // rules of its own.
+    // For an index, this is the digest of the image for this platform; the engine would
+    // choose one by its own rules.
     let digest = proof.image().map_err(failure::of)?.digest;
     let repository = &image.repository;
     let path = format!("/images/create?fromImage={repository}&tag={digest}");
@@ -137,7 +142,8 @@ async fn fetch(
     })
     .await?;
     let local = local(root, &format!("{repository}@{digest}")).await?;
-    // The image ID proves what will run; the request for the right digest does not.
+    // Only the image ID proves which content will run; the digest in the request does
+    // not.
     local
         .filter(|local| local.id == id.as_str())
         .ok_or_else(|| {
@@ -147,7 +153,8 @@ async fn fetch(
         })
 }
 
-/// Resolves and verifies an image at the registry; pulls nothing.
+/// Resolves and verifies an image at the registry with the stored credentials, without
+/// pulling it.
 pub(super) async fn verify(
     root: &Root,
     trust: &Trust,
@@ -166,15 +173,15 @@ async fn prove(
     registry.verify(&trust.keys, image).await
 }
 
-/// Image that the engine has.
+/// Container image in the engine's storage.
 pub(crate) struct Local {
     /// Image ID: the digest of the configuration, which names every layer.
     pub(super) id: String,
-    /// User in the image's configuration, or empty.
+    /// User from the configuration of the image, or empty.
     pub(super) user: String,
 }
 
-/// Returns the engine's image of that name or ID, if it has one.
+/// Returns the engine's image with a name or ID, or `None` if it has no such image.
 pub(crate) async fn local(root: &Root, name: &str) -> Result<Option<Local>> {
     let found = client::find(root, &format!("/images/{name}/json")).await?;
     Ok(found.and_then(|image| {

@@ -1,5 +1,5 @@
-//! `push IMAGE`, to the one trusted repository only: docker itself would push
-//! `sandbox/APP` to the public hub.
+//! `push REPOSITORY:TAG`: pushes an image to the trusted repository only. Docker itself
+//! would push `sandbox/APP` to Docker Hub.
 
 use anyhow::Result;
 use edge_common::Root;
@@ -10,11 +10,12 @@ use super::{login, pull};
 use crate::engine::client;
 use crate::trust;
 
-/// Value of `X-Registry-Auth` without credentials, `{}` in base64: the engine rejects a
-/// push without the header.
+/// Value of `X-Registry-Auth` without credentials: `{}` in base64. The engine rejects a
+/// push without this header.
 const NO_CREDENTIALS: &str = "e30=";
 
-/// Carries out `push`.
+/// Carries out `push REPOSITORY:TAG` with the stored credentials, and prints the
+/// progress.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     let [reference] = args else {
         return Err(refuse("push takes one image"));

@@ -1,9 +1,10 @@
-//! Highest release number of each app that this device has accepted, so that an old and
-//! vulnerable version, which once was signed, does not come back unnoticed.
+//! Highest accepted release number of each app: a lower one is refused, so that an old
+//! and vulnerable version, which was signed once, does not return unnoticed.
 //!
-//! `--allow-downgrade` does not lower that number, because every version between would
-//! become acceptable. It adds the one older number to a list, so that this version starts
-//! again without the option, also after a reboot. A newer version clears the list.
+//! `--allow-downgrade` does not lower the highest number, because every version in
+//! between would become acceptable. It adds the single older number to a list, so that
+//! this version can start again without the option, also after a reboot. A newer version
+//! clears the list.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,21 +15,22 @@ use serde::{Deserialize, Serialize};
 
 use edge_docker_policy::refusal::refuse;
 
-/// Directory of the records, one file for each app; root's alone.
+/// Directory of the records, one file named after each app, accessible to root only.
 const DIRECTORY: &str = "/data/config/edge-docker/serials";
-/// Largest record that is read, in bytes.
+/// Size limit of the record of an app, in bytes.
 const MAX_RECORD_BYTES: u64 = 4096;
-/// Most older numbers in a record. A longer list would grow beyond the size that is read,
-/// and the app could not start any more.
+/// Maximum number of older numbers in a record. A longer list could exceed the size limit
+/// of the record, and the app could not be started any more.
 const MAX_ALLOWED: usize = 16;
 
-/// Record of an app.
+/// Accepted release numbers of one app, in the JSON form of its file.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// Highest number that was accepted.
+    /// Highest release number that was accepted on this device.
     highest: u64,
-    /// Lower numbers for which `--allow-downgrade` was given, oldest first.
+    /// Lower release numbers that `--allow-downgrade` accepted, in the order of
+    /// acceptance.
     #[serde(default)]
     allowed: Vec<u64>,
 }
@@ -38,7 +40,8 @@ impl Record {
         number >= self.highest || self.allowed.contains(&number)
     }
 
-    /// Returns the record after the acceptance of `number`.
+    /// Returns the record with `number` added: as the highest number, which clears the
+    /// list, or as an older one.
     fn with(mut self, number: u64) -> Self {
         if number > self.highest {
             self.highest = number;
@@ -52,14 +55,14 @@ impl Record {
     }
 }
 
-/// Refuses a release number below the highest accepted one, unless the record or the
-/// option permits it. Records nothing.
+/// Refuses a release number below the highest accepted one, unless the record or `allow`
+/// (`--allow-downgrade`) permits it. Records nothing.
 pub(super) fn check(root: &Root, app: &str, number: u64, allow: bool) -> Result<()> {
     if allow {
         return Ok(());
     }
-    // Without a record every number would be the first one: whoever damages a file on
-    // /data must not gain an old version by it.
+    // A damaged record does not count as absent: otherwise damaging a file on /data would
+    // permit an old version.
     let record = read(root, app).map_err(|error| {
         refuse(format_args!(
             "{app} is refused: the record of its release numbers is damaged ({error:#}), so an \
@@ -77,10 +80,12 @@ pub(super) fn check(root: &Root, app: &str, number: u64, allow: bool) -> Result<
     }
 }
 
-/// Refuses a release number as [`check`] does, and records it as accepted.
+/// Refuses a release number as [`check`] does, otherwise writes it to the record of the
+/// app.
 pub(super) fn accept(root: &Root, app: &str, number: u64, allow: bool) -> Result<()> {
     check(root, app, number, allow)?;
-    // Every start of a container comes here: the flash is written only for a change.
+    // Every `run` and `create` calls this: the flash is written only if the record
+    // changes.
     let is_known = |r: &Option<Record>| r.as_ref().is_some_and(|r| r.clone().with(number) == *r);
     if read(root, app).is_ok_and(|r| is_known(&r)) {
         return Ok(());
@@ -88,7 +93,8 @@ pub(super) fn accept(root: &Root, app: &str, number: u64, allow: bool) -> Result
     let directory = root.path(DIRECTORY);
     file::create_directory(&directory, 0o700)?;
     let _lock = lock::exclusive(&directory)?;
-    // Another process may have accepted a higher one before the lock was taken.
+    // Checked again: another process may have accepted a higher number before the lock
+    // was taken.
     check(root, app, number, allow)?;
     let old = read(root, app);
     let is_downgrade = match &old {
@@ -109,10 +115,10 @@ pub(super) fn accept(root: &Root, app: &str, number: u64, allow: bool) -> Result
     file::write(&directory.join(app), &text, 0o600)
 }
 
-/// Returns the record of `app`, if there is one.
+/// Returns the record of `app`, or `None` if none was written yet.
 fn read(root: &Root, app: &str) -> Result<Option<Record>> {
     let path = root.path(DIRECTORY).join(app);
-    // Not `exists`, which follows links: a dangling link would count as a first start.
+    // `exists` would follow links, and a dangling link would count as an absent record.
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         _ => {}
@@ -148,13 +154,13 @@ mod tests {
         assert_eq!((accept(8, false), accept(7, false)), (125, 125));
         assert_eq!(code(check(&root, "hello", 7, false)), 125);
         assert_eq!(accept(7, true), 0);
-        // It starts again without the option; its neighbours do not.
+        // Number 7 is accepted without the option now, but neither 8 nor 6.
         assert_eq!(
             (accept(7, false), accept(8, false), accept(6, false)),
             (0, 125, 125)
         );
         assert_eq!((accept(9, false), accept(7, false)), (0, 0));
-        // A newer version ends the permission.
+        // A newer version clears the list of older numbers.
         assert_eq!((accept(10, false), accept(7, false)), (0, 125));
         assert_eq!(code(super::accept(&root, "other", 1, false)), 0);
         let path = root.path(DIRECTORY).join("hello");

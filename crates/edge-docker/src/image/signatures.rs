@@ -1,8 +1,9 @@
-//! Cached signatures on `/data`: an image that was verified once is verified again at each
-//! run, without network.
+//! Cached signatures on `/data`, by which an image that was pulled is verified again at
+//! each `run`, without network access.
 //!
-//! The manifest and the signature are kept, never a mark "verified", which whoever can
-//! write to `/data` could set. The keys in the image of the device decide, not the cache.
+//! The manifest and the signature are stored, not the result of a verification, which
+//! anybody who can write to `/data` could forge. The trusted keys are in the read-only
+//! root, not in the cache.
 
 use anyhow::{Context, Result};
 use edge_common::{Root, file};
@@ -13,12 +14,14 @@ use edge_docker_policy::refusal::refuse;
 use super::failure;
 use crate::trust::Trust;
 
-/// Directory of the cached signatures, and of the digest of each tag.
+/// Directory of `proofs`, the cached signatures by digest, and `tags`, the digest of each
+/// tag.
 const DIRECTORY: &str = "/data/config/edge-docker";
-/// Largest cached signature that is read, in bytes: two manifests and a signature.
+/// Size limit of a cached signature in bytes: two manifests and a signature.
 const MAX_PROOF_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Stores a verified signature, and the digest that the tag named when it was resolved.
+/// Stores the signature of a verified image, and the digest to which its tag was
+/// resolved.
 pub(super) fn store(
     root: &Root,
     image: &ImageRef,
@@ -30,8 +33,8 @@ pub(super) fn store(
     }
     let text = serde_json::to_vec(proof).context("encoding a signature")?;
     file::ensure(&proof_path(root, digest), &text, 0o600)?;
-    // Beside a digest the tag was not resolved: the caller could have typed any tag,
-    // under which a later run would then find this digest.
+    // With a digest in the reference, the tag was not resolved: the caller could type any
+    // tag, and a later `run` of that tag would start this digest.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
         file::ensure(
             &root.path(DIRECTORY).join("tags").join(tag),
@@ -42,7 +45,8 @@ pub(super) fn store(
     Ok(())
 }
 
-/// Returns the digest and the cached signature of an image, if there is one.
+/// Returns the digest and the cached signature of an image, which is not verified yet;
+/// `None` if none is cached.
 fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, CachedSignature)>> {
     let Some(digest) = digest_of(root, image) else {
         return Ok(None);
@@ -56,14 +60,14 @@ fn find(root: &Root, image: &ImageRef) -> Result<Option<(Digest, CachedSignature
         file::read(&path, MAX_PROOF_BYTES).map_err(|e| invalid(format!("is damaged: {e:#}")))?;
     let proof: CachedSignature =
         serde_json::from_slice(&text).map_err(|e| invalid(format!("is damaged: {e}")))?;
-    // The genuine signature of another image, copied to the name of this one.
+    // Somebody may have copied the valid signature of another image to this file.
     if proof.digest() != digest {
         return Err(invalid("is of another digest".into()));
     }
     Ok(Some((digest, proof)))
 }
 
-/// Verifies the cached signature of an image; returns its content and the ID that the
+/// Verifies the cached signature of an image. Returns its content and the ID that the
 /// engine's image must have, or `None` if no signature is cached. A damaged or invalid
 /// signature is an error; a pull replaces it.
 pub(crate) fn verified(
@@ -74,8 +78,8 @@ pub(crate) fn verified(
     let Some((digest, proof)) = find(root, image)? else {
         return Ok(None);
     };
-    // With the keys of now: a key that the image of the device no longer has ends what it
-    // signed.
+    // Verified with the current keys: removing a key from the device image invalidates
+    // what it has signed.
     let verify = || {
         Ok((
             proof.verify(&trust.keys, &trust.repository)?,
@@ -107,8 +111,8 @@ pub(crate) fn digests(root: &Root) -> Result<Vec<Digest>> {
     Ok(digests)
 }
 
-/// Returns the digest of an image: its own, or the one that its tag named when it was
-/// pulled. The registry is not asked, so that a tag that moves does not change what a
+/// Returns the digest in the image reference, or the one to which its tag was resolved at
+/// the last pull. The registry is not queried, so that a moved tag does not change what a
 /// device runs.
 fn digest_of(root: &Root, image: &ImageRef) -> Option<Digest> {
     if let Some(digest) = &image.digest {

@@ -1,24 +1,24 @@
-//! Decompression of zstd, the form in which edge-app sends images: the engine loads it
-//! only since version 23, and edge-docker supports 20.10.
+//! Decompression of the zstd archives that edge-app sends. The engine itself loads zstd
+//! only since version 23, and edge-docker supports version 20.10.
 
 use std::io::{self, BufRead, Read};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-/// First bytes of a frame.
+/// Magic number with which each zstd frame begins.
 pub(super) const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Content of consecutive frames: edge-app compresses pieces of the archive on all cores,
-/// each to a frame of its own.
+/// Reader that decompresses consecutive zstd frames. edge-app compresses parts of an
+/// archive on all cores, each part to its own frame.
 pub(super) struct Frames<R: BufRead> {
-    /// Input between two frames.
+    /// Compressed input, while no frame is being decoded.
     from: Option<R>,
-    /// Frame that is being decoded; it owns the input.
+    /// Decoder of the current frame, which owns the input until the frame ends.
     frame: Option<StreamingDecoder<R, FrameDecoder>>,
 }
 
 impl<R: BufRead> Frames<R> {
-    /// Returns a reader that begins with the first frame of `from`.
+    /// Returns a reader of the decompressed content of all frames in `from`.
     pub(super) fn new(from: R) -> Self {
         Self {
             from: Some(from),
@@ -36,7 +36,7 @@ impl<R: BufRead> Read for Frames<R> {
                     return Ok(length);
                 }
             }
-            // The decoder stops at the end of its frame and reads nothing behind it.
+            // The decoder stops at the end of its frame and reads nothing after it.
             let ended = self.frame.take().map(StreamingDecoder::into_inner);
             let Some(mut from) = ended.or_else(|| self.from.take()) else {
                 return Ok(0);
@@ -57,7 +57,7 @@ fn malformed(error: impl std::fmt::Display) -> io::Error {
 mod tests {
     use super::*;
 
-    /// `printf hello | zstd`, twice.
+    /// Output of `printf hello | zstd`, one frame.
     const FRAME: [u8; 18] = [
         0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x29, 0x00, 0x00, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0xa3,
         0x6d, 0x9f, 0x88,

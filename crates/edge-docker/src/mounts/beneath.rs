@@ -1,8 +1,9 @@
-//! Walk through directories of apps, which a container can change at any time: from an
-//! open directory to the next, over no link and no mount.
+//! Traversal of the directories of apps, which a container can change at any time: each
+//! entry is opened relative to an open directory, without following a link or crossing to
+//! another mount.
 //!
-//! Names alone would be resolved again at every use, and a container could put a link
-//! where its directory was in between. `openat2(2)` refuses that in the kernel.
+//! A path would be resolved again at every use, and a container could replace a directory
+//! by a link in between. `openat2(2)` prevents this in the kernel.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -14,28 +15,30 @@ use edge_signature::valid_app;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 
-/// Opens `/data/apps` or `/data/sandbox`, which only root can change; returns it with the
-/// name of the app whose directory `directory` is.
+/// Opens the parent of the app's directory `directory`: `/data/apps` or `/data/sandbox`,
+/// which only root can change. Returns the open parent and the name of the app.
 pub(crate) fn parent<'a>(root: &Root, directory: &'a str) -> Result<(OwnedFd, &'a str)> {
     let (parent, name) = directory
         .rsplit_once('/')
         .context("a directory without a parent")?;
-    // Also for a path of edge-docker itself: it may come from a record on /data.
+    // Checked even for paths that edge-docker wrote, because a record on /data may be
+    // forged.
     if ![path::APPS, path::SANDBOX].contains(&parent) || !valid_app(name) {
         return Err(refuse(format_args!(
             "{directory:?} is not an app's directory"
         )));
     }
-    // Links above the directory of an app can only be made by root.
+    // Links are followed here: only root can create one above the directory of an app.
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let at = root.path(parent);
     let opened = openat2(CWD, at, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
     Ok((opened.with_context(|| format!("opening {parent}"))?, name))
 }
 
-/// Opens `name` in `directory`: below it, over no link and on the same mount.
+/// Opens the relative path `name` below `directory`, without following a link or crossing
+/// to another mount.
 pub(crate) fn open(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    // NO_XDEV: a mount inside of the directory shows data that is not the app's own.
+    // NO_XDEV: a mount inside the directory shows data that does not belong to the app.
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
@@ -47,14 +50,15 @@ pub(crate) fn open(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::i
         Mode::empty(),
         resolve,
     )?;
-    // With O_PATH and O_NOFOLLOW the kernel opens a link itself.
+    // With O_PATH and O_NOFOLLOW the kernel opens the link itself and reports no error.
     if flags.contains(OFlags::PATH) && kind(&opened)? == FileType::Symlink {
         return Err(Errno::LOOP);
     }
     Ok(opened)
 }
 
-/// Opens `name`, or creates it as a directory; `created` is called for a new one.
+/// Opens `name` in `directory`; if it is absent, creates a directory and calls `created`
+/// before opening it.
 pub(crate) fn open_or_create(
     directory: impl AsFd,
     name: &str,
@@ -75,12 +79,13 @@ pub(crate) fn open_or_create(
     }
 }
 
-/// Returns the kind of an open file.
+/// Returns the file type of an open descriptor, also of one opened with `O_PATH`.
 pub(crate) fn kind(file: impl AsFd) -> rustix::io::Result<FileType> {
     Ok(FileType::from_raw_mode(fstat(file)?.st_mode))
 }
 
-/// Tells whether `error` means a link, another mount, or no directory in between.
+/// Returns whether [`open`] failed because of a link, another mount, or a component that
+/// is not a directory.
 pub(crate) fn leads_elsewhere(error: Errno) -> bool {
     matches!(error, Errno::LOOP | Errno::XDEV | Errno::NOTDIR)
 }

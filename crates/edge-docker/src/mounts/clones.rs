@@ -1,11 +1,11 @@
-//! Mount clones: sources of mounts that nobody but root can move.
+//! Mount clones: sources of mounts that only root can move.
 //!
-//! Docker walks a mount's source again at every start, and a container can put a link
-//! where its directory was. So each source is resolved once, over no link
-//! ([`super::beneath`]), and a clone of its mount is placed below [`DIRECTORY`], which is
-//! root's alone; docker gets that path. After a reboot the boot audit creates the clones
-//! again, from records, before the engine starts. See
-//! `docs/decisions/0018-mount-clones.md`.
+//! Docker resolves the path of a mount source again at every start, and a container could
+//! replace a directory in it by a link. So edge-docker resolves each source once, without
+//! following links ([`super::beneath`]), and places a clone of its mount below
+//! [`DIRECTORY`], which is accessible to root only. Docker mounts the clone. After a
+//! reboot the boot audit creates the clones again from their records, before the engine
+//! starts. See `docs/decisions/0018-mount-clones.md`.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -23,13 +23,16 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, ope
 
 use super::beneath;
 
-/// Directory of the records, root's alone.
-// The old word for clones stays on devices: docs/decisions/0021-names-on-devices-stay.md.
+/// Directory of the records, one `KEY.json` per container with mounts, accessible to root
+/// only.
+// `pins` is an old word for clones. Names on devices do not change, see
+// docs/decisions/0021-names-on-devices-stay.md.
 const RECORDS: &str = "/data/config/edge-docker/pins";
-/// Largest record, in bytes.
+/// Size limit of a mount record, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
 
-/// Returns a new key: 32 hex digits that no container can guess.
+/// Returns a new key for the mount clones of a container: 32 random hex digits, which no
+/// container can guess.
 pub(crate) fn new_key() -> Result<String> {
     let mut random = [0; 16];
     let mut source = fs::File::open("/dev/urandom").context("creating a key")?;
@@ -38,8 +41,8 @@ pub(crate) fn new_key() -> Result<String> {
 }
 
 /// Clones the mounts of `record` under `key`, creates missing directories with `owner`,
-/// and writes the record, `durable` where it has to survive a power loss. On failure
-/// nothing is left.
+/// and writes the record; with `durable` it survives a power loss. After a failure
+/// neither clones nor the record exist.
 pub(crate) fn create(
     root: &Root,
     key: &str,
@@ -49,7 +52,8 @@ pub(crate) fn create(
 ) -> Result<()> {
     file::create_directory(&root.path(RECORDS), 0o700)?;
     let text = serde_json::to_vec(record).context("writing a mount record")?;
-    // The record first: clones without one would never be collected.
+    // The record is written first, because clones without a record would never be
+    // collected.
     let write = if durable { file::write } else { file::put };
     write(&record_path(root, key), &text, 0o600)?;
     let result = clone_all(root, key, record, owner);
@@ -59,11 +63,11 @@ pub(crate) fn create(
     result
 }
 
-/// Creates the clones of a record again, as at boot, and directories that are gone; on
-/// failure none of the clones is left.
+/// Creates the clones of an existing record again, and directories that are missing, for
+/// the boot audit. After a failure no clone exists.
 pub(crate) fn restore(root: &Root, key: &str, record: &CloneRecord) -> Result<()> {
-    // The audit precedes every start of the engine, and clones from before a mere restart
-    // would be in the way.
+    // The audit runs before every start of the engine. After a restart without a reboot
+    // the clones still exist and have to be removed first.
     detach(root, key)?;
     let result = clone_all(root, key, record, None);
     if result.is_err() {
@@ -87,7 +91,8 @@ fn clone_all(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>)
     Ok(())
 }
 
-/// Opens the path `below`, each part by itself, and creates missing directories.
+/// Opens the path `below` in an app's directory, component by component, and creates
+/// missing directories.
 fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> Result<OwnedFd> {
     let mut at = directory
         .try_clone()
@@ -95,11 +100,12 @@ fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -
     if below.is_empty() {
         return Ok(at);
     }
-    // Of a request it was checked; a record may have been edited on the disk.
+    // Paths from a request were checked, but a record may have been edited on the disk.
     if !is_plain(below) {
         return Err(refuse(format_args!("{below:?} is not a plain path")));
     }
-    // The record does not hold the container's user.
+    // The record does not contain the container's user, so the owner of the app's
+    // directory is used.
     let owner = owner.or_else(|| {
         let stat = fstat(directory).ok()?;
         let (user, group) = (stat.st_uid, stat.st_gid);
@@ -110,7 +116,8 @@ fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -
         path = format!("{path}/{part}");
         at = step(&at, &path, part, owner)?;
     }
-    // A container with the directory may have created a device node or a FIFO in it.
+    // A container that mounts the directory may have created a device node or a FIFO in
+    // it.
     let kind = beneath::kind(&at).context("reading the kind of a mount source")?;
     if !matches!(kind, FileType::Directory | FileType::RegularFile) {
         return Err(refuse(format_args!(
@@ -120,7 +127,8 @@ fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -
     Ok(at)
 }
 
-/// Opens one part of a path; creates it as a directory if it is absent.
+/// Opens one component of a path, or creates it as a directory of `owner` if it is
+/// absent.
 fn step(at: &OwnedFd, path: &str, part: &str, owner: Option<Owner>) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW;
     let opened = beneath::open_or_create(at, part, flags, || match owner {
@@ -138,7 +146,7 @@ fn step(at: &OwnedFd, path: &str, part: &str, owner: Option<Owner>) -> Result<Ow
     })
 }
 
-/// Clones the mount at `source` onto `target`.
+/// Clones the mount at `source` and mounts the clone at `target`, which is created.
 fn clone(source: &OwnedFd, target: &Path) -> Result<()> {
     if beneath::kind(source)? == FileType::Directory {
         let created = fs::DirBuilder::new().mode(0o700).create(target);
@@ -146,17 +154,17 @@ fn clone(source: &OwnedFd, target: &Path) -> Result<()> {
     } else {
         fs::File::create_new(target).context("creating the target of a clone")?;
     }
-    // Not recursive: mounts below the source stay out of the container.
+    // Not recursive, because mounts below the source must not appear in the container.
     let clone = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
-    // By descriptor: behind the name could be a link by now.
+    // By descriptor, because the path could lead to a link by now.
     let tree = open_tree(source.as_fd(), "", clone).context("cloning a mount")?;
     let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(tree.as_fd(), "", CWD, target, empty).context("placing a mount")
 }
 
-/// Removes the clones of `key` and their record.
+/// Removes the mount clones of a container and their record, if they exist.
 pub(crate) fn remove(root: &Root, key: &str) -> Result<()> {
     detach(root, key)?;
     match fs::remove_file(record_path(root, key)) {
@@ -167,7 +175,8 @@ pub(crate) fn remove(root: &Root, key: &str) -> Result<()> {
     }
 }
 
-/// Detaches the clones; a container that uses them keeps them until its end.
+/// Unmounts the clones of `key` and removes their mount points. A running container keeps
+/// the clones that it uses.
 fn detach(root: &Root, key: &str) -> Result<()> {
     if !is_key(key) {
         bail!("{key:?} is not the key of mount clones");
@@ -181,22 +190,24 @@ fn detach(root: &Root, key: &str) -> Result<()> {
     let context = || format!("removing the mount clones {key}");
     for entry in entries {
         let path = entry.with_context(context)?.path();
-        // DETACH: a clone that a container uses is busy, and would block its removal.
+        // Without DETACH, unmounting a clone that a container uses would fail with EBUSY.
         let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        // Clones may be mounted over each other: until EINVAL, "not a mount".
+        // Several clones may be stacked on one path. EINVAL means that nothing is mounted
+        // any more.
         while match unmount(&path, flags) {
             Ok(()) => true,
             Err(Errno::INVAL) => false,
             Err(error) => return Err(error).with_context(context),
         } {}
-        // Without the mounts, only an empty directory or file is left.
+        // The mount point, an empty directory or file, is what remains.
         let removed = fs::remove_dir(&path).or_else(|_| fs::remove_file(&path));
         removed.with_context(context)?;
     }
     fs::remove_dir(&place).with_context(context)
 }
 
-/// Returns all records by key, a damaged one as its error.
+/// Returns all mount records by key. A record that cannot be read is returned as its
+/// error.
 pub(crate) fn records(root: &Root) -> Result<Vec<(String, Result<CloneRecord>)>> {
     let entries = match fs::read_dir(root.path(RECORDS)) {
         Ok(entries) => entries,
@@ -216,7 +227,7 @@ pub(crate) fn records(root: &Root) -> Result<Vec<(String, Result<CloneRecord>)>>
     Ok(found)
 }
 
-/// Reads the record of `key`.
+/// Reads the mount record of the container with the key `key`.
 pub(crate) fn record(root: &Root, key: &str) -> Result<CloneRecord> {
     if !is_key(key) {
         bail!("{key:?} is not the key of mount clones");

@@ -1,4 +1,4 @@
-//! Collection of mount clones whose container is gone.
+//! Removal of mount clones whose container no longer exists.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,8 +14,8 @@ use crate::engine::client;
 
 const LOCK: &str = "/run/edge-docker/lock";
 
-/// Keeps collections away while a container has its clones but is not yet known to the
-/// engine. Several containers may be created at once.
+/// Takes the lock that prevents collections while a container has clones but is not yet
+/// known to the engine. Several processes can hold it at once.
 pub(crate) fn hold(root: &Root) -> Result<File> {
     lock::shared(&lock_file(root)?)
 }
@@ -27,9 +27,11 @@ fn lock_file(root: &Root) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes mount clones that no container references; none while one is created.
+/// Removes the mount clones that no container references. Does nothing while another
+/// process creates a container.
 pub(crate) async fn collect(root: &Root) -> Result<()> {
-    // Before the containers: clones that are created in between are not on this list.
+    // Read before the list of containers, so that clones created in between are not
+    // removed.
     let kept: Vec<_> = clones::records(root)?
         .into_iter()
         .map(|(key, _)| key)
@@ -37,13 +39,14 @@ pub(crate) async fn collect(root: &Root) -> Result<()> {
     if kept.is_empty() {
         return Ok(());
     }
-    // Whoever creates a container meanwhile collects later.
+    // The lock is held while a container is created. Nothing is lost: the next `rm`,
+    // `replace` or end of a `run --rm` collects.
     let Some(_lock) = lock::try_exclusive(&lock_file(root)?)? else {
         return Ok(());
     };
     let label = label::MOUNTS;
     let filters = format!("%7B%22label%22%3A%5B%22{label}%22%5D%7D");
-    // Stopped containers too: their clones are the sources of the next start.
+    // Includes stopped containers, because their clones are mounted at the next start.
     let path = format!("/containers/json?all=1&filters={filters}");
     let found = client::request(root, Method::GET, &path, None).await?;
     let used: BTreeSet<_> = found

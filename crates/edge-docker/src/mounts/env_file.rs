@@ -1,5 +1,6 @@
-//! `--env-file`: a file below the app's directory, opened by edge-docker itself, since
-//! docker's client would read any file of the device as root.
+//! `--env-file`: environment variables from a file below the app's directory. edge-docker
+//! opens the file itself, because docker's client would read any file of the device as
+//! root.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,10 +14,10 @@ use rustix::fs::{FileType, OFlags};
 
 use super::beneath;
 
-/// Largest file, in bytes.
+/// Size limit of an `--env-file`, in bytes.
 const MAX_ENV_FILE_BYTES: u64 = 256 * 1024;
 
-/// Reads the variables of `path`, which has to be below `directory`.
+/// Returns the variables in the file `path`, which must be below the app's directory.
 pub(crate) fn read(root: &Root, directory: &str, path: &str) -> Result<Vec<String>> {
     let below = path_below(directory, path).filter(|b| !b.is_empty());
     let below = below.ok_or_else(|| {
@@ -25,7 +26,8 @@ pub(crate) fn read(root: &Root, directory: &str, path: &str) -> Result<Vec<Strin
         ))
     })?;
     let mut text = String::new();
-    // One byte more than the limit shows that a file is larger, even one that grows.
+    // One more byte than the limit shows that a file is too large, even if it grows
+    // during the read.
     let mut file = open(root, directory, below, path)?.take(MAX_ENV_FILE_BYTES + 1);
     file.read_to_string(&mut text)
         .map_err(|e| refuse(format_args!("--env-file {path:?}: {e}")))?;
@@ -41,7 +43,8 @@ fn open(root: &Root, directory: &str, below: &str, path: &str) -> Result<File> {
     let (parent, app) = beneath::parent(root, directory)?;
     let opened = || -> io::Result<File> {
         let app = beneath::open(&parent, app, OFlags::PATH | OFlags::DIRECTORY)?;
-        // O_NONBLOCK: a FIFO would keep root waiting for its other end.
+        // NONBLOCK: opening a FIFO would otherwise block until somebody opens its other
+        // end.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = beneath::open(&app, below, flags)?;
         match beneath::kind(&file)? {
@@ -52,8 +55,8 @@ fn open(root: &Root, directory: &str, below: &str, path: &str) -> Result<File> {
     opened().map_err(|e| refuse(format_args!("--env-file {path:?}: {e}")))
 }
 
-/// Returns the variables of a file as docker reads it: `KEY=VALUE` a line, apart from
-/// comments and empty lines.
+/// Parses the text of an `--env-file` as docker does: one `KEY=VALUE` per line, apart
+/// from comments and empty lines.
 fn variables(text: &str) -> Result<Vec<String>> {
     let lines = text.trim_start_matches('\u{feff}').lines();
     let lines = lines.map(|l| l.trim_start_matches([' ', '\t']));

@@ -1,4 +1,4 @@
-//! Directories of apps: clones of their mounts, and the files in them.
+//! Access to the directories of apps: mount clones, `--env-file` and `sync`.
 
 mod beneath;
 pub(crate) mod clones;

@@ -1,11 +1,13 @@
-//! `sync APP`: files written straight into the directory of a sandbox, batch by batch.
+//! `sync APP`: writes files to the directory of a sandbox app, in batches.
 //!
-//! Standard input holds tar archives one after the other; each is a batch, and a line on
-//! standard output acknowledges it, so that one process serves as long as somebody edits.
-//! Regular files and directories are written; `.wh.NAME` removes NAME, as in the layers of
-//! images. The container may write to the directory at the same time, and is not trusted:
-//! each step goes from an open directory to the next ([`super::beneath`]), and a file is
-//! whole or absent.
+//! Standard input is a sequence of tar archives. Each archive is a batch, which a line on
+//! standard output acknowledges, so that one process serves a whole editing session.
+//! Regular files and directories are written; an entry `.wh.NAME` removes NAME, as in the
+//! layers of container images.
+//!
+//! The container may write to the directory at the same time and is not trusted. So each
+//! entry is opened relative to an open directory ([`super::beneath`]), and each file is
+//! replaced atomically.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -29,16 +31,17 @@ use tar::{Archive, Entry, EntryType};
 use super::beneath;
 use crate::trust;
 
-/// Prefix of an entry that removes what it names.
+/// Prefix of the name of an entry that removes a file or directory.
 const WHITEOUT: &str = ".wh.";
 /// Size of a block of a tar archive, in bytes.
 const BLOCK_BYTES: usize = 512;
-/// Most entries of a batch.
+/// Maximum number of entries in a batch.
 const MAX_BATCH_ENTRIES: usize = 100_000;
-/// Deepest directory that is written or removed.
+/// Maximum depth of directories below the app's directory.
 const MAX_DEPTH: usize = 64;
 
-/// Writes batches until standard input ends. A batch that fails is left half written.
+/// Carries out `sync APP`: writes batches until standard input ends. If an entry fails,
+/// the previous entries of its batch stay written.
 pub(crate) fn run(root: &Root, args: &[&str]) -> Result<()> {
     let [app] = args else {
         return Err(refuse("sync takes the name of an app and nothing else"));
@@ -60,7 +63,7 @@ fn open(root: &Root, app: &str) -> Result<OwnedFd> {
     enter(parent.as_fd(), name, true)
 }
 
-/// Opens the directory `name` of `directory`; an absent one is created if `create`.
+/// Opens the directory `name` in `directory`; with `create`, creates it if it is absent.
 fn enter(directory: BorrowedFd, name: &str, create: bool) -> Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY;
     let opened = match create {
@@ -102,7 +105,8 @@ fn write_batches(
     Ok(())
 }
 
-/// Returns the first block of the next archive, behind the empty ones that end the last.
+/// Reads the first block of the next archive, after the zero blocks that end the previous
+/// one. Returns `None` at the end of the input.
 fn first_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK_BYTES]>> {
     let mut block = [0; BLOCK_BYTES];
     loop {
@@ -117,14 +121,14 @@ fn first_block(input: &mut impl Read) -> Result<Option<[u8; BLOCK_BYTES]>> {
                 more => length += more,
             }
         }
-        // An archive ends with two empty blocks, and tar pads it with more.
+        // A tar archive ends with two zero blocks, and tar adds more of them as padding.
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
         }
     }
 }
 
-/// Effect of an entry.
+/// Effect of an entry, counted for the line that acknowledges the batch.
 enum Applied {
     Changed,
     Removed,
@@ -135,13 +139,13 @@ fn apply<R: Read>(directory: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> 
     let kind = entry.header().entry_type();
     let mut names = names(&path)?;
     let Some(last) = names.pop() else {
-        // `./`, with which `tar -C DIRECTORY .` begins.
+        // An entry `./`, with which the archive of `tar -C DIRECTORY .` begins.
         return Ok(Applied::Changed);
     };
     let removed = last.strip_prefix(WHITEOUT);
     let mut at = directory.try_clone().context("opening the directory")?;
     for name in &names {
-        // A removal creates no directories on its way.
+        // An entry that removes a file does not create the directories above it.
         match enter(at.as_fd(), name, removed.is_none()) {
             Ok(next) => at = next,
             Err(error) if removed.is_some() && error.downcast_ref() == Some(&Errno::NOENT) => {
@@ -168,7 +172,8 @@ fn apply<R: Read>(directory: &OwnedFd, entry: &mut Entry<R>) -> Result<Applied> 
     }
 }
 
-/// Returns the parts of a path below the directory.
+/// Returns the components of the path of an entry; refuses a path that leads out of the
+/// app's directory or is too deep.
 fn names(path: &Path) -> Result<Vec<&str>> {
     let names = relative_parts(path).and_then(|parts| {
         let names = parts.into_iter().map(|part| part.to_str());
@@ -181,8 +186,8 @@ fn names(path: &Path) -> Result<Vec<&str>> {
     })
 }
 
-/// Replaces a file at once. Owner, time and the bits of setuid and the like are not taken
-/// from the archive: its sender is not the one who may grant rights.
+/// Replaces a file atomically. Only the executable bits are copied from the archive, not
+/// its owner, time or setuid bits, because the sender must not grant rights.
 fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Result<()> {
     let size = entry.size();
     if size > SYNC_FILE_BYTES {
@@ -192,7 +197,7 @@ fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Re
     }
     let executable = entry.header().mode().unwrap_or(0) & 0o111 != 0;
     let temporary = format!(".edge-sync-{}", std::process::id());
-    // Left by a process that was killed, or put there by the container as a trap.
+    // A process that was killed left this file, or the container created it as a trap.
     match unlinkat(directory, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
@@ -205,7 +210,7 @@ fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Re
         if std::io::copy(entry, &mut file)? != size {
             bail!("the archive ended early");
         }
-        // By descriptor: the container may have put another file behind the name.
+        // By descriptor, because the container may have replaced the file of this name.
         fchmod(
             &file,
             Mode::from_raw_mode(if executable { 0o755 } else { 0o644 }),
@@ -218,7 +223,7 @@ fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Re
     written
 }
 
-/// Removes a file, or a directory with its content; over no link.
+/// Removes a file, or a directory with its content, without following links.
 fn remove(directory: BorrowedFd, name: &str, depth: usize) -> Result<()> {
     let kind = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
@@ -228,7 +233,8 @@ fn remove(directory: BorrowedFd, name: &str, depth: usize) -> Result<()> {
     if kind != FileType::Directory {
         return Ok(unlinkat(directory, name, AtFlags::empty())?);
     }
-    // The container nests directories as deep as it likes, and each one here is open.
+    // A container can nest directories without limit, and each level needs an open
+    // descriptor.
     if depth == MAX_DEPTH {
         bail!("removing {name:?}: deeper than {MAX_DEPTH} directories");
     }

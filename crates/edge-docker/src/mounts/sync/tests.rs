@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Archives of entries: name, kind, content.
+/// Returns a tar archive with the given entries: name, type, content.
 fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, kind, content) in entries {
@@ -98,7 +98,7 @@ fn nothing_leaves_the_directory() {
         );
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
-    // A link in the place of a file makes way; what it leads to stays.
+    // A link in the place of a file is replaced, and its target is not changed.
     synced(&app, &archive(&[("file", FILE, b"new")])).unwrap();
     assert_eq!(fs::read(inside.join("file")).unwrap(), b"new");
     synced(&app, &archive(&[(".wh.link", FILE, b"")])).unwrap();
