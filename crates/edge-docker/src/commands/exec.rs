@@ -1,4 +1,4 @@
-//! `exec`: a command in a container that edge-docker created.
+//! `exec`: runs a command in a container that edge-docker created.
 
 use anyhow::{Context, Result};
 use edge_common::Root;
@@ -11,11 +11,13 @@ use super::passthrough;
 use crate::image::identify;
 use crate::tickets;
 
-/// Runs a command in a container, by docker's client, with a ticket for exactly it.
+/// Carries out `exec`: leaves a ticket for exactly this command, and replaces this
+/// process by docker's client, which sends the request.
 pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let (container, command) = parsed.arguments.split_first().context("exec of nothing")?;
     let env = || parsed.options.iter().filter(|(name, _)| *name == "env");
-    // Docker's client would take the value of a bare name from its own environment, as root.
+    // For a name without a value, docker's client would pass the value of its own
+    // environment, that of a process of root.
     if env().any(|(_, value)| !value.contains('=')) {
         return Err(refuse(
             "exec -e needs KEY=VALUE: values of the device are not passed on",
@@ -36,7 +38,7 @@ pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     tickets::leave(root, &exec.key())?.stay();
     let by_id = Parsed {
         options: parsed.options.clone(),
-        // By ID: the name could be given to another container in the meantime.
+        // By ID, because the name could refer to another container by then.
         arguments: [&[id], command].concat(),
     };
     passthrough::become_client(root, Command::Exec, &by_id)

@@ -1,5 +1,5 @@
-//! `explain`: the signer of an image, its permissions, and the request that `run` would
-//! send.
+//! `explain`: prints the signer of an image, its permissions, and the create request that
+//! `run` would send to the engine.
 
 use anyhow::{Context, Result};
 use edge_common::Root;
@@ -11,7 +11,8 @@ use edge_signature::Verified;
 use crate::image::identify::{self, Image};
 use crate::{create, trust};
 
-/// Explains an image, or `run` with its arguments.
+/// Carries out `explain IMAGE`, and `explain run` or `explain create` with their
+/// arguments.
 pub(super) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     let request = match args {
         [verb @ ("run" | "create"), rest @ ..] => request::parse(rest)
@@ -71,7 +72,8 @@ fn list(names: &[String]) -> String {
 }
 
 fn print_plan(root: &Root, request: Request, image: &Image) -> Result<()> {
-    // The same plan as of `run`, but nothing is cloned: its key exists in this output only.
+    // The plan of `run`, but without cloning mounts: its new key appears only in this
+    // output.
     let (plan, _) = create::plan(root, request, image)?;
     println!("verdict   allowed");
     for (number, below) in plan.below.iter().enumerate() {

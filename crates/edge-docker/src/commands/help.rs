@@ -1,10 +1,11 @@
-//! `help` and `--version`.
+//! `help` and `--version`: output of the help pages and of the version.
 
 use anyhow::Result;
 use edge_docker_policy::cli::commands::Command;
 use edge_docker_policy::cli::help;
 
-/// Prints the page of the command that is named, or of all commands.
+/// Prints the help page of the command in `args`, or the overview of all commands if
+/// `args` is empty.
 pub(super) fn print(args: &[&str]) -> Result<()> {
     match args {
         [] => print!("{}", help::page()),
@@ -13,12 +14,12 @@ pub(super) fn print(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Prints the page of a command.
+/// Prints the help page of one command, for `help COMMAND` and `COMMAND --help`.
 pub(super) fn print_command(command: Command) {
     print!("{}", help::command_page(command));
 }
 
-/// Prints the version.
+/// Prints `edge-docker` and the version of this package.
 pub(super) fn print_version() {
     println!("edge-docker {}", env!("CARGO_PKG_VERSION"));
 }

@@ -1,5 +1,6 @@
-//! Dispatch of commands: one match over the table of `edge_docker_policy::cli::commands`,
-//! so that a command without a row, or a row without a command, does not compile.
+//! Dispatch of commands: one match over all variants of `Command` in
+//! `edge_docker_policy::cli::commands`, so that a command without an implementation does
+//! not compile.
 
 mod exec;
 mod explain;
@@ -21,7 +22,8 @@ use crate::mounts::sync;
 use crate::stored::{self, fsck};
 use crate::{authz, create, deploy};
 
-/// Carries out the command in `args`; returns its exit code.
+/// Carries out the command in `args` and returns its exit code. A refusal or failure is
+/// also written to the audit log.
 pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
     match args {
         [] | ["--help" | "-h", ..] => return done(help::print(&[])),
@@ -32,7 +34,7 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
     let result = carry_out(root, command, rest);
     let entry = command.entry();
     result.inspect_err(|error| {
-        // What units call logs its own decisions, about containers and requests.
+        // Hidden commands are called by units and log their own decisions.
         if !entry.is_hidden() {
             audit(root, entry.name, error);
         }
@@ -40,19 +42,20 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
 }
 
 fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
-    // Behind `exec NAME` it is an option of the container's command.
+    // `exec` has no help option: a `--help` in its arguments may belong to the command in
+    // the container.
     if args.first() == Some(&"--help") && command != Command::Exec {
         return done(Ok(help::print_command(command)));
     }
     let parsed = command.entry().parse(args)?;
-    // One thread: the few that block on a stream of a caller are started for it.
+    // A single thread: blocking work on a stream is done in separate threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(dispatch(root, command, &parsed))
 }
 
-/// Writes to the audit log why a command did not succeed.
+/// Writes a refused or failed command to the audit log, with the error as the rule.
 fn audit(root: &Root, verb: &str, error: &anyhow::Error) {
     let verdict = match error.is::<Refusal>() {
         true => Verdict::Denied,
@@ -65,7 +68,7 @@ fn audit(root: &Root, verb: &str, error: &anyhow::Error) {
     decision.log(root, verdict, &format!("{error:#}"));
 }
 
-/// Returns the exit code of a command that has none of its own.
+/// Returns exit code 0 after the success of a command without exit codes of its own.
 fn done(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }

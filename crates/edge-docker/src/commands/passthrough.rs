@@ -1,4 +1,4 @@
-//! Commands that docker's client carries out, with the options of their row.
+//! Commands that docker's client carries out, with only the options of the command table.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, ExitCode};
@@ -14,7 +14,8 @@ use crate::image::identify;
 use crate::mounts::collect;
 use crate::trust;
 
-/// Replaces this process by docker's client; returns only if that is impossible.
+/// Logs the command as allowed and replaces this process by docker's client, which ends
+/// with its own exit code. Returns only if the client cannot be executed.
 pub(super) fn become_client(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<()> {
     let decision = Decision {
         verb: command.entry().name,
@@ -26,7 +27,8 @@ pub(super) fn become_client(root: &Root, command: Command, parsed: &Parsed<'_>) 
     Err(client(root, command, parsed).exec()).context("starting docker")
 }
 
-/// Starts containers again, by docker's client, if their images are still verified.
+/// Carries out `start`, `restart` and `unpause` with docker's client, if the images of
+/// all named containers are still verified.
 pub(super) async fn verified(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<()> {
     let trust = trust::load(root)?;
     for name in &parsed.arguments {
@@ -35,9 +37,10 @@ pub(super) async fn verified(root: &Root, command: Command, parsed: &Parsed<'_>)
     become_client(root, command, parsed)
 }
 
-/// Removes containers, by docker's client, and then their mount clones.
+/// Carries out `rm` with docker's client, then removes the mount clones of the removed
+/// containers.
 pub(super) async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
-    // Not by `exec`: the mount clones are collected when the client has ended.
+    // Not by `exec`, because the mount clones are collected after the client has ended.
     let status = client(root, Command::Remove, parsed)
         .status()
         .context("starting docker")?;
@@ -47,8 +50,8 @@ pub(super) async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode>
     Ok(code.unwrap_or(1).into())
 }
 
-/// Returns docker's client with the command in one spelling: `--name=value` for each
-/// option, and arguments behind `--`, so that it cannot read one as the other.
+/// Returns docker's client with normalized arguments: each option as `--name=value`, all
+/// other arguments after `--`, so that the client cannot read one as the other.
 fn client(root: &Root, command: Command, parsed: &Parsed<'_>) -> process::Command {
     let mut docker = docker_cli::docker(root);
     docker.args(command.entry().name.split(' '));

@@ -1,4 +1,4 @@
-//! `tag sandbox/APP sandbox/APP`
+//! `tag sandbox/APP sandbox/APP`: adds a name to a sandbox image.
 
 use anyhow::Result;
 use edge_common::Root;
@@ -9,7 +9,7 @@ use hyper::Method;
 use crate::engine::client;
 use crate::trust;
 
-/// Adds another sandbox name to a sandbox image.
+/// Carries out `tag SOURCE TARGET`; refuses unless both are names of sandbox images.
 pub(super) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     trust::load(root)?.sandbox_allowed("tag")?;
     match args {

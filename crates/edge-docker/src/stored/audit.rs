@@ -1,7 +1,7 @@
-//! `audit-stored`: before the engine starts, stored containers are compared with the
-//! policy, and those that do not comply are moved out of the engine's reach and kept for
-//! an inspection. The engine trusts its own files and starts what they describe: without
-//! the audit, a restart policy or an edited file would be a way around the policy.
+//! `audit-stored`: compares the stored containers with the policy before the engine
+//! starts, and quarantines those that do not comply. The engine trusts its own files and
+//! starts the containers that they describe: without the audit, a restart policy or an
+//! edited file could bypass the policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,13 +26,14 @@ use crate::image::{identify, pull, signatures};
 use crate::mounts::clones;
 use crate::trust::{self, Trust};
 
-/// Number of the engine's process, while there is one.
+/// PID file of the engine, which exists while the engine runs.
 const PID: &str = "/run/docker.pid";
-/// Largest file with the number, in bytes.
+/// Size limit of the PID file, in bytes.
 const MAX_PID_BYTES: u64 = 64;
 
-/// Audits. An error means that something could not be read or moved: the engine must not
-/// start then.
+/// Audits the stored containers and the engine's state before the engine starts, and
+/// quarantines those that break the policy. After an error the engine must not start:
+/// something could not be read or moved.
 pub(crate) fn run(root: &Root) -> Result<()> {
     require_stopped_engine(root)?;
     let data_root = disk::data_root(root)?;
@@ -55,7 +56,8 @@ fn require_stopped_engine(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Audits every container; returns the keys of the mount clones of those that stay.
+/// Audits every stored container and quarantines those that break a rule. Returns the
+/// others: the ID of each container, and the key of its mount clones if it has any.
 fn containers(
     root: &Root,
     data_root: &Path,
@@ -89,7 +91,7 @@ fn containers(
     Ok(kept)
 }
 
-/// Removes the mount clones of containers that are gone.
+/// Removes all mount clones except those with a key in `kept`.
 fn remove_clones_but<'a>(
     root: &Root,
     kept: impl Iterator<Item = &'a Option<String>>,
@@ -103,16 +105,18 @@ fn remove_clones_but<'a>(
     Ok(())
 }
 
-/// Anchors and files by which containers are audited.
+/// Trust anchors, engine data and caches for the audit of containers.
 struct Auditor<'a> {
     root: &'a Root,
     trust: Trust,
     table: Table,
     layers: Layers,
     volumes: PathBuf,
-    /// Cgroups are those of version 2, where a container has a view of its own.
+    /// Whether the device has cgroups of version 2, where each container has its own
+    /// cgroup namespace.
     cgroups_v2: bool,
-    /// Identity and image ID by the digest of the manifest.
+    /// Cache: identity and image ID from the verified signature, by the digest of the
+    /// manifest.
     proven: BTreeMap<String, (Identity, Digest)>,
     images: BTreeMap<String, Value>,
 }
@@ -131,7 +135,8 @@ impl<'a> Auditor<'a> {
         })
     }
 
-    /// Returns the key of the mount clones, made again, or the rule that is broken.
+    /// Audits one container and creates its mount clones again. Returns their key, if the
+    /// container has mounts, or the broken rule as the error.
     fn audit(&mut self, container: &Stored) -> Result<Option<String>, String> {
         let requested = created::find(self.root, &container.id);
         let requested = requested.map_err(|e| format!("{e:#}"))?;
@@ -158,8 +163,8 @@ impl<'a> Auditor<'a> {
         Ok(Some(key))
     }
 
-    /// Identifies the container by a cached signature that holds for its image, or as a
-    /// sandbox.
+    /// Returns the identity of a container, from the cached signature of its image or,
+    /// for a sandbox, from the label in its create request.
     fn identity(&mut self, stored: &Stored, requested: &Value) -> Result<Identity, String> {
         let labels = &requested["Labels"];
         if let Some(app) = labels[label::SANDBOX].as_str() {

@@ -1,5 +1,6 @@
-//! Create requests of edge-docker, kept to be compared with what the engine stores. They
-//! are on `/data` and prove nothing: the audit judges them again.
+//! Create requests that edge-docker sent, stored for the comparison with the engine's
+//! files. They are on `/data` and prove nothing, so the boot audit checks them against
+//! the policy again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,13 +15,13 @@ use edge_docker_policy::strict_json;
 use super::disk;
 
 const DIRECTORY: &str = "/data/config/edge-docker/containers";
-/// Largest create request, in bytes.
+/// Size limit of a stored create request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 4 * 1024 * 1024;
-/// Number of records from which on those without a container are removed.
+/// Number of stored create requests at which those without a container are removed.
 const TIDY_THRESHOLD: usize = 100;
 
-/// Keeps the create request of the container `id`, before it is started; `durable` where
-/// that has to survive a power loss.
+/// Stores the create request of the container `id`, before the container is started. With
+/// `durable` the file survives a power loss.
 pub(crate) fn write(root: &Root, id: &str, body: &[u8], durable: bool) -> Result<()> {
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
     tidy(root)?;
@@ -28,7 +29,8 @@ pub(crate) fn write(root: &Root, id: &str, body: &[u8], durable: bool) -> Result
     write_file(&path(root, id), body, 0o600)
 }
 
-/// Returns the create request of `id`, if edge-docker created it.
+/// Returns the stored create request of the container `id`, or `None` if there is none:
+/// edge-docker did not create the container.
 pub(super) fn find(root: &Root, id: &str) -> Result<Option<Value>> {
     let path = path(root, id);
     if fs::symlink_metadata(&path).is_err() {
@@ -39,18 +41,19 @@ pub(super) fn find(root: &Root, id: &str) -> Result<Option<Value>> {
     Ok(Some(value))
 }
 
-/// Removes the records of containers that the engine no longer has: one with --rm leaves
-/// its record behind.
+/// Removes the create requests of containers that the engine no longer has, if there are
+/// many. They accumulate because a container with `--rm` is removed by the engine alone.
 fn tidy(root: &Root) -> Result<()> {
     if fs::read_dir(root.path(DIRECTORY)).map_or(0, Iterator::count) < TIDY_THRESHOLD {
         return Ok(());
     }
     let containers = disk::data_root(root)?.join("containers");
-    // The engine has a container before its record is written: none is removed early.
+    // The engine stores a container before this record is written, so none is removed too
+    // early.
     forget(root, |id| containers.join(id).exists())
 }
 
-/// Removes the records of containers other than `kept`.
+/// Removes the create requests of all containers whose ID is not in `kept`.
 pub(super) fn forget_others(root: &Root, kept: &BTreeSet<String>) -> Result<()> {
     forget(root, |id| kept.contains(id))
 }
@@ -63,7 +66,7 @@ fn forget(root: &Root, is_kept: impl Fn(&str) -> bool) -> Result<()> {
         let entry = entry.with_context(|| format!("reading {DIRECTORY}"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !is_kept(name.strip_suffix(".json").unwrap_or(&name)) {
-            // Another process may have been faster.
+            // An error is ignored: another process may have removed the file already.
             let _ = fs::remove_file(entry.path());
         }
     }

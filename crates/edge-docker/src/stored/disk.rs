@@ -1,4 +1,4 @@
-//! The engine's data on disk.
+//! Location of the engine's data on the disk, and functions that read its directories.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,15 @@ use edge_common::{Root, file};
 use edge_docker_policy::mounts::is_plain;
 use edge_docker_policy::strict_json;
 
-/// Configuration of the engine, in the image.
+/// Path of the engine's configuration, part of the read-only root of the device.
 const DAEMON: &str = "/etc/docker/daemon.json";
-/// Directory of the engine's data if the configuration names none.
+/// Directory of the engine's data unless `data-root` is configured.
 const DATA_ROOT: &str = "/var/lib/docker";
-/// Largest configuration of the engine, in bytes.
+/// Size limit of the engine's configuration, in bytes.
 const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 
-/// Returns the directory of the engine's data, from its configuration.
+/// Returns the directory of the engine's data: `data-root` of its configuration, or the
+/// default.
 pub(super) fn data_root(root: &Root) -> Result<PathBuf> {
     let path = root.path(DAEMON);
     let mut data_root = DATA_ROOT.to_string();
@@ -32,7 +33,7 @@ pub(super) fn data_root(root: &Root) -> Result<PathBuf> {
     Ok(root.path(data_root))
 }
 
-/// Fails unless `path` is a directory and no link.
+/// Fails unless `path` is a directory; a symbolic link to one is not accepted.
 pub(super) fn require_directory(path: &Path) -> Result<()> {
     let data = fs::symlink_metadata(path);
     if !data
@@ -44,7 +45,7 @@ pub(super) fn require_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the paths in a directory, in order; none if it is absent.
+/// Returns the paths of all entries of a directory, sorted; no paths if it is absent.
 pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("reading {}", directory.display());
     let entries = match fs::read_dir(directory) {

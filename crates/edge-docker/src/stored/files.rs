@@ -1,4 +1,4 @@
-//! Files of stored containers, read from the engine's data.
+//! Configuration files of stored containers, read from the engine's data.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use edge_common::file;
 use edge_docker_policy::stored::container::Stored;
 
-/// Largest of the files, in bytes.
+/// Size limit of `config.v2.json` and of `hostconfig.json`, in bytes.
 const MAX_CONTAINER_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Reads the container in `directory`. Refuses a file that is absent, half written or
-/// ambiguous, and anything in the directory that leads out of it.
+/// Reads `config.v2.json` and `hostconfig.json` of the container in `directory`. Fails if
+/// one of them is absent, incomplete or ambiguous, or if the directory contains a link.
 pub(crate) fn read(directory: &Path) -> Result<Stored> {
     stays_inside(directory, 0)?;
     let read = |name: &str| file::read(&directory.join(name), MAX_CONTAINER_FILE_BYTES);
@@ -20,8 +20,8 @@ pub(crate) fn read(directory: &Path) -> Result<Stored> {
     Stored::parse(directory.into(), &config, &host)
 }
 
-/// Directories and files alone, each file with one name: the engine mounts some of
-/// them into the container.
+/// Checks that a container's directory contains only directories and regular files, each
+/// with one hard link, because the engine mounts some of these files into the container.
 fn stays_inside(directory: &Path, depth: u32) -> Result<()> {
     let data = fs::symlink_metadata(directory).context("looking at the directory")?;
     if !data.is_dir() || depth > 3 {

@@ -1,8 +1,8 @@
-//! `fsck [APP]`: checks that the layers on the disk are those that were signed.
+//! `fsck [APP]`: checks that the image layers on the disk are those that were signed.
 //!
-//! The engine exports each image once more, and its layers are hashed as they come. What
-//! the engine does not look at (modes, owners, links, files that were added) is compared
-//! with the directory that containers run on.
+//! The engine exports each image, and the layers are hashed while they arrive. Properties
+//! that the engine does not check (modes, owners, links, added files) are compared with
+//! the directories from which containers run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -24,19 +24,20 @@ use crate::engine::transfer;
 use crate::image::{pull, signatures};
 use crate::trust::{self, Trust};
 
-/// Exit code: a layer is not what was signed.
+/// Exit code of `fsck` if a layer differs from the signed one.
 const DAMAGED: u8 = 3;
 
-/// Image with its layers.
+/// Signed image to be checked, with its layers on the disk.
 struct Image {
-    /// App and version.
+    /// App and version for messages, for example `hello 1.2`.
     name: String,
     id: String,
-    /// Digest and directory of each layer, from the bottom.
+    /// Digest and directory of each layer, beginning with the lowest.
     layers: Vec<(String, PathBuf)>,
 }
 
-/// Checks the images of an app, or of all apps.
+/// Carries out `fsck`: checks the images of one app or of all apps, and reports every
+/// damaged layer.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     let app = match args {
         [] => None,
@@ -75,7 +76,8 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     }
 }
 
-/// Returns the images of cached signatures that hold, as far as the engine has them.
+/// Returns the images that the engine has and whose cached signature is valid, of all
+/// apps or of `app`.
 async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
     let trust = trust::load(root)?;
     let mut layers = Layers::new(&disk::data_root(root)?);
@@ -109,7 +111,7 @@ async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
     Ok(images)
 }
 
-/// Returns app, version and image ID of a cached signature.
+/// Verifies the cached signature of a manifest; returns app, version and image ID.
 fn signed(root: &Root, trust: &Trust, digest: &str) -> Result<(String, String, String)> {
     let image = pull::require_repository(trust, &format!("{}@{digest}", trust.repository))?;
     let (verified, id) = signatures::verified(root, trust, &image)?.context("it is gone")?;
@@ -117,7 +119,8 @@ fn signed(root: &Root, trust: &Trust, digest: &str) -> Result<(String, String, S
     Ok((annotations.app, annotations.version, id.to_string()))
 }
 
-/// Returns the layers that are not as signed, by number, with the difference.
+/// Exports an image from the engine and compares its layers. Returns the index of each
+/// damaged layer, with the first difference.
 async fn check(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
     let wanted: BTreeSet<String> = image
         .layers
@@ -131,7 +134,7 @@ async fn check(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
         Err(error) if matches!(error.downcast_ref(), Some(EngineError::Unreachable(_))) => {
             return Err(error);
         }
-        // The engine finds changed content itself, and stops.
+        // The engine itself detects changed content and aborts the export.
         Err(error) => return Ok(damaged_layers(image, &format!("{error:#}"))),
     };
     let mut wrong = BTreeMap::new();
@@ -147,7 +150,7 @@ async fn check(root: &Root, image: &Image) -> Result<BTreeMap<usize, String>> {
     Ok(wrong)
 }
 
-/// Returns the layers in an archive of `docker save`, by the digest of what came.
+/// Reads an archive of `docker save`; returns its layers by the digest of their content.
 fn layers(input: &mut dyn Read, wanted: &BTreeSet<String>) -> Result<BTreeMap<String, Layer>> {
     let context = "reading the engine's archive";
     let mut found = BTreeMap::new();
@@ -168,9 +171,10 @@ fn layers(input: &mut dyn Read, wanted: &BTreeSet<String>) -> Result<BTreeMap<St
     Ok(found)
 }
 
-/// Returns the layers that an error of the engine is about: it names a file of the layer
-/// or the layer's directory, and has no other field for it. That the image is damaged is
-/// known from the error itself; the text decides only which layers are named.
+/// Returns the layers to which an error of the engine refers. The error has no field for
+/// the layer, so its message is searched for the directory of a layer or a file in it.
+/// The message only selects the layers to report: that the image is damaged follows from
+/// the error itself.
 fn damaged_layers(image: &Image, message: &str) -> BTreeMap<usize, String> {
     let why = format!("its content is another; {}", printable(message));
     let named = message.split('"').nth(1).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Layer: the archive whose digest was signed, and the directory that it became.
+//! Layer of a signed image: the table of contents of its archive, and the comparison with
+//! the directory to which the engine extracted it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -14,39 +15,44 @@ use rustix::fs::{lgetxattr, major, minor};
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
-/// Attribute with the capabilities of a program, and its name in archives.
+/// Extended attribute with the file capabilities of a program.
 const CAPABILITY: &str = "security.capability";
+/// Key of the file capabilities in the PAX header of an archive entry.
 const ARCHIVED: &str = "SCHILY.xattr.security.capability";
-/// Attributes by which a directory hides, or stands for, another one.
+/// Extended attribute of overlayfs: the directory hides those of the same path in lower
+/// layers.
 const OPAQUE: &str = "trusted.overlay.opaque";
+/// Extended attributes of overlayfs: the content is taken from another path. No extracted
+/// layer has them.
 const REDIRECTS: [&str; 2] = ["trusted.overlay.redirect", "trusted.overlay.metacopy"];
 
-/// Entry of the archive.
+/// Metadata of an archive entry, to be compared with the file on the disk.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {
     kind: EntryType,
     mode: u32,
     owner: (u64, u64),
     size: u64,
-    /// Target of a link.
+    /// Target of a symbolic or hard link; empty for other file types.
     link: PathBuf,
     device: (u32, u32),
     capability: Option<Vec<u8>>,
 }
 
-/// Table of contents of a layer.
+/// Table of contents of the archive of a layer.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     items: BTreeMap<PathBuf, Item>,
-    /// Directories above any of these, which need not be there themselves.
+    /// Directories above an entry, which need not be entries of the archive themselves.
     above: BTreeSet<PathBuf>,
-    /// Paths that the layer removes from those below.
+    /// Paths in lower layers that this layer removes (entries `.wh.NAME`).
     removed: BTreeSet<PathBuf>,
-    /// Directories that hide those below.
+    /// Directories that hide those of the same path in lower layers (entries
+    /// `.wh..wh..opq`).
     opaque: BTreeSet<PathBuf>,
 }
 
-/// Reader that hashes what is read through it.
+/// Reader that computes the SHA-256 of everything that is read from it.
 struct Hashing<R>(R, Sha256);
 
 impl<R: Read> Read for Hashing<R> {
@@ -58,8 +64,8 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 impl Layer {
-    /// Reads an archive to its end; returns its digest and content, `None` if it is no
-    /// archive.
+    /// Reads the archive of a layer to its end. Returns its digest and table of contents,
+    /// or `None` if the input is not a tar archive.
     pub(super) fn read(input: &mut impl Read) -> Result<Option<(String, Self)>> {
         let mut archive = Archive::new(Hashing(input, Sha256::new()));
         let layer = Self::table(&mut archive);
@@ -83,7 +89,7 @@ impl Layer {
             if name == b".wh..wh..opq" {
                 layer.opaque.insert(directory.into());
             } else if name.starts_with(b".wh..wh.") {
-                // An older driver's own; the engine drops it.
+                // Metadata of the older storage driver aufs, which the engine drops too.
             } else if let Some(name) = name.strip_prefix(b".wh.") {
                 layer
                     .removed
@@ -91,7 +97,8 @@ impl Layer {
             } else if !matches!(entry.header().entry_type(), EntryType::XGlobalHeader) {
                 let item = Item::read(&mut entry)?;
                 if item.kind == EntryType::Link {
-                    // Another name of the same file, which gets its mode again.
+                    // Hard link: the engine applies mode and owner of this entry to the
+                    // shared inode, so they replace those of the target's entry.
                     let target = normalized(item.link.as_os_str().as_bytes());
                     if let Some(target) = layer.items.get_mut(&target) {
                         (target.mode, target.owner) = (item.mode, item.owner);
@@ -103,7 +110,8 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Compares `directory` with the archive; the error names the first path that differs.
+    /// Compares the extracted `directory` with the archive; the error names the first
+    /// path that differs.
     pub(super) fn compare(&self, directory: &Path) -> Result<(), String> {
         for (path, item) in &self.items {
             let place = directory.join(path);
@@ -122,7 +130,8 @@ impl Layer {
         self.nothing_else(directory, Path::new(""))
     }
 
-    /// Checks that a directory hides those below only if the archive does.
+    /// Checks that a directory hides lower ones only if the archive says so, and takes no
+    /// content from another path.
     fn hides_nothing(&self, place: &Path, path: &Path) -> Result<(), String> {
         let opaque = attribute(place, OPAQUE).is_some();
         if opaque != self.opaque.contains(path) || is_redirected(place) {
@@ -131,7 +140,8 @@ impl Layer {
         Ok(())
     }
 
-    /// Checks that every path of `directory` is in the archive, or above one that is.
+    /// Checks that every path in `directory` is in the archive, or is a directory above
+    /// an entry.
     fn nothing_else(&self, directory: &Path, inside: &Path) -> Result<(), String> {
         let error = |e: io::Error| format!("/{} cannot be read: {e}", inside.display());
         for entry in fs::read_dir(directory.join(inside)).map_err(error)? {
@@ -158,7 +168,7 @@ impl Item {
         let (major, minor) = (header.device_major(), header.device_minor());
         let mut item = Self {
             kind: header.entry_type(),
-            // A field that is left empty is 0, as the engine reads it too.
+            // An empty field counts as 0, as in the engine.
             mode: header.mode().unwrap_or(0) & 0o7777,
             owner: (header.uid().unwrap_or(0), header.gid().unwrap_or(0)),
             size: entry.size(),
@@ -185,7 +195,8 @@ impl Item {
         Ok(item)
     }
 
-    /// Returns the name of what differs on the disk.
+    /// Compares a file on the disk with the entry; returns the word for the property that
+    /// differs, for example `mode`, or `None`.
     fn difference(&self, data: &Metadata, place: &Path, directory: &Path) -> Option<&'static str> {
         let kind = data.file_type();
         if self.kind == EntryType::Link {
@@ -223,7 +234,7 @@ impl Item {
     }
 }
 
-/// Returns `./usr/bin/` as `usr/bin`.
+/// Returns a path without `.`, `..` and slashes at both ends: `./usr/bin/` as `usr/bin`.
 fn normalized(path: &[u8]) -> PathBuf {
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let parts = path.components();
@@ -250,7 +261,8 @@ fn attribute(place: &Path, name: &str) -> Option<Vec<u8>> {
             Some(value)
         }
         Err(Errno::NODATA | Errno::NOTSUP) => None,
-        // There, but not to be read or too long: it differs.
+        // The attribute exists but is unreadable or too long, so it differs from any
+        // expected value.
         Err(_) => Some(Vec::new()),
     }
 }

@@ -1,5 +1,6 @@
-//! Directories that become the file system of a container: exactly the layers of its
-//! image, in their order, and its own. The content of layers is checked by `fsck`.
+//! Directories that the engine combines to the file system of a container: checks that
+//! these are exactly the layers of its image, in their order, and the container's own
+//! layer. `fsck` checks the content of the layers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,11 +12,13 @@ use serde_json::Value;
 
 use edge_docker_policy::stored::container::is_hex;
 
-/// Longest of the small files here, in bytes: 128 layers of 28 bytes each.
+/// Size limit of `lower`, `link` and similar files of the engine, in bytes. `lower` is
+/// the longest, with up to 128 layers of about 28 bytes each.
 const MAX_LINK_FILE_BYTES: u64 = 8 * 1024;
-/// Largest configuration of an image, in bytes.
+/// Size limit of the configuration of an image, in bytes.
 const MAX_IMAGE_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
-/// Files and directories that the engine itself puts under a container.
+/// Paths in the init layer, which the engine places between a container's own layer and
+/// the image.
 const INIT: [&str; 14] = [
     "",
     "dev",
@@ -33,18 +36,19 @@ const INIT: [&str; 14] = [
     "run",
 ];
 
-/// The overlay2 storage of an engine.
+/// Storage of the engine's overlay2 driver, with its database of images and layers.
 pub(super) struct Layers {
-    /// `<data-root>/overlay2`
+    /// `<data-root>/overlay2`: a directory for each layer.
     overlay: PathBuf,
-    /// `<data-root>/image/overlay2`
+    /// `<data-root>/image/overlay2`: configurations of images, and metadata of layers.
     images: PathBuf,
-    /// Links of the directories of a chain, from the top, once they were checked.
+    /// Links of an image's layers from the top, by the chain ID of its top layer; only
+    /// images that were checked.
     checked: HashMap<String, Vec<String>>,
 }
 
 impl Layers {
-    /// Returns the storage of the engine whose data is in `data_root`.
+    /// Returns the storage below `data_root`, the directory of the engine's data.
     pub(super) fn new(data_root: &Path) -> Self {
         Self {
             overlay: data_root.join("overlay2"),
@@ -53,7 +57,8 @@ impl Layers {
         }
     }
 
-    /// Returns the image's configuration, whose digest is the image's ID.
+    /// Reads the configuration of the image `id` and checks that its digest is the image
+    /// ID.
     pub(super) fn image(&self, id: &Digest) -> Result<Value, String> {
         let path = self.images.join("imagedb/content/sha256").join(id.hex());
         let bytes =
@@ -64,7 +69,8 @@ impl Layers {
         serde_json::from_slice(&bytes).map_err(|_| "its image's configuration is broken".into())
     }
 
-    /// Compares the directories of container `id` with its image.
+    /// Checks that container `id` consists of the layers of its image, an init layer and
+    /// its own layer. `image` is the configuration of the image.
     pub(super) fn check(&mut self, id: &str, image: &Value) -> Result<(), String> {
         let mount = self.images.join("layerdb/mounts").join(id);
         let chain = chain(image)?;
@@ -97,8 +103,8 @@ impl Layers {
         skeleton(&self.overlay.join(&init).join("diff"), "")
     }
 
-    /// Returns the image's layers from the bottom: the digest, and the directory that
-    /// becomes part of a container.
+    /// Returns the digest and the directory of each layer of an image, beginning with the
+    /// lowest.
     pub(super) fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
         let chain = chain(image)?;
         let links = self.links(&chain)?;
@@ -114,7 +120,8 @@ impl Layers {
             .collect())
     }
 
-    /// Returns the links of the image's layers, from the top.
+    /// Checks the layers of an image in the engine's metadata; returns their overlay2
+    /// links, beginning with the top layer.
     fn links(&mut self, chain: &[(String, String)]) -> Result<Vec<String>, String> {
         let top = chain
             .last()
@@ -142,7 +149,8 @@ impl Layers {
         Ok(links)
     }
 
-    /// Returns the link `l/…` of the directory `name`, which leads to its `diff`.
+    /// Returns the link `l/…` of the layer in the directory `name`, after checking that
+    /// it leads to `NAME/diff`.
     fn link(&self, name: &str) -> Result<String, String> {
         let link = text(&self.overlay.join(name).join("link"))?;
         let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
@@ -157,7 +165,8 @@ impl Layers {
     }
 }
 
-/// Returns the chain and diff IDs of an image's layers, from the bottom.
+/// Returns chain ID and diff ID of each layer in an image's configuration, beginning with
+/// the lowest.
 fn chain(image: &Value) -> Result<Vec<(String, String)>, String> {
     let mut chain: Vec<(String, String)> = Vec::new();
     for diff in image["rootfs"]["diff_ids"].as_array().into_iter().flatten() {
@@ -189,7 +198,8 @@ fn directory(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Checks that only empty directories and files, to mount on, are in the first layer.
+/// Checks that the init layer contains only paths of [`INIT`], which are empty
+/// directories, empty files, or the link to `/proc/mounts`.
 fn skeleton(path: &Path, inside: &str) -> Result<(), String> {
     let data = fs::symlink_metadata(path).map_err(|_| "its first layer is missing")?;
     let link = fs::read_link(path).is_ok_and(|t| t == Path::new("/proc/mounts"));

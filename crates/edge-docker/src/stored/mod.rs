@@ -1,4 +1,5 @@
-//! Stored containers: their audit before the engine starts, and fsck of their layers.
+//! Data that the engine has stored: audit of containers before the engine starts, and
+//! `fsck` of image layers.
 
 pub(crate) mod audit;
 pub(crate) mod created;

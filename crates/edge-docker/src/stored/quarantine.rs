@@ -1,4 +1,4 @@
-//! Quarantine of what the engine must not see.
+//! Quarantine for stored containers and other data of the engine that break a rule.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -10,8 +10,9 @@ use edge_common::{file, log};
 
 use super::disk::require_directory;
 
-/// Directory among the engine's data, where the engine never looks. It is root's alone, and
-/// on the same file system as what is moved, so that a move is a rename.
+/// Directory `quarantine` among the engine's data, which the engine does not read. It is
+/// accessible to root only, and on the same file system as the data, so that a move is a
+/// rename.
 pub(super) struct Quarantine {
     directory: PathBuf,
     time: u64,
@@ -19,7 +20,7 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
-    /// Returns the quarantine below the engine's data.
+    /// Returns the quarantine below `data_root`, the directory of the engine's data.
     pub(super) fn below(data_root: &Path) -> Self {
         let time = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
@@ -29,7 +30,8 @@ impl Quarantine {
         }
     }
 
-    /// Moves `path` here, with the broken rule beside it, and logs it.
+    /// Moves `path` to a new directory of the quarantine, writes the broken rule to the
+    /// file `rule` beside it, and logs both.
     pub(super) fn receive(&mut self, path: &Path, what: &str, rule: &str) -> Result<()> {
         let context = || format!("moving {} out of the engine's reach", path.display());
         file::create_directory(&self.directory, 0o700)?;

@@ -1,5 +1,5 @@
-//! Other state that the engine trusts at its start: volumes that are mounts of the host,
-//! plugins, swarms.
+//! Audit of other data that the engine trusts at its start: volumes that mount paths of
+//! the host, plugins and swarms.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use edge_docker_policy::strict_json;
 use super::disk::{entries, require_directory};
 use super::quarantine::Quarantine;
 
-/// Largest options of a volume, in bytes.
+/// Size limit of a volume's `opts.json`, in bytes.
 const MAX_VOLUME_OPTIONS_BYTES: u64 = 64 * 1024;
 
-/// Fails unless the engine's own directories, as far as they exist, are no links.
+/// Fails if one of the engine's own directories is a link or a file; it may be absent.
 pub(super) fn require_directories(data_root: &Path) -> Result<()> {
     let below = [
         "containers",
@@ -34,7 +34,7 @@ pub(super) fn require_directories(data_root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Quarantines volumes, plugins and swarms that break a rule.
+/// Quarantines volumes that are links or have mount options, and all plugins and swarms.
 pub(super) fn audit(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
     for path in entries(&data_root.join("volumes"))? {
         let name = path
@@ -78,7 +78,8 @@ pub(super) fn audit(data_root: &Path, quarantine: &mut Quarantine) -> Result<()>
     Ok(())
 }
 
-/// Checks that a volume is a directory of the engine's own, mounted from nowhere.
+/// Checks that a volume is a directory without mount options, so that the engine mounts
+/// nothing else in its place.
 fn volume(path: &Path) -> Result<(), &'static str> {
     let real = |path: &Path| fs::symlink_metadata(path).is_ok_and(|d| d.is_dir());
     if !real(path) || !real(&path.join("_data")) {
