@@ -32,8 +32,8 @@ const MAX_TICKET_BYTES: u64 = 32;
 /// because two equal requests need two tickets.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Ticket on the disk. Dropping the value removes the file, unless the plugin has already
-/// removed it.
+/// Ticket file that this process has written. Dropping the value removes the file, unless
+/// the plugin has already removed it.
 #[must_use = "a ticket that is dropped is withdrawn"]
 pub(crate) struct Ticket(PathBuf);
 

@@ -86,7 +86,8 @@ impl Watch {
     }
 }
 
-/// Result of one look at a container on trial; `Wait` is the time until the next one.
+/// Result of one check of a container on trial; `Wait` contains the time until the next
+/// check.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Works(String),

@@ -1,5 +1,5 @@
 //! Journal of a deployment: a JSON file per container name, from which an interrupted
-//! deployment is finished, so that a power loss does not leave the app down. It is
+//! deployment is finished, so that a power loss does not leave the app down. The file is
 //! written before the first change and at each change of phase.
 
 use std::fs::{self, File};
@@ -131,8 +131,8 @@ pub(super) fn names(root: &Root) -> Result<Vec<String>> {
 /// the process ends. An error if another process holds the lock.
 pub(super) fn lock(root: &Root, name: &str) -> Result<File> {
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
-    // Not the journal itself: a write replaces it by rename, and the lock would stay on
-    // the old file.
+    // A separate file, because a write replaces the journal by rename, and the lock would
+    // stay on the old journal.
     let path = path(root, name, "lock");
     file::put(&path, b"", 0o600)?;
     lock::try_exclusive(&path)?.ok_or_else(|| {

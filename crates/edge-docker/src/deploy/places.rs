@@ -28,7 +28,8 @@ impl Places {
                 continue;
             };
             if left.app().is_none() {
-                // A user of docker created this container; removing it could lose data.
+                // Not created by edge-docker: removing this container could lose data of
+                // somebody else.
                 return Err(refuse(format_args!(
                     "the name {} is taken by a container that edge-docker did not create",
                     left.name()

@@ -96,12 +96,12 @@ async fn attempt(
 /// step.
 async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     let (name, new) = (journal.name.clone(), journal.new.clone());
-    // First of all steps: from now on the engine starts the new version after a power
+    // Set first, because from then on the engine starts the new version after a power
     // loss.
     containers::set_restart(root, &new.id, &new.restart).await?;
     let container = containers::find(root, &new.id).await?;
-    // A power loss has ended the container after its trial. With exit code 0 it was a
-    // job, which is done.
+    // A container that a power loss ended after its trial is started again. A job that
+    // ended with exit code 0 is not.
     if container.is_some_and(|c| !c.state.running && c.state.exit_code != 0) {
         containers::start(root, &new.id).await?;
     }

@@ -33,8 +33,9 @@ const SIGNAL_BASE: i32 = 128;
 /// Signal number of SIGPIPE on Linux, for the exit code when nobody reads our output.
 const SIGPIPE: i32 = 13;
 /// Signals that are forwarded to the container, with their names in the engine's API.
-// Signals that a keyboard, a shell or systemd sends. SIGPIPE is not one of them: it means
-// that nobody reads our output, which is no reason for the container to end.
+// The list contains the signals that a keyboard, a shell or systemd sends. SIGPIPE is not
+// one of them: it means that nobody reads our output, which is no reason for the
+// container to end.
 const SIGNALS: [(SignalKind, &str); 7] = [
     (SignalKind::hangup(), "SIGHUP"),
     (SignalKind::interrupt(), "SIGINT"),
@@ -100,8 +101,8 @@ pub(crate) async fn run(
     follow(root, id, streams, events).await
 }
 
-/// Attaches to a container that is not started yet. Its output is forwarded from then on,
-/// and both ends, of the output and of the container, arrive as events. Returns the
+/// Attaches to a container that is not started yet. From then on its output is forwarded,
+/// and the end of the output and that of the container arrive as events. Returns the
 /// stream for the input.
 async fn attach(
     root: &Root,
@@ -173,7 +174,8 @@ fn start_exit_code(message: &str) -> Option<u8> {
 }
 
 /// Handles events until the container has ended and all of its output is forwarded.
-/// Returns its exit code, or earlier that of detaching or of a signal to this process.
+/// Returns the exit code of the container; returns early after the detach keys or a
+/// signal to this process.
 async fn follow(
     root: &Root,
     id: &str,

@@ -24,12 +24,12 @@ use crate::tickets;
 const API_VERSION: &str = "v1.41";
 /// Size limit of a response in memory, or of one line of a streamed response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
-/// Timeout for the beginning of a response. The end has none: the response to a wait
-/// request begins at once and ends with the container.
+/// Timeout until a response begins. Reading the rest has no timeout: the response to a
+/// wait request begins at once and ends with the container.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Body of a request, and the part of it that the engine shows to its plugin. The ticket
-/// is for the second one.
+/// Body of a request, and the part of the body that the engine shows to its plugin and
+/// for which the ticket is written.
 pub(super) type BodyAndShown<'a, B> = (B, &'a [u8]);
 
 /// Sends a request and returns the JSON of the response, or `null` if it is empty. A
@@ -88,7 +88,7 @@ pub(crate) async fn follow(
     read_lines(response, line).await
 }
 
-/// Returns an empty body for [`send`], of which the plugin is shown nothing either.
+/// Returns the empty body of a request whose parameters are only in its URI.
 pub(super) fn no_body() -> BodyAndShown<'static, Full<Bytes>> {
     (Full::default(), b"")
 }

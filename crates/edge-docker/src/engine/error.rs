@@ -17,7 +17,7 @@ pub(crate) enum EngineError {
     Response {
         /// HTTP status, for example 404 for an unknown container.
         status: u16,
-        /// Text from the field `message` of the response, or a placeholder.
+        /// Text from the field `message` of the response, or `no message`.
         message: String,
     },
     /// The response had a successful status but reported an error in its body: of a pull,

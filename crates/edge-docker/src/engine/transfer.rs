@@ -32,8 +32,8 @@ pub(crate) async fn upload(
         let mut writer = Chunks(sender);
         let result = produce(&mut writer);
         if result.is_err() {
-            // Breaks the upload off, because the engine must not accept a part of the
-            // stream as the whole.
+            // Aborts the upload, because the engine must not accept a part of the stream
+            // as the whole.
             let broken = std::io::Error::other("interrupted");
             let _ = writer.0.blocking_send(Err(broken));
         }
@@ -122,7 +122,7 @@ fn is_hang_up(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.get_ref().is_some_and(|inner| inner.is::<HungUp>()))
 }
 
-/// Writer that sends what is written as chunks of a request body.
+/// Writer that sends each write as a chunk of a request body.
 struct Chunks(mpsc::Sender<std::io::Result<Bytes>>);
 
 impl Write for Chunks {

@@ -63,8 +63,8 @@ struct Entry {
     layers: Vec<String>,
 }
 
-/// Copies an archive, uncompressed or in gzip or zstd, to `out` without names that are
-/// not of sandbox images.
+/// Copies an archive (plain, gzip or zstd) to `out` and keeps only the names of sandbox
+/// images.
 fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
     let start = input.fill_buf().context("reading the archive")?;
     if start.starts_with(b"\x1f\x8b") {

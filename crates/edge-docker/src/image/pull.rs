@@ -33,7 +33,7 @@ struct Options {
 
 /// Carries out `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`.
 /// Credentials of the command line are used only for this pull and are not stored:
-/// edge-app passes the developer's, which must not stay on a device.
+/// edge-app passes the credentials of the developer, which must not stay on a device.
 pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let [reference] = parsed.arguments[..] else {
         return Err(refuse("pull takes one image"));

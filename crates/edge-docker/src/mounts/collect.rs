@@ -40,7 +40,7 @@ pub(crate) async fn collect(root: &Root) -> Result<()> {
         return Ok(());
     }
     // The lock is held while a container is created. Nothing is lost: the next `rm`,
-    // `replace` or end of a `run --rm` collects.
+    // `replace` or end of a `run --rm` collects the clones.
     let Some(_lock) = lock::try_exclusive(&lock_file(root)?)? else {
         return Ok(());
     };

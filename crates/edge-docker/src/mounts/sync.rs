@@ -35,7 +35,7 @@ use crate::trust;
 const WHITEOUT: &str = ".wh.";
 /// Size of a block of a tar archive, in bytes.
 const BLOCK_BYTES: usize = 512;
-/// Maximum number of entries in a batch.
+/// Maximum number of entries in a batch, which is one tar archive.
 const MAX_BATCH_ENTRIES: usize = 100_000;
 /// Maximum depth of directories below the app's directory.
 const MAX_DEPTH: usize = 64;

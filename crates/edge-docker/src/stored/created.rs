@@ -17,7 +17,7 @@ use super::disk;
 const DIRECTORY: &str = "/data/config/edge-docker/containers";
 /// Size limit of a stored create request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 4 * 1024 * 1024;
-/// Number of stored create requests at which those without a container are removed.
+/// Number of stored create requests from which on those without a container are removed.
 const TIDY_THRESHOLD: usize = 100;
 
 /// Stores the create request of the container `id`, before the container is started. With

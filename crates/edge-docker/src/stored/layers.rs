@@ -1,4 +1,4 @@
-//! Directories that the engine combines to the file system of a container: checks that
+//! Directories that the engine combines into the file system of a container: checks that
 //! these are exactly the layers of its image, in their order, and the container's own
 //! layer. `fsck` checks the content of the layers.
 
@@ -17,8 +17,8 @@ use edge_docker_policy::stored::container::is_hex;
 const MAX_LINK_FILE_BYTES: u64 = 8 * 1024;
 /// Size limit of the configuration of an image, in bytes.
 const MAX_IMAGE_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
-/// Paths in the init layer, which the engine places between a container's own layer and
-/// the image.
+/// Paths that are permitted in the init layer, which the engine places between a
+/// container's own layer and the image.
 const INIT: [&str; 14] = [
     "",
     "dev",
@@ -42,8 +42,8 @@ pub(super) struct Layers {
     overlay: PathBuf,
     /// `<data-root>/image/overlay2`: configurations of images, and metadata of layers.
     images: PathBuf,
-    /// Links of an image's layers from the top, by the chain ID of its top layer; only
-    /// images that were checked.
+    /// Cache of checked images: overlay2 links of the layers, top layer first, by the
+    /// chain ID of the top layer.
     checked: HashMap<String, Vec<String>>,
 }
 
