@@ -15,6 +15,14 @@ use edge_signature::valid_app;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 
+/// Resolution of a path below an app's directory: no link is followed and no other mount
+/// entered, because a mount inside the directory shows data that does not belong to the
+/// app.
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
 /// Opens the parent of the app's directory `directory`: `/data/apps` or `/data/sandbox`,
 /// which only root can change. Returns the open parent and the name of the app.
 pub(crate) fn parent<'a>(root: &Root, directory: &'a str) -> Result<(OwnedFd, &'a str)> {
@@ -38,23 +46,25 @@ pub(crate) fn parent<'a>(root: &Root, directory: &'a str) -> Result<(OwnedFd, &'
 /// Opens the relative path `name` below `directory`, without following a link or crossing
 /// to another mount.
 pub(crate) fn open(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    // NO_XDEV: a mount inside the directory shows data that does not belong to the app.
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
     let opened = openat2(
         directory,
         name,
         flags | OFlags::CLOEXEC,
         Mode::empty(),
-        resolve,
+        BENEATH,
     )?;
     // With O_PATH and O_NOFOLLOW the kernel opens the link itself and reports no error.
     if flags.contains(OFlags::PATH) && kind(&opened)? == FileType::Symlink {
         return Err(Errno::LOOP);
     }
     Ok(opened)
+}
+
+/// Creates the file `name` in `directory` with mode 0600; an existing file is an error.
+pub(crate) fn create(directory: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+    let mode = Mode::from_raw_mode(0o600);
+    openat2(directory, name, flags | OFlags::CLOEXEC, mode, BENEATH)
 }
 
 /// Opens `name` in `directory`; if it is absent, creates a directory and calls `created`

@@ -22,9 +22,7 @@ use edge_common::log::printable;
 use edge_docker_policy::mounts::relative_parts;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::valid_app;
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fchmod, openat2, renameat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
@@ -202,10 +200,7 @@ fn write<R: Read>(directory: BorrowedFd, name: &str, entry: &mut Entry<R>) -> Re
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o600);
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let mut file = File::from(openat2(directory, &temporary, flags, mode, resolve)?);
+    let mut file = File::from(beneath::create(directory, &temporary)?);
     let written = (|| {
         if std::io::copy(entry, &mut file)? != size {
             bail!("the archive ended early");
