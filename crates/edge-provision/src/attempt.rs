@@ -1,5 +1,5 @@
-//! Attempt at an identity: from any state that an interruption has left to a committed
-//! identity.
+//! Attempt to obtain an identity from AWS IoT. It continues from any state on disk that
+//! an interruption has left, up to a committed identity.
 
 use std::time::{Duration, Instant};
 
@@ -15,36 +15,40 @@ use crate::fleet_provisioning::{self, ProofOfPossession, STEP_LIMIT};
 use crate::store::{Location, PendingCertificate};
 use crate::{pki, store};
 
-/// Time limit of a request to the shadow of the thing.
+/// Time limit for the answer of the shadow, which shows whether a certificate is
+/// registered.
 const SHADOW_LIMIT: Duration = Duration::from_secs(3);
-/// Shortest and longest pause between two attempts. AWS serves ten provisionings a second
-/// and account: without growing, random pauses a large fleet never finishes.
+/// Shortest and longest pause between two attempts. AWS serves ten provisionings per
+/// second and account, so without growing random pauses a large fleet would never
+/// finish.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 
-/// Inputs of every attempt, and the session that outlives one.
+/// Inputs of all attempts of a run, and the session that the next attempt reuses.
 pub(crate) struct Attempt<'a> {
-    /// Root of the file system.
+    /// Root directory of the device's files.
     pub root: &'a Root,
-    /// Location of the identity to be created.
+    /// Directory of the identity to be created.
     pub location: Location,
-    /// This device.
+    /// Serial number, thing name and hardware address of the device to be registered.
     pub device: &'a Device,
-    /// Claim of the image.
+    /// Claim certificate of the device image, its key, and the endpoint.
     pub claim: &'a Claim,
-    /// Key of the identity to be created.
+    /// Private key of the identity to be created.
     pub key: &'a PKey<Private>,
-    /// Key by which the cloud may already know this device.
+    /// Private key whose certificate the cloud may already have registered for this
+    /// device.
     pub known_key: &'a PKey<Private>,
-    /// CA bundle of the image.
+    /// CA certificates with which the certificate of the cloud is verified.
     pub ca_bundle: &'a CaBundle,
-    /// Session of the claim. It is kept between attempts, because a device that is
-    /// throttled would otherwise use up the quota of connections as well.
+    /// MQTT session with the claim certificate. It is kept between attempts, because a
+    /// device that is throttled would otherwise use up the quota of connections as
+    /// well.
     pub session: Option<Session>,
 }
 
 impl Attempt<'_> {
-    /// Repeats attempts until one succeeds, an error is final, or `end` is near. After an
-    /// error the state on disk is ready for another run.
+    /// Repeats attempts until one succeeds, an error is final, or the next pause would
+    /// reach `end`. After an error another run can continue from the state on disk.
     pub(crate) fn persist(&mut self, end: Instant) -> Result<(), AttemptError> {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         loop {
@@ -63,13 +67,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Continues from the state on disk to a committed identity.
+    /// Performs one attempt, from the state on disk to a committed identity.
     fn run(&mut self) -> Result<(), AttemptError> {
         let pending = store::load_pending(self.root, self.location, self.key);
         let connected = self.session.as_ref().is_some_and(Session::is_connected);
         if let Some(pending) = pending.as_ref().filter(|_| !connected) {
-            // The registration may have succeeded and only its answer been lost. Another
-            // one would be rejected then, as that of an active device.
+            // The registration may have succeeded although its answer was lost. Another
+            // registration would then be rejected, because the device has an active
+            // certificate.
             store::write_certificate(self.root, self.location, pending)?;
             if self.is_registered()? {
                 return self.commit();
@@ -96,8 +101,9 @@ impl Attempt<'_> {
     }
 
     fn claim_session(&self) -> Result<Session, AttemptError> {
-        // AWS limits connections by client id to one in some seconds, and the thing's id
-        // is needed for the verification right after this session.
+        // The client ID is random, because AWS accepts only one connection in some
+        // seconds with the same ID, and the thing name is needed as ID for the
+        // verification right after this session.
         let client_id = format!("prov-{}-{}", self.device.serial, pki::random_hex()?);
         let session = Session::connect(&Options {
             endpoint: &self.claim.endpoint,
@@ -114,9 +120,10 @@ impl Attempt<'_> {
         Ok(session)
     }
 
-    /// Requests a certificate unless one is pending, and registers the thing with it. An
-    /// expired token is replaced once, and a denial is answered once with a proof of
-    /// possession.
+    /// Requests a certificate unless a fresh one is pending, and registers the thing
+    /// with it. If the ownership token has expired, a new certificate is requested
+    /// once; if the cloud denies the device, the registration is repeated once with a
+    /// proof of possession.
     fn register(
         &self,
         session: &Session,
@@ -145,7 +152,8 @@ impl Attempt<'_> {
                 self.key,
             ) {
                 Err(AttemptError::ExpiredToken) if !renewed => {
-                    // It may be used up because an earlier registration succeeded.
+                    // The token may be used up, because an earlier registration
+                    // succeeded and its answer was lost.
                     if self.is_registered()? {
                         return Ok(());
                     }
@@ -163,7 +171,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Connects with the new identity.
+    /// Opens an MQTT session with the key and the certificate of the new identity.
     fn connect(&self) -> anyhow::Result<Session> {
         Session::connect(&Options {
             endpoint: &self.claim.endpoint,
@@ -178,8 +186,8 @@ impl Attempt<'_> {
         })
     }
 
-    /// Connects with the new identity and subscribes to a topic of its own thing: only an
-    /// identity that works is committed.
+    /// Checks before the commit that the new identity works: connects with it and
+    /// subscribes to a shadow topic of the thing.
     fn verify(&self) -> Result<(), AttemptError> {
         let topic = format!("$aws/things/{}/shadow/get/accepted", self.device.thing_name);
         let session = self.connect()?;
@@ -189,8 +197,9 @@ impl Attempt<'_> {
             .map_err(|e| AttemptError::Disconnected(format!("verifying the new identity: {e:#}")))
     }
 
-    /// Whether the pending certificate is already registered. The shadow has to answer,
-    /// since a broker may admit and subscribe a certificate before its registration.
+    /// Returns whether the pending certificate is already registered. Only an answer of
+    /// the shadow proves this, because a broker may accept connection and subscription
+    /// of a certificate before its registration.
     fn is_registered(&self) -> Result<bool, AttemptError> {
         let topic = format!("$aws/things/{}/shadow/get", self.device.thing_name);
         let session = match self.connect() {

@@ -1,5 +1,6 @@
-//! Claim of the image: endpoint, template and a certificate that every device of a batch
-//! shares and that permits nothing but requesting an identity.
+//! Claim of the device image: endpoint, provisioning template, and claim certificate.
+//! All devices of a batch share this certificate, which permits nothing but requesting
+//! an identity.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,29 +12,29 @@ use serde::Deserialize;
 
 use crate::pki;
 
-/// Directory of the claim files.
+/// Directory of the claim files `config.json`, `claim.crt` and `claim.key`.
 const DIRECTORY: &str = "/etc/edge-ai/claim";
-/// Longest spread of the first attempts, in seconds.
+/// Upper limit of `spread_seconds` in `config.json`.
 const MAX_SPREAD_SECONDS: u64 = 3600;
 
-/// Claim certificate and key, and the endpoint that accepts them.
+/// Validated content of the claim files.
 pub(crate) struct Claim {
-    /// Host name of the endpoint.
+    /// Host name of the AWS IoT endpoint.
     pub endpoint: String,
-    /// Port of the endpoint.
+    /// TCP port of the endpoint, by default 8883.
     pub port: u16,
-    /// `http://HOST:PORT` of a proxy. From the image only: an environment variable could
-    /// redirect the device.
+    /// HTTP proxy, `http://HOST:PORT`. Only the device image configures it, because an
+    /// environment variable could redirect the device.
     pub proxy: Option<String>,
-    /// Name of the provisioning template.
+    /// Name of the fleet provisioning template in AWS IoT.
     pub template: String,
-    /// Interval over which the first attempts of a fleet are spread, if the image has one.
+    /// Longest random wait before the first attempt, which overrides `--spread`.
     pub spread: Option<Duration>,
-    /// Path of the certificate.
+    /// Path of the claim certificate, `claim.crt`.
     pub certificate: PathBuf,
-    /// Path of the key.
+    /// Path of the private key of the claim certificate, `claim.key`.
     pub key: PathBuf,
-    /// Parsed certificate.
+    /// Parsed claim certificate, for checking the clock against its validity.
     pub parsed: X509,
 }
 
@@ -52,7 +53,7 @@ fn default_port() -> u16 {
     mqtt::PORT
 }
 
-/// Reads and validates the claim files. An error names the file.
+/// Reads and validates the claim files in [`DIRECTORY`]. An error names the file.
 pub(crate) fn load(root: &Root) -> Result<Claim> {
     let path = |name: &str| root.path(DIRECTORY).join(name);
     let text = file::read(&path("config.json"), identity::MAX_FILE_BYTES)?;
@@ -89,7 +90,7 @@ fn validate(config: &Config) -> Result<()> {
         let name = &config.template_name;
         bail!("template_name is not [0-9A-Za-z_-]{{1,36}}: {name:?}");
     }
-    // Without its value, which may hold a password.
+    // The error does not quote the value, which may contain a password.
     if config
         .proxy
         .as_deref()
@@ -104,7 +105,8 @@ fn validate(config: &Config) -> Result<()> {
 }
 
 fn valid_template(name: &str) -> bool {
-    // AWS's rule. The name becomes a part of topics, so no slash or wildcard may pass.
+    // Rule of AWS. The name becomes part of MQTT topics, so it must not contain a slash
+    // or a wildcard.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     (1..=36).contains(&name.len()) && name.chars().all(allowed)
 }

@@ -1,27 +1,29 @@
-//! Serial number of this device and the names that follow from it.
+//! Serial number and hardware address of this device, and the thing name that is
+//! derived from the serial number.
 
 use std::fs;
 
 use anyhow::{Result, bail};
 use edge_common::{Root, file, identity};
 
-/// Sources of the serial number: that of the board, else systemd's machine id.
+/// Files with the serial number, in order of preference: that of the board, else
+/// systemd's machine ID.
 const SOURCES: [&str; 2] = ["/proc/device-tree/serial-number", "/etc/machine-id"];
-/// Largest serial number that is read, in bytes.
+/// Size limit of the file with the serial number, in bytes.
 const MAX_SERIAL_BYTES: u64 = 256;
 
-/// This device, as the cloud knows it.
+/// Attributes of the device that are sent to AWS IoT at the registration.
 pub(crate) struct Device {
-    /// Serial number.
+    /// Serial number of the board, or the machine ID.
     pub serial: String,
-    /// Name of the thing, `edge-ai-<serial>`.
+    /// Name of the device in AWS IoT, `edge-ai-<serial>`.
     pub thing_name: String,
-    /// Hardware address of the first network interface, or empty.
+    /// Hardware address of the first network interface by name, empty if there is none.
     pub mac: String,
 }
 
 impl Device {
-    /// Reads the serial number and validates it as a part of the thing's name.
+    /// Reads the serial number and checks that AWS accepts the resulting thing name.
     pub(crate) fn read(root: &Root) -> Result<Self> {
         let source = SOURCES.iter().find(|s| root.path(s).exists());
         let Some(source) = source else {
@@ -32,7 +34,7 @@ impl Device {
             );
         };
         let text = file::read_text(&root.path(source), MAX_SERIAL_BYTES)?;
-        // Strings of the device tree end with a zero byte.
+        // Strings in the device tree end with a zero byte.
         let serial = text.trim_matches(['\0', '\n', ' ']).to_string();
         let thing_name = format!("edge-ai-{serial}");
         if serial.is_empty() || !identity::valid_thing_name(&thing_name) {
@@ -46,8 +48,8 @@ impl Device {
     }
 }
 
-/// Returns the address of the first interface by name, since the order of detection
-/// changes from boot to boot.
+/// Returns the hardware address of the first network interface in the order of names,
+/// because the order of detection changes from boot to boot.
 fn mac(root: &Root) -> String {
     let Ok(entries) = fs::read_dir(root.path("/sys/class/net")) else {
         return String::new();
@@ -63,7 +65,8 @@ fn mac(root: &Root) -> String {
         })
         .collect();
     addresses.sort();
-    // A mobile interface without hardware address has an empty or longer one.
+    // Interfaces without an Ethernet address, such as mobile modems, have an empty or a
+    // longer one.
     let ethernet = |a: &str| a.len() == 17 && a.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
     let first = addresses
         .iter()

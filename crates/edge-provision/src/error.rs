@@ -1,4 +1,5 @@
-//! Failures of an attempt, by what is to be done about them.
+//! Errors of an attempt, classified by the reaction: retry on the same or a new
+//! connection, request a new certificate, or end with an exit code.
 
 use std::fmt;
 
@@ -7,24 +8,24 @@ use edge_common::mqtt::{ConnectError, ConnectErrorKind};
 
 use crate::exit_code::{NETWORK, REJECTED, TLS};
 
-/// Failure of an attempt.
+/// Error of an attempt to obtain an identity.
 #[derive(Debug)]
 pub(crate) enum AttemptError {
-    /// The cloud rejected a request for good.
+    /// The cloud rejected the connection or a request, and would reject it again.
     Rejected(String),
-    /// The hook of the cloud does not admit this device, or not without a proof of
-    /// possession.
+    /// The pre-provisioning hook of the cloud does not admit this device, or only with
+    /// a proof of possession.
     Denied(String),
-    /// The ownership token has expired: a new certificate is needed.
+    /// The ownership token of the certificate has expired: a new certificate is needed.
     ExpiredToken,
-    /// One side does not trust the other.
+    /// The TLS handshake failed, because one side does not trust the other.
     Tls(String),
-    /// No answer, an unusable answer, or throttling: worth another attempt on the same
+    /// No answer, an unusable answer, or throttling; the next attempt uses the same
     /// connection.
     Transient(String),
-    /// There is no connection any more: worth another attempt on a new one.
+    /// The connection failed or was lost; the next attempt opens a new one.
     Disconnected(String),
-    /// The device itself failed: disk, OpenSSL.
+    /// An operation on the device failed, for example of the disk or of OpenSSL.
     Local(anyhow::Error),
 }
 
@@ -54,8 +55,8 @@ impl fmt::Display for AttemptError {
 }
 
 impl AttemptError {
-    /// Whether another attempt would end in the same way. A device that hammers the cloud
-    /// with rejected requests uses up the quota of the fleet.
+    /// Returns whether another attempt would fail in the same way. Such an attempt is
+    /// avoided, because rejected requests use up the quota of the whole fleet.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(
             self,
@@ -63,7 +64,7 @@ impl AttemptError {
         )
     }
 
-    /// Converts to an error with the exit code.
+    /// Converts to an error with the exit code that `--help` documents.
     pub(crate) fn into_failure(self) -> anyhow::Error {
         match self {
             Self::Rejected(_) | Self::Denied(_) => Failure::error(REJECTED, self),

@@ -1,9 +1,10 @@
-//! Requests of AWS IoT fleet provisioning, a certificate and a registration:
+//! Requests of AWS IoT fleet provisioning: the request for a certificate, and the
+//! registration of the thing. See
 //! <https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html>.
 //!
-//! The API has no client token, so answers are matched by topic, and one request of a kind
-//! is in flight. AWS may deliver a message twice and late: an answer for another key or
-//! another thing is skipped.
+//! The API has no client token, so answers are matched by topic, and only one request
+//! is in flight. AWS may deliver a message twice or late, so an answer for another key
+//! or another thing is skipped.
 
 use std::time::{Duration, Instant};
 
@@ -19,18 +20,19 @@ use crate::error::AttemptError;
 use crate::pki;
 use crate::store::PendingCertificate;
 
-/// Time limit of each step on the network.
+/// Time limit of each network operation: connecting, subscribing, publishing, and
+/// waiting for an answer.
 pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(10);
-/// Topic of certificate requests.
+/// MQTT topic of requests for a certificate by signing request (CSR).
 const CREATE: &str = "$aws/certificates/create-from-csr/json";
-/// Longest error message of the cloud that is quoted, in characters.
+/// Length limit of a message of the cloud that an error quotes, in characters.
 const MAX_QUOTED_CHARS: usize = 300;
 
 fn register_topic(template: &str) -> String {
     format!("$aws/provisioning-templates/{template}/provision/json")
 }
 
-/// Subscribes to the answers of both requests at once, which saves a round trip.
+/// Subscribes to the answers of both requests in one packet, which saves a round trip.
 pub(crate) fn subscribe(session: &Session, template: &str) -> Result<(), AttemptError> {
     let register = register_topic(template);
     let topics = [CREATE, &register].map(|t| [format!("{t}/accepted"), format!("{t}/rejected")]);
@@ -40,7 +42,8 @@ pub(crate) fn subscribe(session: &Session, template: &str) -> Result<(), Attempt
         .map_err(|e| AttemptError::Disconnected(format!("{e:#}")))
 }
 
-/// Requests a certificate for `key` and validates it.
+/// Requests a certificate for `key`, and checks that it matches the key and is valid
+/// now.
 pub(crate) fn request_certificate(
     session: &Session,
     key: &PKey<Private>,
@@ -63,15 +66,17 @@ pub(crate) fn request_certificate(
     })
 }
 
-/// Key by which the cloud knows this device. Its signature over the new key shows the hook
-/// of the cloud that the device itself replaces its certificate; anybody else with the
-/// claim of the image is denied, because a thing with an active certificate exists.
+/// Private key by which the cloud already knows this device. Its signature over the new
+/// public key proves to the pre-provisioning hook that the device itself replaces its
+/// certificate. Without this proof the hook denies a thing that has an active
+/// certificate, so that the claim of the device image is not sufficient to replace the
+/// device.
 #[derive(Clone, Copy)]
 pub(crate) struct ProofOfPossession<'a>(pub &'a PKey<Private>);
 
 impl ProofOfPossession<'_> {
-    /// Signs the thing's name, a line feed, and the new key as `SubjectPublicKeyInfo` in
-    /// DER; returns Base64.
+    /// Signs the thing name, a line feed and the new public key (`SubjectPublicKeyInfo`
+    /// in DER) with SHA-256, and returns the signature as Base64.
     fn sign(self, thing_name: &str, key: &PKey<Private>) -> anyhow::Result<String> {
         let mut signer = Signer::new(MessageDigest::sha256(), self.0)?;
         signer.update(format!("{thing_name}\n").as_bytes())?;
@@ -80,7 +85,8 @@ impl ProofOfPossession<'_> {
     }
 }
 
-/// Registers the thing with the certificate that `token` stands for.
+/// Registers the thing with the certificate that the ownership token `token` stands
+/// for, and with a proof of possession if there is one.
 pub(crate) fn register(
     session: &Session,
     template: &str,
@@ -112,7 +118,8 @@ pub(crate) fn register(
     })
 }
 
-/// Publishes a request and waits for the answer that `accept` accepts.
+/// Publishes `request` to `topic` and waits for an answer that `accept` accepts, or for
+/// a rejection.
 fn request_answer<T>(
     session: &Session,
     topic: &str,
@@ -140,7 +147,8 @@ fn request_answer<T>(
         match (kind, answer) {
             ("/accepted", Ok(answer)) => match accept(&answer) {
                 Ok(accepted) => return Ok(accepted),
-                // A late answer to an earlier request may come first.
+                // This may be a late answer to an earlier request, so the wait
+                // continues.
                 Err(reason) => failure = printable(&reason),
             },
             ("/rejected", Ok(answer)) => return Err(rejection(&answer)),
@@ -150,7 +158,8 @@ fn request_answer<T>(
     }
 }
 
-/// Converts `{"statusCode": …, "errorCode": …, "errorMessage": …}`.
+/// Converts a rejection, `{"statusCode": …, "errorCode": …, "errorMessage": …}`, to an
+/// error.
 fn rejection(answer: &Value) -> AttemptError {
     let status = answer["statusCode"].as_u64().unwrap_or(0);
     let code = answer["errorCode"].as_str().unwrap_or("without a code");
@@ -165,7 +174,8 @@ fn rejection(answer: &Value) -> AttemptError {
     match status {
         _ if code == "InvalidCertificateOwnershipToken" => AttemptError::ExpiredToken,
         403 => AttemptError::Denied(error),
-        // 429 is throttling: the quota is the whole fleet's and frees itself.
+        // 429 is throttling and is retried: the quota of the whole fleet becomes free
+        // again.
         400..=428 | 430..=499 => AttemptError::Rejected(error),
         _ => AttemptError::Transient(error),
     }

@@ -1,11 +1,13 @@
-//! Device identity from AWS IoT, by fleet provisioning with the claim of the image.
+//! Provisioning of the device identity: key and certificate from AWS IoT fleet
+//! provisioning, requested with the claim certificate of the device image.
 //!
-//! It reads the claim files and the CA bundle in `/etc/edge-ai` and the serial number of
-//! the board, creates a key, requests a certificate over one MQTT connection, and commits
-//! both to `/data/config/aws-iot`. `edge-bootstrap.service` runs it until the identity
-//! exists and then `edge-provision mark`, which writes `/data/.provisioned`;
-//! `edge-provision-check.service` validates and repairs the identity at each later boot,
-//! `edge-provision-renew.timer` replaces the certificate before it expires.
+//! edge-provision reads the claim files and the CA certificates in `/etc/edge-ai` and
+//! the serial number of the board, creates a key, requests a certificate over MQTT, and
+//! commits both to `/data/config/aws-iot`. `edge-bootstrap.service` runs the program
+//! until the identity exists and then `edge-provision mark`, which writes
+//! `/data/.provisioned`. At each later boot `edge-provision-check.service` validates
+//! and repairs the identity, and `edge-provision-renew.timer` replaces the certificate
+//! before it expires.
 
 mod attempt;
 mod claim;
@@ -85,7 +87,7 @@ enum Command {
     Mark,
 }
 
-/// Provisions, renews, or runs the command.
+/// Provisions or renews the identity, or runs the command `status` or `mark`.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(args.budget);
     match args.command {
@@ -102,8 +104,8 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
     }
 }
 
-/// Locks the identity against another process: the timer of the renewal and the check at
-/// boot may coincide, and two keys for one device would lock it out.
+/// Locks the identity against another process: the renewal timer and the check at boot
+/// may coincide, and two keys for one device would lock it out of the cloud.
 fn lock(root: &Root) -> Result<File> {
     let directory = root.path("/data/config");
     file::create_directory(&directory, 0o755)?;
@@ -115,8 +117,8 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     let _lock = lock(root)?;
     store::remove_leftovers(root)?;
     renewal::recover(root)?;
-    // Validated at every boot and not only looked for: a damaged file or the disk of
-    // another device must not pass for an identity.
+    // The identity is validated at every boot and not only checked for existence: a
+    // damaged file or the disk of another device must not be accepted.
     let Err(reason) = store::validate(root, &device.thing_name) else {
         return store::remove_pending(root, Location::Current);
     };
@@ -149,8 +151,8 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a random time up to `spread`: a batch of devices is often switched on with
-/// one switch, and AWS serves ten provisionings a second and account.
+/// Waits for a random time up to `spread`: a batch of devices is often switched on at
+/// once, and AWS serves ten provisionings per second and account.
 fn wait_spread(spread: Duration) {
     let wait = spread.mul_f64(backoff::random_fraction());
     if !wait.is_zero() {

@@ -1,4 +1,4 @@
-//! `edge-provision`: see the library.
+//! Program `edge-provision`, implemented in the library of this crate.
 
 use std::process::ExitCode;
 

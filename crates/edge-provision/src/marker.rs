@@ -1,4 +1,5 @@
-//! Marker `/data/.provisioned`, the end of the bootstrap.
+//! Marker file `/data/.provisioned`: once it exists, edge-bootstrap.service is skipped
+//! and edge-heartbeat.service starts.
 
 use anyhow::Result;
 use edge_common::contract::path::PROVISIONED;
@@ -7,8 +8,8 @@ use edge_common::{Root, file, log, time};
 use crate::device::Device;
 use crate::store;
 
-/// Writes the marker once, and only for a valid identity: without it the bootstrap runs
-/// again at the next boot.
+/// Writes the marker if the committed identity is valid and the marker does not exist.
+/// Without the marker the bootstrap runs again at the next boot.
 pub(crate) fn write(root: &Root, device: &Device) -> Result<()> {
     store::validate(root, &device.thing_name)?;
     let path = root.path(PROVISIONED);

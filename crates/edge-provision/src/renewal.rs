@@ -1,9 +1,11 @@
-//! Renewal: another key and certificate while the old ones still work.
+//! Renewal of the identity: a new key and certificate are created while the old ones
+//! stay in use.
 //!
-//! The new identity is created in a directory beside the old one, by the same steps. Once
-//! a connection with it has worked, both directories are exchanged in one step and the
-//! old identity is removed. The connection takes over the client id of edge-heartbeat for
-//! a moment; edge-heartbeat connects again, with the new identity.
+//! The new identity is created in `/data/config/aws-iot.next` by the steps of
+//! provisioning. After a successful connection with it both directories are exchanged
+//! atomically, and the old identity is removed. That connection has the client ID of
+//! edge-heartbeat, so AWS closes edge-heartbeat's connection; edge-heartbeat connects
+//! again and finds the new identity.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,9 +27,9 @@ use crate::error::AttemptError;
 use crate::exit_code::CLAIM;
 use crate::store::{self, Location};
 
-/// Finishes a renewal that was interrupted after its verification, and removes the rest of
-/// one whose exchange was interrupted. One that waits for its registration is left to the
-/// next renewal.
+/// Cleans up after an interrupted renewal: exchanges a new identity that was already
+/// verified, or removes an old one that was already exchanged. A renewal without a
+/// verified identity is left to the next run of the renewal.
 pub(crate) fn recover(root: &Root) -> Result<()> {
     let exists = |path: PathBuf| path.exists();
     if !exists(Location::Next.directory(root)) {
@@ -37,18 +39,21 @@ pub(crate) fn recover(root: &Root) -> Result<()> {
         exists(Location::Next.config(root)),
         exists(Location::Next.pending(root)),
     ) {
-        // Verified and not exchanged.
+        // The new identity was verified, but the directories were not exchanged.
         (true, true) => exchange(root),
         (false, true) => Ok(()),
-        // The old identity after the exchange, or a key that was never used.
+        // The directory contains the old identity after the exchange, or only an unused
+        // key.
         (_, false) => discard(root),
     }
 }
 
-/// Renews the identity, unless the certificate is valid for more than `within` days.
+/// Renews the identity unless its certificate remains valid for more than `within`
+/// days.
 pub(crate) fn run(root: &Root, device: &Device, within: Option<u32>, end: Instant) -> Result<()> {
     let (_, certificate) = store::validate(root, &device.thing_name)?;
-    // A renewal that was begun is finished: the cloud may have registered its certificate.
+    // An interrupted renewal is completed even if it is not due yet: the cloud may
+    // already have registered its certificate.
     let begun = Location::Next.pending(root).exists();
     if let Some(days) = within.filter(|_| !begun) {
         let due = Asn1Time::days_from_now(days)?;
@@ -64,7 +69,8 @@ pub(crate) fn run(root: &Root, device: &Device, within: Option<u32>, end: Instan
     let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
     clock::wait(&claim, end)?;
     let known_key = store::load_or_create_key(root, Location::Current)?;
-    // A new key as well: one that leaked unnoticed is of use until the renewal only.
+    // The key is replaced as well, so that a key that leaked unnoticed can be used only
+    // until the renewal.
     let key = store::load_or_create_key(root, Location::Next)?;
     let mut attempt = Attempt {
         root,
@@ -81,7 +87,7 @@ pub(crate) fn run(root: &Root, device: &Device, within: Option<u32>, end: Instan
         .map_err(AttemptError::into_failure)
         .context("renewing; the old certificate stays in use")?;
     exchange(root)?;
-    // After the exchange, from the disk: what edge-heartbeat will read.
+    // The identity is validated again from the disk, as edge-heartbeat will read it.
     verify(root, device, &claim)?;
     log::info("renewed: the old key and certificate are removed");
     Ok(())
@@ -95,12 +101,14 @@ fn verify(root: &Root, device: &Device, claim: &Claim) -> Result<()> {
     Ok(())
 }
 
-/// Exchanges the directories and removes the old identity.
+/// Exchanges the directories of the current and the next identity, and removes the old
+/// identity.
 fn exchange(root: &Root) -> Result<()> {
     let current = Location::Current.directory(root);
     let next = Location::Next.directory(root);
-    // One system call: readers see the old key with the old certificate or the new with
-    // the new, at a power loss as well. Two renames would leave a moment with neither.
+    // One atomic system call: readers find either the old key with the old certificate
+    // or the new key with the new one, also after a power loss. Between two renames
+    // there would be neither.
     renameat_with(CWD, &current, CWD, &next, RenameFlags::EXCHANGE)
         .with_context(|| format!("exchanging {IDENTITY} and {IDENTITY}.next"))?;
     let parent = current.parent().context("a directory without a parent")?;
@@ -109,11 +117,11 @@ fn exchange(root: &Root) -> Result<()> {
     discard(root)
 }
 
-/// Removes the directory of the next identity.
+/// Removes `/data/config/aws-iot.next` with its content.
 fn discard(root: &Root) -> Result<()> {
     let directory = Location::Next.directory(root);
-    // The configuration goes first, so that the rest of an interrupted removal is not
-    // taken for a verified identity.
+    // The configuration is removed first, so that the rest of an interrupted removal is
+    // not mistaken for a verified identity.
     file::remove(&Location::Next.config(root))?;
     fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))?;
     file::sync_directory(directory.parent().context("a directory without a parent")?)

@@ -1,4 +1,5 @@
-//! Command `status`: the identity on disk, without network.
+//! Command `status`, which prints the state of the identity on disk without using the
+//! network.
 
 use anyhow::Result;
 use edge_common::contract::path::PROVISIONED;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 use crate::device::Device;
 use crate::store::{self, Location};
 
-/// Prints the facts; without a valid identity the error follows, with exit code 1.
+/// Prints the state of the identity, as text or as one JSON object. Without a valid
+/// identity the error follows, with exit code 1.
 pub(crate) fn print(root: &Root, device: &Device, as_json: bool) -> Result<()> {
     let (facts, result) = gather(root, device);
     if as_json {

@@ -1,10 +1,11 @@
-//! Identity on disk.
+//! Storage of the identity in `/data/config/aws-iot`.
 //!
-//! It is created in steps, each of them durable: key, pending certificate with its token,
-//! registration, verification, configuration. So a configuration that exists means
-//! "committed", and an interruption at any point leaves a state from which the next run
-//! continues with the same key. A new key for each attempt would lock the device out: the
-//! cloud does not replace the certificate of an active device for a stranger.
+//! An identity is created in durable steps: key, pending certificate with its ownership
+//! token, registration, verification, configuration. Therefore an existing
+//! configuration means that the identity is committed, and after an interruption at any
+//! point the next run continues with the same key. A new key for each attempt would
+//! lock the device out: the cloud replaces the certificate of an active device only
+//! with a proof of possession of a key that it knows.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -23,16 +24,17 @@ use crate::claim::Claim;
 use crate::device::Device;
 use crate::pki;
 
-/// Oldest ownership token that is used, in seconds. AWS accepts it for an hour; the margin
-/// is for the attempts that follow.
+/// Age limit of an ownership token, in seconds. AWS accepts a token for an hour; the
+/// difference is a margin for the attempts that follow.
 const MAX_TOKEN_AGE: u64 = 55 * 60;
 
-/// Location of an identity.
+/// Directory of an identity, in use or being created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Location {
-    /// Directory of the identity in use.
+    /// Directory of the identity in use, `/data/config/aws-iot`.
     Current,
-    /// Directory in which a renewal creates the next one.
+    /// Directory in which a renewal creates the next identity,
+    /// `/data/config/aws-iot.next`.
     Next,
 }
 
@@ -44,7 +46,7 @@ impl Location {
         }
     }
 
-    /// Returns the path of the file that is at `current` in the identity in use.
+    /// Returns the path in this directory of the file that has the name of `current`.
     fn file(self, root: &Root, current: &str) -> PathBuf {
         let name = Path::new(current).file_name().unwrap_or_default();
         self.directory(root).join(name)
@@ -58,12 +60,13 @@ impl Location {
         self.file(root, CERTIFICATE)
     }
 
-    /// Returns the path of the configuration, which is written last.
+    /// Returns the path of the configuration, which is written last and so commits the
+    /// identity.
     pub(crate) fn config(self, root: &Root) -> PathBuf {
         self.file(root, CONFIG)
     }
 
-    /// Returns the path of a [`PendingCertificate`], which contains a secret.
+    /// Returns the path of the [`PendingCertificate`] as JSON, which contains a secret.
     pub(crate) fn pending(self, root: &Root) -> PathBuf {
         self.directory(root).join("pending.json")
     }
@@ -72,11 +75,11 @@ impl Location {
 /// Certificate that the cloud has issued and may or may not have registered yet.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct PendingCertificate {
-    /// Certificate, PEM.
+    /// Certificate in PEM format.
     pub certificate: String,
-    /// Ownership token. Secret.
+    /// Ownership token, a secret that permits to register the certificate.
     pub token: String,
-    /// Time of issue, in seconds of Unix time.
+    /// Time at which the certificate was received, in seconds of Unix time.
     pub issued: u64,
 }
 
@@ -89,8 +92,8 @@ impl PendingCertificate {
         }
     }
 
-    /// Whether the token is young enough to be accepted. One from the future is not: the
-    /// clock was set back meanwhile, so its age is unknown.
+    /// Returns whether AWS still accepts the ownership token. A token from the future
+    /// counts as expired: the clock was set back, so the age is unknown.
     pub(crate) fn is_fresh(&self) -> bool {
         now()
             .checked_sub(self.issued)
@@ -104,18 +107,20 @@ fn now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// Validates the committed identity: files, modes, key, name and dates. Returns its
-/// configuration and certificate.
+/// Validates the committed identity: presence of the files, thing name, match of key
+/// and certificate, expiry, and mode of the key. Returns the configuration and the
+/// certificate.
 pub(crate) fn validate(root: &Root, thing_name: &str) -> Result<(DeviceConfig, X509)> {
     if !root.path(CONFIG).exists() {
         bail!("no identity is committed yet");
     }
     let config = DeviceConfig::load(root)?;
-    // The disk of another device, or a copy of it.
+    // The disk may belong to another device, or be a copy of its disk.
     if config.thing_name != thing_name {
         bail!("{CONFIG} is of another device, {}", config.thing_name);
     }
-    // Other readers follow these paths; our tools do not, so they would differ unnoticed.
+    // Third-party programs use these paths. The tools of this repository do not, so
+    // wrong paths would not be noticed.
     if (config.cert_path.as_str(), config.key_path.as_str()) != (CERTIFICATE, KEY) {
         bail!("{CONFIG} refers to files elsewhere");
     }
@@ -140,8 +145,8 @@ fn key_is_exposed(root: &Root, location: Location) -> Result<bool> {
     Ok(data.permissions().mode() & 0o077 != 0)
 }
 
-/// Removes the temporary files of interrupted writes: one may hold a key that was never
-/// used.
+/// Removes the temporary files of interrupted writes in both directories, because one
+/// may contain a private key.
 pub(crate) fn remove_leftovers(root: &Root) -> Result<()> {
     for location in [Location::Current, Location::Next] {
         let directory = location.directory(root);
@@ -152,16 +157,16 @@ pub(crate) fn remove_leftovers(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Returns the key in `location`, or creates it. A key that cannot be parsed is replaced,
-/// and the pending certificate for it removed.
+/// Returns the private key in `location`, or creates one. A key that cannot be parsed
+/// is replaced, and its pending certificate is removed.
 pub(crate) fn load_or_create_key(root: &Root, location: Location) -> Result<PKey<Private>> {
     file::create_directory(&location.directory(root), 0o700)?;
     let path = location.key(root);
     if path.exists() {
         let pem = file::read(&path, MAX_FILE_BYTES)?;
         match pki::private_key(&pem) {
-            // The key stays although it was exposed: a device with another one would
-            // need an operator.
+            // An exposed key is kept after its mode is corrected: the cloud would deny
+            // the device with another key until an operator helps.
             Ok(key) if key_is_exposed(root, location)? => {
                 log::warn(format_args!("{KEY} was readable by others: closing it"));
                 file::write(&path, &pem, 0o600)?;
@@ -178,7 +183,7 @@ pub(crate) fn load_or_create_key(root: &Root, location: Location) -> Result<PKey
     Ok(key)
 }
 
-/// Returns the pending certificate for `key`, if there is one that is not damaged.
+/// Returns the pending certificate if it can be parsed and belongs to `key`.
 pub(crate) fn load_pending(
     root: &Root,
     location: Location,
@@ -190,21 +195,23 @@ pub(crate) fn load_pending(
     pki::is_key_of(key, &certificate).then_some(pending)
 }
 
-/// Saves a pending certificate with its token.
+/// Saves a pending certificate with its ownership token, and the certificate as a PEM
+/// file.
 pub(crate) fn save_pending(
     root: &Root,
     location: Location,
     pending: &PendingCertificate,
 ) -> Result<()> {
-    // First: from here on the certificate is not the one that was committed.
+    // The configuration is removed first, because the new certificate is not committed
+    // yet.
     file::remove(&location.config(root))?;
     let text = serde_json::to_vec(pending).context("writing the pending certificate")?;
     file::write(&location.pending(root), &text, 0o600)?;
     write_certificate(root, location, pending)
 }
 
-/// Writes the pending certificate as a PEM file, since the MQTT library reads certificates
-/// from files.
+/// Writes the pending certificate as a PEM file, because the MQTT library reads
+/// certificates only from files.
 pub(crate) fn write_certificate(
     root: &Root,
     location: Location,
@@ -214,12 +221,12 @@ pub(crate) fn write_certificate(
     file::ensure(&location.certificate(root), pem, 0o644).map(|_| ())
 }
 
-/// Removes the pending certificate.
+/// Removes `pending.json`, after the commit or if its token cannot be used any more.
 pub(crate) fn remove_pending(root: &Root, location: Location) -> Result<()> {
     file::remove(&location.pending(root)).map(drop)
 }
 
-/// Writes the configuration, which makes the identity in `location` the committed one.
+/// Commits the identity in `location` by writing its configuration.
 pub(crate) fn commit(
     root: &Root,
     location: Location,
@@ -239,8 +246,8 @@ pub(crate) fn commit(
     file::write(&location.config(root), &text, 0o644)
 }
 
-/// Writes a damaged or lost configuration again if certificate and key are valid and were
-/// committed. Returns whether it did.
+/// Writes a damaged or lost configuration again if certificate and key are valid and
+/// were committed. Returns whether the configuration was written.
 pub(crate) fn restore_config(
     root: &Root,
     device: &Device,
@@ -251,7 +258,7 @@ pub(crate) fn restore_config(
     let certificate = certificate.and_then(|pem| pki::certificate(&pem).ok());
     let valid =
         certificate.is_some_and(|c| pki::is_key_of(key, &c) && !pki::expired(&c).unwrap_or(true));
-    // With a pending certificate the one on disk may never have been registered.
+    // If a certificate is pending, the one on disk may never have been registered.
     if !valid || Location::Current.pending(root).exists() {
         return Ok(false);
     }
