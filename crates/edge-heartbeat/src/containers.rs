@@ -1,4 +1,5 @@
-//! Containers by state, and the apps that they run, from the engine's socket.
+//! Number of containers in each state, and the apps that they run, from the socket of
+//! the container engine.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,15 +12,15 @@ use edge_common::contract::path::ENGINE_SOCKET;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// Largest answer that is read, in bytes.
+/// Size limit of the engine's response, in bytes. The rest is not read.
 const MAX_ANSWER_BYTES: u64 = 2 * 1024 * 1024;
-/// Longest value of a label in a report, in characters.
+/// Length limit of a value in a report, in characters.
 const MAX_VALUE_CHARS: usize = 128;
-/// Time limit of a read or write on the socket: an engine that hangs must not stop the
-/// watchdog's notifications.
+/// Time limit of a read or write on the engine's socket: a hanging engine must not stop
+/// the notifications to the watchdog.
 const SOCKET_LIMIT: Duration = Duration::from_secs(5);
-/// All states of the engine. One without containers is reported as null, which removes
-/// the count of an earlier report.
+/// All container states of the engine. A state without containers is reported as null,
+/// which removes the count of an earlier report from the shadow.
 const STATES: [&str; 7] = [
     "created",
     "running",
@@ -40,7 +41,8 @@ struct Container {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Returns the counts by state and the apps; neither if the engine does not answer.
+/// Returns the number of containers in each state, and the list of apps; `None` for
+/// both if the engine does not answer.
 pub(crate) fn report(root: &Root) -> (Option<Value>, Option<Value>) {
     let Some(containers) = list(root) else {
         return (None, None);
@@ -52,7 +54,7 @@ fn list(root: &Root) -> Option<Vec<Container>> {
     let mut socket = UnixStream::connect(root.path(ENGINE_SOCKET)).ok()?;
     socket.set_read_timeout(Some(SOCKET_LIMIT)).ok()?;
     socket.set_write_timeout(Some(SOCKET_LIMIT)).ok()?;
-    // HTTP/1.0: the answer ends with the connection and is not chunked, so that one
+    // With HTTP/1.0 the response ends with the connection and is not chunked, so this
     // request needs no HTTP library.
     socket
         .write_all(b"GET /containers/json?all=1 HTTP/1.0\r\nHost: docker\r\n\r\n")
@@ -77,7 +79,7 @@ fn counts(containers: &[Container]) -> Value {
     Value::Object(all)
 }
 
-/// Returns the apps, by the labels that edge-docker sets from a verified signature.
+/// Returns the apps of all containers, as named by the labels that edge-docker sets.
 fn apps(containers: &[Container]) -> Value {
     let app = |container: &Container| {
         let labels = container.labels.as_ref()?;
@@ -105,11 +107,13 @@ fn apps(containers: &[Container]) -> Value {
     };
     let mut apps: Vec<_> = containers.iter().filter_map(app).collect();
     apps.sort();
-    // An array: the shadow merges objects, so an app that was removed would stay.
+    // An array instead of an object: the shadow merges objects, so a removed app would
+    // stay in the shadow.
     json!(apps)
 }
 
-/// Returns the end of a value, which has the digest of an image.
+/// Returns the last [`MAX_VALUE_CHARS`] characters of a value: an image reference ends
+/// with its digest or tag.
 fn shorten(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(MAX_VALUE_CHARS);
     text.chars().skip(skip).collect()

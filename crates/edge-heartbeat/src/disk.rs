@@ -1,4 +1,4 @@
-//! Space and health of the disk of `/data`.
+//! Free space, wear and errors of the disk that holds `/data`.
 
 use edge_common::{Root, file};
 use serde::Deserialize;
@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 
 use crate::files::{MAX_TEXT_BYTES, text};
 
-/// Output of `nvme smart-log`, written by `edge-disk-health.service`: reading it from the
-/// disk takes a privilege that a program with a network connection should not have.
+/// File with the output of `nvme smart-log`, written by `edge-disk-health.service`.
+/// Reading the data from the disk requires CAP_SYS_ADMIN, which a program with a
+/// network connection should not have.
 const HEALTH: &str = "/run/edge-ai/disk-health.json";
 
-/// Keys of nvme-cli, those of old and new versions.
+/// Output of `nvme smart-log` as JSON, with the keys of old and new versions of
+/// nvme-cli.
 #[derive(Deserialize)]
 struct Smart {
     #[serde(alias = "percentage_used")]
@@ -20,7 +22,7 @@ struct Smart {
     critical_warning: Option<Value>,
 }
 
-/// Counter of 128 bits, which some versions print as text.
+/// 128-bit counter of NVMe, which some versions of nvme-cli print as text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Number {
@@ -37,8 +39,8 @@ impl Number {
     }
 }
 
-/// Returns size and free space of `/data`, wear, and errors of the file system. An unknown
-/// fact is null.
+/// Returns size and free space of `/data` in megabytes, the wear of the disk, and the
+/// errors of the file system. An unknown value is null.
 pub(crate) fn report(root: &Root) -> Option<Value> {
     let stat = rustix::fs::statvfs(root.path("/data")).ok()?;
     let megabytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize) / 1_000_000;
@@ -72,26 +74,28 @@ fn wear(root: &Root) -> [(&'static str, Option<Value>); 4] {
     ]
 }
 
-/// Whether a critical warning is set; newer versions print an object with its bits.
+/// Returns whether the disk has set a critical warning. Newer versions of nvme-cli
+/// print an object with the single bits instead of a number.
 fn warning(critical_warning: &Value) -> Value {
     let value = critical_warning.get("value");
     let value = value.unwrap_or(critical_warning);
     json!(value.as_u64() != Some(0))
 }
 
-/// Returns the wear of flash on the board, which the kernel has in steps of ten percent.
+/// Returns the wear of eMMC flash in percent. The kernel reports it in steps of 10 %.
 fn emmc(root: &Root) -> Option<Value> {
     let text = text(root, "/sys/block/mmcblk0/device/life_time")?;
     let steps = text.split_whitespace().filter_map(|field| {
         let number = field.strip_prefix("0x")?;
         u64::from_str_radix(number, 16).ok()
     });
-    // One for each type of cells. 0 is "not defined", 11 "beyond the estimated life".
+    // One step for each type of flash cells: 0 means "not defined", and 11 means
+    // "beyond the estimated life".
     let worst = steps.max().filter(|s| (1..=11).contains(s))?;
     Some(json!(worst * 10))
 }
 
-/// Returns the number of errors that ext4 recorded for the partition of `/data`.
+/// Returns the number of errors that ext4 has recorded for the partition of `/data`.
 fn errors(root: &Root) -> Option<u64> {
     let mounts = text(root, "/proc/self/mounts")?;
     let data_device = |line: &str| -> Option<String> {

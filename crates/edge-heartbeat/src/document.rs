@@ -1,14 +1,14 @@
-//! Document of a report, within the limit of AWS.
+//! JSON document of a report, within the size limit of AWS.
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
-/// Largest document that AWS accepts, in bytes.
+/// Size limit of a shadow document in AWS IoT, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 
-/// Returns the update that reports `state`. A list of apps that makes the document too
-/// large is shortened and the omitted ones are counted: of all facts it alone can grow,
-/// and a rejected report would make the device look dead.
+/// Returns the shadow update that reports `state`. If it exceeds the limit of AWS, apps
+/// are dropped from the list and counted in `apps_omitted`: only this list is
+/// unbounded, and a device whose report is rejected would look dead.
 pub(crate) fn text(mut state: Map<String, Value>, token: &str) -> Result<String> {
     let mut omitted = 0;
     loop {
@@ -27,8 +27,8 @@ pub(crate) fn text(mut state: Map<String, Value>, token: &str) -> Result<String>
                 text.len()
             );
         };
-        // The excess in apps of average size, at least one: removing one at a time would
-        // serialise a thousand apps a thousand times.
+        // The number of apps to drop is estimated from their average size. To drop one
+        // at a time would serialise a thousand apps a thousand times.
         let average = Value::Array(apps.clone()).to_string().len() / apps.len();
         let excess = (text.len() - MAX_DOCUMENT_BYTES).div_ceil(average.max(1));
         let excess = excess.max(1);

@@ -1,4 +1,4 @@
-//! Exit codes beyond 0, 1 and 2, as `--help` lists them.
+//! Exit codes of edge-heartbeat beyond 0, 1 and 2, as listed by `--help`.
 
-/// The device has no valid identity.
+/// The configuration of the device identity is missing or invalid.
 pub(crate) const NO_IDENTITY: u8 = 3;

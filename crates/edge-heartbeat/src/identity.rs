@@ -1,4 +1,4 @@
-//! Identity of the device as it is on disk now, and connections with it.
+//! Device identity on disk, MQTT connections with it, and detection of its renewal.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use serde_json::json;
 use crate::exit_code::NO_IDENTITY;
 use crate::shadow::{self, Shadow};
 
-/// Identity of the device.
+/// Credentials with which edge-heartbeat connects to AWS IoT: device configuration, CA
+/// bundle, certificate and key.
 pub(crate) struct Identity {
     config: DeviceConfig,
     ca_bundle: CaBundle,
@@ -42,9 +43,10 @@ impl Identity {
             endpoint: &self.config.endpoint,
             port: self.config.port.unwrap_or(PORT),
             proxy: self.config.proxy.as_deref(),
-            // The policy of AWS admits the thing's name only, and a second connection
-            // with it ends the first: so this program is the one owner of the device's
-            // session, and others leave files for it to report.
+            // The AWS IoT policy of the device permits only the thing name as client
+            // ID, and a second connection with the same ID closes the first. So
+            // edge-heartbeat has the only session of the device, and other tools leave
+            // files that it reports.
             client_id: thing,
             certificate: self.certificate.clone(),
             key: self.key.clone(),
@@ -55,8 +57,8 @@ impl Identity {
     }
 }
 
-/// Version of the identity on disk, by inode and time of each file. A renewal replaces
-/// the files without a notification.
+/// Version of the identity on disk: inode and modification time of each file. A renewal
+/// replaces the files without a notification, so the version is compared regularly.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version([Option<(u64, i64, i64)>; 3]);
 

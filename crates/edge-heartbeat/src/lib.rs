@@ -1,10 +1,12 @@
-//! Heartbeat of the device: its state, reported to its AWS IoT shadow.
+//! Heartbeat of the device: a service that reports the state of the device to its AWS
+//! IoT shadow.
 //!
-//! It reads `/proc`, `/sys`, the engine's list of containers and the results that other
-//! tools leave on `/data`, and reports them every five minutes over one MQTT connection
-//! that it keeps. From the shadow it takes `desired.heartbeat_seconds`, and `desired.vpn`,
-//! which it writes to `/data/config/vpn/desired.json` for edge-vpn.
-//! `edge-heartbeat.service` runs it once `/data/.provisioned` exists.
+//! edge-heartbeat reads `/proc`, `/sys`, the engine's list of containers and the
+//! results that other tools leave on `/data`, and reports them every five minutes over
+//! one MQTT connection, which stays open. From the shadow it receives the interval of
+//! the reports, `desired.heartbeat_seconds`, and `desired.vpn`, which it writes to
+//! `/data/config/vpn/desired.json` for edge-vpn. `edge-heartbeat.service` runs the
+//! program once `/data/.provisioned` exists.
 
 mod containers;
 mod disk;
@@ -48,7 +50,7 @@ pub struct Args {
     once: bool,
 }
 
-/// Reports until the process is ended, or once.
+/// Reports once with `--once`, otherwise until the process is ended.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     let timing = Timing::default();
     if !args.once {
@@ -61,7 +63,8 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Reports with `timing` until the process is ended.
+/// Runs the service until the process is ended, with intervals and time limits that
+/// tests can shorten.
 pub fn serve(root: &Root, timing: &Timing) -> Result<()> {
     service::run(root, timing)
 }

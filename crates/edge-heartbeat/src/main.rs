@@ -1,4 +1,4 @@
-//! `edge-heartbeat`: see the library.
+//! Program `edge-heartbeat`, implemented in the library of this crate.
 
 use std::process::ExitCode;
 

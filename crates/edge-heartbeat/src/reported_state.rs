@@ -1,4 +1,5 @@
-//! State of the device that is reported to the shadow.
+//! Collection of the state that is reported to the shadow, such as load, memory, disk,
+//! containers, software versions and results of the boot steps.
 
 use std::net::UdpSocket;
 
@@ -8,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::files::text;
 use crate::{containers, disk, temperature, vpn};
 
-/// Longest message of a boot step in a report, in characters.
+/// Length limit of a boot step's error message in a report, in characters.
 const MAX_MESSAGE_CHARS: usize = 200;
 
-/// Returns all facts. One that cannot be read is null: a damaged sensor must not silence
-/// the device.
+/// Returns the state to report. A value that cannot be read is null, so that a damaged
+/// sensor does not prevent the report.
 pub(crate) fn gather(root: &Root) -> Map<String, Value> {
     let (containers, apps) = containers::report(root);
     let all = [
@@ -32,13 +33,15 @@ pub(crate) fn gather(root: &Root) -> Map<String, Value> {
         ("vpn", vpn::report(root)),
         ("boot", boot_chain(root)),
     ];
-    // A null removes the value of an earlier report; an absent key would keep it.
+    // Null removes the value of an earlier report from the shadow; a missing key would
+    // keep it.
     all.into_iter()
         .map(|(key, value)| (key.to_string(), value.unwrap_or_default()))
         .collect()
 }
 
-/// Returns the result of each boot step.
+/// Returns success, exit code, message and time of each boot step, by the name of the
+/// step.
 fn boot_chain(root: &Root) -> Option<Value> {
     let step = |record: boot::Record| {
         let ok = record.code.map(|code| code == 0);
@@ -71,7 +74,7 @@ fn load(root: &Root) -> Option<Value> {
     (numbers.len() == 3).then(|| json!(numbers))
 }
 
-/// Returns total and available memory, in kilobytes.
+/// Returns total and available memory in kilobytes, from `/proc/meminfo`.
 fn memory(root: &Root) -> Option<Value> {
     let text = text(root, "/proc/meminfo")?;
     let value = |key: &str| {
@@ -85,17 +88,18 @@ fn memory(root: &Root) -> Option<Value> {
     Some(json!({ "total_kb": value("MemTotal")?, "available_kb": value("MemAvailable")? }))
 }
 
-/// Returns the address from which this device reaches the internet.
+/// Returns the IPv4 address of this device on its route to the internet.
 fn address() -> Option<Value> {
-    // Connecting a UDP socket chooses a route and sends nothing; the address is one for
-    // documentation (RFC 5737).
+    // Connecting a UDP socket selects a route and a source address without sending a
+    // packet. The destination is an address for documentation (RFC 5737).
     let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
     socket.connect(("192.0.2.1", 9)).ok()?;
     let address = socket.local_addr().ok()?.ip();
     Some(json!(address.to_string()))
 }
 
-/// Returns name and version of the image.
+/// Returns name and version of the device image from `/etc/os-release`, and the version
+/// of edge-heartbeat.
 fn software(root: &Root) -> Option<Value> {
     let text = text(root, "/etc/os-release")?;
     let value = |key: &str| {

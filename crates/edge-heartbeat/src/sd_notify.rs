@@ -1,20 +1,21 @@
-//! Notifications to systemd, sd_notify(3).
+//! Notifications to systemd as in sd_notify(3): readiness, status line and watchdog.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-/// Interval of watchdog notifications without a watchdog.
+/// Interval of notifications if systemd has not enabled a watchdog.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Socket of the service manager, if there is one.
+/// Notification socket of systemd, if there is one, and the interval of notifications.
 pub(crate) struct Notifier {
     address: Option<SocketAddr>,
     interval: Duration,
 }
 
 impl Notifier {
-    /// Reads `$NOTIFY_SOCKET` and `$WATCHDOG_USEC`.
+    /// Reads the socket from `$NOTIFY_SOCKET` and the watchdog's timeout from
+    /// `$WATCHDOG_USEC`.
     pub(crate) fn from_environment() -> Self {
         let path = std::env::var("NOTIFY_SOCKET").unwrap_or_default();
         let address = match path.strip_prefix('@') {
@@ -26,7 +27,8 @@ impl Notifier {
         let watchdog = std::env::var("WATCHDOG_USEC")
             .ok()
             .and_then(|v| v.parse().ok());
-        // A third, so that one late notification does not end the service.
+        // A third of the timeout, so that systemd does not restart the service for one
+        // late notification.
         let interval = watchdog.map_or(DEFAULT_INTERVAL, |v| Duration::from_micros(v) / 3);
         Self { address, interval }
     }
@@ -40,27 +42,27 @@ impl Notifier {
         }
     }
 
-    /// Reports that the service is up.
+    /// Notifies systemd that the start of the service is complete (`READY=1`).
     pub(crate) fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// Sets the line that `systemctl status` shows.
+    /// Sets the status line of `systemctl status`, and notifies the watchdog.
     pub(crate) fn status(&self, status: &str) {
         self.send(&format!("STATUS={status}\nWATCHDOG=1"));
     }
 
-    /// Notifies the watchdog.
+    /// Notifies the watchdog that the service still works (`WATCHDOG=1`).
     pub(crate) fn alive(&self) {
         self.send("WATCHDOG=1");
     }
 
-    /// Returns the longest time between two notifications.
+    /// Returns the longest time that may pass between two watchdog notifications.
     pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// Sleeps for `time` and notifies the watchdog meanwhile.
+    /// Sleeps for `time`, and notifies the watchdog at every interval meanwhile.
     pub(crate) fn sleep(&self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {

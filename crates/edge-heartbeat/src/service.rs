@@ -1,4 +1,5 @@
-//! Service loop: one connection at a time, reports over it, and pauses between two.
+//! Main loop of the service: connects, reports until the connection ends, pauses, and
+//! connects again.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use crate::shadow::Shadow;
 use crate::timing::Timing;
 use crate::{reported_state, vpn};
 
-/// Reports until the process is ended or the device has no valid identity any more.
+/// Reports until the process is ended, or until the device has no valid identity any
+/// more.
 pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
     let notifier = Notifier::from_environment();
     let (shortest, longest) = timing.pauses;
@@ -26,8 +28,8 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
         interval: timing.interval,
     };
     Identity::load(root)?;
-    // Before the first connection: the service is up without a network too, and the units
-    // after it must not wait for days.
+    // Ready before the first connection: units that are ordered after this service must
+    // not wait for a network, which may be missing for days.
     notifier.ready();
     loop {
         let start = Instant::now();
@@ -41,7 +43,8 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
             Err(error) if exit::code_of(&error) == NO_IDENTITY => return Err(error),
             Err(error) => log::warn(format_args!("{error:#}")),
         }
-        // A connection that lasted shows that the cloud is there.
+        // A connection that lasted shows that the cloud is available, so the pauses
+        // begin short.
         if start.elapsed() > longest {
             backoff.reset();
         }
@@ -50,13 +53,13 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
     }
 }
 
-/// Reason for the end of a connection.
+/// Reason for which a connection ended without an error.
 enum End {
     Disconnected,
     IdentityRenewed,
 }
 
-/// Event that ends the wait between two reports.
+/// Event that ends the wait for the next report.
 enum Wake {
     Due,
     Disconnected,
@@ -71,9 +74,11 @@ struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// Connects and reports until the connection ends.
+    /// Connects with the identity on disk and reports at every interval until the
+    /// connection ends.
     fn report_over_one_connection(&mut self) -> Result<End> {
-        // Before the identity is loaded: a renewal in between is then noticed.
+        // The version is read before the identity, so that a renewal in between is
+        // noticed.
         let version = Version::of(self.root);
         let identity = Identity::load(self.root)?;
         self.notifier.status("connecting");
@@ -97,7 +102,8 @@ impl Reporter<'_> {
         }
     }
 
-    /// Waits until `next`, applies desired state that arrives, and notifies the watchdog.
+    /// Waits until the next report is due at `next`. Meanwhile desired state that
+    /// arrives is applied, and the watchdog is notified.
     fn wait(&mut self, shadow: &mut Shadow, mut next: Instant, version: Version) -> Wake {
         loop {
             if let Some(desired) = shadow.take_desired_interval() {
@@ -105,7 +111,8 @@ impl Reporter<'_> {
                 if interval != self.interval {
                     log::info(format_args!("reporting every {} s", interval.as_secs()));
                     self.interval = interval;
-                    // At once, so that the operator sees the effect.
+                    // The next report is sent at once, so that the operator can check
+                    // the new interval.
                     next = Instant::now();
                 }
             }

@@ -1,4 +1,4 @@
-//! Shadow of the device over MQTT:
+//! Client of the device's AWS IoT shadow over MQTT. See
 //! <https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-mqtt.html>.
 
 use std::time::{Duration, Instant};
@@ -10,19 +10,20 @@ use serde_json::{Map, Value};
 
 use crate::document;
 
-/// Desired interval between two reports.
+/// Interval between two reports that the shadow requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DesiredInterval {
-    /// None: the built-in one.
+    /// The shadow requests none, so the built-in interval applies.
     Default,
-    /// `desired.heartbeat_seconds`.
+    /// Value of `desired.heartbeat_seconds`.
     Seconds(u64),
 }
 
-/// `desired.vpn`, if it is set.
+/// Object `desired.vpn` of the shadow; `None` if the shadow has none.
 pub(crate) type DesiredVpn = Option<Map<String, Value>>;
 
-/// Session with the shadow, and the desired state that arrived and was not taken yet.
+/// MQTT session for the shadow, and the desired state that was received and not taken
+/// yet.
 pub(crate) struct Shadow {
     session: Session,
     topic: String,
@@ -31,13 +32,15 @@ pub(crate) struct Shadow {
     vpn: Option<DesiredVpn>,
 }
 
-/// Returns the topic of the last will. AWS publishes none to reserved topics, `$aws/…`.
+/// Returns the topic of the last will, `edge-ai/<thing>/offline`. AWS publishes no last
+/// will to its reserved topics, `$aws/…`.
 pub(crate) fn will_topic(thing: &str) -> String {
     format!("edge-ai/{thing}/offline")
 }
 
 impl Shadow {
-    /// Connects and subscribes to answers and desired state.
+    /// Connects and subscribes to the shadow's topics for answers and for desired
+    /// state.
     pub(crate) fn connect(options: &Options) -> Result<Self> {
         let topic = format!("$aws/things/{}/shadow", options.client_id);
         let session = Session::connect(options)?;
@@ -58,8 +61,8 @@ impl Shadow {
         })
     }
 
-    /// Requests the desired state and does not wait for the answer. AWS publishes a change
-    /// once: a device that was away has to ask for it.
+    /// Requests the desired state without waiting for the answer. AWS publishes a
+    /// change only once, so a device that was disconnected has to request the state.
     pub(crate) fn request_desired(&self) -> Result<()> {
         self.session.publish(&format!("{}/get", self.topic), "{}")
     }
@@ -67,8 +70,8 @@ impl Shadow {
     /// Reports `state` and waits until the shadow has accepted it.
     pub(crate) fn report(&mut self, state: Map<String, Value>, limit: Duration) -> Result<()> {
         self.reports = self.reports.wrapping_add(1);
-        // Answers to another report, or to the console of an operator, come on the same
-        // topics.
+        // The token identifies the answer to this report: answers to other reports, and
+        // to updates by operators, arrive on the same topics.
         let token = format!("{:x}-{:x}", std::process::id(), self.reports);
         let text = document::text(state, &token)?;
         self.session
@@ -94,7 +97,8 @@ impl Shadow {
         }
     }
 
-    /// Waits at most `limit` for one message. Returns false when the connection is lost.
+    /// Waits at most `limit` for one message and keeps its desired state. Returns
+    /// `false` if the connection was lost.
     pub(crate) fn wait(&mut self, limit: Duration) -> bool {
         match self.session.receive(limit) {
             Event::Message(message) => {
@@ -121,30 +125,31 @@ impl Shadow {
         if let Some(vpn) = desired_vpn(kind, answer) {
             self.vpn = Some(vpn);
         }
-        // Such a message has the changed keys only, and half a VPN would be wrong.
+        // Such a message contains only the changed keys, but edge-vpn needs the whole
+        // object.
         if changes_vpn(kind, answer) {
             let _ = self.request_desired();
         }
     }
 
-    /// Returns the desired VPN if one arrived since the last call.
+    /// Returns `desired.vpn` if it was received since the last call.
     pub(crate) fn take_desired_vpn(&mut self) -> Option<DesiredVpn> {
         self.vpn.take()
     }
 
-    /// Returns the desired interval if one arrived since the last call.
+    /// Returns the requested interval if it was received since the last call.
     pub(crate) fn take_desired_interval(&mut self) -> Option<DesiredInterval> {
         self.interval.take()
     }
 
-    /// Disconnects without a last will.
+    /// Disconnects in order, so that the broker does not publish the last will.
     pub(crate) fn close(self) {
         self.session.close();
     }
 }
 
-/// Returns the desired VPN of a message that contains the whole desired state. A value
-/// that is not an object is ignored.
+/// Returns `desired.vpn` from a message that contains the whole desired state. A value
+/// that is neither an object nor null is ignored.
 fn desired_vpn(kind: &str, answer: &Value) -> Option<DesiredVpn> {
     if kind != "get/accepted" {
         return None;
@@ -156,7 +161,7 @@ fn desired_vpn(kind: &str, answer: &Value) -> Option<DesiredVpn> {
     }
 }
 
-/// Whether a message changes the desired VPN.
+/// Returns whether a message reports a change of `desired.vpn`.
 fn changes_vpn(kind: &str, answer: &Value) -> bool {
     match kind {
         "update/delta" => answer["state"].get("vpn").is_some(),
@@ -165,7 +170,8 @@ fn changes_vpn(kind: &str, answer: &Value) -> bool {
     }
 }
 
-/// Returns the desired interval of a message. A value that is not a number is ignored.
+/// Returns the interval that a message requests. In the whole state a missing or
+/// invalid value requests the built-in interval; in a delta it is ignored.
 fn desired_interval(kind: &str, answer: &Value) -> Option<DesiredInterval> {
     let desired = match kind {
         "update/delta" => &answer["state"],
@@ -174,7 +180,8 @@ fn desired_interval(kind: &str, answer: &Value) -> Option<DesiredInterval> {
     };
     match desired["heartbeat_seconds"].as_u64() {
         Some(seconds) => Some(DesiredInterval::Seconds(seconds)),
-        // A delta without the key says nothing about it; the whole state does.
+        // A delta without the key leaves the interval unchanged; the whole state
+        // without the key resets it.
         None => (kind == "get/accepted").then_some(DesiredInterval::Default),
     }
 }

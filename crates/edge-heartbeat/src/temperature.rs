@@ -1,4 +1,5 @@
-//! Temperatures and throttling, from the sysfs classes of Linux and of NVIDIA's boards.
+//! Temperatures, throttling and over-current events, from the sysfs classes of Linux
+//! and of NVIDIA's boards.
 
 use std::fs;
 
@@ -9,15 +10,15 @@ use crate::files::text;
 
 const THERMAL: &str = "/sys/class/thermal";
 const HWMON: &str = "/sys/class/hwmon";
-/// Most entries of a directory that are read.
+/// Limit of the entries that are read from one sysfs directory.
 const MAX_ENTRIES: usize = 256;
-/// Most cooling devices in a report.
+/// Limit of the cooling devices in a report.
 const MAX_ACTIVE: usize = 16;
-/// Longest value that is read, in characters.
+/// Length limit of a value from sysfs, in characters.
 const MAX_VALUE_CHARS: usize = 32;
 
-/// Returns degrees Celsius by sensor: thermal zones and the disk's own sensor; all sensors
-/// on a board without zones.
+/// Returns the temperature in degrees Celsius of each sensor: thermal zones and the
+/// NVMe disk, or on a board without thermal zones all hwmon sensors.
 pub(crate) fn temperatures(root: &Root) -> Option<Value> {
     let mut found = Map::new();
     for directory in directories(root, THERMAL, "thermal_zone") {
@@ -33,7 +34,7 @@ pub(crate) fn temperatures(root: &Root) -> Option<Value> {
         let Some(name) = value(root, &format!("{directory}/name")) else {
             continue;
         };
-        // The other sensors are those of the zones again.
+        // The other hwmon sensors have the same values as the thermal zones.
         if zones && name != "nvme" {
             continue;
         }
@@ -44,8 +45,8 @@ pub(crate) fn temperatures(root: &Root) -> Option<Value> {
     (!found.is_empty()).then_some(Value::Object(found))
 }
 
-/// Returns the active cooling devices that slow the board down; an empty list if none is
-/// active.
+/// Returns the types of the active cooling devices that throttle the board, an empty
+/// list if none is active, and `None` if the board has no such device.
 pub(crate) fn throttling(root: &Root) -> Option<Value> {
     let mut any = false;
     let mut active = Vec::new();
@@ -53,7 +54,7 @@ pub(crate) fn throttling(root: &Root) -> Option<Value> {
         let kind = value(root, &format!("{directory}/type"));
         let state = value(root, &format!("{directory}/cur_state"));
         if let (Some(kind), Some(Ok(state))) = (kind, state.map(|s| s.parse::<u32>())) {
-            // A fan cools without slowing anything down.
+            // A fan cools without throttling the board.
             if kind.contains("fan") {
                 continue;
             }
@@ -68,8 +69,8 @@ pub(crate) fn throttling(root: &Root) -> Option<Value> {
     any.then(|| json!(active))
 }
 
-/// Returns the number of overloads of the board's supply since its start, from Tegra's
-/// `soctherm_oc`: the usual cause of throttling without heat.
+/// Returns the number of over-current events of the board's power supply since boot,
+/// from Tegra's `soctherm_oc`. They are the usual cause of throttling without heat.
 pub(crate) fn over_current(root: &Root) -> Option<Value> {
     let mut sum = None;
     for directory in directories(root, HWMON, "hwmon") {
@@ -105,7 +106,7 @@ fn value(root: &Root, path: &str) -> Option<String> {
 
 fn degrees(root: &Root, path: &str) -> Option<Value> {
     let milli: i32 = value(root, path)?.parse().ok()?;
-    // Tegra reports -256 for a part that is powered off.
+    // Tegra reports -256 °C for a component that is powered off.
     (-60_000..=200_000)
         .contains(&milli)
         .then(|| json!(f64::from(milli) / 1000.0))

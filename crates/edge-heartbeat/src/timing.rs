@@ -1,19 +1,20 @@
-//! Intervals, time limits and pauses.
+//! Intervals, time limits and pauses of the service, with their default values.
 
 use std::time::Duration;
 
 use crate::shadow::DesiredInterval;
 
-/// Intervals, time limits and pauses of the service.
+/// Intervals, time limits and pauses of the service, which tests shorten.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Time between two reports.
+    /// Time between two reports, unless the shadow requests another.
     pub interval: Duration,
-    /// Shortest and longest interval that the shadow may set.
+    /// Shortest and longest interval between reports that the shadow may request.
     pub bounds: (Duration, Duration),
-    /// Time limit of each step on the network.
+    /// Time limit of each network operation, such as connecting or the answer to a
+    /// report.
     pub step: Duration,
-    /// Shortest and longest pause before another connection.
+    /// Shortest and longest random pause before the next connection.
     pub pauses: (Duration, Duration),
 }
 
@@ -22,18 +23,19 @@ impl Default for Timing {
         let seconds = Duration::from_secs;
         Self {
             interval: seconds(300),
-            // A typing error in the shadow must neither flood the cloud nor silence the
-            // device for ever.
+            // A typing error in the shadow must neither flood the cloud with reports
+            // nor stop the reports for ever.
             bounds: (seconds(10), seconds(86_400)),
             step: seconds(15),
-            // AWS accepts one connection of a client id in some seconds.
+            // AWS accepts only one connection in some seconds with the same client ID.
             pauses: (seconds(10), seconds(300)),
         }
     }
 }
 
 impl Timing {
-    /// Returns the interval for the desired one, within the bounds.
+    /// Returns the interval to use: the desired one limited to the bounds, or the
+    /// default.
     pub(crate) fn interval_for(&self, desired: DesiredInterval) -> Duration {
         match desired {
             DesiredInterval::Default => self.interval,

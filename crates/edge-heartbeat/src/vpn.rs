@@ -1,6 +1,7 @@
-//! VPN of the device: the facts that edge-vpn leaves are reported, and `desired.vpn` of
-//! the shadow is saved for it. edge-vpn validates the desired state; this program only
-//! carries it, as the one owner of the MQTT session.
+//! Exchange of VPN data with edge-vpn: the values that edge-vpn leaves in files are
+//! reported, and `desired.vpn` of the shadow is saved to a file. edge-vpn validates the
+//! desired state; edge-heartbeat only forwards it, because it has the only MQTT
+//! session.
 
 use anyhow::{Context, Result, ensure};
 use edge_common::contract::limit::VPN_DESIRED_BYTES;
@@ -12,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::files::line;
 
-/// Returns the host name in the VPN, of whichever provider.
+/// Returns the host name of the device in the VPN, from the file of NordVPN or
+/// WireGuard.
 pub(crate) fn hostname(root: &Root) -> Option<Value> {
     let mut names = [NORDVPN_HOSTNAME, WIREGUARD_HOSTNAME]
         .iter()
@@ -20,7 +22,7 @@ pub(crate) fn hostname(root: &Root) -> Option<Value> {
     names.find_map(|name| name).map(Value::from)
 }
 
-/// Returns the facts that a hub needs to know this device.
+/// Returns the WireGuard data that a hub needs: public key, address, and desired peers.
 pub(crate) fn report(root: &Root) -> Option<Value> {
     let public_key = line(root, WIREGUARD_PUBLIC_KEY);
     let address = line(root, WIREGUARD_ADDRESS);
@@ -28,8 +30,8 @@ pub(crate) fn report(root: &Root) -> Option<Value> {
     if public_key.is_none() && desired.is_none() {
         return None;
     }
-    // The saved desired state is reported back: a key that is desired and not reported
-    // would come again with every delta of the shadow.
+    // The saved desired state is reported back, because every delta of the shadow
+    // repeats the keys that are desired and not reported.
     let saved = |key: &str| desired.as_ref().map(|d| d[key].clone()).unwrap_or_default();
     let address = address.map_or_else(|| saved("address"), Value::from);
     Some(json!({ "public_key": public_key, "address": address, "peers": saved("peers") }))
@@ -40,8 +42,9 @@ fn load_desired(root: &Root) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Saves `desired.vpn`, or removes the saved one. Returns whether it changed; one that is
-/// too large is an error, and the last one stays.
+/// Saves `desired.vpn` for edge-vpn, or removes the saved file if the shadow has none.
+/// Returns whether the file changed. An object that is too large is an error, and the
+/// old file stays.
 pub(crate) fn save_desired(root: &Root, desired: Option<&Map<String, Value>>) -> Result<bool> {
     let path = root.path(VPN_DESIRED);
     let Some(desired) = desired else {
