@@ -1,38 +1,38 @@
-//! Causes for which the device is not in the VPN, one exit code each: what an operator
-//! does about it depends on nothing else.
+//! Causes for which the device is not in the VPN, with one exit code for each, so that
+//! an operator knows from the exit code how to react.
 
 use std::fmt::Display;
 
 use anyhow::Error;
 use edge_common::exit::Failure;
 
-/// Cause for which the device is not in the VPN.
+/// Cause for which the device is not in the VPN, or not reachable over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// `vpn.json`, `policy.json` or `desired.vpn` is invalid.
     Config,
-    /// There is no network, or the other side does not answer.
+    /// There is no network, or the VPN server or hub does not answer.
     Network,
-    /// The token is missing, rejected or expired.
+    /// The NordVPN token is missing, rejected or expired.
     Token,
-    /// The account has its ten devices.
+    /// The NordVPN account already has ten devices, which is its maximum.
     AccountFull,
-    /// NordVPN's limit of changes is reached.
+    /// NordVPN rejects further logins or changes because a rate limit is reached.
     RateLimit,
-    /// The kernel lacks WireGuard, TUN or nf_tables.
+    /// The kernel does not support WireGuard, TUN or nf_tables.
     Kernel,
-    /// NordVPN has switched Meshnet off.
+    /// NordVPN has disabled Meshnet, or the client does not support it.
     SwitchedOff,
-    /// The client's container or its daemon is down.
+    /// The container with NordVPN's client, or the daemon in it, is not running.
     Daemon,
-    /// edge-docker refuses the container.
+    /// edge-docker refuses to run the container with NordVPN's client.
     Refused,
-    /// SSH does not answer on the address in the VPN.
+    /// sshd does not answer on the address of the device in the VPN.
     Ssh,
 }
 
 impl Cause {
-    /// Returns the exit code.
+    /// Returns the exit code of the cause, as listed by `--help`.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Config => 3,
@@ -48,12 +48,12 @@ impl Cause {
         }
     }
 
-    /// Creates an error with this exit code.
+    /// Creates an error that ends edge-vpn with the exit code of this cause.
     pub(crate) fn error(self, message: impl Display) -> Error {
         Failure::error(self.code(), message)
     }
 
-    /// Attaches this exit code to `error`, if it has none.
+    /// Attaches the exit code of this cause to `error`, unless `error` already has one.
     pub(crate) fn wrap(self, error: Error) -> Error {
         Failure::wrap(self.code(), error)
     }

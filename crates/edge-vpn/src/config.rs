@@ -1,4 +1,4 @@
-//! Configuration of the VPN, `/etc/edge-ai/vpn.json` of the image.
+//! Configuration of the VPN in the device image, `/etc/edge-ai/vpn.json`.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -10,34 +10,34 @@ use serde::Deserialize;
 use crate::cause::Cause;
 use crate::net::{self, Range};
 
-/// Path of the configuration.
+/// Path of the VPN configuration in the read-only root.
 const FILE: &str = "/etc/edge-ai/vpn.json";
-/// Token of NordVPN in the image.
+/// Path of the NordVPN token in the device image.
 pub(crate) const TOKEN: &str = "/etc/edge-ai/claim/nordvpn-token";
-/// Largest configuration that is read, in bytes.
+/// Size limit of the configuration, in bytes.
 const MAX_CONFIG_BYTES: u64 = 64 * 1024;
-/// Most peers, and most ranges of a peer.
+/// Limit of the configured peers, and of the address ranges of each peer.
 const MAX_PEERS: usize = 64;
 
-/// Configuration of the VPN.
+/// Validated content of `/etc/edge-ai/vpn.json`.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Provider of the VPN.
+    /// Provider of the VPN, which `provider` in the file selects.
     pub provider: Provider,
 }
 
 /// Provider of the VPN, with its configuration.
 #[derive(Debug)]
 pub(crate) enum Provider {
-    /// The device is in no VPN.
+    /// No VPN: `vpn.json` selects `none` or does not exist.
     None,
-    /// NordVPN Meshnet, in a container.
+    /// NordVPN Meshnet, with NordVPN's client in a container.
     Nordvpn(Nordvpn),
-    /// WireGuard with a hub of one's own.
+    /// WireGuard in the kernel, with a self-hosted hub.
     Wireguard(Wireguard),
 }
 
-/// Contents of the file, before validation.
+/// Content of `vpn.json` before validation.
 #[derive(Deserialize)]
 #[serde(tag = "provider", rename_all = "lowercase")]
 enum Parsed {
@@ -50,16 +50,19 @@ enum Parsed {
 #[serde(deny_unknown_fields)]
 struct NoFields {}
 
-/// Configuration of NordVPN Meshnet.
+/// Fields of `vpn.json` for NordVPN Meshnet.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nordvpn {
-    /// Tag or digest of the client's image in the one repository.
+    /// Tag or digest of the container image with NordVPN's client, in the trusted
+    /// repository.
     pub image: String,
-    /// Name of the app that the image is signed as, and of its container.
+    /// App name under which the container image is signed, also the name of its
+    /// container.
     #[serde(default = "default_app")]
     pub app: String,
-    /// Devices that may log in by SSH and get no other permission.
+    /// Devices in Meshnet that may connect to this device by SSH and get no other
+    /// permission.
     #[serde(default)]
     pub peers: Vec<String>,
 }
@@ -68,28 +71,29 @@ fn default_app() -> String {
     "nordvpn".into()
 }
 
-/// Configuration of WireGuard.
+/// Fields of `vpn.json` for WireGuard.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wireguard {
-    /// Name of the interface.
+    /// Name of the WireGuard network interface.
     #[serde(default = "default_interface")]
     pub interface: String,
-    /// Addresses of the VPN. No address outside is ever routed into it, so that a hub
-    /// cannot take over the device's other connections.
+    /// Address range of the VPN. No address outside of it is ever routed into the VPN,
+    /// so that a hub cannot divert other connections of the device.
     pub range: Range,
-    /// Address of this device; else that of the shadow, else the one that is derived
-    /// from the key.
+    /// Address of this device in the VPN. Without it the address in the shadow is used,
+    /// and if there is none, an address that is derived from the public key.
     pub address: Option<IpAddr>,
-    /// Port to listen on; else one that the kernel chooses.
+    /// UDP port of WireGuard on this device; by default the kernel chooses one.
     pub listen_port: Option<u16>,
-    /// Domain of the device's host name in the VPN.
+    /// Domain that is appended to the thing name to form the device's host name in the
+    /// VPN.
     pub domain: Option<String>,
-    /// Other devices of the VPN, with the hub among them.
+    /// Other devices of the VPN, including the hub.
     #[serde(default)]
     pub peers: Vec<Peer>,
-    /// Permission for the shadow to set the address, further peers, and the endpoints of
-    /// these peers.
+    /// Permission for the shadow to set the address of the device, further peers, and
+    /// the endpoints of the peers in this file.
     #[serde(default)]
     pub peers_from_shadow: bool,
 }
@@ -98,24 +102,26 @@ fn default_interface() -> String {
     "edge-vpn".into()
 }
 
-/// Other device of a WireGuard VPN.
+/// Peer of the WireGuard interface, from `vpn.json` or from the shadow.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peer {
-    /// Public key.
+    /// WireGuard public key of the peer in Base64.
     pub public_key: String,
-    /// `HOST:PORT`; without it the peer has to connect.
+    /// Endpoint of the peer, `HOST:PORT`. Without an endpoint the peer has to connect
+    /// to this device.
     pub endpoint: Option<String>,
-    /// Addresses that are routed to the peer.
+    /// Address ranges that are routed to the peer, all within [`Wireguard::range`].
     #[serde(default)]
     pub allowed_ips: Vec<Range>,
-    /// Seconds between keep-alives, 0 for none; by default 25 if there is an endpoint.
+    /// Seconds between keep-alive packets, 0 for none. The default is 25 with an
+    /// endpoint and 0 without.
     pub keepalive: Option<u16>,
 }
 
 impl Config {
-    /// Reads and validates the configuration. Without the file there is no VPN; a token
-    /// without the file is an error, since the image was meant to have one.
+    /// Reads and validates `vpn.json`. Without this file there is no VPN; a NordVPN
+    /// token without the file is an error, because the image was meant to have a VPN.
     pub(crate) fn load(root: &Root) -> Result<Self> {
         load(root).map_err(|e| Cause::Config.wrap(e))
     }
@@ -149,7 +155,7 @@ fn validate(parsed: Parsed) -> Result<Provider> {
     })
 }
 
-/// Validates the configuration of NordVPN, whose values become parts of a unit.
+/// Validates the fields for NordVPN, whose values become part of a systemd unit.
 fn validate_nordvpn(config: &Nordvpn) -> Result<()> {
     let tag = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let is_tag = (1..=128).contains(&config.image.len())
@@ -174,14 +180,15 @@ fn validate_nordvpn(config: &Nordvpn) -> Result<()> {
         "more than {MAX_PEERS} peers"
     );
     for peer in &config.peers {
-        // Not an option of the client's command line, either.
+        // This also excludes a leading `-`, so that the client cannot read the name as
+        // an option.
         ensure!(net::valid_name(peer), "peer is not a name: {peer:?}");
     }
     Ok(())
 }
 
 fn validate_wireguard(config: &Wireguard) -> Result<()> {
-    // The kernel's limit is 15 characters.
+    // The kernel limits interface names to 15 characters.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     let name = &config.interface;
     let fits = (1..=15).contains(&name.len()) && name.chars().all(allowed);
@@ -189,7 +196,7 @@ fn validate_wireguard(config: &Wireguard) -> Result<()> {
         fits && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name != "lo",
         "interface is not [a-zA-Z][a-zA-Z0-9_-]{{0,14}}: {name:?}"
     );
-    // A range as wide as the internet would route all connections into the VPN.
+    // A very wide range would route connections to the internet into the VPN.
     let shortest = if config.range.address.is_ipv4() {
         8
     } else {
@@ -224,7 +231,8 @@ fn validate_wireguard(config: &Wireguard) -> Result<()> {
     Ok(())
 }
 
-/// Validates an address of the device.
+/// Checks that an address of this device, from `vpn.json` or the shadow, is in the
+/// range of the VPN.
 pub(crate) fn validate_address(config: &Wireguard, address: IpAddr) -> Result<()> {
     let range = config.range;
     let inside = range.contains_address(address);
@@ -232,7 +240,8 @@ pub(crate) fn validate_address(config: &Wireguard, address: IpAddr) -> Result<()
     Ok(())
 }
 
-/// Validates a peer, of the image or of the shadow.
+/// Validates the public key, the endpoint and the address ranges of a peer from
+/// `vpn.json` or the shadow.
 pub(crate) fn validate_peer(config: &Wireguard, peer: &Peer) -> Result<()> {
     let key = &peer.public_key;
     ensure!(

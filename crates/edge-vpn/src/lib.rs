@@ -1,10 +1,13 @@
-//! VPN of the device: NordVPN Meshnet or WireGuard, as the image says.
+//! VPN connection of the device, by NordVPN Meshnet or WireGuard as configured in the
+//! device image.
 //!
-//! It reads `/etc/edge-ai/vpn.json`, `policy.json`, the token and `desired.vpn` of the
-//! shadow, compares the state of the VPN with them and does what is missing: a container
-//! with NordVPN's client or a WireGuard interface, the addresses on which sshd listens,
-//! and the host name in `/data/config/{nordvpn,wireguard}`, which edge-heartbeat reports.
-//! `edge-bootstrap.service` runs it once, then `edge-vpn.timer`.
+//! edge-vpn reads `/etc/edge-ai/vpn.json`, `policy.json`, the NordVPN token and
+//! `desired.vpn` of the shadow, compares the state of the VPN with them, and performs
+//! the missing steps: a container with NordVPN's client or a WireGuard interface, the
+//! addresses on which sshd listens, and the host name in `/data/config/nordvpn` or
+//! `/data/config/wireguard`, which edge-heartbeat reports. `edge-bootstrap.service`
+//! starts it at the first boot, `edge-vpn.timer` every five minutes, and
+//! `edge-vpn.path` after a change of `desired.vpn`.
 
 mod cause;
 mod config;
@@ -72,7 +75,7 @@ enum Command {
     Sshd,
 }
 
-/// Reconciles the VPN with the configuration, or runs the command.
+/// Brings the VPN into the configured state, or runs the command `status` or `sshd`.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(args.budget);
     match args.command {
@@ -82,7 +85,8 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
     }
 }
 
-/// Brings the VPN from any state to the configured one.
+/// Brings the VPN from any state into the configured one, and returns an error with the
+/// [`Cause`] if this is not possible.
 fn reconcile(root: &Root, end: Instant) -> Result<()> {
     let _lock = lock(root)?;
     let config = Config::load(root)?;
@@ -105,15 +109,16 @@ fn check_none(ssh: SshAccess) -> Result<()> {
     Ok(())
 }
 
-/// Locks the state against another process: the timer, the first boot and a change of
-/// `desired.vpn` may coincide.
+/// Locks the VPN state against another edge-vpn process: the timer, the first boot and
+/// a change of `desired.vpn` may start edge-vpn at the same time.
 fn lock(root: &Root) -> Result<File> {
     let directory = root.path(RUNTIME_DIRECTORY);
     file::create_directory(&directory, 0o755)?;
     lock::try_exclusive(&directory)?.context("another edge-vpn is running")
 }
 
-/// Removes names and unit of the providers that the image does not use any more.
+/// Removes the unit, host names and addresses of the providers that the image does not
+/// use any more.
 fn remove_other_providers(root: &Root, provider: &Provider) -> Result<()> {
     if !matches!(provider, Provider::Nordvpn(_)) {
         file::remove(&root.path(NORDVPN_HOSTNAME))?;

@@ -1,4 +1,4 @@
-//! `edge-vpn`: see the library.
+//! Program `edge-vpn`, implemented in the library of this crate.
 
 use std::process::ExitCode;
 

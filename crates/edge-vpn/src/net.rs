@@ -1,4 +1,5 @@
-//! Addresses, ranges, keys and names, as they are written in files.
+//! Parsing and validation of address ranges, WireGuard keys, endpoints and host names
+//! in configuration files.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,12 +9,12 @@ use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-/// Range of addresses.
+/// Range of IP addresses in CIDR notation, for example `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
-    /// First address.
+    /// First address of the range, with all host bits 0.
     pub address: IpAddr,
-    /// Number of leading bits that all addresses share.
+    /// Prefix length: the number of leading bits that all addresses of the range share.
     pub prefix: u8,
 }
 
@@ -23,20 +24,21 @@ impl Range {
         Self { address, prefix }
     }
 
-    /// Whether all addresses of `other` are in this range.
+    /// Returns whether all addresses of `other` are in this range.
     pub(crate) fn contains(&self, other: &Self) -> bool {
         self.address.is_ipv4() == other.address.is_ipv4()
             && other.prefix >= self.prefix
             && masked(other.address, self.prefix) == self.address
     }
 
-    /// Whether `address` is in this range.
+    /// Returns whether `address` is in this range.
     pub(crate) fn contains_address(&self, address: IpAddr) -> bool {
         self.contains(&Self::host(address))
     }
 
-    /// Returns the address for `public_key` in an IPv6 range that leaves 64 bits or more:
-    /// device and hub derive the same one without a registry. In a smaller range two keys
+    /// Returns an address that is derived from the hash of `public_key`, so that device
+    /// and hub calculate the same address without a registry. Returns `None` unless
+    /// this is an IPv6 range with at least 64 host bits: in a smaller range two keys
     /// could have the same address.
     pub(crate) fn address_of(&self, public_key: &str) -> Option<IpAddr> {
         let IpAddr::V6(first) = self.address else {
@@ -75,7 +77,8 @@ impl FromStr for Range {
         let digits = prefix.len() <= 3 && prefix.chars().all(|c| c.is_ascii_digit());
         let prefix = prefix.parse().ok().filter(|p| digits && *p <= longest);
         let prefix = prefix.with_context(|| format!("the prefix is not 0..={longest}"))?;
-        // `10.0.0.1/8` is mostly a mistake for one of two other ranges.
+        // `10.0.0.1/8` is probably a mistake: either `10.0.0.0/8` or `10.0.0.1/32` was
+        // meant.
         if masked(address, prefix) != address {
             bail!("host bits are set");
         }
@@ -97,17 +100,18 @@ impl<'de> Deserialize<'de> for Range {
     }
 }
 
-/// Whether `text` is a WireGuard key: 32 bytes in canonical Base64, so that equal keys are
-/// equal texts.
+/// Returns whether `text` is a WireGuard key: 32 bytes in canonical Base64, so that
+/// equal keys are equal strings.
 pub(crate) fn valid_key(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+/".contains(c);
     let body = text.strip_suffix('=').filter(|b| b.len() == 43);
-    // The last character has four bits of the key; the two others have to be 0.
+    // Of the six bits of the last character only four belong to the key; the others
+    // must be 0.
     let last = |b: &str| b.ends_with(|c| "AEIMQUYcgkosw048".contains(c));
     body.is_some_and(|b| b.chars().all(allowed) && last(b))
 }
 
-/// Parses `HOST:PORT` or `[ADDRESS]:PORT`.
+/// Parses an endpoint, `HOST:PORT` or `[IPV6-ADDRESS]:PORT`, into host and port.
 pub(crate) fn endpoint(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = port.chars().all(|c| c.is_ascii_digit());
@@ -119,7 +123,8 @@ pub(crate) fn endpoint(text: &str) -> Option<(&str, u16)> {
     }
 }
 
-/// Whether `name` is a host name or an address. It cannot be an option of a command line.
+/// Returns whether `name` is a host name or an IPv4 address. A leading `-` is rejected,
+/// so that the name is never read as an option of a command.
 pub(crate) fn valid_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
     (1..=253).contains(&name.len()) && !name.starts_with(['.', '-']) && name.chars().all(allowed)

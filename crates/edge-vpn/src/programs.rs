@@ -1,4 +1,4 @@
-//! Programs of the image that edge-vpn runs.
+//! Execution of system programs such as `wg`, `ip` and `systemctl`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,16 +8,17 @@ use anyhow::Result;
 use edge_common::Root;
 use edge_common::command::{Completed, run_within};
 
-/// Returns a command for the program `name`, in whichever directory the image has it.
+/// Returns a command for the program `name`, which is searched in the system
+/// directories.
 pub(crate) fn find(root: &Root, name: &str) -> Command {
-    // Not $PATH: an environment must not choose the program.
+    // `$PATH` is not used, because an environment variable must not choose the program.
     let paths = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(|p| PathBuf::from(p).join(name));
     let found = paths.iter().find(|p| root.path(p).exists());
     root.command(found.unwrap_or(&paths[0]))
 }
 
-/// Runs `command` for at most `limit`, after which it is killed. Secrets are passed as
-/// `input`, since every user can read the arguments of a process.
+/// Runs `command` for at most `limit` and kills it then. Secrets are passed as `input`
+/// on standard input, because every user can read the arguments of a process.
 pub(crate) fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Completed> {
     run_within(command, input, limit, Duration::ZERO)
 }

@@ -1,5 +1,5 @@
-//! Probe of the device's own SSH server at its address in the VPN. "Connected" is no proof
-//! that an engineer can log in; a banner at the address is.
+//! Probe of the device's own SSH server at its address in the VPN. A connected VPN does
+//! not prove that an engineer can log in, but an SSH banner at that address does.
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -9,14 +9,14 @@ use anyhow::Result;
 
 use crate::cause::Cause;
 
-/// Port of SSH.
+/// TCP port of sshd on the device.
 const PORT: u16 = 22;
-/// Time limit of one probe.
+/// Time limit of the connection and of the banner in one probe.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
-/// Longest wait for an sshd that was reloaded.
+/// Longest wait until a reloaded sshd listens on the address.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Checks that SSH answers at `address` now.
+/// Connects to port 22 of `address` once and checks that an SSH banner is received.
 pub(crate) fn probe(address: IpAddr) -> std::io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, PORT), PROBE_LIMIT)?;
     stream.set_read_timeout(Some(PROBE_LIMIT))?;
@@ -28,20 +28,21 @@ pub(crate) fn probe(address: IpAddr) -> std::io::Result<()> {
     Err(std::io::Error::other("the answer is not SSH's"))
 }
 
-/// Waits until SSH answers at `address`.
+/// Waits up to ten seconds until SSH answers at `address`.
 pub(crate) fn wait(address: IpAddr) -> Result<()> {
     let end = Instant::now() + MAX_WAIT;
     loop {
         match probe(address) {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() >= end => return Err(failure(address, &error)),
-            // Nothing reports that another process began to listen.
+            // Polling: no event reports that another process has begun to listen on a
+            // port.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }
 
-/// Returns the error of a failed probe.
+/// Converts the error of a failed probe to one with the exit code of [`Cause::Ssh`].
 pub(crate) fn failure(address: IpAddr, error: &std::io::Error) -> anyhow::Error {
     Cause::Ssh.error(format_args!("SSH does not answer at {address}: {error}"))
 }

@@ -1,9 +1,9 @@
-//! Addresses on which sshd listens, by `policy.json` of the image.
+//! Restriction of sshd to the VPN, if `policy.json` of the device image requires it.
 //!
-//! The configuration of sshd includes a file below `/run`. With `"ssh": "vpn"` that file
-//! has the loopback alone before sshd starts, and the address in the VPN as well once the
-//! device has it. So SSH stays closed on all other interfaces whatever fails; the console
-//! needs no sshd.
+//! The configuration of sshd includes `/run/edge-vpn/sshd.conf`. With `"ssh": "vpn"` in
+//! `policy.json`, this file restricts sshd to the loopback interface before sshd
+//! starts, and adds the address in the VPN once the device has one. So SSH stays closed
+//! on all other interfaces if any step fails; the console does not need sshd.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,29 +17,29 @@ use crate::files::RUNTIME_DIRECTORY;
 use crate::net::Range;
 use crate::{programs, ssh_probe};
 
-/// File that the configuration of sshd includes.
+/// File with the `ListenAddress` lines, which the configuration of sshd includes.
 const CONFIG: &str = "/run/edge-vpn/sshd.conf";
-/// Unit of sshd, by the names that distributions give it.
+/// Names that distributions use for the unit of sshd.
 const UNITS: [&str; 2] = ["sshd.service", "ssh.service"];
-/// Time limit of `systemctl`.
+/// Time limit of one call of `systemctl`.
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(20);
 
-/// Reads the policy of the image for SSH.
+/// Returns the SSH access that `policy.json` permits.
 pub(crate) fn access(root: &Root) -> Result<SshAccess> {
     let policy = Policy::load(root).map_err(|e| Cause::Config.wrap(e))?;
     Ok(policy.ssh)
 }
 
-/// Writes the file before sshd starts: the loopback alone, if SSH is for the VPN. After an
-/// error sshd must not start.
+/// Writes [`CONFIG`] before sshd starts: only the loopback interface, if SSH is
+/// reserved for the VPN. After an error sshd must not start.
 pub(crate) fn close(root: &Root) -> Result<()> {
     write(root, &config(access(root)?, None)).map(drop)
 }
 
-/// Opens SSH on `address`, whose peers are all in `range`, and waits until it answers.
+/// Permits SSH on `address` for peers in `range`, and waits until sshd answers there.
 pub(crate) fn open(root: &Root, access: SshAccess, address: IpAddr, range: Range) -> Result<()> {
     let changed = write(root, &config(access, Some((address, range))))?;
-    // With `any` sshd listens on all addresses already, and a reload for nothing could
+    // With `any` sshd already listens on all addresses, and an unnecessary reload could
     // disturb a session.
     if access == SshAccess::Vpn && (changed || ssh_probe::probe(address).is_err()) {
         reload(root)?;
@@ -60,9 +60,9 @@ fn config(access: SshAccess, vpn: Option<(IpAddr, Range)>) -> String {
             (format!("ListenAddress {address}\n"), format!(",!{range}"))
         }
     };
-    // Linux accepts packets for any of its addresses on every interface, so a neighbour
-    // on the cable could reach the address in the VPN. Logins from
-    // source addresses outside of the VPN are therefore denied.
+    // Linux accepts packets for any of its addresses on every interface, so a host in
+    // the local network could connect to the address in the VPN. Therefore logins from
+    // source addresses outside of the VPN are denied.
     format!(
         "# policy.json: over the VPN only\nListenAddress 127.0.0.1\n{address}\
          Match Address *,!127.0.0.1{range}\n\tDenyUsers *\n"

@@ -1,4 +1,5 @@
-//! Command `status`: the state of the VPN and what is missing. It changes nothing.
+//! Command `status`, which prints the state of the VPN and everything that is missing.
+//! The command changes nothing on the device.
 
 use std::net::IpAddr;
 
@@ -15,16 +16,17 @@ use crate::config::{Config, Nordvpn, Provider, Wireguard};
 use crate::wireguard::{self, FRESH_HANDSHAKE, desired};
 use crate::{nordvpn, ssh_probe, sshd};
 
-/// Largest file of one line that is read, in bytes.
+/// Size limit of a file that contains a single line, in bytes.
 const MAX_LINE_FILE_BYTES: u64 = 256;
 
-/// Facts about the VPN, and an error for everything that is missing.
+/// Properties of the VPN to print, and an error for everything that is missing.
 struct Status {
     facts: Map<String, Value>,
     missing: Vec<Error>,
 }
 
-/// Prints the facts; if something is missing, its first error follows.
+/// Prints the state of the VPN as text or as one JSON object. If something is missing,
+/// the first error is returned and so determines the exit code.
 pub(crate) fn print(root: &Root, as_json: bool) -> Result<()> {
     let Status { mut facts, missing } = gather(root);
     let messages: Vec<_> = missing.iter().map(|e| format!("{e:#}")).collect();
@@ -54,7 +56,7 @@ impl Status {
         self.facts.insert(name.into(), value.into());
     }
 
-    /// Returns a value, or adds its error to what is missing.
+    /// Returns the value of `result`, or adds its error to the list of what is missing.
     fn require<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|e| self.missing.push(e)).ok()
     }

@@ -1,4 +1,4 @@
-//! NordVPN's client in its container, through edge-docker.
+//! Commands of NordVPN's client, which edge-docker executes in the client's container.
 
 use std::time::Duration;
 
@@ -12,31 +12,31 @@ use super::peers::{self, List};
 use crate::cause::Cause;
 use crate::programs;
 
-/// Time limit of one command.
+/// Time limit of one command of the client.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
-/// Program of the client's image that logs in. The client accepts a token on its command
-/// line, where every process could read it, or on a terminal: this program takes it from
-/// standard input and types it on a pseudo-terminal.
+/// Login program in the container image of the client. The client itself accepts a
+/// token only as an argument, which every process could read, or on a terminal. This
+/// program reads the token from standard input and types it on a pseudo-terminal.
 const LOGIN: &str = "nordvpn-login";
 
-/// Client in one container.
+/// NordVPN's client in the container of the app `app`.
 pub(super) struct Client<'a> {
     root: &'a Root,
     app: &'a str,
 }
 
-/// Reply to a command.
+/// Result of a command of the client.
 pub(super) struct Reply {
-    /// Whether the client ended with status 0.
+    /// Whether the command ended with exit status 0.
     pub success: bool,
-    /// Meaning of the output.
+    /// Meaning of the output, recognised from the text.
     pub meaning: Meaning,
-    /// End of the output, for people.
+    /// End of the output, for error messages.
     summary: String,
 }
 
 impl Reply {
-    /// Returns the failure that the reply reports.
+    /// Converts the reply to an error with the exit code of its cause.
     pub(super) fn error(&self) -> Error {
         match self.meaning {
             Meaning::Failure(cause) => cause.error(format_args!(
@@ -53,25 +53,26 @@ impl Reply {
 }
 
 impl<'a> Client<'a> {
-    /// Returns the client in the container of `app`.
+    /// Creates a client for the container of `app`, which need not run yet.
     pub(super) fn new(root: &'a Root, app: &'a str) -> Self {
         Self { root, app }
     }
 
-    /// Runs a command of the client.
+    /// Runs `nordvpn` with `args` in the container.
     pub(super) fn run(&self, args: &[&str]) -> Result<Reply> {
         self.exec(&[&[self.app, "nordvpn"], args].concat(), "", None)
             .map(|(reply, _)| reply)
     }
 
-    /// Logs in. The token is on no command line and in no message.
+    /// Logs in with `token`, which appears in no command line and in no message.
     pub(super) fn log_in(&self, token: &str) -> Result<Reply> {
         let input = format!("{token}\n");
         self.exec(&["--interactive", self.app, LOGIN], &input, Some(token))
             .map(|(reply, _)| reply)
     }
 
-    /// Returns the devices of Meshnet, or the reply that there is no list.
+    /// Returns the list of the devices in Meshnet, or the client's reply if there is no
+    /// list, for example because the client is logged out.
     pub(super) fn list(&self) -> Result<Result<List, Reply>> {
         let args = [self.app, "nordvpn", "meshnet", "peer", "list"];
         let (reply, stdout) = self.exec(&args, "", None)?;
@@ -88,14 +89,14 @@ impl<'a> Client<'a> {
         let mut command = self.root.command(EDGE_DOCKER);
         command.arg("exec").args(args);
         let mut completed = programs::run(&mut command, input, COMMAND_LIMIT)?;
-        // The terminal of the login may echo it.
+        // The pseudo-terminal of the login may echo the token.
         if let Some(secret) = secret {
             completed.stdout = completed.stdout.replace(secret, "(token)");
             completed.stderr = completed.stderr.replace(secret, "(token)");
         }
         let code = completed.status.map(|status| status.code());
         let meaning = match (code, messages::meaning(&completed.output())) {
-            // No end within the limit: the client waits for NordVPN's servers.
+            // A command that reaches the time limit is waiting for NordVPN's servers.
             (None, Meaning::Unknown) => Meaning::Failure(Cause::Network),
             (Some(Some(code)), Meaning::Unknown) if code == i32::from(exit_code::REFUSED) => {
                 Meaning::Failure(Cause::Refused)

@@ -1,6 +1,6 @@
-//! Cooldown after a rejected request: some hours, or until the next boot. NordVPN limits
-//! logins, devices and changes, and a device that repeats a rejected request every five
-//! minutes would use the limit of the whole account up.
+//! Cooldown after a request that NordVPN rejected, for six hours or until the next
+//! boot. NordVPN limits logins, devices and changes. A device that repeats a rejected
+//! request every five minutes would use up the limit of the whole account.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -11,17 +11,17 @@ use edge_common::{Root, file};
 
 use crate::files::RUNTIME_DIRECTORY;
 
-/// Duration of a cooldown.
+/// Time for which a rejected request is not repeated.
 const COOLDOWN: Duration = Duration::from_secs(6 * 3600);
-/// Largest file of a cooldown, in bytes.
+/// Size limit of the file that records a rejected request, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
 
 fn path(root: &Root, request: &str) -> PathBuf {
     root.path(format!("{RUNTIME_DIRECTORY}/refused-{request}"))
 }
 
-/// Returns the error of an earlier `request` with `key` during its cooldown. Another key,
-/// such as a new token, may be used at once.
+/// Returns the error of the last `request` with the same `key` if its cooldown has not
+/// ended. A request with another key, such as a new token, is possible at once.
 pub(super) fn check(root: &Root, request: &str, key: &str) -> Result<()> {
     match load(root, request) {
         Some((old, error)) if old == key => Err(error),
@@ -29,13 +29,13 @@ pub(super) fn check(root: &Root, request: &str, key: &str) -> Result<()> {
     }
 }
 
-/// Returns key and error of a rejected request during its cooldown.
+/// Returns key and error of a rejected request, or `None` if no cooldown is in effect.
 pub(super) fn load(root: &Root, request: &str) -> Option<(String, Error)> {
     let path = path(root, request);
     let text = file::read_text(&path, MAX_FILE_BYTES).ok()?;
     let modified = std::fs::metadata(&path).and_then(|m| m.modified()).ok()?;
-    // A time in the future means that the clock was set back: the age is unknown, and
-    // waiting is the safe side.
+    // A modification time in the future means that the clock was set back. As the age
+    // is unknown, it counts as zero.
     let age = SystemTime::now()
         .duration_since(modified)
         .unwrap_or_default();
@@ -49,7 +49,8 @@ pub(super) fn load(root: &Root, request: &str) -> Option<(String, Error)> {
     Some((key, Failure::error(code.parse().unwrap_or(1), message)))
 }
 
-/// Starts the cooldown of a rejected request and returns its error.
+/// Records that NordVPN rejected `request`, which starts its cooldown, and returns the
+/// error.
 pub(super) fn start(root: &Root, request: &str, key: &str, error: Error) -> Error {
     let text = format!("{}\n{key}\n{error:#}\n", exit::code_of(&error));
     let written = file::write(&path(root, request), text.as_bytes(), 0o600);
@@ -59,7 +60,8 @@ pub(super) fn start(root: &Root, request: &str, key: &str, error: Error) -> Erro
     }
 }
 
-/// Ends the cooldown: the request has succeeded, or is not needed any more.
+/// Ends the cooldown of `request`, after its success or because it is not needed any
+/// more.
 pub(super) fn clear(root: &Root, request: &str) {
     let _ = std::fs::remove_file(path(root, request));
 }

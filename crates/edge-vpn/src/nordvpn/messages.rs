@@ -1,30 +1,31 @@
-//! Meanings of the messages of NordVPN's client. The client has neither exit codes nor
-//! JSON for them, and its texts change with its versions: a meaning is recognised by a
-//! part that stays.
+//! Interpretation of the messages of NordVPN's client. The client reports results
+//! neither by exit codes nor as JSON, and its texts differ between versions, so a
+//! message is recognised by a part that has remained the same.
 
 use crate::cause::Cause;
 
-/// Meaning of a message, as far as edge-vpn acts on it.
+/// Meaning of a message of the client, as far as edge-vpn reacts to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// A login is needed first.
+    /// The client is logged out, so a login is needed first.
     LoggedOut,
-    /// Meshnet has to be switched on first.
+    /// Meshnet is disabled in the client and has to be enabled first.
     MeshnetOff,
-    /// Nothing is to be done: the requested state is there.
+    /// The client is already in the requested state.
     Already,
-    /// The command failed for this cause.
+    /// The command failed, with the cause that determines edge-vpn's exit code.
     Failure(Cause),
-    /// No known message.
+    /// The output contains no message in [`KNOWN`].
     Unknown,
 }
 
 use Meaning::{Already, Failure, LoggedOut, MeshnetOff};
 
-/// Parts of messages, in lower case. The first that matches decides, so narrower parts
-/// come first.
+/// Parts of messages in lower case, and their meanings. The first match decides, so
+/// more specific parts come first.
 const KNOWN: &[(&str, Meaning)] = &[
-    // Messages of the engine and of edge-docker, before the client is reached.
+    // Messages of the container engine and of edge-docker, which the client did not
+    // print.
     ("no such container", Failure(Cause::Daemon)),
     ("is not running", Failure(Cause::Daemon)),
     ("is restarting", Failure(Cause::Daemon)),
@@ -32,7 +33,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("docker.sock", Failure(Cause::Daemon)),
     ("docker daemon", Failure(Cause::Daemon)),
     ("is refused", Failure(Cause::Refused)),
-    // Messages of the client.
+    // Messages that NordVPN's client prints.
     ("reach system daemon", Failure(Cause::Daemon)),
     ("nordvpnd.sock", Failure(Cause::Daemon)),
     ("daemon is not running", Failure(Cause::Daemon)),
@@ -82,15 +83,16 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("deadline exceeded", Failure(Cause::Network)),
 ];
 
-/// Returns the meaning of the client's output.
+/// Returns the meaning of the first part in [`KNOWN`] that `output` contains.
 pub(super) fn meaning(output: &str) -> Meaning {
-    // Typographic apostrophes come and go between versions.
+    // Some versions of the client print typographic apostrophes, others do not.
     let output = output.replace('\u{2019}', "'").to_lowercase();
     let known = KNOWN.iter().find(|(part, _)| output.contains(part));
     known.map_or(Meaning::Unknown, |(_, meaning)| *meaning)
 }
 
-/// Returns a description of a cause, which stands before the client's own message.
+/// Returns a description of a cause, which precedes the client's own message in an
+/// error.
 pub(super) fn describe(cause: Cause) -> &'static str {
     match cause {
         Cause::Network => "no network, or NordVPN does not answer",

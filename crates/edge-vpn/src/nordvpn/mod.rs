@@ -1,9 +1,9 @@
-//! NordVPN Meshnet, by NordVPN's client in a container: the only client that has Meshnet
-//! is NordVPN's own daemon, which is not part of any image of ours.
+//! NordVPN Meshnet, with NordVPN's client in a container: only NordVPN's own daemon
+//! supports Meshnet, and the device image does not contain it.
 //!
-//! The list of devices that the client prints shows the next missing step: log in, switch
-//! Meshnet on, set the nickname, permit peers. `logout` is never called,
-//! because it revokes the token.
+//! The client's list of devices, or the error instead of the list, shows the next
+//! missing step: to log in, to enable Meshnet, to set the nickname, or to permit peers.
+//! edge-vpn never calls `nordvpn logout`, because this command revokes the token.
 
 mod client;
 mod cooldown;
@@ -29,20 +29,21 @@ use messages::Meaning;
 use peers::{Device, List, RANGE};
 pub(crate) use unit::{is_active as unit_is_active, remove as remove_unit};
 
-/// Directory of what is kept.
+/// Directory of the host name and the copy of the token, on `/data`.
 const DIRECTORY: &str = "/data/config/nordvpn";
-/// Copy of the token in use, for a login by hand.
+/// Path of the copy of the token in use, also for a manual login.
 const TOKEN_COPY: &str = "/data/config/nordvpn/token";
-/// Longest token that the client accepts, in bytes.
+/// Size limit of the token file, in bytes.
 const MAX_TOKEN_BYTES: u64 = 512;
-/// Longest wait for the daemon of the client.
+/// Longest wait for the daemon of NordVPN's client to answer.
 const DAEMON_WAIT: Duration = Duration::from_secs(90);
-/// First and longest pause between two requests.
+/// First and longest pause between two requests for the list of devices.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// Longest nickname that NordVPN accepts, in characters.
+/// Length limit of a nickname in Meshnet, in characters.
 const MAX_NICKNAME_CHARS: usize = 25;
-/// Permissions of a permitted peer: label in the list, command, and the value that the
-/// label should have. An engineer needs SSH; the rest would open the device's network.
+/// Permissions of a configured peer: label in the client's list, command, argument, and
+/// the value that the label should have. An engineer needs only incoming traffic for
+/// SSH; the other permissions would open the device's network.
 const PERMISSIONS: [(&str, &str, &str, &str); 4] = [
     ("Allow Incoming Traffic", "incoming", "allow", "enabled"),
     ("Allow Routing", "routing", "deny", "disabled"),
@@ -50,13 +51,15 @@ const PERMISSIONS: [(&str, &str, &str, &str); 4] = [
     ("Allow Sending Files", "fileshare", "deny", "disabled"),
 ];
 
-/// Brings the device into Meshnet.
+/// Connects the device to Meshnet, permits the configured peers, and opens SSH on the
+/// device's address.
 pub(crate) fn reconcile(root: &Root, config: &Nordvpn, ssh: SshAccess, end: Instant) -> Result<()> {
     prepare_directory(root, DIRECTORY)?;
     let identity = DeviceConfig::load(root).context("reading the device's name")?;
     let token = token(root)?;
     check_kernel(root)?;
-    // systemd starts the unit at later boots as well; this run only has to wait for it.
+    // At later boots systemd has already started the unit, and this run only waits for
+    // it.
     unit::ensure(root, config, &identity.thing_name)?;
     let client = Client::new(root, &config.app);
     let list = connect(root, &client, token.as_deref(), end)?;
@@ -66,11 +69,12 @@ pub(crate) fn reconcile(root: &Root, config: &Nordvpn, ssh: SshAccess, end: Inst
     let permitted = permit(&client, &config.peers, &list);
     save_line(root, NORDVPN_HOSTNAME, list.own.hostname()?)?;
     sshd::open(root, ssh, list.own.address()?, RANGE)?;
-    // Only now: engineers can reach the device without a nickname too.
+    // These errors are returned last, because engineers can reach the device even
+    // without a nickname.
     named.and(permitted)
 }
 
-/// Returns this device as the client lists it.
+/// Returns the entry of this device in the client's list.
 pub(crate) fn own_device(root: &Root, config: &Nordvpn) -> Result<Device> {
     match Client::new(root, &config.app).list()? {
         Ok(list) => Ok(list.own),
@@ -86,7 +90,7 @@ pub(crate) fn own_device(root: &Root, config: &Nordvpn) -> Result<Device> {
     }
 }
 
-/// Returns the requests that are not repeated yet, as errors.
+/// Returns the error of each request whose cooldown has not ended.
 pub(crate) fn cooldowns(root: &Root) -> Vec<Error> {
     let requests = ["login", "meshnet", "nickname"].iter();
     requests
@@ -94,7 +98,8 @@ pub(crate) fn cooldowns(root: &Root) -> Vec<Error> {
         .collect()
 }
 
-/// Returns the token of the image, of which a copy is kept, else the copy.
+/// Returns the token of the device image and keeps a copy on `/data`, or returns the
+/// copy if the device image has no token.
 fn token(root: &Root) -> Result<Option<String>> {
     let read = |path: &str| {
         let exists = std::fs::symlink_metadata(root.path(path)).is_ok();
@@ -111,7 +116,7 @@ fn token(root: &Root) -> Result<Option<String>> {
         return Ok(None);
     };
     let token = text.trim();
-    // The error must not quote it.
+    // The error must not quote the token.
     if token.len() < 16 || !token.chars().all(|c| c.is_ascii_alphanumeric()) {
         return Err(Cause::Token.error(format_args!(
             "{TOKEN}: not a token, which has 16 or more letters and digits"
@@ -127,7 +132,8 @@ fn token(root: &Root) -> Result<Option<String>> {
     Ok(Some(token.into()))
 }
 
-/// Checks that the kernel has TUN: without it the client fails with an unclear message.
+/// Checks that the kernel has TUN, because without TUN the client fails with an unclear
+/// message.
 pub(crate) fn check_kernel(root: &Root) -> Result<()> {
     if root.path("/dev/net/tun").exists() {
         return Ok(());
@@ -135,7 +141,7 @@ pub(crate) fn check_kernel(root: &Root) -> Result<()> {
     Err(Cause::Kernel.error("the kernel has no TUN: /dev/net/tun is missing"))
 }
 
-/// Repeats steps until the client lists this device.
+/// Performs the missing steps until the client returns the list of devices.
 fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> Result<List> {
     let daemon_end = end.min(Instant::now() + DAEMON_WAIT);
     let mut done = Done::default();
@@ -146,7 +152,8 @@ fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> R
             Ok(None) => continue,
             Err(error) => error,
         };
-        // Only a missing network and a daemon that is starting may pass by themselves.
+        // Only a missing network and a starting daemon are temporary; other errors end
+        // the run.
         let code = exit::code_of(&error);
         let (limit, next) = match code {
             _ if code == Cause::Daemon.code() => (daemon_end, PAUSES.0),
@@ -166,15 +173,15 @@ fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> R
     }
 }
 
-/// Requests that were made in this run, so that none is made twice.
+/// Requests that this run has already sent, so that none is repeated.
 #[derive(Default)]
 struct Done {
     login: bool,
     meshnet: bool,
 }
 
-/// Requests the list and performs the next missing step. Returns the list, or `None` to
-/// request it again.
+/// Requests the list of devices. Returns it, or performs the next missing step and
+/// returns `None`, so that the caller requests the list again.
 fn step(
     root: &Root,
     client: &Client,
@@ -211,7 +218,7 @@ fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
     })?;
     let key = hash(token);
     cooldown::check(root, "login", &key)?;
-    // Without this the login waits for the answer of a person.
+    // Without this setting the login waits for a person to answer a question.
     let consent = client.run(&["set", "analytics", "off"])?;
     if matches!(consent.meaning, Meaning::Failure(_)) {
         return Err(consent.error());
@@ -234,7 +241,7 @@ fn switch_on(root: &Root, client: &Client) -> Result<()> {
     cooldown::check(root, "meshnet", "")?;
     let reply = client.run(&["set", "meshnet", "on"])?;
     match reply.meaning {
-        // A login may expire in between: the next list shows it.
+        // If the login has expired meanwhile, the next request for the list shows it.
         Meaning::Already | Meaning::LoggedOut => Ok(()),
         Meaning::Unknown if reply.success => {
             log::info("Meshnet is on");
@@ -247,7 +254,8 @@ fn switch_on(root: &Root, client: &Client) -> Result<()> {
     }
 }
 
-/// Sets the nickname if it differs: NordVPN limits the changes per week.
+/// Sets the nickname of this device if it differs, because NordVPN limits the number of
+/// changes per week.
 fn set_nickname(root: &Root, client: &Client, own: &Device, nickname: &str) -> Result<()> {
     let bare = |n: &str| n.strip_suffix(".nord").unwrap_or(n).to_string();
     let old = own.get("Nickname").map(bare);
@@ -271,14 +279,15 @@ fn set_nickname(root: &Root, client: &Client, own: &Device, nickname: &str) -> R
     Err(cooldown::start(root, "nickname", nickname, error))
 }
 
-/// Returns eight hexadecimal digits that tell texts apart without revealing them.
+/// Returns eight hexadecimal digits of a hash, which distinguish texts without
+/// revealing them.
 fn hash(text: &str) -> String {
     hex::encode(&Sha256::digest(text)[..4])
 }
 
-/// Returns a nickname for a thing: lower-case letters, digits and single hyphens, at most
-/// 25. A name that has to be changed for that gets a hash, so that two things never share
-/// one.
+/// Returns a nickname for a thing: lower-case letters, digits and single hyphens, at
+/// most 25 characters. If the thing name had to be changed for this, a hash is
+/// appended, so that two things do not have the same nickname.
 fn nickname(thing: &str) -> String {
     let map = |c: char| {
         if c.is_ascii_alphanumeric() {
@@ -303,7 +312,7 @@ fn nickname(thing: &str) -> String {
     format!("{}-{hash}", head.trim_matches('-'))
 }
 
-/// Permits the configured peers to log in by SSH and nothing else.
+/// Permits the configured peers to connect by SSH, and denies all other permissions.
 fn permit(client: &Client, peers: &[String], list: &List) -> Result<()> {
     let mut first: Result<(), Error> = Ok(());
     for peer in peers {

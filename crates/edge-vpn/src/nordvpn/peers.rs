@@ -1,4 +1,5 @@
-//! Parser of `nordvpn meshnet peer list`: sections with lines `Label: value`.
+//! Parser for the output of `nordvpn meshnet peer list`: sections with lines of the
+//! form `Label: value`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,33 +8,34 @@ use anyhow::{Context, Result, ensure};
 
 use crate::net::{self, Range};
 
-/// Addresses of Meshnet.
+/// Address range of Meshnet, 100.64.0.0/10.
 pub(super) const RANGE: Range = Range {
     address: IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)),
     prefix: 10,
 };
 
-/// Listed device, by label.
+/// Entry of a device in the list: values by label.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Device(BTreeMap<String, String>);
 
-/// Devices of Meshnet.
+/// Devices in Meshnet, from the list of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct List {
-    /// This device.
+    /// Entry of the section "This device".
     pub own: Device,
-    /// All other devices.
+    /// Entries of the sections "Local Peers" and "External Peers".
     pub others: Vec<Device>,
 }
 
 impl Device {
-    /// Returns the value of a label; the client prints `-` for none.
+    /// Returns the value of a label, or `None` if it is absent or `-`.
     pub(crate) fn get(&self, label: &str) -> Option<&str> {
         let value = self.0.get(label).map(String::as_str);
         value.filter(|v| !v.is_empty() && *v != "-")
     }
 
-    /// Whether any of the device's names is `name`.
+    /// Returns whether `name` is the host name, nickname, address or public key of the
+    /// device.
     pub(super) fn has_name(&self, name: &str) -> bool {
         ["Hostname", "Nickname", "IP", "Public Key"]
             .iter()
@@ -43,12 +45,12 @@ impl Device {
             })
     }
 
-    /// Returns the host name in Meshnet.
+    /// Returns the host name of the device in Meshnet, after validation.
     pub(super) fn hostname(&self) -> Result<&str> {
         let name = self
             .get("Hostname")
             .context("this device has no Hostname")?;
-        // It becomes an argument of commands and a line of a file.
+        // The host name becomes an argument of commands and a line of a file.
         ensure!(
             net::valid_name(name),
             "Hostname is not a host name: {name:?}"
@@ -56,7 +58,7 @@ impl Device {
         Ok(name)
     }
 
-    /// Returns the address in Meshnet.
+    /// Returns the address of the device, which must be in [`RANGE`].
     pub(crate) fn address(&self) -> Result<IpAddr> {
         let text = self.get("IP").context("this device has no IP")?;
         let address = text.parse().ok().filter(|a| RANGE.contains_address(*a));
@@ -64,13 +66,14 @@ impl Device {
     }
 }
 
-/// Parses the list. Lines before the first section are notices; labels come in any order,
-/// since the first two are swapped once a nickname is set. A truncated list is an error.
+/// Parses the list. Lines before the first section are notices and skipped. Labels may
+/// have any order, because the first two are swapped once a nickname is set. A
+/// truncated list is an error.
 pub(super) fn parse(text: &str) -> Result<List> {
     let (mut own, mut others) = (None, Vec::new());
     let mut section = Section::Before;
     let mut device = Device::default();
-    // The added empty line ends the last device.
+    // The additional empty line ends the last device.
     for line in text.lines().map(strip_terminal).chain([String::new()]) {
         let line = line.trim();
         let next = match line {
@@ -87,7 +90,7 @@ pub(super) fn parse(text: &str) -> Result<List> {
             }
             section = next.unwrap_or(section);
         } else if section == Section::Before {
-            // A notice.
+            // Skip notices before the first section.
         } else if let Some((label, value)) = line.split_once(':') {
             let entry = device.0.entry(label.trim().into());
             entry.or_insert_with(|| value.trim().into());
@@ -107,7 +110,8 @@ enum Section {
     Others,
 }
 
-/// Removes the colours and the progress indicator that are meant for a terminal.
+/// Removes terminal control sequences, such as colours and the progress indicator, from
+/// a line.
 fn strip_terminal(line: &str) -> String {
     let mut out = String::new();
     let mut chars = line

@@ -1,5 +1,5 @@
-//! Unit of the client's container in `/data/services`: it starts edge-docker and nothing
-//! else, so the container passes the same policy as any app.
+//! systemd unit of the client's container in `/data/services`. The unit starts only
+//! edge-docker, so the same policy applies to this container as to any app.
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ use crate::cause::Cause;
 use crate::config::Nordvpn;
 use crate::programs;
 
-/// Name of the unit.
+/// File name of the unit in `/data/services`.
 const NAME: &str = "vpn-nordvpn.service";
-/// Largest unit that is read, in bytes.
+/// Size limit of the existing unit, in bytes; a larger one is replaced.
 const MAX_UNIT_BYTES: u64 = 64 * 1024;
-/// Largest file of the repository's URL that is read, in bytes.
+/// Size limit of the file with the repository's URL, in bytes.
 const MAX_REPOSITORY_BYTES: u64 = 4096;
-/// Time limit of one `systemctl`.
+/// Time limit of one call of `systemctl`.
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Writes the unit as the configuration says, and starts it.
+/// Writes the unit according to the configuration, and starts it unless it is active
+/// and unchanged.
 pub(super) fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
     file::create_directory(&root.path(SERVICES), 0o755)?;
     let path = root.path(format!("{SERVICES}/{NAME}"));
@@ -32,18 +33,19 @@ pub(super) fn ensure(root: &Root, config: &Nordvpn, thing: &str) -> Result<()> {
         return Ok(());
     }
     if !same {
-        // Stopped before it is written: an interruption leaves nothing that runs under
-        // the old unit.
+        // The unit is stopped before the file is replaced, so that an interruption
+        // leaves no container that runs with the old unit.
         systemctl(root, &["stop", NAME])?;
         file::write(&path, text.as_bytes(), 0o644)?;
         log::info(format_args!("wrote {SERVICES}/{NAME}"));
     }
     must_succeed(root, &["daemon-reload"])?;
-    // The first start pulls the image; the first boot must not wait for it.
+    // `--no-block`: the first start pulls the container image, which must not delay the
+    // first boot.
     must_succeed(root, &["--no-block", "start", NAME])
 }
 
-/// Stops and removes the unit, if there is one.
+/// Stops the unit and removes its file, if it exists.
 pub(crate) fn remove(root: &Root) -> Result<()> {
     let path = root.path(format!("{SERVICES}/{NAME}"));
     if std::fs::symlink_metadata(&path).is_err() {
@@ -54,8 +56,8 @@ pub(crate) fn remove(root: &Root) -> Result<()> {
     must_succeed(root, &["daemon-reload"])
 }
 
-/// Replaces `error` by the reason for which the container is down, if the exit code of
-/// edge-docker in the unit says more.
+/// Replaces `error` by a more specific one, if the exit code of edge-docker in the unit
+/// shows why the container is not running.
 pub(super) fn explain(root: &Root, error: anyhow::Error) -> anyhow::Error {
     let args = ["show", "--property=ExecMainStatus", "--value", NAME];
     let status = systemctl(root, &args).ok();
@@ -72,7 +74,7 @@ pub(super) fn explain(root: &Root, error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Whether the unit is active.
+/// Returns whether systemd reports the unit as active.
 pub(crate) fn is_active(root: &Root) -> bool {
     systemctl(root, &["is-active", "--quiet", NAME]).is_ok_and(|c| c.success())
 }
@@ -90,13 +92,13 @@ fn must_succeed(root: &Root, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the text of the unit. State directory and host name never change: the client
-/// derives its machine id from them, and each new id takes another of the account's ten
-/// devices.
+/// Returns the content of the unit file. The state directory and the host name never
+/// change: the client derives its machine ID from them, and each new ID counts as
+/// another of the account's ten devices.
 fn text(root: &Root, config: &Nordvpn, thing: &str) -> Result<String> {
     let repository = file::read_text(&root.path(REPOSITORY), MAX_REPOSITORY_BYTES)?;
     let repository = repository.trim();
-    // It becomes a part of a unit: no blank and no line feed may pass.
+    // The URL becomes part of the unit, so it must not contain a blank or a line feed.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "./:_-".contains(c);
     if repository.is_empty() || !repository.chars().all(allowed) {
         let message = format!("{REPOSITORY} is not a repository: {repository:?}");
@@ -109,7 +111,7 @@ fn text(root: &Root, config: &Nordvpn, thing: &str) -> Result<String> {
     };
     let image = format!("{repository}{separator}{}", config.image);
     let app = &config.app;
-    // Colons and underscores are valid in the name of a thing and not in a host name.
+    // Colons and underscores are valid in a thing name, but not in a host name.
     let host = thing.replace([':', '_'], "-");
     let host = host.get(..host.len().min(63));
     let host = host.context("the thing's name is not a host name")?;

@@ -1,6 +1,7 @@
-//! Desired state of the shadow, `desired.vpn`, as edge-heartbeat has written it to `/data`.
-//! The image decides whether it applies, and every value is validated here: whoever can
-//! write the shadow must not be able to route other addresses into the VPN.
+//! Desired state of the VPN from the shadow, `desired.vpn`, which edge-heartbeat has
+//! written to `/data`. The device image decides whether the state applies, and every
+//! value is validated: write access to the shadow must not be sufficient to route other
+//! addresses into the VPN.
 
 use std::net::IpAddr;
 
@@ -12,22 +13,24 @@ use serde::Deserialize;
 
 use crate::config::{self, Peer, Wireguard};
 
-/// Most peers of the shadow.
+/// Limit of the peers in `desired.vpn`.
 const MAX_PEERS: usize = 32;
 
-/// Desired state.
+/// Content of `desired.vpn`.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Desired {
-    /// Address of this device.
+    /// Address of this device in the VPN, unless `vpn.json` sets one.
     pub address: Option<IpAddr>,
-    /// Further peers. One with the key of a peer of the image only changes its endpoint.
+    /// Peers in addition to those in `vpn.json`. A peer with a key from `vpn.json` may
+    /// only change the endpoint.
     #[serde(default)]
     pub peers: Vec<Peer>,
 }
 
-/// Returns the desired state, and an error if it does not apply. An error in one part makes
-/// the whole state not apply: half of it could lock the operator out.
+/// Returns the desired state, and an error if it cannot be applied. An error in one
+/// part rejects the whole state, because applying half of it could lock the operator
+/// out.
 pub(crate) fn load(root: &Root, config: &Wireguard) -> (Desired, Result<()>) {
     if std::fs::symlink_metadata(root.path(VPN_DESIRED)).is_err() {
         return (Desired::default(), Ok(()));
@@ -62,7 +65,8 @@ fn read(root: &Root, config: &Wireguard) -> Result<Desired> {
     Ok(desired)
 }
 
-/// Validates a peer against the image and the peers before it.
+/// Validates a peer of the shadow by itself, against the peers in `vpn.json`, and
+/// against the other peers of the shadow.
 fn validate(desired: &Desired, number: usize, peer: &Peer, config: &Wireguard) -> Result<()> {
     config::validate_peer(config, peer)?;
     let key = &peer.public_key;
@@ -74,8 +78,8 @@ fn validate(desired: &Desired, number: usize, peer: &Peer, config: &Wireguard) -
         !known || (peer.allowed_ips.is_empty() && peer.keepalive.is_none()),
         "a peer of the image may only get another endpoint"
     );
-    // WireGuard moves a range to the peer that is set last, so a repeated range would take
-    // the addresses of the hub away.
+    // WireGuard assigns a range to the peer that was set last, so a repeated range
+    // would remove addresses from the hub.
     let image = config.peers.iter().flat_map(|p| &p.allowed_ips);
     let before = desired.peers.iter().take(number);
     for allowed in image.chain(before.flat_map(|p| &p.allowed_ips)) {

@@ -1,5 +1,6 @@
-//! WireGuard interface: its state, its desired state, and the changes between them. A
-//! change of everything at each step would interrupt connections through the VPN.
+//! State of the WireGuard interface, its desired state, and the changes between them.
+//! Only differences are set, because setting everything at each run would interrupt
+//! connections through the VPN.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,63 +11,67 @@ use edge_common::Root;
 
 use crate::programs;
 
-/// Time limit of one `wg`.
+/// Time limit of one call of `wg`.
 const WG_LIMIT: Duration = Duration::from_secs(10);
-/// Oldest valid handshake, in seconds. WireGuard renews it every two minutes and rejects
-/// data three minutes after it.
+/// Age up to which a handshake is valid, in seconds. WireGuard renews a handshake every
+/// two minutes and rejects data three minutes after it.
 pub(crate) const FRESH_HANDSHAKE: u64 = 180;
 
-/// State of an interface, by `wg show … dump`.
+/// State of a WireGuard interface, from `wg show INTERFACE dump`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
-    /// Private key. Secret.
+    /// Private key of the interface in Base64, secret.
     pub private: String,
-    /// Port on which the interface listens.
+    /// UDP port on which the interface listens.
     pub port: u16,
-    /// Peers of the interface.
+    /// Peers that are set on the interface.
     pub peers: Vec<PeerState>,
 }
 
-/// State of a peer.
+/// State of a peer, from one line of the dump.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct PeerState {
-    /// Public key.
+    /// Public key of the peer in Base64.
     pub key: String,
-    /// Source of the last packet, else the configured endpoint.
+    /// Source address of the last packet, or the configured endpoint before the first
+    /// packet.
     pub endpoint: Option<SocketAddr>,
-    /// Addresses that are routed to the peer.
+    /// Address ranges that are routed to the peer (`allowed-ips`).
     pub allowed: BTreeSet<String>,
-    /// Seconds since the last handshake.
+    /// Seconds since the last handshake; `None` if there was none.
     pub age: Option<u64>,
-    /// Seconds between keep-alives; 0 for none.
+    /// Seconds between keep-alive packets; 0 for none.
     pub keepalive: u16,
 }
 
 impl PeerState {
-    /// Whether the last handshake is valid.
+    /// Returns whether the last handshake is valid, which means that the peer has
+    /// answered.
     pub(super) fn is_fresh(&self) -> bool {
         self.age.is_some_and(|age| age <= FRESH_HANDSHAKE)
     }
 }
 
-/// Desired state of a peer.
+/// Desired state of a peer, from `vpn.json` and the shadow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DesiredPeer {
-    /// Public key.
+    /// WireGuard public key of the peer, by which it is identified.
     pub key: String,
-    /// Endpoint, if it is known.
+    /// Address and port of the peer; `None` if unknown, so that the peer has to
+    /// connect.
     pub endpoint: Option<SocketAddr>,
-    /// Addresses that are routed to the peer.
+    /// Address ranges that `wg` sets as `allowed-ips` of the peer.
     pub allowed: BTreeSet<String>,
-    /// Seconds between keep-alives; 0 for none.
+    /// Interval that `wg` sets as `persistent-keepalive`, in seconds; 0 for none.
     pub keepalive: u16,
 }
 
-/// Returns the state of an interface.
+/// Reads the state of an interface with `wg show INTERFACE dump`.
 pub(super) fn state(root: &Root, interface: &str) -> Result<State> {
     let mut command = programs::find(root, "wg");
     let completed = programs::run(command.args(["show", interface, "dump"]), "", WG_LIMIT)?;
-    // Not the whole output, which has the private key.
+    // The error quotes only standard error, because the output contains the private
+    // key.
     if !completed.success() {
         bail!(
             "reading the state of {interface}: {}",
@@ -112,18 +117,18 @@ fn four<'a>(fields: &[&'a str]) -> [&'a str; 4] {
     [fields[0], fields[1], fields[2], fields[3]]
 }
 
-/// Desired state of the interface itself.
+/// Desired state of the interface itself, without its peers.
 pub(super) struct DesiredInterface<'a> {
-    /// Private key. Secret.
+    /// Private key that the interface should have, secret.
     pub private: &'a str,
-    /// File of the private key.
+    /// Path of the file with the private key, as an argument of `wg`.
     pub key_file: &'a str,
-    /// Port to listen on, if it is configured.
+    /// UDP port to listen on; `None` leaves the choice to the kernel.
     pub port: Option<u16>,
 }
 
-/// Returns the arguments of `wg set` that change `state` to the desired state; none if
-/// nothing differs.
+/// Returns the arguments of `wg set` that change `state` to the desired state; an empty
+/// list if nothing differs.
 pub(super) fn changes(
     state: &State,
     interface: &DesiredInterface,
@@ -132,7 +137,8 @@ pub(super) fn changes(
     let mut args = Vec::new();
     let mut push = |parts: &[&str]| args.extend(parts.iter().map(ToString::to_string));
     if state.private != interface.private {
-        // By its file: every user can read the arguments of a process.
+        // `wg` reads the key from its file, because every user can read the arguments
+        // of a process.
         push(&["private-key", interface.key_file]);
     }
     if let Some(port) = interface.port.filter(|p| *p != state.port) {
@@ -145,8 +151,9 @@ pub(super) fn changes(
     }
     for peer in peers {
         let old = state.peers.iter().find(|p| p.key == peer.key);
-        // A peer that answers may have moved, and WireGuard follows it; its configured
-        // endpoint is tried again once it is silent.
+        // The endpoint of a peer that answers is not changed: the peer may have moved,
+        // and WireGuard follows it. The configured endpoint is set again once the peer
+        // is silent.
         let differs = |e: &SocketAddr| old.is_none_or(|o| !o.is_fresh() && o.endpoint != Some(*e));
         let endpoint = peer.endpoint.filter(differs);
         let other_ips = old.is_none_or(|o| o.allowed != peer.allowed);
@@ -169,7 +176,7 @@ pub(super) fn changes(
     args
 }
 
-/// Applies the arguments that [`changes`] returned.
+/// Runs `wg set` for `interface` with the arguments that [`changes`] returned.
 pub(super) fn set(root: &Root, interface: &str, args: &[String]) -> Result<()> {
     let mut command = programs::find(root, "wg");
     let command = command.args(["set", interface]).args(args);
@@ -216,7 +223,7 @@ mod tests {
             peer("k2", "", &[], 0),
         ];
         assert_eq!(args(1010, &interface(), &peers), "");
-        // A roaming peer is left alone until it is silent.
+        // The endpoint of a roaming peer is not changed until the peer is silent.
         let moved = [
             peer("k1", "192.0.2.9:1", &["10.77.0.0/16"], 25),
             peers[1].clone(),
@@ -258,7 +265,7 @@ mod tests {
         ] {
             assert!(parse(invalid, 0).is_err(), "{invalid:?}");
         }
-        // A clock that was set back does not make a handshake old.
+        // A clock that was set back must not let a handshake appear old.
         assert_eq!(parse(DUMP, 5).unwrap().peers[0].age, Some(0));
     }
 }

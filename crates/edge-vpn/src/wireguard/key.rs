@@ -1,4 +1,5 @@
-//! WireGuard key of the device: created on the device, once, and never shown.
+//! WireGuard key pair of the device. The private key is created on the device once and
+//! never leaves it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,26 +12,28 @@ use edge_common::{Root, file, log};
 use crate::files::prepare_directory;
 use crate::{net, programs};
 
-/// Private key, mode 0600.
+/// Path of the private key in Base64, mode 0600.
 pub(super) const PRIVATE: &str = "/data/config/wireguard/private.key";
-/// Largest key that is read, in bytes.
+/// Size limit of the file with the private key, in bytes.
 const MAX_KEY_BYTES: u64 = 256;
-/// Time limit of `wg`.
+/// Time limit of one call of `wg`.
 const WG_LIMIT: Duration = Duration::from_secs(10);
 
-/// Key pair.
+/// WireGuard key pair of the device, in Base64.
 pub(super) struct Pair {
-    /// Private key. Secret.
+    /// Private key, which must not appear in messages or arguments.
     pub private: String,
-    /// Public key, which the hub has to know.
+    /// Public key, with which the hub has to be configured.
     pub public: String,
 }
 
-/// Returns the key pair in `directory`, or creates it. A damaged key is replaced with a
-/// warning, since the hub has to learn the new one.
+/// Returns the key pair in `directory`, or creates one. A damaged private key is
+/// replaced with a warning, because the hub has to be configured with the new public
+/// key.
 pub(super) fn load_or_create(root: &Root, directory: &str) -> Result<Pair> {
     prepare_directory(root, directory)?;
-    // Not in the image: one key for all devices would let each pose as any other.
+    // The key is not part of the device image: with one key for all devices, each could
+    // impersonate any other.
     let private = match read(root)? {
         Some(key) => key,
         None => create(root)?,
@@ -41,13 +44,15 @@ pub(super) fn load_or_create(root: &Root, directory: &str) -> Result<Pair> {
     Ok(Pair { private, public })
 }
 
-/// Reads the private key, and closes it if others can read it.
+/// Reads the private key, and sets its mode to 0600 if other users can read it. Returns
+/// `None` if the key is absent or damaged.
 fn read(root: &Root) -> Result<Option<String>> {
     let path = root.path(PRIVATE);
     let Ok(data) = fs::symlink_metadata(&path) else {
         return Ok(None);
     };
-    // A directory or a device in its place must not stop the VPN for ever.
+    // A directory or a device file at this path counts as a damaged key, so that it
+    // does not disable the VPN for ever.
     if data.len() > MAX_KEY_BYTES || !data.is_file() {
         return damaged();
     }
@@ -80,12 +85,13 @@ fn create(root: &Root) -> Result<String> {
     Ok(key)
 }
 
-/// Runs `wg` and returns the key that it prints.
+/// Runs `wg` with `input` on standard input and returns the key that it prints.
 fn wg(root: &Root, args: &[&str], input: &str) -> Result<String> {
     let mut command = programs::find(root, "wg");
     let completed = programs::run(command.args(args), input, WG_LIMIT)?;
     let key = completed.stdout.trim();
-    // The error has standard error alone: standard output may be a private key.
+    // The error quotes only standard error, because standard output may be a private
+    // key.
     if !completed.success() || !net::valid_key(key) {
         bail!("wg {}: {}", args.join(" "), completed.stderr.trim());
     }

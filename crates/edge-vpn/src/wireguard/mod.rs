@@ -1,5 +1,5 @@
-//! WireGuard in the kernel, with a hub of one's own: key, interface, address and peers,
-//! then a handshake and SSH on the address.
+//! WireGuard in the kernel, with a self-hosted hub: sets up key, interface, address and
+//! peers, opens SSH on the address, and waits for a handshake.
 
 pub(crate) mod desired;
 mod interface;
@@ -24,17 +24,18 @@ use desired::Desired;
 pub(crate) use interface::FRESH_HANDSHAKE;
 use interface::{DesiredInterface, DesiredPeer, PeerState};
 
-/// Directory of what is kept.
+/// Directory of the key pair, the address and the host name, on `/data`.
 const DIRECTORY: &str = "/data/config/wireguard";
-/// Keep-alive of a peer with an endpoint, in seconds: shorter than routers remember a
-/// connection, so that the hub reaches the device behind one.
+/// Default interval of keep-alive packets to a peer with an endpoint, in seconds. It is
+/// shorter than the time after which NAT routers forget a connection, so that the hub
+/// can reach a device in a private network.
 const KEEPALIVE: u16 = 25;
-/// Longest wait for the first handshake.
+/// Longest wait for a handshake with any peer.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(20);
-/// Time limit of one `ip`.
+/// Time limit of one call of `ip`.
 const IP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Brings the device into the VPN of its hub.
+/// Connects the device to the WireGuard VPN, and opens SSH on its address.
 pub(crate) fn reconcile(
     root: &Root,
     config: &Wireguard,
@@ -43,8 +44,8 @@ pub(crate) fn reconcile(
 ) -> Result<()> {
     let identity = DeviceConfig::load(root).context("reading the device's name")?;
     let pair = key::load_or_create(root, DIRECTORY)?;
-    // An invalid desired state is reported after the VPN of the image is up: a mistake in
-    // the shadow must not cut the device off.
+    // An invalid desired state is reported only after the VPN is up as the image
+    // configures it: a mistake in the shadow must not disconnect the device.
     let (desired, not_applied) = desired::load(root, config);
     let ready = connect(
         root,
@@ -74,19 +75,21 @@ fn connect(
     let (peers, unresolved) = desired_peers(config, desired);
     set_up_interface(root, config, address)?;
     set_peers(root, config, pair, &peers)?;
-    // Before the handshake, which needs a hub that has learnt key and address from the
-    // report of edge-heartbeat.
+    // The address is saved before the handshake: the hub completes a handshake only
+    // after it is configured with the key and the address that edge-heartbeat reports.
     save_line(root, WIREGUARD_ADDRESS, &address.to_string())?;
     save_line(root, WIREGUARD_HOSTNAME, &hostname(config, thing, address))?;
     sshd::open(root, ssh, address, config.range)?;
-    // A missing handshake is the consequence of an endpoint that cannot be looked up.
+    // If an endpoint could not be resolved, this is the reason for the missing
+    // handshake and the more helpful error.
     wait_for_handshake(root, config, end).map_err(|e| match unresolved {
         Some(message) => Cause::Network.error(message),
         None => e,
     })
 }
 
-/// Returns the address of the image, else of the shadow, else the one for the key.
+/// Returns the address of the device: from `vpn.json`, else from the shadow, else
+/// derived from the public key.
 fn address(config: &Wireguard, desired: &Desired, public: &str) -> Result<IpAddr> {
     let configured = config.address.or(desired.address);
     configured
@@ -100,7 +103,8 @@ fn address(config: &Wireguard, desired: &Desired, public: &str) -> Result<IpAddr
         })
 }
 
-/// Returns `<thing>.<domain>`, or the address without a domain.
+/// Returns the host name of the device, `<thing>.<domain>`, or its address if no domain
+/// is configured.
 fn hostname(config: &Wireguard, thing: &str, address: IpAddr) -> String {
     match &config.domain {
         Some(domain) => format!("{}.{domain}", thing.replace([':', '_'], "-").to_lowercase()),
@@ -108,7 +112,8 @@ fn hostname(config: &Wireguard, thing: &str, address: IpAddr) -> String {
     }
 }
 
-/// Returns all peers, and the first error of looking an endpoint up.
+/// Returns the peers of `vpn.json` and of the shadow, and the first error of resolving
+/// an endpoint.
 fn desired_peers(config: &Wireguard, desired: &Desired) -> (Vec<DesiredPeer>, Option<String>) {
     let mut unresolved = None;
     let endpoint_of = |peer: &Peer| {
@@ -148,7 +153,7 @@ fn resolve(endpoint: &str) -> Result<SocketAddr> {
     addresses.next().context("the name has no address")
 }
 
-/// Output of `ip -json address show`.
+/// Interface in the output of `ip -json address show`.
 #[derive(Deserialize)]
 struct Link {
     #[serde(default)]
@@ -188,7 +193,8 @@ fn link(root: &Root, interface: &str) -> Result<Option<Link>> {
     Ok(links.into_iter().next())
 }
 
-/// Creates the interface if it is missing, and sets this address and no other.
+/// Creates the WireGuard interface if it is missing, sets `address` as its only
+/// address, and brings the interface up.
 fn set_up_interface(root: &Root, config: &Wireguard, address: IpAddr) -> Result<()> {
     let name = config.interface.as_str();
     let link = match link(root, name)? {
@@ -212,8 +218,8 @@ fn set_up_interface(root: &Root, config: &Wireguard, address: IpAddr) -> Result<
         let new = format!("{address}/{prefix}");
         let mut args = vec!["address", "replace", &new, "dev", name];
         if address.is_ipv6() {
-            // No neighbour can have the address on this interface, so the second that
-            // duplicate detection takes is saved.
+            // Duplicate address detection takes a second, and on this interface no
+            // neighbour can have the same address.
             args.push("nodad");
         }
         must_succeed(root, &args)?;
@@ -266,8 +272,8 @@ fn set_peers(
     Ok(())
 }
 
-/// Waits until a peer with a keep-alive has answered. A device whose peers all connect by
-/// themselves is ready at once.
+/// Waits until a peer with a keep-alive has answered. If no peer has a keep-alive, all
+/// peers connect by themselves and there is nothing to wait for.
 fn wait_for_handshake(root: &Root, config: &Wireguard, end: Instant) -> Result<()> {
     let end = end.min(Instant::now() + HANDSHAKE_WAIT);
     loop {
@@ -280,12 +286,13 @@ fn wait_for_handshake(root: &Root, config: &Wireguard, end: Instant) -> Result<(
             return Err(Cause::Network
                 .error("no peer answers: no network, or the hub does not know this device's key"));
         }
-        // The kernel reports no event for a handshake.
+        // Polling: the kernel reports no event for a handshake.
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// Returns the age of the handshake with each peer that has a keep-alive, by key.
+/// Returns the public key of each peer with a keep-alive, and the seconds since its
+/// last handshake.
 pub(crate) fn handshake_ages(
     root: &Root,
     config: &Wireguard,
