@@ -26,7 +26,7 @@ const EARLY: &str = "/run/edge-ai/boot";
 const MAX_MESSAGE_BYTES: usize = 500;
 /// Size limit of a result file, in bytes. Larger files are skipped.
 const MAX_RECORD_BYTES: u64 = 4096;
-/// Limit of the entries that are read from one directory of results.
+/// Maximum number of entries that are read from one directory of results.
 const MAX_RECORDS: usize = 32;
 
 /// Result of one boot step: the contents of `<step>.json`.

@@ -17,7 +17,7 @@ use crate::log;
 
 /// Length of the end of standard error that an error message quotes, in bytes.
 const MAX_QUOTED_BYTES: usize = 600;
-/// Amount of each output stream that [`run_within`] keeps, in bytes; the rest is
+/// Number of bytes of each output stream that [`run_within`] keeps; the rest is
 /// discarded.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 /// Length limit of the quoted output in [`Completed::summary`], in characters.
@@ -40,14 +40,15 @@ pub trait CommandExt {
     /// the error of a failed program quotes its standard error.
     ///
     /// # Errors
-    /// As [`CommandExt::run`], or the output is not UTF-8.
+    /// The program fails as described at [`CommandExt::run`], or its output is not
+    /// UTF-8.
     fn read(&mut self) -> Result<String>;
 
     /// Runs the program as [`CommandExt::read`] does and deserializes its standard
     /// output from JSON.
     ///
     /// # Errors
-    /// As [`CommandExt::read`], or the output is not JSON that matches `T`.
+    /// [`CommandExt::read`] fails, or the output is not JSON that matches `T`.
     fn json<T: DeserializeOwned>(&mut self) -> Result<T>;
 }
 

@@ -30,7 +30,7 @@ pub mod label {
 
 /// Keys of the annotations in the signed payload of a container image's signature.
 pub mod annotation {
-    /// App that the container image is signed as.
+    /// Name of the app for which the container image is signed.
     pub const APP: &str = "edge.app";
     /// Version of the app as text, for people.
     pub const VERSION: &str = "edge.version";
@@ -59,7 +59,7 @@ pub mod exit_code {
 /// Suffixes of container names that are reserved for deployments (`edge-docker
 /// replace`).
 pub mod suffix {
-    /// Stopped container of the previous version, to which a rollback returns.
+    /// Stopped container of the previous version, kept for a rollback.
     pub const PREVIOUS: &str = "-previous";
     /// Container of the version before the previous one, until the deployment ends.
     pub const OLDER: &str = "-older";
@@ -130,12 +130,12 @@ pub mod path {
 
 /// Size limits in bytes that both the writer and the reader of a file apply.
 pub mod limit {
-    /// Limit of `/data/config/vpn/desired.json`. The shadow document contains this
+    /// Size limit of `/data/config/vpn/desired.json`. The shadow document contains this
     /// object in its desired and in its reported state, and AWS limits the document to
     /// 8 KiB.
     pub const VPN_DESIRED_BYTES: u64 = 2048;
-    /// Limit of a file that `edge-app sandbox` sends to `edge-docker sync`.
+    /// Size limit of a file that `edge-app sandbox` sends to `edge-docker sync`.
     pub const SYNC_FILE_BYTES: u64 = 1 << 30;
-    /// Limit of a trust anchor: public key, repository URL or policy.
+    /// Size limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -45,7 +45,7 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// runs do not wear the flash. Returns whether the file was written.
 ///
 /// # Errors
-/// As [`write`].
+/// The file has to be written and [`write`] fails; the old content stays then.
 pub fn ensure(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
     let same_mode = fs::symlink_metadata(path)
         .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o7777 == mode);
@@ -96,7 +96,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 /// Reads a UTF-8 file of at most `limit` bytes, otherwise as [`read`] does.
 ///
 /// # Errors
-/// As [`read`], or the content is not UTF-8.
+/// [`read`] fails, or the content is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
     String::from_utf8(read(path, limit)?)
         .map_err(|_| anyhow::anyhow!("reading {}: not UTF-8", path.display()))

@@ -27,7 +27,7 @@ pub fn try_exclusive(path: &Path) -> Result<Option<File>> {
 /// holds a lock. The lock is released when the returned file is closed.
 ///
 /// # Errors
-/// As [`try_exclusive`].
+/// `path` is absent or cannot be opened or locked.
 pub fn exclusive(path: &Path) -> Result<File> {
     blocking(path, FlockOperation::LockExclusive)
 }
@@ -36,7 +36,7 @@ pub fn exclusive(path: &Path) -> Result<File> {
 /// process holds an exclusive lock.
 ///
 /// # Errors
-/// As [`try_exclusive`].
+/// `path` is absent or cannot be opened or locked.
 pub fn shared(path: &Path) -> Result<File> {
     blocking(path, FlockOperation::LockShared)
 }

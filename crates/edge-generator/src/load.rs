@@ -21,13 +21,13 @@ use crate::units::{Units, template};
 
 /// Size limit of a unit file, in bytes. A larger one is refused.
 const MAX_UNIT_BYTES: u64 = 64 * 1024;
-/// Limit of the files that are read, including drop-ins, because systemd allows 90
+/// Maximum number of files that are read, including drop-ins, because systemd allows 90
 /// seconds for all generators together.
 const MAX_FILES: usize = 20_000;
-/// Limit of the threads that read units in parallel.
+/// Maximum number of threads that read units in parallel.
 const MAX_THREADS: usize = 4;
-/// Minimum number of files for each thread; with fewer files another thread does not
-/// pay.
+/// Minimum number of files for each thread: with fewer files, starting a thread takes
+/// longer than reading.
 const MIN_FILES_PER_THREAD: usize = 500;
 
 /// Reads `/data/services` and returns the units that comply with [`crate::rules`]. If

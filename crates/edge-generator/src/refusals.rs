@@ -1,7 +1,7 @@
 //! Messages about refused units and ignored settings, collected for the log.
 
-/// Limit of the messages of one run. The kernel log is a ring buffer, so more messages
-/// would overwrite those of the boot.
+/// Maximum number of messages of one run. The kernel log is a ring buffer, so more
+/// messages would overwrite those of the boot.
 const MAX_MESSAGES: usize = 200;
 
 /// Messages of one run: the first [`MAX_MESSAGES`] and the number of all others.

@@ -134,7 +134,7 @@ pub(crate) const MAY_REQUIRE: [&str; 6] = [
     "paths.target",
 ];
 
-/// Units of the device image that `Before=` may name. To delay any other unit could
+/// Units of the device image that `Before=` may name. Delaying any other unit could
 /// block the boot.
 pub(crate) const MAY_WAIT: [&str; 4] = [
     "multi-user.target",
@@ -172,8 +172,8 @@ const SYSTEM: [&str; 24] = [
     "user@",
 ];
 
-/// Returns whether `name` is reserved for system units, as [`SYSTEM`] or by its prefix.
-/// Instances of a reserved template are reserved too.
+/// Returns whether `name` is reserved for system units: it is in [`SYSTEM`], or begins
+/// with `systemd-` or `dbus-org.`. Instances of a reserved template are reserved too.
 pub(crate) fn is_system_name(name: &str) -> bool {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let stem = stem

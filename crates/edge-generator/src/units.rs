@@ -21,8 +21,8 @@ pub(crate) fn owned<'a>(name: &str, units: &'a Units) -> Option<&'a Unit> {
     if let Some(unit) = units.get(name) {
         return Some(unit);
     }
-    // `@%i` in a template stands for its own instance; for the look-up any instance
-    // name will do.
+    // In a template, `@%i` stands for its own instance; any instance name is sufficient
+    // for the look-up.
     let plain = name.replace("@%i.", "@x.");
     units
         .get(template(&plain)?.as_str())

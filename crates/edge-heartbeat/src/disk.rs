@@ -89,8 +89,8 @@ fn emmc(root: &Root) -> Option<Value> {
         let number = field.strip_prefix("0x")?;
         u64::from_str_radix(number, 16).ok()
     });
-    // One step for each type of flash cells: 0 means "not defined", and 11 means
-    // "beyond the estimated life".
+    // The file has one value for each type of flash cells: 0 means "not defined", and
+    // 11 means "beyond the estimated life".
     let worst = steps.max().filter(|s| (1..=11).contains(s))?;
     Some(json!(worst * 10))
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use edge_common::{Root, file};
 
-/// Limit of the bytes that are read from a file.
+/// Maximum number of bytes that are read from a file.
 pub(crate) const MAX_TEXT_BYTES: u64 = 64 * 1024;
 /// Size limit of a file that contains a single line, in bytes.
 const MAX_LINE_FILE_BYTES: u64 = 256;

@@ -15,7 +15,7 @@ use crate::document;
 pub(crate) enum DesiredInterval {
     /// The shadow requests none, so the built-in interval applies.
     Default,
-    /// Value of `desired.heartbeat_seconds`.
+    /// The shadow requests the interval `desired.heartbeat_seconds`.
     Seconds(u64),
 }
 
@@ -142,7 +142,7 @@ impl Shadow {
         self.interval.take()
     }
 
-    /// Disconnects in order, so that the broker does not publish the last will.
+    /// Sends DISCONNECT, so that the broker does not publish the last will.
     pub(crate) fn close(self) {
         self.session.close();
     }

@@ -10,9 +10,9 @@ use crate::files::text;
 
 const THERMAL: &str = "/sys/class/thermal";
 const HWMON: &str = "/sys/class/hwmon";
-/// Limit of the entries that are read from one sysfs directory.
+/// Maximum number of entries that are read from one sysfs directory.
 const MAX_ENTRIES: usize = 256;
-/// Limit of the cooling devices in a report.
+/// Maximum number of cooling devices in a report.
 const MAX_ACTIVE: usize = 16;
 /// Length limit of a value from sysfs, in characters.
 const MAX_VALUE_CHARS: usize = 32;

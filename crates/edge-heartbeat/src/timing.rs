@@ -27,7 +27,7 @@ impl Default for Timing {
             // nor stop the reports for ever.
             bounds: (seconds(10), seconds(86_400)),
             step: seconds(15),
-            // AWS accepts only one connection in some seconds with the same client ID.
+            // AWS accepts a connection with the same client ID only every few seconds.
             pauses: (seconds(10), seconds(300)),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct Superblock {
     pub bytes: u64,
     /// Whether the file system was ever mounted; otherwise it contains no data.
     pub ever_mounted: bool,
-    /// Whether the label is `data`, as [`make`] sets it.
+    /// Whether the label is `data`, which this tool sets when it formats a partition.
     pub labelled_data: bool,
     /// Whether the file system was unmounted cleanly and has no recorded errors.
     pub clean: bool,
@@ -105,8 +105,8 @@ pub(crate) fn make(root: &Root, device: &Path) -> Result<()> {
     let blocks = size(device)?.saturating_sub(format_marker::RESERVED_BYTES) / 4096;
     format_marker::set(device)?;
     root.command("/usr/sbin/mkfs.ext4")
-        // 1 % of the blocks is reserved for root instead of 5 %, because /data contains
-        // no part of the operating system.
+        // Reserve 1 % of the blocks for root instead of 5 %, because /data contains no
+        // part of the operating system.
         .args(["-q", "-L", "data", "-m", "1", "-b", "4096"])
         // The kernel initialises the inode tables after the mount. With a large disk
         // mkfs would prolong the first boot by minutes.

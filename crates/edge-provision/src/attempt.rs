@@ -27,7 +27,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_sec
 pub(crate) struct Attempt<'a> {
     /// Root directory of the device's files.
     pub root: &'a Root,
-    /// Directory of the identity to be created.
+    /// Directory of the identity to be created: the one in use, or during a renewal the
+    /// next one.
     pub location: Location,
     /// Serial number, thing name and hardware address of the device to be registered.
     pub device: &'a Device,
@@ -101,9 +102,9 @@ impl Attempt<'_> {
     }
 
     fn claim_session(&self) -> Result<Session, AttemptError> {
-        // The client ID is random, because AWS accepts only one connection in some
-        // seconds with the same ID, and the thing name is needed as ID for the
-        // verification right after this session.
+        // The client ID is random instead of the thing name: AWS accepts a connection
+        // with the same ID only every few seconds, and the verification right after
+        // this session needs the thing name.
         let client_id = format!("prov-{}-{}", self.device.serial, pki::random_hex()?);
         let session = Session::connect(&Options {
             endpoint: &self.claim.endpoint,

@@ -46,7 +46,7 @@ impl Location {
         }
     }
 
-    /// Returns the path in this directory of the file that has the name of `current`.
+    /// Returns the path in this directory of the file with the same name as `current`.
     fn file(self, root: &Root, current: &str) -> PathBuf {
         let name = Path::new(current).file_name().unwrap_or_default();
         self.directory(root).join(name)
@@ -75,9 +75,9 @@ impl Location {
 /// Certificate that the cloud has issued and may or may not have registered yet.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct PendingCertificate {
-    /// Certificate in PEM format.
+    /// Certificate in PEM format, as issued by the cloud.
     pub certificate: String,
-    /// Ownership token, a secret that permits to register the certificate.
+    /// Ownership token, a secret that authorises the registration of the certificate.
     pub token: String,
     /// Time at which the certificate was received, in seconds of Unix time.
     pub issued: u64,

@@ -16,13 +16,13 @@ const FILE: &str = "/etc/edge-ai/vpn.json";
 pub(crate) const TOKEN: &str = "/etc/edge-ai/claim/nordvpn-token";
 /// Size limit of the configuration, in bytes.
 const MAX_CONFIG_BYTES: u64 = 64 * 1024;
-/// Limit of the configured peers, and of the address ranges of each peer.
+/// Maximum number of configured peers, and of address ranges of each peer.
 const MAX_PEERS: usize = 64;
 
 /// Validated content of `/etc/edge-ai/vpn.json`.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Provider of the VPN, which `provider` in the file selects.
+    /// VPN provider with its settings, which the key `provider` selects.
     pub provider: Provider,
 }
 

@@ -31,7 +31,8 @@ impl Range {
             && masked(other.address, self.prefix) == self.address
     }
 
-    /// Returns whether `address` is in this range.
+    /// Returns whether `address` is in this range. An IPv4 address is never in an IPv6
+    /// range.
     pub(crate) fn contains_address(&self, address: IpAddr) -> bool {
         self.contains(&Self::host(address))
     }

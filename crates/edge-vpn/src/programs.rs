@@ -8,8 +8,8 @@ use anyhow::Result;
 use edge_common::Root;
 use edge_common::command::{Completed, run_within};
 
-/// Returns a command for the program `name`, which is searched in the system
-/// directories.
+/// Returns a command for the program `name` in the first of the system directories that
+/// contains it, for example `/usr/sbin`.
 pub(crate) fn find(root: &Root, name: &str) -> Command {
     // `$PATH` is not used, because an environment variable must not choose the program.
     let paths = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(|p| PathBuf::from(p).join(name));

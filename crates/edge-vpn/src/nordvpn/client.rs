@@ -25,7 +25,7 @@ pub(super) struct Client<'a> {
     app: &'a str,
 }
 
-/// Result of a command of the client.
+/// Result of a command of NordVPN's client: exit status and interpreted output.
 pub(super) struct Reply {
     /// Whether the command ended with exit status 0.
     pub success: bool,

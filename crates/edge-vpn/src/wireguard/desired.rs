@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::config::{self, Peer, Wireguard};
 
-/// Limit of the peers in `desired.vpn`.
+/// Maximum number of peers in `desired.vpn`.
 const MAX_PEERS: usize = 32;
 
 /// Content of `desired.vpn`.
