@@ -1,32 +1,34 @@
-//! Exit codes of edge-app, and the code that belongs to an error of the registry.
-//! `--help` documents them, scripts rely on them.
+//! Exit codes of edge-app, and their assignment to errors of the registry. `--help`
+//! documents the codes, and scripts rely on them.
 
 use edge_common::exit::Failure;
 
-/// `edge-app.yaml` or `app.yaml` is absent or malformed.
+/// Exit code for an absent or malformed `edge-app.yaml` or `app.yaml`.
 pub(crate) const CONFIGURATION: u8 = 3;
-/// The registry or AWS rejected the request or does not answer.
+/// Exit code if the registry or AWS rejects a request or does not answer.
 pub(crate) const REGISTRY: u8 = 4;
-/// ssh does not reach the device.
+/// Exit code if ssh cannot connect to the device.
 pub(crate) const UNREACHABLE: u8 = 5;
-/// The device refused.
+/// Exit code if edge-docker on the device refuses the request by its policy.
 pub(crate) const REFUSED: u8 = 6;
-/// A signature could not be made, or does not verify.
+/// Exit code if a signature cannot be created or does not verify.
 pub(crate) const SIGNATURE: u8 = 7;
-/// The new version failed and the old one runs again.
+/// Exit code if the new version failed and the device rolled back to the old one.
 pub(crate) const ROLLED_BACK: u8 = 8;
-/// The new version failed and nothing runs in its place.
+/// Exit code if the new version failed and no other version runs in its place.
 pub(crate) const NOT_RUNNING: u8 = 9;
-/// Some of several devices failed.
+/// Exit code if a deployment fails on any of several devices, or if `status` cannot query
+/// some of them.
 pub(crate) const PARTIAL: u8 = 10;
-/// Ctrl-C: 128 and the number of SIGINT, as a shell reports it.
+/// Exit code after Ctrl-C: 128 plus the number of SIGINT, the convention of shells.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Adds the exit code, and the next step where the registry wants credentials.
+/// Converts an error of the registry: adds the exit code and, after rejected credentials,
+/// the next step.
 pub(crate) fn registry_error(error: edge_signature::Error) -> anyhow::Error {
     use edge_signature::Error as E;
-    // "Unsigned" is a statement about the image and must not look like a registry
-    // that is down: a script may retry the one and must not retry the other.
+    // An unsigned image has another exit code than an unreachable registry: scripts may
+    // retry after the second, but not after the first.
     let code = match error {
         E::Unsigned(_) | E::Untrusted(_) => SIGNATURE,
         _ => REGISTRY,

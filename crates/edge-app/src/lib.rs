@@ -1,10 +1,10 @@
-//! Developer's tool that takes an app from a laptop to devices: builds it with
-//! docker, pushes and signs it, and deploys it.
+//! Developer's tool that brings an app from a laptop to devices: it builds the app with
+//! docker, pushes and signs the image, and deploys it.
 //!
-//! It reads `edge-app.yaml` of the project, `app.yaml` of each app, and images of the
-//! laptop's docker engine. It writes to the registry, and reaches devices with the
-//! user's own `ssh`, where it calls edge-docker and nothing else. It runs whenever a
-//! developer types a command, and keeps no state but a cache.
+//! edge-app reads `edge-app.yaml` of the project, `app.yaml` of each app, and images of
+//! the laptop's docker engine. It writes to the registry, and connects to devices with
+//! the user's `ssh`, where edge-docker is the only program that it calls. A developer
+//! starts each command; between two commands, only a cache of facts about layers is kept.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry, 5 device
 //! unreachable, 6 refused by the device, 7 signature, 8 rolled back, 9 not running,
@@ -24,10 +24,10 @@ use anyhow::Result;
 
 pub use cli::args::Args;
 
-/// Carries out the command that `args` name.
+/// Runs the command in `args`, for example `push` or `deploy`, until its end or Ctrl-C.
 ///
 /// # Errors
-/// The error carries one of the exit codes above.
+/// Each error maps to one of the exit codes that the crate documentation lists.
 pub fn run(args: Args) -> Result<()> {
     commands::run(args)
 }

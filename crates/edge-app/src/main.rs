@@ -1,4 +1,4 @@
-//! `edge-app`: see the library.
+//! Program `edge-app`: parses the arguments, runs the command and exits with its code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! Command line: its arguments, and the pages that are generated from them.
+//! Command line of edge-app: the arguments, and shell completions and man pages that are
+//! generated from their definition.
 
 pub(crate) mod args;
 pub(crate) mod pages;

@@ -1,5 +1,5 @@
-//! Shell completions and man pages, generated from the definition of the command
-//! line, so that they cannot differ from it.
+//! Shell completions and man pages, generated from clap's definition of the command line,
+//! so that both always match the actual options.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use edge_common::file;
 
 use crate::cli::args::Args;
 
-/// Prints completions for `shell`.
+/// Prints the completion script for `shell` to standard output.
 pub(crate) fn print_completions(shell: Shell) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "edge-app", &mut text);
@@ -18,7 +18,8 @@ pub(crate) fn print_completions(shell: Shell) -> Result<()> {
     Ok(())
 }
 
-/// Writes `edge-app.1` and a page for each command into `directory`.
+/// Writes `edge-app.1` and one page for each command, for example `edge-app-push.1`, into
+/// `directory`.
 pub(crate) fn write_man_pages(directory: &Path) -> Result<()> {
     file::create_directory(directory, 0o755)?;
     let mut command = Args::command()
@@ -35,8 +36,8 @@ pub(crate) fn write_man_pages(directory: &Path) -> Result<()> {
 }
 
 fn write_page(directory: &Path, command: &Command, name: &str) -> Result<()> {
-    // The title of a page is the name of its command, and clap keeps names as
-    // 'static: the few bytes are leaked until the program ends.
+    // A page's title is the name of its command, and clap stores names as `&'static str`,
+    // so the few bytes of each title are leaked until the program ends.
     let title: &'static str = Box::leak(name.to_string().into_boxed_str());
     let mut text = Vec::new();
     clap_mangen::Man::new(command.clone().name(title).bin_name(title))

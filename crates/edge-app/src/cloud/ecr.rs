@@ -1,4 +1,4 @@
-//! Credentials for registries of AWS ECR.
+//! Login to registries of AWS ECR, with temporary tokens that the AWS API returns.
 
 use anyhow::{Context, Result};
 use edge_signature::Credentials;
@@ -6,14 +6,16 @@ use edge_signature::Credentials;
 use super::{config, failure};
 use crate::exit_code::REGISTRY;
 
-/// Returns whether `host` is a registry of ECR, in one of the partitions of AWS.
+/// Returns whether `host` is an ECR registry, in any AWS partition (`.amazonaws.com.cn`
+/// is the one of China).
 pub(crate) fn is_registry(host: &str) -> bool {
     host.contains(".dkr.ecr.")
         && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
 }
 
-/// Returns a token for the account's registry as user name and password. It is valid for
-/// twelve hours, and never stored: a new one costs one request.
+/// Requests an ECR token for the account's registry and returns it as user name and
+/// password. The token is valid for twelve hours but never stored, since a new token
+/// costs only one request.
 pub(crate) async fn token() -> Result<Credentials> {
     let client = aws_sdk_ecr::Client::new(&config().await);
     let response = client.get_authorization_token().send().await;

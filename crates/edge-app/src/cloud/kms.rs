@@ -1,4 +1,4 @@
-//! Signing keys of AWS KMS.
+//! Signatures by keys in AWS KMS, which never releases a private key.
 
 use anyhow::{Context, Result};
 use aws_sdk_kms::primitives::Blob;
@@ -8,14 +8,15 @@ use openssl::pkey::PKey;
 use super::{config, failure};
 use crate::exit_code::SIGNATURE;
 
-/// Signing key in KMS.
+/// P-256 signing key in AWS KMS, identified by an alias or ARN.
 pub(crate) struct KmsKey {
     client: aws_sdk_kms::Client,
     id: String,
 }
 
 impl KmsKey {
-    /// Returns the key with an alias or ARN. No request is sent.
+    /// Creates a client for the key `alias`: an ARN, or an alias with or without
+    /// `alias/`. No request is sent to KMS yet.
     pub(crate) async fn new(alias: &str) -> Self {
         let id = if alias.starts_with("alias/") || alias.starts_with("arn:") {
             alias.to_string()
@@ -28,7 +29,7 @@ impl KmsKey {
         }
     }
 
-    /// Returns the public key as PEM.
+    /// Fetches the public key from KMS and returns it as PEM.
     pub(crate) async fn public(&self) -> Result<Vec<u8>> {
         let response = self.client.get_public_key().key_id(&self.id).send().await;
         let response = response.map_err(|e| {
@@ -46,12 +47,14 @@ impl KmsKey {
         Ok(key.public_key_to_pem()?)
     }
 
-    /// Returns the DER signature of `payload`, which is below KMS's limit of 4,096 bytes.
+    /// Signs `payload` with ECDSA and SHA-256 and returns the DER signature. KMS accepts
+    /// at most 4,096 bytes, more than any payload of edge-app has.
     pub(crate) async fn sign(&self, payload: &[u8]) -> Result<Vec<u8>> {
         let request = self.client.sign().key_id(&self.id);
         let request = request
             .message(Blob::new(payload))
-            // KMS hashes by itself. With a digest, moto in our tests would hash it again.
+            // The message is sent instead of its digest: moto, the AWS server of the
+            // tests, would hash a digest again.
             .message_type(MessageType::Raw);
         let request = request.signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
         let response = request.send().await;

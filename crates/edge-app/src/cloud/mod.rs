@@ -1,4 +1,5 @@
-//! AWS: parameters of SSM, keys of KMS, tokens of ECR, all with the SDK.
+//! Clients of AWS services: SSM for the repository name, KMS for signing keys, ECR for
+//! login tokens.
 
 pub(crate) mod ecr;
 pub(crate) mod kms;
@@ -11,14 +12,16 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder, Connector};
 use edge_common::exit::Failure;
 
-/// Loads the user's configuration of AWS as the AWS tools do: profile, SSO, environment.
+/// Loads the user's AWS configuration from the same sources as the AWS command line:
+/// environment, profile and SSO.
 async fn config() -> SdkConfig {
-    // The SDK's default client with ring for its cryptography. aws-lc, the default, is
-    // C and assembler that only this client would need; ring comes with SSO anyway.
+    // The SDK's default HTTP client, but with ring as its cryptography library: the
+    // default, aws-lc, is C and assembler code that only this client would need, while
+    // ring is already a dependency of the SDK's SSO login.
     let http_client = Builder::new().build_with_connector_fn(|settings, components| {
         let mut connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring));
         connector.set_connector_settings(settings.cloned());
-        // Without it a connection has no timeout.
+        // Connection timeouts work only with a sleep implementation.
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());
         }
@@ -31,8 +34,8 @@ async fn config() -> SdkConfig {
         .await
 }
 
-/// Returns an error with its causes in one line. The SDK's own form has them too, but
-/// appends the whole response of the server.
+/// Returns an error with `action` and the whole chain of causes on one line. The SDK's
+/// own formatter would also append the whole response of the server.
 fn failure(code: u8, action: &str, error: impl std::error::Error) -> anyhow::Error {
     let mut message = error.to_string();
     let mut next = error.source();

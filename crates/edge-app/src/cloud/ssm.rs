@@ -1,17 +1,18 @@
-//! Parameters of AWS SSM.
+//! Parameters of AWS SSM, one of which can hold the repository name of a project.
 
 use anyhow::{Context, Result};
 
 use super::{config, failure};
 use crate::exit_code::REGISTRY;
 
-/// Returns the value of a parameter.
+/// Reads the SSM parameter `name` and returns its value as text.
 pub(crate) async fn parameter(name: &str) -> Result<String> {
     let client = aws_sdk_ssm::Client::new(&config().await);
     let response = client
         .get_parameter()
         .name(name)
-        // Needed for a SecureString, ignored for others.
+        // Parameters of type SecureString need decryption; for other types SSM ignores
+        // the flag.
         .with_decryption(true)
         .send()
         .await;

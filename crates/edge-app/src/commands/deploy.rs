@@ -1,7 +1,7 @@
-//! `deploy` and `rollback`: a version of an app on one or several devices.
+//! `deploy` and `rollback`: start another version of an app on one or several devices.
 //!
-//! The device carries out the deployment by itself, so that it ends in one of the two
-//! versions whatever happens to this process or to the connection.
+//! The device carries out the deployment independently: it completes or rolls back even
+//! if edge-app is killed or the connection breaks.
 
 use std::time::{Duration, Instant};
 
@@ -21,36 +21,41 @@ use crate::output::progress::Progress;
 use crate::project::app::{App, check_name};
 use crate::project::config::Project;
 
-/// Seconds within which a new version must be healthy, unless `--timeout` is given.
+/// Default of `--timeout`: seconds within which a new version must be healthy.
 const DEFAULT_TRIAL_SECONDS: u32 = 120;
-/// Seconds beyond the trial in which a lost device may come back with the result.
+/// Seconds after the end of the trial during which an unreachable device is still queried
+/// for the result.
 const RECONNECT_SECONDS: u64 = 60;
-/// Answers without a new deployment after which none is expected any more.
+/// Number of answers without a new journal entry after which the deployment is considered
+/// not started.
 const MAX_IDLE_ANSWERS: u32 = 5;
 
-/// Options of `deploy`.
+/// Options of `edge-app deploy` besides the app, its version and the devices.
 #[derive(Clone, Copy)]
 pub(super) struct Options {
-    /// Seconds within which the new version must be healthy.
+    /// Value of `--timeout`: seconds within which the new version must be healthy.
     pub(super) timeout: Option<u32>,
-    /// Whether a release number below the highest accepted one may run.
+    /// Value of `--allow-downgrade`: whether the device may run a release number below
+    /// the highest one that it has accepted.
     pub(super) allow_downgrade: bool,
 }
 
-/// Version of an app with everything that a device needs for it.
+/// Version to deploy: its image by digest, the registry's credentials and the arguments
+/// of edge-docker, the same for all devices.
 struct Release {
     app: String,
     version: String,
     image: String,
     login: Option<Credentials>,
     allow_downgrade: bool,
-    /// Arguments of edge-docker.
+    /// Arguments of edge-docker, beginning with `replace`, that start the version.
     replace: Vec<String>,
     trial_seconds: u32,
 }
 
 impl Release {
-    /// Resolves the version in the registry and fetches credentials for it.
+    /// Resolves the tag of the version to a digest and fetches the credentials with which
+    /// devices pull the image.
     async fn resolve(
         project: &Project,
         app: &App,
@@ -59,7 +64,8 @@ impl Release {
     ) -> Result<Self> {
         let registry = project.registry().await?;
         let image = project.image(&app.name, version).await?;
-        // Resolved once: all devices get the same digest, even if the tag moved.
+        // The tag is resolved once for all devices, so that all get the same digest even
+        // if the tag moves during the deployment.
         let manifest = registry.resolve(&image).await.map_err(registry_error)?;
         let image = format!("{}@{}", image.repository, manifest.digest);
         let login = project.credentials(registry.repository()).await?;
@@ -87,7 +93,8 @@ impl Release {
         })
     }
 
-    /// Deploys to one device: a verified pull, then the device's own deployment.
+    /// Deploys to one device, which pulls and verifies the image and then starts it with
+    /// `edge-docker replace`. Returns the message for the user.
     async fn deploy_to(
         &self,
         project: &Project,
@@ -99,8 +106,8 @@ impl Release {
         if self.allow_downgrade {
             pull.push("--allow-downgrade");
         }
-        // On standard input: other users of the device see the command lines of its
-        // processes, and sudo writes them to the journal.
+        // The password goes through standard input: other users of the device can read
+        // the command lines of its processes, and sudo writes them to the journal.
         if let Some(login) = &self.login {
             pull.extend(["--username", &login.username, "--password-stdin"]);
         }
@@ -121,8 +128,8 @@ impl Release {
     }
 }
 
-/// Progress of a device's pull, shown for a single device only: bars of several would
-/// overwrite each other.
+/// Progress of an image pull on a device, shown only if there is a single device: the
+/// bars of several devices would overwrite each other.
 struct PullProgress<'a> {
     device: Option<&'a str>,
     progress: Option<Progress>,
@@ -136,7 +143,8 @@ impl<'a> PullProgress<'a> {
         }
     }
 
-    /// Reads `downloading BYTES of BYTES`; skips every other line.
+    /// Updates the progress from an output line `downloading BYTES of BYTES`; ignores all
+    /// other lines.
     fn read(&mut self, line: &str) {
         let numbers = line.trim().strip_prefix("downloading ");
         let numbers = numbers.and_then(|l| l.split_once(" of "));
@@ -156,7 +164,8 @@ impl<'a> PullProgress<'a> {
     }
 }
 
-/// Deploys a pushed version to devices.
+/// Deploys a pushed version to the devices `names`, within the limits of parallel jobs
+/// and failures.
 pub(super) async fn deploy(
     project: &Project,
     app: &App,
@@ -176,7 +185,8 @@ pub(super) async fn deploy(
     rollout::report(rollout::run(names, limits, work).await)
 }
 
-/// Returns to the version before the current one.
+/// Runs `edge-docker rollback` on the devices `names`, which starts the version before
+/// the current one.
 pub(super) async fn rollback(
     project: &Project,
     app: &str,
@@ -196,8 +206,8 @@ pub(super) async fn rollback(
     rollout::report(rollout::run(names, limits, work).await)
 }
 
-/// Checks all names before the first device is touched: a typing error in the last one
-/// must not leave the others with two versions.
+/// Checks all device names before the first deployment, so that a misspelled name does
+/// not leave a group of devices with two versions.
 fn check_devices(project: &Project, names: &[String]) -> Result<()> {
     names
         .iter()
@@ -222,7 +232,7 @@ async fn roll_back_on(
     Ok(format!("{app} {version} runs again"))
 }
 
-/// Entry of the device's deployment journal.
+/// Entry of a device's deployment journal, as `edge-docker replace --status` prints it.
 #[derive(Deserialize)]
 struct Deployment {
     phase: String,
@@ -235,8 +245,9 @@ struct NewContainer {
     id: String,
 }
 
-/// Lets the device carry out a deployment and returns its result. If the connection
-/// breaks, the device goes on alone: it is queried until its journal has the result.
+/// Runs a deployment on the device and returns its result. If the connection breaks, the
+/// device continues alone, and its deployment journal is queried until it has the result
+/// or the time limit is over.
 async fn carry_out(
     device: &Device,
     arguments: &[&str],
@@ -254,8 +265,9 @@ async fn carry_out(
     let mut idle = 0;
     while Instant::now() < end && idle < MAX_IDLE_ANSWERS {
         match last_deployment(device, app).await {
-            // The journal still has the deployment before: perhaps the connection
-            // broke before this one began, and then it never will.
+            // The journal still has the previous deployment. The connection may have
+            // broken before the new deployment began, and then no further entry will
+            // appear.
             Ok(last) if last.as_ref().map(|d| &d.new.id) == before.as_ref() => idle += 1,
             Ok(Some(last)) => match last.phase.as_str() {
                 phase::SWITCHED => return Ok(()),
@@ -265,7 +277,8 @@ async fn carry_out(
             },
             Ok(None) | Err(_) => {}
         }
-        // Polling: behind a router or a VPN the device cannot call a laptop.
+        // Polling, because the device cannot open a connection to a laptop behind a
+        // router or a VPN.
         sleep(Duration::from_secs(1)).await;
     }
     Err(lost)
@@ -273,6 +286,7 @@ async fn carry_out(
 
 async fn last_deployment(device: &Device, app: &str) -> Result<Option<Deployment>> {
     let text = device.run(&["replace", "--status", app]).await?;
-    // Empty before the first deployment of an app.
+    // The output is empty before the first deployment of an app, so a parse error is not
+    // an error.
     Ok(serde_json::from_str(&text).ok())
 }

@@ -1,4 +1,4 @@
-//! `diff`: changes that a deployment would make.
+//! `diff`: shows the changes that a deployment would make on a device.
 
 use anyhow::Result;
 use edge_common::contract::path;
@@ -11,7 +11,7 @@ use crate::output::table;
 use crate::project::app::App;
 use crate::project::config::Project;
 
-/// Current and new state of an app; pairs are `[current, new]`.
+/// Output of `diff --json`: current and new state of an app; pairs are `[current, new]`.
 #[derive(Serialize)]
 struct Diff {
     app: String,
@@ -20,7 +20,8 @@ struct Diff {
     changes: bool,
     version: [Option<String>; 2],
     digest: [Option<String>; 2],
-    /// `None` if the options of the running container are not known.
+    /// Changes of the container's options; `None` if edge-app did not deploy the current
+    /// container, whose options are then unknown.
     options: Option<OptionChanges>,
 }
 
@@ -41,7 +42,7 @@ fn option_changes(old: &[String], new: &[String]) -> OptionChanges {
     }
 }
 
-/// Prints the changes that a deployment of `version` would make on a device.
+/// Prints the changes that a deployment of `version` would make on the device `name`.
 pub(super) async fn diff(
     project: &Project,
     app: &App,
@@ -56,8 +57,9 @@ pub(super) async fn diff(
     let apps = apps::on(&device).await?;
     let current = apps.into_iter().find(|a| a.name == app.name);
     let new = app.spec.options(&format!("{}/{}", path::APPS, app.name));
-    // From the label that edge-app set at the deployment: the engine's own record of a
-    // container has defaults and resolved values that app.yaml does not.
+    // The old options come from a label that edge-app set at the deployment: the engine's
+    // record of a container also has defaults and resolved values, which would appear as
+    // changes.
     let old = match &current {
         Some(current) => current.options.clone(),
         None => Some(Vec::new()),

@@ -1,5 +1,5 @@
-//! `doctor`: checks of everything that the other commands need, each failed one with
-//! the next step.
+//! `doctor`: checks docker, ssh, the registry, the signing key and the devices, and shows
+//! the next step after each failed check.
 
 use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,19 +20,20 @@ use crate::output::table;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Tolerated difference between the clock of a device and ours. Beyond it the device
-/// is not synchronised, and certificates and tokens soon fail for their dates.
+/// Tolerated difference in seconds between the clocks of a device and of this machine. A
+/// larger one shows that a clock is not synchronised, and certificates and tokens soon
+/// fail because of their dates.
 const MAX_CLOCK_SKEW_SECONDS: u64 = 30;
 
-/// Result of a check.
+/// Result of one check, which is also an element of `doctor --json`.
 #[derive(Serialize)]
 struct Check {
     name: String,
     #[serde(rename = "good")]
     passed: bool,
-    /// Version, value or error.
+    /// Version or value that was found, or the error message.
     found: String,
-    /// Next step if the check failed.
+    /// Next step for the user; `None` if the check passed.
     next: Option<String>,
 }
 
@@ -48,8 +49,8 @@ impl Check {
     }
 }
 
-/// Runs all checks and prints their results; fails if one of them failed. Without a
-/// project, this machine is checked all the same.
+/// Runs all checks and prints their results; returns an error if any check failed.
+/// Without a valid project, only the programs on this machine are checked.
 pub(super) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
     let mut checks = check_machine().await;
     match project {
@@ -118,7 +119,8 @@ async fn check_machine() -> Vec<Check> {
     vec![docker, buildx, ssh]
 }
 
-/// Returns the first line that a program prints: `ssh -V` prints to standard error.
+/// Runs a program and returns its first non-empty line of output. Standard error counts
+/// as output, since `ssh -V` prints to it.
 async fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     let path = which::which(program).with_context(|| format!("{program} is not installed"))?;
     let output = Command::from(Root::system().command(path))
@@ -139,7 +141,8 @@ async fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(line.trim().into())
 }
 
-/// Checks the registry and the signing key, and with them access to AWS.
+/// Checks the registry and the signing key, and thereby the access to AWS if the project
+/// uses AWS.
 async fn check_cloud(project: &Project) -> Vec<Check> {
     let aws = "log in to AWS (`aws sso login`, AWS_PROFILE) and check AWS_REGION";
     let repository = project.repository().await.map(|r| r.to_string());
@@ -149,9 +152,10 @@ async fn check_cloud(project: &Project) -> Vec<Check> {
         repository,
         format!("{aws}, or set `registry`"),
     )];
-    // Without its name the registry would fail for the same reason once more.
+    // Without the name of the repository, this check would fail for the same reason
+    // again.
     if known {
-        // Listing tags needs the same credentials as a pull, and uploads nothing.
+        // Listing tags needs the same credentials as a pull and uploads nothing.
         let tags = async {
             let tags = project.registry().await?.tags().await;
             Ok(format!("{} tags", tags.map_err(registry_error)?.len()))
@@ -174,7 +178,8 @@ async fn check_cloud(project: &Project) -> Vec<Check> {
     checks
 }
 
-/// Checks that each device is reachable, runs an engine, and has the right time.
+/// Checks each device of the project: connects by ssh, reads the engine's version and
+/// compares the clocks.
 async fn check_devices(project: &Project) -> Vec<Check> {
     let names: Vec<_> = project.config.devices.keys().cloned().collect();
     let work = |name: String| async move { check_device(project, &name).await };

@@ -1,4 +1,4 @@
-//! `keygen`: a new signing key.
+//! `keygen`: creates the P-256 key pair that signs the images of a project.
 
 use std::path::Path;
 
@@ -9,12 +9,13 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 
-/// Creates a key pair: the private key in `path`, the public key in `path`.pub.
+/// Creates a key pair: the private key (PKCS#8 PEM) in `path`, the public key in
+/// `path`.pub.
 pub(crate) fn keygen(path: &Path) -> Result<()> {
     let mut public = path.as_os_str().to_owned();
     public.push(".pub");
     let public = Path::new(&public);
-    // A key that was overwritten cannot be recovered, and devices that trust it would
+    // An overwritten key cannot be recovered, and devices that trust only that key would
     // accept no further version.
     for file in [path, public] {
         if file.exists() {
@@ -22,10 +23,11 @@ pub(crate) fn keygen(path: &Path) -> Result<()> {
             return Err(Failure::error(2, why));
         }
     }
-    // The one curve that devices accept; cosign creates the same.
+    // P-256 is the only curve that devices accept, and cosign uses it too.
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group).context("generating a key")?)?;
-    // A bare file name has an empty parent, where no temporary file can be created.
+    // The parent of a bare file name is the empty path, where `file::write` could not
+    // create its temporary file.
     let in_directory = |path: &Path| Path::new(".").join(path);
     file::write(&in_directory(path), &key.private_key_to_pem_pkcs8()?, 0o600)?;
     file::write(&in_directory(public), &key.public_key_to_pem()?, 0o644)?;

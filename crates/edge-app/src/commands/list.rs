@@ -1,4 +1,4 @@
-//! `list`: versions in the registry, their signers, and the devices that run them.
+//! `list`: shows versions in the registry, their signers, and the devices that run them.
 
 use std::fs;
 
@@ -14,29 +14,32 @@ use crate::output::table;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Requests to the registry at a time: one after another, a hundred versions take
-/// a minute over a slow link, and registries limit the rate of a client.
+/// Maximum number of parallel requests to the registry. One at a time, the requests for a
+/// hundred versions take a minute over a slow link; but registries limit the request
+/// rate.
 const PARALLEL_REQUESTS: usize = 8;
 
-/// Version of an app.
+/// Row of the list: a version of an app with its signature and its devices.
 #[derive(Serialize)]
 struct Version {
     app: String,
-    /// `None` for an app that was never pushed.
+    /// Version from the tag in the registry; `None` for an app that was never pushed.
     version: Option<String>,
     digest: Option<String>,
-    /// Release number: seconds of Unix time at which it was signed.
+    /// Signed release number, normally the Unix time of the signature in seconds.
     #[serde(rename = "serial")]
     release_number: Option<u64>,
-    /// Digest of the project's key, if that key signed.
+    /// Digest of the project's public key if the signature verifies with that key.
     signer: Option<String>,
-    /// Reason why the signature is not known to be valid.
+    /// Error of the registry or of the verification; `None` if there is none, or if there
+    /// is no key to verify with.
     problem: Option<String>,
-    /// Devices that run the version.
+    /// Names of the devices on which a container with this digest is running.
     devices: Vec<String>,
 }
 
-/// Prints the project's apps, their versions, and the devices that run these.
+/// Prints each version of the project's apps with its signer and its devices, as a table
+/// or as JSON.
 pub(super) async fn list(project: &Project, json: bool) -> Result<()> {
     let apps = local_apps(project)?;
     let registry = project.registry().await?;
@@ -49,7 +52,8 @@ pub(super) async fn list(project: &Project, json: bool) -> Result<()> {
         .buffered(PARALLEL_REQUESTS)
         .collect::<Vec<_>>();
     let (mut versions, on_devices) = tokio::join!(versions, apps::on_all(project, &devices));
-    // A device that is switched off must not hide what the registry has.
+    // An unreachable device causes only a warning: the versions in the registry are
+    // listed all the same.
     for error in on_devices.iter().filter_map(|d| d.error.as_ref()) {
         log::warn(error);
     }
@@ -63,8 +67,8 @@ pub(super) async fn list(project: &Project, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Returns the names of the directories that have an `app.yaml`. Its content is not
-/// read: one malformed file must not hide all other apps.
+/// Returns the names of the project's subdirectories with an `app.yaml`. The files are
+/// not parsed: one malformed `app.yaml` must not hide the other apps.
 fn local_apps(project: &Project) -> Result<Vec<String>> {
     let directory = &project.directory;
     let mut apps = Vec::new();
@@ -80,8 +84,9 @@ fn local_apps(project: &Project) -> Result<Vec<String>> {
     Ok(apps)
 }
 
-/// Returns the project's key. Without one, versions are listed unverified: a reader
-/// of the project need not have access to the key.
+/// Returns the project's public key. `None` if there is none or it cannot be read:
+/// versions are then listed unverified, since not every user of a project has access to
+/// its key.
 async fn keys(project: &Project) -> Option<Keys> {
     project.config.signing_key.as_ref()?;
     let keys = async { Signer::new(project, None).await?.keys().await };
@@ -93,8 +98,9 @@ async fn keys(project: &Project) -> Option<Keys> {
 fn versions(apps: &[String], tags: &[String]) -> Vec<Version> {
     let mut versions = Vec::new();
     for app in apps {
-        // Tag `a-b-c` is version `c` of `a-b` or version `b-c` of `a`: both may hold
-        // -, and the longest name that exists as an app wins.
+        // Tag `a-b-c` is version `c` of app `a-b` or version `b-c` of app `a`, since
+        // names and versions may contain `-`. The longest name that exists as an app is
+        // chosen.
         let owner = |tag: &str| {
             apps.iter()
                 .filter(|a| version_in(tag, a).is_some())
@@ -124,7 +130,8 @@ fn version_in<'a>(tag: &'a str, app: &str) -> Option<&'a str> {
     tag.strip_prefix(app)?.strip_prefix('-')
 }
 
-/// Adds the digest and the signature that the registry has for a version.
+/// Completes a version with its digest, release number and signer from the registry, or
+/// with the error in `problem`.
 async fn look_up(
     project: &Project,
     registry: &Registry,
@@ -161,8 +168,8 @@ async fn look_up(
     version
 }
 
-/// Returns the devices that run this digest. The name alone would not do: a sandbox
-/// app may run under it.
+/// Returns the devices that run this digest. A comparison of the app's name alone would
+/// be wrong, since a sandbox app may have the same name.
 fn running(version: &Version, on_devices: &[DeviceApps]) -> Vec<String> {
     let runs = |device: &&DeviceApps| {
         device

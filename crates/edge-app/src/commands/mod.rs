@@ -1,4 +1,4 @@
-//! Commands, one module each, and the dispatch from the command line to them.
+//! Commands of edge-app, one module each, and the dispatch from the command line to them.
 
 mod containers;
 mod deploy;
@@ -24,7 +24,7 @@ use crate::project::config::Project;
 use crate::project::init;
 use crate::sandbox;
 
-/// Carries out the command of `args`.
+/// Runs the command in `args`, with the project loaded if the command needs one.
 pub(crate) fn run(args: Args) -> Result<()> {
     let directory = args.project.as_deref();
     match args.command {
@@ -34,12 +34,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
 }
 
-/// Runs `work` to its end or until Ctrl-C. Dropping the future kills its child
-/// processes and removes its temporary files; without the handler, Ctrl-C would end
-/// this process alone and leave both behind.
+/// Runs `work` until it ends or the user presses Ctrl-C. Dropping the future kills its
+/// child processes and removes its temporary files; without the handler, SIGINT would
+/// kill this process alone and leave both behind.
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    // One thread: the work waits for ssh, docker and the registry. Compression has
-    // threads of its own.
+    // One thread suffices: the commands mostly wait for ssh, docker and the registry, and
+    // compression starts threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -55,7 +55,7 @@ fn run_other(directory: Option<&Path>, command: OtherCommand) -> Result<()> {
     match command {
         OtherCommand::Init { name, template } => init::init(directory, &name, template),
         OtherCommand::Doctor(output) => {
-            // A project that cannot be read is a finding of doctor, not its end.
+            // `doctor` reports an invalid project as a failed check and continues.
             block_on(doctor::doctor(Project::find(directory), output.json))
         }
         OtherCommand::Keygen { file } => keygen::keygen(&file),

@@ -19,18 +19,20 @@ use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Versions of an app whose release numbers are read, from the last tag backwards.
+/// Maximum number of an app's tags whose release numbers are compared, from the last tag
+/// of the registry's list backwards.
 const MAX_COMPARED_VERSIONS: usize = 16;
 
-/// Pushes and signs a version of an app; prints its name with the digest.
+/// Uploads or copies a version of an app, signs it, and prints `REPOSITORY@DIGEST`.
 pub(crate) async fn push(
     project: &Project,
     app: &App,
     version: &str,
     options: &PushOptions,
 ) -> Result<()> {
-    // The key and the grants come before the upload: nobody waits for minutes to
-    // learn that the key cannot be read, and an answer of no leaves no image behind.
+    // Key and grants are checked before the upload: an unreadable key is reported at once
+    // instead of after minutes, and a user who declines the grants leaves no image in the
+    // registry.
     let signer = Signer::new(project, options.key.as_deref()).await?;
     let keys = signer.keys().await?;
     let source = options.from.as_deref().map(mirror::source).transpose()?;
@@ -72,7 +74,7 @@ pub(crate) async fn push(
     Ok(())
 }
 
-/// Key, annotations and target of the signatures of one push.
+/// Inputs for the signatures of one push, which are the same for every manifest.
 struct Signing<'a> {
     registry: &'a Registry,
     keys: &'a Keys,
@@ -83,8 +85,8 @@ struct Signing<'a> {
 }
 
 impl Signing<'_> {
-    /// Signs one manifest and fetches the signature back. Returns whether a signature
-    /// was missing.
+    /// Signs one manifest, stores the signature and verifies the stored copy. Returns
+    /// false if the registry already has an equal signature.
     async fn sign(&self, manifest: &Manifest, format: Format) -> Result<bool> {
         let (registry, keys, digest) = (self.registry, self.keys, &manifest.digest);
         match registry.verify_digest(keys, digest, &[format]).await {
@@ -102,15 +104,16 @@ impl Signing<'_> {
         }
         let signature = self.signer.sign(&draft.to_sign()).await?;
         let signed = draft.signed(signature);
-        // Verified before it is stored: a signer may have hashed other bytes (a double
-        // of KMS did), and devices would be the first to notice.
+        // The new signature is verified before it is stored: a signer may have hashed
+        // other bytes (a test server for KMS did), and devices would be the first to
+        // detect it.
         let new = std::slice::from_ref(&signed);
         verify_signature(keys, registry.repository(), digest, new)
             .map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
         let attached = registry.push_signature(keys, manifest, &signed).await;
         attached.map_err(registry_error)?;
-        // Two pushes at a time both rewrite the list of signatures, and the later one
-        // wins: only what comes back is known to be there.
+        // Two simultaneous pushes both rewrite the list of signatures, and the later one
+        // wins. Therefore the signature is read back.
         let stored = registry.verify_digest(keys, digest, &[format]).await;
         let stored = stored.map_err(registry_error)?;
         if stored.annotations != self.annotations {
@@ -128,20 +131,21 @@ impl Signing<'_> {
         Ok(true)
     }
 
-    /// Returns whether a signature states these annotations already. The release
-    /// number is left out: it is the time of the first push, and a second push of the
-    /// same version must not raise it.
+    /// Returns whether an existing signature states the same app, version and grants. The
+    /// release number is ignored: it is the time of the first push, and another push of
+    /// the same version must not raise it.
     fn is_stated_by(&self, verified: &Verified) -> bool {
         let (new, old) = (&self.annotations, &verified.annotations);
         (&new.app, &new.version, &new.grants) == (&old.app, &old.version, &old.grants)
     }
 }
 
-/// Returns a release number above that of every other version.
+/// Returns a release number above those of the last versions of the app.
 ///
-/// It is the time in seconds of Unix time: several laptops push without a counter that
-/// they would have to share. A slow clock must not yield a number that devices refuse
-/// as a downgrade, so the signed numbers of the last versions are compared.
+/// The number is the Unix time in seconds, so that several laptops need no shared
+/// counter. After a push from a laptop with a slow clock, devices would refuse the
+/// version as a downgrade; therefore the signed numbers of the last versions are
+/// compared.
 async fn next_release_number(registry: &Registry, keys: &Keys, app: &str) -> Result<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut number = now;
@@ -155,12 +159,13 @@ async fn next_release_number(registry: &Registry, keys: &Keys, app: &str) -> Res
             digest: None,
         };
         let manifest = registry.resolve(&image).await.map_err(registry_error)?;
-        // A version without a signature by our key has no release number.
+        // Versions without a valid signature by this key are skipped: their release
+        // numbers cannot be trusted.
         let verified = registry
             .verify_digest(keys, &manifest.digest, &[Format::V2, Format::V3])
             .await;
         if let Ok(verified) = verified {
-            // The prefix of app `a` matches tags of app `a-b` too.
+            // Tags of an app `a-b` also begin with the prefix of app `a`.
             if verified.annotations.app == app {
                 number = number.max(verified.annotations.release_number + 1);
             }
@@ -174,8 +179,8 @@ async fn next_release_number(registry: &Registry, keys: &Keys, app: &str) -> Res
     Ok(number)
 }
 
-/// Asks before grants are signed. A signature with grants opens the device to the app
-/// on every board, so a changed `app.yaml` must not pass unseen through a script.
+/// Asks the user before grants are signed, unless `--yes` is given. A signed grant is
+/// valid on every device, so a script must not sign a changed `app.yaml` unnoticed.
 fn confirm_grants(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
     let grants = app.spec.grants();
     if let Some(source) = source {

@@ -1,4 +1,4 @@
-//! `status`: the apps on devices.
+//! `status`: shows the apps on devices with version, state, health and signer.
 
 use anyhow::Result;
 use edge_common::contract::phase;
@@ -11,9 +11,11 @@ use crate::exit_code::{PARTIAL, UNREACHABLE};
 use crate::output::table;
 use crate::project::config::Project;
 
-/// Prints the apps on devices; fails if a device could not be queried.
+/// Prints the apps on the devices `names`; returns an error if any device could not be
+/// queried.
 pub(super) async fn status(project: &Project, names: &[String], json: bool) -> Result<()> {
-    // A name that cannot be a host is wrong usage, not a device that is away.
+    // An invalid device name is wrong usage and must not be reported as an unreachable
+    // device.
     for name in names {
         Device::new(project, name)?;
     }
@@ -61,7 +63,8 @@ fn print(devices: &[DeviceApps]) {
                 signer,
             ]);
         }
-        // A device without apps answered: it has a row, unlike one that is away.
+        // A reachable device without apps gets a row of its own; only unreachable devices
+        // have none.
         if device.apps.is_empty() {
             let mut row = vec![device.device.clone()];
             row.resize(7, "-".into());
@@ -77,8 +80,8 @@ fn print(devices: &[DeviceApps]) {
     }
 }
 
-/// Prints deployments that did not end with the new version. The table shows the old
-/// version running and not that a newer one was tried.
+/// Prints a line for each app whose last deployment failed or is in progress: the table
+/// shows only the container that runs now, not that a newer version was tried.
 fn print_deployments(device: &DeviceApps) {
     for deployment in &device.deployments {
         let (name, phase) = (&deployment["name"], &deployment["phase"]);

@@ -1,4 +1,4 @@
-//! `verify`: the signature of a pushed version.
+//! `verify`: verifies the signature of a pushed version and prints what was signed.
 
 use anyhow::{Context, Result};
 use edge_common::exit::Failure;
@@ -9,13 +9,13 @@ use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Returns the image reference of a version of `app`, or parses `app` as an image
-/// reference in the project's repository.
+/// Returns the image to verify: `app` itself if it is an image reference, which must be
+/// in the project's repository, or else the image of the app's version.
 pub(crate) async fn image(project: &Project, app: &str, version: Option<&str>) -> Result<ImageRef> {
     if app.contains(['/', '@', ':']) {
         let image: ImageRef = app.parse().map_err(|e| Failure::error(2, e))?;
-        // Devices trust signatures for this one repository: a signature elsewhere may
-        // be valid and is of no use on any of them.
+        // Devices accept images of the project's repository only, so a valid signature in
+        // another repository would be misleading.
         let repository = project.repository().await?;
         if image.repository != repository {
             let why =
@@ -29,14 +29,15 @@ pub(crate) async fn image(project: &Project, app: &str, version: Option<&str>) -
     project.image(&app.name, &version).await
 }
 
-/// Verifies an image with the project's key and prints the signed annotations.
+/// Verifies an image, including all its platforms, with the project's key and prints the
+/// signed annotations.
 pub(crate) async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
     let keys = Signer::new(project, None).await?.keys().await?;
     let registry = project.registry().await?;
     let manifests = registry.resolve_all(image).await.map_err(registry_error)?;
     let mut first = None;
-    // An index and each of its images: podman and skopeo verify the manifest of the
-    // platform, not the index.
+    // Both the index and the manifests of its platforms must be signed: podman and skopeo
+    // verify the manifest of the platform instead of the index.
     for manifest in &manifests {
         let formats = [Format::V2, Format::V3];
         let verified = registry

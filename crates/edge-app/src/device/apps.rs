@@ -1,4 +1,4 @@
-//! Containers of apps on devices, as edge-docker reports them.
+//! Containers of apps on devices, from the output of `edge-docker ps` and `inspect`.
 
 use std::collections::BTreeMap;
 
@@ -11,53 +11,55 @@ use crate::device::rollout;
 use crate::device::ssh::Device;
 use crate::project::config::Project;
 
-/// Label with the options of `app.yaml` at the time of the deployment, for `diff`.
-/// edge-docker refuses labels that begin with `edge.`, since those state what was
-/// verified; this one is only edge-app's note.
+/// Container label with the options of `app.yaml` at the time of the deployment, for
+/// `diff`. edge-app may set it, unlike labels that begin with `edge.`: those state
+/// verified facts, and only edge-docker sets them.
 pub(crate) const OPTIONS_LABEL: &str = "edge-app.options";
 
-/// Container of an app on a device. The field names are keys of `--json`.
+/// Container of an app on a device. The field names are the keys of `--json`.
 #[derive(Serialize)]
 pub(crate) struct AppContainer {
-    /// Name of the container.
+    /// Container name without the leading slash, normally the app's name.
     pub(crate) name: String,
-    /// Signed name of the app, or name of the sandbox app.
+    /// Signed app name, or the name of the sandbox app if the container is unsigned.
     pub(crate) app: String,
-    /// Signed version.
+    /// Signed version; `None` for a sandbox app.
     pub(crate) version: Option<String>,
-    /// Signed digest.
+    /// Signed manifest digest, or else the digest in the requested image reference.
     pub(crate) digest: Option<String>,
-    /// Digest of the key that signed.
+    /// Digest of the public key whose signature edge-docker verified.
     pub(crate) signer: Option<String>,
-    /// Whether it is an unsigned sandbox app.
+    /// Whether the container runs an unsigned sandbox image.
     pub(crate) sandbox: bool,
-    /// State in the engine's words: `running`, `exited`, …
+    /// State of the container as docker names it, for example `running` or `exited`.
     pub(crate) state: String,
-    /// `healthy`, `starting` or `unhealthy`; `None` without a health check.
+    /// Result of the health check: `healthy`, `starting` or `unhealthy`; `None` without a
+    /// health check.
     pub(crate) health: Option<String>,
-    /// Time of the last start, RFC 3339.
+    /// Time of the container's last start, in RFC 3339 format.
     pub(crate) started: String,
-    /// Number of restarts by the engine.
+    /// Number of times that the engine restarted the container by its restart policy.
     pub(crate) restarts: u64,
-    /// Options of `app.yaml` at the deployment.
+    /// Options from the label [`OPTIONS_LABEL`]; `None` if edge-app did not deploy the
+    /// container.
     pub(crate) options: Option<Vec<String>>,
 }
 
-/// Apps of a device. The field names are keys of `--json`.
+/// Result of querying one device. The field names are the keys of `--json`.
 #[derive(Serialize)]
 pub(crate) struct DeviceApps {
-    /// Name of the device.
+    /// Device name in `edge-app.yaml`, or host name of the ssh configuration.
     pub(crate) device: String,
-    /// Reason why the device could not be queried.
+    /// Error message if the device could not be queried; `None` after a success.
     pub(crate) error: Option<String>,
-    /// Containers of apps.
+    /// Containers of apps, sorted by name; empty after an error.
     pub(crate) apps: Vec<AppContainer>,
-    /// Last deployment of each app, from the device's journal.
+    /// Last deployment of each app: the JSON entries of the device's deployment journal.
     #[serde(rename = "switches")]
     pub(crate) deployments: Vec<Value>,
 }
 
-/// Output of `inspect`, as far as it is used.
+/// Element of the output of `edge-docker inspect`, reduced to the fields in use.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Container {
@@ -87,7 +89,8 @@ struct Config {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Returns the containers of apps on a device, including those kept for `rollback`.
+/// Queries the containers of apps on a device, including old ones that are kept for
+/// `rollback`.
 pub(crate) async fn on(device: &Device) -> Result<Vec<AppContainer>> {
     let list = ["ps", "--all", "--quiet", "--no-trunc"];
     let ids = device.run(&list).await?;
@@ -95,7 +98,7 @@ pub(crate) async fn on(device: &Device) -> Result<Vec<AppContainer>> {
         .into_iter()
         .chain(ids.split_whitespace())
         .collect();
-    // `inspect` without a container is wrong usage.
+    // A device without containers needs no `inspect`, which fails without an argument.
     if inspect.len() == 2 {
         return Ok(Vec::new());
     }
@@ -107,7 +110,8 @@ pub(crate) async fn on(device: &Device) -> Result<Vec<AppContainer>> {
     Ok(apps)
 }
 
-/// Returns the container of an app; `None` for one that edge-docker did not create.
+/// Converts docker's description of a container; returns `None` for a container that
+/// edge-docker did not create.
 fn app_container(container: Container) -> Option<AppContainer> {
     let labels = container.config.labels.unwrap_or_default();
     let value = |key: &str| labels.get(key).cloned();
@@ -115,7 +119,7 @@ fn app_container(container: Container) -> Option<AppContainer> {
     let requested_digest = image.split_once('@').map(|(_, digest)| digest.to_string());
     let health = container.state.health.map(|h| h.status);
     Some(AppContainer {
-        // The engine writes names with a slash in front.
+        // Docker's API reports container names with a leading slash.
         name: container.name.trim_start_matches('/').into(),
         app: value(label::APP).or_else(|| value(label::SANDBOX))?,
         version: value(label::VERSION),
@@ -123,7 +127,7 @@ fn app_container(container: Container) -> Option<AppContainer> {
         signer: value(label::SIGNER),
         sandbox: labels.contains_key(label::SANDBOX),
         state: container.state.status,
-        // Some engines report `none` for a container without a check.
+        // Some engines report `none` for a container without a health check.
         health: health.filter(|h| h != "none"),
         started: container.state.started_at,
         restarts: container.restart_count,
@@ -144,7 +148,8 @@ async fn query(project: &Project, name: &str) -> Result<DeviceApps> {
     })
 }
 
-/// Queries devices in parallel; one that fails is in the result with its error.
+/// Queries the apps of all devices in parallel. A device that cannot be queried is in the
+/// result with its error.
 pub(crate) async fn on_all(project: &Project, names: &[String]) -> Vec<DeviceApps> {
     let work = |name: String| async move { query(project, &name).await };
     let device_apps = |(device, answer): (String, Result<DeviceApps>)| {

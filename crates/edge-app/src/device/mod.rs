@@ -1,4 +1,5 @@
-//! Devices: the ssh connection, the apps on them, and work on several at once.
+//! Devices: selection on the command line, ssh connection, queries of their apps, and
+//! parallel work on several devices.
 
 pub(crate) mod apps;
 pub(crate) mod rollout;

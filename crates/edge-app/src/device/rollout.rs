@@ -1,4 +1,4 @@
-//! Work on several devices at once: limits, results, and the table at the end.
+//! Parallel work on several devices: limits, results, and the table at the end.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,11 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
 use crate::exit_code::{NOT_RUNNING, PARTIAL, REFUSED, REGISTRY, ROLLED_BACK, UNREACHABLE};
 use crate::output::table;
 
-/// Devices that are queried at a time; each costs an ssh process with its handshake.
+/// Maximum number of devices that are queried in parallel; each query costs an ssh
+/// process with a handshake.
 const PARALLEL_QUERIES: usize = 20;
-/// Characters of an error in the table, so that a row stays on a screen.
+/// Maximum number of characters of an error in the table, so that each row fits on a
+/// screen.
 const MAX_REASON_CHARS: usize = 160;
 
 /// Number of devices at a time, and failures that end a rollout.
@@ -30,15 +32,16 @@ fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..)
 }
 
-/// Result of the work on a device.
+/// Result of the work on one device, for example of a deployment.
 pub(crate) struct Outcome<T> {
     device: String,
-    /// `None` if the work was not started.
+    /// Result of the work; `None` if it was never started because others had failed.
     result: Option<Result<T>>,
     duration: Duration,
 }
 
-/// Runs `work` for each of `names`; returns the outcomes in the same order.
+/// Runs `work` for each device in `names`, in parallel within `limits`; returns the
+/// outcomes in the order of `names`.
 pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
     names: &[String],
     limits: &Limits,
@@ -64,8 +67,8 @@ pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
         failures += u32::from(result.is_err());
         outcomes[index].result = Some(result);
         outcomes[index].duration = duration;
-        // Work in progress is never cancelled: a device in the middle of a deployment
-        // ends it anyway, and its result would be lost.
+        // After too many failures, work in progress continues: a device completes its
+        // deployment in any case, and the result would be lost.
         if failures < limits.max_failures {
             running.extend(waiting.next().map(start));
         }
@@ -73,7 +76,8 @@ pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
     outcomes
 }
 
-/// Queries all of `names`, whatever fails; returns the answers in the same order.
+/// Queries all devices in `names` in parallel, regardless of failures; returns the
+/// answers in the order of `names`.
 pub(crate) async fn query<T, F: Future<Output = Result<T>>>(
     names: &[String],
     query: impl Fn(String) -> F,
@@ -83,25 +87,26 @@ pub(crate) async fn query<T, F: Future<Output = Result<T>>>(
         async move { (index, name, answer.await) }
     };
     let answers = stream::iter(names).enumerate().map(start);
-    // Unordered: a device that is away must not hold back the start of others.
+    // Unordered, so that an unreachable device does not delay the queries of others.
     let mut answers: Vec<_> = answers.buffer_unordered(PARALLEL_QUERIES).collect().await;
     answers.sort_by_key(|(index, ..)| *index);
     let named = |(_, name, answer)| (name, answer);
     answers.into_iter().map(named).collect()
 }
 
-/// Logs the result of one of several devices as it ends.
+/// Logs the result of one device as soon as its work ends, if there are several devices.
 pub(crate) fn log_result(several: bool, device: &str, result: &Result<String>) {
     match result {
         Ok(message) if several => log::info(format_args!("{device}: {message}")),
         Err(error) if several => log::warn(format_args!("{error:#}")),
-        // A single device: `report` prints its message or returns its error.
+        // For a single device, `report` prints the message or returns the error.
         _ => {}
     }
 }
 
-/// Reports the end of a rollout. One device: prints its message, or returns its error
-/// with its own exit code. Several: prints a table, and fails if one of them failed.
+/// Reports the results of a rollout. For one device: prints its message, or returns its
+/// error with the original exit code. For several: prints a table, and returns an error
+/// if any of them failed.
 pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
     if outcomes.len() == 1 {
         if let Some(result) = outcomes.pop().and_then(|o| o.result) {
@@ -151,14 +156,16 @@ fn result_label(error: &anyhow::Error) -> &'static str {
         UNREACHABLE => "unreachable",
         REFUSED => "refused",
         ROLLED_BACK => "rolled back",
-        // In capitals: of all results only this one leaves a device without the app.
+        // In capitals, because of all results only this one leaves a device without the
+        // app.
         NOT_RUNNING => "NOT RUNNING",
         REGISTRY => "registry",
         _ => "failed",
     }
 }
 
-/// Returns the error without the name of the device, which has a column of its own.
+/// Returns the error message, shortened, without the device name, which has its own
+/// column in the table.
 fn reason(device: &str, error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = text.strip_prefix(device).unwrap_or(&text);

@@ -1,5 +1,5 @@
-//! Connection to a device by the user's own `ssh`, with its configuration, agent, jump
-//! hosts and known hosts: edge-app keeps no keys and no list of known hosts.
+//! Connection to a device by the user's `ssh`, with the user's configuration, agent, jump
+//! hosts and known hosts: edge-app stores no keys and no host keys.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -20,15 +20,17 @@ use tokio::sync::OnceCell;
 use crate::exit_code::{NOT_RUNNING, REFUSED, REGISTRY, ROLLED_BACK, UNREACHABLE};
 use crate::project::config::Project;
 
-/// The only program that the user `edge` may run as root. `-n`: sudo must fail instead
-/// of asking for a password at a prompt that nobody sees.
+/// Beginning of each command line on a device: edge-docker is the only program that the
+/// user `edge` may run as root. With `-n`, sudo fails instead of asking for a password at
+/// a prompt that nobody sees.
 const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
-/// Exit code of `ssh` for its own failures; edge-docker has none as high.
+/// Exit code with which `ssh` reports its own failures, above all exit codes of
+/// edge-docker itself.
 const SSH_FAILED: i32 = 255;
-/// Bytes of ssh's own messages that are read back.
+/// Size limit in bytes of ssh's own error messages.
 const MAX_SSH_OUTPUT_BYTES: u64 = 64 * 1024;
 
-/// Device, and the connection to it once there is one.
+/// Device with its ssh settings, and its connection after the first command.
 pub(crate) struct Device {
     name: String,
     destination: String,
@@ -40,8 +42,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Returns the device `name` of the project, or the host of that name. Connects to
-    /// nothing yet.
+    /// Returns the device `name` of `edge-app.yaml`, or else the ssh host of that name.
+    /// Does not connect yet.
     pub(crate) fn new(project: &Project, name: &str) -> Result<Self> {
         let known = project.config.devices.get(name).and_then(Option::as_ref);
         let host = known.and_then(|d| d.host.as_deref()).unwrap_or(name);
@@ -68,20 +70,22 @@ impl Device {
         })
     }
 
-    /// Returns `ssh` with its options, up to the destination.
+    /// Returns an `ssh` command with the options that all calls need, without destination
+    /// and remote command.
     fn ssh_command(&self) -> std::process::Command {
         let mut command = Root::system().command(&self.ssh);
         if let Some(config) = &self.config {
             command.arg("-F").arg(config);
         }
-        // A directory for each device, so that the name of the socket can be one
-        // letter: its path has room for about a hundred, and $TMPDIR may use most.
+        // Each device has its own directory, so that the socket's file name can be a
+        // single letter: the path of a Unix socket is limited to about a hundred bytes,
+        // most of which $TMPDIR may take.
         let path = self.control.path().join("s");
         command.arg("-o");
         command.arg(format!("ControlPath={}", option_value(&path)));
         command.args(["-o", "ConnectTimeout=15"]);
-        // A cut link is noticed after half a minute; TCP alone would wait for
-        // a quarter of an hour.
+        // With keepalives, an interrupted link is noticed after half a minute; TCP alone
+        // would wait for a quarter of an hour.
         command.args([
             "-o",
             "ServerAliveInterval=10",
@@ -94,21 +98,22 @@ impl Device {
         command
     }
 
-    /// Opens the connection if there is none. All commands share it: each would pay
-    /// for a handshake of its own, and ssh could ask for a passphrase or an unknown
-    /// host at any of them. It asks here, at the terminal, and never later.
+    /// Opens the connection unless it is open. All commands share one connection
+    /// (ControlMaster): it saves a handshake for each command, and ssh asks for a
+    /// passphrase or an unknown host only once, here at the terminal.
     pub(crate) async fn connect(&self) -> Result<()> {
         self.connected.get_or_try_init(|| self.open()).await?;
         Ok(())
     }
 
     async fn open(&self) -> Result<()> {
-        // A file and not a pipe: the connection stays in the background and would hold
-        // the pipe open, so that reading to its end would never return.
+        // ssh writes its messages to a file instead of a pipe: the connection stays in
+        // the background and would keep the pipe open, so that reading to the end would
+        // never return.
         let messages = self.control.path().join("messages");
         let mut command = self.ssh_command();
-        // ControlPersist ends the connection a minute after our last command, should
-        // this process be killed before it can.
+        // If edge-app is killed and cannot close the connection, ControlPersist closes it
+        // a minute after the last command.
         command.args([
             "-o",
             "ControlMaster=yes",
@@ -130,12 +135,13 @@ impl Device {
         Err(self.unreachable(String::from_utf8_lossy(&output).trim()))
     }
 
-    /// Returns a command that runs `edge-docker ARGUMENTS` on the device.
+    /// Returns a command that runs `edge-docker ARGUMENTS` on the device as root, with a
+    /// remote terminal if `terminal` is true.
     pub(crate) async fn edge_docker(&self, arguments: &[&str], terminal: bool) -> Result<Command> {
         self.shell(&edge_docker(arguments), terminal).await
     }
 
-    /// Returns a command that runs a line in the device's shell. The caller must
+    /// Returns a command that runs a command line in the device's shell. The caller must
     /// [`quote`] its arguments.
     pub(crate) async fn shell(&self, line: &str, terminal: bool) -> Result<Command> {
         self.connect().await?;
@@ -144,8 +150,9 @@ impl Device {
         if terminal {
             command.arg("-tt");
         } else {
-            // The terminal sends Ctrl-C to the whole process group. In a group of its
-            // own ssh does not get it, and we decide which of our processes ends.
+            // The terminal sends SIGINT after Ctrl-C to its whole foreground process
+            // group. In a separate group, ssh does not receive SIGINT, and edge-app
+            // decides which of its processes ends.
             command.process_group(0);
         }
         command.args(["--", &self.destination]);
@@ -155,18 +162,19 @@ impl Device {
         Ok(command)
     }
 
-    /// Runs `edge-docker ARGUMENTS` and returns its standard output.
+    /// Runs `edge-docker ARGUMENTS` on the device and returns its standard output.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Result<String> {
         self.run_line(&edge_docker(arguments)).await
     }
 
-    /// Runs a line in the device's shell and returns its standard output.
+    /// Runs a command line in the device's shell and returns its standard output.
     pub(crate) async fn run_line(&self, line: &str) -> Result<String> {
         self.run_with(line, None, |_| ()).await
     }
 
-    /// Runs a line in the device's shell, with `input` as standard input; calls `each`
-    /// for each line of standard output as it arrives, and returns all of it.
+    /// Runs a command line in the device's shell, with `input` as standard input. Calls
+    /// `each` for each line of standard output as it arrives, and returns the whole
+    /// output.
     pub(crate) async fn run_with(
         &self,
         line: &str,
@@ -180,10 +188,12 @@ impl Device {
         }
         let mut child = command.spawn().context("starting ssh")?;
         if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
-            // A command that ended before it read has an exit code that says why.
+            // A write error is ignored: if the command ended before it read everything,
+            // its exit code shows the reason.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
-        // Both at once: a command blocks when the pipe that nobody reads is full.
+        // Both pipes are read at the same time: a command blocks if one of its pipes is
+        // full.
         let out = read_lines(child.stdout.take().context("standard output")?, each);
         let err = read_lines(child.stderr.take().context("standard error")?, |_| ());
         let (out, err) = tokio::try_join!(out, err)?;
@@ -192,8 +202,8 @@ impl Device {
         Ok(out)
     }
 
-    /// Turns the exit code of a command on the device into an error with our own exit
-    /// code; `output` is its standard error.
+    /// Maps the exit status of a command on the device to an error with an exit code of
+    /// edge-app. `output` is the command's standard error.
     pub(crate) fn check(&self, status: ExitStatus, output: &str) -> Result<()> {
         let output = log::printable(&output.replace('\n', "; "));
         let name = &self.name;
@@ -216,8 +226,8 @@ impl Device {
         }
     }
 
-    /// Returns an error with ssh's messages and the command that shows them again:
-    /// what is wrong is nearly always in the user's own configuration.
+    /// Returns an error with ssh's messages and an ssh command that reproduces them: the
+    /// cause is nearly always in the user's ssh configuration or network.
     fn unreachable(&self, output: &str) -> anyhow::Error {
         let mut attempt = String::from("ssh ");
         if let Some(config) = &self.config {
@@ -237,7 +247,8 @@ impl Device {
     }
 }
 
-/// Returns `sudo edge-docker ARGUMENTS`, quoted for the device's shell.
+/// Returns the command line `sudo -n edge-docker ARGUMENTS`, quoted for the device's
+/// shell.
 pub(crate) fn edge_docker(arguments: &[&str]) -> String {
     quote(EDGE_DOCKER.iter().chain(arguments))
 }
@@ -249,7 +260,7 @@ impl Drop for Device {
         }
         let mut command = self.ssh_command();
         command.args(["-O", "exit", "--", &self.destination]);
-        // The connection may be closed already.
+        // An error is ignored, since the connection may be closed already.
         let _ = command.run();
     }
 }
@@ -259,7 +270,7 @@ async fn read_lines(stream: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) 
     let mut text = String::new();
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes).await? > 0 {
-        // Logs of an app hold any bytes.
+        // The output can contain any bytes, for example in the log of an app.
         let line = String::from_utf8_lossy(&bytes);
         each(&line);
         text.push_str(&line);
@@ -268,17 +279,18 @@ async fn read_lines(stream: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) 
     Ok(text)
 }
 
-/// Quotes a path as the value of an option of ssh, which splits values at blanks and
-/// replaces `%x`.
+/// Quotes a path as the value of an ssh option: ssh splits values at blanks and expands
+/// `%` sequences.
 fn option_value(path: &Path) -> String {
     let path = path.display().to_string();
     let path = path.replace('\\', r"\\").replace('"', "\\\"");
     format!("\"{}\"", path.replace('%', "%%"))
 }
 
-/// Checks that ssh takes `text` for a host or a user. A leading `-` would be an option,
-/// and `-oProxyCommand=` runs a program on the laptop; ssh hands hosts and users to
-/// shells too, in `ProxyCommand` and `Match exec` of the user's configuration.
+/// Checks that `text` can only be a host or a user to ssh. A leading `-` would begin an
+/// option, and `-oProxyCommand=` runs a program on the laptop. Characters of shell syntax
+/// are rejected too, since `ProxyCommand` and `Match exec` in the user's configuration
+/// can pass host and user to a shell.
 fn check_destination(text: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) {

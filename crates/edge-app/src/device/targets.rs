@@ -1,4 +1,4 @@
-//! Devices that a command line selects.
+//! Devices that the command line selects: by name, by group, or all of the project.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,8 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Returns the names of the selected devices, each once.
+    /// Returns the names of the selected devices without duplicates; selecting none is an
+    /// error.
     pub(crate) fn names(&self, project: &Project) -> Result<Vec<String>> {
         let mut names = self.devices.clone();
         let config = &project.config;
@@ -37,7 +38,8 @@ impl Targets {
             };
             names.extend(members.iter().flatten().cloned());
         }
-        // Groups overlap, and two deployments at a time on one device would collide.
+        // Groups may overlap, and two simultaneous deployments on one device would
+        // collide.
         let mut seen = BTreeSet::new();
         names.retain(|n| seen.insert(n.clone()));
         if names.is_empty() {
@@ -48,7 +50,8 @@ impl Targets {
     }
 
     /// Returns the names of the selected devices, or of all devices of the project if
-    /// none is selected. For commands that only read: a deployment wants `--all`.
+    /// none is selected. Only for commands that change nothing: a deployment to all
+    /// devices requires an explicit `--all`.
     pub(crate) fn or_all(&self, project: &Project) -> Result<Vec<String>> {
         let selected = !self.devices.is_empty() || !self.group.is_empty();
         let all = Self {

@@ -1,8 +1,10 @@
-//! Archive that `docker image save` writes, read as blobs for a registry.
+//! Reader of the archive that `docker image save` writes: finds the configuration and the
+//! layers of an image.
 //!
-//! Format: <https://github.com/moby/moby/blob/master/image/spec/v1.2.md>, "Combined
-//! Image JSON + Filesystem Changeset Format", and the OCI image layout that docker
-//! writes since version 25. Both have `manifest.json`, which is read here.
+//! Two formats are supported:
+//! <https://github.com/moby/moby/blob/master/image/spec/v1.2.md>, "Combined Image JSON +
+//! Filesystem Changeset Format", and the OCI image layout that docker writes since
+//! version 25. Both contain `manifest.json`, from which this module reads the paths.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,10 +14,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// Size limit of a configuration or manifest.
+/// Size limit of a configuration or manifest in bytes.
 const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Saved image with an index of its entries.
+/// Archive of a saved container image, with an index of its entries.
 pub(crate) struct SavedImage {
     file: File,
     entries: HashMap<PathBuf, Entry>,
@@ -34,8 +36,8 @@ struct Manifest {
 }
 
 impl SavedImage {
-    /// Indexes the archive without reading the layers: they come in any order, and
-    /// the manifest that names them may come last.
+    /// Indexes the archive without reading the layers: entries can have any order, and
+    /// the manifest that names the layers may be the last one.
     pub(crate) fn open(mut file: File) -> Result<Self> {
         file.seek(SeekFrom::Start(0))?;
         let mut archive = tar::Archive::new(&file);
@@ -54,8 +56,8 @@ impl SavedImage {
                     offset: entry.raw_file_position(),
                     size: entry.size(),
                 },
-                // Old versions of docker write a layer once and link to it from others
-                // with the same content.
+                // Old versions of docker write the content of equal layers only once, and
+                // a symbolic link for each repetition.
                 tar::EntryType::Symlink => {
                     let target = entry.link_name()?.context("reading the saved image")?;
                     Entry::Link(normalize(
@@ -69,7 +71,8 @@ impl SavedImage {
         Ok(Self { file, entries })
     }
 
-    /// Returns the configuration and the paths of the layers, lowest first.
+    /// Returns the image's configuration (JSON) and the archive paths of its layers,
+    /// lowest layer first.
     pub(crate) fn image(&self) -> Result<(Vec<u8>, Vec<PathBuf>)> {
         let text = self.read(Path::new("manifest.json"), MAX_DOCUMENT_BYTES)?;
         let manifests: Vec<Manifest> =
@@ -93,8 +96,9 @@ impl SavedImage {
         Ok(bytes)
     }
 
-    /// Returns the content of an entry. Read it to the end before the next call:
-    /// `try_clone` duplicates the descriptor, and all share one file offset.
+    /// Returns a reader of an entry's content. Read to the end before the next call:
+    /// `try_clone` only duplicates the file descriptor, so all readers share one file
+    /// offset.
     pub(crate) fn reader(&self, path: &Path) -> Result<std::io::Take<File>> {
         let absent = || format!("the saved image lacks {}", path.display());
         let entry = match self.entries.get(path).with_context(absent)? {
@@ -110,7 +114,7 @@ impl SavedImage {
     }
 }
 
-/// Resolves `.` and `..` without going above the archive.
+/// Resolves `.` and `..` in the target of a link, without leaving the archive's root.
 fn normalize(path: &Path) -> PathBuf {
     let mut result = PathBuf::new();
     for part in path.components() {

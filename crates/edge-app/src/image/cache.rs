@@ -1,11 +1,12 @@
-//! Cache of facts about layers that can be computed again.
+//! Cache of facts about image layers, in the user's cache directory. Deleting the cache
+//! is safe, since its content can be computed again.
 
 use std::path::{Path, PathBuf};
 
 use edge_common::file;
 
-/// Returns the directory of the cache by the XDG base directory specification, which
-/// says to ignore relative paths; `None` without a home directory.
+/// Returns the cache directory according to the XDG base directory specification, which
+/// requires ignoring relative paths; `None` without a home directory.
 pub(super) fn directory() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.filter(|c| c.is_absolute());
@@ -13,8 +14,8 @@ pub(super) fn directory() -> Option<PathBuf> {
     Some(cache?.join("edge-app"))
 }
 
-/// Writes a file of the cache. Errors are dropped: without the file the next command
-/// does the work once more, and gets the same result.
+/// Writes a cache file. Errors are ignored: without the file, the next command repeats
+/// some work and has the same result.
 pub(super) fn write(path: &Path, text: &str) {
     let created = path
         .parent()

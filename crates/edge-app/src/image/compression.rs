@@ -1,6 +1,6 @@
-//! Compression on all cores: a stream is cut into pieces, each of which becomes a frame
-//! of its own. Frames in a row are one stream again, for zstd (RFC 8878) and for
-//! gzip (RFC 1952) alike, so a reader needs to know nothing of it.
+//! Compression on all cores: the stream is divided into pieces, and each piece is
+//! compressed to a frame of its own. Concatenated frames are one valid stream both for
+//! zstd (RFC 8878) and for gzip (RFC 1952), so decompressors need no special support.
 
 use std::io::{self, Write};
 use std::num::NonZero;
@@ -14,35 +14,37 @@ use anyhow::{Context, Result, anyhow};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Size of a piece. Never change it for gzip: the same layer would have other frames
-/// and another digest, and every registry and device would get it once more.
+/// Size of a piece in bytes before compression. Must stay the same for gzip: another size
+/// changes the compressed bytes and so the digest of every layer, and registries and
+/// devices would have to store each layer again.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// Lowest and highest level of zstd; the lowest is used first.
+/// Lowest and highest zstd compression level in use. Compression starts with the lowest.
 const ZSTD_LEVELS: (i32, i32) = (1, 12);
 
-/// Format and purpose of the compression.
+/// Compression format, chosen by the receiver of the data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
-    /// For a device: the level follows the link. It rises while the link is the
-    /// bottleneck, and falls while the processors are.
+    /// zstd, for transfers to a device. The level rises while the network is the
+    /// bottleneck, and falls while the processor is.
     Zstd,
-    /// For a registry: every engine reads it, and the same content has the same
-    /// bytes at any time.
+    /// gzip, for uploads to a registry: every engine can read it, and the same content
+    /// always has the same compressed bytes.
     Gzip,
 }
 
-/// Compresses everything that `produce` writes into `sink`; returns the result of
-/// `produce`.
+/// Runs `produce`, compresses everything that it writes, and writes the result to `sink`.
+/// Returns the result of `produce`.
 pub(crate) fn compress<T, W: Write + Send>(
     codec: Codec,
     sink: &mut W,
     produce: impl FnOnce(&mut dyn Write) -> Result<T>,
 ) -> Result<T> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    // Bounded: memory holds a few pieces, however large the image and slow the link.
+    // The bounded channel limits memory to a few pieces, however large the image is and
+    // however slow the network.
     let (jobs, work) = sync_channel::<Job>(workers);
-    // The receivers of the results in the order of the pieces: workers finish in any
-    // order, the writer waits for the next one.
+    // One receiver for each piece, in the order of the pieces: workers finish in any
+    // order, and the writer waits for the next piece.
     let (order, results) = sync_channel(2 * workers);
     let (work, level) = (Mutex::new(work), AtomicI32::new(ZSTD_LEVELS.0));
     let (work, level) = (&work, &level);
@@ -65,8 +67,8 @@ pub(crate) fn compress<T, W: Write + Send>(
         let written = writer
             .join()
             .map_err(|_| anyhow!("compression worker panicked"))?;
-        // A failed write closes the channels, and then producing fails as well: the
-        // error of the writer is the cause.
+        // A failed write closes the channels, so that `produce` then fails too. The
+        // writer's error is the cause and takes precedence.
         written.and(finished)
     })
 }
@@ -124,13 +126,13 @@ fn compress_pieces(codec: Codec, work: &Mutex<Receiver<Job>>, level: &AtomicI32)
             Codec::Zstd => zstd::bulk::compress(&piece, level.load(Ordering::Relaxed)),
             Codec::Gzip => gzip(&piece),
         };
-        // After an error nobody receives it.
+        // The writer is gone after an error, so a failed send is ignored.
         let _ = done.send(compressed);
     }
 }
 
-/// Compresses a piece. The header has no name and no time, so that the same piece has
-/// the same bytes.
+/// Compresses one piece as a gzip member without file name and time, so that equal pieces
+/// are equal after compression.
 fn gzip(piece: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(piece)?;
@@ -154,7 +156,8 @@ fn write(
         let wrote = start.elapsed();
         ready = Instant::now();
         let current = level.load(Ordering::Relaxed);
-        // Twice as long, so that the level does not swing with each piece.
+        // The level changes only if one side takes twice as long as the other; otherwise
+        // it would oscillate with each piece.
         let next = if wrote > 2 * waited {
             current + 1
         } else if waited > 2 * wrote {

@@ -1,5 +1,6 @@
-//! The laptop's docker, through its own client: it knows contexts, remote engines and
-//! builders that the user has configured, and the engine's API does not.
+//! Calls of the laptop's docker client. The client is used instead of the engine's API
+//! because it knows the contexts, remote engines and builders that the user has
+//! configured.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -25,7 +26,8 @@ fn docker() -> Result<Command> {
     Ok(command)
 }
 
-/// Builds the app as `image`. The output of docker goes to standard error.
+/// Builds the app's directory with docker and names the container image `image`. Docker's
+/// output goes to standard error.
 pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result<()> {
     if !app.directory.join("Dockerfile").is_file() {
         let why = format!("{} has no Dockerfile: write one to build the app", app.name);
@@ -39,11 +41,13 @@ pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result
     let buildx = probe.status().await.context("starting docker")?.success();
     let mut command = docker()?;
     if buildx {
-        // Without --load some builders keep the image in their own cache. Provenance
-        // would add an index and a manifest that holds the time of the build.
+        // Without --load, some builders leave the image in their own cache. Provenance
+        // would add an index and a manifest with the build time, which changes the digest
+        // of each build.
         command.args(["buildx", "build", "--load", "--provenance=false"]);
     } else {
-        // Where the plugin is missing, `docker build` wants BuildKit and fails.
+        // Without the buildx plugin, `docker build` still tries BuildKit and fails,
+        // unless DOCKER_BUILDKIT=0 selects the classic builder.
         command.arg("build").env("DOCKER_BUILDKIT", "0");
     }
     command.args(["--platform", &platform.0, "--tag", image, "--"]);
@@ -55,17 +59,18 @@ pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result
     Ok(())
 }
 
-/// Image of the laptop's engine.
+/// Container image in the laptop's docker engine.
 pub(crate) struct LocalImage {
-    /// Image ID.
+    /// Image ID, for example `sha256:…`; depending on the engine's store the digest of
+    /// the configuration or of the manifest.
     pub(crate) id: String,
-    /// Bytes of the unpacked layers; some stores report an estimate.
+    /// Size in bytes of the unpacked layers; some image stores report only an estimate.
     pub(crate) size: u64,
-    /// Digests of the unpacked layers, lowest first.
+    /// Digests of the uncompressed layers (diff IDs), lowest first.
     pub(crate) layers: Vec<String>,
 }
 
-/// Returns ID, size and layers of an image.
+/// Runs `docker image inspect` and returns the image's ID, size and layers.
 pub(crate) async fn inspect(image: &str) -> Result<LocalImage> {
     let mut command = docker()?;
     let format = "--format={{.Id}} {{.Size}}{{range .RootFS.Layers}} {{.}}{{end}}";
@@ -83,8 +88,8 @@ pub(crate) async fn inspect(image: &str) -> Result<LocalImage> {
     })
 }
 
-/// Saves an image into a temporary file without a name, which an interruption cannot
-/// leave behind.
+/// Runs `docker image save` into an unnamed temporary file, which disappears even if
+/// edge-app is killed.
 pub(crate) async fn save(image: &str) -> Result<File> {
     let file = tempfile::tempfile().context("creating a temporary file")?;
     let mut command = docker()?;
@@ -99,7 +104,8 @@ pub(crate) async fn save(image: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Starts to save an image; returns the process and the pipe that it writes to.
+/// Starts `docker image save` and returns the process and the pipe to which it writes the
+/// archive.
 pub(crate) fn start_save(image: &str) -> Result<(Child, OwnedFd)> {
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
@@ -109,15 +115,16 @@ pub(crate) fn start_save(image: &str) -> Result<(Child, OwnedFd)> {
     Ok((child, stdout.into_owned_fd()?))
 }
 
-/// Turns the end of `docker image save` or `inspect` into an error.
+/// Returns an error if `docker image save` or `inspect` failed; `output` is its standard
+/// error.
 pub(crate) fn check(image: &str, success: bool, output: &[u8]) -> Result<()> {
     if success {
         return Ok(());
     }
     let output = String::from_utf8_lossy(output);
-    // docker exits with 1 for every error: only its message, which differs between
-    // versions, distinguishes an absent image from an engine that is down. It selects
-    // the advice, nothing else.
+    // docker exits with 1 for every error, so only the message, which differs between
+    // versions, distinguishes a missing image from an engine that is down. The message is
+    // used only to select the advice.
     if output.contains("No such image")
         || output.contains("no such image")
         || output.contains("reference does not exist")

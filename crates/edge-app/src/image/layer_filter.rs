@@ -1,10 +1,10 @@
-//! Filter that leaves out of a saved image the layers that a device has.
+//! Filter that omits from a saved container image those layers that a device already has.
 //!
-//! An engine that loads an image opens the files of missing layers only, so the others
-//! may be absent. The difficulty is to know which file is which layer while the
-//! archive streams by: since version 25 docker names files by the digest of their
-//! content. Older names, and those of the containerd store, stand in the manifest at
-//! the end of the archive. They are cached, and the next transfer can use them.
+//! An engine that loads an image opens only the files of missing layers, so the other
+//! files may be absent. The filter must recognise the layers while it reads the archive
+//! as a stream. Since version 25, docker names a layer's file by the digest of its
+//! content. Older file names, and the names of the containerd store, are explained only
+//! by the manifest at the end of the archive; they are cached for the next transfer.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ use tar::{Archive, Builder, EntryType};
 
 use crate::image::cache;
 
-/// Size limit of a manifest.
+/// Size limit in bytes of `manifest.json`, and of the cache file that is made from it.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Layers by the names of their files in saved images of an app.
+/// Mapping from file names in an app's saved images to layer digests (diff IDs).
 pub(crate) struct LayerNames {
     path: Option<PathBuf>,
     layers: HashMap<String, String>,
@@ -33,7 +33,8 @@ struct Manifest {
 }
 
 impl LayerNames {
-    /// Loads the cached names of an app; empty if there are none, or on any error.
+    /// Loads the cached mapping of an app; it is empty without a cache file or after any
+    /// error.
     pub(crate) fn load(app: &str) -> Self {
         let path = cache::directory().map(|directory| directory.join("saved").join(app));
         let text = path
@@ -44,10 +45,12 @@ impl LayerNames {
         Self { path, layers }
     }
 
-    /// Returns the layer in the file `name`, if it is known.
+    /// Returns the digest of the layer in the archive entry `name`, or `None` if it is
+    /// unknown.
     fn layer(&self, name: &str) -> Option<String> {
-        // The containerd store names files in the same way, by the digest of the
-        // compressed layer: a cached name overrides the digest in the name.
+        // The containerd store uses the same form of file name, but with the digest of
+        // the compressed layer. Therefore a cached name takes precedence over the digest
+        // in it.
         if let Some(hex) = name.strip_prefix("blobs/sha256/")
             && !self.layers.contains_key(name)
         {
@@ -77,8 +80,8 @@ impl LayerNames {
     }
 }
 
-/// Copies a saved image without the first `skip` of its `layers`; returns the number of
-/// layers left out. A layer whose content occurs again further up is kept.
+/// Copies a saved image without the lowest `skip` of its `layers`; returns the number of
+/// omitted layers. A layer is kept if a higher layer has the same content.
 pub(crate) fn copy(
     saved: impl Read,
     to: &mut dyn Write,
@@ -116,7 +119,8 @@ pub(crate) fn copy(
         }
     }
     builder.finish()?;
-    // To the last byte: tar pads its end, and docker would fail with a closed pipe.
+    // The stream is read to its end, including tar's padding: otherwise docker would fail
+    // because of a closed pipe.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink())?;
     Ok(left_out)
 }
@@ -183,7 +187,7 @@ mod tests {
         assert_eq!(kept, ["y/layer.tar", "c", "manifest.json"]);
         assert_eq!(filter(&mut names, files, 0).0, 0);
         assert_eq!(filter(&mut names, files, 2).0, 2);
-        // The containerd store: named by the digest of the compressed layer.
+        // File names of the containerd store: digests of the compressed layers.
         let files = ["blobs/sha256/zl", "blobs/sha256/zu"];
         assert_eq!(filter(&mut names, files, 1).0, 0);
         assert_eq!(filter(&mut names, files, 1).0, 1);

@@ -1,4 +1,5 @@
-//! Copies of images from other repositories into the project's, registry to registry.
+//! Copies of container images from other repositories into the project's repository,
+//! directly from registry to registry.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use crate::image::upload;
 use crate::output::progress::Progress;
 use crate::project::config::Project;
 
-/// Parses `IMAGE@sha256:…`; names of Docker Hub may be short, as docker takes them.
+/// Parses `IMAGE@sha256:…`, also with docker's short names of Docker Hub, for example
+/// `alpine`.
 pub(crate) fn source(text: &str) -> Result<ImageRef> {
     let (first, rest) = text.split_once('/').unwrap_or(("", text));
     let full = match first {
@@ -22,8 +24,8 @@ pub(crate) fn source(text: &str) -> Result<ImageRef> {
         _ => format!("registry-1.docker.io/{text}"),
     };
     let image: ImageRef = full.parse().map_err(|e| Failure::error(2, e))?;
-    // A tag may point elsewhere by the time of the copy: what is signed must be the
-    // image that was examined.
+    // A digest is required, since a tag may be moved before the copy: the signed image
+    // must be the one that the user examined.
     if image.digest.is_none() {
         let why = format!("--from {text}: name the image by digest, IMAGE@sha256:…");
         return Err(Failure::error(2, why));
@@ -31,8 +33,8 @@ pub(crate) fn source(text: &str) -> Result<ImageRef> {
     Ok(image)
 }
 
-/// Copies `source` as `image`: byte by byte, so that the digest stays, and an index
-/// with all its images. Returns the digest.
+/// Copies `source` to `image` and returns the digest. All bytes are copied unchanged, so
+/// that the digest stays the same, and an index is copied with all its platforms.
 pub(crate) async fn copy(
     project: &Project,
     to: &Registry,
@@ -58,13 +60,14 @@ pub(crate) async fn copy(
         let copied = to
             .copy_blob(&from, blob, move |bytes| counter.add(bytes))
             .await;
-        // The registry has it already: it counts as copied, or the bar would end early.
+        // A blob that the registry already has counts as copied; otherwise the bar would
+        // never be full.
         if !copied.map_err(registry_error)? {
             progress.add(blob.size);
         }
     }
-    // The index last: registries reject one whose images are absent, and a copy that
-    // is interrupted leaves no tag behind.
+    // The index comes last: registries reject an index whose manifests are absent, and an
+    // interrupted copy leaves no tag behind.
     for child in children {
         push_manifest(to, child.digest.as_str(), child).await?;
     }

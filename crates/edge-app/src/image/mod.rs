@@ -1,4 +1,4 @@
-//! Images: built by docker, uploaded to the registry, sent to devices.
+//! Container images: built by docker, uploaded to the registry, sent to devices.
 
 pub(crate) mod archive;
 pub(crate) mod cache;

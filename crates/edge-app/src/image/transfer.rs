@@ -1,5 +1,6 @@
-//! Transfer of an image to a device: the layers that it lacks, compressed, in one
-//! stream to `edge-docker load`. Nothing is stored on the way, on neither side.
+//! Transfer of a container image to a device: the layers that the device lacks,
+//! compressed, in one stream to `edge-docker load`. No temporary file is created on
+//! either side.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,10 +19,10 @@ use crate::image::docker::{self, LocalImage};
 use crate::image::layer_filter::{self, LayerNames};
 use crate::output::progress::Progress;
 
-/// Attempts to query the images of a device.
+/// Number of attempts to query the images of a device before its error is returned.
 const QUERY_ATTEMPTS: u32 = 3;
 
-/// Images that a device has.
+/// Container images that a device has, with names and layers.
 pub(crate) struct DeviceImages(Vec<Image>);
 
 struct Image {
@@ -30,13 +31,13 @@ struct Image {
     layers: Vec<String>,
 }
 
-/// Queries the images of a device and their layers. An error is never read as an empty
-/// list: the whole image would be sent to a device that has most of it.
+/// Queries the images of a device with their layers. An error is never treated as an
+/// empty list, which would cause the transfer of the whole image.
 pub(crate) async fn device_images(device: &Device) -> Result<DeviceImages> {
     for _ in 1..QUERY_ATTEMPTS {
         match query(device).await {
-            // An image may be removed between the two commands of a query. The next
-            // query does not list it any more.
+            // An image may be removed between the two commands of a query; the next query
+            // does not list it any more.
             Err(error) if exit::code_of(&error) == 1 => {}
             other => return other,
         }
@@ -46,11 +47,12 @@ pub(crate) async fn device_images(device: &Device) -> Result<DeviceImages> {
 
 async fn query(device: &Device) -> Result<DeviceImages> {
     let ids = edge_docker(&["images", "--quiet", "--no-trunc"]);
-    // `range`, since not every version of docker takes `join` for these lists.
+    // `range` instead of `join`, which not every version of docker supports for these
+    // lists.
     let format =
         "--format={{.Id}} {{range .RepoTags}}{{.}},{{end}};{{range .RootFS.Layers}}{{.}} {{end}}";
     let inspect = edge_docker(&["inspect", "--type=image", format]);
-    // One line for the device's shell costs one round trip instead of two.
+    // Both commands are in one command line, which saves a round trip to the device.
     let line = format!("i=$({ids}) || exit; [ -z \"$i\" ] || {inspect} $i");
     let text = device.run_line(&line).await?;
     Ok(DeviceImages::parse(&text))
@@ -70,14 +72,15 @@ impl DeviceImages {
         Self(text.lines().filter_map(image).collect())
     }
 
-    /// Returns whether the device has `local` under the name `image`.
+    /// Returns whether the device has the image `local` under the name `image`.
     pub(crate) fn has(&self, image: &str, local: &LocalImage) -> bool {
         let same = |i: &Image| i.id == local.id && i.names.iter().any(|n| n == image);
         self.0.iter().any(same)
     }
 
-    /// Returns how many of `layers`, from the lowest, the device has. An engine stores
-    /// a layer on top of those below it: the same layer elsewhere does not count.
+    /// Returns the number of `layers`, counted from the lowest, that the device has in
+    /// one image. Engines identify a layer together with all layers below it, so the same
+    /// layer elsewhere does not count.
     fn common(&self, layers: &[String]) -> usize {
         let common = |image: &Image| {
             let pairs = image.layers.iter().zip(layers);
@@ -87,9 +90,10 @@ impl DeviceImages {
     }
 }
 
-/// Returns a line for the device's shell that removes images of sandbox apps that lost
-/// their name to `new`. Each build leaves one behind, and they fill the disk. Images in
-/// use stay, since `rmi` without force refuses them.
+/// Returns a command line for the device's shell that removes images of sandbox apps
+/// which newer builds replaced: images that had a name in `before`, have none now, and
+/// are not the image ID `new`. Each build leaves one, and they would fill the disk.
+/// Images in use stay, since `rmi` without `--force` refuses to remove them.
 pub(crate) fn remove_replaced(new: &str, before: &DeviceImages) -> String {
     let replaced = |i: &&Image| i.id != new && i.names.iter().any(|n| n.starts_with("sandbox/"));
     let old: Vec<_> = before
@@ -106,8 +110,8 @@ pub(crate) fn remove_replaced(new: &str, before: &DeviceImages) -> String {
     )
 }
 
-/// Sends `image` under its name: the missing layers, or the whole image if the engine
-/// misses a layer after all, which may have been removed since the query.
+/// Sends `image` to the device: first only the missing layers. If the device rejects
+/// them, for example because a layer was removed since the query, the whole image.
 pub(crate) async fn send(
     device: &Device,
     app: &str,
@@ -169,8 +173,8 @@ async fn stream(
     );
     let sent = sent.map_err(|_| anyhow!("the transfer panicked"))?;
     let (loaded, saved) = (load.wait().await?, save.wait().await?);
-    // The process that failed is the cause; the other one and our copy in between
-    // only see a broken pipe.
+    // The process that failed is reported as the cause; the other process, and the copy
+    // between them, fail only because of a broken pipe.
     if !loaded.success() && (sent.is_err() || saved.success()) {
         device.check(loaded, load_output.trim())?;
     }
@@ -206,7 +210,7 @@ impl Transfer {
     }
 }
 
-/// Reader that counts the bytes read, for the bar.
+/// Reader of `docker image save` that counts bytes for the progress bar.
 struct CountingReader<'a> {
     from: File,
     progress: &'a Progress,
@@ -220,7 +224,7 @@ impl Read for CountingReader<'_> {
     }
 }
 
-/// Writer that counts the bytes sent.
+/// Writer to `edge-docker load` that counts the compressed bytes that were sent.
 struct CountingWriter<'a> {
     to: File,
     progress: &'a Progress,
@@ -253,7 +257,7 @@ mod tests {
         );
         assert_eq!(images.common(&layers("base lib z")), 2);
         assert_eq!(images.common(&layers("base x")), 2);
-        // A layer counts only with those below it.
+        // A layer counts only together with all layers below it.
         assert_eq!(images.common(&layers("lib y")), 0);
         let local = LocalImage {
             id: "sha256:1".into(),

@@ -1,5 +1,6 @@
-//! Upload of a docker image to the registry: only the missing layers, compressed on all
-//! cores. The result of a compression is cached, so that a layer is compressed once.
+//! Upload of a container image from docker to the registry: only missing layers,
+//! compressed on all cores. The digest of each compressed layer is cached, so that a
+//! layer is compressed only once.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -24,7 +25,8 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const GZIP_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const ZSTD_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-/// Size of the pieces in which a layer is uploaded, and its progress shown.
+/// Size in bytes of the pieces in which a layer is read for the upload; the progress
+/// advances by one piece.
 const PIECE_BYTES: usize = 256 * 1024;
 
 #[derive(Deserialize)]
@@ -37,7 +39,7 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-/// Compressed layer in the registry.
+/// Descriptor of a compressed layer, as the manifest lists it.
 struct Blob {
     media_type: &'static str,
     size: u64,
@@ -45,8 +47,8 @@ struct Blob {
 }
 
 /// Uploads an image of the laptop's engine and returns the digest of its manifest.
-/// `docker push` would move a tag to other content, and keep the password of the
-/// registry in a file.
+/// `docker push` is not used: it would overwrite an existing tag, and it needs the
+/// registry's password in docker's configuration.
 pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Digest> {
     let saved = SavedImage::open(docker::save(&image.to_string()).await?)?;
     let (config, paths) = saved.image()?;
@@ -82,8 +84,9 @@ pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Dige
     Ok(digest)
 }
 
-/// Pushes the configuration and returns the manifest. It has no time and no order of
-/// its own: the same image has the same digest on every laptop.
+/// Pushes the image's configuration and returns the manifest. The manifest contains
+/// nothing that varies, such as a time, so that the same image has the same digest on
+/// every laptop.
 async fn manifest(registry: &Registry, config: Vec<u8>, layers: &[Value]) -> Result<Vec<u8>> {
     let size = config.len();
     let config = registry.push_blob(config).await.map_err(registry_error)?;
@@ -95,8 +98,8 @@ async fn manifest(registry: &Registry, config: Vec<u8>, layers: &[Value]) -> Res
     Ok(serde_json::to_vec(&manifest)?)
 }
 
-/// Returns whether the tag of `image` is unused; false if it has `digest` already. A tag
-/// with other content is an error: devices and people take a version for one image.
+/// Returns whether the tag of `image` is unused; false if it already refers to `digest`.
+/// A tag with another digest is an error, since a version must always be the same image.
 pub(super) async fn is_tag_free(
     registry: &Registry,
     image: &ImageRef,
@@ -116,15 +119,15 @@ pub(super) async fn is_tag_free(
     }
 }
 
-/// Returns the file of the cache for a layer. The digest is checked: it comes from the
-/// configuration of an image, and becomes a part of a path.
+/// Returns the cache file of a layer. `diff_id` is validated, since it comes from the
+/// image's configuration and becomes part of a path.
 fn cache_file(diff_id: &str) -> Option<PathBuf> {
     let hex = diff_id.strip_prefix("sha256:")?;
     let plain = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
     plain.then(|| cache::directory().map(|c| c.join("layers").join(hex)))?
 }
 
-/// Returns the blob of a layer that was uploaded before, if the registry still has it.
+/// Returns the compressed layer of an earlier upload, if the registry still has it.
 async fn find_uploaded(registry: &Registry, diff_id: &str) -> Result<Option<Blob>> {
     let text = cache_file(diff_id).and_then(|path| file::read_text(&path, 4096).ok());
     let Some(blob) = text.as_deref().and_then(parse_blob) else {
@@ -190,9 +193,9 @@ async fn push_layer(
     Ok(blob)
 }
 
-/// Compresses a layer into a temporary file without a name, unless docker saved it
-/// compressed, as the containerd store does. The registry is asked by digest whether it
-/// has the layer, so the layer is complete before the first byte is sent.
+/// Compresses a layer into an unnamed temporary file, or copies it if docker saved it
+/// compressed, as the containerd store does. The compressed layer must be complete before
+/// the upload: the registry is first asked for its digest.
 fn compress_layer(mut reader: impl Read) -> Result<(File, Blob)> {
     let mut sink = Sink {
         file: tempfile::tempfile().context("making a temporary file")?,
@@ -202,7 +205,7 @@ fn compress_layer(mut reader: impl Read) -> Result<(File, Blob)> {
     let mut start = Vec::new();
     reader.by_ref().take(4).read_to_end(&mut start)?;
     let mut whole = start.as_slice().chain(reader);
-    // The magic numbers of gzip and zstd.
+    // Magic numbers of gzip (two bytes) and zstd (four bytes).
     let media_type = match start[..] {
         [0x1f, 0x8b, ..] => GZIP_TYPE,
         [0x28, 0xb5, 0x2f, 0xfd] => ZSTD_TYPE,
@@ -217,7 +220,7 @@ fn compress_layer(mut reader: impl Read) -> Result<(File, Blob)> {
     sink.finish(media_type)
 }
 
-/// File that computes its digest and size while it is written.
+/// Writer to a file that computes digest and size of the written bytes.
 struct Sink {
     file: File,
     hash: Sha256,

@@ -1,5 +1,5 @@
-//! Progress of a transfer: a bar at a terminal, lines now and then elsewhere, and a line
-//! at the end in any case.
+//! Progress of a transfer on standard error: a bar at a terminal, otherwise a log line
+//! every ten seconds, and a summary line at the end in both cases.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use edge_common::log;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Time between two lines where there is no terminal: enough for the log of a CI job
-/// to show that something happens.
+/// Time between two log lines without a terminal, short enough that the log of a CI job
+/// shows activity.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Transfer in progress.
+/// Progress of one transfer: counters, start time and, at a terminal, a bar.
 pub(crate) struct Progress {
     label: String,
     total: AtomicU64,
@@ -22,13 +22,14 @@ pub(crate) struct Progress {
     start: Instant,
     last_line: Mutex<Cell<Instant>>,
     bar: Option<ProgressBar>,
-    /// Whether data are compressed on the way. The bar then counts the bytes read, whose
-    /// total is known, and its text the bytes sent.
+    /// Whether data are compressed during the transfer. The bar then counts the bytes
+    /// read, whose total is known, and its text the bytes sent.
     compressed: bool,
 }
 
 impl Progress {
-    /// Starts a transfer of `total` bytes, if that is known.
+    /// Starts the progress of a transfer of `total` bytes; `None` if the total is
+    /// unknown.
     pub(crate) fn new(label: impl Into<String>, total: Option<u64>) -> Self {
         let form = match total {
             Some(_) => {
@@ -39,7 +40,8 @@ impl Progress {
         Self::with_form(label.into(), total, form, false)
     }
 
-    /// Starts a transfer for which about `size` bytes are read, and fewer sent.
+    /// Starts the progress of a compressed transfer, in which about `size` bytes are read
+    /// and fewer are sent.
     pub(crate) fn compressed(label: impl Into<String>, size: u64) -> Self {
         Self::with_form(
             label.into(),
@@ -68,13 +70,14 @@ impl Progress {
         }
     }
 
-    /// Counts bytes that were sent.
+    /// Adds `bytes` to the number of bytes sent, and updates the bar or the log.
     pub(crate) fn add(&self, bytes: u64) {
         let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.show(sum);
     }
 
-    /// Sets the bytes sent so far, and the total.
+    /// Sets the number of bytes sent and the total, both as reported by a device that
+    /// pulls.
     pub(crate) fn set(&self, bytes: u64, total: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -84,10 +87,11 @@ impl Progress {
         self.show(bytes);
     }
 
-    /// Counts bytes that were read.
+    /// Adds `bytes` to the number of bytes read, which moves the bar of a compressed
+    /// transfer.
     pub(crate) fn add_read(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
-            // The size was an estimate: the bar stops at its end.
+            // The total is an estimate, so the bar is stopped at its end.
             bar.set_position((bar.position() + bytes).min(bar.length().unwrap_or(0)));
         }
     }
@@ -115,7 +119,7 @@ impl Progress {
         }
     }
 
-    /// Ends the transfer and logs its bytes and duration.
+    /// Removes the bar and logs the bytes sent, the duration and the rate.
     pub(crate) fn finish(self) {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let seconds = self.seconds();
@@ -134,7 +138,8 @@ impl Progress {
         self.start.elapsed().as_secs_f64().max(0.001)
     }
 
-    /// Formats the average of `bytes` per second since the start.
+    /// Formats the average rate since the start in bytes per second, for example `1.2
+    /// MB`.
     fn rate(&self, bytes: u64) -> String {
         #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
         let rate = bytes as f64 / self.seconds();
@@ -147,8 +152,8 @@ impl Progress {
     }
 }
 
-/// An error or Ctrl-C drops the transfer: the bar must not stay on the last line, where
-/// the message comes.
+/// Removes the bar after an error or Ctrl-C too, so that the error message does not share
+/// a line with the bar.
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
@@ -157,7 +162,7 @@ impl Drop for Progress {
     }
 }
 
-/// Formats bytes as `12.3 MB`.
+/// Formats a number of bytes with a decimal unit, for example `12.3 MB`.
 pub(crate) fn amount(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "rounded anyway")]
     let number = bytes as f64;

@@ -1,12 +1,14 @@
-//! Tables for people, JSON for programs, and the texts in their cells.
+//! Output formats: tables for people, JSON for programs, and short forms of dates and
+//! digests for table cells.
 
 use anyhow::Result;
 use edge_common::log::printable;
 use edge_common::time::rfc3339;
 use serde::Serialize;
 
-/// Prints a table with aligned columns. Cells come from devices and registries: control
-/// characters are replaced, so that none of them moves the cursor of a terminal.
+/// Prints a table with aligned columns to standard output. Cells contain text from
+/// devices and registries: control characters are replaced, since escape sequences could
+/// change the terminal.
 pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     let head: Vec<_> = head.iter().map(ToString::to_string).collect();
     let printable_rows = rows
@@ -23,20 +25,20 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Prints a value as JSON.
+/// Prints a value to standard output as indented JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-/// Formats seconds of Unix time as `2026-11-24 22:05`, in UTC.
+/// Formats Unix time in seconds as UTC date and time, for example `2026-11-24 22:05`.
 pub(crate) fn date(seconds: u64) -> String {
     let text = rfc3339(seconds);
-    // Without `:SSZ`, which no reader of a table needs.
+    // The last four characters, seconds and `Z`, are omitted to keep the column narrow.
     text[..text.len() - 4].replace('T', " ")
 }
 
-/// Shortens a digest to its first 12 digits, as docker does.
+/// Shortens a digest to its first 12 hexadecimal digits, as docker does.
 pub(crate) fn short(digest: &str) -> String {
     let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
     digest.chars().take(12).collect()

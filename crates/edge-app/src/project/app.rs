@@ -1,4 +1,4 @@
-//! App of the project: its directory, its `app.yaml`, its version.
+//! App of a project: its directory, the content of `app.yaml`, and its version from git.
 
 use std::path::PathBuf;
 
@@ -11,19 +11,19 @@ use edge_signature::{valid_app, valid_version};
 use crate::exit_code::CONFIGURATION;
 use crate::project::config::{self, Project};
 
-/// App with its directory.
+/// App of a project, loaded by [`App::load`].
 pub(crate) struct App {
-    /// Directory of the app.
+    /// Absolute path of the app's directory, which is the build context of docker.
     pub(crate) directory: PathBuf,
-    /// Name of the app and of its directory.
+    /// App name, which is also the name of the directory and of the container.
     pub(crate) name: String,
-    /// Content of `app.yaml`.
+    /// Parsed content of the app's `app.yaml`.
     pub(crate) spec: Spec,
 }
 
 impl App {
-    /// Loads the app `name` of the project. A Dockerfile is not required: `push --from`
-    /// copies an image that was built elsewhere.
+    /// Loads the app `name` from the project's directory of that name. A Dockerfile is
+    /// not required, since `push --from` copies an image that was built elsewhere.
     pub(crate) fn load(project: &Project, name: &str) -> Result<Self> {
         check_name(name)?;
         let directory = project.directory.join(name);
@@ -43,7 +43,8 @@ impl App {
             ));
         }
         let spec: Spec = config::parse(&directory.join("app.yaml"), &format!("{name}/app.yaml"))?;
-        // A copied directory with the old name would replace the other app's container.
+        // A name that differs from the directory's is an error: a copied directory would
+        // otherwise replace the container of the original app.
         if spec.name() != name {
             let what = format!("{name}/app.yaml: name is {:?}", spec.name());
             return Err(failure(&what, "it must be the name of the directory"));
@@ -55,7 +56,8 @@ impl App {
         })
     }
 
-    /// Returns the requested version, or else the output of `git describe`.
+    /// Returns the version `requested`, or else the output of `git describe`; checks that
+    /// the version can be part of an image tag.
     pub(crate) async fn version(&self, requested: Option<&str>) -> Result<String> {
         let version = match requested {
             Some(version) => version.to_string(),
@@ -75,13 +77,13 @@ impl App {
         let text = described.await.ok_or_else(|| {
             Failure::error(2, "the app is in no git repository: give --version V")
         })?;
-        // Git tags may hold slashes (`release/1.2`), tags of images may not.
+        // Git tags may contain slashes (`release/1.2`), but image tags may not.
         Ok(text.replace('/', "-"))
     }
 
-    /// Returns the commit of the working copy, with `-dirty` if the app's files differ
-    /// from it; `None` outside a repository. It is signed as information for people, so
-    /// that its absence is no error.
+    /// Returns the commit hash of the git working copy, with `-dirty` if files of the app
+    /// differ from the commit; `None` outside a git repository. The commit is signed only
+    /// as information for people, so its absence is not an error.
     pub(crate) async fn commit(&self) -> Option<String> {
         let commit = self.git(&["rev-parse", "HEAD"]).await?;
         let changes = self.git(&["status", "--porcelain", "--", "."]).await?;
@@ -104,9 +106,10 @@ impl App {
     }
 }
 
-/// Checks a name that becomes a directory, a tag, a container and a path on the device.
+/// Checks an app name, which becomes part of an image tag, a container name and a path on
+/// the device.
 pub(crate) fn check_name(name: &str) -> Result<()> {
-    // edge-docker gives these names to containers during a deployment.
+    // edge-docker uses container names with these suffixes during a deployment.
     if let Some(end) = RESERVED.iter().find(|r| name.ends_with(*r)) {
         return Err(Failure::error(
             2,

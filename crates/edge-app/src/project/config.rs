@@ -1,4 +1,5 @@
-//! `edge-app.yaml`: repository, signing key, platform and devices of a project.
+//! `edge-app.yaml`, the configuration of a project: repository, signing key, platform and
+//! devices.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,28 +13,29 @@ use serde::de::DeserializeOwned;
 
 use crate::exit_code::CONFIGURATION;
 
-/// File name of the configuration.
+/// File name of a project's configuration, in the project's directory.
 pub(crate) const FILE_NAME: &str = "edge-app.yaml";
-/// Size limit of configuration files: a larger one is not what it claims to be.
+/// Size limit of configuration files in bytes, so that a wrong path cannot fill the
+/// memory.
 pub(crate) const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// Content of `edge-app.yaml`.
+/// Content of `edge-app.yaml`; unknown keys are errors.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) registry: RepositoryName,
-    /// PEM file of the registry's CA, if the system does not know it.
+    /// PEM file with the CA certificate of the registry, if the system does not trust it.
     pub(crate) ca: Option<PathBuf>,
     pub(crate) credentials: Option<Login>,
-    /// Key that signs images.
+    /// Private key that signs images; only some commands need it.
     pub(crate) signing_key: Option<SigningKey>,
-    /// Platform of built images.
+    /// Platform for which images are built.
     #[serde(default)]
     pub(crate) platform: Platform,
-    /// Devices by name; a name without settings is a host of that name.
+    /// Devices by name; a name without settings is used as the host.
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) devices: BTreeMap<String, Option<Device>>,
-    /// Names for several devices.
+    /// Groups of device names, selected with `--group`.
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) groups: BTreeMap<String, Option<Vec<String>>>,
 }
@@ -58,28 +60,29 @@ pub(crate) struct Login {
     pub(crate) password_file: PathBuf,
 }
 
-/// Place of a signing key.
+/// Location of the signing key: a file or AWS KMS.
 #[derive(Deserialize)]
 #[serde(
     untagged,
     expecting = "signing_key must be FILE (PKCS#8 PEM), or kms: ALIAS"
 )]
 pub(crate) enum SigningKey {
-    /// PKCS#8 PEM file.
+    /// Path of a PKCS#8 PEM file, relative to the project's directory.
     File(PathBuf),
-    /// Key in AWS KMS, which never leaves it.
+    /// Key in AWS KMS; the private key never leaves KMS.
     Kms(KmsAlias),
 }
 
-/// Key in AWS KMS.
+/// Reference to a signing key in AWS KMS, written as `kms: ALIAS`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KmsAlias {
-    /// Alias, with or without `alias/`.
+    /// Alias with or without the prefix `alias/`, or an ARN.
     pub(crate) kms: String,
 }
 
-/// `linux/arm64` (the default, as on the Jetson) or `linux/amd64`.
+/// Platform of built images: `linux/arm64` (the default, for the Jetson) or
+/// `linux/amd64`.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Platform(pub String);
@@ -103,29 +106,31 @@ impl TryFrom<String> for Platform {
     }
 }
 
-/// Address of a device.
+/// ssh settings of a device, each of which may be absent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Device {
-    /// Host or alias of the ssh configuration; the name of the device if absent.
+    /// Host name, address or alias of the ssh configuration; by default the device's
+    /// name.
     pub(crate) host: Option<String>,
-    /// User; `edge` if absent.
+    /// User name for ssh; by default `edge`.
     pub(crate) user: Option<String>,
-    /// Configuration file that ssh reads instead of the user's.
+    /// ssh configuration file (`ssh -F`) that replaces the user's.
     pub(crate) ssh_config: Option<PathBuf>,
 }
 
-/// Directory with an `edge-app.yaml`.
+/// Project: a directory with an `edge-app.yaml` and a subdirectory for each app.
 pub(crate) struct Project {
-    /// Directory of the project.
+    /// Absolute path of the project's directory.
     pub(crate) directory: PathBuf,
-    /// Content of its `edge-app.yaml`.
+    /// Parsed content of the project's `edge-app.yaml`.
     pub(crate) config: Config,
 }
 
 impl Project {
-    /// Loads the project in `directory`, or else the nearest one from the current
-    /// directory upwards, as git finds its repository.
+    /// Loads the project in `directory`. Without it, the project is the nearest directory
+    /// with an `edge-app.yaml`, from the current directory upwards, as git finds its
+    /// repository.
     pub(crate) fn find(directory: Option<&Path>) -> Result<Self> {
         let current = std::env::current_dir().context("finding the current directory")?;
         let directory = match directory {
@@ -147,14 +152,15 @@ impl Project {
         })
     }
 
-    /// Resolves a path of the configuration against the project's directory: the same
-    /// file must work from each directory below.
+    /// Resolves a path of `edge-app.yaml` relative to the project's directory, so that it
+    /// is valid from each current directory.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
     }
 }
 
-/// Parses a YAML file; errors begin with `name:LINE:COLUMN:`.
+/// Reads and parses a YAML file; messages about its content begin with
+/// `name:LINE:COLUMN:`.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, name: &str) -> Result<T> {
     let text =
         file::read_text(path, MAX_FILE_BYTES).map_err(|e| Failure::wrap(CONFIGURATION, e))?;

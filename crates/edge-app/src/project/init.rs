@@ -1,4 +1,5 @@
-//! `init`: the directory of a new app, which builds and deploys unchanged.
+//! `init`: creates the directory of a new app, which can be built and deployed without
+//! changes.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use edge_common::file;
 use crate::project::app::check_name;
 use crate::project::config::FILE_NAME;
 
-/// Template of an app.
+/// Template whose files `edge-app init` writes into the directory of a new app.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Template {
     /// Web server of busybox
@@ -23,8 +24,8 @@ pub(crate) enum Template {
 const PROJECT: &str = include_str!("../../templates/edge-app.yaml");
 const IGNORE: &str = include_str!("../../templates/dockerignore");
 
-/// Lists files of a template as `(name, content)`, included at compile time: edge-app is
-/// one file without a data directory.
+/// Expands to the files of a template as `(name, content)`. The content is included at
+/// compile time, so that edge-app is a single file without a data directory.
 macro_rules! files {
     ($directory:literal: $($name:literal),+) => {
         &[$(($name, include_str!(concat!("../../templates/", $directory, "/", $name)))),+]
@@ -43,8 +44,8 @@ impl Template {
     }
 }
 
-/// Creates the directory `name` in `project`, by default the project around the current
-/// directory, and an `edge-app.yaml` if there is none.
+/// Creates the app directory `name` in `project`, by default in the project that contains
+/// the current directory, and an `edge-app.yaml` if the project has none.
 pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Result<()> {
     check_name(name)?;
     let current = std::env::current_dir().context("finding the current directory")?;

@@ -1,4 +1,4 @@
-//! Project on the laptop: its configuration, apps, registry and signing key.
+//! Project directory on the laptop: configuration, apps, registry and signing key.
 
 pub(crate) mod app;
 pub(crate) mod config;

@@ -1,4 +1,4 @@
-//! Registry of the project: its repository, and the credentials for it.
+//! Registry of a project: the repository of its images, and the credentials for it.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,12 @@ use crate::cloud::{ecr, ssm};
 use crate::exit_code::{CONFIGURATION, registry_error};
 use crate::project::config::{FILE_NAME, MAX_FILE_BYTES, Project, RepositoryName, SsmParameter};
 
-/// Size limit of a password file.
+/// Size limit of a password file in bytes.
 const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 impl Project {
-    /// Returns the repository of the project's images.
+    /// Returns the repository of the project's images, from `edge-app.yaml` or from the
+    /// SSM parameter that it names.
     pub(crate) async fn repository(&self) -> Result<Repository> {
         let text = match &self.config.registry {
             RepositoryName::Text(text) => text.clone(),
@@ -26,8 +27,9 @@ impl Project {
             .map_err(|e| Failure::error(CONFIGURATION, format_args!("{FILE_NAME}: registry: {e}")))
     }
 
-    /// Returns the image reference of a version of an app. One repository holds all
-    /// apps, since a device trusts a single one; so the tag names the app too.
+    /// Returns the image reference of a version of an app, with the tag `APP-VERSION`.
+    /// The tag includes the app because devices trust a single repository, which holds
+    /// all apps.
     pub(crate) async fn image(&self, app: &str, version: &str) -> Result<ImageRef> {
         Ok(ImageRef {
             repository: self.repository().await?,
@@ -36,8 +38,8 @@ impl Project {
         })
     }
 
-    /// Returns credentials for `repository`: from the project's password file, as a token
-    /// of ECR, or from docker's login. `None` is an anonymous client.
+    /// Returns credentials for `repository`: from the project's password file, from ECR,
+    /// or from docker's login, in this order. `None` stands for anonymous access.
     pub(crate) async fn credentials(&self, repository: &Repository) -> Result<Option<Credentials>> {
         if let Some(login) = &self.config.credentials {
             let password = file::read_text(&self.path(&login.password_file), MAX_PASSWORD_BYTES)
@@ -53,17 +55,18 @@ impl Project {
         Ok(docker_login(repository.host()))
     }
 
-    /// Returns a client for the project's repository, with credentials.
+    /// Returns a client for the project's repository, which logs in with its credentials.
     pub(crate) async fn registry(&self) -> Result<Registry> {
         let repository = self.repository().await?;
         let credentials = self.credentials(&repository).await?;
         self.open(&repository, credentials)
     }
 
-    /// Returns a client for another repository, for `push --from`.
+    /// Returns a client for any other repository, from which `push --from` copies images.
     pub(crate) async fn foreign(&self, repository: &Repository) -> Result<Registry> {
         let host = repository.host();
-        // The project's password goes to no other host, which could keep it.
+        // The project's password is sent only to the host of the project's registry,
+        // since another host could misuse it.
         let credentials = if host == self.repository().await?.host() {
             self.credentials(repository).await?
         } else if ecr::is_registry(host) {
@@ -86,8 +89,8 @@ impl Project {
     }
 }
 
-/// Returns the credentials that `docker login` stored for `host` in plain text.
-/// Credential helpers are not called: they are programs that a file names.
+/// Returns the credentials that `docker login` stored in docker's `config.json` for
+/// `host`. Credential helpers are not called: `config.json` could name any program.
 fn docker_login(host: &str) -> Option<Credentials> {
     let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let directory =

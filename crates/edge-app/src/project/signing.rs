@@ -1,4 +1,4 @@
-//! Signing key of the project: in AWS KMS, or a PEM file.
+//! Signing key of a project: a PEM file or a key in AWS KMS.
 
 use std::path::Path;
 
@@ -12,17 +12,18 @@ use crate::cloud::kms::KmsKey;
 use crate::exit_code::{CONFIGURATION, SIGNATURE};
 use crate::project::config::{Project, SigningKey};
 
-/// Signing key.
+/// Private key that signs images, or access to one.
 pub(crate) enum Signer {
-    /// Text of a PEM file. Secret.
+    /// Content of a PEM file with the private key, which must stay secret.
     Pem(Vec<u8>),
-    /// Key in KMS.
+    /// Key in AWS KMS, which signs on request.
     Kms(KmsKey),
 }
 
 impl Signer {
-    /// Returns the key in `file`, or else the project's. `file` comes from the command
-    /// line and is relative to the current directory, the project's to the project.
+    /// Loads the key in `file`, or else the project's key. `file` comes from the command
+    /// line and is relative to the current directory; the path in `edge-app.yaml` is
+    /// relative to the project.
     pub(crate) async fn new(project: &Project, file: Option<&Path>) -> Result<Self> {
         if let Some(path) = file {
             return Self::read(path);
@@ -44,7 +45,7 @@ impl Signer {
             .map_err(|e| Failure::wrap(CONFIGURATION, e))
     }
 
-    /// Returns the DER signature of `payload`.
+    /// Signs `payload` with ECDSA and SHA-256 and returns the DER signature.
     pub(crate) async fn sign(&self, payload: &[u8]) -> Result<Vec<u8>> {
         match self {
             Self::Pem(pem) => Ok(pem_signature(pem, payload)?.0),
@@ -52,10 +53,11 @@ impl Signer {
         }
     }
 
-    /// Returns the public key, as the set that signatures are verified with.
+    /// Returns the public key, as the key set with which signatures are verified.
     pub(crate) async fn keys(&self) -> Result<Keys> {
         let pem = match self {
-            // Signing nothing shows as well that the key can sign.
+            // The public key comes from a signature of an empty payload, which also
+            // checks that the private key can sign.
             Self::Pem(pem) => pem_signature(pem, b"")?.1,
             Self::Kms(key) => key.public().await?,
         };
@@ -63,7 +65,8 @@ impl Signer {
     }
 }
 
-/// Returns a signature by the key in `pem`, and its public key.
+/// Signs `payload` with the private key in `pem`; returns the signature and the public
+/// key as PEM.
 fn pem_signature(pem: &[u8], payload: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     sign_with_pem(pem, payload).map_err(|e| Failure::error(SIGNATURE, e))
 }

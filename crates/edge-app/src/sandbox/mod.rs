@@ -1,4 +1,4 @@
-//! `sandbox`: the working copy of an app, unsigned, on a device that allows it.
+//! `sandbox`: builds an app and runs it unsigned on a device whose policy allows that.
 
 mod sync;
 mod watch;
@@ -17,12 +17,13 @@ use crate::project::config::Project;
 use crate::sandbox::sync::{Session, WatchSession};
 use crate::sandbox::watch::Watcher;
 
-/// Builds the app, sends the missing layers and runs it. With `watch`, does so again at
-/// each change, and then only an error of the first run ends it.
+/// Builds the app, sends the missing layers to the device and runs the app there. With
+/// `watch`, repeats this after each change until Ctrl-C; errors end only the first run.
 pub(crate) async fn run(project: &Project, name: &str, device: &str, watch: bool) -> Result<()> {
     let app = App::load(project, name)?;
     let connection = Rc::new(Device::new(project, device)?);
-    // Watched from the start: a change during the first build must not be missed.
+    // Watching begins before the first build, so that changes during the build are not
+    // missed.
     let watcher = watch.then(|| Watcher::new(&app.directory)).transpose()?;
     renew(project, name, &connection).await?;
     match watcher {
@@ -31,11 +32,12 @@ pub(crate) async fn run(project: &Project, name: &str, device: &str, watch: bool
     }
 }
 
-/// Builds, sends and starts the app once.
+/// Builds the app, sends its image and its synced files to the device, and starts it.
 async fn renew(project: &Project, name: &str, device: &Device) -> Result<()> {
     let app = &App::load(project, name)?;
     let image = format!("sandbox/{name}:latest");
-    // At the same time: the query, with its ssh handshake, is over before the build.
+    // Both run at the same time, since the query of the device is normally faster than
+    // the build.
     let ((), on_device) = tokio::try_join!(
         docker::build(app, &image, &project.config.platform),
         transfer::device_images(device)
@@ -51,18 +53,18 @@ async fn renew(project: &Project, name: &str, device: &Device) -> Result<()> {
     }
     start(device, app, &image).await?;
     println!("{name} runs: {image}");
-    // The app runs: an image that stays for once is no reason to report a failure.
+    // The app runs already, so a failed removal of an old image is not reported.
     let cleanup = transfer::remove_replaced(&local.id, &on_device);
     let _ = device.run_line(&cleanup).await;
     Ok(())
 }
 
-/// Replaces the old container by the new one.
+/// Replaces the app's container on the device by one of the new image.
 ///
-/// Not by `edge-docker replace`, which deploys a version: it returns to the old container
-/// if the new one fails, and here a developer wants to see in the logs how it fails. It
-/// also watches the new one for seconds and keeps the old one with its image. Both keep
-/// the old container until the policy has accepted the new one.
+/// `edge-docker replace` would be wrong here: it returns to the old container if the new
+/// one fails, but a developer wants to see the failure in the logs. It would also watch
+/// the new container for seconds, and keep the old one with its image. Both ways keep the
+/// old container until the policy has accepted the new one.
 async fn start(device: &Device, app: &App, image: &str) -> Result<()> {
     let name = &app.name;
     let arguments = app
@@ -75,17 +77,18 @@ async fn start(device: &Device, app: &App, image: &str) -> Result<()> {
     let ps = edge_docker(&["ps", "--all", "--quiet", "--filter", &filter]);
     let stop = edge_docker(&["stop", "--time=1", name]);
     let (rm, run) = (edge_docker(&["rm", "--force", name]), edge_docker(&run));
-    // One line for the device's shell, which runs on if we are interrupted or the
-    // connection breaks: it has no terminal, and with its output discarded no write
-    // fails. `explain` asks the policy first. A second for `stop`, since a developer
-    // waits, and the data of a sandbox app can be lost.
+    // All commands are in one line for the device's shell, which completes it even if
+    // edge-app is interrupted or the connection breaks: there is no terminal that sends
+    // SIGHUP, and no output that could fail. `explain` checks the policy before the old
+    // container is removed. `stop` waits only a second: a developer is waiting, and the
+    // data of a sandbox app may be lost.
     let line = format!(
         "{{ {explain} && old=$({ps}) && {{ [ -z \"$old\" ] || {{ {stop} && {rm}; }}; }} && {run}; }} >/dev/null"
     );
     device.run_line(&line).await.map(|_| ())
 }
 
-/// Syncs files or builds and starts the app again at each change, until Ctrl-C.
+/// Syncs files, or builds and starts the app again, after each change until Ctrl-C.
 async fn follow(
     project: &Project,
     name: &str,
@@ -101,8 +104,8 @@ async fn follow(
     log::info(format_args!(
         "watching {name}; Ctrl-C ends it, the app runs on"
     ));
-    // A build takes long: it runs beside the syncing of files, one at a time, and
-    // changes in the meantime cause one more at its end.
+    // A build takes long, so it runs in parallel with the syncing of files. Only one
+    // build runs at a time; changes during a build cause one more build after it.
     let mut building = None;
     let mut stale = false;
     loop {
@@ -122,19 +125,20 @@ async fn follow(
             Some(result) = poll(&mut building) => {
                 building = None;
                 if is_unreachable(&result) {
-                    // A connection is never opened twice: this one is over.
+                    // A `Device` opens its connection only once, so a new one is needed.
                     connection = Rc::new(Device::new(project, device)?);
                 }
                 log_error(result);
-                // app.yaml may have changed. An error in it was logged by the build.
+                // app.yaml may have changed. An error in it was reported by the build,
+                // and the last valid content stays in use.
                 app = App::load(project, name).unwrap_or(app);
             }
         }
     }
 }
 
-/// Waits for the future in `work`; `None` if there is none, which disables the branch of
-/// `select!`.
+/// Waits for the future in `work`. Returns `None` if there is none, which disables the
+/// branch of `select!`.
 async fn poll<F: Future + Unpin>(work: &mut Option<F>) -> Option<F::Output> {
     match work {
         Some(work) => Some(work.await),
@@ -147,7 +151,7 @@ fn is_unreachable(result: &Result<()>) -> bool {
     code == Some(UNREACHABLE)
 }
 
-/// Logs an error while watching: the next change may be its correction.
+/// Logs an error without ending `--watch`, since the next change may correct the cause.
 fn log_error(result: Result<()>) {
     if let Err(error) = result {
         log::error(format_args!("{error:#}; waiting for the next change"));

@@ -1,6 +1,6 @@
-//! Copies of files into the data directory of a sandbox app. One `edge-docker sync` on
-//! the device serves a whole session and confirms each batch: a process for each
-//! change would cost more time than the file.
+//! Copies files into the data directory of a sandbox app on a device. A single process,
+//! `edge-docker sync`, receives all batches of a session and confirms each of them:
+//! starting a process for each change would take longer than the transfer.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,24 +20,25 @@ use crate::output::progress::amount;
 use crate::project::app::App;
 use crate::project::config::Project;
 
-/// Size of a batch, unless a single file is larger. The device confirms each batch.
+/// Size in bytes at which a batch is complete; a large file can exceed it. The device
+/// confirms each batch.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// Session that copies all mapped files once.
+/// Sync session that copies all files under `sync` of `app.yaml` once.
 pub(crate) struct Session<'a> {
     device: &'a Device,
     app: &'a App,
     pipe: Pipe,
 }
 
-/// `edge-docker sync` on a device, with its pipes.
+/// Process `edge-docker sync` on a device, with its pipes.
 struct Pipe {
     child: Child,
     stdin: ChildStdin,
     confirmations: BufReader<ChildStdout>,
 }
 
-/// Tar archives to send.
+/// Files to send, packed into tar archives of limited size.
 #[derive(Default)]
 struct Batch {
     archives: Vec<Vec<u8>>,
@@ -47,14 +48,14 @@ struct Batch {
 }
 
 impl<'a> Session<'a> {
-    /// Connects and starts the session.
+    /// Connects to the device and starts `edge-docker sync` for the app.
     pub(crate) async fn open(device: &'a Device, app: &'a App) -> Result<Self> {
         let pipe = Pipe::open(device, &app.name).await?;
         Ok(Self { device, app, pipe })
     }
 
-    /// Sends all mapped files. Other files on the device stay: the app writes its data
-    /// into the same directory.
+    /// Sends all files under `sync` of `app.yaml`. Other files on the device stay, since
+    /// the app writes its own data into the same directory.
     pub(crate) async fn send_all(mut self) -> Result<()> {
         let paths = self.app.spec.sync.iter().map(|m| PathBuf::from(&m.local));
         self.pipe
@@ -63,7 +64,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Session of `--watch`: stays open, and is opened again after a broken connection.
+/// Sync session of `--watch`: stays open between changes, and is opened again after a
+/// broken connection.
 pub(crate) struct WatchSession<'a> {
     project: &'a Project,
     name: &'a str,
@@ -71,7 +73,7 @@ pub(crate) struct WatchSession<'a> {
 }
 
 impl<'a> WatchSession<'a> {
-    /// Returns a session that is not open yet.
+    /// Creates the session without connecting to the device.
     pub(crate) fn new(project: &'a Project, name: &'a str) -> Self {
         Self {
             project,
@@ -80,12 +82,14 @@ impl<'a> WatchSession<'a> {
         }
     }
 
-    /// Sends `paths`, relative to the app's directory. After a broken connection it sends
-    /// all mapped files, since changes in between may not have arrived.
+    /// Sends `paths`, which are relative to the app's directory. After a broken
+    /// connection all files under `sync` are sent, since earlier changes may not have
+    /// arrived.
     pub(crate) async fn send(&mut self, app: &App, paths: &BTreeSet<PathBuf>) -> Result<()> {
         let everything = app.spec.sync.iter().map(|m| PathBuf::from(&m.local));
         let everything: BTreeSet<_> = everything.collect();
-        // Taken out: after an error the session is gone, and the next call opens one.
+        // The session is taken out of `self.open`: an error drops it, and the next call
+        // opens a new one.
         let (reopened, (device, mut pipe)) = match self.open.take() {
             Some(open) => (false, open),
             None => {
@@ -100,7 +104,8 @@ impl<'a> WatchSession<'a> {
         Ok(())
     }
 
-    /// Opens the session, so that the first change does not wait for it.
+    /// Opens the session in advance, so that the first change need not wait for the
+    /// connection.
     pub(crate) async fn open(&mut self, app: &App) -> Result<()> {
         let device = Device::new(self.project, self.name)?;
         let pipe = Pipe::open(&device, &app.name).await?;
@@ -135,7 +140,8 @@ impl Pipe {
             let mut line = String::new();
             let sent = self.stdin.write_all(archive).await;
             let sent = sent.and(self.stdin.flush().await);
-            // The line says that the batch is there; without it the process has ended.
+            // The device prints a line after it has stored a batch. End of file instead
+            // of a line means that the process has ended.
             if sent.is_err() || self.confirmations.read_line(&mut line).await? == 0 {
                 return Err(self.error(device).await);
             }
@@ -152,7 +158,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Returns the reason why the process on the device ended.
+    /// Returns the error with which the process on the device ended.
     async fn error(&mut self, device: &Device) -> anyhow::Error {
         let mut output = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
@@ -169,8 +175,9 @@ impl Pipe {
 }
 
 impl Batch {
-    /// Adds a file, all files of a directory, or the removal of either. Links and
-    /// devices are left out: on the device they would lead out of the app's directory.
+    /// Adds a file, all files of a directory, or the removal of a path that does not
+    /// exist. Symbolic links and special files are omitted with a warning: on the device,
+    /// a link could lead out of the app's directory.
     fn add(&mut self, app: &App, path: &Path) -> Result<()> {
         let Some(target) = app.spec.sync.iter().find_map(|m| m.target(path)) else {
             return Ok(());
@@ -219,7 +226,8 @@ impl Batch {
             );
         }
         let content = match fs::read(full) {
-            // Removed since it was listed: an event for that is on its way.
+            // The file was removed after it was listed; the watcher reports the removal
+            // separately.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.with_context(context)?,
         };
@@ -227,7 +235,8 @@ impl Batch {
     }
 
     fn add_removal(&mut self, target: &Path) -> Result<()> {
-        // The mark of a removed file in a layer (OCI image specification, "Whiteouts").
+        // An empty file `.wh.NAME` marks a removal, as in image layers (OCI image
+        // specification, "Whiteouts").
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         self.append(&target.with_file_name(format!(".wh.{name}")), 0o600, &[])
     }

@@ -1,4 +1,4 @@
-//! Watcher of an app's directory.
+//! Watcher of an app's directory, which classifies changed files for `sandbox --watch`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,14 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
-/// Pause after which a series of events is over: a save is several of them, and some
-/// editors write a temporary file and rename it.
+/// Pause without events after which a series of changes is complete. Saving one file
+/// causes several events, and some editors write a temporary file and rename it.
 const QUIET_PERIOD: Duration = Duration::from_millis(25);
-/// Longest series: a program that writes all the time must not hold changes back.
+/// Maximum duration of a series of changes, so that a program that writes continuously
+/// cannot delay the others.
 const MAX_SERIES: Duration = Duration::from_millis(200);
 
-/// Watch on a directory, with the changes seen so far.
+/// Watch on a directory, with the changes that were not yet returned.
 pub(crate) struct Watcher {
     directory: PathBuf,
     events: UnboundedReceiver<PathBuf>,
@@ -24,28 +25,31 @@ pub(crate) struct Watcher {
     _inner: RecommendedWatcher,
 }
 
-/// Changes in an app's directory.
+/// Changes in an app's directory, divided by their consequence: sync or build.
 #[derive(Default)]
 pub(crate) struct Changes {
-    /// Changed paths that `sync` maps, relative to the directory.
+    /// Changed paths that `sync` of `app.yaml` maps, relative to the app's directory.
     pub(crate) synced: BTreeSet<PathBuf>,
-    /// Whether another file changed, so that the image must be built again.
+    /// Whether any other file changed, so that the image must be built again.
     pub(crate) rebuild: bool,
 }
 
 impl Watcher {
-    /// Starts to watch a directory and everything below it.
+    /// Starts watching a directory and everything below it.
     pub(crate) fn new(directory: &Path) -> Result<Self> {
-        // Events are compared with this path, and FSEvents on macOS reports canonical ones.
+        // The path is made canonical for comparison with events: FSEvents on macOS
+        // reports canonical paths.
         let directory = directory
             .canonicalize()
             .with_context(|| format!("reading {}", directory.display()))?;
         let (sender, events) = unbounded_channel();
         let forward = move |event: notify::Result<Event>| {
-            // A build reads all files: read events would start the next build.
+            // Access events are ignored: a build reads all files, which would cause the
+            // next build.
             let changed = |e: &Event| !matches!(e.kind, EventKind::Access(_));
             for path in event.into_iter().filter(changed).flat_map(|e| e.paths) {
-                // Fails once the receiver is dropped, at the end of the program.
+                // An error is ignored: the receiver is dropped only at the end of the
+                // program.
                 let _ = sender.send(path);
             }
         };
@@ -62,8 +66,8 @@ impl Watcher {
         })
     }
 
-    /// Waits for changes. May be dropped while it waits, as `select!` does: changes seen
-    /// until then are in the next result.
+    /// Waits for changes and returns a complete series. Safe to cancel, as `select!`
+    /// does: changes seen before that are in the next result.
     pub(crate) async fn next(&mut self, sync: &[Mapping]) -> Result<Changes> {
         while self.seen.synced.is_empty() && !self.seen.rebuild {
             let path = self.events.recv().await.context("the watch ended")?;
@@ -94,8 +98,8 @@ impl Changes {
     }
 }
 
-/// Returns whether git or an editor creates and removes such a file by itself. `4913` is
-/// the file with which vim tests whether it may write to a directory.
+/// Returns whether `path` is a file that git or an editor creates and removes by itself.
+/// `4913` is the name of the file with which vim tests write access to a directory.
 fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let suffixes = [".swp", ".swx", ".swo", ".tmp", "~"];
