@@ -1,10 +1,12 @@
-//! Create body: the only form in which edge-docker requests a container.
+//! Body of `POST /containers/create`: the only form in which edge-docker requests a
+//! container from the engine.
 //!
-//! The type can hold only what the policy permits. A bug of the parser can therefore
-//! produce a wrong value, but not a privilege: there is no field for `--privileged`,
-//! namespaces, binds or masked paths. The body is written from this type and never from
-//! the caller's text, so that no second parser reads what the first one has accepted.
-//! Fields: <https://docs.docker.com/reference/api/engine/version/v1.41/>.
+//! The type can hold only options that the policy can permit. A bug in the parser can
+//! therefore produce a wrong value, but not a privilege: the type has no field for
+//! `--privileged`, for PID, IPC, UTS or user namespaces, for binds or for masked paths.
+//! The body is serialized from this type and never copied from the caller's text, so that
+//! no second parser reads what the first one has accepted. Fields:
+//! <https://docs.docker.com/reference/api/engine/version/v1.41/>.
 
 #![expect(missing_docs, reason = "fields are documented by the engine's API")]
 
@@ -14,12 +16,12 @@ use serde::Serialize;
 
 use crate::limits::{MOUNT_NON_RECURSIVE, MOUNT_PROPAGATION};
 
-/// Body of `POST /containers/create`. Fields that only some containers need are left out
-/// when they are empty, so that `explain` shows a body that can be read.
+/// Body of `POST /containers/create`. Fields that only some containers need are omitted
+/// when empty, which keeps the body that `edge-docker explain` prints short.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Create {
-    /// Image ID, never a name.
+    /// Image ID (`sha256:…`), never a name, which could be moved to another image.
     pub(crate) image: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) cmd: Vec<String>,
@@ -51,25 +53,27 @@ pub struct Create {
     pub(crate) networking_config: Option<Networking>,
 }
 
-/// Aliases of the container in user-defined networks.
+/// Networks that the container joins with additional host names (`--network-alias`).
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Networking {
     pub(crate) endpoints_config: BTreeMap<String, Endpoint>,
 }
 
-/// Aliases in one network.
+/// Additional host names of the container in one user-defined network.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Endpoint {
     pub(crate) aliases: Vec<String>,
 }
 
-/// Value of a set's member in Go's JSON, `{}`.
+/// Empty object `{}`: value of each member of a set in Go's JSON, for example in
+/// `ExposedPorts`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Empty {}
 
-/// Health check; times in nanoseconds.
+/// Health check of a container; durations in nanoseconds, where 0 keeps the value of the
+/// container image.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Health {
@@ -81,8 +85,9 @@ pub(crate) struct Health {
     pub(crate) retries: i64,
 }
 
-/// Host configuration. Devices, capabilities, sysctls and a runtime come from a grant only;
-/// privileges, namespaces, binds and masked paths have no field.
+/// Configuration of the container that depends on the host. Devices, added capabilities,
+/// sysctls and a runtime come only from a grant; there is no field for `Privileged`, for
+/// PID, IPC, UTS or user namespaces, for binds or for masked paths.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostConfig {
@@ -121,7 +126,7 @@ pub struct HostConfig {
     pub(crate) ulimits: Vec<Ulimit>,
 }
 
-/// Device node.
+/// Device node of the host that the container may open, with its cgroup permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Device {
@@ -130,13 +135,14 @@ pub(crate) struct Device {
     pub(crate) cgroup_permissions: String,
 }
 
-/// Devices that a driver of the engine adds: GPUs by number, devices of the Container
-/// Device Interface by name.
+/// Devices that a driver of the engine adds: GPUs by their count, devices of the
+/// Container Device Interface by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct DeviceRequest {
     pub(crate) driver: String,
-    /// Number of GPUs; -1 is all.
+    /// Number of GPUs; -1 requests all of them, 0 none (CDI devices are requested by
+    /// name).
     pub(crate) count: i64,
     #[serde(rename = "DeviceIDs", skip_serializing_if = "Vec::is_empty")]
     pub(crate) device_ids: Vec<String>,
@@ -144,7 +150,7 @@ pub(crate) struct DeviceRequest {
     pub(crate) capabilities: Vec<Vec<String>>,
 }
 
-/// Log driver and its options.
+/// Log driver, for example `json-file`, and its options (`--log-opt`).
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct LogConfig {
@@ -153,7 +159,8 @@ pub(crate) struct LogConfig {
     pub(crate) config: BTreeMap<String, String>,
 }
 
-/// Published port on the host.
+/// Address and port of the host on which a container port is published; an empty address
+/// means all addresses, an empty port one that the engine chooses.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct PortBinding {
@@ -161,7 +168,7 @@ pub(crate) struct PortBinding {
     pub(crate) host_port: String,
 }
 
-/// Restart policy.
+/// Restart policy (`--restart`); only `on-failure` uses the retry count.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Restart {
@@ -169,7 +176,7 @@ pub struct Restart {
     pub(crate) maximum_retry_count: i64,
 }
 
-/// Resource limit.
+/// Resource limit of the container's processes (`--ulimit`); -1 is unlimited.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Ulimit {
@@ -178,8 +185,8 @@ pub(crate) struct Ulimit {
     pub(crate) hard: i64,
 }
 
-/// Bind mount. Not an entry of `Binds`, for which the engine creates a missing source as
-/// root.
+/// Bind mount as an entry of `Mounts`. As an entry of `Binds`, the engine would create a
+/// missing source as root.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Mount {
@@ -191,7 +198,8 @@ pub(crate) struct Mount {
     pub(crate) bind_options: BindOptions,
 }
 
-/// Options of a bind mount, the same for all: no propagation, nothing below the source.
+/// Options of a bind mount, equal for all mounts: private propagation, and not recursive,
+/// so that mounts below the source stay out of the container.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct BindOptions {
@@ -200,7 +208,7 @@ pub(crate) struct BindOptions {
 }
 
 impl Mount {
-    /// Returns a bind mount.
+    /// Returns a bind mount of `source` at `target` with the fixed [`BindOptions`].
     pub(crate) fn bind(source: String, target: String, read_only: bool) -> Self {
         let bind_options = BindOptions {
             propagation: MOUNT_PROPAGATION,

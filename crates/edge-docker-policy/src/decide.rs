@@ -1,5 +1,5 @@
-//! Decision on a request, as a pure function: what a container may be, given the
-//! identity of its image, the grants of its signer, and what the caller requests.
+//! Decision on a create request, as a pure function of the request, the identity of the
+//! image and the grants of its signer.
 
 use anyhow::Result;
 use edge_common::contract::label;
@@ -11,21 +11,22 @@ use crate::identity::Identity;
 use crate::mounts::{self, RequestedMount, path_below};
 use crate::refusal::refuse;
 
-/// Plan that the policy permits. Mounts are cloned first, because the engine checks that
-/// their sources exist; then the body is sent.
+/// Create request that the policy permits. The caller clones the mounts before it sends
+/// the body, because the engine checks that the sources of mounts exist.
 pub struct Plan {
-    /// Create body.
+    /// Body of `POST /containers/create`.
     pub body: Create,
-    /// Paths below the app's directory to clone, in the order of their numbers; empty
-    /// is the directory itself.
+    /// Paths to clone, relative to the app's directory. The index of a path is the number
+    /// of its clone; an empty path is the directory itself.
     pub below: Vec<String>,
 }
 
-/// Compares requested with granted permissions and completes the create request: the
-/// image by ID, mounts from the clones of `key`, labels of edge-docker.
+/// Compares the requested permissions with the granted ones and completes the create
+/// body: sets the image ID, the mounts (from the clones of `key`) and the labels of
+/// edge-docker.
 ///
 /// # Errors
-/// Refusal of a mount or a requested grant, with the reason.
+/// A mount or a requested grant is refused; the text names the reason.
 pub fn decide(
     request: Request,
     identity: &Identity,
@@ -33,8 +34,9 @@ pub fn decide(
     image_id: &str,
     key: &str,
 ) -> Result<Plan> {
-    // The body already holds all that needs no permission: its type has no field for the
-    // rest. Only grants and mounts are left to judge.
+    // Options that need no permission are already in the body, and its type has no field
+    // for options that are always refused. Only requested grants and mounts are judged
+    // here.
     let mut body = request.body;
     granted.fulfil(request.grants, &mut body)?;
     let mut below: Vec<String> = Vec::new();
@@ -45,10 +47,12 @@ pub fn decide(
         };
         body.host_config.mounts.push(mount);
     }
-    // By ID: a name could be given to another image between decision and start.
+    // Image ID instead of the name, which could be moved to another image before the
+    // container starts.
     body.image = image_id.into();
-    // After the labels of the caller, whose prefix `edge.` the parser refuses: `exec`,
-    // `start` and the boot audit rely on these.
+    // `exec`, `start` and the boot audit rely on these labels. They are added last, and
+    // the option parser refuses `--label` with the prefix `edge.`, so that the caller
+    // cannot set them.
     let mut add = |label: &str, value: &str| drop(body.labels.insert(label.into(), value.into()));
     match identity {
         Identity::Signed {
@@ -70,7 +74,8 @@ pub fn decide(
     Ok(Plan { body, below })
 }
 
-/// Returns the mount of the app's directory, or of a path below it, from its clone.
+/// Returns the bind mount of a clone of the requested source and adds a new source to
+/// `below`; refuses a source outside the app's directory.
 fn cloned(
     requested: RequestedMount,
     identity: &Identity,
@@ -84,7 +89,7 @@ fn cloned(
             requested.source
         )));
     };
-    // One clone for each path, also if the container has it at several places.
+    // A path that is mounted at several targets is cloned only once.
     let number = below.iter().position(|b| b == path).unwrap_or_else(|| {
         below.push(path.into());
         below.len() - 1

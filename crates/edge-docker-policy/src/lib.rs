@@ -1,13 +1,13 @@
-//! Container policy of a device: text and JSON in, a decision out.
+//! Container policy of a device, as pure functions from text and JSON to a decision.
 //!
-//! Decides what a command line may request, what a container may be, which containers
-//! may be stored on the disk, and which requests the engine may carry out. edge-docker
-//! reads the trust anchors and the command line, calls this crate, and carries out the
-//! plan that it returns.
+//! The crate decides which options a command line may contain, how a container may be
+//! configured, which stored containers the engine may start, and which requests the
+//! engine may carry out. edge-docker reads the trust anchors and the command line, calls
+//! this crate, and carries out the plan that it returns.
 //!
-//! Nothing here opens a file, a socket or a process, and no dependency offers to: a
-//! decision depends on its arguments alone, and fuzzers reach it directly. See
-//! `docs/decisions/0022-pure-policy-crate.md`.
+//! This crate opens no file or socket and starts no process, and its dependencies are
+//! built without such features: a decision depends only on the arguments, and fuzzers
+//! call it directly. See `docs/decisions/0022-pure-policy-crate.md`.
 
 pub mod api;
 pub mod cli;

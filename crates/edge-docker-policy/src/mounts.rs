@@ -1,78 +1,85 @@
-//! Mounts that a caller requests, and the paths by which they are granted.
+//! Requested mounts, and the paths of the mount clones that replace their sources.
 //!
-//! Docker walks a mount's source again at every start, and a container can put a link
-//! where its directory was. So a plan never names the requested source, but the clone
-//! of its mount below [`DIRECTORY`], which only root can change.
+//! Docker resolves the source of a mount again at every start, and a container can
+//! replace its directory by a symbolic link. A plan therefore does not contain a
+//! requested path below an app's directory, but the path of a mount clone below
+//! [`DIRECTORY`], which only root can change.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
-/// Directory of the mount clones.
+/// Directory of all mount clones, each at `KEY/NUMBER`.
 pub const DIRECTORY: &str = "/run/edge-docker/pins";
-/// Longest path below an app's directory, in bytes; far enough from the kernel's 4,096
-/// for every directory that comes before it.
+/// Size limit of a path below an app's directory, in bytes. It leaves room for the
+/// directories before it: the kernel limits a whole path to 4,096 bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
-/// Requested mount, before the policy has judged its source.
+/// Bind mount from `--volume` or `--mount`, before the policy has judged its source.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RequestedMount {
-    /// Path on the device.
+    /// Path on the device, not checked yet.
     pub(crate) source: String,
-    /// Path in the container.
+    /// Absolute path in the container.
     pub(crate) target: String,
-    /// The container cannot write to it.
+    /// Mount without write access (`:ro`, `readonly`).
     pub(crate) read_only: bool,
 }
 
-/// Directory and paths of one container's mount clones.
+/// Record of one container's mount clones, stored as JSON: the boot audit creates the
+/// clones again from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CloneRecord {
     /// Directory of the app, `/data/apps/APP` or `/data/sandbox/APP`.
-    // The name in the records of devices in the field.
+    // Old key: records with it exist on devices, see
+    // `docs/decisions/0021-names-on-devices-stay.md`.
     #[serde(rename = "folder")]
     pub directory: String,
-    /// Paths below the directory, by number; empty is the directory itself.
+    /// Cloned paths, relative to the directory. The index of a path is the number of its
+    /// clone; an empty path is the directory itself.
     pub below: Vec<String>,
 }
 
-/// Numeric owner of directories that are created for a mount.
+/// Numeric owner of the directories that are created for a missing mount source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
-    /// User.
+    /// User ID (UID).
     pub user: u32,
-    /// Group.
+    /// Group ID (GID).
     pub group: u32,
 }
 
-/// Returns the path of clone `number` of `key`, which docker mounts.
+/// Returns the path of clone `number` under `key`, which docker mounts instead of the
+/// requested source.
 pub(crate) fn clone_path(key: &str, number: usize) -> String {
     format!("{DIRECTORY}/{key}/{number}")
 }
 
-/// Tells whether `key` is 32 hex digits, as every key of mount clones. It becomes a part of
-/// a path, and the label that it is read from may have been edited on the disk.
+/// Returns whether `key` is 32 lowercase hex digits, the form of all keys of mount
+/// clones. A key becomes part of a path, and the label that contains it may have been
+/// edited on the disk.
 pub fn is_key(key: &str) -> bool {
     let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     key.len() == 32 && key.bytes().all(digit)
 }
 
-/// Tells whether a relative path is plain and not too long.
+/// Returns whether a relative path has at most 1,024 bytes and no empty part, `.`, `..`
+/// or control character.
 pub fn is_plain(path: &str) -> bool {
     path.len() <= MAX_PATH_BYTES && has_plain_parts(path)
 }
 
-/// Tells whether a relative path has no empty part, `.`, `..` or control character: it
-/// then means the same to everybody who reads it.
+/// Returns whether a relative path has no empty part, `.`, `..` or control character, so
+/// that every program resolves it in the same way.
 pub(crate) fn has_plain_parts(path: &str) -> bool {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     path.split('/').all(plain) && !path.contains(char::is_control)
 }
 
-/// Returns the parts of a relative path, without `.`; `None` if it is absolute or leads
-/// out of its directory.
+/// Returns the parts of a relative path, without `.`; `None` if the path is absolute or
+/// contains `..`.
 pub fn relative_parts(path: &Path) -> Option<Vec<&OsStr>> {
     let mut parts = Vec::new();
     for component in path.components() {
@@ -85,19 +92,20 @@ pub fn relative_parts(path: &Path) -> Option<Vec<&OsStr>> {
     Some(parts)
 }
 
-/// Returns the part of `source` below `directory`: empty for the directory itself,
-/// `None` if `source` is elsewhere or is not plain.
+/// Returns the path of `source` relative to `directory`: empty for the directory itself,
+/// `None` if `source` is outside of it or contains `..`, an empty part or the like.
 pub fn path_below<'a>(directory: &str, source: &'a str) -> Option<&'a str> {
     let rest = source.strip_prefix(directory)?;
     if rest.is_empty() {
         return Some(rest);
     }
-    // `/data/apps/foo-evil` begins with `/data/apps/foo` too.
+    // The slash is required: `/data/apps/foo-evil` begins with `/data/apps/foo` too.
     let path = rest.strip_prefix('/')?;
     if path.is_empty() {
         return Some(path);
     }
-    // Refused rather than resolved: `foo/a/../b` means something else once `a` is a link.
+    // `..` is refused, not resolved: `foo/a/../b` leads elsewhere if `a` is a symbolic
+    // link.
     let path = path.strip_suffix('/').unwrap_or(path);
     is_plain(path).then_some(path)
 }

@@ -1,15 +1,17 @@
-//! Refusal of the policy: the rule that a request breaks.
+//! Error type for requests that the policy refuses.
 //!
-//! A type of its own, because callers tell it from a failure of the engine, the registry
-//! or the disk: by its exit code, and as `denied` in the audit log.
+//! It is separate from other errors because callers distinguish a refusal from a failure
+//! of the engine, the registry or the disk, for example as `denied` or `failed` in the
+//! audit log.
 
 use std::fmt;
 
-/// Request that the policy does not permit: the rule, and what to do instead.
+/// Error for a request that the policy does not permit; the text names the rule and,
+/// where possible, what to do instead.
 #[derive(Debug)]
 pub struct Refusal(String);
 
-/// Returns a refusal as an error.
+/// Returns an error of type [`Refusal`] with the text `rule`.
 pub fn refuse(rule: impl fmt::Display) -> anyhow::Error {
     anyhow::Error::new(Refusal(rule.to_string()))
 }

@@ -1,9 +1,10 @@
-//! JSON that can be read in one way only: no object has a name twice.
+//! Parser of JSON that rejects duplicate names in an object, so that all readers of a
+//! document find the same values.
 //!
-//! Of duplicate names, Go's decoder, and so the engine, merges the values; serde_json
-//! keeps the last. A check here would then judge other values than the engine
-//! uses. Go also ignores the case of names: the callers refuse each name that is not on
-//! their list in its exact spelling.
+//! Go's decoder, and so the engine, merges the values of duplicate names, while
+//! serde_json keeps the last one. A check of such a document would judge other values
+//! than those that the engine uses. Go also ignores the case of names, so callers have to
+//! refuse each name that is not on their list in its exact spelling.
 
 use std::fmt;
 
@@ -11,18 +12,18 @@ use anyhow::{Context, Result};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Parses one JSON document.
+/// Parses one JSON document and rejects duplicate names.
 ///
 /// # Errors
-/// The bytes are not UTF-8 or not JSON, more follows the document, or an object has a
-/// name twice.
+/// The bytes are not UTF-8 or not JSON, more text follows the document, or an object
+/// contains a name twice.
 pub fn parse(bytes: &[u8]) -> Result<Value> {
     let unique: Unique = serde_json::from_slice(bytes).context("parsing JSON")?;
     Ok(unique.0)
 }
 
-/// Value whose objects have each name once. serde_json's own [`Value`] drops duplicates
-/// silently, hence the visitor.
+/// JSON value whose objects contain each name only once. serde_json's own [`Value`]
+/// silently drops duplicates, so a visitor of our own is needed.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -74,7 +75,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        // Names are compared decoded: `"a"` and `"\u0061"` are the same one.
+        // Names are compared after decoding: `"a"` and `"\u0061"` are the same name.
         while let Some((name, Unique(value))) = entries.next_entry::<String, Unique>()? {
             if map.contains_key(&name) {
                 return Err(A::Error::custom(format_args!("duplicate name {name:?}")));
