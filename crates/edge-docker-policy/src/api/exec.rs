@@ -1,31 +1,33 @@
-//! Commands of `exec`: the only request with a ticket that docker's client writes.
+//! Ticket keys of `exec`, the only request with a ticket whose body docker's client
+//! writes, not edge-docker.
 
 use serde_json::Value;
 
 use crate::api::key::Key;
 use crate::strict_json;
 
-/// Command to run in a container.
+/// Parameters of `docker exec` that a ticket covers: everything that decides which
+/// program runs, and as which user.
 pub struct Exec<'a> {
-    /// ID of the container.
+    /// Full ID of the container, never its name.
     pub container: &'a str,
-    /// `-u`
+    /// User that runs the command (`-u`); empty for the default of the container.
     pub user: &'a str,
-    /// `-w`
+    /// Working directory (`-w`); empty for the default of the container.
     pub workdir: &'a str,
-    /// `-t`
+    /// Allocation of a pseudo-terminal (`-t`).
     pub tty: bool,
-    /// `-e`, in their order.
+    /// Environment variables `KEY=VALUE` (`-e`), in the order of the command line.
     pub env: Vec<&'a str>,
-    /// Command and its arguments.
+    /// Program to run in the container, and its arguments.
     pub command: Vec<&'a str>,
 }
 
 impl Exec<'_> {
-    /// Returns the key of the ticket for this command.
+    /// Returns the key of the ticket that permits exactly this command.
     pub fn key(&self) -> Key {
-        // The number of variables keeps them apart from the command: `-e A=b sh` must not
-        // be worth as much as the command `A=b sh`.
+        // The count separates the variables from the command: a ticket for `-e A=b sh`
+        // must not permit the command `A=b sh`.
         let (tty, count) = (self.tty.to_string(), self.env.len().to_string());
         let mut parts = vec![self.container, self.user, self.workdir, &tty, &count];
         parts.extend(&self.env);
@@ -34,11 +36,13 @@ impl Exec<'_> {
     }
 }
 
-/// Returns the key of the ticket that a body of docker's client needs; `None` if a field
-/// is unknown, has another type, or requests privileges.
+/// Returns the key of the ticket that is needed for an exec request with `body`, written
+/// by docker's client; `None` if a field is unknown, has another type, or requests
+/// privileges.
 ///
-/// The bytes of this body cannot be known beforehand, because the client writes it in the
-/// form of its version. So its content is compared, and read strictly.
+/// The bytes of the body are not known in advance, because each version of the client
+/// writes the body in its own form. The ticket is therefore compared with the content,
+/// which is parsed strictly.
 pub(crate) fn requested_key(container: &str, body: &[u8]) -> Option<Key> {
     let body = strict_json::parse(body).ok()?;
     let mut exec = Exec {
@@ -58,10 +62,12 @@ pub(crate) fn requested_key(container: &str, body: &[u8]) -> Option<Key> {
             "Env" if value.is_null() => {}
             "Env" => exec.env = strings(value)?,
             "Cmd" => exec.command = strings(value)?,
-            // The caller's streams and terminal: no difference to what runs.
+            // Fields for streams and terminal of the caller, which do not change what
+            // runs.
             "AttachStdin" | "AttachStdout" | "AttachStderr" | "Detach" | "DetachKeys"
             | "ConsoleSize" => {}
-            // Also a name in another case, which Go would read as the one above.
+            // Unknown fields are refused, also a known name in another case, which Go
+            // would accept for the same field.
             _ => return None,
         }
     }

@@ -1,4 +1,5 @@
-//! Requests to the engine's API: those that pass, and those that need a ticket.
+//! Requests to the API of the engine: those that are permitted to everybody, and those
+//! that need a ticket.
 
 pub mod exec;
 pub mod key;

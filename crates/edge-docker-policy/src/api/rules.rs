@@ -1,30 +1,34 @@
-//! Rules for requests to the engine. Requests that read, or that start, stop or remove
-//! existing containers, pass from everybody who reaches the socket. All others need a
-//! ticket of edge-docker, also those of a later version of the API.
+//! Rules of the authorization plugin for requests to the engine. Requests that only read,
+//! that start, stop, rename or attach to existing containers, or that remove objects are
+//! permitted to everybody who can open the engine's socket. All others need a ticket of
+//! edge-docker, also those that a later version of the API adds.
 //!
-//! The content of a change is not judged here: a second parser of the engine's requests
-//! has been bypassed before. See `docs/decisions/0009-ticket-and-policy.md`.
+//! The plugin does not judge the content of a create request: a second parser can be
+//! bypassed by a request that the engine reads differently. See
+//! `docs/decisions/0009-ticket-and-policy.md`.
 
 use crate::api::exec;
 use crate::api::key::Key;
 use crate::api::uri::Uri;
 
-/// Request as the engine shows it to its plugin.
+/// Request to the engine's API, in the form in which the authorization plugin receives
+/// it.
 pub struct ApiRequest<'a> {
-    /// HTTP method.
+    /// HTTP method, for example `POST`.
     pub method: &'a str,
-    /// URI as it was sent, not decoded.
+    /// URI as the client sent it, not decoded.
     pub uri: &'a str,
-    /// Body as far as the engine shows it: empty if it is not JSON, too long, or of
-    /// unknown length.
+    /// Body as far as the engine forwards it to the plugin: empty if the body is not
+    /// JSON, too long, or of unknown length.
     pub body: &'a [u8],
 }
 
-/// Decides on a request. `take` uses up a ticket for a key and returns whether there was
-/// one; tickets are files, which this crate does not open.
+/// Decides whether a request is permitted. `take` consumes a ticket for a key and returns
+/// whether there was one; it is a parameter because tickets are files, which this crate
+/// does not open.
 ///
 /// # Errors
-/// The reason of the refusal, or the command to use instead.
+/// Text for the client: the reason of the refusal, or the command to use instead.
 pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<(), String> {
     let Some(uri) = Uri::parse(request.uri) else {
         return Err("malformed request URI".into());
@@ -32,8 +36,9 @@ pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<()
     let free = match request.method {
         "GET" => reads(&uri),
         "HEAD" => matches!(uri.path[..], ["_ping"] | ["containers", _, "archive"]),
-        // Without a body: API versions below 1.24 accept a host configuration in the body of
-        // `start`. A stream has one, which is the input of the container.
+        // `operates` requires an empty body: API versions below 1.24 accept a host
+        // configuration in the body of `start`. A request of `streams` may have a body,
+        // for example the input of the container.
         "POST" => request.body.is_empty() && operates(&uri) || streams(&uri),
         "DELETE" => removes(&uri),
         _ => false,
@@ -44,25 +49,27 @@ pub fn decide(request: &ApiRequest, take: impl FnMut(&Key) -> bool) -> Result<()
     Err(alternative(&uri).into())
 }
 
-/// Tells whether a GET only reads.
+/// Returns whether a `GET` is on the list of requests that only read.
 fn reads(uri: &Uri) -> bool {
     match uri.path[..] {
         ["_ping" | "version" | "info" | "events" | "networks" | "volumes" | "plugins"] => true,
         ["system", "df"] | ["containers" | "images", "json"] | ["images", "get"] => true,
-        // `archive` and `export` copy files out of a container, never in.
+        // With `GET`, `archive` and `export` only copy files out of a container, never
+        // into it.
         ["containers", _, last] => matches!(
             last,
             "json" | "logs" | "stats" | "top" | "changes" | "archive" | "export"
         ),
         ["exec", _, "json"] | ["plugins", _, "json"] | ["networks" | "volumes", _] => true,
-        // `docker inspect NAME` tries every kind of object that has names.
+        // `docker inspect NAME` queries every type of object that has a name.
         ["services" | "nodes" | "tasks" | "secrets" | "configs", _] => true,
         ["images", .., last] if uri.path.len() > 2 => matches!(last, "json" | "history" | "get"),
         _ => false,
     }
 }
 
-/// Tells whether a POST without a body starts, stops or renames existing containers.
+/// Returns whether a `POST` starts, stops, pauses, signals or renames existing
+/// containers, or prunes unused objects.
 fn operates(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _, verb] => match verb {
@@ -73,7 +80,8 @@ fn operates(uri: &Uri) -> bool {
             _ => false,
         },
         [what, "prune"] => {
-            // Not `volumes`: one request would remove those of every stopped container.
+            // `volumes` is not listed: one request would delete the data of all volumes
+            // that no container uses any more.
             let known = matches!(what, "containers" | "images" | "networks" | "build");
             let options = ["filters", "all", "keep-storage"];
             known && uri.decoded(&options).is_some()
@@ -82,7 +90,8 @@ fn operates(uri: &Uri) -> bool {
     }
 }
 
-/// Tells whether a POST waits for an existing container or carries its streams.
+/// Returns whether a `POST` waits for an existing container, or attaches to or resizes
+/// its streams, or those of an authorized exec.
 fn streams(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _, "wait"] => uri.plain_query(&["condition"]),
@@ -90,14 +99,14 @@ fn streams(uri: &Uri) -> bool {
         ["containers", _, "attach"] => uri
             .decoded(&["detachKeys", "logs", "stream", "stdin", "stdout", "stderr"])
             .is_some(),
-        // The command was authorized, with a ticket, when the exec was created.
+        // The command was already authorized by a ticket when the exec was created.
         ["exec", _, "start"] => uri.query.is_empty(),
         _ => false,
     }
 }
 
-/// Tells whether a DELETE removes a container, an image, a network or a volume. Removing
-/// gives nobody a permission.
+/// Returns whether a `DELETE` removes a container, an image, a network or a volume. A
+/// removal cannot add a permission.
 fn removes(uri: &Uri) -> bool {
     match uri.path[..] {
         ["containers", _] => uri.plain_query(&["v", "force", "link"]),
@@ -107,7 +116,8 @@ fn removes(uri: &Uri) -> bool {
     }
 }
 
-/// Takes the ticket of a request, if there is one.
+/// Consumes the ticket that permits the request, and returns whether there was one. An
+/// exec request is compared by its content, every other by its bytes.
 fn has_ticket(request: &ApiRequest, uri: &Uri, mut take: impl FnMut(&Key) -> bool) -> bool {
     let exec = match uri.path[..] {
         ["containers", id, "exec"] if request.method == "POST" && uri.query.is_empty() => {
@@ -115,14 +125,14 @@ fn has_ticket(request: &ApiRequest, uri: &Uri, mut take: impl FnMut(&Key) -> boo
         }
         _ => None,
     };
-    // A request of edge-docker itself has to match byte by byte: equality does not depend
-    // on how the engine reads the bytes.
+    // Requests that edge-docker itself sends have to match byte by byte, so that a
+    // different parser in the engine makes no difference.
     let whole = || Key::request(request.method, request.uri, request.body);
     exec.is_some_and(|key| take(&key)) || take(&whole())
 }
 
-/// Returns the command to use instead of a request. Docker's client prints it to whoever
-/// typed the usual command.
+/// Returns the command to use instead of a refused request. Docker's client prints this
+/// text to its user.
 fn alternative(uri: &Uri) -> &'static str {
     match uri.path[..] {
         ["containers", "create"] => {
@@ -156,7 +166,7 @@ mod tests {
     use super::*;
     use crate::api::exec::Exec;
 
-    /// Tickets that were left, each valid once, as edge-docker keeps them.
+    /// Tickets in memory, each valid once like the files of edge-docker.
     #[derive(Default)]
     struct Tickets(RefCell<Vec<Key>>);
 

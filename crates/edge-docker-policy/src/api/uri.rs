@@ -1,28 +1,30 @@
-//! URIs of requests to the engine, in the one form that is accepted.
+//! Parser of request URIs of the engine's API; accepts only the plain form, without
+//! percent-encoding in the path.
 //!
-//! The plugin gets the URI as it was sent, and the engine decodes and cleans it before it
-//! routes the request. `/containers/%63reate` would be a create request to the engine and
-//! an unknown one here. Docker's client sends the plain form, so that nothing is lost by
-//! refusing all others.
+//! The plugin receives the URI as it was sent, but the engine decodes and cleans the path
+//! before it routes the request. `/containers/%63reate` would be a create request to the
+//! engine and an unknown request to the plugin. Docker's client sends the plain form, so
+//! that nothing is lost by refusing all others.
 
-/// Oldest minor version of the API. Before it, `start` accepts a host configuration, and
-/// with it `Privileged`.
+/// Oldest accepted minor version of the API, which is 1.24. In older versions, `start`
+/// accepts a host configuration, and with it `Privileged`.
 const OLDEST_MINOR: u32 = 24;
 
-/// URI in the accepted form.
+/// Path and query of a request URI in the accepted form.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Uri<'a> {
-    /// Parts of the path, without the version.
+    /// Parts of the path without the API version, for example `["containers", "json"]`.
     pub(super) path: Vec<&'a str>,
-    /// Text behind `?`, not decoded.
+    /// Text after `?`, not decoded; empty if there is none.
     pub(super) query: &'a str,
 }
 
 impl<'a> Uri<'a> {
-    /// Parses `/v1.NN/part/…[?query]`; returns `None` for every other form.
+    /// Parses `[/v1.NN]/part/…[?query]`; returns `None` for every other form.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        // Go before 1.17 splits a query at `;` too, later versions do not.
+        // `;` is refused in a query: Go before 1.17 splits the query there, later
+        // versions do not.
         let plain = |c: char| c.is_ascii_graphic() && !"\"#<>?\\^`{|};".contains(c);
         if !query.chars().all(plain) {
             return None;
@@ -31,15 +33,16 @@ impl<'a> Uri<'a> {
         if !path.iter().all(|part| is_plain_part(part)) {
             return None;
         }
-        // A version that is not accepted stays a part of the path, which then is on no list.
+        // A version that is not accepted stays a part of the path, which then matches no
+        // rule.
         if path.len() > 1 && is_version(path[0]) {
             path.remove(0);
         }
         Some(Self { path, query })
     }
 
-    /// Tells whether the query has only `known` names, none twice, and values without
-    /// encoding.
+    /// Returns whether the query contains only names in `known`, none twice, and only
+    /// values without encoding.
     pub(super) fn plain_query(&self, known: &[&str]) -> bool {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
         let Some(pairs) = self.pairs() else {
@@ -50,8 +53,8 @@ impl<'a> Uri<'a> {
             .all(|(name, value)| known.contains(name) && value.chars().all(plain))
     }
 
-    /// Returns names and decoded values of the query, if it has only `known` names, none
-    /// twice.
+    /// Returns the names and decoded values of the query; `None` if a name is not in
+    /// `known` or occurs twice, or if a value is malformed.
     pub(super) fn decoded(&self, known: &[&str]) -> Option<Vec<(&'a str, String)>> {
         let mut decoded = Vec::new();
         for (name, value) in self.pairs()? {
@@ -63,8 +66,8 @@ impl<'a> Uri<'a> {
         Some(decoded)
     }
 
-    /// Returns names and values of the query; `None` if a name is empty or occurs twice, of
-    /// which the engine uses one and a reader may see the other.
+    /// Returns the names and undecoded values of the query; `None` if a name is empty or
+    /// occurs twice: the engine might use another of two values than the check.
     fn pairs(&self) -> Option<Vec<(&'a str, &'a str)>> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for pair in self.query.split('&').filter(|_| !self.query.is_empty()) {
@@ -78,14 +81,15 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// Tells whether a part of the path means the same before and after decoding.
+/// Returns whether a part of the path has only plain characters and no leading dot, so
+/// that decoding and cleaning do not change it.
 fn is_plain_part(part: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:@-".contains(c);
     !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
 }
 
-/// Tells whether a part of the path is an accepted version. Two digits: `v1.041` is another
-/// text to a reader and 41 to a parser.
+/// Returns whether a part of the path is an accepted API version, `v1.24` to `v1.99`.
+/// Exactly two digits are required, because the engine would parse `v1.041` as 1.41.
 fn is_version(part: &str) -> bool {
     let minor = part.strip_prefix("v1.").filter(|m| m.len() == 2);
     minor
@@ -93,7 +97,8 @@ fn is_version(part: &str) -> bool {
         .is_some_and(|m| m >= OLDEST_MINOR)
 }
 
-/// Decodes `%2F` and `+`, as HTML forms encode values.
+/// Decodes percent-encoding, and `+` as a space, in a value of the query; `None` if the
+/// value is malformed or not UTF-8.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
@@ -125,7 +130,7 @@ mod tests {
             assert_eq!(path(text).unwrap(), ["containers", "json"]);
         }
         assert_eq!(path("/_ping").unwrap(), ["_ping"]);
-        // Other versions stay, and match nothing.
+        // Other versions stay in the path, which then matches no rule.
         for text in ["/v1.23/x", "/v1.4/x", "/v2.41/x", "/v1.410/x", "/v1.+9/x"] {
             assert_ne!(path(text).unwrap_or_default(), ["x"], "{text}");
         }

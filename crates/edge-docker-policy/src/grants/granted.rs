@@ -1,4 +1,4 @@
-//! Permissions that were granted, and the comparison with those that are requested.
+//! Granted permissions of an image, and their comparison with the requested ones.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,16 @@ use crate::limits::{DEVICE_RIGHTS, GPU_RUNTIME};
 use crate::mounts::RequestedMount;
 use crate::refusal::refuse;
 
-/// Path of the device, a socket or a file, that a grant opens.
+/// Entry of `mounts` in `devices.json`: a path outside of the app's directory, for
+/// example a socket, that a grant permits to mount.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostMount {
-    /// Path on the device.
+    /// Absolute path on the device.
     pub(crate) source: String,
-    /// Path in the container.
+    /// Absolute path in the container, used by `--grant NAME`; `-v` names its own.
     pub(crate) target: String,
-    /// The container cannot write to it, which is the default.
+    /// Restriction to read-only mounts, which is the default.
     #[serde(default = "read_only_by_default")]
     pub(crate) read_only: bool,
 }
@@ -27,55 +28,57 @@ fn read_only_by_default() -> bool {
     true
 }
 
-/// Permission that a caller requests and only a grant of the signer gives.
+/// Permission that an option of `run` requests and that the policy permits only by a
+/// grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RequestedGrant {
-    /// `--grant NAME[:ARGUMENT]`: all permissions of the name.
+    /// `--grant NAME[:ARGUMENT]`: all permissions of one grant.
     Grant(String),
-    /// `--gpus N`, or -1 for `all`.
+    /// `--gpus N`: number of GPUs, -1 for `--gpus all`.
     Gpus(i64),
-    /// `--runtime NAME`
+    /// `--runtime NAME`: OCI runtime of the engine.
     Runtime(String),
-    /// `--device PATH[:PATH[:rwm]]`
+    /// `--device PATH[:PATH][:rwm]`: device node.
     Device(Device),
-    /// `--device VENDOR/CLASS=NAME`, Container Device Interface.
+    /// `--device VENDOR/CLASS=NAME`: device of the Container Device Interface.
     Cdi(String),
-    /// `--cap-add NAME`, in capitals, without `CAP_`.
+    /// `--cap-add NAME`: capability, in capital letters and without `CAP_`.
     Capability(String),
-    /// `--sysctl NAME=VALUE`
+    /// `--sysctl NAME=VALUE`: kernel parameter.
     Sysctl(String, String),
-    /// `--network host`
+    /// `--network host`: network namespace of the host.
     HostNetwork,
 }
 
-/// Permissions of one identity: signed by name, and mapped by the board.
+/// Permissions of one image: its grants, mapped by `devices.json` to devices and other
+/// permissions of this board.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Granted {
-    /// Signed names that this board maps.
+    /// Names of grants that `devices.json` maps, for example `i2c:7`.
     pub names: Vec<String>,
-    /// Signed names that it does not map. No error: an app may run on boards without some
-    /// of its devices.
+    /// Names of grants that `devices.json` does not map. This is not an error: an app may
+    /// run on boards without some of its devices.
     pub unmapped: Vec<String>,
-    /// Permissions by name, for `--grant NAME`.
+    /// Permissions by the name of the grant, for `--grant NAME`.
     pub(super) parts: BTreeMap<String, Part>,
 }
 
-/// Permissions of one granted name, its argument filled in.
+/// Permissions of one grant on this board, with `{arg}` replaced by the argument.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Paths below `/dev`.
+    /// Paths of device nodes, for example `/dev/i2c-7`.
     pub(super) devices: Vec<String>,
-    /// Names of the Container Device Interface.
+    /// Devices of the Container Device Interface, for example `nvidia.com/gpu=all`.
     pub(super) cdi: Vec<String>,
-    /// Runtime of the engine.
+    /// OCI runtime of the engine, for example `nvidia`.
     pub(super) runtime: Option<String>,
-    /// Capabilities without `CAP_`.
+    /// Linux capabilities without `CAP_`, for example `NET_ADMIN`.
     pub(super) capabilities: Vec<String>,
-    /// The container shares the host's network.
+    /// Permission to use the network namespace of the host (`--network host`).
     pub(super) host_network: bool,
-    /// Kernel parameters.
+    /// Kernel parameters (sysctls), each with its only permitted value.
     pub(super) sysctls: BTreeMap<String, String>,
-    /// Paths of the device.
+    /// Paths of the device that may be mounted, for example the socket of D-Bus.
     pub(super) mounts: Vec<HostMount>,
 }
 
@@ -84,46 +87,50 @@ impl Granted {
         self.parts.values()
     }
 
-    /// Tells whether the device is granted, with at most `rwm`.
+    /// Returns whether a grant permits the device node `path`, with any of the rights
+    /// `rwm`.
     pub(crate) fn device(&self, path: &str) -> bool {
         self.parts().any(|p| p.devices.iter().any(|d| d == path))
     }
 
-    /// Tells whether the CDI device is granted.
+    /// Returns whether a grant permits the CDI device `name` (`VENDOR/CLASS=NAME`).
     pub(crate) fn cdi(&self, name: &str) -> bool {
         self.parts().any(|p| p.cdi.iter().any(|c| c == name))
     }
 
-    /// Tells whether the runtime is granted.
+    /// Returns whether a grant permits the OCI runtime `name`.
     pub(crate) fn runtime(&self, name: &str) -> bool {
         self.parts().any(|p| p.runtime.as_deref() == Some(name))
     }
 
-    /// Tells whether the capability (without `CAP_`) is granted.
+    /// Returns whether a grant permits the capability `name`, written without `CAP_`.
     pub(crate) fn capability(&self, name: &str) -> bool {
         self.parts()
             .any(|p| p.capabilities.iter().any(|c| c == name))
     }
 
-    /// Tells whether the host's network is granted.
+    /// Returns whether a grant permits the network namespace of the host.
     pub(crate) fn host_network(&self) -> bool {
         self.parts().any(|p| p.host_network)
     }
 
-    /// Tells whether the kernel parameter is granted with this value.
+    /// Returns whether a grant permits the kernel parameter `name` with exactly this
+    /// value.
     pub(crate) fn sysctl(&self, name: &str, value: &str) -> bool {
         self.parts()
             .any(|p| p.sysctls.get(name).is_some_and(|v| v == value))
     }
 
-    /// Returns the path of the device that a grant opens, if `source` is one.
+    /// Returns the host mount whose source is exactly `source`, if a grant permits it;
+    /// `None` otherwise.
     pub(crate) fn mount(&self, source: &str) -> Option<&HostMount> {
         self.parts()
             .flat_map(|p| &p.mounts)
             .find(|m| m.source == source)
     }
 
-    /// Returns the mount for a request, if a grant opens its source.
+    /// Returns the bind mount for a requested source that a grant permits, or `None` for
+    /// another source. Refuses write access to a source that is granted read-only.
     pub(crate) fn host_mount(&self, requested: &RequestedMount) -> Result<Option<Mount>> {
         let Some(found) = self.mount(&requested.source) else {
             return Ok(None);
@@ -138,7 +145,7 @@ impl Granted {
         Ok(Some(Mount::bind(source, target, requested.read_only)))
     }
 
-    /// Adds the requested permissions to `body`; refuses one that is not granted.
+    /// Adds the requested permissions to `body`; fails if one of them is not granted.
     pub(crate) fn fulfil(&self, requested: Vec<RequestedGrant>, body: &mut Create) -> Result<()> {
         for grant in requested {
             match grant {
@@ -149,12 +156,12 @@ impl Granted {
         Ok(())
     }
 
-    /// Adds one permission, for `--gpus`, `--device` and the like.
+    /// Adds a single permission to `body`, for an option such as `--gpus` or `--device`.
     fn add_part(&self, requested: RequestedGrant, body: &mut Create) -> Result<()> {
         let host = &mut body.host_config;
         match requested {
-            // The vendor's hooks run as root on the host, and flaws in them let an image
-            // become root (CVE-2024-0132, CVE-2025-23266): never without a signed grant.
+            // GPUs need a grant because the vendor's hooks run as root on the host: flaws
+            // in them let a container image become root (CVE-2024-0132, CVE-2025-23266).
             RequestedGrant::Gpus(count) if self.runtime(GPU_RUNTIME) => {
                 host.device_requests.push(gpus(count))
             }
@@ -173,7 +180,7 @@ impl Granted {
         Ok(())
     }
 
-    /// Adds all permissions of a name, for `--grant NAME`.
+    /// Adds every permission of the grant `name` to `body`, for `--grant NAME`.
     fn add_all(&self, name: &str, body: &mut Create) -> Result<()> {
         let part = self
             .parts
@@ -189,7 +196,8 @@ impl Granted {
         host.devices.extend(part.devices.into_iter().map(device));
         match part.runtime {
             Some(runtime) => {
-                // The runtime adds devices by this variable, not by the create request.
+                // The runtime adds the devices that this environment variable of the
+                // container names; the create request does not contain them.
                 let variable = format!("{}_VISIBLE_DEVICES=all", runtime.to_ascii_uppercase());
                 body.env.push(variable);
                 host.runtime = runtime;
@@ -206,7 +214,8 @@ impl Granted {
         Ok(())
     }
 
-    /// Returns the refusal of an option, with the grants that the image has.
+    /// Returns the refusal of `option`, with the grants of the image and those that this
+    /// board does not map.
     fn denied(&self, option: &str) -> anyhow::Error {
         let mut granted = match &self.names[..] {
             [] => "the image has none".to_string(),
@@ -222,7 +231,7 @@ impl Granted {
     }
 }
 
-/// Returns the request that docker's client sends for `--gpus`.
+/// Returns the same device request that the client of docker sends for `--gpus`.
 fn gpus(count: i64) -> DeviceRequest {
     DeviceRequest {
         driver: String::new(),
@@ -241,7 +250,7 @@ fn cdi(name: String) -> DeviceRequest {
     }
 }
 
-/// Returns the option as it is typed.
+/// Returns the option that requests the permission, as error messages show it.
 fn option(requested: &RequestedGrant) -> String {
     match requested {
         RequestedGrant::Grant(name) => format!("--grant {name}"),

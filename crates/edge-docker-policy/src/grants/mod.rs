@@ -1,9 +1,12 @@
-//! Grants: named permissions beyond the ordinary, and their meaning on this board, which
-//! `/etc/edge-ai/devices.json` in the image of the device states.
+//! Grants: named permissions, such as a GPU, that containers do not have by default.
+//! Their meaning on this board is defined in `/etc/edge-ai/devices.json`, part of the
+//! device image.
 //!
-//! The signature names grants, the table maps the names to devices and capabilities,
-//! and the caller requests them: a container gets what is in all three. A signer thus
-//! need not know the board, and an engineer cannot add to what was signed.
+//! The signature lists names of grants, the table of the board maps these names to
+//! devices and capabilities, and the caller requests them: a container gets only
+//! permissions that are in all three. A signer therefore need not know the board, and an
+//! engineer cannot add to what was signed. For unsigned images, the list `sandbox`
+//! replaces the signature.
 //!
 //! ```json
 //! { "grants": {

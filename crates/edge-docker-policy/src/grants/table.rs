@@ -1,4 +1,5 @@
-//! Table of the board: the meaning of each grant.
+//! Grants of the board, read from `/etc/edge-ai/devices.json`: the devices and other
+//! permissions that each name stands for.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +10,25 @@ use super::granted::{Granted, HostMount, Part};
 use crate::cli::values;
 use crate::identity::Identity;
 
-/// Table of the board. Unknown keys are errors: a misspelt restriction must not turn into
-/// a grant without it.
+/// Content of `devices.json`. Unknown keys are errors: with a misspelt restriction, the
+/// grant would otherwise apply without it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     #[serde(default)]
     grants: BTreeMap<String, Grant>,
-    /// Grants of sandbox images; empty in production.
+    /// Names of the grants that sandbox images have; empty in production.
     #[serde(default)]
     sandbox: Vec<String>,
 }
 
-/// Meaning of a name.
+/// Permissions of one grant as `devices.json` defines them, with the placeholder `{arg}`.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Grant {
-    /// Permitted arguments, one of which replaces `{arg}` in the other fields. A list,
-    /// because the argument of the signature becomes part of a path.
+    /// Permitted arguments, one of which replaces `{arg}` in devices, CDI names and
+    /// mounts. They are listed because the argument of a signed grant becomes part of a
+    /// path.
     #[serde(default)]
     arg: Vec<String>,
     #[serde(default)]
@@ -50,11 +52,12 @@ enum Network {
 }
 
 impl Table {
-    /// Parses the table and checks every value that a grant may add to a create body.
+    /// Parses `devices.json` and checks the paths, CDI names and capabilities that grants
+    /// may add to a create body.
     ///
     /// # Errors
-    /// The table is malformed. Nothing may run then, not even an app without grants: the
-    /// image of the device is not the one that was tested.
+    /// The table is malformed. The caller must then refuse all containers, also those of
+    /// apps without grants: the device image is not the one that was tested.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let table: Self = serde_json::from_slice(text)?;
         table.check()?;
@@ -75,13 +78,15 @@ impl Table {
                 let mut capabilities = part.capabilities.iter();
                 capabilities.try_for_each(|c| values::capability(c).map(drop))
             };
-            // A sample argument: values are checked as they will be with `{arg}` replaced.
+            // `0` is a sample argument: values have their final form only after `{arg}`
+            // is replaced.
             check(grant.part("0")).with_context(|| format!("grant {name:?}"))?;
         }
         Ok(())
     }
 
-    /// Returns the permissions of `identity`: its signed grants, or those of sandbox images.
+    /// Returns the permissions of `identity` on this board: those of its signed grants
+    /// or, for a sandbox image, of the list `sandbox`.
     pub fn granted(&self, identity: &Identity) -> Granted {
         let names = match identity {
             Identity::Signed { grants, .. } => grants,
@@ -100,7 +105,8 @@ impl Table {
         granted
     }
 
-    /// Returns the permissions of a name with its argument, such as `i2c:7`.
+    /// Returns the permissions of a grant with its argument, for example `i2c:7`; `None`
+    /// if this board does not map it.
     fn part(&self, name: &str) -> Option<Part> {
         let (name, argument) = match name.split_once(':') {
             Some((name, argument)) => (name, Some(argument)),
@@ -108,8 +114,8 @@ impl Table {
         };
         let grant = self.grants.get(name)?;
         match argument {
-            // An argument where none is known, or none where one is needed, maps to
-            // nothing rather than to everything.
+            // Fail closed: an argument that the grant does not list, or a missing one
+            // that it needs, grants nothing instead of everything.
             Some(argument) if grant.arg.iter().any(|a| a == argument) => Some(grant.part(argument)),
             None if grant.arg.is_empty() => Some(grant.part("")),
             _ => None,
@@ -118,7 +124,7 @@ impl Table {
 }
 
 impl Grant {
-    /// Returns the permissions with an argument filled in.
+    /// Returns the permissions of the grant, with `{arg}` replaced by `argument`.
     fn part(&self, argument: &str) -> Part {
         let fill = |text: &String| text.replace("{arg}", argument);
         let mount = |m: &HostMount| HostMount {
