@@ -1,26 +1,27 @@
-//! Grammar of docker's command lines: long options, short ones in clusters, values
-//! joined or apart, and an end at the first argument that is no option.
+//! Parser of docker's command lines: long options, clusters of short options, and values
+//! that are attached or separate. Options end at the first argument only where a command
+//! line of the container follows (see [`Order`]).
 //!
-//! clap does not parse it: a line must mean here what it means to docker's client, down
-//! to `-itva:b` and `-v=a:b`, and a refused option needs its reason. See
+//! clap is not used: a command line must mean here exactly what it means to docker's
+//! client, down to `-itva:b` and `-v=a:b`, and a refused option needs its reason. See
 //! `docs/decisions/0010-option-parser.md`.
 
 use anyhow::Result;
 
 use crate::refusal::refuse;
 
-/// Option that a command knows.
+/// Declaration of an option: its names, and whether it takes a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    /// Name, without its two dashes.
+    /// Long name without the two dashes, for example `volume`.
     pub long: &'static str,
-    /// Letter, or a space for none.
+    /// Letter of the short option, or a space if there is none.
     pub(crate) short: char,
-    /// The option takes a value.
+    /// Set for an option that takes a value, unset for a flag.
     pub(crate) value: bool,
 }
 
-/// Returns a flag.
+/// Declares a flag, an option without a value.
 pub(crate) const fn flag(short: char, long: &'static str) -> Known {
     Known {
         long,
@@ -29,7 +30,7 @@ pub(crate) const fn flag(short: char, long: &'static str) -> Known {
     }
 }
 
-/// Returns an option with a value.
+/// Declares an option that takes a value.
 pub(crate) const fn value(short: char, long: &'static str) -> Known {
     Known {
         long,
@@ -38,40 +39,43 @@ pub(crate) const fn value(short: char, long: &'static str) -> Known {
     }
 }
 
-/// Options in their order, and the arguments behind them.
+/// Result of parsing: the options in the order of the command line, and the other
+/// arguments.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parsed<'a> {
-    /// Name and value of each option; a flag's value is `true` or `false`.
+    /// Long name and value of each option; the value of a flag is `true` or `false`.
     pub options: Vec<(&'static str, &'a str)>,
-    /// Arguments that are no options.
+    /// Arguments that are not options, for example the image and its command.
     pub arguments: Vec<&'a str>,
 }
 
 impl<'a> Parsed<'a> {
-    /// Returns the last value of an option, which counts for docker too.
+    /// Returns the last value of `option`, which overrides earlier ones as in docker.
     pub fn last(&self, option: &str) -> Option<&'a str> {
         let mut last = self.options.iter().rev();
         last.find(|(name, _)| *name == option)
             .map(|(_, value)| *value)
     }
 
-    /// Tells whether a flag is set.
+    /// Returns whether the last occurrence of `flag` sets it: `--tty --tty=false` does
+    /// not.
     pub fn is_set(&self, flag: &str) -> bool {
         self.last(flag) == Some("true")
     }
 }
 
-/// Placement of options among arguments.
+/// Rule for the position of options relative to the arguments of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Options end at the first argument: behind it begins a command line of the
-    /// container.
+    /// Options end at the first argument: everything after it belongs to the command line
+    /// of the container.
     OptionsFirst,
-    /// Options may follow arguments.
+    /// Options may also follow arguments, for example `logs NAME -f`.
     Mixed,
 }
 
-/// Parses `args`; `refusal` words the error for an option that is not known.
+/// Parses `args` with the declared options; `refusal` returns the error text for an
+/// unknown option.
 pub(crate) fn parse<'a>(
     known: &[Known],
     args: &[&'a str],
@@ -81,7 +85,7 @@ pub(crate) fn parse<'a>(
     let mut parsed = Parsed::default();
     let mut rest = args.iter().copied();
     while let Some(argument) = rest.next() {
-        // As in docker's parser, pflag: nothing behind it is an option.
+        // `--` ends the options, as in the parser of docker (pflag).
         if argument == "--" {
             parsed.arguments.extend(rest);
             break;
@@ -90,9 +94,11 @@ pub(crate) fn parse<'a>(
         } else if let Some(body) = argument.strip_prefix('-').filter(|b| !b.is_empty()) {
             cluster(known, body, &mut rest, &mut parsed, &refusal)?;
         } else {
-            // A bare `-` too: `build -t sandbox/APP -` reads standard input.
+            // A single `-` is an argument, too: `build -t sandbox/APP -` reads standard
+            // input.
             parsed.arguments.push(argument);
-            // `run IMAGE --privileged` requests nothing: it is an argument of the program.
+            // In `run IMAGE --privileged`, the flag is an argument of the program in the
+            // container.
             if order == Order::OptionsFirst {
                 parsed.arguments.extend(rest);
                 break;
@@ -113,16 +119,18 @@ fn long<'a>(
     let (name, joined) = body
         .split_once('=')
         .map_or((body, None), |(n, v)| (n, Some(v)));
-    // Never a prefix: docker does not abbreviate, and `--priv` must not pass as another.
+    // Names are compared in full: docker knows no abbreviations, and `--priv` must not
+    // match another option.
     let option = known
         .iter()
         .find(|k| k.long == name)
         .ok_or_else(|| refuse(refusal(&format!("--{name}"))))?;
     let value = match (option.value, joined) {
         (_, Some(value)) => value,
-        // A flag never takes the next argument: `--rm false` runs an image named false.
+        // A flag never takes the next argument as its value: `--rm false` runs an image
+        // named `false`.
         (false, None) => "true",
-        // The next argument is the value even if it begins with `-`, as for docker.
+        // The next argument is the value even if it begins with `-`, as in docker.
         (true, None) => rest
             .next()
             .ok_or_else(|| refuse(format_args!("--{name} needs a value")))?,
@@ -130,7 +138,7 @@ fn long<'a>(
     push(option, value, parsed)
 }
 
-/// Parses `-it`, `-vVALUE`, `-v=VALUE` or `-v VALUE`.
+/// Parses short options: `-it`, `-vVALUE`, `-v=VALUE` or `-v VALUE`.
 fn cluster<'a>(
     known: &[Known],
     body: &'a str,
@@ -142,13 +150,13 @@ fn cluster<'a>(
         let found = known.iter().find(|k| k.short == letter && letter != ' ');
         let option = found.ok_or_else(|| refuse(refusal(&format!("-{letter}"))))?;
         let behind = &body[at + letter.len_utf8()..];
-        // `-i=false` is a flag with a value, not the letters i, =, f, ….
+        // `-i=false` is a flag with a value, not a cluster of the letters i, =, f, ….
         if !option.value && !behind.starts_with('=') {
             push(option, "true", parsed)?;
             continue;
         }
-        // Docker drops the `=` of `-v=/:/host`. A check that keeps it sees no absolute path,
-        // and lets the mount of the whole device pass.
+        // Docker drops the `=` of `-v=/:/host`. A check of the value with `=` would find
+        // no absolute path, and the mount of the whole root file system would pass.
         let value = match behind.strip_prefix('=').unwrap_or(behind) {
             "" if !behind.starts_with('=') => rest
                 .next()
@@ -163,7 +171,8 @@ fn cluster<'a>(
 fn push<'a>(option: &Known, value: &'a str, parsed: &mut Parsed<'a>) -> Result<()> {
     let value = match (option.value, value) {
         (true, value) => value,
-        // As Go's strconv.ParseBool reads a flag's value in docker's client.
+        // Spellings that docker's client accepts for the value of a flag (Go's
+        // strconv.ParseBool).
         (false, "1" | "t" | "T" | "true" | "TRUE" | "True") => "true",
         (false, "0" | "f" | "F" | "false" | "FALSE" | "False") => "false",
         (false, other) => {
@@ -173,7 +182,8 @@ fn push<'a>(option: &Known, value: &'a str, parsed: &mut Parsed<'a>) -> Result<(
             )));
         }
     };
-    // Whoever reads it as a C string would see less than the policy has judged.
+    // A program that reads the value as a C string would stop at the NUL, and use a
+    // shorter value than the policy has judged.
     if value.contains('\0') {
         return Err(refuse(format_args!("--{} contains a NUL", option.long)));
     }

@@ -1,4 +1,5 @@
-//! Table of all commands: parser, help pages and `docs/cli` are made from it.
+//! Table of all commands of edge-docker, which the parser, the help pages and `docs/cli`
+//! are based on.
 
 use anyhow::Result;
 
@@ -9,14 +10,15 @@ use crate::cli::entry::Section::{Hidden, Images, Inspect, Manage, Run};
 use crate::cli::values;
 use crate::refusal::refuse;
 
-/// Groups of docker's commands that edge-docker knows.
-// Others, such as `volume`, `network` and `plugin`, change what the policy does not judge.
+/// Command groups of docker that edge-docker accepts, for example in `container ls`.
+// Other groups, such as `volume`, `network` and `plugin`, change objects that the policy
+// does not judge.
 const GROUPS: [&str; 3] = ["container", "image", "system"];
 
-/// Declares the commands together with their entries, so that none can exist without.
+/// Declares each command together with its table entry, so that no command lacks one.
 macro_rules! commands {
     ($($(#[$doc:meta])* $command:ident = $entry:expr;)*) => {
-        /// Command of edge-docker.
+        /// Command of edge-docker, for example `run` or `pull`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Command {
             $($(#[$doc])* $command,)*
@@ -26,7 +28,8 @@ macro_rules! commands {
             /// All commands, in the order of the help page.
             pub(crate) const ALL: &[Self] = &[$(Self::$command),*];
 
-            /// Returns the entry of the command.
+            /// Returns the table entry of the command: names, options, arguments and help
+            /// text.
             pub const fn entry(self) -> &'static Entry {
                 match self {
                     $(Self::$command => {
@@ -40,20 +43,21 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Runs a container.
+    /// Creates and starts a container; attaches to it unless `--detach` is given.
     Run = Entry::own("run", Run, &[
         ("run [OPTIONS] IMAGE ...", "Run a container of a verified or sandbox image"),
     ]).takes(Arguments::Raw).groups(&[("container", "run")]);
-    /// Creates a container.
+    /// Creates a container without starting it.
     Create = Entry::own("create", Run, &[
         ("create [OPTIONS] IMAGE ...", "Create a container without starting it"),
     ]).takes(Arguments::Raw).groups(&[("container", "create")]);
-    /// Shows what `run` would do.
+    /// Shows the signer and grants of an image, or the request that `run` would send.
     Explain = Entry::own("explain", Run, &[
         ("explain IMAGE", "Show who signed an image and what it may do"),
         ("explain run ...", "Show what run would send to the engine"),
     ]).takes(Arguments::Raw);
-    /// Deploys a container in the place of another.
+    /// Deploys an image under a container name; rolls back if the new container does not
+    /// become healthy.
     Replace = Entry::own("replace", Run, &[
         ("replace NAME [--timeout SECS] [OPTIONS] IMAGE ...",
             "Run an image in the place of NAME; unless it is healthy within SECS (120), \
@@ -61,181 +65,182 @@ commands! {
         ("replace --status [NAME ...]", "Print the last deployments as JSON"),
         ("replace --recover", "Finish deployments that a power loss interrupted"),
     ]).takes(Arguments::Raw);
-    /// Returns to the previous container.
+    /// Returns to the container that the last deployment replaced.
     Rollback = Entry::own("rollback", Run, &[
         ("rollback NAME [--timeout SECS]",
             "Return to the previous container, under the same rules"),
     ]).takes(Arguments::Raw);
-    /// Runs a command in a container.
+    /// Runs a command in a container that edge-docker created.
     Exec = Entry::own("exec", Run, &[
         ("exec [OPTIONS] NAME COMMAND ...", "Run a command in a container"),
     ]).groups(&[("container", "exec")]).options(&[
-        // No --privileged, which adds all capabilities, and no --env-file, which docker's
-        // client would read as root, wherever it is.
+        // `--privileged` is not listed because it adds all capabilities, and `--env-file`
+        // because docker's client would read any file as root.
         flag('i', "interactive"), flag('t', "tty"), flag('d', "detach"),
         value('u', "user"), value('w', "workdir"), value('e', "env"),
     ]).options_first().takes(Count(2, usize::MAX, "a container and a command"));
 
-    /// Starts containers, after verifying their images again.
+    /// Starts existing containers after their images have been verified again.
     Start = Entry::client("start", Manage, &[("start NAME ...", "Start containers")])
-        // No --checkpoint: it would start from a memory image that nobody has signed.
+        // `--checkpoint` is not listed: it would start from a memory dump that nobody
+        // signed.
         .groups(&[("container", "start")]).takes(Containers)
         .options(&[flag('a', "attach"), flag('i', "interactive")]);
-    /// Stops containers.
+    /// Stops running containers with their stop signal, and with SIGKILL after a timeout.
     Stop = Entry::client("stop", Manage, &[("stop NAME ...", "Stop containers")])
         .groups(&[("container", "stop")]).takes(Containers)
         .options(&[value('t', "time"), value('s', "signal")]);
-    /// Restarts containers, after verifying their images again.
+    /// Restarts containers after their images have been verified again.
     Restart = Entry::client("restart", Manage, &[("restart NAME ...", "Restart containers")])
         .groups(&[("container", "restart")]).takes(Containers)
         .options(&[value('t', "time"), value('s', "signal")]);
-    /// Sends a signal to containers.
+    /// Sends a signal to containers, SIGKILL by default.
     Kill = Entry::client("kill", Manage, &[("kill NAME ...", "Send a signal, SIGKILL by default")])
         .groups(&[("container", "kill")]).takes(Containers).options(&[value('s', "signal")]);
-    /// Pauses containers.
+    /// Suspends all processes of containers, without a signal (cgroup freezer).
     Pause = Entry::client("pause", Manage, &[("pause NAME ...", "Pause all processes")])
         .groups(&[("container", "pause")]).takes(Containers);
-    /// Continues containers, after verifying their images again.
+    /// Resumes paused containers after their images have been verified again.
     Unpause = Entry::client("unpause", Manage, &[("unpause NAME ...", "Continue paused processes")])
         .groups(&[("container", "unpause")]).takes(Containers);
-    /// Waits until containers end.
+    /// Waits until containers end, and prints their exit codes.
     Wait = Entry::client("wait", Manage, &[("wait NAME ...", "Wait for the end, print exit codes")])
         .groups(&[("container", "wait")]).takes(Containers);
-    /// Removes containers and their mount clones.
+    /// Removes containers and, after that, their mount clones.
     Remove = Entry::client("rm", Manage, &[("rm [-f] NAME ...", "Remove containers")])
         .groups(&[("container", "rm"), ("container", "remove")]).takes(Containers)
         .options(&[flag('f', "force"), flag('v', "volumes")]);
 
-    /// Lists containers.
+    /// Lists running containers, or all with `--all`.
     Ps = Entry::client("ps", Inspect, &[("ps", "List containers")])
         .groups(&[("container", "ps"), ("container", "ls"), ("container", "list")])
         .options(&[
             flag('q', "quiet"), flag(' ', "no-trunc"), value('f', "filter"), value(' ', "format"),
             flag('a', "all"), flag('s', "size"), value('n', "last"), flag('l', "latest"),
         ]);
-    /// Prints the log of a container.
+    /// Prints the logged standard output and standard error of a container.
     Logs = Entry::client("logs", Inspect, &[("logs NAME", "Print the log of a container")])
         .groups(&[("container", "logs")]).takes(Containers).options(&[
             flag('f', "follow"), flag('t', "timestamps"), flag(' ', "details"),
             value(' ', "since"), value(' ', "until"), value('n', "tail"),
         ]);
-    /// Lists the processes of a container.
+    /// Lists the processes of a container, with the output of `ps`.
     Top = Entry::client("top", Inspect, &[("top NAME [PS OPTIONS]", "List processes")])
         .groups(&[("container", "top")]).options_first().takes(ContainerAnd(is_ps_option));
-    /// Shows the use of resources.
+    /// Shows the use of CPU, memory, network and disk by containers.
     Stats = Entry::client("stats", Inspect, &[("stats [NAME ...]", "Show the use of resources")])
         .groups(&[("container", "stats")]).takes(Any).options(&[
             flag('a', "all"), flag(' ', "no-stream"), flag(' ', "no-trunc"), value(' ', "format"),
         ]);
-    /// Lists published ports.
+    /// Lists the ports of the device that are forwarded to a container.
     Port = Entry::client("port", Inspect, &[("port NAME [PORT]", "List published ports")])
         .groups(&[("container", "port")]).options_first().takes(ContainerAnd(is_port));
-    /// Shows all that the engine knows of something.
+    /// Prints the engine's description of containers or images as JSON.
     Inspect = Entry::client("inspect", Inspect, &[("inspect NAME ...", "Print details as JSON")])
         .groups(&[("container", "inspect"), ("image", "inspect")]).takes(Any)
         .options(&[value('f', "format"), flag('s', "size"), value(' ', "type")]);
-    /// Lists files that a container changed.
+    /// Lists files that a container has added, changed or deleted since it was created.
     Diff = Entry::client("diff", Inspect, &[("diff NAME", "List files that changed")])
         .groups(&[("container", "diff")]).takes(Containers);
-    /// Shows versions.
+    /// Shows the versions of docker's client and of the engine.
     Version = Entry::client("version", Inspect, &[("version", "Show the versions of docker")])
         .options(&[value('f', "format")]);
-    /// Shows the state of the engine.
+    /// Shows the state and the configuration of the engine.
     Info = Entry::client("info", Inspect, &[("info", "Show the state of the engine")])
         .options(&[value('f', "format")]);
-    /// Shows the use of the disk.
+    /// Shows the disk space that images, containers, volumes and the build cache use.
     SystemDf = Entry::client("system df", Inspect, &[("system df", "Show the use of the disk")])
         .groups(&[("system", "df")]).options(&[flag('v', "verbose"), value(' ', "format")]);
-    /// Shows the state of the engine, under its name in docker's group.
+    /// Shows the same as `info`, under the name in docker's group `system`.
     SystemInfo = Entry::client("system info", Inspect, &[("system info", "The same as info")])
         .groups(&[("system", "info")]).options(&[value('f', "format")]);
 
-    /// Prints help.
+    /// Prints the help page of edge-docker or of one command.
     Help = Entry::own("help", Inspect, &[("help [COMMAND]", "Show the options of a command")])
         .takes(Any);
 
-    /// Pulls a signed image.
+    /// Verifies the signature of an image, then pulls the image by digest.
     Pull = Entry::own("pull", Images, &[
         ("pull IMAGE", "Verify the signature, then pull by digest; with --username NAME \
           --password-stdin for this pull only"),
     ]).groups(&[("image", "pull")]).takes(Count(1, 1, "one image")).options(&[
-        // No --all-tags: each image is verified by itself.
+        // `--all-tags` is not listed: each image is verified by itself.
         flag('q', "quiet"), flag(' ', "allow-downgrade"), value('u', "username"),
         flag(' ', "password-stdin"),
     ]);
-    /// Pushes an image to the one repository.
+    /// Pushes an image to the only repository that the device uses.
     Push = Entry::own("push", Images, &[("push IMAGE", "Push to the one repository")])
         .groups(&[("image", "push")]).takes(Count(1, 1, "one image"))
         .options(&[flag('q', "quiet")]);
-    /// Keeps credentials of the registry.
+    /// Stores credentials of the registry on the device.
     Login = Entry::own("login", Images, &[
         ("login --username NAME --password-stdin", "Keep credentials of the registry"),
-        // No --password: arguments are in the list of processes, for everyone to read.
+        // `--password` is not listed: every user can read the arguments of a process.
     ]).takes(Any).options(&[value('u', "username"), flag(' ', "password-stdin")]);
-    /// Removes credentials of the registry.
+    /// Deletes the stored credentials of the registry.
     Logout = Entry::own("logout", Images, &[("logout", "Remove credentials of the registry")])
         .takes(Any);
-    /// Builds a sandbox image.
+    /// Builds a sandbox image from a tar archive on standard input.
     Build = Entry::own("build", Images, &[
         ("build -t sandbox/APP -", "Build a sandbox image of the tar on standard input"),
     ]).groups(&[("image", "build")]).takes(Any).options(&[
-        // No --output, --secret, --ssh or --build-context, which write or read files of the
-        // device, as root.
+        // `--output`, `--secret`, `--ssh` and `--build-context` are not listed: they
+        // write or read files of the device as root.
         value('t', "tag"), value('f', "file"), value(' ', "target"), value(' ', "build-arg"),
         value(' ', "network"), flag(' ', "no-cache"), flag('q', "quiet"), flag(' ', "rm"),
     ]);
-    /// Loads sandbox images.
+    /// Loads sandbox images from a tar archive on standard input.
     Load = Entry::own("load", Images, &[
         ("load", "Load sandbox images of a tar on standard input; gzip and zstd too"),
-        // No --input, which reads a file of the device, as root.
+        // `--input` is not listed: it reads a file of the device as root.
     ]).groups(&[("image", "load")]).takes(Any).options(&[flag('q', "quiet")]);
-    /// Tags a sandbox image.
+    /// Adds another name to a sandbox image.
     Tag = Entry::own("tag", Images, &[
         ("tag sandbox/APP sandbox/APP", "Give a sandbox image another name"),
     ]).groups(&[("image", "tag")]).takes(Any);
-    /// Writes files of a sandbox app.
+    /// Extracts tar archives from standard input into `/data/sandbox/APP`.
     Sync = Entry::own("sync", Images, &[
         ("sync APP", "Write files of tar archives on standard input into /data/sandbox/APP; \
           .wh.NAME removes NAME"),
     ]).takes(Count(1, 1, "the name of an app and nothing else"));
-    /// Checks layers against their signatures.
+    /// Checks that image layers on the disk are equal to the signed ones.
     Fsck = Entry::own("fsck", Images, &[
         ("fsck [APP]", "Check that layers on the disk are those that were signed"),
     ]).takes(Count(0, 1, "one app, or none for all"));
-    /// Lists images.
+    /// Lists the container images on the device.
     Images = Entry::client("images", Images, &[("images", "List images")])
         .groups(&[("image", "ls"), ("image", "list")]).takes(Any).options(&[
             flag('q', "quiet"), flag(' ', "no-trunc"), value('f', "filter"), value(' ', "format"),
             flag('a', "all"), flag(' ', "digests"),
         ]);
-    /// Lists the layers of an image.
+    /// Lists the layers of an image, with the build step that created each.
     History = Entry::client("history", Images, &[("history IMAGE", "List the layers of an image")])
         .groups(&[("image", "history")]).takes(Any).options(&[
             flag('q', "quiet"), flag(' ', "no-trunc"), flag('H', "human"), value(' ', "format"),
         ]);
-    /// Removes images.
+    /// Removes container images from the device.
     RemoveImage = Entry::client("rmi", Images, &[("rmi IMAGE ...", "Remove images")])
         .groups(&[("image", "rm"), ("image", "remove")]).takes(Any)
         .options(&[flag('f', "force"), flag(' ', "no-prune")]);
-    /// Removes what no container uses.
+    /// Removes stopped containers, and networks and images that no container uses.
     SystemPrune = Entry::client("system prune", Images, &[
         ("system prune", "Remove stopped containers, unused networks and images"),
     ]).groups(&[("system", "prune")]).options(&[flag('a', "all"), flag('f', "force")]);
 
-    /// Authorizes requests to the engine, as its plugin.
+    /// Serves the authorization plugin, which decides on each request to the engine.
     Authz = Entry::own("authz", Hidden, &[("authz", "Serve the engine's authorization plugin")]);
     /// Audits stored containers before the engine starts.
     AuditStored = Entry::own("audit-stored", Hidden, &[
         ("audit-stored", "Audit stored containers before the engine starts"),
-        // Units of earlier images call it `sweep`.
+        // systemd units of earlier device images use the old name `sweep`.
     ]).aliases(&["sweep"]);
 }
 
 impl Command {
-    /// Returns the command that `args` begin with, and the rest.
+    /// Returns the command at the beginning of `args`, and the arguments after it.
     ///
     /// # Errors
-    /// Refusal of a command that is not in the table.
+    /// The command is missing, or is not in the table and therefore refused.
     pub fn find<'a, 'b>(args: &'a [&'b str]) -> Result<(Self, &'a [&'b str])> {
         let Some((name, rest)) = args.split_first() else {
             return Err(refuse("a command is missing: see edge-docker --help"));
@@ -269,7 +274,7 @@ fn refusal(name: &str) -> anyhow::Error {
     ))
 }
 
-/// Returns `a, b or c`.
+/// Joins names for a message, in the form `a, b or c`.
 fn listed(names: &[&str]) -> String {
     match names {
         [] => String::new(),
@@ -278,15 +283,16 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Tells whether `arg` may follow `top NAME`. The engine runs `ps` with it as root,
-/// outside of the container, so that only options that print columns pass.
+/// Returns whether `arg` may follow `top NAME`. The engine runs `ps` with this argument
+/// as root, outside the container, so that only options for the selection and the columns
+/// of processes are accepted.
 fn is_ps_option(arg: &str) -> bool {
     let is_field = |f: &str| !f.is_empty() && f.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     ["-ef", "-aux", "aux", "-eo", "-o", "-e", "-f", "-l"].contains(&arg)
         || arg.split(',').all(is_field)
 }
 
-/// Tells whether `arg` is `PORT[/PROTOCOL]`.
+/// Returns whether `arg` has the form of a port, for example `80/tcp`.
 fn is_port(arg: &str) -> bool {
     values::port("port", arg).is_ok()
 }

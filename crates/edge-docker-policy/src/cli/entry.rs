@@ -1,4 +1,5 @@
-//! Entry of a command in the table of commands.
+//! Entries of the table of commands: the names, options, arguments and help text of a
+//! command.
 
 use anyhow::Result;
 
@@ -6,73 +7,74 @@ use crate::cli::args::{self, Known, Order, Parsed};
 use crate::cli::values;
 use crate::refusal::refuse;
 
-/// Section of the help page.
+/// Groups of the help page, in which commands are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
-    /// Creating, deploying and entering containers.
+    /// Commands that create, deploy or enter containers.
     Run,
-    /// Starting, stopping and removing containers.
+    /// Commands that start, stop or remove existing containers.
     Manage,
-    /// Looking at containers, images and the engine.
+    /// Commands that show containers, images or the engine.
     Inspect,
-    /// Images, and the registry that they come from.
+    /// Commands for images and for the registry that they come from.
     Images,
-    /// Called by units, on no help page.
+    /// Commands that only systemd units call; they are not on the help page.
     Hidden,
 }
 
-/// Program that carries a command out.
+/// Program that carries out a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carrier {
-    /// edge-docker, through the engine's API.
+    /// edge-docker itself, with code of its own for the command.
     EdgeDocker,
-    /// Docker's client, which gets the listed options and arguments.
+    /// Docker's client, which receives only the listed options and the checked arguments.
     DockerClient,
 }
 
-/// Arguments that a command takes.
+/// Number and form of the arguments that a command accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arguments {
-    /// None.
+    /// No arguments at all, but possibly options.
     None,
     /// Names of containers, at least one.
     Containers,
-    /// Name of a container, and arguments that all pass a check.
+    /// Name of a container, then arguments for which the function returns true.
     ContainerAnd(fn(&str) -> bool),
-    /// At least and at most so many, with the text of the error.
+    /// Minimum and maximum number of arguments, and the text of the error for another
+    /// number.
     Count(usize, usize, &'static str),
-    /// Any: judged by the command, or passed to docker's client, to which they are
-    /// no options.
+    /// Any arguments: either the command checks them itself, or docker's client receives
+    /// them after `--`, so that none is read as an option.
     Any,
-    /// A command line of its own, with the options of `run`.
+    /// Unparsed arguments, which the command parses with the options of `run`.
     Raw,
 }
 
-/// Entry of a command.
+/// Table entry of a command, by which its arguments are parsed and its help is printed.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Name as it is typed; `system df` is one name.
+    /// Name as typed on the command line; `system df` is one name.
     pub name: &'static str,
-    /// Old names, which units and scripts may still use.
+    /// Old names, which systemd units and scripts may still use.
     pub(crate) aliases: &'static [&'static str],
-    /// Names inside docker's command groups, such as `container ls`.
+    /// Names in docker's command groups, for example `("container", "ls")`.
     pub(crate) groups: &'static [(&'static str, &'static str)],
-    /// Section of the help page.
+    /// Group of the help page that lists the command.
     pub(crate) section: Section,
-    /// Forms of the command with one line of help each.
+    /// Usage forms of the command, each with its help text.
     pub(crate) forms: &'static [(&'static str, &'static str)],
-    /// Options, apart from those of `run`.
+    /// Accepted options; those of `run` are in a table of their own.
     pub(crate) options: &'static [Known],
-    /// Arguments.
+    /// Number and form of the accepted arguments.
     pub(crate) arguments: Arguments,
-    /// Placement of options.
+    /// Position of the options: only before the arguments, or anywhere.
     pub(crate) order: Order,
-    /// Program that carries the command out.
+    /// Program that carries out the command: edge-docker or docker's client.
     pub(crate) carrier: Carrier,
 }
 
 impl Entry {
-    /// Returns a command of edge-docker itself.
+    /// Returns an entry of a command that edge-docker itself carries out.
     pub(crate) const fn own(
         name: &'static str,
         section: Section,
@@ -86,13 +88,14 @@ impl Entry {
             forms,
             options: &[],
             arguments: Arguments::None,
-            // As docker's client, which takes `logs NAME -f` too.
+            // Docker's client accepts options after arguments, too, for example `logs
+            // NAME -f`.
             order: Order::Mixed,
             carrier: Carrier::EdgeDocker,
         }
     }
 
-    /// Returns a command that docker's client carries out.
+    /// Returns an entry of a command that docker's client carries out.
     pub(crate) const fn client(
         name: &'static str,
         section: Section,
@@ -103,7 +106,8 @@ impl Entry {
         entry
     }
 
-    /// Tells whether units, not people, call the command.
+    /// Returns whether only systemd units call the command, which help pages therefore
+    /// omit.
     pub fn is_hidden(&self) -> bool {
         self.section == Section::Hidden
     }
@@ -128,18 +132,20 @@ impl Entry {
         self
     }
 
-    /// Ends the options at the first argument: what follows is no option of docker's.
+    /// Ends the options at the first argument, because later ones belong to another
+    /// program, for example in `exec NAME ls -l`.
     pub(crate) const fn options_first(mut self) -> Self {
         self.order = Order::OptionsFirst;
         self
     }
 
-    /// Parses the options and arguments behind the name.
+    /// Parses the options and arguments that follow the name of the command.
     ///
     /// # Errors
-    /// Refusal of an option or argument that is not listed.
+    /// An option or argument is refused because the entry does not permit it.
     pub fn parse<'a>(&self, args: &[&'a str]) -> Result<Parsed<'a>> {
-        // Parsed later, by the table of `run`, where each refused option has its own reason.
+        // The command itself parses these arguments with the table of the options of
+        // `run`, in which each refused option has a reason.
         if matches!(self.arguments, Arguments::Raw) {
             return Ok(Parsed {
                 options: Vec::new(),
@@ -162,7 +168,8 @@ impl Entry {
             Arguments::Containers | Arguments::ContainerAnd(_) if args.is_empty() => {
                 takes("the name of a container")
             }
-            // In a strict form: a name becomes a part of a URI and of a command line.
+            // Names have a strict form because they become part of a URI and of a command
+            // line.
             Arguments::Containers => args
                 .iter()
                 .try_for_each(|arg| values::name(name, arg).map(drop)),

@@ -1,13 +1,13 @@
-//! Help pages, made from the tables of commands and options.
+//! Help pages of edge-docker, generated from the tables of commands and options.
 
 use crate::cli::args::Known;
 use crate::cli::commands::Command;
 use crate::cli::entry::{Arguments, Carrier, Entry, Section};
 use crate::cli::options::{self, Verdict};
 
-/// Widest line, in characters.
+/// Width of the help pages in characters, that of a standard terminal.
 const WIDTH: usize = 80;
-/// Column of the descriptions.
+/// Column in which the help texts of commands begin.
 const COLUMN: usize = 27;
 
 const HEAD: &str = "\
@@ -60,7 +60,7 @@ Example: edge-docker run -d --name hello -p 8080:8080 \\
            -v /data/apps/hello:/data REPOSITORY:hello-v1
 ";
 
-/// Returns the page that `--help` prints.
+/// Returns the page that `edge-docker --help` prints.
 pub fn page() -> String {
     let mut page = HEAD.to_string();
     for (section, title) in SECTIONS {
@@ -73,7 +73,7 @@ pub fn page() -> String {
     page + RULES + EXIT_CODES + EXAMPLE
 }
 
-/// Returns the page of one command.
+/// Returns the page that `edge-docker help COMMAND` prints.
 pub fn command_page(command: Command) -> String {
     let entry = command.entry();
     let mut page = "Usage:\n".to_string();
@@ -112,7 +112,7 @@ fn forms(page: &mut String, entry: &Entry) {
     }
 }
 
-/// Options of `run` by their verdict.
+/// Appends the options of `run` to a page, grouped by verdict.
 fn run_options(page: &mut String) {
     let by = |wanted: fn(Verdict) -> bool| {
         let all = options::all().filter(|(_, verdict)| wanted(*verdict));
@@ -141,7 +141,7 @@ fn run_options(page: &mut String) {
     }
 }
 
-/// Returns the option as a list of options shows it: `-v|--volume=VALUE`.
+/// Returns an option as help pages list it, for example `-v|--volume=VALUE`.
 fn spelling(known: &Known) -> String {
     let short = match known.short {
         ' ' => String::new(),
@@ -151,7 +151,8 @@ fn spelling(known: &Known) -> String {
     format!("{short}--{}{value}", known.long)
 }
 
-/// Appends `text`, wrapped, each line behind `indent`.
+/// Appends `text` to a page, wrapped at [`WIDTH`] characters, with `indent` before each
+/// line.
 fn paragraph(page: &mut String, indent: &str, text: &str) {
     let mut line = indent.to_string();
     for word in text.split_whitespace() {

@@ -1,4 +1,5 @@
-//! Docker's command line: its grammar, its commands and options, and their values.
+//! Parser of docker's command line: grammar, table of commands, options of `run`, and
+//! values.
 
 pub mod args;
 pub mod commands;

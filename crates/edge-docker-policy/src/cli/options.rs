@@ -1,35 +1,39 @@
-//! Table of every option of `docker run` and `docker create`, docker 20.10 to 28, with
-//! a verdict. A test compares it with the `--help` of the installed client, so that a
-//! new option of docker fails a test instead of being refused without a reason.
+//! Table of all options of `docker run` and `docker create` (docker 20.10 to 28), with
+//! the policy's verdict on each. A test compares the table with the `--help` of the
+//! installed client, so that a new option of docker fails a test instead of being refused
+//! without a reason.
 
 use crate::cli::args::{Known, flag, value};
 
-/// Verdict on an option.
+/// Verdict of the policy on an option of `run` and `create`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Parsed into a type and checked.
+    /// Accepted if its value is valid; no grant is needed.
     Allowed,
-    /// Accepted if the signer granted it.
+    /// Accepted only if a grant of the image permits the requested value.
     Granted,
-    /// Refused, with the reason; for a flag, `=false` is no request.
+    /// Refused for this reason. A flag is accepted with `=false`, which requests nothing.
     Refused(&'static str),
 }
 
 use Verdict::{Allowed, Granted, Refused};
 
-// In a namespace of the host a container sees, signals or reconfigures what is not its own.
+// In a namespace of the host, a container could observe, signal or reconfigure processes
+// and interfaces of the device.
 const NAMESPACES: Verdict = Refused("namespaces of the host are not shared");
-// Docker's client opens these files itself: neither the engine nor its plugin sees them.
+// Docker's client opens these files itself, so that neither the engine nor its plugin
+// could check them.
 const FILES: Verdict = Refused("it would read or write files of the device as root");
 const DISKS: Verdict = Refused("limits of disks are not set by apps");
 const CPU: Verdict = Refused("use --cpus or --cpu-shares");
 const NAMES: Verdict = Refused("use --dns; how names are looked up belongs to the device");
 const WINDOWS: Verdict = Refused("it is for Windows containers");
-// With --oom-score-adj=-1000 the kernel would end services of the device instead.
+// With --oom-score-adj=-1000, the OOM killer of the kernel would end services of the
+// device instead of the container.
 const KERNEL: Verdict = Refused("the kernel's own protection stays as it is");
 const ADDRESSES: Verdict = Refused("addresses are given by the engine");
 
-/// Options of docker.
+/// Options of docker, each with its verdict.
 const OPTIONS: &[(Known, Verdict)] = &[
     (flag('d', "detach"), Allowed),
     (flag('i', "interactive"), Allowed),
@@ -141,12 +145,13 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "kernel-memory"), KERNEL),
     (value(' ', "memory-swappiness"), KERNEL),
     (value(' ', "oom-score-adj"), KERNEL),
-    // A rule permits device numbers, and a container may create the nodes for them itself.
+    // Such a rule permits device numbers, and a container can create the device nodes for
+    // them itself.
     (
         value(' ', "device-cgroup-rule"),
         Refused("devices come with a grant that names them"),
     ),
-    // Some groups of the device own its disks and sockets.
+    // Groups such as `disk` and `docker` own disks and sockets of the device.
     (
         value(' ', "group-add"),
         Refused("groups of the device are not an app's"),
@@ -177,23 +182,25 @@ const OPTIONS: &[(Known, Verdict)] = &[
     ),
 ];
 
-/// Options that docker does not have; apart from those that a test compares with its client.
+/// Options that only edge-docker has. They are separate because a test compares
+/// [`OPTIONS`] with docker's client.
 const OWN_OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "grant"), Granted),
     (flag(' ', "allow-downgrade"), Allowed),
 ];
 
-/// Returns all options with their verdicts.
+/// Returns the options of docker and those that only edge-docker has, with their
+/// verdicts.
 pub(crate) fn all() -> impl Iterator<Item = &'static (Known, Verdict)> {
     OPTIONS.iter().chain(OWN_OPTIONS)
 }
 
-/// Returns the options for the grammar.
+/// Returns the declarations of all options, as [`crate::cli::args::parse`] needs them.
 pub(crate) fn known() -> Vec<Known> {
     all().map(|(known, _)| *known).collect()
 }
 
-/// Returns an option and its verdict by the long name.
+/// Returns the option with this long name, and its verdict.
 pub(crate) fn find(name: &str) -> Option<&'static (Known, Verdict)> {
     all().find(|(known, _)| known.long == name)
 }
@@ -236,7 +243,8 @@ mod tests {
                 let found = OPTIONS.iter().find(|(k, _)| k.long == name);
                 let (known, _) = found.unwrap_or_else(|| panic!("{verb} --{name} has no verdict"));
                 assert_eq!(known.short, short.unwrap_or(' '), "--{name}");
-                // Behind a flag's name its description begins, with a capital.
+                // After the name of a flag, its description follows, which begins with a
+                // capital letter; the name of a value is in lower case.
                 let value = typed.is_some_and(|t| t.starts_with(|c: char| c.is_ascii_lowercase()));
                 assert_eq!(known.value, value, "--{name}: {line}");
                 count += 1;

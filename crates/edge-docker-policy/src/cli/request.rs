@@ -1,4 +1,5 @@
-//! Request of a caller: the options of `run` parsed into a create body.
+//! Parser of the arguments of `run` and `create`: options become a create body, requested
+//! mounts and requested grants.
 
 use anyhow::Result;
 use edge_common::contract::label;
@@ -12,22 +13,22 @@ use crate::limits;
 use crate::mounts::RequestedMount;
 use crate::refusal::refuse;
 
-/// Prefixes of labels that docker reserves for itself.
+/// Prefixes of label names that docker reserves for itself.
 const DOCKER_LABELS: [&str; 3] = ["com.docker.", "io.docker.", "org.dockerproject."];
 const HEALTH_CONFLICT: &str = "--no-healthcheck and --health-… exclude each other";
 
 /// Streams of a container that are attached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Streams {
-    /// Standard input, until it ends.
+    /// Standard input, by `-i` or `-a stdin`.
     pub stdin: bool,
-    /// Standard output.
+    /// Standard output, by default or by `-a stdout`.
     pub stdout: bool,
-    /// Standard error.
+    /// Standard error, by default or by `-a stderr`.
     pub stderr: bool,
-    /// The streams are one terminal.
+    /// Pseudo-terminal (`-t`), which carries all streams in one.
     pub tty: bool,
-    /// Signals of the client are forwarded to the container.
+    /// Forwarding of signals to the container (`--sig-proxy`, on by default).
     pub signals: bool,
 }
 
@@ -36,7 +37,7 @@ impl Streams {
         self.stdin || self.stdout || self.stderr
     }
 
-    /// Adds the stream that `-a` names; false if there is none of that name.
+    /// Adds the stream that `-a` names; returns false if the name is unknown.
     fn add(&mut self, name: &str) -> bool {
         let stream = match name.to_ascii_lowercase().as_str() {
             "stdin" => &mut self.stdin,
@@ -49,34 +50,35 @@ impl Streams {
     }
 }
 
-/// Well-formed `run` that the policy has not judged yet.
+/// Parsed arguments of `run` or `create`, which the policy has not judged yet.
 pub struct Request {
-    /// Create body without image, mounts and labels of edge-docker.
+    /// Create body, still without image ID, mounts and labels of edge-docker.
     pub body: Create,
-    /// `--name`, or empty.
+    /// Container name from `--name`, or empty.
     pub name: String,
-    /// `-d`
+    /// Start in the background, without attaching to the container (`-d`).
     pub detach: bool,
-    /// Streams to attach, unless it is detached.
+    /// Streams to attach, unless the container starts in the background.
     pub streams: Streams,
-    /// Requested mounts.
+    /// Bind mounts from `--volume` and `--mount`, with unchecked sources.
     pub(crate) mounts: Vec<RequestedMount>,
-    /// Requests that only a grant fulfils.
+    /// Requested permissions (`--grant`, `--gpus`, `--device`, `--cap-add`, ...) that
+    /// need a grant.
     pub(crate) grants: Vec<RequestedGrant>,
-    /// `--env-file`: paths below the app's directory.
+    /// Paths from `--env-file`, only permitted below the app's directory.
     pub env_files: Vec<String>,
-    /// `--allow-downgrade`: the operator accepts a lower release number.
+    /// Permission of the operator for a lower release number (`--allow-downgrade`).
     pub allow_downgrade: bool,
-    /// Image reference as typed.
+    /// Image reference as typed, for example `REPOSITORY:TAG` or `sandbox/APP`.
     pub image: String,
-    /// `--network-alias`
+    /// Additional host names of the container in its network (`--network-alias`).
     aliases: Vec<String>,
 }
 
-/// Parses the options, image and command behind `run` or `create`.
+/// Parses the options, image and command that follow `run` or `create`.
 ///
 /// # Errors
-/// Refusal of an option or a value, with the reason.
+/// An option or a value is refused; the text names the reason.
 pub fn parse(args: &[&str]) -> Result<Request> {
     let parsed = args::parse(&options::known(), args, Order::OptionsFirst, |option| {
         format!("option {option} is refused: docker does not know it; see edge-docker --help")
@@ -92,7 +94,7 @@ pub fn parse(args: &[&str]) -> Result<Request> {
         match verdict {
             Verdict::Allowed => request.apply(option, value)?,
             Verdict::Granted => request.request_grant(option, value)?,
-            // A flag that is switched off requests nothing.
+            // A refused flag with the value `false` requests nothing.
             Verdict::Refused(_) if !known.value && value == "false" => {}
             Verdict::Refused(reason) => {
                 return Err(refuse(format_args!(
@@ -105,7 +107,8 @@ pub fn parse(args: &[&str]) -> Result<Request> {
 }
 
 impl Request {
-    /// Returns a request with what every container has, whatever the options.
+    /// Returns a request with the settings of every container: default network, process
+    /// limit, `no-new-privileges` and no restart.
     fn new(image: &str, command: &[&str]) -> Self {
         let mut body = Create {
             cmd: command.iter().map(ToString::to_string).collect(),
@@ -147,14 +150,16 @@ impl Request {
             "quiet" => {}
             "allow-downgrade" => self.allow_downgrade = yes,
             "env-file" => self.env_files.push(text.into()),
-            // Not `always`: only an absent image is pulled, by its verified digest.
+            // `always` is not accepted: edge-docker pulls by verified digest, and only if
+            // necessary.
             "pull" if text == "never" || text == "missing" => {}
             "env" => self.body.env.push(values::environment(text)?),
             "label" => self.label(text)?,
             "hostname" => self.body.hostname = values::name(option, text)?,
             "user" => self.body.user = values::plain(option, text)?,
             "workdir" => self.body.working_dir = values::inside(option, text)?,
-            // An empty one too: it resets the image's, as in docker.
+            // An empty entry point is kept, too: as in docker, it resets the entry point
+            // of the image.
             "entrypoint" => self.body.entrypoint = Some(vec![text.into()]),
             "expose" => {
                 let port = values::port(option, text)?.container;
@@ -181,7 +186,8 @@ impl Request {
             "init" => host.init = Some(yes),
             "read-only" => host.readonly_rootfs = yes,
             "restart" => host.restart_policy = values::restart(text)?,
-            // Engines from version 25 on join both networks, older ones the last.
+            // A second network is refused: engines from version 25 on would join both
+            // networks, older ones only the last.
             "network" | "net" if host.network_mode != "default" => {
                 return Err(refuse("--network is refused a second time: one network"));
             }
@@ -211,7 +217,8 @@ impl Request {
             }
             "log-driver" if limits::LOG_DRIVERS.contains(&text) => self.log().kind = text.into(),
             "log-opt" => self.log_option(text)?,
-            // Every container has it, so that asking for it adds nothing.
+            // Every container has `no-new-privileges`, so that a request for it adds
+            // nothing.
             "security-opt" if values::is_security_option(text) => {}
             _ => {
                 return Err(refuse(format_args!(
@@ -226,7 +233,8 @@ impl Request {
         let grant = match option {
             "grant" => RequestedGrant::Grant(values::plain(option, text)?),
             "gpus" if text == "all" => RequestedGrant::Gpus(-1),
-            // No `device=…,capabilities=…`: no grant names capabilities of the driver.
+            // Docker's form `device=…,capabilities=…` is refused: no grant lists
+            // capabilities of a driver.
             "gpus" => RequestedGrant::Gpus(values::number(option, text, 1..=16)?),
             "runtime" => RequestedGrant::Runtime(values::plain(option, text)?),
             "device" if !text.starts_with('/') => RequestedGrant::Cdi(values::cdi(text)?),
@@ -263,7 +271,8 @@ impl Request {
 
     fn label(&mut self, text: &str) -> Result<()> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        // Whatever the case: a reader that folds it must not see a label of edge-docker.
+        // Compared in lower case: a program that ignores case must not take the label for
+        // one of edge-docker.
         let lower = key.to_ascii_lowercase();
         let mut reserved = DOCKER_LABELS.iter().chain([&label::PREFIX]);
         if key.is_empty() || reserved.any(|prefix| lower.starts_with(prefix)) {
@@ -296,10 +305,11 @@ impl Request {
         match option {
             "no-healthcheck" if text == "false" => return Ok(()),
             "no-healthcheck" if configured && !disabled => return Err(refuse(HEALTH_CONFLICT)),
-            // The API's word for no check, not even the image's.
+            // `NONE` disables the health check in the API, also the one of the image.
             "no-healthcheck" => health.test = vec!["NONE".into()],
             _ if disabled => return Err(refuse(HEALTH_CONFLICT)),
-            // The shell of the container, never one of the device.
+            // `CMD-SHELL` runs the command by the shell in the container, not by one of
+            // the device.
             "health-cmd" => health.test = vec!["CMD-SHELL".into(), text.into()],
             "health-interval" => health.interval = values::duration(option, text)?,
             "health-timeout" => health.timeout = values::duration(option, text)?,
@@ -309,10 +319,12 @@ impl Request {
         Ok(())
     }
 
-    /// `--mount type=bind,source=…,target=…[,readonly]`, and tmpfs.
+    /// Parses the value of `--mount`: `type=bind,source=…,target=…[,readonly]`, or
+    /// `type=tmpfs`.
     fn mount(&mut self, text: &str) -> Result<()> {
         let (mut kind, mut source, mut target, mut read_only) = ("", "", "", false);
-        // No quotes of CSV, which docker reads: what they hide is an unknown field here.
+        // Quotes of CSV, which docker interprets, are not supported: a quoted field is
+        // unknown here and therefore refused.
         for field in text.split(',') {
             let (key, value) = field.split_once('=').unwrap_or((field, ""));
             match key {
@@ -330,7 +342,7 @@ impl Request {
         }
         let target = values::inside("mount", target)?;
         match kind {
-            // No default: without a type, docker would create a volume.
+            // A type is required: without one, docker would create a volume.
             "bind" => self.mounts.push(RequestedMount {
                 source: source.into(),
                 target,
@@ -359,7 +371,8 @@ impl Request {
         }
         if host.network_mode == "host" {
             self.grants.push(RequestedGrant::HostNetwork);
-            // Decided by the grant; until then the container has a network of its own.
+            // The grant decides on the host's network; until then the container is on the
+            // default bridge.
             host.network_mode = "default".into();
         }
         if !self.aliases.is_empty() {
@@ -376,7 +389,7 @@ impl Request {
                 endpoints_config: [(network.clone(), endpoint)].into(),
             });
         }
-        // So far it holds what was named with -a.
+        // Up to here, `streams` contains only the streams that were named with `-a`.
         let streams = &mut self.streams;
         let named = streams.any();
         if self.detach && named {
@@ -389,7 +402,7 @@ impl Request {
         body.attach_stdin = streams.stdin && !self.detach;
         body.attach_stdout = streams.stdout && !self.detach;
         body.attach_stderr = streams.stderr && !self.detach;
-        // As docker's client: the container's input ends with ours.
+        // As in docker's client, the input of the container ends with the input of `run`.
         body.stdin_once = body.attach_stdin && body.open_stdin;
         Ok(self)
     }

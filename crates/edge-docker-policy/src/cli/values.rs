@@ -1,4 +1,5 @@
-//! Values of options: docker's spelling parsed into checked types.
+//! Parsers for the values of options: each checks docker's spelling and returns a type of
+//! the create body.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,7 +11,8 @@ use crate::limits::{DEVICE_RIGHTS, RESTART_POLICIES, SECURITY_OPTION, ULIMITS, i
 use crate::mounts::{Owner, RequestedMount, has_plain_parts};
 use crate::refusal::refuse;
 
-/// Parses the name of a container or network.
+/// Checks the name of a container, host or network: at most 128 ASCII letters, digits,
+/// `_`, `.` and `-`, the first a letter or digit.
 pub fn name(option: &str, text: &str) -> Result<String> {
     let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let first = text
@@ -23,7 +25,7 @@ pub fn name(option: &str, text: &str) -> Result<String> {
     Ok(text.into())
 }
 
-/// Parses a size, `512m`, `1g` or `65536`, into bytes.
+/// Parses a size, for example `512m`, `1g` or `65536`, into bytes.
 pub(crate) fn bytes(option: &str, text: &str) -> Result<i64> {
     let lower = text.to_ascii_lowercase();
     let number = lower.trim_end_matches("ib").trim_end_matches('b');
@@ -37,19 +39,21 @@ pub(crate) fn bytes(option: &str, text: &str) -> Result<i64> {
         .parse::<i64>()
         .ok()
         .filter(|v| *v >= 0)
-        // Never wrapped around, to another limit than the one that was typed.
+        // An overflow is an error: a wrapped value would be another limit than the typed
+        // one.
         .and_then(|v| v.checked_mul(factor));
     value.ok_or_else(|| bad(option, text, "a size like 512m"))
 }
 
-/// Parses a whole number within bounds.
+/// Parses a decimal integer within `bounds`, which the error names.
 pub fn number(option: &str, text: &str, bounds: RangeInclusive<i64>) -> Result<i64> {
     let value = text.parse::<i64>().ok().filter(|v| bounds.contains(v));
     let (least, most) = (bounds.start(), bounds.end());
     value.ok_or_else(|| bad(option, text, &format!("a number from {least} to {most}")))
 }
 
-/// Parses a number of processors, `1.5`, into billionths.
+/// Parses a number of processors, for example `1.5`, into billionths of a processor, the
+/// unit of `NanoCpus`.
 pub(crate) fn cpus(option: &str, text: &str) -> Result<i64> {
     let value = text
         .parse::<f64>()
@@ -60,7 +64,8 @@ pub(crate) fn cpus(option: &str, text: &str) -> Result<i64> {
     Ok((value * 1e9) as i64)
 }
 
-/// Parses Go's form of a duration, `1m30s`, into nanoseconds.
+/// Parses a duration in Go's format, for example `1m30s`, into nanoseconds; units are
+/// `ms`, `s`, `m` and `h`.
 pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
     let error = || bad(option, text, "a duration like 1m30s");
     let mut total: i64 = 0;
@@ -86,27 +91,29 @@ pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
     Ok(total)
 }
 
-/// Parses an absolute path inside a container, without `..`, other than `/`.
+/// Checks an absolute path, in most cases one in the container: not `/`, and without
+/// empty parts, `.`, `..` or control characters.
 pub(crate) fn inside(option: &str, text: &str) -> Result<String> {
-    // A mount over `/` would hide the signed files; `..` would be resolved by the engine.
+    // A mount at `/` would hide the signed files of the image, and `..` would be resolved
+    // by the engine after this check.
     if !text.strip_prefix('/').is_some_and(has_plain_parts) {
         return Err(bad(option, text, "an absolute path inside the container"));
     }
     Ok(text.into())
 }
 
-/// Port of a container, and the port of the device that leads to it.
+/// Port of a container, and the port of the device that is forwarded to it (`--publish`).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Port {
-    /// Address on the device, or empty for all.
+    /// IP address on the device, or empty for all addresses.
     pub(crate) host_ip: String,
-    /// Port on the device, or empty for one that the engine chooses.
+    /// Port on the device, or empty for a port that the engine chooses.
     pub(crate) host_port: String,
-    /// `PORT/PROTOCOL` in the container.
+    /// Port in the container in the form `PORT/PROTOCOL`, for example `80/tcp`.
     pub(crate) container: String,
 }
 
-/// Parses `[ADDRESS:][HOST:]CONTAINER[/PROTOCOL]`.
+/// Parses the value of `--publish`, `[[ADDRESS:][HOST_PORT]:]PORT[/PROTOCOL]`.
 pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
     let error = || bad(option, text, "a port like 8080:80");
     let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
@@ -119,8 +126,8 @@ pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
     if !address.is_empty() && address.parse::<IpAddr>().is_err() {
         return Err(error());
     }
-    // No ranges: every port that an app publishes is named.
-    // `parse` takes `+80` too, which docker does not.
+    // Ranges are refused, so that each port that an app publishes is named. `parse` alone
+    // would accept `+80`, which docker does not.
     let digits = |p: &str| p.chars().all(|c| c.is_ascii_digit());
     let is_port = |p: &str| p.parse::<u16>().is_ok_and(|n| n > 0) && digits(p);
     if !is_port(container) || !(host_port.is_empty() || is_port(host_port)) {
@@ -133,7 +140,8 @@ pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
     })
 }
 
-/// Parses `SOURCE:TARGET[:ro]`.
+/// Parses the value of `--volume`, `SOURCE:TARGET[:ro]` (or `:rw`); the source is judged
+/// later by the policy.
 pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
     let parts: Vec<_> = text.split(':').collect();
     let (source, target, mode) = match parts[..] {
@@ -145,7 +153,8 @@ pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
             )));
         }
     };
-    // Others relabel the device's files (`z`) or change the propagation (`rshared`).
+    // Other modes relabel files of the device (`z`) or change the propagation of mounts
+    // (`rshared`).
     if !["rw", "ro"].contains(&mode) {
         return Err(refuse(format_args!(
             "-v {text:?} is refused: the mode is ro or rw"
@@ -158,7 +167,8 @@ pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
     })
 }
 
-/// Parses `KEY=VALUE`; a bare name would read the device's own variables.
+/// Checks an environment variable in the form `KEY=VALUE`. A name alone is refused:
+/// docker would pass on the value from the environment of the device.
 pub fn environment(text: &str) -> Result<String> {
     match text.split_once('=') {
         Some((key, _)) if !key.is_empty() => Ok(text.into()),
@@ -168,9 +178,11 @@ pub fn environment(text: &str) -> Result<String> {
     }
 }
 
-/// Parses the name of a network.
+/// Checks the value of `--network`, the name of a network; refuses docker's other forms,
+/// for example `container:NAME`.
 pub(crate) fn network(text: &str) -> Result<String> {
-    // `container:NAME` and `ns:PATH` are others' networks; `name=host` is host.
+    // `container:NAME` and `ns:PATH` would join a network namespace of another program,
+    // and `name=host` is another spelling of `host`.
     if text.contains([':', '=']) {
         return Err(refuse(format_args!(
             "--network {text} is refused: only bridge, none, or a network of your own"
@@ -179,7 +191,7 @@ pub(crate) fn network(text: &str) -> Result<String> {
     name("network", text)
 }
 
-/// Parses `PATH[:PATH][:rwm]`, both paths absolute.
+/// Parses the value of `--device`, `PATH[:PATH_INSIDE][:rwm]`, with absolute paths.
 pub(crate) fn device(text: &str) -> Result<Device> {
     let error = || bad("device", text, "PATH[:PATH_INSIDE][:rwm]");
     let parts: Vec<_> = text.split(':').collect();
@@ -197,7 +209,8 @@ pub(crate) fn device(text: &str) -> Result<Device> {
     })
 }
 
-/// Parses `VENDOR/CLASS=NAME`, the full name of the Container Device Interface.
+/// Checks the full name of a device of the Container Device Interface,
+/// `VENDOR/CLASS=NAME`.
 pub(crate) fn cdi(text: &str) -> Result<String> {
     let permitted = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -216,7 +229,8 @@ pub(crate) fn cdi(text: &str) -> Result<String> {
     }
 }
 
-/// Parses a capability; returns it in capitals, without `CAP_`.
+/// Checks the form of a capability; returns the name in capital letters and without
+/// `CAP_`, for example `NET_ADMIN`.
 pub(crate) fn capability(text: &str) -> Result<String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
@@ -227,11 +241,11 @@ pub(crate) fn capability(text: &str) -> Result<String> {
     Ok(name.into())
 }
 
-/// Parses `NAME=VALUE` of a kernel parameter.
+/// Parses the value of `--sysctl`, `NAME=VALUE` of a kernel parameter.
 pub(crate) fn sysctl(text: &str) -> Result<(String, String)> {
     let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     match text.split_once('=') {
-        // No slash: the name becomes a path below /proc/sys.
+        // A slash is refused, because the name becomes a path below /proc/sys.
         Some((name, value)) if !name.is_empty() && name.chars().all(permitted) => {
             Ok((name.into(), value.into()))
         }
@@ -239,14 +253,14 @@ pub(crate) fn sysctl(text: &str) -> Result<(String, String)> {
     }
 }
 
-/// Parses an IP address; returns it in its standard form.
+/// Parses an IPv4 or IPv6 address; returns its canonical text form.
 pub(crate) fn address(option: &str, text: &str) -> Result<String> {
     text.parse::<IpAddr>()
         .map(|a| a.to_string())
         .map_err(|_| bad(option, text, "an address"))
 }
 
-/// Parses a restart policy.
+/// Parses a restart policy, for example `always` or `on-failure:3`.
 pub(crate) fn restart(text: &str) -> Result<Restart> {
     let (name, count) = text
         .split_once(':')
@@ -269,7 +283,8 @@ pub(crate) fn restart(text: &str) -> Result<Restart> {
     })
 }
 
-/// Parses a resource limit, `NAME=SOFT[:HARD]`.
+/// Parses the value of `--ulimit`, `NAME=SOFT[:HARD]`; the hard limit is the soft one by
+/// default, and -1 is unlimited.
 pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     let error = || bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
     let (name, limits) = text.split_once('=').ok_or_else(error)?;
@@ -285,18 +300,19 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     })
 }
 
-/// Tells whether `text` requests the security option that every container has.
+/// Returns whether `text` requests `no-new-privileges`, which every container has anyway.
 pub(crate) fn is_security_option(text: &str) -> bool {
     let rest = text.strip_prefix(SECURITY_OPTION);
     rest.is_some_and(|rest| ["", ":true", "=true"].contains(&rest))
 }
 
-/// Checks the options of a tmpfs.
+/// Checks the mount options of a tmpfs, for example `size=64m,noexec`.
 pub(crate) fn tmpfs(options: &str) -> Result<String> {
     for option in options.split(',').filter(|o| !o.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         let permitted = match key {
-            // Not `suid` and `dev`: docker mounts a tmpfs without either.
+            // `suid` and `dev` are refused: by default, docker mounts a tmpfs with
+            // `nosuid` and `nodev`.
             "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" => value.is_empty(),
             "size" => bytes("tmpfs", value).is_ok(),
             "mode" | "uid" | "gid" => {
@@ -311,7 +327,8 @@ pub(crate) fn tmpfs(options: &str) -> Result<String> {
     Ok(options.into())
 }
 
-/// Checks that a value consists of few kinds of characters: no space, quote or slash.
+/// Checks that a value consists of 1 to 128 ASCII letters, digits and `_.-:+`, so that it
+/// contains no space, quote or slash.
 pub(crate) fn plain(option: &str, text: &str) -> Result<String> {
     let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
     if text.is_empty() || text.len() > 128 || !text.chars().all(permitted) {
@@ -320,7 +337,7 @@ pub(crate) fn plain(option: &str, text: &str) -> Result<String> {
     Ok(text.into())
 }
 
-/// Checks a list like `0-2,4`.
+/// Checks that a list of processors, for example `0-2,4`, has only digits, `,` and `-`.
 pub(crate) fn list(option: &str, text: &str) -> Result<String> {
     let permitted = |c: char| c.is_ascii_digit() || ",-".contains(c);
     if text.is_empty() || !text.chars().all(permitted) {
@@ -329,9 +346,10 @@ pub(crate) fn list(option: &str, text: &str) -> Result<String> {
     Ok(text.into())
 }
 
-/// Returns `USER[:GROUP]` as an owner, or `None` if it is written in names.
+/// Parses a numeric `USER[:GROUP]`; the group ID is the user ID by default. Returns
+/// `None` for names.
 pub fn owner(text: &str) -> Option<Owner> {
-    // A name would have to be looked up in a file of the image.
+    // A name would have to be looked up in `/etc/passwd` of the container image.
     let (user, group) = text.split_once(':').unwrap_or((text, text));
     Some(Owner {
         user: user.parse().ok()?,
@@ -339,7 +357,8 @@ pub fn owner(text: &str) -> Option<Owner> {
     })
 }
 
-/// Returns the refusal of a malformed value.
+/// Returns the refusal of a malformed value of `--option`; `wanted` describes a valid
+/// one.
 pub fn bad(option: &str, text: &str, wanted: &str) -> anyhow::Error {
     refuse(format_args!("--{option} {text:?}: must be {wanted}"))
 }
