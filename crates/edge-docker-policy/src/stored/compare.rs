@@ -1,29 +1,29 @@
-//! Comparison of a stored container with its create request: a table names every field
-//! of the engine, and what it may hold. A field that is not in the table is an error,
-//! so that a newer engine cannot store something that nobody compared.
+//! Comparison of a stored container with its create request. A table lists every field
+//! that the engine stores, each with a rule for its value. A field that is not in the
+//! table is an error, so that a newer engine cannot store one that nobody has compared.
 
 use serde_json::{Map, Value};
 
-/// Permitted content of a field.
+/// Rule for the stored value of one field.
 #[derive(Clone, Copy)]
 pub(crate) enum Rule {
-    /// Nothing: null, false, 0, or empty.
+    /// Unset: null, false, 0 or empty.
     Zero,
-    /// The requested value.
+    /// Same value as in the create request.
     Same,
-    /// The requested value, apart from members that hold nothing.
+    /// Same value as in the create request, without regard to unset members of objects.
     Parts,
-    /// The requested value, or one of these where nothing was requested.
+    /// Requested value, or one of these defaults if the request does not set the field.
     Filled(&'static [&'static str]),
-    /// The requested restart policy, or none while a deployment holds the container
-    /// back.
+    /// Requested restart policy, or `no`, which a deployment sets until it has decided on
+    /// the container.
     HeldBack,
-    /// Any here: compared elsewhere.
+    /// Any value: either other code checks the field, or no rule depends on it.
     Elsewhere,
 }
 
-/// Compares `stored` with `requested`, field by field; the error names the field that
-/// differs.
+/// Compares each field of `stored` with `requested`, by the rules of `table`; the error
+/// names the first field that differs, inside the object `inside`.
 pub(crate) fn compare(
     table: &[(&str, Rule)],
     stored: &Value,
@@ -64,7 +64,8 @@ pub(crate) fn compare(
     Ok(())
 }
 
-/// Tells whether a value is null, false, 0, or empty.
+/// Returns whether a JSON value is null, false, 0 or empty: the forms in which the engine
+/// stores an unset field.
 pub fn zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -76,12 +77,13 @@ pub fn zero(value: &Value) -> bool {
     }
 }
 
-/// Tells whether two values are equal, whatever the form of nothing.
+/// Returns whether two JSON values are equal, where all forms of an unset field are the
+/// same.
 pub(crate) fn same(one: &Value, other: &Value) -> bool {
     one == other || zero(one) && zero(other)
 }
 
-/// Returns the value without members that hold nothing, at any depth.
+/// Returns a JSON value without the unset members of its objects, at any depth.
 pub(crate) fn parts(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -96,13 +98,13 @@ pub(crate) fn parts(value: &Value) -> Value {
     }
 }
 
-/// Returns a value as messages show it.
+/// Returns the JSON text of a value for error messages, at most 120 characters of it.
 pub(crate) fn short(value: &Value) -> String {
     let text: String = value.to_string().chars().take(120).collect();
     text
 }
 
-/// Returns the strings of a list, none of anything else.
+/// Returns the strings of a JSON array; other elements and other values are ignored.
 pub(crate) fn strings(value: &Value) -> Vec<&str> {
     let list = value.as_array().map_or(&[][..], Vec::as_slice);
     list.iter().filter_map(Value::as_str).collect()

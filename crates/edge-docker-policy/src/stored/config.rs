@@ -1,4 +1,5 @@
-//! `config.v2.json`: the container itself, what it runs, and where it is bound.
+//! Rules for `config.v2.json` of a stored container: its program, image, networks and
+//! mount points.
 
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use crate::stored::compare::{compare, parts, same, short, strings, zero};
 use crate::stored::container::{Stored, is_hex};
 use crate::stored::host_config::network;
 
+/// Rules for the top-level fields of `config.v2.json`.
 const FIELDS: &[(&str, Rule)] = &[
     ("StreamConfig", Zero),
     ("State", Elsewhere),
@@ -49,6 +51,7 @@ const FIELDS: &[(&str, Rule)] = &[
     ("Snapshotter", Zero),
 ];
 
+/// Rules for `State`, most of which changes while the container runs.
 const STATE: &[(&str, Rule)] = &[
     ("Running", Elsewhere),
     ("Paused", Elsewhere),
@@ -65,7 +68,8 @@ const STATE: &[(&str, Rule)] = &[
     ("Removed", Zero),
 ];
 
-/// Fields of `Config`; what was requested has been merged with the image's.
+/// Rules for `Config`, which the engine has merged from the request and the configuration
+/// of the container image.
 const CONFIG: &[(&str, Rule)] = &[
     ("Hostname", Elsewhere),
     ("Domainname", Same),
@@ -96,6 +100,7 @@ const CONFIG: &[(&str, Rule)] = &[
     ("VolumeDriver", Zero),
 ];
 
+/// Rules for `NetworkSettings`, apart from the networks that are joined.
 const NETWORK: &[(&str, Rule)] = &[
     ("Bridge", Elsewhere),
     ("SandboxID", Elsewhere),
@@ -112,6 +117,7 @@ const NETWORK: &[(&str, Rule)] = &[
     ("HasSwarmEndpoint", Zero),
 ];
 
+/// Rules for an entry of `MountPoints`, a bind mount or a volume.
 const MOUNT: &[(&str, Rule)] = &[
     ("Source", Elsewhere),
     ("Destination", Same),
@@ -128,11 +134,11 @@ const MOUNT: &[(&str, Rule)] = &[
     ("SkipMountpointCreation", Elsewhere),
 ];
 
-/// Compares the container with the request of edge-docker, merged with the
-/// configuration of the image.
+/// Compares `config.v2.json` with the create request of edge-docker, merged with the
+/// configuration of the container image.
 ///
 /// # Errors
-/// The field that differs.
+/// Text that names the field that differs.
 pub(crate) fn check(
     stored: &Stored,
     requested: &Value,
@@ -163,7 +169,8 @@ pub(crate) fn check(
     mounts(&all["MountPoints"], requested, &wanted, volumes)
 }
 
-/// Merges a request with the image's own configuration, as the engine does.
+/// Merges a create request with the configuration of the container image, as the engine
+/// does when it creates a container.
 fn merge(requested: &Value, image: &Value) -> Value {
     let mut wanted = requested.clone();
     let or_image = |name: &str| {
@@ -215,7 +222,8 @@ fn environment(requested: &Value, image: &Value) -> Value {
         .collect()
 }
 
-/// `Path` and `Args` are what is run: entry point and command.
+/// Checks that `Path` and `Args`, which the engine runs, are the requested entry point
+/// and command.
 fn program(all: &Value, wanted: &Value) -> Result<(), String> {
     let mut command = strings(&wanted["Entrypoint"]);
     command.extend(strings(&wanted["Cmd"]));
@@ -230,7 +238,8 @@ fn program(all: &Value, wanted: &Value) -> Result<(), String> {
     ))
 }
 
-/// Files that the engine writes and mounts: its own, in the container's directory.
+/// Checks that the files which the engine creates and mounts (hostname, hosts,
+/// resolv.conf, shm, log) are those in the container's own directory.
 fn own_files(stored: &Stored) -> Result<(), String> {
     let directory = stored.directory.display();
     let own = [
@@ -249,7 +258,7 @@ fn own_files(stored: &Stored) -> Result<(), String> {
     Ok(())
 }
 
-/// Networks that it joins: the one that was requested.
+/// Checks that the container joins only the requested network, without links or options.
 fn networks(stored: &Stored, requested: &Value) -> Result<(), String> {
     let settings = &stored.config["NetworkSettings"];
     compare(NETWORK, settings, &Value::Null, "NetworkSettings")?;
@@ -269,7 +278,8 @@ fn networks(stored: &Stored, requested: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Mounts that were requested, and volumes that the image asks for.
+/// Checks that the mount points are all requested mounts and, beyond these, only volumes
+/// that the container image declares.
 fn mounts(points: &Value, requested: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
     let list = requested["HostConfig"]["Mounts"].as_array();
     let list = list.map_or(&[][..], Vec::as_slice);
@@ -301,7 +311,8 @@ fn mounts(points: &Value, requested: &Value, wanted: &Value, volumes: &Path) -> 
     Ok(())
 }
 
-/// An unnamed volume of the engine's, where the image has one.
+/// Checks that a mount point is an unnamed local volume, at a path where the container
+/// image declares a volume.
 fn volume(target: &str, point: &Value, wanted: &Value, volumes: &Path) -> Result<(), String> {
     if wanted["Volumes"][target].is_null() {
         return Err("volume declared neither by the image nor by the request".into());

@@ -1,4 +1,5 @@
-//! `hostconfig.json`: every field of docker 20.10 to 28, and what it may hold. Fields: `HostConfig` of <https://docs.docker.com/reference/api/engine/>.
+//! Rules for `hostconfig.json` of a stored container, with all fields of docker 20.10 to
+//! 28. Fields: `HostConfig` of <https://docs.docker.com/reference/api/engine/>.
 
 use serde_json::Value;
 
@@ -6,7 +7,7 @@ use crate::limits::{DEFAULT_LOG_DRIVER, LOG_OPTIONS};
 use crate::stored::compare::Rule::{self, Elsewhere, Filled, HeldBack, Parts, Same, Zero};
 use crate::stored::compare::{compare, same, short, strings, zero};
 
-/// Every field.
+/// Rules for all fields of `hostconfig.json`.
 const FIELDS: &[(&str, Rule)] = &[
     ("Annotations", Zero),
     ("AutoRemove", Same),
@@ -79,7 +80,7 @@ const FIELDS: &[(&str, Rule)] = &[
     ("UsernsMode", Zero),
     ("VolumeDriver", Zero),
     ("VolumesFrom", Zero),
-    // Other systems' and older engines'.
+    // Fields of other operating systems and of older engines.
     ("Capabilities", Zero),
     ("CredentialSpec", Zero),
     ("DiskQuota", Zero),
@@ -90,7 +91,7 @@ const FIELDS: &[(&str, Rule)] = &[
     ("Umask", Zero),
 ];
 
-/// Paths that each engine hides, and those that it does not let write.
+/// Paths that every supported engine hides from containers; engines may hide more.
 const MASKED: [&str; 9] = [
     "/proc/asound",
     "/proc/acpi",
@@ -102,6 +103,7 @@ const MASKED: [&str; 9] = [
     "/proc/sched_debug",
     "/sys/firmware",
 ];
+/// Paths that every supported engine makes read-only in containers.
 const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
@@ -109,13 +111,13 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];
-/// The engine's `/dev/shm`, in bytes.
+/// Default size of `/dev/shm` in containers, in bytes.
 const SHM: i64 = 64 << 20;
 
-/// Compares the stored host configuration with the requested one.
+/// Compares `hostconfig.json` with `HostConfig` of the create request.
 ///
 /// # Errors
-/// The field that differs.
+/// Text that names the field that differs.
 pub(crate) fn check(host: &Value, requested: &Value) -> Result<(), String> {
     compare(FIELDS, host, requested, "HostConfig")?;
     let fits = [
@@ -155,7 +157,8 @@ pub(crate) fn check(host: &Value, requested: &Value) -> Result<(), String> {
     }
 }
 
-/// The network, under its one name.
+/// Returns the network mode; an unset one and `default` are returned as `bridge`, which
+/// is the same network.
 pub(crate) fn network(mode: &Value) -> &str {
     match mode.as_str().unwrap_or_default() {
         "" | "default" => "bridge",
@@ -163,7 +166,8 @@ pub(crate) fn network(mode: &Value) -> &str {
     }
 }
 
-/// Capabilities under their one name; newer engines write `CAP_`.
+/// Returns sorted capabilities in capital letters, without `CAP_`, which only newer
+/// engines write.
 pub(crate) fn capabilities(value: &Value) -> Vec<String> {
     let upper = strings(value).into_iter().map(str::to_ascii_uppercase);
     let mut names: Vec<_> = upper
@@ -182,8 +186,8 @@ fn filled(value: &Value, requested: &Value, default: i64) -> bool {
     same(value, requested) || zero(requested) && *value == default
 }
 
-/// Permits the requested sum of memory and swap; without one, the engine's own: twice the
-/// memory, or -1 for no limit.
+/// Returns whether `MemorySwap` (memory and swap together) is the requested value or,
+/// without a request, a default of the engine: twice the memory, or -1 for unlimited.
 fn swap(host: &Value, requested: &Value) -> bool {
     let (swap, memory) = (&host["MemorySwap"], host["Memory"].as_i64().unwrap_or(0));
     let twice = memory > 0 && swap.as_i64() == memory.checked_mul(2);
@@ -195,7 +199,8 @@ fn console(value: &Value) -> bool {
     zero(value) || list.len() == 2 && list.iter().all(Value::is_u64)
 }
 
-/// Kinds of logs that stay on the device; options of the engine's may be added.
+/// Returns whether the log driver is the requested one or the default, with the requested
+/// options. The engine may have added others that are permitted.
 fn log(stored: &Value, requested: &Value) -> bool {
     let table = [
         ("Type", Filled(&[DEFAULT_LOG_DRIVER])),

@@ -1,4 +1,5 @@
-//! Stored containers: the files that the engine keeps of a container and trusts.
+//! Decision on stored containers: the files in which the engine keeps its containers and
+//! which it trusts when it starts.
 
 pub(crate) mod compare;
 mod config;
@@ -17,31 +18,33 @@ use container::Stored;
 
 pub use compare::zero;
 
-/// Facts about a stored container that a decision needs.
+/// Input of the decision on a stored container.
 pub struct Facts<'a> {
-    /// Container as the engine stores it.
+    /// Files of the container as the engine stored them.
     pub stored: &'a Stored,
-    /// Create request of edge-docker, which has been on `/data` and proves nothing.
+    /// Create request that edge-docker recorded. It is judged like a new one, because a
+    /// file on `/data` could have been edited.
     pub requested: &'a Value,
-    /// Configuration of the image, which its ID proves.
+    /// Member `config` of the image configuration, whose digest is the image ID.
     pub image: &'a Value,
-    /// Identity of the image.
+    /// Identity of the image: the app of the verified signature, or a sandbox.
     pub identity: &'a Identity,
-    /// Permissions of the identity.
+    /// Permissions that the identity has on this board.
     pub granted: &'a Granted,
-    /// Record of the mount clones, if the request names any.
+    /// Record of the mount clones; `None` if the create request has no label for them.
     pub clones: Option<&'a CloneRecord>,
-    /// Directory of the engine's volumes.
+    /// Directory in which the engine stores volumes.
     pub volumes: &'a Path,
-    /// Cgroups are those of version 2, where a container has a view of its own.
+    /// Set on a device with cgroups of version 2, where each container must have a cgroup
+    /// namespace of its own.
     pub cgroups_v2: bool,
 }
 
-/// Decides whether the engine may start a stored container: its files must hold what was
-/// requested, and the request what the policy permits.
+/// Decides whether the engine may start a stored container: its files must match the
+/// create request, and the create request must comply with the policy.
 ///
 /// # Errors
-/// The rule that the container breaks.
+/// Text that names the rule that the container breaks.
 pub fn check(facts: &Facts) -> Result<(), String> {
     let (stored, requested) = (facts.stored, facts.requested);
     host_config::check(&stored.host, &requested["HostConfig"])?;

@@ -1,5 +1,5 @@
-//! Policy of stored containers: what one may be, given the identity of its image and
-//! the grants of its signer. The same rules as for `run`, with the lists of `limits`.
+//! Policy of stored containers: judges the recorded create request by the identity of the
+//! image and its grants. The rules are those of `run`, with the lists in `limits`.
 
 use edge_common::contract::label;
 use serde_json::Value;
@@ -12,10 +12,11 @@ use crate::mounts::{self, CloneRecord};
 use crate::stored::compare::{parts, short, strings, zero};
 use crate::stored::host_config::{capabilities, network};
 
-/// Judges the create request that a stored container was compared with.
+/// Checks that the recorded create request of a stored container complies with the
+/// policy.
 ///
 /// # Errors
-/// The field that is not permitted.
+/// Text that names the label, field or mount that is not permitted.
 pub(crate) fn check(
     requested: &Value,
     identity: &Identity,
@@ -39,7 +40,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Judges the fields of the host configuration, apart from mounts.
+/// Checks the fields of `HostConfig` in the create request, apart from mounts.
 fn fields(host: &Value, granted: &Granted) -> Result<(), String> {
     let mode = network(&host["NetworkMode"]);
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -131,7 +132,8 @@ fn is_ulimit(limit: &Value) -> bool {
     name.is_some_and(|name| limits::ULIMITS.contains(&name))
 }
 
-/// Permits a mount of the app's clones, or of a path of the device that a grant opens.
+/// Checks that the source of a mount is a mount clone of this container, or a path of the
+/// device that a grant permits.
 fn mount(
     mount: &Value,
     identity: &Identity,
