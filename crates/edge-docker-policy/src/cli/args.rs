@@ -1,6 +1,6 @@
 //! Parser of docker's command lines: long options, clusters of short options, and values
 //! that are attached or separate. Options end at the first argument only where a command
-//! line of the container follows (see [`Order`]).
+//! line of the container follows (see `Order`).
 //!
 //! clap is not used: a command line must mean here exactly what it means to docker's
 //! client, down to `-itva:b` and `-v=a:b`, and a refused option needs its reason. See

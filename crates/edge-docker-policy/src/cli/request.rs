@@ -17,7 +17,7 @@ use crate::refusal::refuse;
 const DOCKER_LABELS: [&str; 3] = ["com.docker.", "io.docker.", "org.dockerproject."];
 const HEALTH_CONFLICT: &str = "--no-healthcheck and --health-… exclude each other";
 
-/// Streams of a container that are attached.
+/// Attached streams of a container, and their settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Streams {
     /// Standard input, by `-i` or `-a stdin`.

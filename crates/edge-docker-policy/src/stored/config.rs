@@ -1,5 +1,5 @@
-//! Rules for `config.v2.json` of a stored container: its program, image, networks and
-//! mount points.
+//! Rules for `config.v2.json`, in which the engine stores the program, image, networks
+//! and mount points of a container.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! Rules for `hostconfig.json` of a stored container, with all fields of docker 20.10 to
-//! 28. Fields: `HostConfig` of <https://docs.docker.com/reference/api/engine/>.
+//! Rules for `hostconfig.json` of a stored container. They cover all fields that docker
+//! 20.10 to 28 writes, see `HostConfig` of
+//! <https://docs.docker.com/reference/api/engine/>.
 
 use serde_json::Value;
 
