@@ -36,8 +36,8 @@ pub(crate) const RESTART_POLICIES: [&str; 4] = ["no", "always", "unless-stopped"
 /// Name of the OCI runtime for NVIDIA GPUs; `--gpus` needs a grant of this runtime.
 pub(crate) const GPU_RUNTIME: &str = "nvidia";
 
-/// Propagation mode of bind mounts: new mounts on the host do not appear in the
-/// container, nor the other way round.
+/// Propagation mode of bind mounts: later mounts on the host do not appear in the
+/// container, nor those of the container on the host.
 pub(crate) const MOUNT_PROPAGATION: &str = "rprivate";
 /// Bind mounts are not recursive: a mount below the source could belong to another app or
 /// to the host.

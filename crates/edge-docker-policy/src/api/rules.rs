@@ -125,8 +125,8 @@ fn has_ticket(request: &ApiRequest, uri: &Uri, mut take: impl FnMut(&Key) -> boo
         }
         _ => None,
     };
-    // Requests that edge-docker itself sends have to match byte by byte, so that a
-    // different parser in the engine makes no difference.
+    // Requests that edge-docker itself sends have to match byte by byte, so that it does
+    // not matter whether the engine parses them differently.
     let whole = || Key::request(request.method, request.uri, request.body);
     exec.is_some_and(|key| take(&key)) || take(&whole())
 }

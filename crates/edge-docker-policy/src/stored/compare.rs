@@ -77,8 +77,8 @@ pub fn zero(value: &Value) -> bool {
     }
 }
 
-/// Returns whether two JSON values are equal, where all forms of an unset field are the
-/// same.
+/// Returns whether two JSON values are equal; two unset values (see [`zero`]) are equal
+/// in any form.
 pub(crate) fn same(one: &Value, other: &Value) -> bool {
     one == other || zero(one) && zero(other)
 }

@@ -104,7 +104,7 @@ const MASKED: [&str; 9] = [
     "/proc/sched_debug",
     "/sys/firmware",
 ];
-/// Paths that every supported engine makes read-only in containers.
+/// Paths that every supported engine remounts read-only in containers.
 const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
