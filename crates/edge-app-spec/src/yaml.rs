@@ -1,4 +1,4 @@
-//! Parser of YAML to typed values; each error begins with line and column.
+//! Parser of YAML to typed values, whose errors contain line and column.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};

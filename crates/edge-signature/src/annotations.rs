@@ -34,8 +34,8 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    /// Returns the annotations as a JSON object of strings, the form that `cosign sign
-    /// -a` writes.
+    /// Returns the annotations as a JSON object of strings, the form in which cosign
+    /// writes those of its option `-a`.
     pub(crate) fn to_map(&self) -> Map<String, Value> {
         [
             (annotation::APP, self.app.clone()),

@@ -82,8 +82,9 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(malformed("the payload is too large"));
     }
-    // The key hint and the transparency log's evidence beside the envelope are not signed by a
-    // trusted key, so they are not read. The payload is not parsed before it is verified.
+    // The key hint and the transparency log's evidence beside the envelope are not signed
+    // by a trusted key, so they are not read. The payload is not parsed before it is
+    // verified.
     Ok((payload, decode(&signature.sig)?))
 }
 

@@ -11,7 +11,8 @@ use crate::reference::{Digest, Repository};
 use crate::signed::Signed;
 use crate::verify::{Verified, verify};
 
-/// Manifest and signatures of an image; for an index, also the manifest of this platform's image.
+/// Manifest and signatures of an image; for an index, also the manifest of this
+/// platform's image.
 ///
 /// The entry contains the verified bytes and no result such as `verified: true`: an
 /// attacker who can write to `/data` could set such a flag, and a signing key that is

@@ -1,4 +1,4 @@
-//! JSON parser with short error messages.
+//! JSON parser whose errors name the position of malformed JSON without quoting it.
 
 use serde::de::DeserializeOwned;
 

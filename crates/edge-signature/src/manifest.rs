@@ -24,7 +24,7 @@ pub(crate) const INDEX_TYPES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
 ];
 
-/// Manifest of an image or index as bytes, with their digest.
+/// Manifest of an image or index: the bytes and their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// Content, byte for byte as in the registry.
@@ -84,8 +84,8 @@ impl Platform {
     /// Returns whether images for this platform run on the platform that this program was
     /// built for.
     fn is_ours(&self) -> bool {
-        // An image for a newer variant (`arm64/v9`, `amd64/v3`) may use instructions that the
-        // board does not have.
+        // An image for a newer variant (`arm64/v9`, `amd64/v3`) may use instructions that
+        // the board does not have.
         let variant = match self.architecture.as_str() {
             "arm64" => ["", "v8"].contains(&self.variant.as_str()),
             _ => self.variant.is_empty(),

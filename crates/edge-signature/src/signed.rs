@@ -25,8 +25,8 @@ pub enum Format {
     V3,
 }
 
-/// Payload and its signature, as they were received: the signature covers the bytes of
-/// the payload, not the parsed values.
+/// Payload and its signature. The payload is kept as bytes, because the signature covers
+/// the bytes and not the parsed values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signed {

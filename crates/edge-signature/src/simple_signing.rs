@@ -10,8 +10,8 @@ use crate::reference::{Digest, ImageRef, Repository};
 /// Required value of `critical.type` in a payload.
 const TYPE: &str = "cosign container image signature";
 
-// Unknown fields are errors. `critical` means that a verifier which does not understand a field
-// must not accept the signature.
+// Unknown fields are errors. `critical` means that a verifier which does not understand a
+// field must not accept the signature.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload {

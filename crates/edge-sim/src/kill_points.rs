@@ -214,9 +214,8 @@ fn call_names(reach: Reach, command: &[OsString]) -> Result<Vec<String>> {
     Ok(names.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Returns the name of the system call in a line of strace such as `1234
-/// openat(AT_FDCWD, …`, and `None` for other lines. strace omits the PID if there
-/// is only one thread.
+/// Parses `PID NAME(…`, a line of strace, and returns the name of the system call;
+/// `None` for other lines. strace omits the PID if there is only one thread.
 fn name_of(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let call = line.trim_start_matches(|c: char| c.is_ascii_digit());

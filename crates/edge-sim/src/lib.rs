@@ -4,8 +4,8 @@
 //!
 //! The commands `cloud`, `vm` and `endpoint` keep their state in the directory that
 //! `--dir` names, and the base system of the test VM in `~/.cache/edge-ai`. The
-//! directory also records processes that outlive a command; `cloud down` and `vm
-//! stop` end them.
+//! state directory also records processes that outlive a command: `cloud down` or
+//! `vm stop` ends them.
 
 pub mod benchmarks;
 pub mod cloud;

@@ -1,4 +1,4 @@
-//! Processes that outlive the command that started them.
+//! Processes that outlive the command that started them, and their end by signals.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use edge_common::Root;
 use edge_common::command::CommandExt as _;
 use serde::{Deserialize, Serialize};
 
-/// Time that a process has to end after a signal.
+/// Time in which a process must end after a signal.
 const END: Duration = Duration::from_secs(5);
 
-/// A process. The time of its start distinguishes it from a later process with
-/// the same number.
+/// Process, identified by PID and start time: a later process can have the same
+/// PID.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Process {
     pid: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Returns the running process `pid`.
+    /// Records the running process with this PID; fails if the process has ended.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         Ok(Self {
             pid,
@@ -28,12 +28,13 @@ impl Process {
         })
     }
 
-    /// Returns whether it runs.
+    /// Returns whether the process still runs.
     pub(crate) fn alive(&self) -> bool {
         started(self.pid).is_some_and(|s| s == self.started)
     }
 
-    /// Waits for its end, `limit` at most; returns whether it ended.
+    /// Waits at most `limit` for the end of the process; returns whether the
+    /// process has ended.
     pub(crate) fn ended(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         while self.alive() && Instant::now() < end {
@@ -45,18 +46,20 @@ impl Process {
     fn signal(&self, signal: &str) {
         if self.alive() {
             let mut kill = Root::system().command("/bin/kill");
-            // It may end by itself before the signal: only its end counts.
+            // An error is ignored: the process may end by itself before the signal
+            // arrives.
             let _ = kill.args([signal, &self.pid.to_string()]).run();
         }
     }
 
-    /// Kills it.
+    /// Sends SIGKILL to the process, unless it has ended.
     pub(crate) fn kill(&self) {
         self.signal("-KILL");
     }
 }
 
-/// Ends all of them, by SIGTERM and after some seconds by SIGKILL.
+/// Ends all `processes`: sends SIGTERM, and after 5 s SIGKILL to those that still
+/// run.
 pub(crate) fn stop(processes: &[Process]) -> Result<()> {
     for signal in ["-TERM", "-KILL"] {
         let end = Instant::now() + END;
@@ -73,11 +76,12 @@ pub(crate) fn stop(processes: &[Process]) -> Result<()> {
     Ok(())
 }
 
-/// Returns field 22 of `/proc/PID/stat`, the time of the start; nothing for a
-/// process that has ended, reaped or not.
+/// Returns the start time of a process, field 22 of `/proc/PID/stat`; `None` for a
+/// process that has ended, also for a zombie.
 fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in field 2 may hold blanks and parentheses: the last one ends it.
+    // The name in field 2 is in parentheses and may contain blanks and parentheses:
+    // the last one ends the name.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     (fields.first() != Some(&"Z"))
         .then(|| fields.get(19).map(ToString::to_string))

@@ -1,4 +1,4 @@
-//! Signals to stop, noticed between two steps of a command.
+//! SIGINT, SIGTERM and SIGHUP, which stop a command between two of its steps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 use edge_common::exit::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Exit code after a signal to stop.
+/// Exit code after SIGINT, SIGTERM or SIGHUP.
 const INTERRUPTED: u8 = 130;
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Notes signals to stop instead of ending at once, so that daemons and virtual
-/// machines are stopped first. Child processes keep the default action.
+/// Installs handlers that only record SIGINT, SIGTERM and SIGHUP, so that the
+/// command can stop daemons and virtual machines before it ends. Child processes
+/// keep the default action.
 pub(crate) fn notice() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&STOP)).context("noticing signals")?;
@@ -21,8 +22,8 @@ pub(crate) fn notice() -> Result<()> {
     Ok(())
 }
 
-/// Fails once a signal to stop has been noticed. To be called in every loop that
-/// waits.
+/// Returns an error if a stop signal was recorded. Every loop that waits must call
+/// this function.
 pub(crate) fn check() -> Result<()> {
     if STOP.load(Ordering::Relaxed) {
         return Err(Failure::error(INTERRUPTED, "interrupted"));

@@ -2,7 +2,7 @@
 //!
 //! Manifests and signatures are read with reqwest and not with oci-client, which uploads
 //! blobs for edge-app: oci-client sets no time limits by default, does not limit the size
-//! of a response, and follows an index by itself
+//! of a response, and chooses an image of an index on its own
 //! (docs/decisions/0003-oci-client-on-the-laptop-only.md).
 
 mod client;

@@ -134,8 +134,9 @@ impl Registry {
     /// Appends `entry` to the list under a tag, and creates the list if it does not
     /// exist.
     async fn append(&self, list: &List, entry: Value) -> Result<(), Error> {
-        // Registries have no conditional write: two signers who read the same list overwrite
-        // each other. So the list is read again after each write, until the entry is in it.
+        // Registries have no conditional write: two signers who read the same list
+        // overwrite each other. So the list is read again after each write, until the
+        // entry is in it.
         for _ in 0..MAX_ATTEMPTS {
             let old = self.find_manifest(&list.tag, list.media_type).await?;
             let mut document = old.map_or(Ok(list.empty.clone()), |m| list.parse(&m))?;

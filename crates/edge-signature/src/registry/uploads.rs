@@ -45,8 +45,8 @@ impl Registry {
         Ok(digest)
     }
 
-    /// Pushes a blob of `size` bytes that arrives in chunks. The registry compares the content
-    /// with the digest.
+    /// Pushes a blob of `size` bytes that arrives in chunks. The registry compares the
+    /// content with the digest.
     ///
     /// # Errors
     /// The registry refuses or does not answer, or the content has another digest.

@@ -22,14 +22,14 @@ use crate::testbed::push_image;
 /// Arguments of `edge-sim bench devices`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the programs, built with --release
+    /// Directory of the programs of this repository, built with --release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
     /// Number of devices
     #[arg(long, default_value_t = 20)]
     devices: usize,
-    /// Duration in seconds of each pull and each replace; edge-docker watches a
-    /// container without a health check for 5
+    /// Duration of each pull and each replace in seconds; the default is the time
+    /// for which edge-docker watches a container without a health check
     #[arg(long, default_value_t = 5)]
     seconds: u32,
 }

@@ -17,15 +17,15 @@ use edge_common::file;
 /// Commands of `edge-sim bench`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Time from a change of an app until its new container runs, by `edge-app
-    /// sandbox`
+    /// Time from a change of an app until its new container runs, with `sandbox` of
+    /// edge-app
     Sandbox(Args),
     /// Time to deploy an app to many devices, one after another and in parallel
     Devices(deploy::Args),
     /// Time, memory and traffic of one provisioning, at round trips of 0 and 100 ms
     Provision {
-        /// Build of edge-provision that takes another root:
-        /// `examples/provision_at_root`
+        /// Program that runs edge-provision on another root directory: the example
+        /// `provision_at_root`
         #[arg(long)]
         tool: PathBuf,
         /// Python script with the steps of the earlier implementation
@@ -38,8 +38,8 @@ pub(crate) enum Command {
     /// Provisioning of a fleet that is switched on at once, with the published
     /// quotas of AWS IoT
     Fleet {
-        /// Build of edge-provision that takes another root:
-        /// `examples/provision_at_root`
+        /// Program that runs edge-provision on another root directory: the example
+        /// `provision_at_root`
         #[arg(long)]
         tool: PathBuf,
         /// Number of devices
@@ -57,7 +57,7 @@ pub(crate) enum Command {
 /// Arguments of `edge-sim bench sandbox`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Directory of the programs, built with --release
+    /// Directory of the programs of this repository, built with --release
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
     /// Size of the base image, which does not change, in MB

@@ -1,7 +1,7 @@
 //! Benchmark of `edge-app sandbox` and of the earlier script: `docker save | gzip`,
 //! ssh, `docker load`. Laptop and device are separate container engines on this
-//! machine, with the real sshd, sudo rule and edge-docker between them. `edge-sim
-//! relay` simulates the link.
+//! machine, with the real sshd, sudo rule and edge-docker between them. The link is
+//! simulated by the command `relay` of edge-sim.
 
 use std::fs;
 use std::io::{BufRead, BufReader, BufWriter, Write};

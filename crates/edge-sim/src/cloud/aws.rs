@@ -1,6 +1,6 @@
 //! AWS API of the local cloud: the simulator moto, with the resources that
 //! Terraform creates in an account. moto does not check the signatures of requests,
-//! so requests of the JSON protocol need no SDK.
+//! so plain HTTP requests with JSON suffice and no SDK is needed.
 
 use std::fs;
 use std::io::{Read, Write};

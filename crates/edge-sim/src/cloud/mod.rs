@@ -61,7 +61,7 @@ pub(crate) enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Permit the device with a serial number to provision
+    /// Permit a device to provision, by its serial number
     Allow {
         /// Directory of the local cloud's state
         #[arg(long)]

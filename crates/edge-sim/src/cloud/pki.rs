@@ -17,7 +17,7 @@ use super::HOST;
 
 /// Length of a day, in seconds.
 const DAY: i64 = 86_400;
-/// Validity of the certificates that do not test expiry, in days.
+/// Default validity of certificates, in days.
 const TEN_YEARS: i64 = 3650;
 
 /// Certificate authority: its certificate and private key.

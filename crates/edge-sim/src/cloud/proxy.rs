@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use super::HOST;
 
-/// Listens on `port` and handles each connection in a thread, as long as the
-/// process runs.
+/// Listens on `port` of 127.0.0.1 and handles each connection in a thread, as long
+/// as the process runs.
 pub(crate) fn serve(port: u16) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).context("listening")?;
     for client in listener.incoming().flatten() {

@@ -38,7 +38,7 @@ pub(crate) enum Kind {
     Late(Duration),
     /// The request is not executed, and the connection is closed.
     Dropped,
-    /// Executed, then the connection is closed without an answer.
+    /// The request is executed, then the connection is closed without an answer.
     Lost,
     /// The request is answered, then the connection is closed.
     Cut,

@@ -1,4 +1,5 @@
-//! Files of a device in namespaces.
+//! Files of a device in namespaces: configuration, programs, trust anchors and SSH
+//! keys.
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
@@ -15,9 +16,9 @@ use serde_json::json;
 use super::{Link, Settings};
 use crate::host::{find, program};
 
-/// Directory of the trust anchors.
+/// Directory of the trust anchors: repository, policy and public keys of signers.
 const ANCHORS: &str = "root/etc/edge-ai/container-config";
-/// User id of `edge`.
+/// UID and GID of the user `edge`.
 const USER: u32 = 1000;
 const PASSWD: &str = "\
 root:x:0:0:root:/root:/bin/sh
@@ -27,14 +28,14 @@ edge:x:1000:1000::/home/edge:/bin/sh
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\nedge:x:1000:\ndocker:x:999:\n";
 const SHADOW: &str = "root:*:1:0:99999:7:::\nsshd:*:1:0:99999:7:::\nedge:*:1:0:99999:7:::\n";
 const SUDOERS: &str = "@includedir /etc/sudoers.d\n";
-// sshd takes the first value of a key, so the file of the product is included
-// first; only the lists of users are merged.
+// sshd uses the first value of a keyword, so the file of the product is included
+// first. Only lists such as AllowUsers are merged.
 const SSHD: &str = "\
 Include /etc/ssh/sshd_config.d/edge.conf
 AllowUsers root
 UsePAM no
 ";
-/// Files of the product that are copied unchanged.
+/// Files of the product that are copied unchanged: source, target and mode.
 const PRODUCT: [(&str, &str, u32); 2] = [
     ("sudoers-edge", "root/etc/sudoers.d/edge", 0o440),
     (
@@ -44,7 +45,8 @@ const PRODUCT: [(&str, &str, u32); 2] = [
     ),
 ];
 
-/// Writes all files of a device below `directory`.
+/// Writes all files of a device below `directory`. A program that the device needs
+/// and that is not installed is an error.
 pub(crate) fn write(directory: &Path, settings: &Settings) -> Result<()> {
     for name in ["dockerd", "docker", "sshd", "sudo", "unshare", "ssh-keygen"] {
         find(name)?;
@@ -123,7 +125,8 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
     put("root/etc/ssl/certs/ca-certificates.crt", &bundle, 0o644)
 }
 
-/// Returns the public half of a key whose private half is discarded.
+/// Returns a public key, PEM, whose private key is discarded: nothing can be signed
+/// with it.
 fn unused_key() -> Result<Vec<u8>> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
@@ -144,8 +147,8 @@ fn install_programs(directory: &Path, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Creates the host key and the key of the caller, and writes known and authorized
-/// keys.
+/// Creates the SSH host key of the device and a key of the caller, and writes
+/// `known_hosts` and `authorized_keys`.
 fn keys(directory: &Path, settings: &Settings) -> Result<()> {
     let host = directory.join("root/data/config/ssh/ssh_host_ed25519_key");
     let user = directory.join("id");
@@ -180,8 +183,8 @@ fn keys(directory: &Path, settings: &Settings) -> Result<()> {
 }
 
 /// Returns the configuration of ssh for the device `name` whose first process is
-/// `pid`. sshd runs for each connection on the streams of the link, so the device
-/// needs no port.
+/// `pid`. For each connection sshd is started on the streams of the link, so the
+/// device needs no TCP port.
 pub(crate) fn ssh_config(
     directory: &Path,
     name: &str,

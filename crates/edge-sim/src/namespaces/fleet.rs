@@ -1,5 +1,6 @@
-//! Several devices with the real sshd and sudo rule and a scripted edge-docker, for
-//! tests of deployments to many devices and of the arguments that arrive.
+//! Fleet of devices with the real sshd and sudo rule but a scripted edge-docker,
+//! for tests of deployments to many devices and of the arguments that edge-docker
+//! receives.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,14 +14,15 @@ use tempfile::TempDir;
 use super::{Device, Settings};
 use crate::signals;
 
-/// Devices and their names.
+/// Running devices with their names, and the temporary directory that contains
+/// their files.
 pub struct Fleet {
     devices: Vec<(String, Device)>,
     directory: TempDir,
 }
 
 impl Fleet {
-    /// Starts `count` devices: `d00`, `d01`, …
+    /// Starts `count` devices with the names `d00`, `d01`, …
     ///
     /// # Errors
     /// As [`Device::start`].
@@ -47,29 +49,30 @@ impl Fleet {
                 ..Settings::default()
             };
             let device = Device::start(&path, &settings)?;
-            // The script writes its records as root: tests read and remove them.
+            // Tests must be able to read the records that the scripted edge-docker
+            // writes to /data.
             fs::set_permissions(device.path("/data"), fs::Permissions::from_mode(0o755))?;
             fleet.devices.push((name, device));
         }
         Ok(fleet)
     }
 
-    /// Names of the devices.
+    /// Returns the names of the devices in the order of their numbers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.devices.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Path outside of a path of the device with this number.
+    /// Returns the path on this machine of `path` on the device with this number.
     pub fn path(&self, number: usize, path: &str) -> PathBuf {
         self.devices[number].1.path(path)
     }
 
-    /// Configuration of ssh for the device with this number.
+    /// Returns the path of the ssh configuration for the device with this number.
     pub fn ssh_config(&self, number: usize) -> PathBuf {
         self.devices[number].1.ssh_config()
     }
 
-    /// Value of `devices` in an `edge-app.yaml`.
+    /// Returns the value of `devices` in an `edge-app.yaml` for all devices.
     pub fn config(&self) -> Value {
         let each = self.devices.iter().map(|(name, device)| {
             let config = json!({ "ssh_config": device.ssh_config() });
@@ -78,8 +81,8 @@ impl Fleet {
         Value::Object(each.collect::<Map<_, _>>())
     }
 
-    /// Returns the maximum of deployments under way at the same time, by the clocks
-    /// of the devices, which are that of this machine.
+    /// Returns the maximum number of deployments that ran at the same time, by the
+    /// records of the devices, whose clock is that of this machine.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -109,7 +112,7 @@ impl Fleet {
         Ok(max)
     }
 
-    /// Removes the records of all devices.
+    /// Removes the records of earlier deployments from all devices.
     ///
     /// # Errors
     /// If a record cannot be removed.

@@ -1,4 +1,4 @@
-//! Namespaces that exist as long as their first process.
+//! Linux namespaces that exist as long as their first process.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -12,31 +12,32 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::host::find;
 
-/// Time that the first process has to end by itself.
+/// Time in which the first process must end by itself before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
-/// Search path of every process in the namespaces.
+/// `PATH` of the first process and of its child processes.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Namespaces of their own for mounts, network, processes, host name and IPC. All
-/// processes in them are killed when this is dropped.
+/// New namespaces for mounts, network, processes, host name and IPC. Dropping them
+/// kills all processes in them.
 pub struct Namespaces {
     unshare: Child,
     pid: u32,
 }
 
 impl Namespaces {
-    /// Runs a shell script as the first process and waits until it prints `ready`.
-    /// The script then reads its standard input, whose end it must obey: the pipe
-    /// closes with this process, even when this process is killed. The arguments
-    /// of the script are `args`, its standard error is `log`.
+    /// Runs a shell script as the first process and waits until the script prints
+    /// `ready`. Afterwards the script must read its standard input and exit at the
+    /// end of input: the pipe also closes if this process is killed. `args` are the
+    /// arguments of the script, `log` is its standard error.
     ///
     /// # Errors
     /// If the caller is not root, or the script ends before it prints `ready`.
     pub fn start(script: &str, args: &[&Path], log: Stdio) -> Result<Self> {
         let mut command = Root::system().command(find("unshare")?);
         command.args(["--mount", "--net", "--pid", "--uts", "--ipc"]);
-        // A daemon that a test leaves, wireguard-go for one, would outlive the test
-        // without a process namespace: its end kills all of them.
+        // Without a PID namespace, a daemon that a test leaves (for example
+        // wireguard-go) would outlive the test. The end of the first process kills
+        // all processes of the namespace.
         command.args(["--fork", "--kill-child=KILL", "/bin/sh", "-c", script, "sh"]);
         command
             .args(args)
@@ -56,17 +57,17 @@ impl Namespaces {
         }
     }
 
-    /// Process id of the first process, seen from outside.
+    /// Returns the PID of the first process as this machine shows it.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Path of the network namespace.
+    /// Returns the path of the network namespace, `/proc/PID/ns/net`.
     pub fn network(&self) -> PathBuf {
         format!("/proc/{}/ns/net", self.pid).into()
     }
 
-    /// Command of a program that runs in the namespaces as root.
+    /// Returns the command that runs `program` in the namespaces as root.
     pub fn command(&self, program: &str) -> Command {
         let target = self.pid.to_string();
         let mut command = Root::system().command("/usr/bin/nsenter");
@@ -75,8 +76,8 @@ impl Namespaces {
         command
     }
 
-    /// Closes the standard input of the first process and waits for its end; kills
-    /// everything if it does not end.
+    /// Closes the standard input of the first process and waits for its end; after
+    /// 20 s kills all processes.
     pub fn end(mut self) {
         drop(self.unshare.stdin.take());
         let end = Instant::now() + END_TIMEOUT;
@@ -87,10 +88,11 @@ impl Namespaces {
 }
 
 impl Drop for Namespaces {
-    /// Kills everything, as a power loss does, and waits until it is gone.
+    /// Kills all processes, as a power loss does, and waits for their end.
     fn drop(&mut self) {
-        // unshare ends after the first process, whose end waits for the end of all
-        // others. Killing unshare instead would return while they still run.
+        // unshare ends after the first process, and the first process only after
+        // all others in its PID namespace. If unshare were killed instead, `wait`
+        // would return while they still run.
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let (Ok(None), Some(pid)) = (self.unshare.try_wait(), pid) {
             let _ = kill_process(pid, Signal::KILL);
@@ -99,7 +101,8 @@ impl Drop for Namespaces {
     }
 }
 
-/// Waits for `ready`; returns the process id of the child of unshare.
+/// Waits until the first process prints `ready`; returns its PID, that of the child
+/// of unshare.
 fn ready(unshare: &mut Child) -> Result<u32> {
     let output = unshare.stdout.take().context("standard output")?;
     let mut line = String::new();

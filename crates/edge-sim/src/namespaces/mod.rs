@@ -1,7 +1,7 @@
-//! Devices in namespaces of this machine: the real edge-docker, sudo rule, sshd
-//! and engine with files, processes and a network of their own. A device starts
-//! in two seconds and takes no port; tests of the kernel, of units or of the boot
-//! use the test VM. Needs root.
+//! Devices in namespaces of this machine: the real edge-docker, sudo rule, sshd and
+//! container engine with their own files, processes and network. A device starts in
+//! two seconds and occupies no TCP port of this machine; tests of the kernel, of
+//! systemd units or of the boot use the test VM instead. Root is required.
 
 mod files;
 mod fleet;
@@ -21,28 +21,31 @@ use edge_common::{Root, file};
 
 use crate::host::program;
 
-/// First process of a device.
+/// Shell script that is the first process of a device.
 const FIRST_PROCESS: &str = include_str!("device.sh");
-/// Length of the end of a log in a message, in bytes.
+/// Size of the end of a log that is quoted in an error message, in bytes.
 const LOG_TAIL_BYTES: usize = 2000;
 
-/// Configuration of a device.
+/// Settings with which a device is started.
 pub struct Settings<'a> {
-    /// Name as a host of ssh.
+    /// Host name of the device in its ssh configuration.
     pub name: &'a str,
-    /// Program that is installed as edge-docker; by default that of this workspace.
+    /// Program that is installed as edge-docker; `None` selects that of this
+    /// workspace.
     pub edge_docker: Option<&'a Path>,
-    /// The only repository from which it pulls.
+    /// The only repository from which edge-docker pulls: `HOST/PATH`.
     pub repository: &'a str,
-    /// Trusted public keys, PEM files. Without any, no image is trusted.
+    /// PEM files of the trusted public keys of signers. If there are none, no image
+    /// is trusted.
     pub keys: &'a [PathBuf],
-    /// CA certificates of the registry, PEM files.
+    /// PEM files of the CA certificates of the registry.
     pub ca_bundle: &'a [PathBuf],
-    /// Whether its policy permits sandbox images.
+    /// Whether the policy of the device permits sandbox images.
     pub sandbox: bool,
-    /// Whether it starts a container engine.
+    /// Whether the device starts a container engine.
     pub engine: bool,
-    /// Ports of its loopback that are forwarded to the loopback of this machine.
+    /// Ports of the device's loopback that are forwarded to the same ports of this
+    /// machine's loopback.
     pub ports: &'a [u16],
 }
 
@@ -61,16 +64,16 @@ impl Default for Settings<'_> {
     }
 }
 
-/// Link between ssh and a device.
+/// Simulated link between ssh and a device.
 #[derive(Clone, Copy, Default)]
 pub struct Link {
-    /// Round trip in milliseconds.
+    /// Round-trip time in milliseconds.
     pub rtt: u32,
     /// Rate in each direction, in Mbit/s; 0: no limit.
     pub rate: u32,
 }
 
-/// A device. It ends when it is dropped.
+/// Running device in namespaces. Dropping it shuts the device down.
 pub struct Device {
     directory: PathBuf,
     name: String,
@@ -80,7 +83,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// Writes the files of a device to `directory`, which is empty, and starts it.
+    /// Writes the files of a device to `directory`, which must be empty, and boots
+    /// the device.
     ///
     /// # Errors
     /// If the caller is not root, a program is missing, or the engine ends.
@@ -97,7 +101,8 @@ impl Device {
         Ok(device)
     }
 
-    /// Starts it again after [`Device::shut_down`] or [`Device::cut_power`].
+    /// Starts the device again after [`Device::shut_down`] or
+    /// [`Device::cut_power`].
     ///
     /// # Errors
     /// As [`Device::start`].
@@ -111,7 +116,8 @@ impl Device {
         self.set_link(self.link)
     }
 
-    /// End of the log of its first process and of its engine.
+    /// Returns the ends of the logs of the first process and of the container
+    /// engine.
     pub fn log(&self) -> String {
         let texts = ["log", "root/var/log/dockerd"].map(|name| {
             let text = fs::read(self.directory.join(name)).unwrap_or_default();
@@ -121,14 +127,15 @@ impl Device {
         texts.concat()
     }
 
-    /// Stops the engine in order, then everything else.
+    /// Stops the container engine and waits for its end, then kills all other
+    /// processes.
     pub fn shut_down(&mut self) {
         if let Some(namespaces) = self.namespaces.take() {
             namespaces.end();
         }
     }
 
-    /// Kills everything at once.
+    /// Kills all processes at once, as a power loss does.
     pub fn cut_power(&mut self) {
         self.namespaces = None;
     }
@@ -144,7 +151,7 @@ impl Device {
         file::write(&self.ssh_config(), text.as_bytes(), 0o600)
     }
 
-    /// Kills every connection of ssh to it.
+    /// Kills every ssh connection to the device, as a network failure does.
     ///
     /// # Errors
     /// If the counters of the links cannot be read.
@@ -153,7 +160,7 @@ impl Device {
         for entry in fs::read_dir(self.directory.join("links"))? {
             let pid = entry?.file_name();
             let pid = pid.to_string_lossy();
-            // The number may belong to another program by now.
+            // The PID may belong to another program by now.
             let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             if executable.file_name() == edge_sim.file_name() {
                 let mut kill = Root::system().command("/bin/kill");
@@ -178,39 +185,46 @@ impl Device {
         Ok(sum)
     }
 
-    /// Configuration of ssh: `ssh -F … NAME`, as user edge or root.
+    /// Returns the path of an ssh configuration for `ssh -F PATH NAME`, as user
+    /// edge or root.
     pub fn ssh_config(&self) -> PathBuf {
         self.directory.join("ssh_config")
     }
 
-    /// Path outside of a path of the device that is not below `/run`.
+    /// Returns the path on this machine of a path of the device, whether the device
+    /// is on or off. File systems that only the device mounts, such as `/run`, are
+    /// not visible there.
     pub fn path(&self, path: &str) -> PathBuf {
         self.directory
             .join("root")
             .join(path.trim_start_matches('/'))
     }
 
-    /// Path outside of any path of the device while it runs.
+    /// Returns the path on this machine of any path of the device, including its
+    /// mounts, while the device is on.
     pub fn inside(&self, path: &str) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.pid())).join(path.trim_start_matches('/'))
     }
 
-    /// Directory of all its files.
+    /// Returns the directory of all files of the device; `root` in it is the root
+    /// file system.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Address of its engine from outside, for `DOCKER_HOST`.
+    /// Returns the address of the device's engine as the value of `DOCKER_HOST` on
+    /// this machine.
     pub fn engine(&self) -> String {
         format!("unix://{}", self.path("/data/engine.sock").display())
     }
 
-    /// Process id of its first process, seen from outside; 0 if it is off.
+    /// Returns the PID of the device's first process as this machine shows it; 0 if
+    /// the device is off.
     pub fn pid(&self) -> u32 {
         self.namespaces.as_ref().map_or(0, Namespaces::pid)
     }
 
-    /// Command of a program on the device, run by root.
+    /// Returns the command that runs `program` on the device as root.
     ///
     /// # Panics
     /// If the device is off.

@@ -1,4 +1,4 @@
-//! Ports of this machine on the loopback of other namespaces.
+//! Forwarding of TCP ports from other network namespaces to this machine.
 
 use std::fs::File;
 use std::io;
@@ -11,13 +11,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::Namespaces;
 
-/// Forwards `ports` of the loopback in the namespaces to the loopback of this
-/// machine, by threads that live as long as the process.
+/// Forwards `ports` of the loopback in the namespaces to the same ports of this
+/// machine's loopback, by threads that live as long as the process.
 pub(crate) fn forward(namespaces: &Namespaces, ports: &[u16]) -> Result<()> {
     for port in ports.iter().copied() {
         let network = File::open(namespaces.network()).context("opening the network namespace")?;
-        // A socket stays in the network namespace in which it was created, a thread
-        // that entered one cannot return: so the thread only creates the socket.
+        // A socket stays in the network namespace in which it was created, and a
+        // thread stays in the namespace that it has entered. So a separate thread
+        // creates the socket and ends.
         let listener = thread::spawn(move || -> Result<TcpListener> {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
                 .context("entering the network namespace")?;

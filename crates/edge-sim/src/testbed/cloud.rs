@@ -1,4 +1,4 @@
-//! Local cloud of one test, and the strict endpoint of one test.
+//! Local cloud and strict endpoint of a single test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use super::programs::program;
 use crate::cloud;
 use crate::endpoint::{Behaviour, Endpoint};
 
-/// A local cloud in a temporary directory. It ends with its test, also when the
+/// Local cloud in a temporary directory. Dropping it stops the daemons, also if the
 /// test fails.
 pub struct Cloud {
     directory: TempDir,
 }
 
-/// Runs `edge-sim ARGS --dir DIRECTORY`.
+/// Runs `edge-sim ARGS --dir DIRECTORY` and returns its exit status and output.
 pub fn edge_sim(args: &[&str], directory: &Path) -> Output {
     Command::new(program("edge-sim"))
         .args(args)
@@ -28,12 +28,12 @@ pub fn edge_sim(args: &[&str], directory: &Path) -> Output {
 }
 
 impl Cloud {
-    /// Starts one without the AWS API, which takes longest to start.
+    /// Starts a local cloud without the AWS API, which takes longest to start.
     pub fn up() -> Self {
         Self::with(&["--no-aws"])
     }
 
-    /// Starts one with these arguments of `edge-sim cloud up`.
+    /// Starts a local cloud with these arguments of `edge-sim cloud up`.
     pub fn with(args: &[&str]) -> Self {
         let cloud = Self {
             directory: tempfile::tempdir().unwrap(),
@@ -44,17 +44,17 @@ impl Cloud {
         cloud
     }
 
-    /// Directory of its state.
+    /// Returns the directory of the local cloud's state.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Path of a file of its state.
+    /// Returns the path of a file of the local cloud's state, for example `ca.pem`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Value of `endpoints.json` as text.
+    /// Returns the value of a key in `endpoints.json` as text.
     pub fn value(&self, key: &str) -> String {
         let text = fs::read(self.file("endpoints.json")).unwrap();
         let values: Value = serde_json::from_slice(&text).unwrap();
@@ -64,25 +64,26 @@ impl Cloud {
         }
     }
 
-    /// Its repository, by a host name that needs no proxy.
+    /// Returns the cloud's repository with the host name `localhost`, which clients
+    /// of this machine reach without the cloud's proxy.
     pub fn local_registry(&self) -> String {
         let name = self.value("registry");
         name.replace(cloud::HOST, "localhost")
     }
 
-    /// Password of its registry.
+    /// Returns the password of the user `AWS` at the local cloud's registry.
     pub fn password(&self) -> String {
         let text = fs::read_to_string(self.file("registry.password")).unwrap();
         text.trim().into()
     }
 
-    /// Puts a serial number on the allow-list.
+    /// Adds a serial number to the allow-list, so that the device may provision.
     pub fn allow(&self, serial: &str) {
         let output = edge_sim(&["cloud", "allow", serial], self.path());
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Shadow of a thing.
+    /// Returns the stored shadow document of a thing.
     pub fn shadow(&self, thing: &str) -> Value {
         let text = fs::read(self.file("shadows").join(format!("{thing}.json"))).unwrap();
         serde_json::from_slice(&text).unwrap()
@@ -98,15 +99,15 @@ impl Drop for Cloud {
     }
 }
 
-/// The strict endpoint on a directory of its own, in the process of the test.
+/// Strict endpoint with a state directory of its own, in the process of the test.
 pub struct StrictEndpoint {
-    /// The running endpoint.
+    /// Running endpoint, whose faults and requests the test can access.
     pub endpoint: Endpoint,
     directory: TempDir,
 }
 
 impl StrictEndpoint {
-    /// Starts one on an empty allow-list.
+    /// Starts a strict endpoint with an empty allow-list.
     pub fn with(behaviour: &Behaviour) -> Self {
         let directory = tempfile::tempdir().unwrap();
         cloud::create(directory.path(), &[]).unwrap();
@@ -117,17 +118,18 @@ impl StrictEndpoint {
         }
     }
 
-    /// Directory of its state.
+    /// Returns the directory of the endpoint's state.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Path of a file of its state.
+    /// Returns the path of a file of the endpoint's state, for example `ca.pem`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Replaces it by another endpoint on the same directory.
+    /// Replaces the endpoint by another one with the same state directory and a new
+    /// port.
     pub fn restart(&mut self, behaviour: &Behaviour) {
         self.endpoint = Endpoint::start(self.directory.path(), behaviour).unwrap();
     }

@@ -1,4 +1,5 @@
-//! Root file system of a device in a temporary directory, and tools on it.
+//! Root file system of a device in a temporary directory, and runs of the tools on
+//! this root.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,34 +16,38 @@ use super::programs::example;
 use super::run;
 use crate::cloud;
 
-/// Guards the allow-list, which is read, changed and written.
+/// Lock for the allow-list, which tests of the same process read, change and write.
 static ALLOW_LIST: Mutex<()> = Mutex::new(());
 
-/// A device's root file system: claim, CA certificates, serial number.
+/// Root file system of a device in a temporary directory: claim, CA certificate and
+/// serial number.
 pub struct DeviceRoot {
     directory: TempDir,
-    /// The directory as a root prefix.
+    /// The temporary directory as the prefix of all paths, in the type that the
+    /// tools' libraries take.
     pub root: Root,
 }
 
-/// A file of the identity: name, inode, time of change, mode, content.
+/// File of the device identity: name, inode, nanoseconds of the change time, mode
+/// and content.
 pub type IdentityFile = (String, u64, i64, u32, Vec<u8>);
 
 impl DeviceRoot {
-    /// Creates a device whose claim names a local cloud.
+    /// Creates a device whose claim refers to a local cloud.
     pub fn of(cloud: &Cloud, serial: &str) -> Self {
         let device = Self::on(cloud.path(), serial);
         device.endpoint(cloud.value("iot_port").parse().unwrap());
         device
     }
 
-    /// Creates a device that a local cloud lets provision.
+    /// Creates a device whose serial number is on the allow-list of a local cloud.
     pub fn allowed(cloud: &Cloud, serial: &str) -> Self {
         cloud.allow(serial);
         Self::of(cloud, serial)
     }
 
-    /// Creates a device that a strict endpoint lets provision.
+    /// Creates a device whose serial number is on the allow-list of a strict
+    /// endpoint.
     pub fn strict(cloud: &StrictEndpoint, serial: &str) -> Self {
         let device = Self::on(cloud.path(), serial);
         device.endpoint(cloud.endpoint.port());
@@ -73,32 +78,32 @@ impl DeviceRoot {
         device
     }
 
-    /// Lets the claim name this port of this machine.
+    /// Changes the endpoint in the claim to this port of localhost.
     pub fn endpoint(&self, port: u16) {
         self.claim(
             &json!({ "endpoint": "localhost", "port": port, "template_name": "edge-ai-fleet" }),
         );
     }
 
-    /// Writes the configuration of the claim.
+    /// Writes `config.json`, the configuration of the claim.
     pub fn claim(&self, config: &Value) {
         let path = self.path("etc/edge-ai/claim/config.json");
         fs::write(path, config.to_string()).unwrap();
     }
 
-    /// Path below the root.
+    /// Returns the path of `name`, a path relative to the root of the device.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Command of edge-provision on this root.
+    /// Returns the command that runs edge-provision on this root.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(example("provision_at_root"));
         command.arg(self.path("")).args(args);
         command
     }
 
-    /// Runs edge-provision; returns its exit code and output.
+    /// Runs edge-provision on this root; returns its exit code and output.
     pub fn provision(&self, args: &[&str]) -> (i32, String) {
         run(&mut self.command(args))
     }
@@ -109,13 +114,14 @@ impl DeviceRoot {
         assert_eq!(code, 0, "{output}");
     }
 
-    /// Runs one step of edge-heartbeat; returns its exit code and output.
+    /// Runs `edge-heartbeat --once` on this root; returns its exit code and output.
     pub fn heartbeat(&self) -> (i32, String) {
         let mut command = Command::new(example("heartbeat_at_root"));
         run(command.arg(self.path("")).arg("--once"))
     }
 
-    /// Names of the files of the identity, sorted, separated by blanks.
+    /// Returns the sorted names of the identity files in `data/config/aws-iot`,
+    /// separated by blanks.
     pub fn files(&self) -> String {
         let entries = fs::read_dir(self.path("data/config/aws-iot"));
         let names = entries.into_iter().flatten().flatten();
@@ -125,7 +131,7 @@ impl DeviceRoot {
         names.join(" ")
     }
 
-    /// Files of the identity, sorted by name.
+    /// Returns the identity files in `data/config/aws-iot`, sorted by name.
     pub fn identity(&self) -> Vec<IdentityFile> {
         let mut files: Vec<_> = fs::read_dir(self.path("data/config/aws-iot"))
             .unwrap()

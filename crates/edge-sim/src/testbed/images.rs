@@ -1,4 +1,5 @@
-//! Images for tests: one that a device builds of busybox, one without layers.
+//! Container images for tests: one that a device builds from busybox, and one
+//! without layers.
 
 use std::fs;
 use std::io::Write as _;
@@ -15,8 +16,8 @@ use crate::namespaces::Device;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// Builds the image `name` on a device, of `files`, among them a Dockerfile, and of
-/// `busybox`, which is linked statically.
+/// Builds the container image `name` on a device. The build context contains
+/// `files`, among them a Dockerfile, and a statically linked `busybox`.
 ///
 /// # Panics
 /// If busybox-static is not installed, or the build fails.
@@ -44,11 +45,13 @@ pub fn build_image(device: &Device, name: &str, files: &[(&str, &[u8])]) {
     assert!(output.status.success(), "{output:?}\n{}", device.log());
 }
 
-/// Pushes an image without layers as `hello-v1` to `registry` of the local cloud
-/// in `directory`; returns its digest. It can be resolved, not run.
+/// Pushes a container image without layers and with the tag `hello-v1` to
+/// `registry`, a repository of the local cloud in `directory`. Returns the digest
+/// of the image, which can be resolved but not run.
 ///
 /// # Errors
-/// The error of the registry.
+/// If a file of the local cloud cannot be read, or the registry refuses or does not
+/// answer.
 pub fn push_image(directory: &Path, registry: &str) -> Result<String> {
     let password = file::read_text(&directory.join("registry.password"), 4096)?;
     let login = Credentials {

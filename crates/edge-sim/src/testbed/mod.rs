@@ -1,6 +1,6 @@
 //! Testbed of the integration tests of all tools: a local cloud, a device's root
-//! file system, and the programs of this workspace. A failure is a panic, which
-//! the test reports.
+//! file system, and the programs of this workspace. The helpers panic after a
+//! failure, so that the test fails.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -20,8 +20,8 @@ pub use programs::{example, program};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
-/// Runs a command; returns its exit code, which is 128 + the number of a signal
-/// that ended it, and both output streams.
+/// Runs a command; returns its exit code (128 + N after a signal N) and its
+/// standard output followed by its standard error.
 pub fn run(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     let text = [&output.stdout[..], &output.stderr].concat();

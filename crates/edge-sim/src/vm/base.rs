@@ -1,5 +1,5 @@
 //! Base system of the test VM: packages of the distribution, a kernel and an
-//! initrd, built once for each set of inputs and kept in the cache.
+//! initrd, built once for each set of inputs and kept in the cache directory.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,12 +13,14 @@ use crate::host::{cache, find};
 
 /// Size of the root file system, in bytes.
 pub(crate) const APP_BYTES: u64 = 1200 * 1024 * 1024;
-/// Packages beyond the minimum of the distribution.
+/// Packages that are installed in addition to the minimal system of the
+/// distribution.
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,\
     e2fsprogs,ca-certificates,iproute2,initramfs-tools,lz4,kmod,curl";
-/// Script that configures the installed packages.
+/// Script that mmdebstrap runs to configure the installed packages.
 const CUSTOMIZE: &str = include_str!("customize.sh");
-/// Script that packs the root file system. It runs where owners can be set.
+/// Script that packs the root file system as ext4. The script runs as root or in a
+/// user namespace, so that it can set the owners of files.
 const PACK: &str = "set -eu
 cd \"$1\"
 mkdir root
@@ -29,17 +31,18 @@ rm -rf root/boot/*
 mke2fs -q -F -t ext4 -L APP -b 4096 -d root base.ext4 \"$2\"
 rm -rf root base.tar";
 
-/// Files of the base system.
+/// Paths of the base system's files in the cache directory.
 pub(crate) struct Base {
-    /// The root file system, ext4.
+    /// Image of the root file system, ext4.
     pub image: PathBuf,
-    /// Kernel.
+    /// Linux kernel (`vmlinuz`).
     pub kernel: PathBuf,
-    /// Initial RAM disk.
+    /// Initial RAM disk of the kernel.
     pub initrd: PathBuf,
 }
 
-/// Returns the cached base system, built first if its inputs have changed.
+/// Returns the cached base system, which is built first if there is none for the
+/// current inputs.
 pub(crate) fn get() -> Result<Base> {
     let host = Host::read()?;
     let inputs = format!("{host:?}{PACKAGES}{CUSTOMIZE}{PACK}{}", APP_BYTES);
@@ -56,8 +59,9 @@ pub(crate) fn get() -> Result<Base> {
     })
 }
 
-/// Distribution of this machine. The programs in the test VM are linked to the
-/// libraries of this machine, so both must be of the same release.
+/// Distribution release and kernel package of this machine. The programs in the
+/// test VM are linked to the libraries of this machine, so both must be of the same
+/// release.
 #[derive(Debug)]
 struct Host {
     release: String,
@@ -107,8 +111,9 @@ fn build(host: &Host, directory: &Path) -> Result<()> {
         .arg(&host.release)
         .arg(at.join("base.tar"))
         .run()?;
-    // Without root mmdebstrap works in a user namespace, which owns the files that
-    // it packs: the script must run in the same one.
+    // Without root, mmdebstrap works in a user namespace, whose user ids own the
+    // files that it packs. The script must run in a namespace with the same user
+    // ids.
     let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
     let mut pack = if root {
         Root::system().command("/bin/sh")

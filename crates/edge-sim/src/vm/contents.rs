@@ -1,5 +1,5 @@
-//! Contents that are added to the base system, from the files that the recipes
-//! of the image install.
+//! Files and links that are added to the base system of the test VM, from the files
+//! that the Yocto recipes install in the device image.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use super::base::Base;
 use super::entry::{Entry, Kind};
 use super::image_files;
 
-/// Programs of a device and their directories.
+/// Programs of a device, and the directories in which they are installed.
 const PROGRAMS: [(&str, &str); 6] = [
     ("edge-partition", "/usr/bin"),
     ("edge-provision", "/usr/bin"),
@@ -28,14 +28,14 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("edge-heartbeat", "/usr/bin"),
     ("edge-generator", "/usr/lib/systemd/system-generators"),
 ];
-/// Directory of units.
+/// Directory of systemd units in the test VM.
 const UNITS: &str = "/usr/lib/systemd/system";
-/// CA certificates of the system.
+/// Path of the CA bundle of the system in the test VM.
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Limit of a source file, in bytes.
+/// Size limit of a source file, in bytes.
 const MAX_SOURCE_BYTES: u64 = 1024 * 1024;
 
-/// The fields of `endpoints.json` that the test VM needs.
+/// Fields of a local cloud's `endpoints.json` that the test VM needs.
 #[derive(Deserialize)]
 pub(crate) struct Endpoints {
     iot_endpoint: String,
@@ -51,7 +51,7 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Reads the file in the directory of a local cloud.
+    /// Reads `endpoints.json` from `dir`, the directory of a local cloud.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         let text = file::read_text(&dir.join("endpoints.json"), MAX_SOURCE_BYTES)
             .context("the local cloud is not up: run edge-sim cloud up")?;
@@ -59,22 +59,22 @@ impl Endpoints {
     }
 }
 
-/// Contents of a test VM beyond the base system.
+/// Sources of a test VM's files and links beyond the base system.
 pub(crate) struct Contents<'a> {
     /// Top directory of this repository.
     pub source: &'a Path,
-    /// Directory of the programs of a device.
+    /// Directory of the built programs of a device, for example `target/release`.
     pub programs: &'a Path,
-    /// Local cloud that it belongs to.
+    /// Endpoints of the local cloud to which the test VM connects.
     pub cloud: &'a Endpoints,
-    /// Serial number.
+    /// Serial number of the test VM, written to `/etc/machine-id`.
     pub serial: &'a str,
-    /// Public key of the users edge and root.
+    /// SSH public key that may log in as the users edge and root.
     pub public_key: &'a str,
 }
 
 impl Contents<'_> {
-    /// Returns the entries; a source that is missing is an error.
+    /// Returns all files and links to add to `base`. A missing source is an error.
     pub(crate) fn entries(&self, base: &Base) -> Result<Vec<Entry>> {
         for (name, _) in PROGRAMS {
             let from = self.programs.join(name);
@@ -108,7 +108,8 @@ impl Contents<'_> {
         PROGRAMS.into_iter().map(entry).collect()
     }
 
-    /// Units of the crates and of the layer, enabled by their sections `[Install]`.
+    /// Returns the systemd units of the crates and of the Yocto layer, and the
+    /// links that enable them according to their sections `[Install]`.
     fn units(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut directories = vec![
@@ -180,7 +181,7 @@ impl Contents<'_> {
             .into()
     }
 
-    /// Trust anchors, as the recipe of the image installs them.
+    /// Returns the trust anchors at the paths where the Yocto recipe installs them.
     fn anchors(&self) -> Vec<Entry> {
         let directory = "/etc/edge-ai/container-config";
         let cloud = self.cloud;
@@ -246,8 +247,9 @@ impl Contents<'_> {
         ]
     }
 
-    /// Serial number, access of the testbed, and the CA certificate of the local cloud
-    /// in the bundle of the system.
+    /// Returns the files of the serial number and of access by ssh, docker's key,
+    /// and the system's CA bundle, which includes the CA certificate of the local
+    /// cloud.
     fn access(&self, bundle: Vec<u8>) -> Result<Vec<Entry>> {
         let key = |home: &str, owner| Entry {
             owner,
@@ -268,8 +270,8 @@ impl Contents<'_> {
     }
 }
 
-/// Lists the entries of a test VM as JSON, whatever its cloud: path, mode, owner,
-/// and the file of the repository or the target of the link.
+/// Lists the files and links of a test VM as JSON, without a local cloud: path,
+/// mode, owner, and the source file in this repository or the target of the link.
 pub(crate) fn list(source: &Path) -> Result<Value> {
     let nowhere = PathBuf::new;
     let cloud = Endpoints {
@@ -303,8 +305,9 @@ pub(crate) fn list(source: &Path) -> Result<Value> {
     Ok(contents.with(Vec::new())?.into_iter().map(item).collect())
 }
 
-/// Returns a key as a JSON Web Key (RFC 7517). Docker before 24 writes one beside its
-/// configuration, which is read-only here; the Docker of the image is newer.
+/// Returns a new private key as a JSON Web Key (RFC 7517). Docker before 24 writes
+/// such a key beside its configuration, which is read-only in the test VM; the
+/// Docker of the device image is newer.
 fn docker_key() -> Result<String> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).context("generating a key")?;
     let key = EcKey::generate(&group).context("generating a key")?;
@@ -349,7 +352,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Returns the links that `systemctl enable` creates.
+/// Returns the links that `systemctl enable` creates for a unit.
 fn enabled(unit: &Path, name: &str) -> Result<Vec<Entry>> {
     let text = file::read_text(unit, MAX_SOURCE_BYTES)?;
     let mut links = Vec::new();

@@ -1,5 +1,5 @@
-//! Disk of the test VM: 16 partitions as on the board, of which the first has the
-//! root file system and the last is empty.
+//! Disk image of the test VM: 16 partitions as on the board. The first contains the
+//! root file system, the last is the data partition.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::host::find;
 const MIB: u64 = 1024 * 1024;
 /// Size of each partition between the first and the last, in bytes.
 const SMALL_BYTES: u64 = 4 * MIB;
-/// Size of the data partition, in bytes. The file is sparse.
+/// Size of the data partition, in bytes. The disk image is sparse.
 const DATA_BYTES: u64 = 4096 * MIB;
 /// Names of the partitions: those of NVIDIA's layout for Orin boards, then the data
 /// partition.
@@ -46,7 +46,8 @@ fn data_offset() -> u64 {
     MIB + APP_BYTES + 14 * SMALL_BYTES
 }
 
-/// Creates the disk, or replaces its root file system and keeps the data.
+/// Creates the disk image, or replaces the root file system in an existing one and
+/// keeps the data partition.
 pub(crate) fn write(path: &Path, base: &Base, entries: &[Entry]) -> Result<()> {
     if !path.exists() {
         partition(path)?;
@@ -90,7 +91,7 @@ fn partition(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Empties the data partition.
+/// Empties the data partition of the disk image.
 pub(crate) fn reset(path: &Path) -> Result<()> {
     punch_hole(path, data_offset(), DATA_BYTES)
 }
@@ -104,7 +105,8 @@ fn punch_hole(path: &Path, offset: u64, bytes: u64) -> Result<()> {
         .run()
 }
 
-/// Writes entries to the root file system without mounting it, which needs root.
+/// Writes files and links to the root file system with debugfs, because mounting
+/// the file system would need root.
 fn fill(path: &Path, entries: &[Entry]) -> Result<()> {
     let work = tempfile::tempdir().context("creating a temporary directory")?;
     let mut script = String::new();
@@ -136,7 +138,9 @@ fn fill(path: &Path, entries: &[Entry]) -> Result<()> {
     debugfs(path, &commands)
 }
 
-/// Runs debugfs. It exits with 0 whatever happened, so its messages decide.
+/// Runs the debugfs commands in the file `commands` on the root file system of the
+/// disk image `path`. debugfs exits with 0 even after an error, so its messages are
+/// checked.
 fn debugfs(path: &Path, commands: &Path) -> Result<()> {
     let output = Root::system()
         .command(find("debugfs")?)
@@ -147,7 +151,7 @@ fn debugfs(path: &Path, commands: &Path) -> Result<()> {
         .output()
         .context("starting debugfs")?;
     let messages = String::from_utf8_lossy(&output.stderr);
-    // Directories that exist and files that do not are no errors.
+    // A directory that exists already and a missing file to remove are not errors.
     let harmless = [
         "debugfs ",
         "rm: ",

@@ -1,25 +1,25 @@
-//! Entries of the root file system that are added to the base.
+//! Files and links that are added to the root file system of the base system.
 
 use std::path::PathBuf;
 
-/// A file or link in the root file system of the test VM.
+/// File or symbolic link in the root file system of the test VM.
 pub(crate) struct Entry {
     /// Absolute path in the test VM.
     pub to: String,
-    /// Kind and content.
+    /// Source of a file, or target of a link.
     pub kind: Kind,
-    /// Permissions.
+    /// Permission bits, for example 0o644.
     pub mode: u32,
-    /// User id and group id.
+    /// UID of the owner, which is also the GID.
     pub owner: u32,
 }
 
-/// Kind and content of an entry.
+/// Source of a file in the test VM, or target of a link.
 pub(crate) enum Kind {
-    /// A copy of a file of this machine.
+    /// Regular file, copied from this path of this machine.
     File(PathBuf),
-    /// A file with this content.
+    /// Regular file with these bytes.
     Bytes(Vec<u8>),
-    /// A symbolic link.
+    /// Symbolic link to this target.
     Link(String),
 }

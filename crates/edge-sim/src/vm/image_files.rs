@@ -1,4 +1,4 @@
-//! Files of a root file system that is not mounted.
+//! Access to an ext4 image without mounting it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use edge_common::{Root, file};
 
 use crate::host::find;
 
-/// Limit of a file that is read out of an image, in bytes.
+/// Size limit of a file that is read from an ext4 image, in bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Returns the directories above `path` except `/`, outermost first.
+/// Returns the parent directories of `path` except `/`, outermost first.
 pub(crate) fn parents(path: &str) -> Vec<String> {
     let above: Vec<_> = Path::new(path)
         .ancestors()
@@ -22,7 +22,7 @@ pub(crate) fn parents(path: &str) -> Vec<String> {
     above.into_iter().rev().collect()
 }
 
-/// Reads the file `name` of a file system.
+/// Reads the file `name` from the ext4 image `path`, with debugfs.
 pub(crate) fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
     let work = tempfile::tempdir().context("creating a temporary directory")?;
     let to: PathBuf = work.path().join("file");

@@ -1,4 +1,5 @@
-//! QEMU of the test VM, with KVM where it works, else without.
+//! Start and stop of QEMU, the virtual machine of the test VM, with KVM where KVM
+//! works.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,17 +19,18 @@ use crate::host::{cache, find};
 use crate::process::Process;
 use crate::signals;
 
-/// Timeout for the first line of a kernel where KVM works.
+/// Time in which a kernel prints its first line if KVM works.
 const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Timeout for SSH to answer.
+/// Time in which the SSH server must answer after the start of QEMU.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(150);
-/// Timeout for the machine to power off.
+/// Time in which the test VM must power off before QEMU is killed.
 const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(90);
-/// Command line of the kernel.
+/// Kernel command line of the test VM.
 const KERNEL_ARGS: &str = "root=/dev/nvme0n1p1 ro rootfstype=ext4 console=ttyS0 apparmor=0 \
     mitigations=off systemd.journald.forward_to_console=1 panic=-1";
 
-/// Starts the machine and waits until its SSH server answers on `port`.
+/// Starts the test VM and waits until its SSH server answers on `port` of
+/// 127.0.0.1.
 pub(crate) fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
     let kvm = kvm_works(base)?;
     log::info(if kvm {
@@ -74,7 +76,7 @@ pub(crate) fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
     })
 }
 
-/// Returns the command of a QEMU with the kernel of the base system, without
+/// Returns the command of a QEMU that boots the kernel of the base system, without
 /// devices and display.
 fn qemu(base: &Base, kvm: bool, kernel_args: &str) -> Result<Command> {
     let mut command = Root::system().command(find("qemu-system-x86_64")?);
@@ -92,8 +94,8 @@ fn qemu(base: &Base, kvm: bool, kernel_args: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Returns whether KVM works, tried once for each boot of this machine: a nested
-/// KVM may be present and yet no guest gets to its first line.
+/// Returns whether a kernel boots with KVM, tested once for each boot of this
+/// machine: in nested virtualization `/dev/kvm` can exist although no guest boots.
 fn kvm_works(base: &Base) -> Result<bool> {
     if fs::File::options()
         .read(true)
@@ -120,7 +122,7 @@ fn kvm_works(base: &Base) -> Result<bool> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let line = BufReader::new(output).lines().map_while(Result::ok);
-        // The receiver is gone after the timeout.
+        // The send fails after the timeout, when the receiver no longer exists.
         let _ = sender.send({ line }.any(|l| l.contains("Linux version")));
     });
     let works = receiver.recv_timeout(FIRST_LINE_TIMEOUT).unwrap_or(false);
@@ -130,8 +132,8 @@ fn kvm_works(base: &Base) -> Result<bool> {
     Ok(works)
 }
 
-/// Waits for the greeting of the SSH server. The port alone does not count: QEMU
-/// opens it before the guest boots.
+/// Waits for the greeting of the SSH server. An open port is not sufficient: QEMU
+/// opens the port before the guest boots.
 fn wait_for_ssh(port: u16, mut ended: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < BOOT_TIMEOUT {
@@ -169,12 +171,13 @@ fn process(dir: &Path) -> Option<Process> {
     process.alive().then_some(process)
 }
 
-/// Returns whether the machine runs.
+/// Returns whether the QEMU process of the test VM in `dir` runs.
 pub(crate) fn running(dir: &Path) -> bool {
     process(dir).is_some()
 }
 
-/// Presses the power button and waits; with `cut`, cuts the power instead.
+/// Presses the power button of the test VM and waits until it is off. Kills QEMU
+/// after a timeout or, with `cut`, at once.
 pub(crate) fn stop(dir: &Path, cut: bool) -> Result<()> {
     let Some(process) = process(dir) else {
         return Ok(());
@@ -193,7 +196,8 @@ pub(crate) fn stop(dir: &Path, cut: bool) -> Result<()> {
     fs::remove_file(pid_file(dir)).context("removing the record of the process")
 }
 
-/// Sends the command by the QEMU machine protocol: greeting, handshake, command.
+/// Sends `system_powerdown` by the QEMU machine protocol (QMP), after the greeting
+/// and the handshake.
 fn press_power_button(dir: &Path) -> Result<()> {
     let mut stream = UnixStream::connect(socket(dir)).context("connecting to QEMU")?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

@@ -1,5 +1,5 @@
 //! Test VM: a virtual device with the real units and programs, a read-only root
-//! and an NVMe disk of 16 partitions.
+//! file system and an NVMe disk of 16 partitions.
 
 mod base;
 mod contents;
@@ -26,72 +26,75 @@ use contents::{Contents, Endpoints};
 /// Commands of `edge-sim vm`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Build the base system that every test VM starts from, unless the cache has it
+    /// Build the base system that every test VM starts from, unless it is in the
+    /// cache
     Base,
-    /// Build its disk, or renew the root file system on it
+    /// Build the disk of a test VM, or replace the root file system on it
     Build {
-        /// Directory of its state
+        /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
-        /// Directory of the local cloud that it belongs to
+        /// Directory of the local cloud to which the test VM connects
         #[arg(long)]
         cloud: PathBuf,
-        /// Directory of the programs of a device
+        /// Directory of the built programs of a device
         #[arg(long, value_name = "DIR", default_value = "target/release")]
         bin_dir: PathBuf,
         /// Top directory of this repository
         #[arg(long, value_name = "DIR", default_value = ".")]
         source: PathBuf,
     },
-    /// Boot it and wait until SSH answers
+    /// Boot the test VM and wait until it accepts SSH connections
     Up {
-        /// Directory of its state
+        /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Open a shell in it, or run a command there
+    /// Open a shell in the test VM, or run a command in it
     Ssh {
-        /// Directory of its state
+        /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
         /// Log in as root instead of `edge`
         #[arg(long)]
         root: bool,
-        /// Command and its arguments
+        /// Command to run, with its arguments
         #[arg(trailing_var_arg = true)]
         args: Vec<String>,
     },
-    /// Power it off
+    /// Power off the test VM
     Stop {
-        /// Directory of its state
+        /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
-        /// Cut the power instead
+        /// Cut the power instead of shutting down
         #[arg(long)]
         kill: bool,
     },
-    /// Empty its data partition, as it leaves the factory
+    /// Empty the data partition of the test VM, as on a device from the factory
     Reset {
-        /// Directory of its state
+        /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
     },
-    /// Print its contents beyond the base system as JSON: paths, modes, owners,
-    /// sources
+    /// Print the files of a test VM beyond the base system as JSON: paths, modes,
+    /// owners, sources
     Contents {
         /// Top directory of this repository
         #[arg(long, value_name = "DIR", default_value = ".")]
         source: PathBuf,
     },
-    /// Print its names and whether it runs
+    /// Print serial number, thing name and ssh configuration of the test VM, and
+    /// whether it runs
     Status {
-        /// Directory of its state
+        /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
     },
 }
 
-/// Names of a test VM, kept in `vm.json`.
+/// Serial number, thing name and path of the ssh configuration of a test VM, stored
+/// in `vm.json`.
 #[derive(Serialize, Deserialize)]
 struct Names {
     serial: String,
@@ -99,7 +102,7 @@ struct Names {
     ssh_config: PathBuf,
 }
 
-/// Runs a command.
+/// Runs a command of `edge-sim vm`.
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Base => base::get().map(drop),
@@ -139,7 +142,7 @@ fn build(dir: &Path, cloud: &Path, programs: &Path, source: &Path) -> Result<()>
     disk::write(&dir.join("disk.img"), &base, &contents.entries(&base)?)
 }
 
-/// Chooses a serial number and creates an SSH key.
+/// Chooses a random serial number, creates an SSH key and writes `vm.json`.
 fn new(dir: &Path) -> Result<Names> {
     let mut random = [0; 16];
     openssl::rand::rand_bytes(&mut random).context("choosing a serial number")?;
