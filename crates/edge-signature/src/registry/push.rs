@@ -24,8 +24,8 @@ const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const MAX_ATTEMPTS: usize = 5;
 
 impl Registry {
-    /// Requests the manifest of `image`. If it is an index, the manifests of all images
-    /// in the index follow.
+    /// Requests the manifest of `image`. If it is an index, the manifests of all its
+    /// entries that have the media type of an image follow.
     ///
     /// # Errors
     /// As [`Registry::resolve`].
