@@ -1,13 +1,15 @@
-//! Tests of `infra/`: pytest in the Python environment of `scripts/setup`.
+//! Tests of the Terraform code and scripts in `infra/`, which pytest runs in the Python
+//! environment of `scripts/setup`.
 
 use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// Runs them all; false if one fails.
+/// Runs all tests of `infra/tests`; returns false if any fails.
 pub(crate) fn run() -> Result<bool> {
     let mut command = shell::python_tool("python")?;
-    // Two at a time, each file by one: its tests share what it starts.
+    // Two workers run in parallel. Each test file is run by a single worker, since the
+    // tests of a file share the servers that they start.
     command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
     command.args(["-n", "2", "--dist", "loadfile", "infra/tests"]);
     let status = command.status().context("running pytest")?;

@@ -1,5 +1,5 @@
-//! Things that a run of the tests or the demo leaves on the machine: processes, mounts,
-//! network interfaces and namespaces, temporary directories.
+//! Search for leftovers of a test or demo run on this machine: processes, mounts, network
+//! interfaces and namespaces, temporary directories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,22 +10,24 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// Time for what ends by itself, such as a daemon that has just been told to.
+/// Time limit for processes that are still terminating, such as a daemon after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
-/// Directories in which only names of ours are compared: others use them too.
+/// Directories shared with other programs, in which only names with the prefix [`OURS`]
+/// are compared.
 const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
-/// Beginning of every name of ours there.
+/// Prefix of all names that the tests and programs of this repository create in
+/// [`SHARED`].
 const OURS: &str = "edge";
 
-/// State of the machine before a run, and the temporary directory of the run.
+/// State of the machine before a run, and the run's temporary directory.
 pub(crate) struct Before {
     state: BTreeSet<String>,
     temporary: tempfile::TempDir,
 }
 
 impl Before {
-    /// Notes the state, and gives the run a temporary directory of its own, so that
-    /// whatever stays in it is known to be of this run.
+    /// Records the state, and sets a new temporary directory for the run, so that
+    /// anything that remains in it was created by the run.
     pub(crate) fn note() -> Result<Self> {
         let temporary = tempfile::Builder::new()
             .prefix("edge-")
@@ -35,7 +37,8 @@ impl Before {
         Ok(Self { state, temporary })
     }
 
-    /// Prints what was not there before; false if there is something.
+    /// Prints everything that was not there before the run; returns false if there is
+    /// anything.
     pub(crate) fn compare(&self) -> Result<bool> {
         let start = Instant::now();
         let mut left = self.left()?;
@@ -59,7 +62,8 @@ impl Before {
     }
 }
 
-/// Mounts, interfaces, network namespaces and temporary directories of ours, a line each.
+/// Returns a line for each mount, network interface, network namespace, and temporary
+/// file or directory with the prefix [`OURS`].
 fn state() -> Result<BTreeSet<String>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
     let point = |line: &str| line.split(' ').nth(4).map(|p| format!("mount {p}"));
@@ -78,7 +82,7 @@ fn state() -> Result<BTreeSet<String>> {
     Ok(state)
 }
 
-/// Names in a directory; none if it is not there.
+/// Returns the names in a directory; empty if the directory does not exist.
 fn names(directory: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries
@@ -86,15 +90,15 @@ fn names(directory: &str) -> Vec<String> {
         .collect()
 }
 
-/// Processes that come from this run: everything below the supervisor, which adopts what
-/// its parent left, without the supervisor and this process.
+/// Returns the processes that this run started: all descendants of the supervisor, which
+/// adopts orphaned daemons, except this process.
 fn processes() -> Result<Vec<String>> {
     let mut parents = BTreeMap::new();
     for name in names("/proc") {
         let Ok(pid) = name.parse::<u32>() else {
             continue;
         };
-        // A process that is gone by now is none that was left.
+        // A process that ended in the meantime is not a leftover.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
             continue;
         };
@@ -118,9 +122,10 @@ fn processes() -> Result<Vec<String>> {
         .collect())
 }
 
-/// The parent's number in `/proc/PID/stat`; none for a zombie, which has ended.
+/// Returns the parent's PID from `/proc/PID/stat`; `None` for a zombie, which has ended.
 fn parent(stat: &str) -> Option<u32> {
-    // The name before the last parenthesis may hold anything.
+    // The process name in parentheses can contain any character, so fields are counted
+    // from the last parenthesis.
     let (_, behind) = stat.rsplit_once(") ")?;
     let mut fields = behind.split(' ');
     let state = fields.next()?;

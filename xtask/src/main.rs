@@ -1,4 +1,5 @@
-//! Chores of this repository: `cargo xtask --help`.
+//! Development commands of this repository, such as checks, tests, the demo and generated
+//! pages: `cargo xtask --help`.
 
 mod benchmarks;
 mod campaigns;
@@ -26,7 +27,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(max_term_width = 80)]
 struct Args {
-    /// Set by the supervisor of a run
+    /// Set by the supervisor, the parent process of a demo or test run
     #[arg(long, hide = true)]
     supervised: bool,
     #[command(subcommand)]
@@ -35,42 +36,42 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// From power-on to a signed container running, with the local cloud and
-    /// the test VM; prints each step with its seconds
+    /// Run the demo, from power-on to a signed container, with the local cloud and the
+    /// test VM; print the seconds of each step
     Demo(demo::Args),
-    /// Format, lints, scripts, form and language: quick, without root
+    /// Check format, lints, scripts, sizes and comments; quick, without root
     Check,
-    /// Every check and every test, and what each costs
+    /// Run every check and every test, and print the time of each
     Test(suite::Args),
-    /// Runs the fuzz targets of fuzz/, or those that are named
+    /// Run all fuzz targets of fuzz/, or only the given ones
     Fuzz(fuzz::Args),
-    /// Prints the device programs and their stripped sizes
+    /// Print the stripped sizes of the device programs
     Sizes,
-    /// Checks Terraform, its policies, the hook and scripts/run-build, without
-    /// AWS
+    /// Test Terraform, its policies, the hook and scripts/run-build, without AWS
     Infra,
-    /// Verifies every unit and rates its sandbox
+    /// Verify every systemd unit and rate its sandboxing
     Units,
-    /// Checks the Yocto layer and the kas files; writes the list of crates
+    /// Check the Yocto layer and the kas files; write the list of crates
     Yocto(yocto::Args),
-    /// Compares the dependencies with deny.toml
+    /// Compare the dependencies with deny.toml
     Deny,
-    /// Looks for known vulnerabilities of the dependencies, in a database that
-    /// it fetches
+    /// Fetch the advisory database and compare the dependencies with it
     Advisories,
-    /// Compares the compiler that each crate declares with its dependencies'
+    /// Compare the compiler version that each crate declares with the versions that its
+    /// dependencies need
     RustVersion(dependencies::RustVersionArgs),
-    /// Measures form and language of each crate; --check compares with the limits
+    /// Print sizes, import cycles and shares of comments for each crate; with --check,
+    /// compare with the limits
     Measure(measure::Args),
-    /// Prints a table of measurements
+    /// Run a benchmark and print its table
     #[command(subcommand)]
     Bench(benchmarks::Benchmark),
-    /// Runs all cases of tests that have a sample in the daily suite
+    /// Run all cases of a test that has only a sample in the daily suite
     #[command(subcommand)]
     Campaign(campaigns::Campaign),
-    /// Writes docs/cli from the output of the programs' --help
+    /// Write docs/cli from the output of the programs' --help
     CliDocs(pages::Args),
-    /// Writes the manual pages of docs/man in the same way
+    /// Write the manual pages of docs/man from the same output
     Man(pages::Args),
 }
 

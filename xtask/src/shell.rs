@@ -1,4 +1,4 @@
-//! Programs that the chores run.
+//! Calls of external programs such as cargo, git and ssh, and the reaction to signals.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Returns a command that runs at the root of the repository.
+/// Returns a command with the root of the repository as its working directory.
 #[expect(clippy::disallowed_methods, reason = "chores have no other root")]
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -24,19 +24,21 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 
 static TEMPORARY: OnceLock<PathBuf> = OnceLock::new();
 
-/// Makes this program and all that it runs put temporary files into a directory.
+/// Sets the temporary directory of this program and, as TMPDIR, of all programs that it
+/// starts.
 pub(crate) fn set_temporary_directory(directory: &Path) {
-    // A second call changes nothing: one run has one directory.
+    // A second call is ignored: one run has one temporary directory.
     let _ = TEMPORARY.set(directory.to_path_buf());
     let _ = tempfile::env::override_temp_dir(directory);
 }
 
-/// Returns the `cargo` that runs this program.
+/// Returns a command for the `cargo` that started this program, or else from PATH.
 pub(crate) fn cargo() -> Command {
     command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Returns a program of the Python environment that `scripts/setup` installs.
+/// Returns a command for a program of the Python environment that `scripts/setup`
+/// installs; an error if the program is missing.
 pub(crate) fn python_tool(name: &str) -> Result<Command> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
@@ -48,13 +50,13 @@ pub(crate) fn python_tool(name: &str) -> Result<Command> {
     Ok(command(program))
 }
 
-/// Returns the root of the repository.
+/// Returns the root directory of the repository, which contains the crate `xtask`.
 pub(crate) fn repository() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// Returns the target directory of cargo, which this program was built into.
+/// Returns cargo's target directory, two levels above this program.
 pub(crate) fn target() -> Result<PathBuf> {
     let me = env::current_exe().context("finding the target directory")?;
     let directory = me
@@ -66,8 +68,8 @@ pub(crate) fn target() -> Result<PathBuf> {
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Keeps signals to stop from ending this program at once: the programs that it runs get
-/// them too and end, and then it cleans up.
+/// Prevents SIGINT, SIGTERM and SIGHUP from ending this program immediately: its child
+/// processes receive them from the terminal too and end, and then it cleans up.
 pub(crate) fn notice_signals() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&STOP)).context("noticing signals")?;
@@ -75,7 +77,8 @@ pub(crate) fn notice_signals() -> Result<()> {
     Ok(())
 }
 
-/// Returns an error after a signal to stop. Called between steps and while waiting.
+/// Returns an error if SIGINT, SIGTERM or SIGHUP was received. To be called between steps
+/// and in loops that wait.
 pub(crate) fn going_on() -> Result<()> {
     if STOP.load(Ordering::Relaxed) {
         bail!("interrupted");
@@ -83,7 +86,7 @@ pub(crate) fn going_on() -> Result<()> {
     Ok(())
 }
 
-/// Runs a program with its output shown; a status other than 0 is an error.
+/// Runs a program with its output shown; an exit status other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| line(command))?;
     if !status.success() {
@@ -92,8 +95,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program and returns its standard output; a status other than 0 is an error
-/// with the end of its output.
+/// Runs a program and returns its standard output; an exit status other than 0 is an
+/// error with the last lines of the output.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = output(command)?;
     if !output.status.success() {
@@ -102,12 +105,13 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a program and returns its output, whatever its status.
+/// Runs a program and returns its output and exit status; only a failed start is an
+/// error.
 pub(crate) fn output(command: &mut Command) -> Result<Output> {
     command.output().with_context(|| line(command))
 }
 
-/// Runs a program with `input` as its standard input, whatever its status.
+/// Runs a program with `input` as standard input and returns its output and exit status.
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<Output> {
     command
         .stdin(Stdio::piped())
@@ -120,7 +124,7 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<Output> {
     child.wait_with_output().with_context(|| line(command))
 }
 
-/// Returns the last lines of a program's output, on one line.
+/// Returns the last six non-empty lines of a program's output, joined to one line.
 pub(crate) fn tail(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&both);

@@ -1,4 +1,4 @@
-//! Sizes of the device programs.
+//! Sizes of the device programs after stripping, compared with a limit.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// Programs that ship on the device.
+/// Programs of this workspace that are installed on the device.
 pub(crate) const PROGRAMS: [&str; 6] = [
     "edge-partition",
     "edge-provision",
@@ -16,10 +16,11 @@ pub(crate) const PROGRAMS: [&str; 6] = [
     "edge-heartbeat",
 ];
 
-/// Limit of all of them together, stripped, in bytes.
+/// Limit of the sum of all stripped programs in bytes.
 const LIMIT: u64 = 9_000_000;
 
-/// Builds, strips copies and prints the table; false if over the limit.
+/// Builds the release programs, strips copies of them and prints a table of their sizes;
+/// returns false if the sum is over the limit.
 pub(crate) fn run() -> Result<bool> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     let directory = tempfile::tempdir()?;

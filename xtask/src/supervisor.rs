@@ -1,5 +1,6 @@
-//! A parent for everything that a run starts. It adopts daemons that left their own
-//! parent, reaps them as init would, and so lets [`crate::leftovers`] see them.
+//! Parent process of a test or demo run. As a child subreaper it adopts orphaned daemons
+//! and reaps them as init would, so that [`crate::leftovers`] can find daemons that still
+//! run.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
@@ -10,11 +11,11 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreape
 
 use crate::shell;
 
-/// Interval of looking for ended children and for signals.
+/// Interval at which ended child processes and received signals are polled.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Runs this program again with the hidden `--supervised` and the arguments it was given;
-/// returns whether it succeeded.
+/// Runs this program again with its arguments and the hidden option `--supervised`;
+/// returns whether that process succeeded.
 pub(crate) fn run() -> Result<bool> {
     let me = std::env::current_exe().context("finding this program")?;
     set_child_subreaper(Some(rustix::process::getpid())).context("adopting daemons")?;
@@ -22,7 +23,7 @@ pub(crate) fn run() -> Result<bool> {
     command
         .arg("--supervised")
         .args(std::env::args_os().skip(1));
-    // Its end is noticed below, among that of all others.
+    // The loop below waits for this child together with all adopted processes.
     let child = command.spawn().context("starting the run")?;
     let child = Pid::from_raw(i32::try_from(child.id())?).context("its process")?;
     let mut interrupted = false;
@@ -35,8 +36,8 @@ pub(crate) fn run() -> Result<bool> {
             Ok(None) => std::thread::sleep(INTERVAL),
             Err(error) => return Err(error).context("waiting for the run"),
         }
-        // A signal to the terminal's whole group reaches the run by itself; one to this
-        // process alone does not.
+        // After Ctrl-C the terminal sends the signal to the whole process group; a signal
+        // to this process alone must be forwarded.
         if !interrupted && shell::going_on().is_err() {
             interrupted = true;
             kill_process(child, Signal::TERM).context("ending the run")?;

@@ -1,6 +1,6 @@
-//! Counts of what passed and what failed.
+//! Counter of passed and failed tests, checks or steps.
 
-/// Numbers of tests, checks or steps.
+/// Numbers of passed and failed tests, checks or steps.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) passed: u32,
@@ -8,7 +8,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Counts one more.
+    /// Counts one more result, as passed or as failed.
     pub(crate) fn count(&mut self, passed: bool) {
         if passed {
             self.passed += 1;
@@ -17,7 +17,7 @@ impl Tally {
         }
     }
 
-    /// Adds the counts of another.
+    /// Adds the numbers of another tally, for example of one test program, to this one.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;

@@ -1,4 +1,5 @@
-//! Checks of every unit of the repository by `systemd-analyze`.
+//! Checks of all systemd units in the repository with `systemd-analyze verify` and
+//! `systemd-analyze security`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +8,14 @@ use anyhow::{Context, Result};
 
 use crate::{shell, sizes};
 
-/// Highest exposure that `systemd-analyze security` may print for a service of ours.
+/// Limit of the exposure level (0 to 10) that `systemd-analyze security` prints for a
+/// service of this repository.
 const LIMIT: f32 = 4.0;
-/// Directory of the manual pages.
+/// Directory of the manual pages, relative to the staged root.
 const MANUAL: &str = "usr/share/man";
 
-/// Verifies every unit and rates every service; false if there is a finding.
+/// Verifies all units and rates all services; returns false if there is a finding or a
+/// service is over the limit.
 pub(crate) fn run() -> Result<bool> {
     let units = find()?;
     let root = stage(&units)?;
@@ -42,7 +45,8 @@ fn find() -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Creates a root with the units of this machine, ours, their programs and pages.
+/// Creates a temporary root directory with the units of this machine and of the
+/// repository, placeholders for the programs that they start, and the manual pages.
 fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
     let root = tempfile::tempdir()?;
     let place = root.path().join("usr/lib/systemd/system");
@@ -82,7 +86,8 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
     Ok(root)
 }
 
-/// Lays out the manual pages as `man` expects them.
+/// Copies the manual pages of `docs/man` to the directories of their sections, where
+/// `man` finds them.
 fn manual(root: &Path) -> Result<()> {
     let pages = fs::read_dir(shell::repository().join("docs/man"));
     for page in pages.context("reading docs/man")? {
@@ -96,7 +101,8 @@ fn manual(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Enables the units as in the image: an ordering cycle appears only in a whole boot.
+/// Enables all units that can be enabled, as in the device image: ordering cycles appear
+/// only among all units of a boot.
 fn enable(root: &Path, units: &[PathBuf]) -> Result<()> {
     for unit in units {
         if fs::read_to_string(unit)?.contains("[Install]") {
@@ -117,7 +123,8 @@ fn verify(root: &Path, units: &[PathBuf]) -> Result<bool> {
     let output = shell::output(
         shell::command("systemd-analyze")
             .arg("verify")
-            // It asks `man` for each page that a unit names.
+            // With this option, `systemd-analyze` asks `man` for each page that a unit
+            // names.
             .arg("--man=yes")
             .env("MANPATH", root.join(MANUAL))
             .arg(format!("--root={}", root.display()))
@@ -164,7 +171,7 @@ fn rate(units: &[PathBuf]) -> Result<bool> {
     Ok(passed)
 }
 
-/// Reads the number in `→ Overall exposure level for x.service: 3.2 OK 🙂`.
+/// Parses the exposure level in `→ Overall exposure level for x.service: 3.2 OK 🙂`.
 fn score(printed: &str) -> Option<f32> {
     let line = printed
         .lines()

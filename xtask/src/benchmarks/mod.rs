@@ -1,4 +1,5 @@
-//! Tables of time and memory. None of them fails because the machine is busy.
+//! Benchmarks that print tables of time and memory. Limits are printed beside the results
+//! but not enforced, since a busy machine would exceed them.
 
 mod tables;
 
@@ -7,28 +8,29 @@ use clap::Subcommand;
 
 use crate::shell;
 
-/// Tables of measurements.
+/// Benchmarks of `cargo xtask bench`, each of which prints a table.
 #[derive(Subcommand)]
 pub(crate) enum Benchmark {
-    /// One provisioning at 0 and at 100 ms of delay, beside the earlier design
+    /// Provision one device with 0 and with 100 ms of network delay, compared with the
+    /// earlier design
     Provision {
-        /// Runs of each; the table shows the median
+        /// Number of runs per row; the table shows the median
         #[arg(long, default_value_t = 7)]
         runs: usize,
     },
-    /// A fleet switched on at once, with quotas; draws docs/fleet.svg if it has
-    /// 1,000 devices
+    /// Provision a fleet that is switched on at once, with AWS quotas; write
+    /// docs/fleet.svg if it has 1,000 devices
     Fleet {
         /// Number of devices
         #[arg(long, default_value_t = 1000)]
         devices: usize,
     },
-    /// Tables of one tool
+    /// Benchmarks of a single tool
     #[command(flatten)]
     Tool(tables::Table),
 }
 
-/// Measures with the release profile.
+/// Builds the programs with the release profile and runs one benchmark.
 pub(crate) fn run(benchmark: &Benchmark) -> Result<bool> {
     match benchmark {
         Benchmark::Provision { runs } => provision(*runs)?,
@@ -54,7 +56,7 @@ fn fleet(devices: usize) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// `edge-sim bench TABLE` with the program that provisions one device.
+/// Builds edge-sim and edge-provision and returns the command `edge-sim bench TABLE`.
 fn edge_sim(table: &str) -> Result<std::process::Command> {
     let mut build = shell::cargo();
     build.args(["build", "--quiet", "--release"]);

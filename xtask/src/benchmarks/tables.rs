@@ -1,4 +1,4 @@
-//! Tables of the device tools and of edge-app.
+//! Benchmarks of single device tools and of edge-app.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
-/// Tables of one tool each.
+/// Benchmarks of `cargo xtask bench` that measure a single tool.
 #[derive(clap::Subcommand)]
 pub(crate) enum Table {
-    /// edge-generator over 0, 100, 1,000 and 10,000 units
+    /// Time of edge-generator for 0, 100, 1,000 and 10,000 units
     Generator,
     /// Peak memory of each device tool
     Memory,
@@ -34,12 +34,13 @@ pub(crate) enum Table {
     },
 }
 
-/// Memory limit that the documentation promises, in kB.
+/// Memory limit of each device tool in kB, which the documentation promises.
 const MAX_MEMORY_KB: u64 = 12_000;
-/// Numbers of units, and the limit of a run in milliseconds.
+/// Pairs of a number of units and the time limit of one edge-generator run in
+/// milliseconds.
 const GENERATOR_LIMITS: [(usize, f64); 4] = [(0, 5.0), (100, 5.0), (1_000, 30.0), (10_000, 200.0)];
 
-/// Measures and prints one table.
+/// Builds the release programs, runs one benchmark and prints its table.
 pub(super) fn run(table: &Table) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     match table {
@@ -52,7 +53,7 @@ pub(super) fn run(table: &Table) -> Result<()> {
     }
 }
 
-/// Prints a table of edge-app, which `edge-sim` measures.
+/// Prints a table of edge-app, which `edge-sim bench` measures.
 fn apps(table: &str, options: &[(&str, u32)]) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--release"]);
@@ -68,8 +69,8 @@ fn apps(table: &str, options: &[(&str, u32)]) -> Result<()> {
     shell::run(&mut sim)
 }
 
-/// Root with the libraries of this machine, in which the programs see a `/data`, `/run`
-/// and `/dev` of their own.
+/// Temporary root directory with the libraries of this machine, in which programs run by
+/// chroot with separate `/data`, `/run` and `/dev`.
 struct TestRoot(tempfile::TempDir);
 
 impl TestRoot {
@@ -103,7 +104,8 @@ impl TestRoot {
         self.0.path().join(name)
     }
 
-    /// Runs a script there, in a mount namespace of its own, and returns its messages.
+    /// Runs a shell script by chroot in this root, in a new mount namespace, and returns
+    /// its standard error.
     fn run(&self, script: &str) -> Result<String> {
         let at = self.0.path().display().to_string();
         let programs = shell::target()?.join("release");
@@ -129,7 +131,8 @@ impl TestRoot {
         Ok(messages)
     }
 
-    /// Measures a command: the best times and the highest peak of some runs.
+    /// Runs a command several times and returns the shortest times and the highest peak
+    /// memory.
     fn measure(&self, command: &str, runs: usize) -> Result<Figures> {
         let timed = format!("/usr/bin/time -f \"measured %e %U %S %M\" {command} >/dev/null");
         let mut best = Figures {
@@ -154,7 +157,8 @@ impl TestRoot {
     }
 }
 
-/// Milliseconds by the clock and of the processor, and peak memory in kB.
+/// Elapsed time (`wall`) and processor time (`cpu`) in milliseconds, and peak memory in
+/// kB.
 struct Figures {
     wall: f64,
     cpu: f64,
@@ -174,7 +178,8 @@ fn units(directory: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Prints times of many runs in one go, less the time of the shell itself.
+/// Prints the time of one edge-generator run, as the average of many runs in one shell
+/// minus the time of the shell itself.
 fn generator() -> Result<()> {
     println!(
         "{:>8} {:>9} {:>9} {:>9} {:>9}",
@@ -202,7 +207,8 @@ fn generator() -> Result<()> {
     Ok(())
 }
 
-/// Prints the peak of each program's heaviest work without a network.
+/// Prints the peak memory of each program for its most demanding work that needs no
+/// network.
 fn memory() -> Result<()> {
     println!("{:<34} {:>9} {:>9}", "program", "peak kB", "limit kB");
     let root = TestRoot::new()?;

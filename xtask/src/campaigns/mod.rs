@@ -1,4 +1,4 @@
-//! Tests with more cases and more time than the daily ones have.
+//! Campaigns: the tests of the daily suite with more cases and more time.
 
 pub(crate) mod power_loss;
 
@@ -7,35 +7,36 @@ use clap::Subcommand;
 
 use crate::shell;
 
-/// Every case of tests that run a sample of them in the daily suite.
+/// Campaigns of `cargo xtask campaign`, each of which runs every case of a test.
 #[derive(Subcommand)]
 pub(crate) enum Campaign {
-    /// Kills each oneshot at every system call it makes; prints the count
+    /// Kill each oneshot program at every system call it makes; print the count
     Kill,
-    /// The fault matrix of provisioning, with the network 40 s late
+    /// Run the fault matrix of provisioning, with the network 40 s late
     Faults,
-    /// Power losses of the test VM in its first boots and its provisioning:
-    /// every following boot must end provisioned, without loss of data
+    /// Cut the power of the test VM during its first boots and its provisioning: every
+    /// following boot must end provisioned, without loss of data
     #[command(alias = "cuts")]
     PowerLoss {
         /// Number of power losses
         #[arg(long, default_value_t = 25)]
         count: u32,
-        /// Seed of an earlier run, which repeats its moments
+        /// Seed of an earlier run, whose moments are repeated
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// edge-heartbeat through broker restarts, network outages and renewals
+    /// Run edge-heartbeat through broker restarts, network outages and renewals
     Heartbeat {
         /// Number of reports
         #[arg(long, default_value_t = 2000)]
         intervals: u32,
     },
-    /// edge-partition and its helpers killed at every system call
+    /// Kill edge-partition and its helpers at every system call
     Partition,
 }
 
-/// Runs the tests of a campaign with all their output; fails with the first that fails.
+/// Runs the tests of a campaign and shows all their output; the first failed test ends
+/// the campaign with an error.
 pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
     let every = ("EDGE_EVERY", "1");
     match campaign {
@@ -58,13 +59,14 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
     Ok(true)
 }
 
-/// Runs the tests of a crate whose names contain `filter`, with a variable that makes
-/// them run every case. A filter that fits no test is an error.
+/// Runs the tests of a crate whose names contain `filter`, with an environment variable
+/// that selects all cases. A filter without a matching test is an error.
 fn test(package: &str, filter: &str, variable: (&str, &str)) -> Result<()> {
     let tests = ["--package", package, "--tests", "--examples", filter, "--"];
     let mut list = shell::cargo();
     let names = shell::read(list.args(["test", "--quiet"]).args(tests).arg("--list"))?;
-    // Cargo passes when a filter fits nothing, and a renamed test would go unnoticed.
+    // cargo succeeds even if no test matches the filter, so a renamed test would go
+    // unnoticed.
     ensure!(names.contains(": test"), "{package} has no test {filter}");
     let mut run = shell::cargo();
     run.arg("test").args(tests);

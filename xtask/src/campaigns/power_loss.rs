@@ -1,4 +1,5 @@
-//! Power losses of the test VM in its first boots and its provisioning.
+//! Test of power losses: cuts the power of the test VM during its first boots and its
+//! provisioning, and checks the device after the next boot.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +12,8 @@ use serde_json::Value;
 use crate::demo::{Testbed, until};
 use crate::shell;
 
-/// Beginnings of console lines after which the power is cut: each is in the middle of
-/// something that must survive it.
+/// Texts on the VM's console after which the power is cut. Each appears during an
+/// operation that must survive a power loss.
 const MOMENTS: [&str; 10] = [
     "systemd[1]: Starting",
     "Prepare the data partition",
@@ -25,9 +26,9 @@ const MOMENTS: [&str; 10] = [
     "provisioned as edge-ai-",
     "the device is provisioned",
 ];
-/// Time limit for such a line; then the power is cut anyway.
+/// Time limit for the text to appear on the console; after it the power is cut anyway.
 const MAX_WAIT: Duration = Duration::from_secs(150);
-/// Check of the device after the boot that follows a power loss.
+/// Shell script that checks the device after the boot that follows a power loss.
 const HEALTHY: &str = "set -e
 edge-provision status
 findmnt -no FSTYPE,OPTIONS /data | grep -q '^ext4 *rw'
@@ -37,7 +38,8 @@ grep -L '\"result\":\"ok\"' /data/log/boot/*.json | grep . && exit 1
 stat -c %a /data/config/aws-iot/private.key | grep -q '^600$'
 ls -A /data/config/aws-iot";
 
-/// Cuts the power `count` times; the first device that does not recover is an error.
+/// Cuts the power `count` times at pseudo-random moments; the first device that does not
+/// recover is an error.
 pub(crate) fn run(count: u32, seed: Option<u64>) -> Result<()> {
     let testbed = Testbed::new(true)?;
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) << 16 | 0x5eed);
@@ -53,7 +55,8 @@ pub(crate) fn run(count: u32, seed: Option<u64>) -> Result<()> {
     let mut kept = None;
     for number in 1..=count {
         shell::going_on()?;
-        // Every second power loss hits a device that holds data already.
+        // Only every second power loss follows a factory reset; the others hit a device
+        // that has data already.
         if number % 2 == 1 {
             factory_reset(&testbed)?;
             kept = None;
@@ -74,7 +77,8 @@ pub(crate) fn run(count: u32, seed: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Empties the data partition, as in the factory, and lets the device provision again.
+/// Resets the test VM to its factory state with an empty data partition, and allows its
+/// serial number to provision again.
 fn factory_reset(testbed: &Testbed) -> Result<()> {
     shell::read(testbed.part("vm", "stop").arg("--kill"))?;
     shell::read(&mut testbed.part("vm", "reset"))?;
@@ -83,7 +87,8 @@ fn factory_reset(testbed: &Testbed) -> Result<()> {
     Ok(())
 }
 
-/// Boots and cuts the power a moment after a line on the console.
+/// Boots the test VM and cuts the power up to 2.5 s after a randomly chosen console text;
+/// returns a description of the moment.
 fn power_loss(testbed: &Testbed, random: &mut Random) -> Result<String> {
     shell::read(testbed.part("vm", "stop").arg("--kill"))?;
     let console = testbed.path("vm/console.log");
@@ -99,7 +104,8 @@ fn power_loss(testbed: &Testbed, random: &mut Random) -> Result<String> {
     let seen = seen.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
     std::thread::sleep(delay);
     let at = start.elapsed().as_secs_f32();
-    // `up` still waits for SSH: it notices that the machine is gone, and ends.
+    // `edge-sim vm up` still waits for SSH; it ends when it detects that the VM has
+    // stopped.
     let _ = shell::output(testbed.part("vm", "stop").arg("--kill"))?;
     child.wait()?;
     let late = if seen { "" } else { " (not seen)" };
@@ -109,7 +115,8 @@ fn power_loss(testbed: &Testbed, random: &mut Random) -> Result<String> {
     ))
 }
 
-/// Waits until the console shows `line`; false if it does not.
+/// Waits until the console shows `line`; returns false after the time limit, or if the
+/// boot completes without it.
 fn wait(child: &mut Child, console: &Path, line: &str) -> Result<bool> {
     let start = Instant::now();
     while start.elapsed() < MAX_WAIT {
@@ -119,7 +126,8 @@ fn wait(child: &mut Child, console: &Path, line: &str) -> Result<bool> {
             return Ok(true);
         }
         if let Some(status) = child.try_wait()? {
-            // It is up, and this boot does not print the line.
+            // `edge-sim vm up` has ended: if successfully, the boot completed without
+            // printing the line.
             ensure!(status.success(), "the test VM does not boot: {status}");
             return Ok(false);
         }
@@ -128,8 +136,8 @@ fn wait(child: &mut Child, console: &Path, line: &str) -> Result<bool> {
     Ok(false)
 }
 
-/// Boots, asserts that the device is healthy and has kept the data of before, and
-/// returns the data that it holds now.
+/// Boots the test VM, asserts that the device is healthy and still has the data `kept`,
+/// and returns its current data.
 fn recovered(testbed: &Testbed, kept: Option<&str>, number: u32) -> Result<String> {
     shell::read(&mut testbed.part("vm", "up"))?;
     until(Duration::from_secs(180), "provisioned", || {
@@ -147,7 +155,7 @@ fn recovered(testbed: &Testbed, kept: Option<&str>, number: u32) -> Result<Strin
     testbed.root("cat /data/apps/kept; sha256sum /data/config/aws-iot/*")
 }
 
-/// Checks the file system of the data partition from outside.
+/// Checks the file system of the data partition in the disk image of the stopped VM.
 fn clean(testbed: &Testbed) -> Result<()> {
     let disk = testbed.path("vm/disk.img");
     let table = shell::read(shell::command("sfdisk").arg("--json").arg(&disk))?;
@@ -163,7 +171,7 @@ fn clean(testbed: &Testbed) -> Result<()> {
     Ok(())
 }
 
-/// Numbers that a seed reproduces.
+/// Pseudo-random numbers that can be reproduced with the same seed.
 struct Random(u64);
 
 impl Random {

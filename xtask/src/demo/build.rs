@@ -1,4 +1,4 @@
-//! Programs and the base system of the test VM, both built in the first step.
+//! First step of the demo: builds the programs and the base system of the test VM.
 
 use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use super::Testbed;
 use crate::shell;
 
-/// Builds the programs, and beside them the base system of the test VM: cargo keeps the
-/// processors busy, the other mostly waits for downloads.
+/// Builds the programs and, in parallel, the base system of the test VM: cargo needs the
+/// processors, while the base system mostly waits for downloads.
 pub(super) fn programs(testbed: &mut Testbed) -> Result<String> {
     shell::run(&mut cargo(&["--bin", "edge-sim"]))?;
     let mut base = testbed.sim(&["vm", "base"]);
@@ -35,13 +35,14 @@ fn build(testbed: &Testbed) -> Result<()> {
     Ok(())
 }
 
-/// A build that shares every compiled crate with the tests: cargo compiles a crate again
-/// for each set of features, and they are the same as long as the whole workspace is
-/// selected.
+/// Returns a cargo command that shares all compiled crates with the tests. cargo compiles
+/// a crate again for each set of features, and the sets are equal only if the whole
+/// workspace is selected.
 fn cargo(targets: &[&str]) -> Command {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--workspace"]).args(targets);
-    // Minutes without a sign of life look like a fault.
+    // At a terminal cargo shows its progress, since minutes without output look like a
+    // fault.
     if !std::io::stderr().is_terminal() {
         cargo.arg("--quiet");
     }

@@ -1,11 +1,11 @@
-//! Boot order of the test VM, from its journal.
+//! Check of the test VM's boot order, from its journal.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::testbed::Testbed;
 
-/// The five steps of the documented boot order.
+/// Units of the documented boot order, in which each must start after its predecessor.
 const ORDER: [&str; 5] = [
     "edge-partition-setup.service",
     "data.mount",
@@ -14,14 +14,15 @@ const ORDER: [&str; 5] = [
     "edge-heartbeat.service",
 ];
 
-/// Returns the second at which each of the five steps was done; an error if one is
-/// missing or before its predecessor.
+/// Returns the seconds after boot at which each of the five units was started; an error
+/// if one is missing or before its predecessor.
 pub(super) fn boot_order(testbed: &Testbed) -> Result<String> {
     let journal =
         testbed.root("journalctl -b -o json --no-pager _PID=1 JOB_TYPE=start JOB_RESULT=done")?;
-    // Of the last one that stays: a oneshot that has ended is in no chain. A chain shows
-    // only the unit that came last at each step, and after formatting that may be the
-    // partition's device: with the fuzz it shows those shortly before, too.
+    // The chain of the last unit that stays active, since a oneshot that has ended is in
+    // no chain. A chain shows only the unit that was last at each step, which after
+    // formatting may be the partition's device unit; `--fuzz` also shows units that were
+    // ready shortly before.
     let chain =
         testbed.root("systemd-analyze critical-chain --no-pager --fuzz=1min edge-data.service")?;
     for unit in &ORDER[..3] {
@@ -49,7 +50,8 @@ pub(super) fn boot_order(testbed: &Testbed) -> Result<String> {
     Ok(times.join(", "))
 }
 
-/// Microseconds since boot at which `unit` was started for the first time.
+/// Returns the microseconds after boot at which `unit` was first started, according to
+/// the journal.
 fn done(journal: &str, unit: &str) -> Option<u64> {
     let entries = journal
         .lines()

@@ -1,6 +1,7 @@
-//! Escape by a mount inside another: a container replaces the directory of its second
-//! mount by a link to `/` and waits until it is started again. Docker alone then shows it
-//! the host (`cargo test -p edge-docker --test escapes` asserts that).
+//! Steps that attempt an escape by nested mounts: a container replaces the directory of
+//! its second mount by a symbolic link to `/` and waits for a restart. Docker alone would
+//! then mount the host's root directory (`cargo test -p edge-docker --test escapes`
+//! asserts that).
 
 use std::fs;
 use std::time::Duration;
@@ -11,16 +12,16 @@ use super::Step;
 use super::testbed::{Testbed, until};
 use crate::shell;
 
-/// Step before the reboot of the demo.
+/// Step before the reboot of the test VM, which starts the container.
 pub(super) const START: Step = ("a mount inside a mount becomes a link to /", start);
-/// Step after it.
+/// Step after the reboot of the test VM, which checks the quarantine.
 pub(super) const END: Step = ("neither restart nor reboot showed the host", end);
 
-/// Static shell, of the package `busybox-static`.
+/// Statically linked shell for the container image, from the package `busybox-static`.
 const BUSYBOX: &str = "/bin/busybox";
 const EDGE_DOCKER: &str = "sudo -n /usr/bin/edge-docker";
 const DIRECTORY: &str = "/data/sandbox/escape";
-/// Command of the container.
+/// Shell script that the container runs, shared with the tests of edge-docker.
 const SCRIPT: &str = include_str!("../../../crates/edge-docker/tests/escape.sh");
 
 fn start(testbed: &mut Testbed) -> Result<String> {
@@ -34,7 +35,8 @@ fn start(testbed: &mut Testbed) -> Result<String> {
     Ok(reason)
 }
 
-/// Starts a container and waits until it has listed its second mount.
+/// Starts a container with two nested mounts and waits until it has listed its second
+/// mount.
 fn launch(testbed: &Testbed, name: &str) -> Result<()> {
     let run = format!(
         "{EDGE_DOCKER} run -d --restart always --name {name} -v {DIRECTORY}/{name}:/data \
@@ -52,7 +54,7 @@ fn looks(testbed: &Testbed, name: &str, times: usize) -> Result<()> {
     )
 }
 
-/// Builds a sandbox image with a shell on the device itself.
+/// Builds a sandbox container image with busybox on the device itself.
 fn build(testbed: &Testbed) -> Result<()> {
     let busybox = fs::read(BUSYBOX).context("install busybox-static")?;
     let recipe = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n";
@@ -76,8 +78,8 @@ fn end(testbed: &mut Testbed) -> Result<String> {
     Ok(format!("{looks} listings; {reason}"))
 }
 
-/// Asserts, after the engine has been started again with the link in place, that the
-/// container is not there and never saw the host; returns the reason from the journal.
+/// Asserts that the restarted engine has quarantined the container, and that the
+/// container never listed the host's root directory. Returns the reason from the journal.
 fn quarantined(testbed: &Testbed, name: &str) -> Result<String> {
     let link = testbed.root(&format!("readlink {DIRECTORY}/{name}/models"))?;
     ensure!(link == "/\n", "the directory is no link: {link}");
@@ -96,7 +98,8 @@ fn quarantined(testbed: &Testbed, name: &str) -> Result<String> {
     Ok(reason.into())
 }
 
-/// Returns each listing of the second mount that the container wrote.
+/// Returns the directory listings of the second mount that the container wrote, one for
+/// each start.
 fn seen(testbed: &Testbed, name: &str) -> Result<Vec<String>> {
     let each = "for f in seen-*; do [ ! -e $f ] || { echo = $f; cat $f; }; done";
     let names = testbed.root(&format!("cd {DIRECTORY}/{name} && {each}"))?;

@@ -1,6 +1,6 @@
-//! `scripts/demo`: the main job of the product, step by step, each with its seconds.
-//! Every step asserts; the first that fails ends the run, because those after it build
-//! on it.
+//! Demo (`scripts/demo`): the main purpose of the product in single steps, each with its
+//! duration. Every step asserts its result, and the first failure ends the run, because
+//! later steps depend on earlier ones.
 
 mod build;
 mod device;
@@ -20,27 +20,27 @@ use crate::shell;
 use crate::tally::Tally;
 pub(crate) use testbed::{Testbed, until};
 
-/// A title, and a function that asserts what the title says.
+/// Title of a demo step, and the function that runs the step, asserts what the title says
+/// and returns details to print.
 type Step = (&'static str, fn(&mut Testbed) -> Result<String>);
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave the local cloud and the test VM running and print how to reach
-    /// them
+    /// Leave the local cloud and the test VM running and print how to connect to them
     #[arg(long)]
     keep: bool,
-    /// Go on with what else is refused, an escape that fails, and what works
+    /// Continue with further refused requests, an escape that fails, and operation
     /// without the cloud
     #[arg(long)]
     all: bool,
-    /// Use the programs as they ship: optimised as a whole, which takes
-    /// minutes more to build
+    /// Use the programs as they ship, with full optimisation; building takes minutes
+    /// longer
     #[arg(long)]
     release: bool,
 }
 
-/// Runs the demo; false if a step fails or something is left behind.
+/// Runs the demo; returns false if a step fails or leftovers are found on the machine.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let before = if args.keep {
         None
@@ -59,7 +59,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(passed && clean)
 }
 
-/// Runs every step with the programs that ship, as part of the test suite.
+/// Runs all steps with the release programs, as part of the test suite; returns the
+/// counts.
 pub(crate) fn test() -> Result<Tally> {
     Ok(chain(&mut Testbed::new(true)?, &all()))
 }
@@ -76,7 +77,7 @@ fn all() -> Vec<Step> {
     .concat()
 }
 
-/// Runs steps until one fails, and counts them.
+/// Runs steps until one fails, prints each with its duration, and returns the counts.
 fn chain(testbed: &mut Testbed, steps: &[Step]) -> Tally {
     let mut tally = Tally::default();
     let start = Instant::now();
@@ -84,7 +85,8 @@ fn chain(testbed: &mut Testbed, steps: &[Step]) -> Tally {
     for (name, step) in steps {
         if live {
             print!("     ...  {name}");
-            // A line that does not appear is only missed by who looks at the terminal.
+            // A flush error is ignored, since the line is only for a user who watches the
+            // terminal.
             let _ = std::io::stdout().flush();
         }
         let begun = Instant::now();
@@ -115,7 +117,8 @@ fn chain(testbed: &mut Testbed, steps: &[Step]) -> Tally {
     tally
 }
 
-/// Details below a step, within 80 columns where spaces allow it.
+/// Returns the details of a step as indented lines of at most 80 columns, wrapped at
+/// spaces.
 fn indented(details: &str) -> String {
     let mut text = String::new();
     let mut column = 0;

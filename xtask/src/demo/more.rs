@@ -1,4 +1,4 @@
-//! Steps after those of the demo: further refusals, and operation without the cloud.
+//! Additional demo steps (`--all`): further refusals, and operation without the cloud.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::steps::{answers, login};
 use super::testbed::Testbed;
 use crate::shell;
 
-/// Steps that begin where the demo ends.
+/// Steps that continue from the state in which the demo ends.
 pub(super) const STEPS: [Step; 7] = [
     ("sandbox: unsigned, in a directory of its own", sandbox),
     ("logs, stop, remove", manage),
@@ -27,7 +27,8 @@ fn sandbox(testbed: &mut Testbed) -> Result<String> {
         answer.ends_with("request 1"),
         "not a directory of its own: {answer}"
     );
-    // The source is a mount clone of the directory: the same inode of the same file system.
+    // The mount source in the container is a mount clone of the directory, so both have
+    // the same device and inode number.
     let same = testbed.root(
         "stat -c %d:%i /data/sandbox/hello \
          $(docker inspect hello -f '{{range .Mounts}}{{.Source}}{{end}}') | uniq",
@@ -115,7 +116,8 @@ fn put(path: &std::path::Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
-/// Must be the last step: it changes the root file system of the test VM.
+/// Checks the VPN with a copy of `wg` on the test VM. Must be the last step, since it
+/// changes the root file system of the VM.
 fn vpn(testbed: &mut Testbed) -> Result<String> {
     let wg = fs::File::open("/usr/bin/wg").context("wg is missing: scripts/setup installs it")?;
     let mut ssh = testbed.ssh("vm-root", include_str!("vpn.sh"))?;

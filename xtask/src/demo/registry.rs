@@ -1,4 +1,5 @@
-//! Changes that an attacker with write access to the registry would make.
+//! Simulation of an attacker with write access to the registry, who changes manifests and
+//! moves signatures.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -9,11 +10,12 @@ use crate::shell;
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Pushes a changed manifest of the image `tag` under the tag `name` and returns its
-/// digest. With `signature`, the signature of the original is pushed as its own.
+/// Pushes a changed manifest of the image `tag` under the tag `name` and returns the new
+/// digest. With `signature`, also pushes the original's signature for the new digest.
 pub(super) fn tamper(testbed: &Testbed, tag: &str, name: &str, signature: bool) -> Result<String> {
     let original = get(testbed, tag)?;
-    // The same image under another digest, which is all that a signature covers.
+    // Added white space changes only the digest of the manifest, and a signature covers
+    // only the digest.
     let changed = format!("{original}\n{}", if signature { " " } else { "" });
     put(testbed, name, &changed)?;
     let digest = sha256(&changed)?;
@@ -41,8 +43,8 @@ fn put(testbed: &Testbed, tag: &str, manifest: &str) -> Result<()> {
     request(testbed, tag, &args, manifest).map(|_| ())
 }
 
-/// Sends one request for a manifest. The password goes through a file, because arguments
-/// are visible to every user of the machine.
+/// Sends one HTTP request for a manifest with curl. The password is passed in a file,
+/// because every user of the machine can see the arguments of processes.
 fn request(testbed: &Testbed, tag: &str, args: &[&str], body: &str) -> Result<String> {
     let repository = testbed.endpoint("registry")?;
     let (host, name) = repository

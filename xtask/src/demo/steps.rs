@@ -1,4 +1,4 @@
-//! Steps of the demo, in order. Each one asserts what its title says.
+//! Steps of the demo, in order; each function asserts what the title of its step says.
 
 use std::fs;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::testbed::{Testbed, until};
 use super::{Step, build, device, registry};
 use crate::shell;
 
-/// Number of the steps before the test VM boots again.
+/// Number of steps before the step that boots the test VM again.
 pub(super) const BEFORE_REBOOT: usize = 16;
 
-/// From power-on to a signed container running.
+/// Titles and functions of all steps, from power-on to a running signed container.
 pub(super) const STEPS: [Step; 18] = [
     ("build the programs and the base of the VM", build::programs),
     ("local cloud up", cloud),
@@ -38,7 +38,8 @@ pub(super) const STEPS: [Step; 18] = [
 ];
 
 fn cloud(testbed: &mut Testbed) -> Result<String> {
-    // No step uses the AWS API, whose server the demo would have to install first.
+    // `--no-aws`, since no step uses the AWS API, whose server would have to be installed
+    // first.
     shell::read(testbed.part("cloud", "up").arg("--no-aws"))?;
     Ok(format!(
         "MQTT on port {}, registry {}",
@@ -80,7 +81,8 @@ fn formatted(testbed: &mut Testbed) -> Result<String> {
 }
 
 fn provisioned(testbed: &mut Testbed) -> Result<String> {
-    // `start` waits for a job that is running, and returns at once if it is done.
+    // `systemctl start` waits for the provisioning that is running, and returns at once
+    // if it is complete.
     testbed.root("systemctl start edge-bootstrap.service")?;
     let time = testbed.root("cat /data/.provisioned")?;
     let files = testbed.root("stat -c '%a %n' /data/config/aws-iot/private.key")?;

@@ -1,4 +1,5 @@
-//! Programs and machines that run during the demo, and their end.
+//! Environment of a demo or campaign: local cloud, test VM and build engine, which are
+//! stopped at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,20 +11,21 @@ use serde_json::Value;
 
 use crate::shell;
 
-/// Local cloud, test VM, project and build engine of one run, in a directory of their own.
+/// Local cloud, test VM, edge-app project and build engine of one run, in a temporary
+/// directory.
 pub(crate) struct Testbed {
     directory: Option<tempfile::TempDir>,
     target: PathBuf,
     release: bool,
     engine: Option<Child>,
     docker_host: Option<String>,
-    /// Digest of the deployed image, once it is pushed.
+    /// Digest of the deployed container image; empty until the image is pushed.
     pub(crate) digest: String,
 }
 
 impl Testbed {
-    /// Creates the directory; nothing runs yet. With `release` the device's programs are
-    /// those that ship.
+    /// Creates the temporary directory without starting anything. With `release`, the
+    /// device gets the programs of the release profile.
     pub(crate) fn new(release: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("edge-ai-").tempdir()?;
         Ok(Self {
@@ -36,27 +38,29 @@ impl Testbed {
         })
     }
 
-    /// A path in the directory of this run.
+    /// Returns the path of `name` in the temporary directory of this run.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let directory = self.directory.as_ref().map(tempfile::TempDir::path);
         directory.unwrap_or(Path::new("/nonexistent")).join(name)
     }
 
-    /// `edge-sim` with arguments.
+    /// Returns a command that runs `edge-sim` with these arguments.
     pub(crate) fn sim(&self, args: &[&str]) -> Command {
         let mut command = shell::command(self.target.join("debug/edge-sim"));
         command.args(args);
         command
     }
 
-    /// `edge-sim PART COMMAND --dir …`.
+    /// Returns the command `edge-sim PART COMMAND --dir …` with the directory of the
+    /// part, for example `vm`.
     pub(crate) fn part(&self, part: &str, command: &str) -> Command {
         let mut command = self.sim(&[part, command]);
         command.arg("--dir").arg(self.path(part));
         command
     }
 
-    /// `edge-app` with arguments, in the project of this run.
+    /// Returns a command that runs `edge-app` with these arguments in the project of this
+    /// run.
     pub(crate) fn app(&self, args: &[&str]) -> Command {
         let mut command = shell::command(self.target.join("debug/edge-app"));
         command.args(args).current_dir(self.path("project"));
@@ -64,35 +68,36 @@ impl Testbed {
         if let Some(host) = &self.docker_host {
             command.env("DOCKER_HOST", host);
         }
-        // Only the proxy of the local cloud knows its servers' names.
+        // The host names of the local cloud's servers are known only to its proxy.
         if let Ok(proxy) = self.endpoint("proxy") {
             command.env("HTTPS_PROXY", proxy);
         }
         command
     }
 
-    /// True if the device's programs are those that ship.
+    /// Returns whether the device has the programs of the release profile.
     pub(crate) fn release(&self) -> bool {
         self.release
     }
 
-    /// The directory of the device's programs.
+    /// Returns the directory with the programs to be installed on the device.
     pub(crate) fn programs(&self) -> PathBuf {
         let profile = if self.release { "release" } else { "debug" };
         self.target.join(profile)
     }
 
-    /// A value of the cloud's `endpoints.json`.
+    /// Returns a value from `endpoints.json` of the local cloud, for example a port.
     pub(crate) fn endpoint(&self, key: &str) -> Result<String> {
         value(&self.path("cloud/endpoints.json"), key)
     }
 
-    /// A value of the test VM's `vm.json`.
+    /// Returns a value from `vm.json` of the test VM, for example its thing name.
     pub(crate) fn vm(&self, key: &str) -> Result<String> {
         value(&self.path("vm/vm.json"), key)
     }
 
-    /// Runs `script` in the test VM as `host`: `vm` (user edge) or `vm-root`.
+    /// Returns an ssh command that runs `script` in the test VM as `host`: `vm` (user
+    /// edge) or `vm-root`.
     pub(crate) fn ssh(&self, host: &str, script: &str) -> Result<Command> {
         let mut command = shell::command("ssh");
         command.arg("-F").arg(self.vm("ssh_config")?);
@@ -101,12 +106,13 @@ impl Testbed {
         Ok(command)
     }
 
-    /// Output of `script` in the test VM, run by root.
+    /// Runs `script` in the test VM as root and returns its standard output.
     pub(crate) fn root(&self, script: &str) -> Result<String> {
         shell::read(&mut self.ssh("vm-root", script)?)
     }
 
-    /// Uses the engine of this machine, or starts one of our own.
+    /// Uses the docker engine of this machine if it runs, or starts a temporary one for
+    /// builds.
     pub(crate) fn start_engine(&mut self) -> Result<String> {
         let info = ["info", "--format", "{{.ServerVersion}}"];
         let here = shell::output(shell::command("docker").args(info))?;
@@ -143,7 +149,7 @@ impl Testbed {
         })
     }
 
-    /// Prints where to look after a failure.
+    /// Prints failed units and warnings from the test VM's journal after a failed step.
     pub(crate) fn explain(&self) {
         let Ok(journal) = self.root(
             "systemctl --failed --no-legend --plain; journalctl -b --no-pager -p warning -n 25",
@@ -159,7 +165,8 @@ impl Testbed {
         println!("the test VM's journal, warnings and worse:\n{journal}");
     }
 
-    /// Leaves cloud and test VM running and says how to reach and to end them.
+    /// Stops only the build engine and prints how to connect to the running test VM and
+    /// how to remove everything.
     pub(crate) fn keep(mut self) {
         self.stop_engine();
         if let Some(directory) = self.directory.take() {
@@ -196,7 +203,7 @@ impl Drop for Testbed {
     }
 }
 
-/// Calls `ask` every half second until it returns something.
+/// Calls `ask` every half second until it returns a value; an error after `limit`.
 pub(crate) fn until<T>(
     limit: Duration,
     what: &str,

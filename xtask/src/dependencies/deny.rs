@@ -1,14 +1,16 @@
-//! `cargo deny`, and the number of crates in the program that runs as root.
+//! Checks of the dependencies with `cargo deny`, and a limit on the number of crates in
+//! edge-docker, which runs as root.
 
 use anyhow::Result;
 
 use super::closure;
 use crate::shell;
 
-/// Crates of the program that decides for root, itself included.
+/// Limit on the number of crates that edge-docker links, including edge-docker itself.
 const MAX_EDGE_DOCKER_CRATES: usize = 115;
 
-/// Compares dependencies with `deny.toml`, without a network; false if one does not fit.
+/// Checks bans, licences and sources of all dependencies by `deny.toml`, without network
+/// access; returns false if there is a violation or edge-docker links too many crates.
 pub(crate) fn deny() -> Result<bool> {
     let denied = !cargo_deny(&["bans", "licenses", "sources"])?;
     let count = closure("edge-docker", "normal")?.len();
@@ -16,7 +18,8 @@ pub(crate) fn deny() -> Result<bool> {
     Ok(!denied && count <= MAX_EDGE_DOCKER_CRATES)
 }
 
-/// Asks the advisory database, which is fetched, for known vulnerabilities.
+/// Checks the dependencies for known vulnerabilities, after downloading the advisory
+/// database.
 pub(crate) fn advisories() -> Result<bool> {
     cargo_deny(&["advisories"])
 }

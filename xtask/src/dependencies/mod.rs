@@ -1,4 +1,5 @@
-//! Crates of others: what they may be, how many, and the compiler that they need.
+//! Checks of the dependencies: permitted crates and licences, their number, and the
+//! compiler version that they need.
 
 mod deny;
 mod rust_version;
@@ -12,11 +13,12 @@ use crate::shell;
 pub(crate) use deny::{advisories, deny};
 pub(crate) use rust_version::{Args as RustVersionArgs, check as check_rust_version, rust_version};
 
-/// A package, as `cargo tree` names it.
+/// Name and version of a package, as `cargo tree` prints them.
 type Package = (String, String);
 
-/// Names and versions of all packages that building a crate of the workspace compiles,
-/// with the features that it has when it is built alone.
+/// Returns all packages that are compiled for a crate of the workspace, with the features
+/// that are active when the crate is built alone. `edges` selects types of dependencies,
+/// for example `normal,build`.
 fn closure(package: &str, edges: &str) -> Result<BTreeSet<Package>> {
     let mut tree = shell::cargo();
     tree.args(["tree", "--locked", "--quiet", "--package", package]);
@@ -24,7 +26,7 @@ fn closure(package: &str, edges: &str) -> Result<BTreeSet<Package>> {
     list.lines().filter(|l| !l.is_empty()).map(named).collect()
 }
 
-/// Reads `serde v1.0.0 (proc-macro)`.
+/// Parses a line of `cargo tree`, for example `serde v1.0.0 (proc-macro)`.
 fn named(line: &str) -> Result<Package> {
     let mut parts = line.split(' ');
     let package = parts

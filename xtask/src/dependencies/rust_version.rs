@@ -1,4 +1,5 @@
-//! The compiler that each crate declares, compared with what its dependencies need.
+//! Comparison of the compiler version that each crate declares as `rust-version` with the
+//! versions that its dependencies need.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +13,14 @@ use crate::shell;
 /// Options of `cargo xtask rust-version`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Build each crate with exactly the compiler that it declares: some
-    /// dependencies declare none, or an older one than they need
+    /// Build each crate with exactly the compiler version that it declares: some
+    /// dependencies declare no version, or an older one than they need
     #[arg(long)]
     build: bool,
 }
 
-/// Prints each crate's compiler; false if a dependency declares a newer one.
+/// Prints the compiler version of each crate; returns false if any of its dependencies
+/// declares a newer one.
 pub(crate) fn rust_version(args: &Args) -> Result<bool> {
     let crates = crates()?;
     let mut fits = true;
@@ -38,20 +40,20 @@ pub(crate) fn rust_version(args: &Args) -> Result<bool> {
     Ok(fits)
 }
 
-/// The comparison alone, as a step of the test suite.
+/// Runs the comparison without building anything, as a step of the test suite.
 pub(crate) fn check() -> Result<bool> {
     rust_version(&Args { build: false })
 }
 
-/// One crate of the workspace.
+/// Crate of the workspace with its declared and its needed compiler version.
 struct Declared {
     name: String,
     declared: Version,
-    /// Highest version that a dependency declares, and the dependency.
+    /// Highest version that any dependency declares, and the name of that dependency.
     needed: (Version, String),
 }
 
-/// Version of the compiler.
+/// Compiler version as major, minor and patch number.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Version(u32, u32, u32);
 
@@ -63,7 +65,7 @@ impl fmt::Display for Version {
 }
 
 impl Version {
-    /// Reads `1.85` and `1.85.1`.
+    /// Parses a version with or without patch number, for example `1.85` or `1.85.1`.
     fn parse(text: &str) -> Result<Self> {
         let numbers: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
         match numbers.as_deref() {
@@ -87,7 +89,7 @@ fn crates() -> Result<Vec<Declared>> {
             .context("a package's name")?;
         let declared = text("rust_version").map(Version::parse).transpose()?;
         versions.insert((name.into(), version.into()), declared.unwrap_or_default());
-        // A registry is the source of everything that is not of this workspace.
+        // Packages of the workspace have no source; all others come from a registry.
         if text("source").is_none() {
             let declared = declared.with_context(|| format!("{name} declares no rust-version"))?;
             names.push((name.to_string(), declared));
@@ -111,7 +113,8 @@ fn crates() -> Result<Vec<Declared>> {
         .collect()
 }
 
-/// Builds with the compilers that the crates declare, each in a directory of its own.
+/// Builds the crates with the compiler versions that they declare, each version in a
+/// separate target directory.
 fn build(crates: &[Declared]) -> Result<()> {
     let installed = shell::read(shell::command("rustup").args(["toolchain", "list"]))?;
     let mut by_version: BTreeMap<Version, Vec<&str>> = BTreeMap::new();

@@ -1,5 +1,6 @@
-//! Seeds of the fuzz targets: an archive for each in `fuzz/corpus`, unpacked before a
-//! run. As files they were nine tenths of everything that git tracks here.
+//! Seeds of the fuzz targets: `fuzz/corpus` has one archive for each target, which is
+//! unpacked before a run. As single files, the seeds would be nine tenths of all files in
+//! the repository.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +13,8 @@ use flate2::write::GzEncoder;
 
 use crate::shell;
 
-/// Directory of everything that fuzzing builds and finds.
+/// Returns the directory for build results, inputs and artifacts of fuzzing, in cargo's
+/// target directory.
 pub(super) fn place() -> Result<PathBuf> {
     Ok(shell::target()?.join("fuzz"))
 }
@@ -22,15 +24,16 @@ fn archive(target: &str) -> PathBuf {
     shell::repository().join(name)
 }
 
-/// Returns the directory of inputs that earlier runs found on this machine.
+/// Creates and returns the directory of the inputs that earlier runs on this machine
+/// found.
 pub(super) fn found(target: &str) -> Result<PathBuf> {
     let found = place()?.join("corpus").join(target);
     fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
     Ok(found)
 }
 
-/// Unpacks the seeds of a target and returns their directory. A target without an archive
-/// is an error, since it would start from nothing at each run; a `new` one may have none.
+/// Unpacks the seeds of a target and returns their directory. A missing archive is an
+/// error unless `new` is set, since each run of the target would start without any seed.
 pub(super) fn unpack(target: &str, new: bool) -> Result<PathBuf> {
     let seeds = fresh("seeds", target)?;
     let path = archive(target);
@@ -44,13 +47,14 @@ pub(super) fn unpack(target: &str, new: bool) -> Result<PathBuf> {
     Ok(seeds)
 }
 
-/// Returns an empty directory for the seeds that a merge keeps.
+/// Creates an empty directory for the seeds that remain after a merge, and returns its
+/// path.
 pub(super) fn merged(target: &str) -> Result<PathBuf> {
     fresh("merged", target)
 }
 
-/// Copies the seeds that people wrote: a merge drops whatever reaches nothing new today,
-/// and names by its hash what it keeps.
+/// Copies seeds with names that people chose into the merged set: a merge drops every
+/// input that reaches no additional code today, and names the others by their hash.
 pub(super) fn copy_named(seeds: &Path, merged: &Path) -> Result<()> {
     let named: Vec<_> = files(seeds)?
         .into_iter()
@@ -67,7 +71,7 @@ pub(super) fn copy_named(seeds: &Path, merged: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names and contents of the files of a directory, sorted.
+/// Returns the names and contents of the files in a directory, sorted by name.
 fn files(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     let entries = fs::read_dir(directory);
@@ -80,7 +84,7 @@ fn files(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(files)
 }
 
-/// libFuzzer names an input by its SHA-1.
+/// Returns whether a file name is a SHA-1 hash, by which libFuzzer names its inputs.
 fn is_hash(name: &str) -> bool {
     name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
@@ -94,7 +98,8 @@ fn fresh(kind: &str, target: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Packs the files of a directory as the seeds of a target; returns their number.
+/// Packs the files of a directory as the seed archive of a target; returns the number of
+/// files.
 pub(super) fn pack(target: &str, directory: &Path) -> Result<usize> {
     let seeds = files(directory)?;
     ensure!(!seeds.is_empty(), "{}: no seeds", directory.display());
@@ -105,7 +110,8 @@ pub(super) fn pack(target: &str, directory: &Path) -> Result<usize> {
         .tempfile_in(path.with_file_name(""))?;
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::best()));
     for (name, content) in &seeds {
-        // No time and no owner: the same seeds are the same archive.
+        // The entries have neither time nor owner, so that equal seeds result in equal
+        // archives.
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);

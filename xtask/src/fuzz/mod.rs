@@ -1,4 +1,4 @@
-//! Fuzzing: every target of `fuzz/`, or those that are named.
+//! Fuzzing with libFuzzer: builds and runs the targets of `fuzz/`.
 
 mod corpora;
 
@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Coverage as libFuzzer wants it; these flags are stable ones.
+/// Compiler flags for the coverage instrumentation that libFuzzer needs; the stable
+/// compiler accepts all of them.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -21,25 +22,25 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
 /// Options of `cargo xtask fuzz`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Seconds for each target
+    /// Duration for each target in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// Run each seed once and look for no new inputs
+    /// Run each seed once, without searching for new inputs
     #[arg(long, conflicts_with = "seconds")]
     replay: bool,
-    /// Keep new inputs as seeds: minimise them with those of fuzz/corpus and
+    /// Keep new inputs as seeds: minimise them together with those of fuzz/corpus and
     /// write its archives again
     #[arg(long)]
     keep: bool,
-    /// Only unpack the seeds; print their directories and those that --keep
-    /// reads new ones from
+    /// Only unpack the seeds; print their directories and the directories from which
+    /// --keep reads new inputs
     #[arg(long, conflicts_with_all = ["seconds", "keep", "replay"])]
     unpack: bool,
-    /// Targets [default: all]
+    /// Names of fuzz targets [default: all]
     targets: Vec<String>,
 }
 
-/// Fuzzes each target for some seconds, as the test suite does.
+/// Fuzzes each target for five seconds, as a step of the test suite.
 pub(crate) fn short() -> Result<bool> {
     run(&Args {
         seconds: 5,
@@ -50,7 +51,7 @@ pub(crate) fn short() -> Result<bool> {
     })
 }
 
-/// Builds and runs the targets; false if one found something.
+/// Builds and runs the chosen targets; returns false if any finds an input that fails.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let all = targets()?;
     if let Some(unknown) = args.targets.iter().find(|t| !all.contains(t)) {
@@ -92,7 +93,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(passed)
 }
 
-/// Names of the files in `fuzz_targets`.
+/// Returns the names of all fuzz targets: the files in `fuzz/fuzz_targets` without
+/// extension.
 fn targets() -> Result<Vec<String>> {
     let directory = shell::repository().join("fuzz/fuzz_targets");
     let mut names = Vec::new();
@@ -106,13 +108,14 @@ fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds all targets; returns the directory with the programs.
+/// Builds all fuzz targets with coverage; returns the directory with their programs.
 fn build() -> Result<PathBuf> {
     let version = shell::read(shell::command("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|l| l.strip_prefix("host: "));
     let host = host.context("rustc -vV names no host")?;
     let place = corpora::place()?;
-    // With --target, build scripts and macros are built without coverage.
+    // With --target, cargo does not use RUSTFLAGS for build scripts and macros, which
+    // must not be instrumented.
     shell::run(
         shell::cargo()
             .args(["build", "--quiet", "--release", "--locked", "--bins"])
@@ -134,7 +137,7 @@ fn start(programs: &Path, target: &str, limit: &str, args: &Args) -> Result<Chil
         artifacts.display()
     ));
     if !args.replay {
-        // libFuzzer writes what it finds into the first directory.
+        // libFuzzer writes new inputs into the first directory of its arguments.
         command.arg(corpora::found(target)?);
     }
     command.arg(corpora::unpack(target, args.keep)?);
@@ -157,7 +160,8 @@ fn end(target: &str, child: Child) -> Result<bool> {
     Ok(output.status.success())
 }
 
-/// Packs the fewest inputs that reach all that the seeds and new inputs reach.
+/// Packs a minimal set of inputs that reaches the same code as all seeds and new inputs
+/// together.
 fn keep(programs: &Path, target: &str) -> Result<()> {
     let seeds = corpora::unpack(target, true)?;
     let merged = corpora::merged(target)?;

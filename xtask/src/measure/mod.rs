@@ -1,4 +1,5 @@
-//! Form and language of each crate: sizes, import cycles, public items, comments.
+//! Measurement of the source code of each crate: sizes, import cycles, public items,
+//! comments.
 
 mod modules;
 mod rules;
@@ -22,12 +23,12 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Fail where a measure is over its limit, and name the lines
+    /// Fail if a measure is over its limit, and print the lines
     #[arg(long)]
     check: bool,
 }
 
-/// Measures of one crate.
+/// Measures of one crate; test code is not counted, and sizes are numbers of lines.
 #[derive(Default)]
 struct Crate {
     name: String,
@@ -40,15 +41,16 @@ struct Crate {
     public: usize,
     functions: Vec<usize>,
     cycles: Vec<Vec<Module>>,
-    /// Places of documentation that begins with a relative word.
+    /// Locations of doc comments that begin with a relative word such as "What".
     relative: Vec<String>,
-    /// Places of documentation that is a question.
+    /// Locations of doc comments that are questions.
     questions: Vec<String>,
-    /// Places of the word `folder` outside of quotations.
+    /// Locations of the word `folder` in comments and messages, except in quotations.
     folders: Vec<String>,
 }
 
-/// Prints the measures; false if `--check` finds one over its limit.
+/// Prints the measures as a table or JSON; returns false if `--check` is given and a
+/// measure is over its limit.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let crates = measure()?;
     if args.json {
@@ -69,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(findings.is_empty())
 }
 
-/// Compares with the limits, as a step of the test suite.
+/// Compares all measures with their limits, as a step of the test suite.
 pub(crate) fn check() -> Result<bool> {
     run(&Args {
         json: false,
@@ -204,14 +206,15 @@ fn percentage(part: usize, whole: usize) -> f64 {
     share
 }
 
-/// One file of a crate.
+/// Source file of a crate with its module path and parsed lines.
 struct File {
     path: PathBuf,
     module: Module,
     source: Source,
 }
 
-/// The files of a crate, without those that are declared behind `#[cfg(test)]`.
+/// Returns the source files of a crate, except modules that are declared after
+/// `#[cfg(test)]`.
 fn files_without_tests(src: &Path) -> Result<Vec<File>> {
     let mut files = Vec::new();
     let mut tests = BTreeSet::new();
@@ -231,7 +234,7 @@ fn files_without_tests(src: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Every Rust file below `directory`, sorted.
+/// Returns the paths of all Rust files below `directory`, sorted.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let entries =

@@ -1,15 +1,16 @@
-//! Imports between the modules of a crate, and their cycles.
+//! Imports between the modules of a crate, and import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Path of a module inside its crate; the crate's root is empty.
+/// Path of a module inside its crate, for example `["image", "cache"]`; empty for the
+/// root.
 pub(super) type Module = Vec<String>;
 
-/// Modules that each module imports.
+/// Map from each module to the modules that it imports.
 pub(super) type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
-/// The module of a file below `src`.
+/// Returns the module path of a source file, whose path is relative to `src`.
 pub(super) fn module(file: &Path) -> Module {
     let parts = file.with_extension("");
     let mut parts: Vec<_> = parts
@@ -25,8 +26,9 @@ pub(super) fn module(file: &Path) -> Module {
     parts
 }
 
-/// Modules that the code of `me` imports, by `use` or by a path in an expression. The
-/// root of the crate is left out: every crate's root declares and calls its modules.
+/// Returns the modules that the code of `me` imports, by `use` or by a path in an
+/// expression. The crate's root is ignored, since every root declares and calls its
+/// modules.
 pub(super) fn imports(me: &Module, code: &str, all: &BTreeSet<Module>) -> BTreeSet<Module> {
     let mut found = BTreeSet::new();
     if me.is_empty() {
@@ -40,12 +42,13 @@ pub(super) fn imports(me: &Module, code: &str, all: &BTreeSet<Module>) -> BTreeS
     found
 }
 
-/// Absolute paths behind `crate::` and `super::`.
+/// Returns the absolute paths that begin with `crate::` or `super::` in the code.
 fn paths(me: &Module, code: &str) -> Vec<Module> {
     let mut paths = Vec::new();
     for keyword in ["crate", "super"] {
         for (at, _) in code.match_indices(&format!("{keyword}::")) {
-            // `$crate::` and `super::super::` belong to what is before them.
+            // In `$crate::` and `super::super::`, the keyword belongs to the text before
+            // it.
             let before = code[..at].chars().next_back();
             if before.is_some_and(|c| c.is_alphanumeric() || "_$:".contains(c)) {
                 continue;
@@ -66,7 +69,8 @@ fn paths(me: &Module, code: &str) -> Vec<Module> {
     paths
 }
 
-/// Reads `a::b::{c, d::e}` and gives what follows it.
+/// Parses a tree of imports such as `a::b::{c, d::e}` into `paths` and returns the code
+/// after it.
 fn tree<'a>(mut rest: &'a str, base: &Module, paths: &mut Vec<Module>) -> &'a str {
     let mut path = base.clone();
     loop {
@@ -75,7 +79,8 @@ fn tree<'a>(mut rest: &'a str, base: &Module, paths: &mut Vec<Module>) -> &'a st
             while !inside.starts_with('}') && !inside.is_empty() {
                 let behind = tree(inside, &path, paths).trim_start();
                 let behind = behind.strip_prefix(',').unwrap_or(behind).trim_start();
-                // A letter that cannot be in a list of imports ends it.
+                // Without progress, the next character cannot be part of an import list,
+                // so the list ends.
                 inside = if behind.len() == inside.len() {
                     ""
                 } else {
@@ -97,7 +102,7 @@ fn tree<'a>(mut rest: &'a str, base: &Module, paths: &mut Vec<Module>) -> &'a st
     }
 }
 
-/// Groups of modules that import each other.
+/// Returns the groups of modules that import each other, directly or through others.
 pub(super) fn cycles(imports: &Imports) -> Vec<Vec<Module>> {
     let reach: BTreeMap<_, _> = imports.keys().map(|m| (m, reached(m, imports))).collect();
     let mut cycles = Vec::new();

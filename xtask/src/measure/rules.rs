@@ -1,4 +1,4 @@
-//! Limits of the measures, and facts that stand in one place only.
+//! Limits of the measures, and texts that only one place in the sources may contain.
 
 use std::fs;
 
@@ -7,11 +7,13 @@ use anyhow::{Context, Result};
 use super::Crate;
 use crate::shell;
 
-/// First words that make documentation a relative clause.
+/// Relative words with which no doc comment should begin.
 const RELATIVE: [&str; 7] = ["What", "Who", "Whom", "Whose", "How", "Where", "Which"];
-/// Documentation that begins so, in percent of its lines.
+/// Limit of doc comments that begin with a relative word, in percent of documentation
+/// lines.
 const MAX_RELATIVE_PERCENT: f64 = 0.5;
-/// Comments in percent of the lines of code, in the crates whose reasons matter most.
+/// Minimum of inline comments in percent of code lines, for the crates in [`COMMENTED`],
+/// whose design most needs reasons.
 const MIN_COMMENTS_PERCENT: f64 = 3.0;
 const COMMENTED: [&str; 4] = [
     "edge-docker",
@@ -19,9 +21,10 @@ const COMMENTED: [&str; 4] = [
     "edge-provision",
     "edge-app",
 ];
-/// Word of others for a directory.
+/// Synonym of "directory" that comments and messages must not contain.
 pub(super) const FOLDER: &str = "folder";
-/// Text that may be in the sources of the crates only below a path, and its reason.
+/// Restricted texts: the text, the only path below which sources may contain it, and the
+/// reason.
 const ONE_PLACE: [(&str, &str, &str); 2] = [
     (
         "\"edge.",
@@ -35,25 +38,25 @@ const ONE_PLACE: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Documentation that is a relative clause.
+/// Returns whether a doc comment begins with a relative word.
 pub(super) fn is_relative(doc: &str) -> bool {
     let end = doc.find(|c: char| !c.is_alphanumeric());
     RELATIVE.contains(&&doc[..end.unwrap_or(doc.len())]) || doc.starts_with("That which")
 }
 
-/// Documentation that is a question.
+/// Returns whether a doc comment is a question; list items are exempt.
 pub(super) fn is_question(doc: &str) -> bool {
     doc.ends_with('?') && !doc.starts_with("- ")
 }
 
-/// The word of others in a sentence. Where it is in backticks or quotes, or is the whole
-/// string, it is a quotation of another program's format.
+/// Returns whether a text contains [`FOLDER`]. The word is permitted in backticks or
+/// quotes, or as the whole string: then it is a quotation of another program's format.
 pub(super) fn says_folder(text: &str) -> bool {
     let mut plain = text.split(['`', '"']).step_by(2).map(str::to_lowercase);
     text != FOLDER && plain.any(|t| t.contains(FOLDER))
 }
 
-/// An item that other modules and crates may see.
+/// Returns whether a line declares a public item of a crate (`pub`, not `pub(crate)`).
 pub(super) fn is_public(code: &str) -> bool {
     let item = code.trim_start().strip_prefix("pub ");
     let kinds = [
@@ -71,7 +74,7 @@ pub(super) fn is_public(code: &str) -> bool {
     item.is_some_and(|i| kinds.iter().any(|k| i.starts_with(k)))
 }
 
-/// A line for each measure over its limit.
+/// Returns a line for each measure that is over its limit.
 pub(super) fn findings(crates: &[Crate]) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for measured in crates {

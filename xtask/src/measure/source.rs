@@ -1,33 +1,35 @@
-//! Source lines, told apart by what they are: code, comments, documentation, strings.
+//! Parser that divides the lines of Rust source files into code, comments, documentation
+//! and strings.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// One line of a source file.
+/// Line of a source file, divided into its parts.
 #[derive(Default)]
 pub(super) struct Line {
-    /// Code, with the content of strings and every comment left out.
+    /// Code without comments and without the content of strings.
     pub(super) code: String,
-    /// Content of strings on this line.
+    /// Content of the strings on this line, without their quotes.
     pub(super) text: String,
-    /// Comment that is no documentation.
+    /// Text of an ordinary comment (`//`), if there is one.
     pub(super) comment: Option<String>,
-    /// Documentation without its marker.
+    /// Text of a doc comment (`///` or `//!`) without its marker.
     pub(super) doc: Option<String>,
-    /// Nothing but spaces.
+    /// Whether the line is empty or only has white space.
     pub(super) blank: bool,
-    /// Number in the file, from 1.
+    /// Line number in the file, from 1.
     pub(super) number: usize,
 }
 
-/// Lines of a file outside of its tests, and the modules that are only for tests.
+/// Parsed source file: lines outside of its tests, and the modules that are only for
+/// tests.
 pub(super) struct Source {
     pub(super) lines: Vec<Line>,
-    /// Names of `#[cfg(test)] mod NAME;`, whose files are tests.
+    /// Names in declarations `#[cfg(test)] mod NAME;`, whose files contain only tests.
     pub(super) test_modules: Vec<String>,
-    /// Lines with the tests.
+    /// Number of lines of the file, including the tests.
     pub(super) length: usize,
 }
 
@@ -51,13 +53,14 @@ impl Source {
         }
     }
 
-    /// Code of all lines, a line each.
+    /// Returns the code of all lines, without comments, joined by line breaks.
     pub(super) fn code(&self) -> String {
         let lines: Vec<_> = self.lines.iter().map(|l| l.code.as_str()).collect();
         lines.join("\n")
     }
 
-    /// Lines of each function, from its signature to its closing brace.
+    /// Returns the number of lines of each function, from its signature to its closing
+    /// brace.
     pub(super) fn functions(&self) -> Vec<usize> {
         let starts = (0..self.lines.len()).filter(|&n| is_function(&self.lines[n].code));
         let length = |start: usize| Some(end(&self.lines[start..])?.1 + 1);
@@ -67,18 +70,18 @@ impl Source {
     }
 }
 
-/// State at the beginning of a line.
+/// State of the lexer, kept from one line to the next.
 #[derive(Default)]
 enum State {
     #[default]
     Code,
-    /// A string, with the number of `#` behind a raw one.
+    /// Inside a string; the number of `#` in the delimiter if it is a raw string.
     Text(Option<usize>),
-    /// Block comments inside each other.
+    /// Inside block comments, with the depth of nesting.
     Comment(usize),
 }
 
-/// Reads line after line: strings and block comments go on over lines.
+/// Lexer with a state that continues over lines, as strings and block comments do.
 #[derive(Default)]
 struct Lexer(State);
 
@@ -166,7 +169,8 @@ impl Lexer {
     }
 }
 
-/// The `#` of a raw string that begins here (none for an ordinary one), and what follows.
+/// Parses the beginning of a string: returns the number of `#` (`None` for a string that
+/// is not raw) and the rest of the line.
 fn string_start<'a>(rest: &'a str, before: &str) -> Option<(Option<usize>, &'a str)> {
     if let Some(rest) = rest.strip_prefix('"') {
         return Some((None, rest));
@@ -180,7 +184,8 @@ fn string_start<'a>(rest: &'a str, before: &str) -> Option<(Option<usize>, &'a s
     Some((Some(raw.len() - behind.len()), rest))
 }
 
-/// Length of a character literal; a lifetime is none.
+/// Returns the length of a character literal in bytes; `None` for a lifetime such as
+/// `'a`.
 fn character(rest: &str) -> Option<usize> {
     let inside = rest.strip_prefix('\'')?;
     if inside.starts_with('\\') {
@@ -190,7 +195,8 @@ fn character(rest: &str) -> Option<usize> {
     inside[letter..].starts_with('\'').then_some(letter + 2)
 }
 
-/// Leaves out what `#[cfg(test)]` stands before.
+/// Removes each item after `#[cfg(test)]`; returns the other lines and the names of test
+/// modules in other files.
 fn without_tests(all: Vec<Line>) -> (Vec<Line>, Vec<String>) {
     let mut kept = Vec::new();
     let mut modules = Vec::new();
@@ -217,7 +223,8 @@ fn without_tests(all: Vec<Line>) -> (Vec<Line>, Vec<String>) {
     (lines, modules)
 }
 
-/// The line on which the item at the beginning ends, and whether it has a body in braces.
+/// Returns whether the item at the beginning has a body in braces, and the index of its
+/// last line.
 fn end(lines: &[Line]) -> Option<(bool, usize)> {
     let (mut braces, mut brackets) = (0_i32, 0_i32);
     for (number, line) in lines.iter().enumerate() {
@@ -243,7 +250,7 @@ fn end(lines: &[Line]) -> Option<(bool, usize)> {
 fn is_function(code: &str) -> bool {
     let mut parts = code.split_whitespace().peekable();
     if parts.peek().is_some_and(|w| w.starts_with("pub")) {
-        // `pub(in crate::x)` has a blank in it.
+        // `pub(in crate::x)` contains a blank, so its second word is skipped as well.
         while parts
             .next()
             .is_some_and(|w| w.contains('(') && !w.ends_with(')'))

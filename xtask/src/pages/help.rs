@@ -1,4 +1,4 @@
-//! Help of a program and of its commands.
+//! Help texts of a program and of its commands, as `--help` prints them.
 
 use std::process::Stdio;
 
@@ -6,22 +6,23 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Everything that a program's `--help` prints.
+/// Help texts of one program.
 pub(super) struct Help {
     pub(super) program: &'static str,
     pub(super) text: String,
-    /// Commands with a help of their own.
+    /// Names and help texts of those commands that have a help text of their own.
     pub(super) commands: Vec<(String, String)>,
 }
 
 impl Help {
-    /// Runs a program that was built, with `--help`, and each of its commands.
+    /// Runs `--help` of a program in the target directory and of each of its commands.
     pub(super) fn read(program: &'static str) -> Result<Self> {
         let text = help(program, &[])?;
         let mut commands = Vec::new();
         for command in commands_of(&text) {
             let own = help(program, &[command])?;
-            // A program with one page of help prints it for every command.
+            // Programs with a single help text print it for every command, which would
+            // repeat it.
             if own != text {
                 commands.push((command.to_string(), own));
             }
@@ -34,7 +35,7 @@ impl Help {
     }
 }
 
-/// Commands that a help text lists.
+/// Returns the names in the section `Commands:` of a help text.
 fn commands_of(help: &str) -> Vec<&str> {
     let behind = help.lines().skip_while(|l| *l != "Commands:").skip(1);
     let listed = behind.take_while(|l| !l.is_empty());
@@ -45,7 +46,8 @@ fn commands_of(help: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Runs `PROGRAM [COMMAND] --help`, without a terminal whose width would count.
+/// Runs `PROGRAM [COMMAND] --help` and returns its output. Without a terminal, the width
+/// of the text is always the same.
 fn help(program: &str, command: &[&str]) -> Result<String> {
     let path = shell::target()?.join("debug").join(program);
     let output = shell::command(&path)

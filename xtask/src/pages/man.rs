@@ -1,4 +1,4 @@
-//! Manual pages: the sections of a help text under the headings of man-pages(7).
+//! Manual pages, generated from help texts: sections have the headings of man-pages(7).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,14 +9,15 @@ use super::Pages;
 use super::help::Help;
 use crate::shell;
 
-/// Sections of sentences.
+/// Headings of sections that contain sentences, whose lines man(1) may fill.
 const PROSE: [&str; 2] = ["DESCRIPTION", "EXIT STATUS"];
 
-/// Longest line that fits 80 columns behind the indentation of a manual.
+/// Maximum number of characters of a line that fits 80 columns after the indentation of
+/// man(1).
 const MAX_INDENTED: usize = 72;
 
-/// Returns a page for each program: section 8 for those of the device, which only root
-/// and units run, 1 for the laptop's.
+/// Returns a page for each program: in section 8 for the device's programs, which only
+/// root and units run, and in section 1 for edge-app.
 pub(super) fn pages(programs: &[Help]) -> Result<Pages> {
     let mut pages = Pages::new();
     for help in programs {
@@ -32,7 +33,7 @@ fn section(program: &str) -> u8 {
     if program == "edge-app" { 1 } else { 8 }
 }
 
-/// Reads the description of a crate from its manifest.
+/// Reads the `description` of a crate in `crates/` from its manifest.
 fn description(program: &str) -> Result<String> {
     let manifest = shell::repository().join(format!("crates/{program}/Cargo.toml"));
     let text = fs::read_to_string(&manifest).context("reading a manifest")?;
@@ -80,13 +81,14 @@ fn page<'a>(
     Ok(page)
 }
 
-/// Writes a section. Sentences fill the lines of the page; anything that is laid out, such
-/// as a list of options, stays as it is.
+/// Appends a section to a page. man(1) fills the lines of sentences; preformatted text,
+/// such as a list of options, stays unchanged.
 fn block(page: &mut String, heading: &str, lines: &[&str]) -> Result<()> {
     writeln!(page, ".SH \"{heading}\"")?;
     let sentences = PROSE.contains(&heading) && !lines.iter().any(|l| l.starts_with(' '));
     if !sentences {
-        // A manual indents its text, and wide lines would no longer fit a terminal.
+        // Lines that would be too wide for a terminal after man(1)'s indentation are not
+        // indented.
         let wide = lines.iter().any(|l| l.chars().count() > MAX_INDENTED);
         writeln!(page, ".nf{}", if wide { "\n.in 0" } else { "" })?;
     }
@@ -102,7 +104,8 @@ fn block(page: &mut String, heading: &str, lines: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Divides a help text at its headings, `Options:` alone on a line or `Usage: x`.
+/// Divides a help text into sections by its headings: `Options:` alone on a line, or
+/// `Usage: x`.
 fn sections(help: &str) -> Vec<(String, Vec<&str>)> {
     let mut sections: Vec<(String, Vec<&str>)> = vec![("DESCRIPTION".into(), Vec::new())];
     let mut indent = 0;
@@ -111,7 +114,8 @@ fn sections(help: &str) -> Vec<(String, Vec<&str>)> {
             Some((heading(word)?, rest)).filter(|_| rest.is_empty() || rest.starts_with(' '))
         });
         if let Some((heading, rest)) = heading {
-            // Lines that go on below the text behind `Usage: ` lose its indentation.
+            // Continuation lines of the text after `Usage: ` are aligned with it; their
+            // indentation is removed.
             let inline = !rest.is_empty();
             indent = if inline {
                 line.len() - rest.trim_start().len()
@@ -131,12 +135,13 @@ fn sections(help: &str) -> Vec<(String, Vec<&str>)> {
         let trailing = lines.iter().rev().take_while(blank).count();
         lines.truncate(lines.len() - trailing);
     }
-    // A manual has its synopsis before the description.
+    // man-pages(7) requires the synopsis before the description.
     sections.sort_by_key(|(heading, _)| heading != "SYNOPSIS");
     sections
 }
 
-/// Heading of man-pages(7) for one of a help text.
+/// Returns the heading of man-pages(7) for a heading of a help text; `None` for other
+/// text.
 fn heading(word: &str) -> Option<String> {
     let heading = match word {
         "Usage" => "SYNOPSIS",
@@ -151,10 +156,10 @@ fn heading(word: &str) -> Option<String> {
     Some(heading.into())
 }
 
-/// Text that roff prints as it is.
+/// Escapes a line so that roff prints it unchanged.
 fn escape(line: &str) -> String {
     let escaped = line.replace('\\', "\\e").replace('-', "\\-");
-    // At the beginning of a line these two are requests.
+    // At the beginning of a line, `.` and `'` would start a roff request.
     if escaped.starts_with(['.', '\'']) {
         return format!("\\&{escaped}");
     }

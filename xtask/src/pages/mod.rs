@@ -1,4 +1,5 @@
-//! Pages that are made of what the programs' `--help` prints: `docs/cli` and `docs/man`.
+//! Pages that are generated from the output of the programs' `--help`: `docs/cli` and
+//! `docs/man`.
 
 mod help;
 mod man;
@@ -15,15 +16,16 @@ use help::Help;
 /// Options of `cargo xtask cli-docs` and `cargo xtask man`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; name the pages that are not up to date
+    /// Write nothing; print the pages that are not up to date and fail
     #[arg(long)]
     check: bool,
 }
 
-/// Names and texts of the pages of one directory.
+/// Map from file name to text, for the pages of one directory.
 type Pages = BTreeMap<String, String>;
 
-/// Writes or checks `docs/cli`; false if a page is not up to date.
+/// Writes `docs/cli`, or only checks it if `args` says so; returns false if a page is not
+/// up to date.
 pub(crate) fn cli(args: &Args) -> Result<bool> {
     update(
         "docs/cli",
@@ -33,7 +35,8 @@ pub(crate) fn cli(args: &Args) -> Result<bool> {
     )
 }
 
-/// Writes or checks `docs/man`; false if a page is not up to date.
+/// Writes `docs/man`, or only checks it if `args` says so; returns false if a page is not
+/// up to date.
 pub(crate) fn man(args: &Args) -> Result<bool> {
     update(
         "docs/man",
@@ -43,13 +46,13 @@ pub(crate) fn man(args: &Args) -> Result<bool> {
     )
 }
 
-/// Checks both, as a step of the test suite.
+/// Checks `docs/cli` and `docs/man`, as a step of the test suite.
 pub(crate) fn check() -> Result<bool> {
     let args = Args { check: true };
     Ok(cli(&args)? & man(&args)?)
 }
 
-/// Builds the programs and reads the help of each.
+/// Builds all programs and reads the help texts of edge-app and the device programs.
 fn read() -> Result<Vec<Help>> {
     let build = ["build", "--quiet", "--workspace", "--bins"];
     shell::run(shell::cargo().args(build))?;
@@ -76,7 +79,8 @@ fn markdown(programs: &[Help]) -> Pages {
     pages
 }
 
-/// Writes the pages of a directory, or only compares them.
+/// Writes the pages of a directory, or with `check` only compares them; returns false if
+/// a compared page differs.
 fn update(directory: &str, pages: &Pages, command: &str, check: bool) -> Result<bool> {
     let path = shell::repository().join(directory);
     let mut stale = Vec::new();

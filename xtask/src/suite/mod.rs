@@ -1,4 +1,5 @@
-//! `scripts/test`: one list of checks, a table of their costs, one closing line.
+//! Test suite (`scripts/test`): runs all checks and tests, and prints a table of their
+//! durations and a summary line.
 
 mod programs;
 
@@ -11,21 +12,22 @@ use crate::leftovers::Before;
 use crate::tally::Tally;
 use crate::{demo, dependencies, fuzz, infra, measure, pages, shell, sizes, units, yocto};
 
-/// Power losses in every run, at the same moments, those of the run that showed an
-/// empty SSH host key among them; `cargo xtask campaign power-loss` draws others.
+/// Number of power losses in every run of the suite. The seed fixes their moments, among
+/// them the one that once caused an empty SSH host key; `cargo xtask campaign power-loss`
+/// chooses new moments.
 const POWER_LOSSES: u32 = 3;
 const SEED: u64 = 644_374_253;
 
-/// Shortest time that has a row of its own in the table of costs.
+/// Minimum duration for a row of its own in the table of durations.
 const MIN_COST: Duration = Duration::from_secs(1);
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the steps on the test VM, which take minutes
+    /// Skip the steps on the test VM, which take minutes
     #[arg(long, alias = "no-twin")]
     no_vm: bool,
-    /// Run only the checks and test programs whose name contains TEXT, such as
+    /// Run only the checks and test programs whose name contains TEXT, for example
     /// `edge-vpn`
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -33,7 +35,7 @@ pub(crate) struct Args {
 
 type Check = fn() -> Result<bool>;
 
-/// Checks that need neither root nor a container engine nor a build: `cargo xtask check`.
+/// Checks of `cargo xtask check`, which need neither root nor a container engine.
 const QUICK: [(&str, Check); 5] = [
     ("cargo fmt", || {
         passes(shell::cargo().args(["fmt", "--all", "--check"]))
@@ -47,7 +49,7 @@ const QUICK: [(&str, Check); 5] = [
     }),
 ];
 
-/// The other checks; after the build those that run what it built.
+/// All other checks. Those that run built programs come after `build`.
 const CHECKS: [(&str, Check); 9] = [
     ("cargo deny", dependencies::deny),
     ("build", programs::build),
@@ -60,14 +62,14 @@ const CHECKS: [(&str, Check); 9] = [
     ("fuzz targets, some seconds each", fuzz::short),
 ];
 
-/// Results and times of the checks.
+/// Results and durations of all checks and tests.
 #[derive(Default)]
 struct Report {
     tally: Tally,
     rows: Vec<(Duration, String, bool)>,
 }
 
-/// Runs the quick checks; false if one fails.
+/// Runs the quick checks; returns false if any fails.
 pub(crate) fn quick() -> Result<bool> {
     let mut report = Report::default();
     for (name, check) in QUICK {
@@ -77,7 +79,7 @@ pub(crate) fn quick() -> Result<bool> {
     Ok(report.close())
 }
 
-/// Runs all checks and tests, or those of a name; false if one fails.
+/// Runs all checks and tests, or those selected by name; returns false if any fails.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let before = Before::note()?;
     let mut report = Report::default();
@@ -112,7 +114,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 }
 
 impl Report {
-    /// Runs a check, prints and counts its result. A check that cannot run has failed.
+    /// Runs a check, prints and counts its result. A check that returns an error has
+    /// failed.
     fn check(&mut self, name: &str, check: impl FnOnce() -> Result<bool>) {
         let start = Instant::now();
         println!("== {name}");
@@ -136,7 +139,8 @@ impl Report {
         self.rows.push((time, name.into(), passed));
     }
 
-    /// Prints the table of costs and the closing line; false if something failed.
+    /// Prints the table of durations and the summary line; returns false if anything
+    /// failed.
     fn close(mut self) -> bool {
         self.rows.sort_by_key(|row| std::cmp::Reverse(row.0));
         let all: f32 = self.rows.iter().map(|(time, ..)| time.as_secs_f32()).sum();
@@ -170,8 +174,9 @@ fn shellcheck() -> Result<bool> {
     ]))
 }
 
-/// Outside of the workspace, with a target directory of its own: the sigstore crate
-/// brings some 250 others, which must not get into the lock file of ours.
+/// Runs the interoperability tests of edge-signature. They are outside of the workspace,
+/// with a separate target directory: the sigstore crate has some 250 dependencies that
+/// must not be in the workspace's lock file.
 fn interop() -> Result<bool> {
     passes(
         shell::cargo()

@@ -1,4 +1,4 @@
-//! Tests of the workspace: built once, then each test program by itself, several at once.
+//! Tests of the workspace: all test programs are built once and then run in parallel.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -12,29 +12,30 @@ use serde_json::Value;
 use crate::shell;
 use crate::tally::Tally;
 
-/// Name of the examples in the documentation.
+/// Name of the doc tests in the list of test programs.
 const DOCUMENTATION: &str = "documentation";
 
-/// A test program.
+/// Test program that cargo built.
 struct Program {
-    /// Crate and target, such as `edge-vpn wireguard`.
+    /// Name of the crate and the target, for example `edge-vpn wireguard`.
     name: String,
     path: PathBuf,
-    /// Directory of the crate, in which cargo runs tests.
+    /// Directory of the crate, which is the working directory of its tests, as with
+    /// cargo.
     directory: PathBuf,
 }
 
-/// One run of a test program.
+/// Result of one run of a test program.
 pub(super) struct Outcome {
     pub(super) name: String,
     pub(super) tally: Tally,
     pub(super) time: Duration,
 }
 
-/// Builds programs, examples and tests of the whole workspace, which share all compiled
-/// crates; returns false if one does not compile.
+/// Builds all programs, examples and tests of the workspace in a way that shares all
+/// compiled crates; returns false if anything does not compile.
 pub(super) fn build() -> Result<bool> {
-    // Tests run each other's programs, which `cargo test` alone does not build.
+    // Tests run programs of other crates, which `cargo test` alone does not build.
     let mut bins = shell::cargo();
     bins.args(["build", "--quiet", "--workspace", "--bins"]);
     let mut tests = shell::cargo();
@@ -42,7 +43,7 @@ pub(super) fn build() -> Result<bool> {
     Ok(bins.status()?.success() && tests.status()?.success())
 }
 
-/// Runs the chosen test programs and the examples in the documentation.
+/// Runs the chosen test programs in parallel, and the doc tests if they are chosen.
 pub(super) fn run(chosen: impl Fn(&str) -> bool) -> Result<Vec<Outcome>> {
     let mut programs = programs()?;
     programs.retain(|program| chosen(&program.name));
@@ -50,7 +51,8 @@ pub(super) fn run(chosen: impl Fn(&str) -> bool) -> Result<Vec<Outcome>> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| -> Result<()> {
         let work = || -> Result<()> {
-            // The guard must not live while a test runs, or the others would wait.
+            // The lock must be released before the test runs, or the other threads would
+            // wait.
             while let Some(program) = { queue.lock().map_or(None, |mut q| q.pop_front()) } {
                 shell::going_on()?;
                 let outcome = program.run()?;
@@ -74,11 +76,11 @@ pub(super) fn run(chosen: impl Fn(&str) -> bool) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Names of all test programs, from the messages of cargo.
+/// Returns all test programs, according to cargo's JSON messages.
 fn programs() -> Result<Vec<Program>> {
     let mut cargo = shell::cargo();
     cargo.args(["test", "--quiet", "--workspace", "--no-run"]);
-    // Errors of the compiler are for people and go to the terminal.
+    // Compiler errors are printed to the terminal as readable text.
     cargo.arg("--message-format=json-render-diagnostics");
     let output = shell::output(cargo.stderr(Stdio::inherit()))?;
     ensure!(
@@ -147,7 +149,7 @@ impl Program {
     }
 }
 
-/// Runs the examples in the documentation.
+/// Runs the doc tests of the workspace and counts their results.
 fn documentation() -> Result<Outcome> {
     let start = Instant::now();
     let output = shell::output(shell::cargo().args(["test", "--workspace", "--doc"]))?;
@@ -163,7 +165,7 @@ fn documentation() -> Result<Outcome> {
     })
 }
 
-/// Adds up lines such as `test result: ok. 3 passed; 0 failed; …`.
+/// Adds up the numbers in lines such as `test result: ok. 3 passed; 0 failed; …`.
 fn count(printed: &str) -> Tally {
     let mut tally = Tally::default();
     for line in printed.lines() {

@@ -1,4 +1,5 @@
-//! `edge-tools-crates.inc` from `Cargo.lock`.
+//! Generator of `edge-tools-crates.inc`, the list of crates in the Yocto layer, from
+//! `Cargo.lock`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,14 +15,14 @@ fn file() -> PathBuf {
     layer().join("recipes-edge/edge-tools/edge-tools-crates.inc")
 }
 
-/// Writes the list.
+/// Writes `edge-tools-crates.inc`.
 pub(super) fn write() -> Result<()> {
     let mut out = fs::File::create(file()).context("writing the list of crates")?;
     out.write_all(generate()?.as_bytes())
         .context("writing the list of crates")
 }
 
-/// Compares the list with `Cargo.lock`.
+/// Compares `edge-tools-crates.inc` with `Cargo.lock`.
 pub(super) fn check() -> Result<Findings> {
     if fs::read_to_string(file()).unwrap_or_default() == generate()? {
         return Ok(Vec::new());
@@ -37,7 +38,8 @@ fn generate() -> Result<String> {
     list(&text)
 }
 
-/// Returns a `crate://` line and a checksum for each package of a registry.
+/// Returns the text of the list: a `crate://` URI and a checksum for each package that
+/// comes from a registry.
 fn list(lock: &str) -> Result<String> {
     let mut uris = String::new();
     let mut sums = String::new();

@@ -1,4 +1,5 @@
-//! Linters from the Python environment of `scripts/setup`.
+//! Linters of the Yocto layer and the kas files, from the Python environment of
+//! `scripts/setup`.
 
 use std::process::Command;
 
@@ -7,12 +8,13 @@ use anyhow::{Context, Result};
 use super::{Findings, layer};
 use crate::shell;
 
-/// Rules that do not apply to this layer: a build machine cannot reach a home page, and a
-/// licence that is beside the recipes is no download.
+/// Rules of oelint-adv that do not apply to this layer: a build machine cannot reach a
+/// home page, and a licence in the layer itself is not a download.
 const SUPPRESSED_RULES: [&str; 2] = ["oelint.vars.homepageping", "oelint.var.licenseremotefile"];
-/// Configuration of yamllint; kas files need no `---`.
+/// Configuration of yamllint: kas files need no `---` at their beginning.
 const YAMLLINT_CONFIG: &str = "{extends: default, rules: {document-start: disable}}";
-/// Script that validates a kas file by the schema of kas and prints it as JSON.
+/// Python script that validates a kas file with the schema of kas and prints the file as
+/// JSON.
 const VALIDATE_KAS: &str = "
 import json, os, sys, jsonschema, kas, yaml
 schema = json.load(open(os.path.join(os.path.dirname(kas.__file__), 'schema-kas.json')))
@@ -24,7 +26,7 @@ print(json.dumps(text))
 sys.exit(1 if errors else 0)
 ";
 
-/// Checks the layer against the style of the Yocto project.
+/// Checks the layer with oelint-adv, which knows the style rules of the Yocto project.
 pub(super) fn oelint() -> Result<Findings> {
     let files = shell::read(shell::command("git").args([
         "ls-files",
@@ -50,7 +52,7 @@ pub(super) fn oelint() -> Result<Findings> {
     findings(command.args(files.lines().filter(bitbake)))
 }
 
-/// Checks the form of the kas files.
+/// Checks the formatting of the kas files with yamllint.
 pub(super) fn yamllint() -> Result<Findings> {
     findings(shell::python_tool("yamllint")?.args([
         "--strict",
@@ -62,7 +64,7 @@ pub(super) fn yamllint() -> Result<Findings> {
     ]))
 }
 
-/// Checks that each kas file is valid, and that each layer of others is pinned.
+/// Checks that each kas file is valid, and that external layers are pinned to a commit.
 pub(super) fn kas() -> Result<Findings> {
     let list =
         shell::read(shell::command("git").args(["ls-files", "-co", "--exclude-standard", "kas"]))?;
@@ -88,7 +90,7 @@ fn unpinned(kas: &serde_json::Value) -> Findings {
         .collect()
 }
 
-/// Runs the tests of the layer's own Python and shell.
+/// Runs the unit tests of the layer's Python and shell code.
 pub(super) fn python() -> Result<Findings> {
     let directory = layer().with_file_name("tests");
     let mut command = shell::python_tool("python")?;
@@ -104,7 +106,7 @@ pub(super) fn python() -> Result<Findings> {
     Ok(messages.lines().map(String::from).collect())
 }
 
-/// Runs a linter and returns its output if it fails.
+/// Runs a linter and returns the lines of its output if it fails.
 fn findings(command: &mut Command) -> Result<Findings> {
     let output = shell::output(command)?;
     let both = [&output.stdout[..], &output.stderr[..]].concat();

@@ -1,5 +1,5 @@
-//! Files that the image and the test VM hold of ours, compared: a test on the VM says
-//! something about the image only as far as they are the same.
+//! Comparison of the files of this repository in the device image and in the test VM: a
+//! test on the VM is valid for the image only if their files are equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,8 @@ use super::Findings;
 use super::recipe::{Installed, Recipe, Stage};
 use crate::shell;
 
-/// Files in the image alone, and the reason. A prefix that fits nothing is an error.
+/// Path prefixes of files that only the device image has, and the reason. A prefix
+/// without a matching file is an error.
 const IMAGE_ONLY: [(&str, &str); 13] = [
     (
         "/etc/edge-ai/ca/",
@@ -48,7 +49,7 @@ const IMAGE_ONLY: [(&str, &str); 13] = [
 ];
 const NETWORKD: &str = "the VM's network is that of its distribution";
 
-/// Files in the test VM alone, and the reason.
+/// Path prefixes of files that only the test VM has, and the reason.
 const VM_ONLY: [(&str, &str); 8] = [
     ("/etc/docker/certs.d/", "the CA of the local registry"),
     ("/etc/docker/key.json", "its engine is older"),
@@ -69,7 +70,7 @@ const VM_ONLY: [(&str, &str); 8] = [
     ("/root/.ssh/authorized_keys", "the tests log in as root"),
 ];
 
-/// File of either side.
+/// File in the device image or in the test VM.
 struct Entry {
     mode: u32,
     owner: String,
@@ -78,7 +79,7 @@ struct Entry {
 
 type Manifest = BTreeMap<String, Entry>;
 
-/// Compares both sides.
+/// Compares the files of the device image with those of the test VM.
 pub(super) fn check(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
     let image = image(recipes, &mut findings)?;
@@ -133,7 +134,7 @@ fn differences(path: &str, image: &Entry, vm: &Entry) -> Findings {
     findings
 }
 
-/// Checks that every unit beside a program is in the image.
+/// Checks that the device image has every systemd unit of the programs in `crates/`.
 fn units(image: &Manifest) -> Result<Findings> {
     let list = shell::read(shell::command("git").args([
         "ls-files",
@@ -153,7 +154,7 @@ fn units(image: &Manifest) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Returns the files that the recipes install, with the links of enabled units.
+/// Returns the files that the recipes install, including the links of enabled units.
 fn image(recipes: &[Recipe], findings: &mut Findings) -> Result<Manifest> {
     let mut image = Manifest::new();
     for recipe in recipes {
@@ -161,7 +162,7 @@ fn image(recipes: &[Recipe], findings: &mut Findings) -> Result<Manifest> {
         let installed = recipe.install(&stage, "")?;
         enable(recipe, &installed, &mut image, findings)?;
         for item in installed.items {
-            // A program's content is a build's.
+            // The content of programs is not compared, since it depends on the build.
             let program = item.path.contains("/bin/") || item.path.contains("generators/");
             let content = (!program).then(|| fs::read(&item.file)).transpose()?;
             let entry = Entry {
@@ -177,7 +178,7 @@ fn image(recipes: &[Recipe], findings: &mut Findings) -> Result<Manifest> {
     Ok(image)
 }
 
-/// Adds the links that the recipe's units ask for.
+/// Adds the symbolic links of the units that the recipe enables.
 fn enable(
     recipe: &Recipe,
     installed: &Installed,
@@ -230,7 +231,7 @@ fn links(unit: &Path, name: &str) -> Result<Vec<String>> {
     Ok(links)
 }
 
-/// Returns the files of the test VM, as `edge-sim` lists them.
+/// Returns the files of the test VM, according to `edge-sim`.
 fn vm() -> Result<Manifest> {
     let build = ["build", "--quiet", "--workspace", "--bin=edge-sim"];
     shell::run(shell::cargo().args(build))?;

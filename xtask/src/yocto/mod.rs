@@ -1,4 +1,4 @@
-//! Checks of the Yocto layer and the kas files that need no build.
+//! Checks of the Yocto layer and the kas files that do not need an image build.
 
 mod crates;
 mod lint;
@@ -18,24 +18,25 @@ use recipe::{Recipe, Stage};
 /// Options of `cargo xtask yocto`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Do not write the list of crates, only compare it
+    /// Only compare the list of crates, without writing it
     #[arg(long)]
     check: bool,
-    /// Let bitbake parse the layer, with the other layers' copies in DIR,
-    /// named as in kas/edge-ai.yml; not as root
+    /// Parse the layer with bitbake, with copies of the other layers in DIR, named as in
+    /// kas/edge-ai.yml; not as root
     #[arg(long, value_name = "DIR")]
     parse: Option<PathBuf>,
 }
 
-/// Returns the directory of the layer.
+/// Returns the directory of the Yocto layer, `yocto/meta-edge-secure`.
 fn layer() -> PathBuf {
     shell::repository().join("yocto/meta-edge-secure")
 }
 
-/// Lines that each name one fault.
+/// Messages, each of which describes one fault.
 type Findings = Vec<String>;
 
-/// Runs all checks; false if there is a finding.
+/// Runs all checks of the layer, or only bitbake with `--parse`; returns false if there
+/// is a finding.
 pub(crate) fn run(args: &Args) -> Result<bool> {
     if let Some(layers) = &args.parse {
         return parse::run(layers);
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     Ok(passed)
 }
 
-/// Runs all checks and writes nothing, as a step of the test suite.
+/// Runs all checks without writing the list of crates, as a step of the test suite.
 pub(crate) fn check() -> Result<bool> {
     run(&Args {
         check: true,
@@ -74,7 +75,8 @@ pub(crate) fn check() -> Result<bool> {
     })
 }
 
-/// Checks that the recipe builds the programs that ship, in the workspace's version.
+/// Checks that the recipe edge-tools builds exactly the device programs, in the version
+/// of the workspace.
 fn programs(recipes: &[Recipe]) -> Result<Findings> {
     let tools = recipe::named(recipes, "edge-tools")?;
     let mut listed: Vec<_> = tools.list("EDGE_TOOLS");
@@ -98,8 +100,8 @@ fn programs(recipes: &[Recipe]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Checks that sandbox images run, and SSH is kept to the VPN, only where the build asks
-/// for it.
+/// Checks that the policy of the image permits sandbox apps, or restricts SSH to the VPN,
+/// only if the build requests that.
 fn policy(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
     let vpn = json!({ "sandbox": false, "ssh": "vpn" });
@@ -131,7 +133,8 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Recipe, change of its inputs that `do_install` must refuse, and a word of its message.
+/// Name of a recipe, invalid build inputs (as shell code) that its `do_install` must
+/// reject, and a word of the error message.
 const REFUSALS: [(&str, &str, &str); 9] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
@@ -152,7 +155,7 @@ const REFUSALS: [(&str, &str, &str); 9] = [
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];
 
-/// Checks that a build stops when a file is missing, and names it.
+/// Checks that a build with invalid inputs stops and names the cause.
 fn refusals(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
     for (name, before, word) in REFUSALS {

@@ -1,5 +1,5 @@
-//! bitbake itself, as far as it goes without downloads: it parses every recipe of every
-//! layer.
+//! Check of the layer by bitbake, which parses the recipes of all layers; a whole build
+//! would need downloads.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::layer;
 use crate::shell;
 
-/// Script that prints the layers that `kas/edge-ai.yml` uses, one a line.
+/// Python script that prints the layers used by `kas/edge-ai.yml`, one per line.
 const PRINT_LAYERS: &str = "
 import yaml
 for name, repo in yaml.safe_load(open('kas/edge-ai.yml'))['repos'].items():
@@ -20,7 +20,8 @@ for name, repo in yaml.safe_load(open('kas/edge-ai.yml'))['repos'].items():
                 print(name + '/' + directory)
 ";
 
-/// Parses with the copies of layers in a directory.
+/// Runs bitbake with the copies of the other layers in `layers`; returns false if it
+/// fails.
 pub(super) fn run(layers: &Path) -> Result<bool> {
     let layers = fs::canonicalize(layers).context("finding the layers")?;
     let mut list = vec![layer()];

@@ -1,4 +1,5 @@
-//! Recipes of the layer, read and installed as bitbake would do it.
+//! Recipes of the Yocto layer: a parser for their variables, and a shell environment in
+//! which their `do_install` runs as in bitbake.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,43 +10,44 @@ use tempfile::TempDir;
 use super::Findings;
 use crate::shell;
 
-/// A recipe or an append.
+/// BitBake recipe (`.bb`) or append file (`.bbappend`) of the layer.
 pub(super) struct Recipe {
-    /// Path in the repository.
+    /// Absolute path of the recipe file.
     pub(super) path: PathBuf,
     text: String,
 }
 
-/// File that a recipe installs.
+/// File that a recipe installs into the image.
 pub(super) struct Item {
     /// Absolute path in the image.
     pub(super) path: String,
-    /// Permission bits.
+    /// Permission bits, for example `0o644`.
     pub(super) mode: u32,
-    /// Name of the owner.
+    /// Name of the owning user, as given to `install`.
     pub(super) owner: String,
-    /// Copy with its content.
+    /// Path of the installed copy in a temporary directory.
     pub(super) file: PathBuf,
 }
 
-/// Files that one recipe installs, and the units that it enables.
+/// Result of a recipe's `do_install`: files, and the units that the recipe enables.
 pub(super) struct Installed {
-    /// Installed files.
+    /// Files that the recipe installed.
     pub(super) items: Vec<Item>,
-    /// Names of enabled units; `None` stands for every unit that can be enabled.
+    /// Names of the enabled units; `None` if every unit with an `[Install]` section is
+    /// enabled.
     pub(super) enabled: Option<Vec<String>>,
-    /// Directory of the copies.
+    /// Temporary directory of the installed copies, removed on drop.
     _root: TempDir,
 }
 
-/// Reads every recipe of ours.
+/// Reads all recipes of this project (`recipes-edge`), without append files.
 pub(super) fn all() -> Result<Vec<Recipe>> {
     let mut paths = found("recipes-edge")?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "bb"));
     paths.into_iter().map(Recipe::read).collect()
 }
 
-/// Returns the recipe of a name.
+/// Returns the recipe with this name, which precedes the version in its file name.
 pub(super) fn named<'a>(recipes: &'a [Recipe], name: &str) -> Result<&'a Recipe> {
     let mut recipes = recipes.iter();
     let is = |r: &&Recipe| r.name().starts_with(&format!("{name}_"));
@@ -54,7 +56,8 @@ pub(super) fn named<'a>(recipes: &'a [Recipe], name: &str) -> Result<&'a Recipe>
         .with_context(|| format!("no recipe {name}"))
 }
 
-/// Checks that each file that a recipe names exists, and that a recipe names each file.
+/// Checks that each file named by a recipe exists, and that each file in a `files`
+/// directory is named by a recipe.
 pub(super) fn files() -> Result<Findings> {
     let mut findings = Vec::new();
     let mut named = Vec::new();
@@ -85,7 +88,7 @@ pub(super) fn files() -> Result<Findings> {
     Ok(findings)
 }
 
-/// Lists files of the layer that git knows, sorted.
+/// Returns the files of the layer below `part` that git does not ignore, sorted.
 fn found(part: &str) -> Result<Vec<PathBuf>> {
     let list = shell::read(
         shell::command("git")
@@ -109,7 +112,7 @@ impl Recipe {
         Ok(Self { path, text })
     }
 
-    /// Returns the name of the file.
+    /// Returns the file name of the recipe.
     pub(super) fn name(&self) -> String {
         self.path
             .file_name()
@@ -118,7 +121,8 @@ impl Recipe {
             .into_owned()
     }
 
-    /// Returns the value of a variable that is set or appended.
+    /// Returns the value of a variable that the recipe sets or appends to with `=` or
+    /// `+=`.
     fn value(&self, variable: &str) -> Option<String> {
         let mut lines = self.text.lines();
         let line = lines.find_map(|l| {
@@ -135,13 +139,14 @@ impl Recipe {
         Some(value.trim_end().trim_end_matches('"').into())
     }
 
-    /// Returns the elements of a variable's value; none if it is not set.
+    /// Returns the elements of a variable's value; empty if the recipe does not set the
+    /// variable.
     pub(super) fn list(&self, variable: &str) -> Vec<String> {
         let value = self.value(variable).unwrap_or_default();
         value.split_whitespace().map(String::from).collect()
     }
 
-    /// Returns the files beside it that `SRC_URI` names.
+    /// Returns the local files that `SRC_URI` names with `file://`.
     fn local(&self) -> Vec<String> {
         ["SRC_URI", "SRC_URI:append:edge"]
             .iter()
@@ -151,7 +156,8 @@ impl Recipe {
             .collect()
     }
 
-    /// Returns a file that replaces one of the same name in another layer.
+    /// Returns the name of a file with which an append file replaces that of another
+    /// layer.
     fn overlaid(&self) -> Option<String> {
         self.name()
             .starts_with("chrony_")
@@ -166,7 +172,8 @@ impl Recipe {
             .with_context(|| format!("{} has no {name}", self.name()))
     }
 
-    /// Runs `do_install` after a shell command; an error has the message of a refusal.
+    /// Runs the recipe's `do_install` after the shell code `before`; an error has the
+    /// message of `do_install`.
     pub(super) fn install(&self, stage: &Stage, before: &str) -> Result<Installed> {
         let root = tempfile::tempdir()?;
         let directory = self.path.parent().context("a recipe without a directory")?;
@@ -206,8 +213,8 @@ impl Recipe {
     }
 }
 
-/// Directories and functions of bitbake, and an `install` that notes owners, which only
-/// root could set.
+/// Shell code with bitbake's directories and functions, and an `install` that records
+/// owners, since only root could set them.
 const PRELUDE: &str = r#"
 bindir=/usr/bin sbindir=/usr/sbin sysconfdir=/etc localstatedir=/var mandir=/usr/share/man
 nonarch_libdir=/usr/lib systemd_system_unitdir=/usr/lib/systemd/system
@@ -253,12 +260,12 @@ fn items(root: &Path, owners: &str) -> Result<Vec<Item>> {
         .collect()
 }
 
-/// Directories that `do_install` reads: files of the recipe, built programs, and files
-/// from outside the repository.
+/// Directories from which `do_install` reads: files of the recipe, built programs, and
+/// files from outside the repository.
 pub(super) struct Stage(TempDir);
 
 impl Stage {
-    /// Creates and fills them.
+    /// Creates the directories and fills them with placeholder files.
     pub(super) fn new() -> Result<Self> {
         let stage = Self(tempfile::tempdir()?);
         for directory in ["work", "build/target/target", "claim", "policy"] {
