@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Chores of this repository.
+/// Development commands of this repository.
 #[derive(Parser)]
 #[command(max_term_width = 80)]
 struct Args {

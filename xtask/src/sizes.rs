@@ -16,7 +16,7 @@ pub(crate) const PROGRAMS: [&str; 6] = [
     "edge-heartbeat",
 ];
 
-/// Limit of the sum of all stripped programs in bytes.
+/// Limit in bytes of the sum of the sizes of all stripped programs.
 const LIMIT: u64 = 9_000_000;
 
 /// Builds the release programs, strips copies of them and prints a table of their sizes;

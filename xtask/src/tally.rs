@@ -1,6 +1,6 @@
 //! Counter of passed and failed tests, checks or steps.
 
-/// Numbers of passed and failed tests, checks or steps.
+/// Numbers of passed and failed tests, checks or steps, as a summary line shows them.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) passed: u32,

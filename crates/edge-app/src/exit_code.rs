@@ -27,8 +27,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// the next step.
 pub(crate) fn registry_error(error: edge_signature::Error) -> anyhow::Error {
     use edge_signature::Error as E;
-    // An unsigned image has another exit code than an unreachable registry: scripts may
-    // retry after the second, but not after the first.
+    // An unsigned image has a different exit code than an unreachable registry, because
+    // scripts may retry only after the latter.
     let code = match error {
         E::Unsigned(_) | E::Untrusted(_) => SIGNATURE,
         _ => REGISTRY,

@@ -14,21 +14,21 @@ pub(crate) enum Table {
     Generator,
     /// Peak memory of each device tool
     Memory,
-    /// `edge-app sandbox` beside `docker save | gzip | ssh docker load`
+    /// Time of `edge-app sandbox`, compared with `docker save | gzip | ssh docker load`
     Sandbox {
-        /// Millions of bytes of the image below the change
+        /// Size of the unchanged layers in MB
         #[arg(long, default_value_t = 300)]
         base: u32,
-        /// Thousands of bytes of the layer that changes
+        /// Size of the changed layer in kB
         #[arg(long, default_value_t = 200)]
         change: u32,
     },
-    /// `edge-app deploy` to many devices, one after another and at once
+    /// Time of `edge-app deploy` to many devices, one after another and in parallel
     Devices {
         /// Number of devices
         #[arg(long, default_value_t = 20)]
         devices: u32,
-        /// Seconds that a pull takes, and again the deployment
+        /// Simulated duration of a pull, and also of a deployment, in seconds
         #[arg(long, default_value_t = 5)]
         seconds: u32,
     },

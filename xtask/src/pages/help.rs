@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell;
 
-/// Help texts of one program.
+/// Help texts of one program, from which its pages are generated.
 pub(super) struct Help {
     pub(super) program: &'static str,
     pub(super) text: String,

@@ -70,7 +70,7 @@ const VM_ONLY: [(&str, &str); 8] = [
     ("/root/.ssh/authorized_keys", "the tests log in as root"),
 ];
 
-/// File in the device image or in the test VM.
+/// File in the device image or in the test VM, with the properties that are compared.
 struct Entry {
     mode: u32,
     owner: String,

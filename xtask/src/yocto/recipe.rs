@@ -17,9 +17,9 @@ pub(super) struct Recipe {
     text: String,
 }
 
-/// File that a recipe installs into the image.
+/// File that a recipe installs into the device image.
 pub(super) struct Item {
-    /// Absolute path in the image.
+    /// Absolute path in the device image.
     pub(super) path: String,
     /// Permission bits, for example `0o644`.
     pub(super) mode: u32,
@@ -31,7 +31,7 @@ pub(super) struct Item {
 
 /// Result of a recipe's `do_install`: files, and the units that the recipe enables.
 pub(super) struct Installed {
-    /// Files that the recipe installed.
+    /// Installed files, with the mode and owner that `do_install` requested.
     pub(super) items: Vec<Item>,
     /// Names of the enabled units; `None` if every unit with an `[Install]` section is
     /// enabled.
@@ -112,7 +112,7 @@ impl Recipe {
         Ok(Self { path, text })
     }
 
-    /// Returns the file name of the recipe.
+    /// Returns the file name of the recipe, for example `NAME_VERSION.bb`.
     pub(super) fn name(&self) -> String {
         self.path
             .file_name()

@@ -286,7 +286,7 @@ async fn carry_out(
 
 async fn last_deployment(device: &Device, app: &str) -> Result<Option<Deployment>> {
     let text = device.run(&["replace", "--status", app]).await?;
-    // The output is empty before the first deployment of an app, so a parse error is not
-    // an error.
+    // The output is empty before the first deployment of an app, so a parse error is
+    // treated as a missing entry.
     Ok(serde_json::from_str(&text).ok())
 }

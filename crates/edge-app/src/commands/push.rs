@@ -19,8 +19,8 @@ use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Maximum number of an app's tags whose release numbers are compared, from the last tag
-/// of the registry's list backwards.
+/// Maximum number of an app's tags whose release numbers are compared, beginning with the
+/// last tag in the registry's list.
 const MAX_COMPARED_VERSIONS: usize = 16;
 
 /// Uploads or copies a version of an app, signs it, and prints `REPOSITORY@DIGEST`.

@@ -27,7 +27,7 @@ const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
 /// Exit code with which `ssh` reports its own failures, above all exit codes of
 /// edge-docker itself.
 const SSH_FAILED: i32 = 255;
-/// Size limit in bytes of ssh's own error messages.
+/// Size limit in bytes of ssh's own error messages, which an error of edge-app repeats.
 const MAX_SSH_OUTPUT_BYTES: u64 = 64 * 1024;
 
 /// Device with its ssh settings, and its connection after the first command.
@@ -287,10 +287,10 @@ fn option_value(path: &Path) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
 }
 
-/// Checks that `text` can only be a host or a user to ssh. A leading `-` would begin an
-/// option, and `-oProxyCommand=` runs a program on the laptop. Characters of shell syntax
-/// are rejected too, since `ProxyCommand` and `Match exec` in the user's configuration
-/// can pass host and user to a shell.
+/// Checks that ssh can interpret `text` only as a host or a user. A leading `-` would
+/// begin an option, and `-oProxyCommand=` runs a program on the laptop. Characters of
+/// shell syntax are rejected too, since `ProxyCommand` and `Match exec` in the user's
+/// configuration can pass host and user to a shell.
 fn check_destination(text: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) {

@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// Size limit of a configuration or manifest in bytes.
+/// Size limit in bytes of an image's configuration and of `manifest.json`.
 const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Archive of a saved container image, with an index of its entries.
@@ -96,9 +96,9 @@ impl SavedImage {
         Ok(bytes)
     }
 
-    /// Returns a reader of an entry's content. Read to the end before the next call:
-    /// `try_clone` only duplicates the file descriptor, so all readers share one file
-    /// offset.
+    /// Returns a reader of an entry's content. Each reader must be read to its end before
+    /// the next call: `try_clone` only duplicates the file descriptor, so all readers
+    /// share one file offset.
     pub(crate) fn reader(&self, path: &Path) -> Result<std::io::Take<File>> {
         let absent = || format!("the saved image lacks {}", path.display());
         let entry = match self.entries.get(path).with_context(absent)? {

@@ -21,7 +21,7 @@ const PIECE_BYTES: usize = 1024 * 1024;
 /// Lowest and highest zstd compression level in use. Compression starts with the lowest.
 const ZSTD_LEVELS: (i32, i32) = (1, 12);
 
-/// Compression format, chosen by the receiver of the data.
+/// Compression format, which depends on the receiver: a device or a registry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
     /// zstd, for transfers to a device. The level rises while the network is the

@@ -1,5 +1,5 @@
-//! Calls of the laptop's docker client. The client is used instead of the engine's API
-//! because it knows the contexts, remote engines and builders that the user has
+//! Calls of the laptop's docker client. It is used instead of the engine's API because
+//! only the client knows the contexts, remote engines and builders that the user has
 //! configured.
 
 use std::fs::File;

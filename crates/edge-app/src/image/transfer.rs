@@ -19,7 +19,7 @@ use crate::image::docker::{self, LocalImage};
 use crate::image::layer_filter::{self, LayerNames};
 use crate::output::progress::Progress;
 
-/// Number of attempts to query the images of a device before its error is returned.
+/// Number of attempts to query the images of a device before the error is returned.
 const QUERY_ATTEMPTS: u32 = 3;
 
 /// Container images that a device has, with names and layers.
@@ -79,8 +79,8 @@ impl DeviceImages {
     }
 
     /// Returns the number of `layers`, counted from the lowest, that the device has in
-    /// one image. Engines identify a layer together with all layers below it, so the same
-    /// layer elsewhere does not count.
+    /// one image. Engines identify a layer together with all layers below it, so an equal
+    /// layer on top of different layers does not count.
     fn common(&self, layers: &[String]) -> usize {
         let common = |image: &Image| {
             let pairs = image.layers.iter().zip(layers);
@@ -110,8 +110,8 @@ pub(crate) fn remove_replaced(new: &str, before: &DeviceImages) -> String {
     )
 }
 
-/// Sends `image` to the device: first only the missing layers. If the device rejects
-/// them, for example because a layer was removed since the query, the whole image.
+/// Sends `image` to the device: first only the missing layers, and after an error, for
+/// example because a layer was removed since the query, the whole image.
 pub(crate) async fn send(
     device: &Device,
     app: &str,

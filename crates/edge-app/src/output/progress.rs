@@ -22,8 +22,8 @@ pub(crate) struct Progress {
     start: Instant,
     last_line: Mutex<Cell<Instant>>,
     bar: Option<ProgressBar>,
-    /// Whether data are compressed during the transfer. The bar then counts the bytes
-    /// read, whose total is known, and its text the bytes sent.
+    /// Whether data are compressed during the transfer. The bar then shows the bytes
+    /// read, whose total is known, and the text beside the bar shows the bytes sent.
     compressed: bool,
 }
 
@@ -138,8 +138,7 @@ impl Progress {
         self.start.elapsed().as_secs_f64().max(0.001)
     }
 
-    /// Formats the average rate since the start in bytes per second, for example `1.2
-    /// MB`.
+    /// Formats the average rate in bytes per second since the start, as [`amount`] does.
     fn rate(&self, bytes: u64) -> String {
         #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
         let rate = bytes as f64 / self.seconds();

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// Prints a table with aligned columns to standard output. Cells contain text from
 /// devices and registries: control characters are replaced, since escape sequences could
-/// change the terminal.
+/// move the cursor and hide text.
 pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     let head: Vec<_> = head.iter().map(ToString::to_string).collect();
     let printable_rows = rows

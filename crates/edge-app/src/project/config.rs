@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::exit_code::CONFIGURATION;
 
-/// File name of a project's configuration, in the project's directory.
+/// File name of a project's configuration; a directory with this file is a project.
 pub(crate) const FILE_NAME: &str = "edge-app.yaml";
 /// Size limit of configuration files in bytes, so that a wrong path cannot fill the
 /// memory.
@@ -27,9 +27,9 @@ pub(crate) struct Config {
     /// PEM file with the CA certificate of the registry, if the system does not trust it.
     pub(crate) ca: Option<PathBuf>,
     pub(crate) credentials: Option<Login>,
-    /// Private key that signs images; only some commands need it.
+    /// Signing key, with which `push` signs and `verify` verifies images.
     pub(crate) signing_key: Option<SigningKey>,
-    /// Platform for which images are built.
+    /// Platform for which `build` and `sandbox` build images.
     #[serde(default)]
     pub(crate) platform: Platform,
     /// Devices by name; a name without settings is used as the host.
@@ -121,7 +121,8 @@ pub(crate) struct Device {
 
 /// Project: a directory with an `edge-app.yaml` and a subdirectory for each app.
 pub(crate) struct Project {
-    /// Absolute path of the project's directory.
+    /// Absolute path of the project's directory, to which the paths in `edge-app.yaml`
+    /// are relative.
     pub(crate) directory: PathBuf,
     /// Parsed content of the project's `edge-app.yaml`.
     pub(crate) config: Config,

@@ -11,7 +11,7 @@ use crate::cloud::{ecr, ssm};
 use crate::exit_code::{CONFIGURATION, registry_error};
 use crate::project::config::{FILE_NAME, MAX_FILE_BYTES, Project, RepositoryName, SsmParameter};
 
-/// Size limit of a password file in bytes.
+/// Size limit in bytes of the file that `credentials.password_file` names.
 const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
 
 impl Project {

@@ -12,7 +12,7 @@ use crate::cloud::kms::KmsKey;
 use crate::exit_code::{CONFIGURATION, SIGNATURE};
 use crate::project::config::{Project, SigningKey};
 
-/// Private key that signs images, or access to one.
+/// Private key for signatures, which is either in memory or in AWS KMS.
 pub(crate) enum Signer {
     /// Content of a PEM file with the private key, which must stay secret.
     Pem(Vec<u8>),
