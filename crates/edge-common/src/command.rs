@@ -1,15 +1,13 @@
 //! Execution of other programs, with typed output, time limits, and errors that quote
 //! the command line, the exit status and the end of standard error.
 
-use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::de::DeserializeOwned;
 
@@ -24,6 +22,9 @@ const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 const MAX_SUMMARY_CHARS: usize = 300;
 /// Minimum time for reading the remaining output after a program has ended.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// Number of bytes that a pipe takes without blocking once `poll` reports room in it, as
+/// pipe(7) defines for Linux.
+const PIPE_BUF: usize = 4096;
 
 /// Methods that run a program to its end without a time limit. The arguments must not
 /// contain secrets, because error messages quote them.
@@ -157,78 +158,156 @@ pub fn run_within(
     grace: Duration,
 ) -> Result<Completed> {
     let end = Instant::now() + limit;
-    let stdin = if input.is_empty() {
-        Stdio::null()
-    } else {
-        Stdio::piped()
-    };
     let mut child = command
-        .stdin(stdin)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("running {}", command.get_program().to_string_lossy()))?;
-    // Each stream has its own thread. If the streams were read one after the other, a
-    // program that fills the second pipe first would block for ever.
-    let stdout = capture(child.stdout.take());
-    let stderr = capture(child.stderr.take());
-    if let Some(mut pipe) = child.stdin.take() {
-        let input = input.to_string();
-        thread::spawn(move || pipe.write_all(input.as_bytes()));
+    // A pidfd becomes readable when the process exits. Polling at intervals would
+    // return late, and a handler of SIGCHLD would affect the whole program.
+    let process = pidfd_open(pid(&child)?, PidfdFlags::empty()).context("watching a program")?;
+    let mut pipes = Pipes::new(&mut child, input);
+    let in_time = pipes.serve(Some(&process), end)?;
+    let mut exited = in_time;
+    if !exited && !grace.is_zero() {
+        // The process may have exited already. Its PID is not reused before `wait`, so
+        // the signal cannot reach another process.
+        let _ = kill_process(pid(&child)?, Signal::TERM);
+        exited = pipes.serve(Some(&process), Instant::now() + grace)?;
     }
-    let in_time = ends_before(&child, end)?;
-    if !in_time {
-        stop(&mut child, grace)?;
+    if !exited {
+        child.kill().context("ending a program")?;
     }
     let status = child.wait().context("waiting for a program")?;
-    let end = end.max(Instant::now() + LAST_OUTPUT);
+    pipes.close_input();
+    pipes.serve(None, end.max(Instant::now() + LAST_OUTPUT))?;
+    let [stdout, stderr] = pipes.kept;
     Ok(Completed {
         status: in_time.then_some(status),
-        stdout: stdout.text(end),
-        stderr: stderr.text(end),
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
     })
 }
 
-/// Output stream that a thread reads, and the beginning of its content.
-struct Captured {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    /// Channel that is disconnected when the stream ends.
-    end: Receiver<()>,
+/// Standard stream of a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Input,
+    Output,
+    Error,
 }
 
-impl Captured {
-    /// Returns the captured text at the end of the stream, at the latest at the time
-    /// `end`: a grandchild process that inherited the stream may keep it open for ever.
-    fn text(&self, end: Instant) -> String {
-        let left = end.saturating_duration_since(Instant::now());
-        let _ = self.end.recv_timeout(left);
-        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
+/// Pipes to a running program. One `poll` serves them all, because a thread for each
+/// stream would add 30 kB to every device program.
+struct Pipes<'a> {
+    /// Input that is still to be written.
+    input: &'a [u8],
+    open: Vec<(Stream, OwnedFd)>,
+    /// Beginnings of standard output and standard error.
+    kept: [Vec<u8>; 2],
+}
+
+impl<'a> Pipes<'a> {
+    fn new(child: &mut Child, input: &'a str) -> Self {
+        let stdin = child.stdin.take().filter(|_| !input.is_empty());
+        let pipes = [
+            stdin.map(|pipe| (Stream::Input, pipe.into())),
+            child
+                .stdout
+                .take()
+                .map(|pipe| (Stream::Output, pipe.into())),
+            child.stderr.take().map(|pipe| (Stream::Error, pipe.into())),
+        ];
+        Self {
+            input: input.as_bytes(),
+            open: pipes.into_iter().flatten().collect(),
+            kept: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Transfers input and output until `process` exits, or without a process until all
+    /// streams have ended, at the latest until `end`: a grandchild process that inherited
+    /// a stream may keep it open for ever. Returns whether `process` exited.
+    fn serve(&mut self, process: Option<&OwnedFd>, end: Instant) -> Result<bool> {
+        loop {
+            let event = |stream: Stream| match stream {
+                Stream::Input => PollFlags::OUT,
+                Stream::Output | Stream::Error => PollFlags::IN,
+            };
+            let pipes = self.open.iter();
+            let mut polled: Vec<_> = pipes
+                .map(|(stream, pipe)| PollFd::new(pipe, event(*stream)))
+                .chain(process.map(|process| PollFd::new(process, PollFlags::IN)))
+                .collect();
+            let left = end.saturating_duration_since(Instant::now());
+            if polled.is_empty() || !wait_for(&mut polled, left)? {
+                return Ok(false);
+            }
+            let ready = polled.iter().map(|polled| !polled.revents().is_empty());
+            let ready: Vec<_> = ready.collect();
+            let exited = process.is_some() && ready.last() == Some(&true);
+            let open = std::mem::take(&mut self.open);
+            for ((stream, pipe), ready) in open.into_iter().zip(ready) {
+                if !ready || self.transfer(stream, &pipe) {
+                    self.open.push((stream, pipe));
+                }
+            }
+            // A program with endless output keeps its stream ready beyond the limit.
+            if exited || left.is_zero() {
+                return Ok(exited);
+            }
+        }
+    }
+
+    /// Writes or reads once; returns whether the stream stays open.
+    fn transfer(&mut self, stream: Stream, pipe: &OwnedFd) -> bool {
+        let kept = match stream {
+            Stream::Input => {
+                // `poll` promises room for no more than PIPE_BUF; a longer write could block.
+                let chunk = &self.input[..self.input.len().min(PIPE_BUF)];
+                return match rustix::io::write(pipe, chunk) {
+                    Ok(count) => {
+                        self.input = &self.input[count..];
+                        !self.input.is_empty()
+                    }
+                    Err(error) => error == Errno::INTR,
+                };
+            }
+            Stream::Output => &mut self.kept[0],
+            Stream::Error => &mut self.kept[1],
+        };
+        let mut buffer = [0; 8192];
+        match rustix::io::read(pipe, &mut buffer) {
+            Ok(count) => {
+                // The rest is read and dropped, so that endless output neither blocks the
+                // program nor fills the memory.
+                let room = MAX_OUTPUT_BYTES - kept.len();
+                kept.extend_from_slice(&buffer[..count.min(room)]);
+                count > 0
+            }
+            Err(error) => error == Errno::INTR,
+        }
+    }
+
+    /// Ends the input of a program that did not read all of it.
+    fn close_input(&mut self) {
+        self.open.retain(|(stream, _)| *stream != Stream::Input);
     }
 }
 
-/// Starts a thread that reads a stream to its end and keeps only the beginning, so that
-/// a program with endless output neither blocks nor fills the memory.
-fn capture(stream: Option<impl Read + Send + 'static>) -> Captured {
-    let bytes = Arc::new(Mutex::new(Vec::new()));
-    let (sender, end) = mpsc::channel::<()>();
-    let kept = Arc::clone(&bytes);
-    thread::spawn(move || {
-        let _sender = sender;
-        let Some(mut stream) = stream else { return };
-        let mut buffer = [0; 8192];
-        loop {
-            let count = match stream.read(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Ok(0) | Err(_) => return,
-                Ok(count) => count,
-            };
-            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let room = MAX_OUTPUT_BYTES - kept.len();
-            kept.extend_from_slice(&buffer[..count.min(room)]);
-        }
-    });
-    Captured { bytes, end }
+/// Waits until a file descriptor is ready, for at most `left`; returns whether one is.
+fn wait_for(polled: &mut [PollFd], left: Duration) -> Result<bool> {
+    let left = Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    match poll(polled, Some(&left)) {
+        Ok(count) => Ok(count > 0),
+        // Nothing is marked ready then, and the caller polls again.
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error).context("waiting for a program"),
+    }
 }
 
 fn pid(child: &Child) -> Result<Pid> {
@@ -236,37 +315,6 @@ fn pid(child: &Child) -> Result<Pid> {
     number
         .and_then(Pid::from_raw)
         .context("a process without a number")
-}
-
-/// Waits until `child` exits, at the latest until `end`. Returns whether it exited.
-fn ends_before(child: &Child, end: Instant) -> Result<bool> {
-    // A pidfd becomes readable when the process exits. Polling at intervals would
-    // return late, and a handler of SIGCHLD would affect the whole program.
-    let process = pidfd_open(pid(child)?, PidfdFlags::empty()).context("watching a program")?;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let left = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
-            Ok(count) => return Ok(count > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("waiting for a program"),
-        }
-    }
-}
-
-fn stop(child: &mut Child, grace: Duration) -> Result<()> {
-    if !grace.is_zero() {
-        // The process may have exited already. Its PID is not reused before `wait`, so
-        // the signal cannot reach another process.
-        let _ = kill_process(pid(child)?, Signal::TERM);
-        if ends_before(child, Instant::now() + grace)? {
-            return Ok(());
-        }
-    }
-    child.kill().context("ending a program")
 }
 
 #[cfg(test)]
@@ -314,6 +362,17 @@ mod tests {
         assert!(!completed.success() && completed.summary() == "no");
         let mut absent = Root::at("/nonexistent").command("/x");
         assert!(run_within(&mut absent, "", Duration::ZERO, Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn input_larger_than_a_pipe_blocks_neither_side() {
+        let minute = Duration::from_secs(60);
+        let input = "x".repeat(1 << 20);
+        for (script, length) in [("cat", MAX_OUTPUT_BYTES), ("exit 0", 0)] {
+            let completed = run_within(&mut sh(script), &input, minute, minute).unwrap();
+            assert!(completed.success(), "{script}: {}", completed.summary());
+            assert_eq!(completed.stdout.len(), length, "{script}");
+        }
     }
 
     #[test]
