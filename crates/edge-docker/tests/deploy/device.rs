@@ -85,6 +85,10 @@ impl Device {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init.to_string()]);
         command.args(["--mount", "--net", "--pid", "--root", "--wd=/", "--"]);
+        // The caller's TMPDIR does not exist inside, and runc would fail for it.
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.args(words).stdin(Stdio::null());
         command
     }
