@@ -92,7 +92,7 @@ impl Signed {
         Ok(bundle::close(&self.payload, &self.text(), &signer))
     }
 
-    /// Returns the format in which the signature is stored.
+    /// Returns the format of the signature: v2 or v3.
     pub fn format(&self) -> Format {
         self.format
     }

@@ -8,7 +8,7 @@ use edge_common::Root;
 use edge_common::command::CommandExt as _;
 use serde::{Deserialize, Serialize};
 
-/// Time in which a process must end after a signal.
+/// Time in which a process must end after SIGTERM, and again after SIGKILL.
 const END: Duration = Duration::from_secs(5);
 
 /// Process, identified by PID and start time: a later process can have the same
@@ -28,7 +28,7 @@ impl Process {
         })
     }
 
-    /// Returns whether the process still runs.
+    /// Returns whether a process with this PID and start time runs.
     pub(crate) fn alive(&self) -> bool {
         started(self.pid).is_some_and(|s| s == self.started)
     }

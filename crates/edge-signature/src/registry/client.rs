@@ -70,7 +70,7 @@ impl Registry {
         })
     }
 
-    /// Returns the repository whose client this is.
+    /// Returns the repository that this client reads.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }

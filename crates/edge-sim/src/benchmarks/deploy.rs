@@ -19,7 +19,7 @@ use crate::namespaces::Fleet;
 use crate::signals;
 use crate::testbed::push_image;
 
-/// Arguments of `edge-sim bench devices`.
+/// Arguments of `edge-sim bench devices`, which measures parallel deployments.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Directory of the programs of this repository, built with --release

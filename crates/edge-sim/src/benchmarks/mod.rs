@@ -54,7 +54,8 @@ pub(crate) enum Command {
     },
 }
 
-/// Arguments of `edge-sim bench sandbox`.
+/// Arguments of `edge-sim bench sandbox`, which compares edge-app with the earlier
+/// script.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Directory of the programs of this repository, built with --release

@@ -15,7 +15,7 @@ use openssl::x509::{X509, X509Name, X509NameBuilder};
 
 use super::HOST;
 
-/// Length of a day, in seconds.
+/// Length of a day in seconds, to compute the validity of certificates.
 const DAY: i64 = 86_400;
 /// Default validity of certificates, in days.
 const TEN_YEARS: i64 = 3650;

@@ -33,7 +33,7 @@ use quota::Quotas;
 /// Certificate that the endpoint presents to its clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Server {
-    /// Valid certificate.
+    /// Valid certificate for the endpoint's host name.
     #[default]
     Proper,
     /// Certificate by an authority that no device trusts.
@@ -48,7 +48,7 @@ pub enum Tls {
     /// TLS 1.2 and 1.3.
     #[default]
     Both,
-    /// Only this version.
+    /// Only this TLS version.
     Only(SslVersion),
 }
 
@@ -62,7 +62,7 @@ pub struct Behaviour {
     pub rate: Option<u32>,
     /// Certificate of the server, which can be one that clients must refuse.
     pub server: Server,
-    /// Accepted TLS versions.
+    /// TLS versions that clients may use; by default 1.2 and 1.3.
     pub tls: Tls,
     /// Port of 127.0.0.1 to listen on; 0 selects a free port.
     pub port: u16,
@@ -81,7 +81,8 @@ impl FromStr for Server {
     }
 }
 
-/// Arguments of `edge-sim endpoint`.
+/// Arguments of `edge-sim endpoint`, which serves fleet provisioning with scripted
+/// faults.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Directory of the endpoint's state; can be the directory of a local cloud

@@ -26,7 +26,8 @@ const FIRST_PROCESS: &str = include_str!("device.sh");
 /// Size of the end of a log that is quoted in an error message, in bytes.
 const LOG_TAIL_BYTES: usize = 2000;
 
-/// Settings with which a device is started.
+/// Settings with which a device is started: trust anchors, programs, engine and
+/// ports.
 pub struct Settings<'a> {
     /// Host name of the device in its ssh configuration.
     pub name: &'a str,
@@ -64,7 +65,8 @@ impl Default for Settings<'_> {
     }
 }
 
-/// Simulated link between ssh and a device.
+/// Simulated link between ssh and a device, with the delay and rate of `edge-sim
+/// relay`.
 #[derive(Clone, Copy, Default)]
 pub struct Link {
     /// Round-trip time in milliseconds.

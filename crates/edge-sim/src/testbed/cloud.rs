@@ -54,7 +54,7 @@ impl Cloud {
         self.path().join(name)
     }
 
-    /// Returns the value of a key in `endpoints.json` as text.
+    /// Returns the value of a key in the local cloud's `endpoints.json` as text.
     pub fn value(&self, key: &str) -> String {
         let text = fs::read(self.file("endpoints.json")).unwrap();
         let values: Value = serde_json::from_slice(&text).unwrap();

@@ -91,7 +91,7 @@ fn partition(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Empties the data partition of the disk image.
+/// Empties the data partition of the disk image by punching a hole in the file.
 pub(crate) fn reset(path: &Path) -> Result<()> {
     punch_hole(path, data_offset(), DATA_BYTES)
 }
