@@ -78,8 +78,8 @@ impl TryFrom<String> for Line {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // The audit log of the device replaces each control character by a blank.
-        // Text without control characters is logged unchanged.
+        // Messages and logs replace each control character by a space: the text would look
+        // different from the value that the container gets.
         if text.chars().any(char::is_control) {
             return Err("control characters are not allowed: write the text on one line");
         }

@@ -16,8 +16,9 @@ use crate::image::Image;
 use crate::refusals::Refusals;
 use crate::{load, plan};
 
-/// Copies the public configuration, reloads systemd and starts the targets that want
-/// the units of `/data/services`.
+/// Copies the public keys and the repository URL of the device image to `/data/config`.
+/// If `/data/services` has accepted units, reloads systemd and starts the boot targets that
+/// want or require them.
 pub(crate) fn run(root: &Root) -> Result<()> {
     boot::save_early(root)?;
     copy_anchors(root, "/data/config/pki", |name| has_extension(name, "pub"))?;

@@ -30,9 +30,10 @@ pub(crate) enum Content {
     Unknown(String),
 }
 
-/// Determines the content of a partition by the signatures that `blkid` knows, and if
-/// there is none by samples. A read error or unexpected output of `blkid` is an error,
-/// never [`Content::Empty`].
+/// Determines the content of a partition. `blkid` searches for known signatures; if it
+/// finds none, samples of the data decide between [`Content::Empty`] and
+/// [`Content::Unknown`]. A read error or unexpected output of `blkid` is an error, never
+/// [`Content::Empty`].
 pub(crate) fn content(root: &Root, device: &Path) -> Result<Content> {
     if let Some(kind) = signature(root, device)? {
         return Ok(Content::Known(kind));

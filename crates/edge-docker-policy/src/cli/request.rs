@@ -371,8 +371,8 @@ impl Request {
         }
         if host.network_mode == "host" {
             self.grants.push(RequestedGrant::HostNetwork);
-            // The grant decides on the host's network; until then the container is on the
-            // default bridge.
+            // `Granted::fulfil` sets `host` again if a grant permits it, and otherwise
+            // refuses. Until then the create request names the default bridge.
             host.network_mode = "default".into();
         }
         if !self.aliases.is_empty() {

@@ -48,7 +48,7 @@ fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
         return done(Ok(help::print_command(command)));
     }
     let parsed = command.entry().parse(args)?;
-    // A single thread: blocking work on a stream is done in separate threads.
+    // A single thread: blocking work on a standard stream is done in separate threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

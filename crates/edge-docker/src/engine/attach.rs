@@ -77,8 +77,8 @@ pub(crate) async fn run(
         bail!("the input device is not a TTY: drop -t to feed it from a pipe or file");
     }
     let (sender, events) = unbounded_channel();
-    // Before the start: otherwise a signal could end this process at this point and leave
-    // a running container that nobody waits for.
+    // Before the start: otherwise a signal right after it could end this process and
+    // leave a running container that nobody waits for.
     listen(&sender, streams.tty)?;
     let stream = attach(root, id, streams, removed, &sender).await?;
     // Before the start, to avoid echoing input twice: from the start on, the container

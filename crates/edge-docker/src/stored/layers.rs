@@ -1,6 +1,6 @@
-//! Directories that the engine combines into the file system of a container: checks that
-//! these are exactly the layers of its image, in their order, and the container's own
-//! layer. `fsck` checks the content of the layers.
+//! Check of the directories that the engine's overlay2 driver combines into the file
+//! system of a container: they must be exactly the layers of its image, in their order, an
+//! init layer, and the container's own layer. `fsck` checks the content of the layers.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! HTTP client of one registry, with limits for time and size of a response.
+//! HTTP client of one repository of a registry, with limits for time and size of a response.
 
 use std::sync::Mutex;
 use std::time::Duration;

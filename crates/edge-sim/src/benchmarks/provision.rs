@@ -26,7 +26,8 @@ struct Run {
     connections: f64,
 }
 
-/// Measures both implementations at round trips of 0 and 100 ms and prints a table.
+/// Measures provisioning by edge-provision (`tool`) and by the script `earlier`, at round
+/// trips of 0 and 100 ms, `runs` times each, and prints a table of the medians.
 pub(crate) fn run(tool: &Path, earlier: &Path, runs: usize) -> Result<()> {
     println!(
         "median of {runs} runs; from the start of the process; registered: the first log line that contains the word"

@@ -111,8 +111,8 @@ impl Provisioning {
         if !parsed.verify(&key).unwrap_or(false) {
             return invalid();
         }
-        // The broker uses the common name as the user name. As at AWS, the common
-        // name is the certificate id, whatever the signing request contains.
+        // The broker uses the common name as the user name, so the common name is the
+        // certificate ID. The subject of the signing request is ignored.
         let issued = pki::random_hex(32).and_then(|id| {
             let pem = self.authority.sign(&id, &key)?.to_pem()?;
             Ok((id, String::from_utf8(pem)?, pki::random_hex(32)?))
