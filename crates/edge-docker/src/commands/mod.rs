@@ -27,7 +27,10 @@ use crate::{authz, create, deploy};
 pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
     match args {
         [] | ["--help" | "-h", ..] => return done(help::print(&[])),
-        ["--version" | "-v", ..] => return done(Ok(help::print_version())),
+        ["--version" | "-v", ..] => {
+            help::print_version();
+            return Ok(ExitCode::SUCCESS);
+        }
         _ => {}
     }
     let (command, rest) = Command::find(args).inspect_err(|e| audit(root, args[0], e))?;
@@ -45,7 +48,8 @@ fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
     // `exec` has no help option: a `--help` in its arguments may belong to the command in
     // the container.
     if args.first() == Some(&"--help") && command != Command::Exec {
-        return done(Ok(help::print_command(command)));
+        help::print_command(command);
+        return Ok(ExitCode::SUCCESS);
     }
     let parsed = command.entry().parse(args)?;
     // A single thread: blocking work on a standard stream is done in separate threads.

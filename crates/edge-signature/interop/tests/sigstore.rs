@@ -64,7 +64,8 @@ fn the_sigstore_crate_accepts_the_v2_signatures() {
     let valid = layer(signed.payload(), &signed.text());
     assert!(accepts(&us, &valid));
     assert!(
-        good.simple_signing
+        valid
+            .simple_signing
             .satisfies_manifest_digest(digest.as_str())
     );
     let other = Digest::of(b"other");
