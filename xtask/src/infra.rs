@@ -12,6 +12,10 @@ pub(crate) fn run() -> Result<bool> {
     // tests of a file share the servers that they start.
     command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
     command.args(["-n", "2", "--dist", "loadfile", "infra/tests"]);
+    // pytest keeps the directories of its last runs, and a parser of checkov its grammar,
+    // in the temporary directory: in one of their own they are removed with it.
+    let temporary = tempfile::tempdir()?;
+    command.env("TMPDIR", temporary.path());
     let status = command.status().context("running pytest")?;
     Ok(status.success())
 }
