@@ -56,6 +56,13 @@ impl Testbed {
         testbed
     }
 
+    /// Runs `edge-app sandbox`; returns its exit code and what it printed as an error.
+    fn failing_sandbox(&self) -> (Option<i32>, String) {
+        let output = self.app(&["sandbox", "hello", "device"]).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), printed)
+    }
+
     fn project(&self) {
         fs::create_dir_all(self.path("hello/web")).unwrap();
         let arch = if cfg!(target_arch = "aarch64") {
@@ -295,12 +302,8 @@ fn a_device_is_left_with_an_app() {
 
     let app = "name: hello\nresources: {memory: lots}\n";
     fs::write(testbed.path("hello/app.yaml"), app).unwrap();
-    let output = testbed
-        .app(&["sandbox", "hello", "device"])
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(6), "{printed}");
+    let (code, printed) = testbed.failing_sandbox();
+    assert_eq!(code, Some(6), "{printed}");
     assert!(printed.contains("memory"), "{printed}");
     assert_eq!(testbed.running(), first);
 
@@ -395,11 +398,7 @@ fn refusals_are_reported() {
         .path("/etc/edge-ai/container-config/policy.json");
     let text = fs::read_to_string(&policy).unwrap();
     fs::write(&policy, text.replace("true", "false")).unwrap();
-    let output = testbed
-        .app(&["sandbox", "hello", "device"])
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(6), "{printed}");
+    let (code, printed) = testbed.failing_sandbox();
+    assert_eq!(code, Some(6), "{printed}");
     assert!(printed.contains("signed containers only"), "{printed}");
 }

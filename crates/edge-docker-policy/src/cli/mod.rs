@@ -7,4 +7,5 @@ pub mod entry;
 pub mod help;
 mod options;
 pub mod request;
+pub mod streams;
 pub mod values;

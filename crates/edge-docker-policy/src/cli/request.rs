@@ -6,6 +6,7 @@ use edge_common::contract::label;
 
 use crate::cli::args::{self, Order};
 use crate::cli::options::{self, Verdict};
+use crate::cli::streams::Streams;
 use crate::cli::values;
 use crate::create_body::{Create, Empty, Endpoint, Health, LogConfig, Networking, PortBinding};
 use crate::grants::RequestedGrant;
@@ -16,39 +17,6 @@ use crate::refusal::refuse;
 /// Prefixes of label names that docker reserves for itself.
 const DOCKER_LABELS: [&str; 3] = ["com.docker.", "io.docker.", "org.dockerproject."];
 const HEALTH_CONFLICT: &str = "--no-healthcheck and --health-… exclude each other";
-
-/// Attached streams of a container, and their settings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Streams {
-    /// Standard input, by `-i` or `-a stdin`.
-    pub stdin: bool,
-    /// Standard output, by default or by `-a stdout`.
-    pub stdout: bool,
-    /// Standard error, by default or by `-a stderr`.
-    pub stderr: bool,
-    /// Pseudo-terminal (`-t`), which carries all streams in one.
-    pub tty: bool,
-    /// Forwarding of signals to the container (`--sig-proxy`, on by default).
-    pub signals: bool,
-}
-
-impl Streams {
-    fn any(self) -> bool {
-        self.stdin || self.stdout || self.stderr
-    }
-
-    /// Adds the stream that `-a` names; returns false if the name is unknown.
-    fn add(&mut self, name: &str) -> bool {
-        let stream = match name.to_ascii_lowercase().as_str() {
-            "stdin" => &mut self.stdin,
-            "stdout" => &mut self.stdout,
-            "stderr" => &mut self.stderr,
-            _ => return false,
-        };
-        *stream = true;
-        true
-    }
-}
 
 /// Parsed arguments of `run` or `create`, which the policy has not judged yet.
 pub struct Request {

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use edge_common::Root;
 use edge_common::contract::exit_code::REFUSED;
 use edge_common::exit::Failure;
-use edge_docker_policy::cli::request::Streams;
+use edge_docker_policy::cli::streams::Streams;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use serde_json::Value;
 use tokio::signal::unix::SignalKind;
