@@ -1,5 +1,6 @@
 //! Lookup of programs, free ports and the cache directory on this machine.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
@@ -62,7 +63,15 @@ fn build_directory() -> Result<PathBuf> {
 }
 
 /// Returns a port of 127.0.0.1 on which nothing listens.
+///
+/// The port is below the range from which the kernel takes ports for connections. Ports of
+/// that range are given to the tests that run at the same time, before the daemon that the
+/// port is for binds it.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
-    Ok(listener.local_addr()?.port())
+    // A new hasher has random keys.
+    let random = || RandomState::new().build_hasher().finish();
+    let candidates = (0..1000).map(|_| u16::try_from(10_000 + random() % 20_000));
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let port = candidates.flatten().find(free);
+    port.context("finding a free port")
 }
