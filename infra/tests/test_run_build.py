@@ -1,5 +1,6 @@
 """scripts/run-build against moto, with a kas that records its arguments and files."""
 
+import contextlib
 import datetime
 import os
 import pathlib
@@ -27,7 +28,8 @@ for directory in "$EDGE_CLAIM_DIR" "$EDGE_POLICY_DIR"; do
 done >kas.saw
 cat "$EDGE_CLAIM_DIR/claim.key" "$EDGE_POLICY_DIR/ecr-url.txt" >>kas.saw
 if [ -e wait ]; then
-	echo waiting >started
+	echo $$ >started.new
+	mv started.new started
 	exec sleep 600
 fi
 images=build/tmp/deploy/images/jetson
@@ -131,7 +133,13 @@ class Build:
 
 @pytest.fixture
 def build(tmp_path, moto):
-    return Build(tmp_path, moto)
+    build = Build(tmp_path, moto)
+    yield build
+    # kas runs in a session of its own: a build that is killed cannot stop it.
+    started = build.root / "started"
+    if started.exists():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(started.read_text()), signal.SIGKILL)
 
 
 def test_a_dry_run_fetches_everything_and_leaves_nothing(build):
