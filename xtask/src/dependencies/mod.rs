@@ -44,7 +44,7 @@ mod tests {
     fn reads_lines_of_cargo_tree() {
         let package = |name: &str, version: &str| (name.to_string(), version.to_string());
         assert_eq!(named("serde v1.0.2").unwrap(), package("serde", "1.0.2"));
-        let line = "edge-common v0.1.0 (/work/crates/edge-common) (*)";
+        let line = "edge-common v0.1.0 (/src/crates/edge-common) (*)";
         assert_eq!(named(line).unwrap(), package("edge-common", "0.1.0"));
         assert!(named("warning: x").is_err());
     }
