@@ -1,5 +1,5 @@
-//! Independent checker of decisions: is a create body, a stored container or a request to
-//! the engine harmless?
+//! Independent checker of decisions: it judges whether a create body, a stored container
+//! or a request to the engine is harmless.
 //!
 //! Written from the rules (docs/security.md) with none of the policy's code, so that a
 //! mistake has to be made twice: every field is known and has a value that the app may

@@ -1,4 +1,4 @@
-//! What the tables of the benches are made of.
+//! Timing for the tables of the benchmarks.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! What is allowed means what docker's own client means by the same words.
+//! Comparison of permitted requests with those of docker's own client for the same
+//! arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! What reaches the socket of the engine, whatever is typed.
+//! Requests that reach the socket of the engine, for any command line.
 //!
 //! A recorder listens where the engine would; a check written without the
 //! policy's code looks at every body that arrives.

@@ -8,11 +8,13 @@
 )]
 
 mod cloud;
+mod command_line;
 mod device_root;
 mod images;
 mod programs;
 
 pub use cloud::{Cloud, StrictEndpoint, edge_sim};
+pub use command_line::{check_help, check_wrong_usage};
 pub use device_root::{DeviceRoot, IdentityFile};
 pub use images::{build_image, push_image};
 pub use programs::{example, program};
