@@ -18,5 +18,6 @@ pub mod identity;
 mod limits;
 pub mod mounts;
 pub mod refusal;
+pub mod run_spec;
 pub mod stored;
 pub mod strict_json;
