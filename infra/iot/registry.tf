@@ -23,9 +23,9 @@ resource "aws_ecr_lifecycle_policy" "apps" {
     rules = [
       {
         # A later rule does not apply to images that an earlier one selects, so signatures
-        # are never expired.
+        # (sha256-HEX.sig) and run specifications (sha256-HEX.run) are never expired.
         rulePriority = 1
-        description  = "signatures stay"
+        description  = "signatures and run specifications stay"
         selection = {
           tagStatus      = "tagged"
           tagPatternList = ["sha256-*"]

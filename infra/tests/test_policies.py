@@ -1,6 +1,8 @@
 """Policy documents: findings of parliament, and uses of `*`."""
 
+import fnmatch
 import json
+import re
 import subprocess
 
 import pytest
@@ -105,3 +107,18 @@ def test_what_a_service_may_do_is_for_this_account(path):
 @pytest.mark.parametrize("path", [p for p in FILES if name(p) in IOT], ids=name)
 def test_a_policy_of_iot_is_not_too_long(path):
     assert len("".join(render(path, VALUES).split())) <= 2048
+
+
+def test_signatures_and_run_specifications_are_kept():
+    """The first lifecycle rule that matches a tag decides; later ones do not see it."""
+    text = (INFRA / "iot/registry.tf").read_text()
+    kept = re.search(r'rulePriority = 1\b.*?tagPatternList = \["([^"]*)"\].*?countNumber += (\d+)',
+                     text, re.S)
+    hexadecimal = "0" * 64
+    for tag in f"sha256-{hexadecimal}.sig", f"sha256-{hexadecimal}.run", f"sha256-{hexadecimal}":
+        assert fnmatch.fnmatch(tag, kept[1]), tag
+    assert not fnmatch.fnmatch("hello-v1", kept[1])
+    assert int(kept[2]) == 100000, "ECR's limit of images in a repository"
+    mutable = re.search(r'filter += "([^"]*)"', text)[1]
+    assert fnmatch.fnmatch(f"sha256-{hexadecimal}.sig", mutable)
+    assert not fnmatch.fnmatch(f"sha256-{hexadecimal}.run", mutable)

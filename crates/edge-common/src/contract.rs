@@ -41,6 +41,9 @@ pub mod annotation {
     pub const GRANTS: &str = "edge.grants";
     /// Git commit from which the container image was built.
     pub const GIT: &str = "edge.git";
+    /// Digest of the app's run specification, `sha256:HEX`. Absent in signatures of
+    /// versions that were pushed before there were run specifications.
+    pub const RUN: &str = "edge.run";
 }
 
 /// Exit codes of edge-docker that callers distinguish. All others are those of docker.
@@ -136,6 +139,8 @@ pub mod limit {
     pub const VPN_DESIRED_BYTES: u64 = 2048;
     /// Size limit of a file that `edge-app sandbox` sends to `edge-docker sync`.
     pub const SYNC_FILE_BYTES: u64 = 1 << 30;
+    /// Size limit of a run specification, in its canonical JSON.
+    pub const RUN_SPEC_BYTES: u64 = 64 * 1024;
     /// Size limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -8,17 +8,19 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use serde_json::{Map, Value, json};
 
 use crate::names::{valid_app, valid_version};
+use crate::reference::Digest;
 
-/// Keys of the annotations that the signature of an app's image must contain.
-const REQUIRED: [&str; 4] = [
+/// Keys of the annotations that are read. All but the last one are required.
+const KNOWN: [&str; 5] = [
     annotation::APP,
     annotation::VERSION,
     annotation::RELEASE_NUMBER,
     annotation::GRANTS,
+    annotation::RUN,
 ];
 
-/// Signed annotations of an image: the app, version, release number and grants that the
-/// signer vouches for.
+/// Signed annotations of an image: the app, version, release number, grants and run
+/// specification that the signer vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotations {
     /// Name of the app, which is also the name of its container and of its directory.
@@ -31,12 +33,16 @@ pub struct Annotations {
     pub release_number: u64,
     /// Names of the grants: permissions beyond those that every app has.
     pub grants: Vec<String>,
+    /// Digest of the run specification. It is absent in signatures that are older than
+    /// run specifications.
+    pub run: Option<Digest>,
 }
 
 impl Annotations {
     /// Returns the annotations as a JSON object of strings, the form in which cosign
     /// writes those of its option `-a`.
     pub(crate) fn to_map(&self) -> Map<String, Value> {
+        let run = self.run.as_ref().map(|d| (annotation::RUN, d.to_string()));
         [
             (annotation::APP, self.app.clone()),
             (annotation::VERSION, self.version.clone()),
@@ -44,6 +50,7 @@ impl Annotations {
             (annotation::GRANTS, self.grants.join(",")),
         ]
         .into_iter()
+        .chain(run)
         .map(|(key, value)| (key.into(), json!(value)))
         .collect()
     }
@@ -58,6 +65,12 @@ impl Stated {
     /// Converts the annotations to their types; returns `None` if one is absent or
     /// invalid.
     pub(crate) fn validate(mut self) -> Option<Annotations> {
+        // An absent digest is valid, but `null` or a malformed one is not: the image would
+        // run without the specification that the signer meant.
+        let run = match self.0.remove(annotation::RUN) {
+            None => None,
+            Some(digest) => Some(digest?.parse().ok()?),
+        };
         let mut take = |key| self.0.remove(key).flatten();
         let release_number = take(annotation::RELEASE_NUMBER)?;
         let grants = take(annotation::GRANTS)?;
@@ -75,6 +88,7 @@ impl Stated {
                 .filter(|g| !g.is_empty())
                 .map(String::from)
                 .collect(),
+            run,
         };
         // The app's name becomes the name of a directory and a container, so `../other`
         // is invalid even if it is signed.
@@ -101,7 +115,7 @@ impl<'de> Visitor<'de> for StatedVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Stated, A::Error> {
         let mut stated = Stated::default();
         while let Some(key) = map.next_key::<String>()? {
-            let Some(known) = REQUIRED.into_iter().find(|known| *known == key) else {
+            let Some(known) = KNOWN.into_iter().find(|known| *known == key) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };

@@ -2,7 +2,9 @@
 //! image again without a network.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::annotations::Annotations;
 use crate::encoding;
 use crate::error::Error;
 use crate::keys::Keys;
@@ -11,15 +13,21 @@ use crate::reference::{Digest, Repository};
 use crate::signed::Signed;
 use crate::verify::{Verified, verify};
 
-/// Manifest and signatures of an image; for an index, also the manifest of this
-/// platform's image.
+/// Version of the file format, for readers that come later.
+const VERSION: u32 = 1;
+
+/// Manifest, signatures and run specifications of an image; for an index, also the
+/// manifest of this platform's image.
 ///
 /// The entry contains the verified bytes and no result such as `verified: true`: an
 /// attacker who can write to `/data` could set such a flag, and a signing key that is
 /// removed from the device image would stay trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CachedSignature {
+    /// Version of the format. Files without it are of version 1. Another version is read
+    /// too, since the content is verified in any case.
+    #[serde(rename = "v", default = "version")]
+    version: u32,
     #[serde(with = "encoding")]
     manifest: Vec<u8>,
     #[serde(
@@ -30,6 +38,22 @@ pub struct CachedSignature {
     child: Option<Vec<u8>>,
     #[serde(rename = "signed")]
     signatures: Vec<Signed>,
+    /// Run specifications, in any order: each is found by its digest.
+    #[serde(
+        default,
+        rename = "run",
+        with = "encoding::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    run_specs: Vec<Vec<u8>>,
+    /// Fields of a later version, which are kept: two versions of the device image share
+    /// `/data`.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+fn version() -> u32 {
+    VERSION
 }
 
 impl CachedSignature {
@@ -37,10 +61,21 @@ impl CachedSignature {
     /// signatures.
     pub fn new(manifest: &Manifest, signatures: Vec<Signed>) -> Self {
         Self {
+            version: VERSION,
             manifest: manifest.bytes.clone(),
             child: None,
             signatures,
+            run_specs: Vec::new(),
+            unknown: Map::new(),
         }
+    }
+
+    /// Adds the bytes of a run specification, which count only if a signature states
+    /// their digest.
+    #[must_use]
+    pub fn with_run_spec(mut self, bytes: Vec<u8>) -> Self {
+        self.run_specs.push(bytes);
+        self
     }
 
     /// Creates the entry of an index; `child` is the manifest of this platform's image in
@@ -54,25 +89,44 @@ impl CachedSignature {
 
     /// Verifies that a trusted signature covers the requested manifest or, if that is an
     /// index, this platform's image in the index. The result contains the digest of the
-    /// requested manifest.
+    /// requested manifest and the run specification that the signature states.
     ///
     /// # Errors
-    /// As [`verify`], or the stored image is not the one that the index lists.
+    /// As [`verify`], the stored image is not the one that the index lists, or the signed
+    /// run specification is missing.
     pub fn verify(&self, keys: &Keys, repository: &Repository) -> Result<Verified, Error> {
         let top = Manifest::new(self.manifest.clone());
         let image = self.image()?;
-        match verify(keys, repository, &top.digest, &self.signatures) {
+        let verified = match verify(keys, repository, &top.digest, &self.signatures) {
             // An index can be assembled from images that are already signed, so a
             // signature of this platform's image suffices.
             Err(_) if image.digest != top.digest => {
-                let verified = verify(keys, repository, &image.digest, &self.signatures)?;
-                Ok(Verified {
-                    digest: top.digest,
-                    ..verified
-                })
+                verify(keys, repository, &image.digest, &self.signatures)?
             }
-            other => other,
-        }
+            other => other?,
+        };
+        let run = self.run_spec(&verified.annotations)?;
+        Ok(Verified {
+            digest: top.digest,
+            run,
+            ..verified
+        })
+    }
+
+    /// Returns the run specification with the digest that the signature states; `None` if
+    /// it states none.
+    fn run_spec(&self, annotations: &Annotations) -> Result<Option<Vec<u8>>, Error> {
+        let Some(digest) = &annotations.run else {
+            return Ok(None);
+        };
+        let signed = |bytes: &&Vec<u8>| Digest::of(bytes) == *digest;
+        let found = self.run_specs.iter().find(signed).cloned();
+        found.map(Some).ok_or_else(|| {
+            let (app, version) = (&annotations.app, &annotations.version);
+            Error::Malformed(format!(
+                "the run specification {digest} of {app} {version} is missing"
+            ))
+        })
     }
 
     /// Returns the digest of the requested manifest, which can be an index.

@@ -13,6 +13,28 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     STANDARD.decode(text).map_err(serde::de::Error::custom)
 }
 
+/// Serde module that stores a list of bytes as a list of Base64 texts.
+pub(crate) mod list {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Bytes(#[serde(with = "super")] Vec<u8>);
+
+    pub(crate) fn serialize<S: Serializer>(
+        list: &[Vec<u8>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|bytes| Bytes(bytes.clone())))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Vec<u8>>, D::Error> {
+        let list = Vec::<Bytes>::deserialize(deserializer)?;
+        Ok(list.into_iter().map(|bytes| bytes.0).collect())
+    }
+}
+
 /// Serde module that stores optional bytes as Base64 text; the caller omits the field if
 /// it is `None`.
 pub(crate) mod optional {

@@ -5,11 +5,15 @@
 //! limit is compared with the announced size before a download and with the bytes that
 //! arrive.
 
+use edge_common::contract::limit::RUN_SPEC_BYTES;
+
 /// Size limit of a signed payload, in bytes. Payloads of cosign have about 300 bytes.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// Size limit of a bundle, in bytes: a payload in Base64, and evidence of a transparency
 /// log that is not read.
 pub(crate) const MAX_BUNDLE_BYTES: u64 = 128 * 1024;
+/// Size limit of a run specification, in bytes.
+pub(crate) const MAX_RUN_SPEC_BYTES: usize = RUN_SPEC_BYTES as usize;
 /// Size limit of a manifest, index or list page, in bytes: the limit that registries
 /// themselves apply.
 pub(crate) const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;

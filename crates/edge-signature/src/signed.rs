@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::annotations::Annotations;
 use crate::error::Error;
@@ -28,7 +28,6 @@ pub enum Format {
 /// Payload and its signature. The payload is kept as bytes, because the signature covers
 /// the bytes and not the parsed values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Signed {
     #[serde(default)]
     format: Format,
@@ -36,6 +35,9 @@ pub struct Signed {
     payload: Vec<u8>,
     #[serde(with = "encoding")]
     signature: Vec<u8>,
+    /// Fields of a later version in a cached signature, which are kept.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
 }
 
 impl Signed {
@@ -45,6 +47,7 @@ impl Signed {
             format: Format::V2,
             payload,
             signature,
+            unknown: Map::new(),
         }
     }
 
@@ -54,6 +57,7 @@ impl Signed {
             format: Format::V3,
             payload,
             signature,
+            unknown: Map::new(),
         }
     }
 
@@ -163,6 +167,7 @@ impl Draft {
             format: self.format,
             payload: self.payload,
             signature,
+            unknown: Map::new(),
         }
     }
 }

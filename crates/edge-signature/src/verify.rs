@@ -13,8 +13,13 @@ use crate::{bundle, simple_signing};
 pub struct Verified {
     /// Digest of the manifest that the caller asked to verify.
     pub digest: Digest,
-    /// Signed annotations: app, version, release number and grants.
+    /// Signed annotations: app, version, release number, grants and the digest of the run
+    /// specification.
     pub annotations: Annotations,
+    /// Bytes of the run specification, which have the signed digest. A cached signature
+    /// always has them if `annotations.run` is stated; where signatures are only listed or
+    /// compared, they are not downloaded.
+    pub run: Option<Vec<u8>>,
     /// SHA-256 of the signer's public key in DER, in hexadecimal.
     pub signer: String,
 }
@@ -86,6 +91,7 @@ pub(crate) fn verify_one(
     Ok(Verified {
         digest: digest.clone(),
         annotations,
+        run: None,
         signer: signer.hex().into(),
     })
 }

@@ -47,6 +47,7 @@ fn signed(cloud: &Cloud, image: &ImageRef, digest: &Digest, release: u64) -> Sig
         version: "v1".into(),
         release_number: release,
         grants: Vec::new(),
+        run: None,
     };
     let payload = payload(image, digest, &annotations);
     let key = fs::read(cloud.file("signing.key")).unwrap();
@@ -92,6 +93,24 @@ fn signatures_are_appended_and_found_again() {
     });
 }
 
+#[test]
+fn a_run_specification_is_found_by_its_own_digest() {
+    let cloud = Cloud::up();
+    wait(async {
+        let registry = registry(&cloud, None);
+        let bytes = br#"{"app":"hello","v":1}"#;
+        for _ in 0..2 {
+            let digest = registry.push_run_spec(bytes.to_vec()).await.unwrap();
+            assert_eq!(digest, Digest::of(bytes));
+            assert_eq!(registry.run_spec(&digest).await.unwrap(), bytes);
+            let tag = format!("sha256-{}.run", digest.hex());
+            assert_eq!(registry.tags().await.unwrap(), [tag]);
+        }
+        let absent = registry.run_spec(&Digest::of(b"absent")).await;
+        assert!(matches!(absent, Err(Error::NotFound(_))), "{absent:?}");
+    });
+}
+
 /// docker-registry lists no referrers, so the fallback tag does.
 #[test]
 fn bundles_of_an_index_and_its_children() {
@@ -124,6 +143,7 @@ fn bundles_of_an_index_and_its_children() {
                     version: "v1".into(),
                     release_number: 1,
                     grants: Vec::new(),
+                    run: None,
                 };
                 let draft = Draft::new(format, &name, &manifest.digest, &annotations);
                 let signature = sign_with_pem(&private, &draft.to_sign()).unwrap().0;

@@ -52,6 +52,7 @@ fn bundle(key: &PKey<openssl::pkey::Private>) -> (Vec<u8>, Vec<u8>) {
         version: "v1".into(),
         release_number: 7,
         grants: vec!["gpu".into()],
+        run: None,
     };
     let image = "r.io/team:hello-v1".parse().unwrap();
     let draft = Draft::new(Format::V3, &image, &digest, &annotations);

@@ -162,6 +162,7 @@ impl Testbed {
             version: "1.0".into(),
             release_number: 1,
             grants: grants.iter().map(ToString::to_string).collect(),
+            run: None,
         };
         let reference: ImageRef = format!("{REPOSITORY}:nordvpn-1.0").parse().unwrap();
         let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);

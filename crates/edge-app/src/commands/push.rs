@@ -58,6 +58,7 @@ pub(crate) async fn push(
             version: version.into(),
             release_number: next_release_number(&registry, &keys, &app.name).await?,
             grants: app.spec.grants(),
+            run: None,
         },
         commit: app.commit().await,
     };

@@ -63,6 +63,7 @@ impl Device {
             version: "v1".into(),
             release_number: 1,
             grants: Vec::new(),
+            run: None,
         };
         let reference: ImageRef = format!("{REPOSITORY}:{app}-v1").parse().unwrap();
         let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);

@@ -116,6 +116,7 @@ impl TestRoot {
             version: "v1".into(),
             release_number: 7,
             grants: grants.iter().map(ToString::to_string).collect(),
+            run: None,
         };
         let payload = payload(&image, &manifest.digest, &annotations);
         let pem = self.key.private_key_to_pem_pkcs8().unwrap();

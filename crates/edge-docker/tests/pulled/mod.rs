@@ -166,6 +166,7 @@ impl Device {
             version: format!("v{serial}"),
             release_number: serial,
             grants: Vec::new(),
+            run: None,
         };
         let name = self.image("any").parse().unwrap();
         let draft = Draft::new(format, &name, digest, &annotations);

@@ -22,6 +22,7 @@ fn signed(key: &PKey<Private>, digest: &Digest) -> Signed {
         version: "v1".into(),
         release_number: 7,
         grants: vec!["gpu".into()],
+        run: None,
     };
     let image = "r.io/team:hello-v1".parse().unwrap();
     let draft = Draft::new(Format::V2, &image, digest, &annotations);

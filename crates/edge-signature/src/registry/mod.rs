@@ -12,6 +12,7 @@ mod lists;
 #[cfg(feature = "push")]
 mod push;
 mod response;
+mod run_specs;
 mod signatures;
 mod token;
 #[cfg(feature = "push")]

@@ -16,9 +16,9 @@ use crate::manifest::{IMAGE_TYPES, INDEX_TYPES, Manifest};
 use crate::reference::{Digest, ImageRef};
 use crate::signed::{Format, Signed};
 
-const OCI_MANIFEST: &str = IMAGE_TYPES[1];
+pub(super) const OCI_MANIFEST: &str = IMAGE_TYPES[1];
 const OCI_INDEX: &str = INDEX_TYPES[1];
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+pub(super) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// Maximum number of attempts to add an entry to a list that other signers overwrite at
 /// the same time.
 const MAX_ATTEMPTS: usize = 5;

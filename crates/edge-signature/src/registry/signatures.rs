@@ -66,20 +66,33 @@ impl Registry {
     ) -> Result<(Verified, CachedSignature), Error> {
         let top = self.resolve(image).await?;
         let Some(child) = top.child()? else {
-            let (verified, signed) = self.find(keys, &top.digest, &BOTH).await?;
-            return Ok((verified, CachedSignature::new(&top, vec![signed])));
+            let found = self.find(keys, &top.digest, &BOTH).await?;
+            let cached = CachedSignature::new(&top, vec![found.1]);
+            return self.with_run_spec(keys, cached, &found.0).await;
         };
         let child = self.referenced(&child).await?;
-        let signed = match self.find(keys, &top.digest, &BOTH).await {
-            Ok((_, signed)) => signed,
+        let found = match self.find(keys, &top.digest, &BOTH).await {
             Err(Error::Unsigned(_) | Error::Untrusted(_)) => {
-                self.find(keys, &child.digest, &BOTH).await?.1
+                self.find(keys, &child.digest, &BOTH).await?
             }
-            Err(error) => return Err(error),
+            other => other?,
         };
-        // The result is computed from the cached bytes, as in later runs without a
-        // network, so that both agree.
-        let cached = CachedSignature::of_index(&top, &child, vec![signed]);
+        let cached = CachedSignature::of_index(&top, &child, vec![found.1]);
+        self.with_run_spec(keys, cached, &found.0).await
+    }
+
+    /// Adds the run specification that the signature states, and verifies the cached
+    /// signature: the result is computed from the cached bytes, as in later runs without a
+    /// network, so that both agree.
+    async fn with_run_spec(
+        &self,
+        keys: &Keys,
+        mut cached: CachedSignature,
+        verified: &Verified,
+    ) -> Result<(Verified, CachedSignature), Error> {
+        if let Some(digest) = &verified.annotations.run {
+            cached = cached.with_run_spec(self.run_spec(digest).await?);
+        }
         Ok((cached.verify(keys, &self.repository)?, cached))
     }
 

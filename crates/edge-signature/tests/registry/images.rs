@@ -24,8 +24,14 @@ impl Team {
             version: "v1".into(),
             release_number: release,
             grants: Vec::new(),
+            run: None,
         };
         let draft = Draft::new(format, &image(server, "v1"), digest, &annotations);
+        self.complete(draft)
+    }
+
+    /// Adds the team's signature to a payload.
+    pub fn complete(&self, draft: Draft) -> Signed {
         let signature = sign_with_pem(&self.private, &draft.to_sign()).unwrap().0;
         draft.signed(signature)
     }

@@ -6,6 +6,7 @@ mod images;
 #[path = "../keys/mod.rs"]
 mod keys;
 mod misbehaviour;
+mod run_specs;
 #[path = "../server/mod.rs"]
 mod server;
 mod signatures;
