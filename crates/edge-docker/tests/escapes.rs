@@ -41,7 +41,9 @@ impl Testbed {
             &directory.path().join("device"),
             &Settings {
                 repository: "r.test/edge-ai",
+                edge_docker: Some(Path::new(env!("CARGO_BIN_EXE_edge-docker"))),
                 keys: &[key],
+                ssh: false,
                 ..Settings::default()
             },
         )

@@ -1,100 +1,48 @@
-//! A device in namespaces of its own: a root with `/data`, trust anchors, a
-//! container engine, and the edge-docker that was built.
+//! Device with a sandbox app, whose requests are counted during a deployment.
+
+#[path = "../device/mod.rs"]
+mod base;
+
+pub use base::until;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tempfile::TempDir;
 
-const SETUP: &str = r#"
-set -eu
-root=$1
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$root"
-cd "$root"
-mkdir usr proc sys dev etc data run tmp opt var old
-ln -s /run var/run
-for name in bin sbin lib lib32 lib64 libx32; do
-	[ ! -h "/$name" ] || cp -P "/$name" .
-	[ -h "/$name" ] || [ ! -d "/$name" ] || { mkdir "$name"; mount --rbind "/$name" "$name"; }
-done
-for name in usr sys dev; do mount --rbind "/$name" "$name"; done
-mount -t proc proc proc
-cp -a /etc/ld.so.cache /etc/alternatives etc/ 2>/dev/null || :
-cp -a "$2/." .
-pivot_root . old
-umount -l /old
-ip link set lo up
-: >/run/ready
-exec sleep infinity
-"#;
-
-/// The device; it is gone with this value.
+/// Device with sandbox images, in which the engine asks no plugin: the tests use `docker`
+/// to look at containers.
 pub struct Device {
-    holder: Child,
-    init: u32,
-    engine: Option<Child>,
-    _directory: TempDir,
+    base: base::Device,
 }
 
 impl Device {
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (root, content) = (
-            directory.path().join("root"),
-            directory.path().join("content"),
-        );
-        fs::create_dir(&root).unwrap();
-        write_content(&content);
-        let holder = Command::new("unshare")
-            .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--"])
-            .args(["sh", "-c", SETUP, "sh"])
-            .args([&root, &content])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let children = format!("/proc/{0}/task/{0}/children", holder.id());
-        let init = until("namespaces", || {
-            fs::read_to_string(&children).ok()?.trim().parse().ok()
-        });
-        let ready = PathBuf::from(format!("/proc/{init}/root/run/ready"));
-        until("the device's root", || ready.exists().then_some(()));
-        let mut device = Self {
-            holder,
-            init,
-            engine: None,
-            _directory: directory,
-        };
-        device.start_engine();
+        let mut base = base::Device::start();
+        base.without_plugin();
+        base.start_engine();
+        let device = Self { base };
         device.import();
         device
     }
 
-    /// A command inside.
-    pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init.to_string()]);
-        command.args(["--mount", "--net", "--pid", "--root", "--wd=/", "--"]);
-        // The caller's TMPDIR does not exist inside, and runc would fail for it.
-        command
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.args(words).stdin(Stdio::null());
+    /// Returns the command that runs a program on the device.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.base.command(args);
+        command.stdin(Stdio::null());
         command
     }
 
     pub fn edge_docker(&self, words: &[&str]) -> Command {
-        self.command(&[&["/opt/edge-docker"], words].concat())
+        self.command(&[&["edge-docker"], words].concat())
     }
 
     /// Exit code and all that was said.
@@ -110,43 +58,21 @@ impl Device {
     }
 
     pub fn start_engine(&mut self) {
-        let command = ["dockerd", "--iptables=false", "--data-root=/data/docker"];
-        let log = fs::File::create(format!("/proc/{}/root/run/dockerd.log", self.init)).unwrap();
-        let engine = self
-            .command(&command)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.engine = Some(engine.unwrap());
-        until("dockerd", || {
-            let output = self.command(&["docker", "version"]).output().unwrap();
-            output.status.success().then_some(())
-        });
+        self.base.start_engine();
     }
 
-    /// `systemctl stop docker`, as far as containers see it.
+    /// Stops the engine and all containers, as `systemctl stop docker` does.
     pub fn stop_engine(&mut self) {
-        let output = self.command(&["sh", "-c", "kill $(cat /run/docker.pid)"]);
-        assert!({ output }.status().unwrap().success());
-        self.engine.take().unwrap().wait().unwrap();
+        self.base.stop_engine();
     }
 
-    /// Everything ends at once; what is on /data stays.
+    /// Kills all processes at once and starts the device again, without the engine.
     pub fn power_cut(&mut self) {
-        let _ = self.command(&["sh", "-c", "kill -9 -1"]).status();
-        self.engine.take().unwrap().wait().unwrap();
-        let clean = "for m in $(sed -n 's,^[^ ]* \\(/\\(data\\|run\\)/docker/[^ ]*\\) .*,\\1,p' /proc/mounts)
-            do umount -l $m; done; rm -rf /run/docker* /run/containerd";
-        assert!(
-            self.command(&["sh", "-c", clean])
-                .status()
-                .unwrap()
-                .success()
-        );
+        self.base.restart_after_power_loss();
     }
 
     pub fn path(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.init))
+        self.base.path(path)
     }
 
     /// `sandbox/APP` for every app of the tests: a server, and a shell.
@@ -170,9 +96,9 @@ impl Device {
 
     /// Asks the app on `port` of the device once.
     pub fn get(&self, port: u16) -> Option<String> {
-        let init = self.init;
+        let network = self.path("/proc/1/ns/net");
         std::thread::spawn(move || {
-            enter(init);
+            enter(&network);
             get(port)
         })
         .join()
@@ -187,9 +113,9 @@ impl Device {
     /// Asks again and again, until the counter is dropped.
     pub fn count(&self, port: u16) -> Counter {
         let stop = Arc::new(AtomicBool::new(false));
-        let (init, flag) = (self.init, Arc::clone(&stop));
+        let (network, flag) = (self.path("/proc/1/ns/net"), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
-            enter(init);
+            enter(&network);
             let mut counts = (0, 0);
             while !flag.load(Ordering::Relaxed) {
                 counts.0 += 1;
@@ -214,16 +140,6 @@ impl Device {
     }
 }
 
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        if let Some(mut engine) = self.engine.take() {
-            let _ = engine.wait();
-        }
-    }
-}
-
 /// Requests that are counted.
 pub struct Counter {
     stop: Arc<AtomicBool>,
@@ -238,8 +154,9 @@ impl Counter {
     }
 }
 
-fn enter(init: u32) {
-    let file = fs::File::open(format!("/proc/{init}/ns/net")).unwrap();
+/// Moves this thread to a network namespace.
+fn enter(network: &Path) {
+    let file = fs::File::open(network).unwrap();
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
@@ -254,45 +171,10 @@ fn get(port: u16) -> Option<String> {
     (!body.is_empty()).then_some(body)
 }
 
-/// Waits for what gives no event.
-pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = probe() {
-            return value;
-        }
-        assert!(start.elapsed() < Duration::from_secs(60), "no {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 pub fn said(output: &Output) -> (i32, String) {
     let bytes = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code().unwrap_or(-1), text)
-}
-
-fn write_content(content: &Path) {
-    let put = |path: &str, bytes: &[u8], mode: u32| {
-        let path = content.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    };
-    let program = fs::read(env!("CARGO_BIN_EXE_edge-docker")).unwrap();
-    put("opt/edge-docker", &program, 0o755);
-    let anchors = "etc/edge-ai/container-config";
-    let key = include_bytes!("key.pub");
-    put(&format!("{anchors}/container-signing.pub"), key, 0o644);
-    put(&format!("{anchors}/ecr-url.txt"), b"r.test/team\n", 0o644);
-    put(
-        &format!("{anchors}/policy.json"),
-        b"{\"sandbox\": true}",
-        0o644,
-    );
-    for directory in ["data/apps", "data/sandbox", "data/config"] {
-        fs::create_dir_all(content.join(directory)).unwrap();
-    }
 }
 
 /// The image's files: the sample app, built once, and this machine's shell.

@@ -1,6 +1,5 @@
-//! A device in namespaces of its own: this machine's files below a layer that
-//! forgets, its own /data and /run, no network, and the real engine with the
-//! image's own configuration. All of it ends with the test.
+//! Device in namespaces with the authorization plugin and the real engine, which has
+//! the configuration of the image. It has no network and ends with the test.
 #![allow(
     dead_code,
     clippy::disallowed_methods,
@@ -16,41 +15,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use edge_sim::namespaces::{self, Settings};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// `PATH` of the commands on the device.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 pub const REPOSITORY: &str = "registry.test:5000/edge-ai";
 
-/// What PID 1 of the device does first.
-const INIT: &str = r#"set -e
-cd "$1"
-mount -t tmpfs -o mode=755 tmpfs top
-mkdir top/up top/work
-mount -t overlay overlay -o lowerdir=/,upperdir="$1/top/up",workdir="$1/top/work" new
-mkdir -p new/data new/old
-mount --bind data new/data
-mount -t tmpfs -o mode=755 tmpfs new/run
-mount -t proc proc new/proc
-mount --rbind /sys new/sys
-mount --rbind /dev new/dev
-cd new
-pivot_root . old
-umount -l /old
-ip link set lo up
-: >/run/ready
-exec cat >/dev/null"#;
-
-/// As systemd does with the plugin's socket and its service.
+/// Listens on the plugin's socket and starts the plugin for a connection, as systemd
+/// does.
 const ACTIVATE: &str = r#"
 import os, select, socket, subprocess
-place = "/run/docker/plugins/edge-docker.sock"
-os.makedirs(os.path.dirname(place), mode=0o711, exist_ok=True)
-if os.path.exists(place): os.unlink(place)
+path = "/run/docker/plugins/edge-docker.sock"
+os.makedirs(os.path.dirname(path), mode=0o711, exist_ok=True)
+if os.path.exists(path): os.unlink(path)
 listener = socket.socket(socket.AF_UNIX)
-listener.bind(place)
+listener.bind(path)
 listener.listen(128)
 while True:
     select.select([listener], [], [])
@@ -60,11 +44,10 @@ while True:
 "#;
 
 pub struct Device {
-    _directory: TempDir,
-    init: Child,
-    pid: u32,
+    device: namespaces::Device,
     engine: Option<Child>,
     activator: Option<Child>,
+    _directory: TempDir,
 }
 
 impl Device {
@@ -73,79 +56,51 @@ impl Device {
             .prefix("edge-device-")
             .tempdir()
             .unwrap();
-        for name in ["top", "new", "data"] {
-            fs::create_dir(directory.path().join(name)).unwrap();
-        }
-        let mut init = Command::new("unshare")
-            .args(["--mount", "--net", "--pid", "--fork", "--kill-child"])
-            .args(["--propagation", "private", "/bin/sh", "-c", INIT, "init"])
-            .arg(directory.path())
-            // It ends with this pipe, and so with us, whatever becomes of us.
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = until("the device", || {
-            assert!(
-                init.try_wait().unwrap().is_none(),
-                "the device ended: are you root?"
-            );
-            let children = format!("/proc/{0}/task/{0}/children", init.id());
-            let pid: u32 = fs::read_to_string(children).ok()?.trim().parse().ok()?;
-            Path::new(&format!("/proc/{pid}/root/run/ready"))
-                .exists()
-                .then_some(pid)
-        });
+        let settings = Settings {
+            edge_docker: Some(Path::new(env!("CARGO_BIN_EXE_edge-docker"))),
+            repository: REPOSITORY,
+            // The test starts and stops the engine itself.
+            engine: false,
+            ssh: false,
+            ..Settings::default()
+        };
         let device = Self {
-            _directory: directory,
-            init,
-            pid,
+            device: namespaces::Device::start(directory.path(), &settings).unwrap(),
             engine: None,
             activator: None,
+            _directory: directory,
         };
-        device.furnish();
+        device.configure();
         device
     }
 
-    /// Programs, trust anchors and configuration, as the image has them.
-    fn furnish(&self) {
+    /// Writes the configuration of the engine and the key of the signer.
+    fn configure(&self) {
         let key = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap());
         let key = PKey::from_ec_key(key.unwrap()).unwrap();
         self.write("/data/key.pem", &key.private_key_to_pem_pkcs8().unwrap());
-        let anchors = "/etc/edge-ai/container-config";
         let public = key.public_key_to_pem().unwrap();
-        self.write(&format!("{anchors}/container-signing.pub"), &public);
-        self.write(&format!("{anchors}/ecr-url.txt"), REPOSITORY.as_bytes());
-        self.write(&format!("{anchors}/policy.json"), br#"{"sandbox":true}"#);
+        let anchor = "/etc/edge-ai/container-config/container-signing.pub";
+        self.write(anchor, &public);
         let daemon = "../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/daemon.json";
         self.write("/etc/docker/daemon.json", &fs::read(daemon).unwrap());
-        let _ = fs::remove_file(self.path("/usr/bin/edge-docker"));
-        fs::copy(
-            env!("CARGO_BIN_EXE_edge-docker"),
-            self.path("/usr/bin/edge-docker"),
-        )
-        .unwrap();
-        for directory in [
-            "/data/apps",
-            "/data/sandbox",
-            "/data/docker",
-            "/data/config/edge-docker",
-        ] {
+        for directory in ["/data/docker", "/data/config/edge-docker"] {
             fs::create_dir_all(self.path(directory)).unwrap();
         }
     }
 
-    /// The same configuration of the engine, without the plugin.
+    /// Removes the plugin from the configuration of the engine.
     pub fn without_plugin(&self) {
-        let place = "/etc/docker/daemon.json";
-        let mut daemon = self.json(place);
+        let path = "/etc/docker/daemon.json";
+        let mut daemon = self.json(path);
         let plugins = daemon.as_object_mut().unwrap();
         assert!(plugins.remove("authorization-plugins").is_some());
-        self.write(place, daemon.to_string().as_bytes());
+        self.write(path, daemon.to_string().as_bytes());
     }
 
-    /// Where a path of the device lies for us.
+    /// Returns the path on this machine of a path of the device.
     pub fn path(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{path}", self.pid))
+        self.device.inside(path)
     }
 
     pub fn write(&self, path: &str, content: &[u8]) {
@@ -154,13 +109,10 @@ impl Device {
         fs::write(path, content).unwrap();
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .args(["--target", &self.pid.to_string(), "--all", "--"])
-            .args(words)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.device.command(args[0]);
+        // Variables of the test, for example TMPDIR, have no meaning on the device.
+        command.args(&args[1..]).env_clear().env("PATH", PATH);
         command
     }
 
@@ -222,6 +174,24 @@ impl Device {
         self.good(&["kill", pid.trim()]);
         let mut engine = self.engine.take().unwrap();
         engine.wait().unwrap();
+    }
+
+    /// Kills all processes at once and starts the device again, without the engine.
+    pub fn restart_after_power_loss(&mut self) {
+        self.device.cut_power();
+        self.reap();
+        self.device.boot().unwrap();
+    }
+
+    /// Waits for the programs that [`Device::command`] started and that the end of the
+    /// namespaces killed.
+    fn reap(&mut self) {
+        for mut child in [self.engine.take(), self.activator.take()]
+            .into_iter()
+            .flatten()
+        {
+            let _ = child.wait();
+        }
     }
 
     /// Kills the plugin; the socket stays.
@@ -299,16 +269,8 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // Everything on the device goes with its first process.
-        let _ = self.init.kill();
-        let _ = self.init.wait();
-        for child in [&mut self.engine, &mut self.activator]
-            .into_iter()
-            .flatten()
-        {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.device.cut_power();
+        self.reap();
     }
 }
 

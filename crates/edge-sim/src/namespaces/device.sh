@@ -1,5 +1,6 @@
-# First process of a device, in namespaces of its own. Its argument is the directory
-# of the device. It ends when its standard input ends.
+# First process of a device, in namespaces of its own. Its arguments are the directory
+# of the device, and `engine` if it starts the container engine. It ends when its
+# standard input ends.
 set -eu
 directory=$1
 root=$directory/root
@@ -35,7 +36,7 @@ pivot_root . old
 umount -l /old
 hostname localhost
 ip link set lo up
-if [ -e /etc/docker/daemon.json ]; then
+if [ "$2" = engine ]; then
 	rm -f /run/docker.pid
 	# The unit of the engine runs this before the engine, too.
 	edge-docker audit-stored

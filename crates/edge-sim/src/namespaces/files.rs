@@ -92,7 +92,10 @@ pub(crate) fn write(directory: &Path, settings: &Settings) -> Result<()> {
     }
     anchors(settings, &put)?;
     install_programs(directory, settings)?;
-    keys(directory, settings)
+    if settings.ssh {
+        keys(directory, settings)?;
+    }
+    Ok(())
 }
 
 fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -> Result<()> {

@@ -45,6 +45,9 @@ pub struct Settings<'a> {
     pub sandbox: bool,
     /// Whether the device starts a container engine.
     pub engine: bool,
+    /// Whether ssh can log in to the device. This needs the program edge-sim, which is the
+    /// link between ssh and the device.
+    pub ssh: bool,
     /// Ports of the device's loopback that are forwarded to the same ports of this
     /// machine's loopback.
     pub ports: &'a [u16],
@@ -60,6 +63,7 @@ impl Default for Settings<'_> {
             ca_bundle: &[],
             sandbox: true,
             engine: true,
+            ssh: true,
             ports: &[],
         }
     }
@@ -79,6 +83,8 @@ pub struct Link {
 pub struct Device {
     directory: PathBuf,
     name: String,
+    engine: bool,
+    ssh: bool,
     ports: Vec<u16>,
     link: Link,
     namespaces: Option<Namespaces>,
@@ -95,6 +101,8 @@ impl Device {
         let mut device = Self {
             directory: directory.into(),
             name: settings.name.into(),
+            engine: settings.engine,
+            ssh: settings.ssh,
             ports: settings.ports.into(),
             link: Link::default(),
             namespaces: None,
@@ -110,12 +118,17 @@ impl Device {
     /// As [`Device::start`].
     pub fn boot(&mut self) -> Result<()> {
         let log = fs::File::create(self.directory.join("log"))?;
-        let namespaces = Namespaces::start(FIRST_PROCESS, &[&self.directory], log.into());
+        let engine = if self.engine { "engine" } else { "no-engine" };
+        let args = [&self.directory, Path::new(engine)];
+        let namespaces = Namespaces::start(FIRST_PROCESS, &args, log.into());
         let namespaces =
             namespaces.with_context(|| format!("starting device {}: {}", self.name, self.log()))?;
         network::forward(&namespaces, &self.ports)?;
         self.namespaces = Some(namespaces);
-        self.set_link(self.link)
+        if self.ssh {
+            self.set_link(self.link)?;
+        }
+        Ok(())
     }
 
     /// Returns the ends of the logs of the first process and of the container
