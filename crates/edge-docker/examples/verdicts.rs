@@ -136,7 +136,7 @@ fn stored(corpus: &Path) -> Vec<String> {
         };
         let mut edited = honest.clone();
         let new = serde_json::from_str(new).unwrap();
-        decision::put(&mut edited, &format!("/{file}{pointer}"), new);
+        decision::edits::put(&mut edited, &format!("/{file}{pointer}"), new);
         let passes = passes(decision::stored_container(&edited).is_ok());
         verdicts.push(format!("stored-edits.txt:{} {passes}", number + 1));
     }

@@ -5,6 +5,7 @@
 
 #[path = "../checker/mod.rs"]
 pub mod checker;
+pub mod edits;
 
 use std::path::{Path, PathBuf};
 
@@ -180,27 +181,4 @@ pub fn stored_container(container: &Value) -> Decision {
     let verdict = checker::stored::container(app, &stored.host, &stored.config);
     assert_eq!(verdict, Ok(()), "{container}");
     Ok("the engine may start it".into())
-}
-
-/// Writes `new` at a JSON pointer, adding what is missing on the way.
-pub fn put(value: &mut Value, pointer: &str, new: Value) {
-    let mut at = value;
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/");
-        at = match at {
-            Value::Array(list) => {
-                let number: usize = part.parse().unwrap();
-                list.resize(list.len().max(number + 1), Value::Null);
-                &mut list[number]
-            }
-            other => {
-                if other.is_null() {
-                    *other = serde_json::json!({});
-                }
-                let fields = other.as_object_mut().unwrap();
-                fields.entry(part).or_insert(Value::Null)
-            }
-        };
-    }
-    *at = new;
 }

@@ -5,35 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::device::{self, Device};
-
-/// Writes `new` at `pointer`, making what is missing.
-pub fn put(value: &mut Value, pointer: &str, new: Value) {
-    let mut at = value;
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/");
-        at = match at {
-            Value::Array(list) => {
-                let number: usize = part.parse().unwrap();
-                list.resize(list.len().max(number + 1), Value::Null);
-                &mut list[number]
-            }
-            other => {
-                if other.is_null() {
-                    *other = json!({});
-                }
-                other
-                    .as_object_mut()
-                    .unwrap()
-                    .entry(part)
-                    .or_insert(Value::Null)
-            }
-        };
-    }
-    *at = new;
-}
+use crate::edits::put;
 
 pub struct StoredContainer<'a> {
     pub device: &'a Device,

@@ -6,21 +6,15 @@ use std::os::unix::fs::symlink;
 use serde_json::{Value, json};
 
 use crate::device::{self, Device};
-use crate::edited::{StoredContainer, put};
+use crate::edited::StoredContainer;
+use crate::edits::{self, put};
 use crate::{HOST, SELF};
 
 /// Lines of `tests/corpus/stored-edits.txt`.
 pub fn values(container: &StoredContainer) {
-    let edits = include_str!("../corpus/stored-edits.txt").lines();
-    let mut count = 0;
-    for edit in edits.filter(|line| !line.starts_with('#')) {
-        let [rule, file, pointer, new] = edit.splitn(4, " | ").collect::<Vec<_>>()[..] else {
-            panic!("{edit}");
-        };
-        container.edited(file, pointer, serde_json::from_str(new).unwrap(), rule);
-        count += 1;
+    for edit in edits::corpus() {
+        container.edited(edit.file, edit.pointer, edit.value, edit.rule);
     }
-    assert!(count >= 80, "only {count} edits");
 }
 
 /// Files that are no JSON, or JSON that reads in two ways, and links.

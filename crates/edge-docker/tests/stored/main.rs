@@ -5,13 +5,16 @@
 #[path = "../device/mod.rs"]
 mod device;
 mod edited;
+#[path = "../../../edge-docker-policy/tests/decision/edits.rs"]
+mod edits;
 mod kinds;
 
 use std::fs;
 
 use device::Device;
 use device::image::Image;
-use edited::{StoredContainer, put, tree};
+use edited::{StoredContainer, tree};
+use edits::put;
 use serde_json::{Value, json};
 
 const HOST: &str = "hostconfig.json";
