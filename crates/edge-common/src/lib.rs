@@ -24,6 +24,7 @@ pub mod file;
 pub mod hex;
 #[cfg(feature = "system")]
 pub mod identity;
+pub mod level;
 #[cfg(feature = "system")]
 pub mod lock;
 pub mod log;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::contract::limit::ANCHOR_BYTES;
 use crate::contract::path::POLICY;
+use crate::level::{Level, RunMode};
 use crate::{Root, file};
 
 /// Contents of `policy.json`. Unknown keys are errors, so that a misspelt restriction
@@ -19,6 +20,12 @@ pub struct Policy {
     /// Network interfaces over which sshd accepts logins; by default `any`.
     #[serde(default)]
     pub ssh: SshAccess,
+    /// Origin of the settings of containers; by default the signature alone.
+    #[serde(default)]
+    pub run: RunMode,
+    /// Commands that engineers may give; by default only those that look.
+    #[serde(default)]
+    pub engineer: Level,
 }
 
 /// Network interfaces over which sshd accepts logins: `any` or `vpn`.
@@ -61,8 +68,16 @@ mod tests {
     fn absent_keys_have_defaults() {
         assert_eq!(load("{}").unwrap(), Policy::default());
         assert!(!Policy::default().sandbox);
+        let strict = (Policy::default().run, Policy::default().engineer);
+        assert_eq!(strict, (RunMode::Signed, Level::Look));
         let policy = load(r#"{"sandbox":true,"ssh":"vpn"}"#).unwrap();
         assert!(policy.sandbox && policy.ssh == SshAccess::Vpn);
+        let policy = load(r#"{"run":"any","engineer":"operate"}"#).unwrap();
+        assert_eq!(
+            (policy.run, policy.engineer),
+            (RunMode::Any, Level::Operate)
+        );
+        assert!(Level::Look < Level::Operate && Level::Operate < Level::Debug);
     }
 
     #[test]
@@ -74,6 +89,10 @@ mod tests {
             r#"{"sandbox":true,"x":1}"#,
             r#"{"ssh":"lan"}"#,
             r#"{"ssh":null}"#,
+            r#"{"run":"unsigned"}"#,
+            r#"{"run":true}"#,
+            r#"{"engineer":"root"}"#,
+            r#"{"engineer":"Debug"}"#,
         ] {
             assert!(load(text).is_err(), "{text}");
         }

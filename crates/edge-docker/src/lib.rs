@@ -16,6 +16,7 @@
 
 mod audit_log;
 mod authz;
+mod caller;
 mod commands;
 mod create;
 mod deploy;

@@ -5,7 +5,7 @@ set -eu
 anchors=/etc/edge-ai/container-config
 back() {
 	printf '{"provider":"none"}\n' >/etc/edge-ai/vpn.json
-	printf '{"sandbox":true}\n' >$anchors/policy.json
+	printf '{"sandbox":true,"run":"any","engineer":"debug"}\n' >$anchors/policy.json
 	rm -f /run/edge-vpn/sshd.conf
 	systemctl reload ssh
 	ip netns del hub || :
@@ -38,7 +38,7 @@ cat >/etc/edge-ai/vpn.json <<END
 { "provider": "wireguard", "range": "$range", "domain": "vpn.test", "peers": [
   { "public_key": "$hub", "endpoint": "192.0.2.1:51820", "allowed_ips": ["$range"], "keepalive": 1 }] }
 END
-printf '{"sandbox":true,"ssh":"vpn"}\n' >$anchors/policy.json
+printf '{"sandbox":true,"run":"any","engineer":"debug","ssh":"vpn"}\n' >$anchors/policy.json
 systemctl restart edge-vpn-ssh
 # The hub does not know this device yet.
 ! systemctl start edge-vpn 2>/dev/null || fail "ready without a hub"

@@ -104,14 +104,20 @@ fn programs(recipes: &[Recipe]) -> Result<Findings> {
 /// only if the build requests that.
 fn policy(recipes: &[Recipe]) -> Result<Findings> {
     let mut findings = Vec::new();
-    let vpn = json!({ "sandbox": false, "ssh": "vpn" });
-    for (before, policy) in [
-        ("", json!({ "sandbox": false })),
-        ("EDGE_SANDBOX=0", json!({ "sandbox": false })),
-        ("EDGE_SANDBOX=1", json!({ "sandbox": true })),
-        ("EDGE_SSH=any", json!({ "sandbox": false })),
-        ("EDGE_SSH=vpn", vpn),
+    for (before, key, value) in [
+        ("", "sandbox", json!(false)),
+        ("EDGE_SANDBOX=0", "sandbox", json!(false)),
+        ("EDGE_SANDBOX=1", "sandbox", json!(true)),
+        ("EDGE_SSH=any", "ssh", json!("any")),
+        ("EDGE_SSH=vpn", "ssh", json!("vpn")),
+        ("EDGE_RUN=any", "run", json!("any")),
+        ("EDGE_ENGINEER=look", "engineer", json!("look")),
+        ("EDGE_ENGINEER=debug", "engineer", json!("debug")),
     ] {
+        // Without a request of the build, the policy is that of a device in the field.
+        let mut policy =
+            json!({ "sandbox": false, "ssh": "any", "run": "signed", "engineer": "operate" });
+        policy[key] = value;
         let stage = Stage::new()?;
         let installed = recipe::named(recipes, "edge-policy")?.install(&stage, before)?;
         let file = |name: &str| -> Result<serde_json::Value> {
@@ -135,7 +141,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
 
 /// Name of a recipe, invalid build inputs (as shell code) that its `do_install` must
 /// reject, and a word of the error message.
-const REFUSALS: [(&str, &str, &str); 9] = [
+const REFUSALS: [(&str, &str, &str); 11] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
     ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
@@ -151,6 +157,8 @@ const REFUSALS: [(&str, &str, &str); 9] = [
         "ecr-url.txt",
     ),
     ("edge-policy", "EDGE_SSH=console", "EDGE_SSH"),
+    ("edge-policy", "EDGE_RUN=unsigned", "EDGE_RUN"),
+    ("edge-policy", "EDGE_ENGINEER=root", "EDGE_ENGINEER"),
     ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];

@@ -14,6 +14,11 @@ python edge_refuse_features () {
         bb.fatal('an image for the field must not have these features: ' + ' '.join(found))
     if d.getVar('EDGE_SANDBOX') == '1':
         bb.fatal('an image for the field runs signed containers only: set EDGE_SANDBOX to 0')
+    if d.getVar('EDGE_ENGINEER') == 'debug':
+        bb.fatal('an image for the field must not let engineers run programs of their choice: '
+                 'set EDGE_ENGINEER to operate or look')
+    if d.getVar('EDGE_RUN') == 'any':
+        bb.warn('EDGE_RUN is any: containers run with options that nobody has signed')
 }
 do_rootfs[prefuncs] += "edge_refuse_features"
 

@@ -55,7 +55,7 @@ commands! {
     Explain = Entry::own("explain", Run, &[
         ("explain IMAGE", "Show who signed an image and what it may do"),
         ("explain run ...", "Show what run would send to the engine"),
-    ]).takes(Arguments::Raw);
+    ]).takes(Arguments::Raw).look();
     /// Deploys an image under a container name; rolls back if the new container does not
     /// become healthy.
     Replace = Entry::own("replace", Run, &[
@@ -69,7 +69,7 @@ commands! {
     Rollback = Entry::own("rollback", Run, &[
         ("rollback NAME [--timeout SECS]",
             "Return to the previous container, under the same rules"),
-    ]).takes(Arguments::Raw);
+    ]).takes(Arguments::Raw).operate();
     /// Runs a command in a container that edge-docker created.
     Exec = Entry::own("exec", Run, &[
         ("exec [OPTIONS] NAME COMMAND ...", "Run a command in a container"),
@@ -78,38 +78,38 @@ commands! {
         // because docker's client would read any file as root.
         flag('i', "interactive"), flag('t', "tty"), flag('d', "detach"),
         value('u', "user"), value('w', "workdir"), value('e', "env"),
-    ]).options_first().takes(Count(2, usize::MAX, "a container and a command"));
+    ]).options_first().takes(Count(2, usize::MAX, "a container and a command")).operate();
 
     /// Starts existing containers after their images have been verified again.
     Start = Entry::client("start", Manage, &[("start NAME ...", "Start containers")])
         // `--checkpoint` is not listed: it would start from a memory dump that nobody
         // signed.
         .groups(&[("container", "start")]).takes(Containers)
-        .options(&[flag('a', "attach"), flag('i', "interactive")]);
+        .options(&[flag('a', "attach"), flag('i', "interactive")]).operate();
     /// Stops running containers with their stop signal, and with SIGKILL after a timeout.
     Stop = Entry::client("stop", Manage, &[("stop NAME ...", "Stop containers")])
         .groups(&[("container", "stop")]).takes(Containers)
-        .options(&[value('t', "time"), value('s', "signal")]);
+        .options(&[value('t', "time"), value('s', "signal")]).operate();
     /// Restarts containers after their images have been verified again.
     Restart = Entry::client("restart", Manage, &[("restart NAME ...", "Restart containers")])
         .groups(&[("container", "restart")]).takes(Containers)
-        .options(&[value('t', "time"), value('s', "signal")]);
+        .options(&[value('t', "time"), value('s', "signal")]).operate();
     /// Sends a signal to containers, SIGKILL by default.
     Kill = Entry::client("kill", Manage, &[("kill NAME ...", "Send a signal, SIGKILL by default")])
-        .groups(&[("container", "kill")]).takes(Containers).options(&[value('s', "signal")]);
+        .groups(&[("container", "kill")]).takes(Containers).options(&[value('s', "signal")]).operate();
     /// Suspends all processes of containers, without a signal (cgroup freezer).
     Pause = Entry::client("pause", Manage, &[("pause NAME ...", "Pause all processes")])
-        .groups(&[("container", "pause")]).takes(Containers);
+        .groups(&[("container", "pause")]).takes(Containers).operate();
     /// Resumes paused containers after their images have been verified again.
     Unpause = Entry::client("unpause", Manage, &[("unpause NAME ...", "Continue paused processes")])
-        .groups(&[("container", "unpause")]).takes(Containers);
+        .groups(&[("container", "unpause")]).takes(Containers).operate();
     /// Waits until containers end, and prints their exit codes.
     Wait = Entry::client("wait", Manage, &[("wait NAME ...", "Wait for the end, print exit codes")])
-        .groups(&[("container", "wait")]).takes(Containers);
+        .groups(&[("container", "wait")]).takes(Containers).look();
     /// Removes containers and, after that, their mount clones.
     Remove = Entry::client("rm", Manage, &[("rm [-f] NAME ...", "Remove containers")])
         .groups(&[("container", "rm"), ("container", "remove")]).takes(Containers)
-        .options(&[flag('f', "force"), flag('v', "volumes")]);
+        .options(&[flag('f', "force"), flag('v', "volumes")]).operate();
 
     /// Lists running containers, or all with `--all`.
     Ps = Entry::client("ps", Inspect, &[("ps", "List containers")])
@@ -117,47 +117,47 @@ commands! {
         .options(&[
             flag('q', "quiet"), flag(' ', "no-trunc"), value('f', "filter"), value(' ', "format"),
             flag('a', "all"), flag('s', "size"), value('n', "last"), flag('l', "latest"),
-        ]);
+        ]).look();
     /// Prints the logged standard output and standard error of a container.
     Logs = Entry::client("logs", Inspect, &[("logs NAME", "Print the log of a container")])
         .groups(&[("container", "logs")]).takes(Containers).options(&[
             flag('f', "follow"), flag('t', "timestamps"), flag(' ', "details"),
             value(' ', "since"), value(' ', "until"), value('n', "tail"),
-        ]);
+        ]).look();
     /// Lists the processes of a container, with the output of `ps`.
     Top = Entry::client("top", Inspect, &[("top NAME [PS OPTIONS]", "List processes")])
-        .groups(&[("container", "top")]).options_first().takes(ContainerAnd(is_ps_option));
+        .groups(&[("container", "top")]).options_first().takes(ContainerAnd(is_ps_option)).look();
     /// Shows the use of CPU, memory, network and disk by containers.
     Stats = Entry::client("stats", Inspect, &[("stats [NAME ...]", "Show the use of resources")])
         .groups(&[("container", "stats")]).takes(Any).options(&[
             flag('a', "all"), flag(' ', "no-stream"), flag(' ', "no-trunc"), value(' ', "format"),
-        ]);
+        ]).look();
     /// Lists the ports of the device that are forwarded to a container.
     Port = Entry::client("port", Inspect, &[("port NAME [PORT]", "List published ports")])
-        .groups(&[("container", "port")]).options_first().takes(ContainerAnd(is_port));
+        .groups(&[("container", "port")]).options_first().takes(ContainerAnd(is_port)).look();
     /// Prints the engine's description of containers or images as JSON.
     Inspect = Entry::client("inspect", Inspect, &[("inspect NAME ...", "Print details as JSON")])
         .groups(&[("container", "inspect"), ("image", "inspect")]).takes(Any)
-        .options(&[value('f', "format"), flag('s', "size"), value(' ', "type")]);
+        .options(&[value('f', "format"), flag('s', "size"), value(' ', "type")]).look();
     /// Lists files that a container has added, changed or deleted since it was created.
     Diff = Entry::client("diff", Inspect, &[("diff NAME", "List files that changed")])
-        .groups(&[("container", "diff")]).takes(Containers);
+        .groups(&[("container", "diff")]).takes(Containers).look();
     /// Shows the versions of docker's client and of the engine.
     Version = Entry::client("version", Inspect, &[("version", "Show the versions of docker")])
-        .options(&[value('f', "format")]);
+        .options(&[value('f', "format")]).look();
     /// Shows the state and the configuration of the engine.
     Info = Entry::client("info", Inspect, &[("info", "Show the state of the engine")])
-        .options(&[value('f', "format")]);
+        .options(&[value('f', "format")]).look();
     /// Shows the disk space that images, containers, volumes and the build cache use.
     SystemDf = Entry::client("system df", Inspect, &[("system df", "Show the use of the disk")])
-        .groups(&[("system", "df")]).options(&[flag('v', "verbose"), value(' ', "format")]);
+        .groups(&[("system", "df")]).options(&[flag('v', "verbose"), value(' ', "format")]).look();
     /// Shows the same as `info`, under the name in docker's group `system`.
     SystemInfo = Entry::client("system info", Inspect, &[("system info", "The same as info")])
-        .groups(&[("system", "info")]).options(&[value('f', "format")]);
+        .groups(&[("system", "info")]).options(&[value('f', "format")]).look();
 
     /// Prints the help page of edge-docker or of one command.
     Help = Entry::own("help", Inspect, &[("help [COMMAND]", "Show the options of a command")])
-        .takes(Any);
+        .takes(Any).look();
 
     /// Verifies the signature of an image, then pulls the image by digest.
     Pull = Entry::own("pull", Images, &[
@@ -167,7 +167,7 @@ commands! {
         // `--all-tags` is not listed: each image is verified by itself.
         flag('q', "quiet"), flag(' ', "allow-downgrade"), value('u', "username"),
         flag(' ', "password-stdin"),
-    ]);
+    ]).operate();
     /// Pushes an image to the only repository that the device uses.
     Push = Entry::own("push", Images, &[("push IMAGE", "Push to the one repository")])
         .groups(&[("image", "push")]).takes(Count(1, 1, "one image"))
@@ -176,10 +176,10 @@ commands! {
     Login = Entry::own("login", Images, &[
         ("login --username NAME --password-stdin", "Keep credentials of the registry"),
         // `--password` is not listed: every user can read the arguments of a process.
-    ]).takes(Any).options(&[value('u', "username"), flag(' ', "password-stdin")]);
+    ]).takes(Any).options(&[value('u', "username"), flag(' ', "password-stdin")]).operate();
     /// Deletes the stored credentials of the registry.
     Logout = Entry::own("logout", Images, &[("logout", "Remove credentials of the registry")])
-        .takes(Any);
+        .takes(Any).operate();
     /// Builds a sandbox image from a tar archive on standard input.
     Build = Entry::own("build", Images, &[
         ("build -t sandbox/APP -", "Build a sandbox image of the tar on standard input"),
@@ -206,26 +206,26 @@ commands! {
     /// Checks that image layers on the disk are equal to the signed ones.
     Fsck = Entry::own("fsck", Images, &[
         ("fsck [APP]", "Check that layers on the disk are those that were signed"),
-    ]).takes(Count(0, 1, "one app, or none for all"));
+    ]).takes(Count(0, 1, "one app, or none for all")).look();
     /// Lists the container images on the device.
     Images = Entry::client("images", Images, &[("images", "List images")])
         .groups(&[("image", "ls"), ("image", "list")]).takes(Any).options(&[
             flag('q', "quiet"), flag(' ', "no-trunc"), value('f', "filter"), value(' ', "format"),
             flag('a', "all"), flag(' ', "digests"),
-        ]);
+        ]).look();
     /// Lists the layers of an image, with the build step that created each.
     History = Entry::client("history", Images, &[("history IMAGE", "List the layers of an image")])
         .groups(&[("image", "history")]).takes(Any).options(&[
             flag('q', "quiet"), flag(' ', "no-trunc"), flag('H', "human"), value(' ', "format"),
-        ]);
+        ]).look();
     /// Removes container images from the device.
     RemoveImage = Entry::client("rmi", Images, &[("rmi IMAGE ...", "Remove images")])
         .groups(&[("image", "rm"), ("image", "remove")]).takes(Any)
-        .options(&[flag('f', "force"), flag(' ', "no-prune")]);
+        .options(&[flag('f', "force"), flag(' ', "no-prune")]).operate();
     /// Removes stopped containers, and networks and images that no container uses.
     SystemPrune = Entry::client("system prune", Images, &[
         ("system prune", "Remove stopped containers, unused networks and images"),
-    ]).groups(&[("system", "prune")]).options(&[flag('a', "all"), flag('f', "force")]);
+    ]).groups(&[("system", "prune")]).options(&[flag('a', "all"), flag('f', "force")]).operate();
 
     /// Serves the authorization plugin, which decides on each request to the engine.
     Authz = Entry::own("authz", Hidden, &[("authz", "Serve the engine's authorization plugin")]);

@@ -2,6 +2,7 @@
 //! command.
 
 use anyhow::Result;
+use edge_common::level::Level;
 
 use crate::cli::args::{self, Known, Order, Parsed};
 use crate::cli::values;
@@ -71,6 +72,9 @@ pub struct Entry {
     pub(crate) order: Order,
     /// Program that carries out the command: edge-docker or docker's client.
     pub(crate) carrier: Carrier,
+    /// Level that the caller needs. Forms of a command with another level are in
+    /// [`crate::cli::levels`].
+    pub(crate) level: Level,
 }
 
 impl Entry {
@@ -92,6 +96,8 @@ impl Entry {
             // NAME -f`.
             order: Order::Mixed,
             carrier: Carrier::EdgeDocker,
+            // The highest level, so that a new command is not open by an oversight.
+            level: Level::Debug,
         }
     }
 
@@ -110,6 +116,18 @@ impl Entry {
     /// omit.
     pub fn is_hidden(&self) -> bool {
         self.section == Section::Hidden
+    }
+
+    /// Lowers the level to the one of commands that change nothing.
+    pub(crate) const fn look(mut self) -> Self {
+        self.level = Level::Look;
+        self
+    }
+
+    /// Lowers the level to the one of commands that run, stop and remove what was signed.
+    pub(crate) const fn operate(mut self) -> Self {
+        self.level = Level::Operate;
+        self
     }
 
     pub(crate) const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {

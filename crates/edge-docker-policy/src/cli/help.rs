@@ -153,7 +153,7 @@ fn spelling(known: &Known) -> String {
 
 /// Appends `text` to a page, wrapped at [`WIDTH`] characters, with `indent` before each
 /// line.
-fn paragraph(page: &mut String, indent: &str, text: &str) {
+pub(crate) fn paragraph(page: &mut String, indent: &str, text: &str) {
     let mut line = indent.to_string();
     for word in text.split_whitespace() {
         let blank = line.len() == indent.len();

@@ -5,6 +5,7 @@ pub mod args;
 pub mod commands;
 pub mod entry;
 pub mod help;
+pub mod levels;
 mod options;
 pub mod request;
 pub mod streams;

@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use edge_docker_policy::cli::commands::Command;
-use edge_docker_policy::cli::help;
+use edge_docker_policy::cli::{help, levels};
 
 /// Prints the help page of the command in `args`, or the overview of all commands if
 /// `args` is empty.
 pub(super) fn print(args: &[&str]) -> Result<()> {
     match args {
         [] => print!("{}", help::page()),
+        ["levels"] => print!("{}", levels::page()),
         _ => print_command(Command::find(args)?.0),
     }
     Ok(())

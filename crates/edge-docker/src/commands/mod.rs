@@ -12,15 +12,17 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use edge_common::Root;
+use edge_common::policy::Policy;
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
+use edge_docker_policy::cli::levels;
 use edge_docker_policy::refusal::Refusal;
 
 use crate::audit_log::{Decision, Verdict};
 use crate::image::{build, load, login, pull, push};
 use crate::mounts::sync;
 use crate::stored::{self, fsck};
-use crate::{authz, create, deploy};
+use crate::{authz, caller, create, deploy};
 
 /// Carries out the command in `args` and returns its exit code. A refusal or failure is
 /// also written to the audit log.
@@ -51,12 +53,31 @@ fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
         help::print_command(command);
         return Ok(ExitCode::SUCCESS);
     }
+    require_level(root, command, args)?;
     let parsed = command.entry().parse(args)?;
     // A single thread: blocking work on a standard stream is done in separate threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(dispatch(root, command, &parsed))
+}
+
+/// Refuses a command that the policy of the device does not permit to this caller.
+fn require_level(root: &Root, command: Command, args: &[&str]) -> Result<()> {
+    // Hidden commands are called by systemd, before `/data` or the engine are there.
+    if command.entry().is_hidden() {
+        return Ok(());
+    }
+    let policy = Policy::load(root);
+    let mode = policy.as_ref().map(|p| p.run).unwrap_or_default();
+    let level = policy.as_ref().map(|p| p.engineer).unwrap_or_default();
+    let level = level.max(caller::least_level(root));
+    let required = levels::require(command, args, level, mode);
+    // Without a policy the strictest one holds: looking helps to find the cause.
+    match (required, policy) {
+        (Err(_), Err(unreadable)) => Err(unreadable),
+        (required, _) => required,
+    }
 }
 
 /// Writes a refused or failed command to the audit log, with the error as the rule.

@@ -128,7 +128,11 @@ fn benign_lines_do_what_they_say() {
 fn production_runs_no_sandbox() {
     let test_root = TestRoot::new();
     let policy = test_root.path("/etc/edge-ai/container-config/policy.json");
-    std::fs::write(policy, r#"{"sandbox":false}"#).unwrap();
+    std::fs::write(
+        policy,
+        r#"{"sandbox":false,"run":"any","engineer":"debug"}"#,
+    )
+    .unwrap();
     for line in [
         "run @S",
         "create @S",

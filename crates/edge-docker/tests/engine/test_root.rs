@@ -71,7 +71,11 @@ impl TestRoot {
         let public = key.public_key_to_pem().unwrap();
         fs::write(config.join("container-signing.pub"), public).unwrap();
         fs::write(config.join("ecr-url.txt"), format!("{REPOSITORY}\n")).unwrap();
-        fs::write(config.join("policy.json"), r#"{"sandbox":true}"#).unwrap();
+        fs::write(
+            config.join("policy.json"),
+            r#"{"sandbox":true,"run":"any","engineer":"debug"}"#,
+        )
+        .unwrap();
         fs::write(
             at.join("etc/edge-ai/devices.json"),
             board::table().to_string(),

@@ -117,7 +117,11 @@ impl Device {
         fs::create_dir_all(&anchors).unwrap();
         fs::write(anchors.join("container-signing.pub"), &public).unwrap();
         fs::write(anchors.join("ecr-url.txt"), server.repository()).unwrap();
-        fs::write(anchors.join("policy.json"), "{}").unwrap();
+        fs::write(
+            anchors.join("policy.json"),
+            r#"{"run":"any","engineer":"debug"}"#,
+        )
+        .unwrap();
         for name in ["run", "data/config"] {
             fs::create_dir_all(directory.path().join(name)).unwrap();
         }

@@ -39,7 +39,10 @@ fn an_edited_stored_container_does_not_start() {
 
     // Where no sandboxes are allowed, one that was made before does not start.
     let policy = "/etc/edge-ai/container-config/policy.json";
-    device.write(policy, br#"{"sandbox":false}"#);
+    device.write(
+        policy,
+        br#"{"sandbox":false,"run":"any","engineer":"debug"}"#,
+    );
     let (said, there) = StoredContainer::of(&device, &sandbox).audit();
     assert!(said.contains("signed containers only") && !there, "{said}");
     assert!(StoredContainer::of(&device, &honest).directory.exists());

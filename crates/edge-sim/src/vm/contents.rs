@@ -212,7 +212,7 @@ impl Contents<'_> {
                 0o644,
             ),
             bytes(
-                json!({ "sandbox": true }).to_string(),
+                json!({ "sandbox": true, "run": "any", "engineer": "debug" }).to_string(),
                 &format!("{directory}/policy.json"),
                 0o644,
             ),

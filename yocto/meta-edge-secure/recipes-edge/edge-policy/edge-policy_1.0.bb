@@ -12,8 +12,6 @@ SRC_URI = "file://ca \
            file://daemon.json \
            file://devices.json \
            file://docker-data.conf \
-           file://policy-dev.json \
-           file://policy.json \
            file://sshd-edge.conf \
            file://sudoers-edge \
            file://vpn.json \
@@ -26,6 +24,11 @@ EDGE_POLICY_DIR ??= ""
 EDGE_SANDBOX ??= "0"
 # any: SSH over any interface; vpn: over the VPN only (docs/vpn.md).
 EDGE_SSH ??= "any"
+# signed: containers run exactly as their apps were signed; any: also with options
+# that somebody types.
+EDGE_RUN ??= "signed"
+# look, operate or debug: commands of edge-docker that engineers may give.
+EDGE_ENGINEER ??= "operate"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -49,14 +52,23 @@ do_install() {
     if [ $keys = 0 ]; then
         bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR} contains no container-signing*.pub"
     fi
-    policy=policy.json
-    [ "${EDGE_SANDBOX}" != 1 ] || policy=policy-dev.json
-    install -m 0644 ${WORKDIR}/$policy $trust/policy.json
-    if [ "${EDGE_SSH}" = vpn ]; then
-        sed -i 's/"sandbox"/"ssh": "vpn", "sandbox"/' $trust/policy.json
-    elif [ -n "${EDGE_SSH}" ] && [ "${EDGE_SSH}" != any ]; then
-        bbfatal "EDGE_SSH is neither any nor vpn: ${EDGE_SSH}"
-    fi
+    sandbox=false
+    [ "${EDGE_SANDBOX}" != 1 ] || sandbox=true
+    case "${EDGE_SSH}" in
+        any|vpn) ;;
+        *) bbfatal "EDGE_SSH is neither any nor vpn: ${EDGE_SSH}" ;;
+    esac
+    case "${EDGE_RUN}" in
+        signed|any) ;;
+        *) bbfatal "EDGE_RUN is neither signed nor any: ${EDGE_RUN}" ;;
+    esac
+    case "${EDGE_ENGINEER}" in
+        look|operate|debug) ;;
+        *) bbfatal "EDGE_ENGINEER is not look, operate or debug: ${EDGE_ENGINEER}" ;;
+    esac
+    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s" }\n' \
+        $sandbox "${EDGE_SSH}" "${EDGE_RUN}" "${EDGE_ENGINEER}" >${WORKDIR}/policy.json
+    install -m 0644 ${WORKDIR}/policy.json $trust/policy.json
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
     install -D -m 0644 $vpn ${D}${sysconfdir}/edge-ai/vpn.json

@@ -1,0 +1,234 @@
+//! Level of each command line: `look`, `operate` or `debug`.
+//!
+//! Most commands have one level, which stands in the table of commands. Some have a form
+//! that starts only what was signed and another one of the caller's choice.
+
+use anyhow::Result;
+use edge_common::level::{Level, RunMode};
+
+use crate::cli::args::{self, Known, Order, flag, value};
+use crate::cli::commands::Command;
+use crate::cli::help;
+use crate::refusal::refuse;
+
+/// Options of `run APP-VERSION` and `replace APP-VERSION`, which change neither the
+/// container nor its identity.
+const FORM: [Known; 3] = [
+    flag('d', "detach"),
+    flag('q', "quiet"),
+    value(' ', "timeout"),
+];
+
+/// Command line that starts an app by its signed run specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedForm<'a> {
+    /// `APP-VERSION`, or a reference of the repository.
+    pub image: &'a str,
+    /// Start in the background; the default.
+    pub detach: bool,
+    /// Value of `--timeout`, if it is given.
+    pub timeout: Option<&'a str>,
+}
+
+/// Returns the signed form of `args`, the arguments of `run` or `replace`; `None` if they
+/// have options of a container, a command, or a sandbox image.
+///
+/// With `RunMode::Any`, a reference with a repository keeps its earlier meaning, a
+/// container of that image without options.
+pub fn signed_form<'a>(args: &[&'a str], mode: RunMode) -> Option<SignedForm<'a>> {
+    let parsed = args::parse(&FORM, args, Order::Mixed, str::to_string).ok()?;
+    let [image] = parsed.arguments[..] else {
+        return None;
+    };
+    // `APP-VERSION` is a tag. A name with a slash or a colon is a reference.
+    let is_tag = !image.contains(['/', ':', '@']);
+    if image.is_empty() || !is_tag && (mode == RunMode::Any || image.starts_with("sandbox/")) {
+        return None;
+    }
+    Some(SignedForm {
+        image,
+        detach: parsed.last("detach") != Some("false"),
+        timeout: parsed.last("timeout"),
+    })
+}
+
+/// Returns the level that the caller of a command line needs. For `exec`, the caller must
+/// also compare the command with the signed ones.
+pub fn required(command: Command, args: &[&str], mode: RunMode) -> Level {
+    let is_signed = || signed_form(args, mode).is_some();
+    let lowers = || args.iter().any(|a| a.starts_with("--allow-downgrade"));
+    match (command, args.first()) {
+        (Command::Replace, Some(&"--status")) => Level::Look,
+        (Command::Replace, Some(&"--recover")) => Level::Operate,
+        // The part of a deployment that runs in a process of its own.
+        (Command::Replace, Some(&"--apart")) => required(command, &args[1..], mode),
+        (Command::Run | Command::Replace, _) if is_signed() => Level::Operate,
+        (Command::Run | Command::Replace, _) => Level::Debug,
+        (Command::Pull, _) if lowers() => Level::Debug,
+        _ => command.entry().level,
+    }
+}
+
+/// Refuses a command line whose level is above `level`.
+///
+/// # Errors
+/// The text names the level that is needed and what may be done instead.
+pub fn require(command: Command, args: &[&str], level: Level, mode: RunMode) -> Result<()> {
+    let needed = required(command, args, mode);
+    if needed <= level || args.first() == Some(&"--help") {
+        return Ok(());
+    }
+    let instead = match command {
+        Command::Run | Command::Replace if level >= Level::Operate => {
+            "; give APP-VERSION alone, which runs as it was signed"
+        }
+        _ => "",
+    };
+    Err(refuse(format_args!(
+        "{} is refused: it needs the level `{}`, and this device permits `{}`{instead}; see \
+         edge-docker help levels",
+        command.entry().name,
+        needed.name(),
+        level.name(),
+    )))
+}
+
+/// Returns the page that `edge-docker help levels` prints: the commands of each level.
+pub fn page() -> String {
+    let mut page = HEAD.to_string();
+    for (level, costs) in COSTS {
+        page += &format!("\n{}\n", level.name());
+        help::paragraph(&mut page, "  ", costs);
+        let commands = Command::ALL.iter().map(|command| command.entry());
+        let of_level = commands.filter(|e| !e.is_hidden() && e.level == level);
+        let mut names: Vec<_> = of_level.map(|e| e.name.to_string()).collect();
+        names.extend(
+            FORMS
+                .iter()
+                .filter(|(l, _)| *l == level)
+                .map(|(_, form)| (*form).into()),
+        );
+        help::paragraph(&mut page, "  ", &names.join(", "));
+    }
+    page + TAIL
+}
+
+const HEAD: &str = "\
+Levels of commands, by the key \"engineer\" of policy.json. Each level includes
+those before it. They bind whoever comes through sudo and every unit of
+/data/services.
+";
+
+const COSTS: [(Level, &str); 3] = [
+    (
+        Level::Look,
+        "Changes nothing on the device. Logs and variables of apps can be read.",
+    ),
+    (
+        Level::Operate,
+        "Runs, stops and removes what was signed, exactly as it was signed. An app can be \
+         taken out of service, and a version that the device accepts can come back.",
+    ),
+    (
+        Level::Debug,
+        "Runs programs and options of the caller's choice in the container of an app that holds \
+         no grants, and builds images of its own where sandboxes are permitted: an app's data \
+         can be read and changed.",
+    ),
+];
+
+/// Forms of commands with another level than the table's.
+const FORMS: [(Level, &str); 7] = [
+    (Level::Look, "replace --status"),
+    (Level::Operate, "run APP-VERSION"),
+    (Level::Operate, "replace APP-VERSION"),
+    (Level::Operate, "replace --recover"),
+    (Level::Operate, "exec NAME COMMAND of the app's `commands`"),
+    (Level::Debug, "exec of any program"),
+    (Level::Debug, "pull --allow-downgrade"),
+];
+
+const TAIL: &str = "
+With \"run\": \"signed\" in policy.json, run and replace take APP-VERSION alone at
+every level. A container that holds grants takes only what was signed at every
+level.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signed_forms() {
+        let form =
+            |args: &[&str], mode| signed_form(args, mode).map(|f| (f.image.to_string(), f.detach));
+        let hello = Some(("hello-v1".to_string(), true));
+        for mode in [RunMode::Any, RunMode::Signed] {
+            assert_eq!(form(&["hello-v1"], mode), hello);
+            assert_eq!(form(&["-d", "hello-v1"], mode), hello);
+            assert_eq!(form(&["hello-v1", "--timeout", "30"], mode), hello);
+            assert_eq!(
+                form(&["--detach=false", "hello-v1"], mode),
+                Some(("hello-v1".into(), false))
+            );
+            for other in [
+                &["--rm", "hello-v1"][..],
+                &["hello-v1", "sh"],
+                &["-it", "hello-v1"],
+                &["--name=x", "hello-v1"],
+                &["sandbox/hello"],
+                &[""],
+                &[],
+                &["-e", "A=b", "hello-v1"],
+            ] {
+                assert_eq!(form(other, mode), None, "{other:?}");
+            }
+        }
+        assert_eq!(form(&["r.io/x:hello-v1"], RunMode::Any), None);
+        assert!(form(&["r.io/x:hello-v1"], RunMode::Signed).is_some());
+    }
+
+    /// Command lines of each level, separated by `;`.
+    const LINES: [(Level, &str); 3] = [
+        (
+            Level::Look,
+            "ps;images;logs a;stats;top a;inspect a;version;info;port a;history a;diff a;\
+             explain a;fsck;replace --status;container ls;system df;help",
+        ),
+        (
+            Level::Operate,
+            "pull r:a;run a-v1;run -d a-v1;replace a-v1;start a;stop a;restart a;kill a;\
+             pause a;rollback a;rm -f a;rmi a;system prune;login;exec a b;\
+             replace --apart a-v1;replace --recover",
+        ),
+        (
+            Level::Debug,
+            "run -d r:a;run r:a;run a-v1 sh;create a-v1;replace a r:a-v1;\
+             replace --apart a r:a-v1;pull --allow-downgrade r:a;run --allow-downgrade a-v1;\
+             sync a;build -t x -;load;tag a b;push a",
+        ),
+    ];
+
+    #[test]
+    fn levels_of_command_lines() {
+        for (level, lines) in LINES {
+            for line in lines.split(';') {
+                let args: Vec<_> = line.split(' ').collect();
+                let (command, rest) = Command::find(&args).unwrap();
+                assert_eq!(required(command, rest, RunMode::Any), level, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_level() {
+        let refused = require(Command::Build, &[], Level::Operate, RunMode::Signed);
+        let text = refused.unwrap_err().to_string();
+        assert!(
+            text.contains("`debug`") && text.contains("`operate`"),
+            "{text}"
+        );
+        assert!(require(Command::Ps, &[], Level::Look, RunMode::Signed).is_ok());
+        assert!(page().lines().all(|line| line.len() <= 80));
+    }
+}
