@@ -75,9 +75,9 @@ fn resident(device: &Device, program: &str, image: &str) -> String {
         until [ \"$(docker ps -q | wc -l)\" = 1 ]; do sleep 0.1; done
         grep VmRSS /proc/$run/status; docker kill $(docker ps -q) >/dev/null; wait $run"
     );
-    let said = device.run(&["sh", "-c", &script]).stdout;
-    let said = String::from_utf8(said).unwrap();
-    said.split_whitespace().nth(1).unwrap().into()
+    let output = device.run(&["sh", "-c", &script]).stdout;
+    let output = String::from_utf8(output).unwrap();
+    output.split_whitespace().nth(1).unwrap().into()
 }
 
 /// Both in turns, the order exchanged each time.

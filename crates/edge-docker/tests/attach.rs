@@ -1,14 +1,14 @@
-//! `run` beside docker's own `run`, word for word, on two engines: what is
-//! printed, what is typed, signals, terminals and exit codes.
+//! `edge-docker run` compared with `docker run` on two engines: output, input, signals,
+//! terminals and exit codes.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod device;
 
-use device::{Device, said};
+use device::{Device, output_text};
 
-/// Types at a program in a terminal: `SEND WORD...`. Waits for "ready", sends
-/// (`resize` changes the window instead), and prints what came, the exit code,
-/// and whether the terminal is as before.
+/// Runs a program in a terminal, `SEND COMMAND...`: waits for "ready", sends the input
+/// (`resize` changes the window instead), and prints the output, the exit code, and
+/// whether the terminal is as before.
 const TERMINAL: &str = r#"
 import fcntl, os, pty, struct, sys, termios
 master, slave = pty.openpty()
@@ -34,7 +34,7 @@ except OSError: pass
 print(came.decode().split("ready", 1)[1].split(), status, same)
 "#;
 
-/// A device, the program that runs containers on it, and an image's name.
+/// Device, program that runs containers on it, and name of an image.
 struct Side {
     device: Device,
     program: &'static str,
@@ -42,7 +42,7 @@ struct Side {
 }
 
 impl Side {
-    /// `docker` has the same engine without the plugin.
+    /// Starts an engine, for `docker` without the plugin.
     fn new(program: &'static str) -> Self {
         let mut device = Device::start();
         if program == "docker" {
@@ -62,7 +62,7 @@ impl Side {
         }
     }
 
-    /// `run`, fed with `input`: exit code, and what the container printed.
+    /// Runs a container with `input`; returns exit code, standard output and standard error.
     fn run(
         &self,
         options: &[&str],
@@ -70,8 +70,8 @@ impl Side {
         input: &[u8],
     ) -> (Option<i32>, String, String) {
         let image = [self.image.as_str()];
-        let words = [&[self.program, "run"][..], options, &image, command].concat();
-        let output = self.device.feed(&words, input);
+        let args = [&[self.program, "run"][..], options, &image, command].concat();
+        let output = self.device.feed(&args, input);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (
             output.status.code(),
@@ -80,7 +80,7 @@ impl Side {
         )
     }
 
-    /// A script of the device's shell; `$RUN` and `$IMAGE` are what is compared.
+    /// Runs a shell script on the device, in which `$RUN IMAGE` starts a container.
     fn script(&self, script: &str) -> String {
         let head = format!("RUN='{} run' IMAGE={}\n", self.program, self.image);
         self.device.good(&["sh", "-c", &(head + script)])
@@ -99,9 +99,9 @@ impl Side {
 
 fn both() -> [Side; 2] {
     std::thread::scope(|scope| {
-        let gate = scope.spawn(|| Side::new("edge-docker"));
+        let ours = scope.spawn(|| Side::new("edge-docker"));
         let docker = Side::new("docker");
-        [gate.join().unwrap(), docker]
+        [ours.join().unwrap(), docker]
     })
 }
 
@@ -138,14 +138,14 @@ fn streams(sides: &[Side; 2]) {
         s.run(&["--rm", "-i"], &sh(count), input.as_bytes())
     });
     assert_eq!(out, "449985000\n");
-    // It need not be read to its end, or at all.
+    // The container need not read its input to the end, or at all.
     for script in ["read x; echo $x", "echo 0"] {
         let (code, out, _) = alike(sides, |s| {
             s.run(&["--rm", "-i"], &sh(script), input.as_bytes())
         });
         assert_eq!((code, &out[..]), (Some(0), "0\n"));
     }
-    // Without -i there is none.
+    // Without -i there is no input.
     let (code, out, _) = alike(sides, |s| {
         s.run(&["--rm"], &sh("read x || echo none"), b"a\n")
     });
@@ -189,29 +189,29 @@ fn signals(sides: &[Side; 2]) {
     for (signal, expected) in [("TERM", "5"), ("INT", "6"), ("HUP", "7"), ("USR1", "8")] {
         // With -m, as without it shells have SIGINT ignored in the background.
         let script = format!(
-            r#"set -m; rm -f /run/said
+            r#"set -m; rm -f /run/output
             $RUN --rm $IMAGE sh -c '
             trap "exit 5" TERM; trap "exit 6" INT; trap "exit 7" HUP; trap "exit 8" USR1
-            echo ready; while :; do sleep 0.05; done' >/run/said & run=$!
-            until grep -qs ready /run/said; do sleep 0.05; done
+            echo ready; while :; do sleep 0.05; done' >/run/output & run=$!
+            until grep -qs ready /run/output; do sleep 0.05; done
             kill -{signal} $run; wait $run; echo $?"#
         );
         assert_eq!(alike(sides, |s| s.script(&script)), expected, "{signal}");
     }
-    // Told not to hand them on, the starter ends and the container stays.
-    let script = r#"set -m; rm -f /run/said
-        $RUN --name stays --sig-proxy=false $IMAGE sh -c 'echo ready; exec sleep 1000' >/run/said & run=$!
-        until grep -qs ready /run/said; do sleep 0.05; done
+    // Without forwarding, the client ends and the container stays.
+    let script = r#"set -m; rm -f /run/output
+        $RUN --name stays --sig-proxy=false $IMAGE sh -c 'echo ready; exec sleep 1000' >/run/output & run=$!
+        until grep -qs ready /run/output; do sleep 0.05; done
         kill -TERM $run; wait $run; echo $?"#;
     assert_eq!(alike(sides, |s| s.script(script)), "143");
     runs_on(sides, "stays");
-    // Nobody reads on.
+    // The reader of the output ends.
     let script = "$RUN --name talks $IMAGE sh -c 'while :; do echo y; done' | { read y; echo $y; }";
     assert_eq!(alike(sides, |s| s.script(script)), "y");
     runs_on(sides, "talks");
 }
 
-/// It is there without its starter; removed.
+/// Checks that the container runs without its client, and removes it.
 fn runs_on(sides: &[Side; 2], name: &str) {
     for side in sides {
         assert_eq!(side.device.running(), [name]);
@@ -256,7 +256,7 @@ fn terminals(sides: &[Side; 2]) {
     runs_on(sides, "stays");
 }
 
-/// No container and no pin.
+/// Checks that neither containers nor mount clones are left.
 fn nothing_is_left(side: &Side) {
     let mount = ["--rm", "-v", "/data/apps/small/state:/state"];
     assert_eq!(side.run(&mount, &["ls", "/state"], b"").0, Some(0));
@@ -265,8 +265,8 @@ fn nothing_is_left(side: &Side) {
     let output = side.run(&terminal, &["ls"], b"");
     assert_eq!(output.0, Some(1), "{}", output.2);
     assert_eq!(side.containers(), "");
-    let pins = side
+    let clones = side
         .device
         .run(&["find", "/run/edge-docker/pins", "-mindepth", "1"]);
-    assert_eq!(said(&pins), "");
+    assert_eq!(output_text(&clones), "");
 }

@@ -64,12 +64,12 @@ fn strangers(device: &Device) {
     ] {
         let url = format!("http://plugin/{call}");
         let socket = "/run/docker/plugins/edge-docker.sock";
-        let words = [
+        let args = [
             &["curl", "-s", "-m", "20", "--unix-socket", socket, &url][..],
             more,
         ]
         .concat();
-        let answer = device::said(&device.run(&words));
+        let answer = device::output_text(&device.run(&args));
         assert!(
             !answer.contains(r#""Allow":true"#),
             "{call} {more:?}: {answer}"
@@ -87,7 +87,7 @@ fn none(device: &Device, what: &str) {
 
 /// What root types, and what it is told to type instead.
 fn typed(device: &Device) {
-    for (instead, words) in [
+    for (instead, args) in [
         ("edge-docker run", "run --rm sandbox/foo:base"),
         ("edge-docker create", "create --privileged sandbox/foo:base"),
         ("edge-docker pull", "pull alpine"),
@@ -99,14 +99,14 @@ fn typed(device: &Device) {
         ("no plugins", "network create n"),
         ("no plugins", "swarm init"),
     ] {
-        let words: Vec<_> = ["docker"].into_iter().chain(words.split(' ')).collect();
-        let (_, said) = device.bad(&words);
+        let args: Vec<_> = ["docker"].into_iter().chain(args.split(' ')).collect();
+        let (_, output) = device.bad(&args);
         assert!(
-            said.contains("authorization denied by plugin edge-docker"),
-            "{said}"
+            output.contains("authorization denied by plugin edge-docker"),
+            "{output}"
         );
-        assert!(said.contains(instead), "{words:?}: {said}");
-        none(device, &words.join(" "));
+        assert!(output.contains(instead), "{args:?}: {output}");
+        none(device, &args.join(" "));
     }
 }
 
@@ -182,15 +182,15 @@ fn into_a_container(device: &Device) {
         "/etc/app.conf",
     ]);
     assert_eq!(listed, "/etc/app.conf");
-    for words in [
+    for args in [
         &["docker", "exec", "foo", "ls"][..],
         &["docker", "exec", "--privileged", "foo", "ls"],
         &["docker", "exec", "-u", "0", "foo", "ls"],
     ] {
-        assert!(device.bad(words).1.contains("edge-docker exec"));
+        assert!(device.bad(args).1.contains("edge-docker exec"));
     }
-    let (_, said) = device.bad(&["docker", "update", "--restart", "always", "foo"]);
-    assert!(said.contains("create it again"), "{said}");
+    let (_, output) = device.bad(&["docker", "update", "--restart", "always", "foo"]);
+    assert!(output.contains("create it again"), "{output}");
     let (status, _) = device.ask(
         "PUT",
         "/v1.41/containers/foo/archive?path=/tmp",
@@ -225,7 +225,7 @@ fn at_start(device: &Device) {
 
 /// What is free stays free.
 fn free(device: &Device) {
-    for words in [
+    for args in [
         "start foo",
         "ps -a",
         "logs foo",
@@ -242,8 +242,8 @@ fn free(device: &Device) {
         "system df",
         "rm bar",
     ] {
-        let words: Vec<_> = ["docker"].into_iter().chain(words.split(' ')).collect();
-        device.good(&words);
+        let args: Vec<_> = ["docker"].into_iter().chain(args.split(' ')).collect();
+        device.good(&args);
     }
 }
 
@@ -281,10 +281,10 @@ fn nothing_is_made_without_a_ticket() {
     strangers(&device);
     away(&mut device);
     // Nobody else starts it.
-    let (code, said) = device.bad(&["edge-docker", "authz"]);
+    let (code, output) = device.bad(&["edge-docker", "authz"]);
     assert!(
-        code == 125 && said.contains("systemd starts it"),
-        "{code} {said}"
+        code == 125 && output.contains("systemd starts it"),
+        "{code} {output}"
     );
     device.stop_engine();
 }

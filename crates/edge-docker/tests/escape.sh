@@ -1,4 +1,4 @@
-# What a container does that wants out, in its first life and in all that follow.
+# A container that tries to escape: in its first start and in all that follow.
 b=/bin/busybox
 if [ ! -e /data/done ]; then
   $b mv /data/models /data/gone && $b ln -s / /data/models && $b touch /data/done

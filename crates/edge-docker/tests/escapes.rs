@@ -19,7 +19,7 @@ use edge_sim::namespaces::{Device, Settings};
 use edge_sim::testbed::build_image;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// An image that is a shell.
+/// Build context of an image that is a shell.
 const DOCKERFILE: &[u8] = b"FROM scratch\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n";
 /// Names of the host's root that must not be seen in a container's mount.
 const HOST: [&str; 3] = ["proc", "sys", "sbin"];
@@ -30,7 +30,7 @@ struct Testbed {
 }
 
 impl Testbed {
-    /// A device with the image `sandbox/box`: a shell.
+    /// Starts a device with the image `sandbox/box`, a shell.
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("key.pub");
@@ -60,18 +60,18 @@ impl Testbed {
         testbed
     }
 
-    fn gate(&self, words: &[&str]) -> Output {
-        self.on("edge-docker", words)
+    fn edge_docker(&self, args: &[&str]) -> Output {
+        self.on("edge-docker", args)
     }
 
-    fn on(&self, program: &str, words: &[&str]) -> Output {
+    fn on(&self, program: &str, args: &[&str]) -> Output {
         let mut command: Command = self.device.command(program);
-        command.args(words).stdin(Stdio::null()).output().unwrap()
+        command.args(args).stdin(Stdio::null()).output().unwrap()
     }
 
-    fn good(&self, program: &str, words: &[&str]) -> String {
-        let output = self.on(program, words);
-        assert!(output.status.success(), "{words:?}: {output:?}");
+    fn good(&self, program: &str, args: &[&str]) -> String {
+        let output = self.on(program, args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -82,20 +82,21 @@ impl Testbed {
     }
 }
 
-/// What the container saw below `/models` in its second life.
+/// Program of the container: replaces its mounted directory by a link to `/`, and lists
+/// it after each further start.
 const ESCAPE: &str = include_str!("escape.sh");
 
-/// Starts [`ESCAPE`] in a container called as its directory, mounted twice.
+/// Starts [`ESCAPE`] in a container with the name of its directory, which is mounted twice.
 fn escape(testbed: &Testbed, program: &str, name: &str) {
     let data = format!("/data/sandbox/{name}:/data");
     let models = format!("/data/sandbox/{name}/models:/models");
-    let words = ["run", "-d", "--restart", "always", "--name", name];
+    let args = ["run", "-d", "--restart", "always", "--name", name];
     let mounts = ["-v", &data, "-v", &models];
     let command = ["sandbox/box", "sh", "-c", ESCAPE];
-    testbed.good(program, &[&words[..], &mounts, &command].concat());
+    testbed.good(program, &[&args[..], &mounts, &command].concat());
 }
 
-/// All that was seen so far.
+/// Returns the lists that the container has written.
 fn seen(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap().map(|e| e.unwrap().path());
     let seen = names.filter(|p| {
@@ -125,8 +126,8 @@ fn wait_seen(testbed: &Testbed, directory: &Path) -> String {
 #[test]
 fn a_nested_mount_is_no_way_out() {
     let mut testbed = Testbed::new();
-    let (pinned, plain) = (testbed.directory("box"), testbed.directory("plain"));
-    // Docker alone: the way out is there, so this test can fail.
+    let (own, plain) = (testbed.directory("box"), testbed.directory("plain"));
+    // With docker alone the container escapes, so this test can fail.
     fs::create_dir(plain.join("models")).unwrap();
     escape(&testbed, "docker", "plain");
     assert!(
@@ -136,19 +137,19 @@ fn a_nested_mount_is_no_way_out() {
     testbed.good("docker", &["rm", "-f", "plain"]);
 
     escape(&testbed, "edge-docker", "box");
-    assert!(!host(&wait_seen(&testbed, &pinned)));
+    assert!(!host(&wait_seen(&testbed, &own)));
     testbed.good("edge-docker", &["restart", "-t", "0", "box"]);
 
     // After a reboot the link lies where the directory was: the app stays down.
-    let before = seen(&pinned).len();
+    let before = seen(&own).len();
     testbed.device.shut_down();
     testbed.device.boot().unwrap();
     let running = testbed.on("docker", &["inspect", "-f", "{{.State.Running}}", "box"]);
     let running = String::from_utf8_lossy(&running.stdout).into_owned();
     assert_ne!(running, "true\n", "{}", testbed.device.log());
-    assert!(!testbed.gate(&["start", "box"]).status.success());
-    assert!(seen(&pinned).iter().all(|s| !host(s)));
-    assert!(seen(&pinned).len() >= before);
+    assert!(!testbed.edge_docker(&["start", "box"]).status.success());
+    assert!(seen(&own).iter().all(|s| !host(s)));
+    assert!(seen(&own).len() >= before);
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn an_honest_app_comes_back_after_a_reboot() {
     let mut testbed = Testbed::new();
     let directory = testbed.directory("box");
     let script = "/bin/busybox date >>/data/starts; /bin/busybox sleep 1000";
-    let words = [
+    let args = [
         "run",
         "-d",
         "--name",
@@ -172,7 +173,7 @@ fn an_honest_app_comes_back_after_a_reboot() {
         "-c",
         script,
     ];
-    testbed.good("edge-docker", &words);
+    testbed.good("edge-docker", &args);
     let starts = || {
         fs::read_to_string(directory.join("sub/starts"))
             .unwrap_or_default()
@@ -190,8 +191,8 @@ fn an_honest_app_comes_back_after_a_reboot() {
     testbed.device.shut_down();
     testbed.device.boot().unwrap();
     until(2);
-    // Its pins go with it.
-    let pins = || {
+    // Its mount clones are removed with it.
+    let clones = || {
         testbed.good(
             "sh",
             &[
@@ -200,17 +201,17 @@ fn an_honest_app_comes_back_after_a_reboot() {
             ],
         )
     };
-    assert!(pins().contains(".json"));
+    assert!(clones().contains(".json"));
     testbed.good("edge-docker", &["rm", "-f", "app"]);
-    assert!(!pins().contains(".json"), "{}", pins());
+    assert!(!clones().contains(".json"), "{}", clones());
     assert_eq!(
         testbed.good("sh", &["-c", "grep -c edge-docker/pins /proc/mounts || :"]),
         "0\n"
     );
 }
 
-/// A directory is exchanged for a link to `/` and back, as fast as it goes, while
-/// containers start that mount it.
+/// Exchanges a directory and a link to `/` as fast as possible while containers start that
+/// mount it.
 #[test]
 fn a_directory_that_is_swapped_never_shows_the_host() {
     let testbed = Testbed::new();
@@ -231,7 +232,7 @@ fn a_directory_that_is_swapped_never_shows_the_host() {
         });
         let starts = (0..3).map(|_| {
             scope.spawn(|| {
-                let words = [
+                let args = [
                     "run",
                     "--rm",
                     "-v",
@@ -242,8 +243,8 @@ fn a_directory_that_is_swapped_never_shows_the_host() {
                     "/x",
                 ];
                 while started.load(Ordering::Relaxed) < 1000 && Instant::now() < end {
-                    let output = testbed.gate(&words);
-                    let (out, said) = (
+                    let output = testbed.edge_docker(&args);
+                    let (out, err) = (
                         String::from_utf8_lossy(&output.stdout),
                         String::from_utf8_lossy(&output.stderr),
                     );
@@ -252,7 +253,7 @@ fn a_directory_that_is_swapped_never_shows_the_host() {
                             assert_eq!(out, "mine\n");
                             started.fetch_add(1, Ordering::Relaxed);
                         }
-                        Some(125) if said.contains("a link") => {
+                        Some(125) if err.contains("a link") => {
                             refused.fetch_add(1, Ordering::Relaxed);
                         }
                         _ => panic!("{output:?}"),
@@ -280,8 +281,7 @@ fn a_directory_that_is_swapped_never_shows_the_host() {
     .unwrap();
 }
 
-/// The hostile lines of the corpus that run or make something, for an image
-/// that is there.
+/// Hostile lines of the corpus that would run or create something.
 #[test]
 fn hostile_lines_leave_no_mark() {
     let testbed = Testbed::new();
@@ -299,8 +299,8 @@ fn hostile_lines_leave_no_mark() {
         let line = ["@H", "@V", "@N", "@S"]
             .iter()
             .fold(line.to_string(), |l, name| l.replace(name, "sandbox/box"));
-        let words: Vec<_> = line.split(' ').collect();
-        let output = testbed.gate(&words);
+        let args: Vec<_> = line.split(' ').collect();
+        let output = testbed.edge_docker(&args);
         assert!(
             matches!(output.status.code(), Some(124 | 125)),
             "{line}: {output:?}"

@@ -46,12 +46,12 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     fn caught(&self, layer: usize, what: &str) {
-        let (code, said) = self.device.bad(&["edge-docker", "fsck", "foo"]);
-        assert_eq!(code, 3, "{what}: {said}");
+        let (code, output) = self.device.bad(&["edge-docker", "fsck", "foo"]);
+        assert_eq!(code, 3, "{what}: {output}");
         let line = format!("layer {layer} of 2 ({})", self.image.layers[layer - 1]);
         assert!(
-            said.contains(&line) && said.contains(what),
-            "{what}: {said}"
+            output.contains(&line) && output.contains(what),
+            "{what}: {output}"
         );
     }
 

@@ -1,19 +1,19 @@
-//! The executable's manners, and refusals that need no engine.
+//! Command line of the executable, and refusals that need no engine.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::process::{Command, Output};
 
-fn run(words: &[&str]) -> Output {
+fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edge-docker"))
-        .args(words)
+        .args(args)
         .output()
         .unwrap()
 }
 
 #[test]
 fn help_and_version() {
-    for words in [&["--help"][..], &[], &["run", "--help"]] {
-        let help = run(words);
+    for args in [&["--help"][..], &[], &["run", "--help"]] {
+        let help = run(args);
         assert!(help.status.success());
         let help = String::from_utf8(help.stdout).unwrap();
         assert!(
@@ -25,18 +25,18 @@ fn help_and_version() {
 }
 
 #[test]
-fn a_mistake_is_told_in_one_line() {
-    for (words, code) in [
+fn a_mistake_is_reported_in_one_line() {
+    for (args, code) in [
         (&["run"][..], 125),
         (&["frobnicate"], 125),
         (&["run", "--privileged", "x"], 125),
     ] {
-        let output = run(words);
-        assert_eq!(output.status.code(), Some(code), "{words:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.starts_with("edge-docker: ") && said.lines().count() == 1,
-            "{said}"
+            message.starts_with("edge-docker: ") && message.lines().count() == 1,
+            "{message}"
         );
     }
 }

@@ -1,6 +1,6 @@
 """Provisions with AWS's own SDK and updates the new thing's shadow.
 
-Arguments: directory of the stand-in cloud, serial number.
+Arguments: directory of the local cloud, serial number.
 """
 
 import json

@@ -1,4 +1,4 @@
-//! The local cloud, used by clients of others.
+//! The local cloud with clients of other projects.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -21,18 +21,18 @@ fn venv(program: &str) -> PathBuf {
     path
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr].concat();
     String::from_utf8(both).unwrap()
 }
 
-/// `mosquitto_pub` or `mosquitto_sub` with a certificate; what it says.
+/// Runs `mosquitto_pub` or `mosquitto_sub` with a certificate; returns its output.
 fn mosquitto(
     cloud: &Cloud,
     program: &str,
     certificate: &Path,
     key: &Path,
-    words: &[&str],
+    args: &[&str],
 ) -> String {
     let port = cloud.value("iot_port");
     let mut command = Command::new(Path::new("/usr/bin").join(program));
@@ -53,22 +53,22 @@ fn mosquitto(
         .arg(certificate)
         .arg("--key")
         .arg(key)
-        .args(words);
-    said(
+        .args(args);
+    output_text(
         &command
             .output()
             .expect("mosquitto-clients is missing: run scripts/setup"),
     )
 }
 
-/// A `mosquitto_sub` that listens; it ends with its owner.
-struct Ear {
+/// Running `mosquitto_sub`, which ends with this value.
+struct Subscriber {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Ear {
-    /// Listens for `seconds`; returns once the broker has the subscription.
+impl Subscriber {
+    /// Subscribes for `seconds`; returns once the broker has confirmed the subscription.
     fn open(cloud: &Cloud, certificate: &Path, key: &Path, filter: &str, seconds: &str) -> Self {
         let mut command = Command::new("/usr/bin/stdbuf");
         command.args([
@@ -91,9 +91,9 @@ impl Ear {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut ear = Self { child, lines };
-        assert!(ear.until(|line| line.contains("SUBACK")).is_some());
-        ear
+        let mut subscriber = Self { child, lines };
+        assert!(subscriber.until(|line| line.contains("SUBACK")).is_some());
+        subscriber
     }
 
     fn until(&mut self, wanted: impl Fn(&str) -> bool) -> Option<String> {
@@ -104,7 +104,7 @@ impl Ear {
     }
 }
 
-impl Drop for Ear {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -126,7 +126,7 @@ fn the_sdk_of_aws_provisions_and_uses_its_shadow() {
             .unwrap()
     };
     let good = run("sdk1");
-    assert!(good.status.success(), "{}", said(&good));
+    assert!(good.status.success(), "{}", output_text(&good));
     let value: Value = serde_json::from_slice(&good.stdout).unwrap();
     assert_eq!(value["thing"], "edge-ai-sdk1");
     assert_eq!(
@@ -134,7 +134,7 @@ fn the_sdk_of_aws_provisions_and_uses_its_shadow() {
         (&1.into(), &"t1".into())
     );
     assert_eq!(value["reported"]["from"], "awsiotsdk");
-    assert!(said(&run("stranger")).contains("AccessDenied"));
+    assert!(output_text(&run("stranger")).contains("AccessDenied"));
 }
 
 #[test]
@@ -147,17 +147,17 @@ fn a_claim_can_do_nothing_but_provision() {
         "$aws/certificates/create/json",
         "plain",
     ] {
-        let words = ["-t", topic, "-m", "{}"];
-        let said = mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words);
-        assert!(said.contains("Not authorized"), "{topic}: {said}");
+        let args = ["-t", topic, "-m", "{}"];
+        let output = mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &args);
+        assert!(output.contains("Not authorized"), "{topic}: {output}");
     }
-    // The broker takes any subscription, and delivers what the list permits.
+    // The broker accepts any subscription, and delivers what the access list permits.
     let device = DeviceRoot::allowed(&cloud, "s1");
-    let mut ear = Ear::open(&cloud, &certificate, &key, "$aws/#", "4");
+    let mut subscriber = Subscriber::open(&cloud, &certificate, &key, "$aws/#", "4");
     device.provisioned(&[]);
     assert_eq!(device.heartbeat().0, 0);
-    let heard = ear.until(|line| line.starts_with("got ") && line.contains("/shadow/"));
-    assert_eq!(heard, None, "a claim overhears a device");
+    let received = subscriber.until(|line| line.starts_with("got ") && line.contains("/shadow/"));
+    assert_eq!(received, None, "a claim overhears a device");
 }
 
 #[test]
@@ -168,8 +168,8 @@ fn a_device_reaches_its_own_thing_alone() {
     let directory = device.path("data/config/aws-iot");
     let (certificate, key) = (directory.join("device.crt"), directory.join("private.key"));
     let publish = |topic: &str| {
-        let words = ["-t", topic, "-m", r#"{"state":{"reported":{}}}"#];
-        mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words)
+        let args = ["-t", topic, "-m", r#"{"state":{"reported":{}}}"#];
+        mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &args)
     };
     assert_eq!(publish("$aws/things/edge-ai-s1/shadow/update"), "");
     for topic in [
@@ -184,10 +184,10 @@ fn a_device_reaches_its_own_thing_alone() {
 #[test]
 fn nobody_comes_in_without_a_certificate_of_ours() {
     let (cloud, other) = (Cloud::up(), Cloud::up());
-    let words = ["-t", "x", "-m", "x"];
+    let args = ["-t", "x", "-m", "x"];
     let (certificate, key) = (other.file("claim.crt"), other.file("claim.key"));
-    let said = mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words);
-    assert!(said.contains("Error"), "{said}");
+    let output = mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &args);
+    assert!(output.contains("Error"), "{output}");
 }
 
 #[test]
@@ -198,12 +198,13 @@ fn shadows_count_versions_and_reject_what_is_wrong() {
     let directory = device.path("data/config/aws-iot");
     let (certificate, key) = (directory.join("device.crt"), directory.join("private.key"));
     let topic = "$aws/things/edge-ai-s1/shadow/update";
-    let ask = |message: &str| {
-        let mut ear = Ear::open(&cloud, &certificate, &key, &format!("{topic}/+"), "10");
-        let words = ["-t", topic, "-m", message];
-        mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &words);
+    let update = |message: &str| {
+        let mut subscriber =
+            Subscriber::open(&cloud, &certificate, &key, &format!("{topic}/+"), "10");
+        let args = ["-t", topic, "-m", message];
+        mosquitto(&cloud, "mosquitto_pub", &certificate, &key, &args);
         let answer = |line: &str| line.starts_with("got ") && !line.contains("/documents ");
-        ear.until(answer).unwrap_or_default()
+        subscriber.until(answer).unwrap_or_default()
     };
     for (message, wanted) in [
         (r#"{"state":{"reported":{"a":1}}}"#, "/accepted"),
@@ -214,14 +215,14 @@ fn shadows_count_versions_and_reject_what_is_wrong() {
         ("{", "/rejected"),
         (r#"{"state":{"reported":{}},"version":1}"#, "409"),
     ] {
-        let said = ask(message);
-        assert!(said.contains(wanted), "{message}: {said}");
+        let output = update(message);
+        assert!(output.contains(wanted), "{message}: {output}");
     }
     let big = format!(
         r#"{{"state":{{"reported":{{"a":"{}"}}}}}}"#,
         "x".repeat(9000)
     );
-    assert!(ask(&big).contains("413"), "{}", ask(&big));
+    assert!(update(&big).contains("413"), "{}", update(&big));
     assert_eq!(
         cloud.shadow("edge-ai-s1")["state"]["reported"],
         serde_json::json!({ "b": 2 })
@@ -240,7 +241,7 @@ fn the_registry_wants_its_password_over_tls() {
         curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]);
         curl.arg(cloud.file("ca.pem"))
             .args(user.map(|u| format!("-u{u}")));
-        said(
+        output_text(
             &curl
                 .arg(format!("https://{registry}/v2/"))
                 .output()
@@ -276,7 +277,7 @@ print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
         .output()
         .unwrap();
     assert_eq!(
-        said(&output),
+        output_text(&output),
         "fleet-provisioning/claim-cert String\nfleet-provisioning/claim-key SecureString\n\
          fleet-provisioning/config String\npki/container-signing-public-key String\n\
          ecr/repository-url String\nnordvpn-token SecureString\n\
@@ -284,7 +285,7 @@ print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
     );
 }
 
-/// Processes whose command line names `directory`.
+/// Returns the number of processes whose command lines contain `directory`.
 fn processes(directory: &Path) -> usize {
     let wanted = directory.display().to_string();
     let entries = fs::read_dir("/proc").unwrap().flatten();
@@ -301,13 +302,18 @@ fn up_twice_is_up_once_and_down_leaves_nothing() {
     let count = processes(cloud.path());
     assert!(count >= 3, "{count} processes");
     let again = edge_sim(&["cloud", "up", "--no-aws"], cloud.path());
-    assert!(said(&again).contains("already up"), "{}", said(&again));
+    assert!(
+        output_text(&again).contains("already up"),
+        "{}",
+        output_text(&again)
+    );
     assert_eq!(
         (cloud.value("iot_port"), processes(cloud.path())),
         (ports, count)
     );
     assert!(
-        said(&edge_sim(&["cloud", "status"], cloud.path())).contains("state                   up")
+        output_text(&edge_sim(&["cloud", "status"], cloud.path()))
+            .contains("state                   up")
     );
     for _ in 0..2 {
         assert!(edge_sim(&["cloud", "down"], cloud.path()).status.success());

@@ -41,20 +41,20 @@ impl Device {
         command
     }
 
-    pub fn edge_docker(&self, words: &[&str]) -> Command {
-        self.command(&[&["edge-docker"], words].concat())
+    pub fn edge_docker(&self, args: &[&str]) -> Command {
+        self.command(&[&["edge-docker"], args].concat())
     }
 
-    /// Exit code and all that was said.
-    pub fn run(&self, words: &[&str]) -> (i32, String) {
-        said(&self.edge_docker(words).output().unwrap())
+    /// Runs edge-docker; returns its exit code and output.
+    pub fn run(&self, args: &[&str]) -> (i32, String) {
+        code_and_output(&self.edge_docker(args).output().unwrap())
     }
 
-    pub fn docker(&self, words: &[&str]) -> String {
-        let output = self.command(&[&["docker"], words].concat()).output();
-        let (code, said) = said(&output.unwrap());
-        assert_eq!(code, 0, "{words:?}: {said}");
-        said.trim().into()
+    pub fn docker(&self, args: &[&str]) -> String {
+        let output = self.command(&[&["docker"], args].concat()).output();
+        let (code, output) = code_and_output(&output.unwrap());
+        assert_eq!(code, 0, "{args:?}: {output}");
+        output.trim().into()
     }
 
     pub fn start_engine(&mut self) {
@@ -75,7 +75,7 @@ impl Device {
         self.base.path(path)
     }
 
-    /// `sandbox/APP` for every app of the tests: a server, and a shell.
+    /// Imports `sandbox/hello`: a server, and a shell.
     fn import(&self) {
         let mut child = self
             .command(&[
@@ -94,7 +94,7 @@ impl Device {
         assert!(child.wait().unwrap().success());
     }
 
-    /// Asks the app on `port` of the device once.
+    /// Requests a page of the app on `port` of the device once.
     pub fn get(&self, port: u16) -> Option<String> {
         let network = self.path("/proc/1/ns/net");
         std::thread::spawn(move || {
@@ -105,12 +105,12 @@ impl Device {
         .unwrap()
     }
 
-    /// What answers on `port`, as soon as something does.
+    /// Requests pages on `port` until there is one; returns it.
     pub fn answer(&self, port: u16) -> String {
         until("an answer", || self.get(port))
     }
 
-    /// Asks again and again, until the counter is dropped.
+    /// Requests pages in a thread until [`Counter::end`].
     pub fn count(&self, port: u16) -> Counter {
         let stop = Arc::new(AtomicBool::new(false));
         let (network, flag) = (self.path("/proc/1/ns/net"), Arc::clone(&stop));
@@ -127,7 +127,7 @@ impl Device {
         Counter { stop, thread }
     }
 
-    /// A container's value, as `docker inspect` gives it.
+    /// Returns a value of a container, as `docker inspect` prints it.
     pub fn inspect(&self, name: &str, format: &str) -> String {
         self.docker(&["inspect", "--format", format, name])
     }
@@ -140,14 +140,14 @@ impl Device {
     }
 }
 
-/// Requests that are counted.
+/// Thread that requests pages and counts them.
 pub struct Counter {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<(u32, u32)>,
 }
 
 impl Counter {
-    /// Made, and lost.
+    /// Returns the numbers of requests that were made and that were lost.
     pub fn end(self) -> (u32, u32) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
@@ -171,13 +171,13 @@ fn get(port: u16) -> Option<String> {
     (!body.is_empty()).then_some(body)
 }
 
-pub fn said(output: &Output) -> (i32, String) {
+pub fn code_and_output(output: &Output) -> (i32, String) {
     let bytes = [&output.stdout[..], &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code().unwrap_or(-1), text)
 }
 
-/// The image's files: the sample app, built once, and this machine's shell.
+/// Returns the image's files: the sample app, built once, and this machine's shell.
 fn archive() -> &'static [u8] {
     static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
     ARCHIVE.get_or_init(|| {

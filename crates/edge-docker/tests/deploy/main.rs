@@ -1,4 +1,4 @@
-//! The switch from one container to another, on a real engine.
+//! Deployments and rollbacks on a real engine.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod device;
@@ -6,10 +6,11 @@ mod device;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use device::{Device, said, until};
+use device::{Device, code_and_output, until};
 
-/// `replace hello`, with `more` options and `words` behind the image.
-fn replace<'a>(version: &'a str, more: &[&'a str], words: &[&'a str]) -> Vec<&'a str> {
+/// Returns the arguments of `replace hello`, with `more` options and `command` after the
+/// image.
+fn replace<'a>(version: &'a str, more: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
     let base = [
         "--restart=always",
         "--stop-signal=KILL",
@@ -25,24 +26,24 @@ fn replace<'a>(version: &'a str, more: &[&'a str], words: &[&'a str]) -> Vec<&'a
         &base[..],
         more,
         &["sandbox/hello"],
-        words,
+        command,
     ]
     .concat()
 }
 
 const GOOD: &str = "--health-cmd=true";
 const SICK: &str = "--health-cmd=echo no pulse; exit 1";
-/// Neither healthy nor not, for longer than anybody waits.
+/// Health check that has no result within the time that a deployment waits.
 const SLOW: [&str; 2] = ["--health-cmd=exit 1", "--health-start-period=1h"];
 const POLICY: &str = "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}";
 
 fn first(device: &Device) {
-    let (code, said) = device.run(&replace("GREETING=one", &[GOOD], &[]));
-    assert_eq!(code, 0, "{said}");
+    let (code, output) = device.run(&replace("GREETING=one", &[GOOD], &[]));
+    assert_eq!(code, 0, "{output}");
     assert!(device.answer(8080).starts_with("one, request 1"));
 }
 
-/// The first version serves, with the data that it had, and nothing else is left.
+/// Checks that the first version serves with its data and that nothing else is left.
 fn unharmed(device: &Device) {
     assert!(device.answer(8080).starts_with("one, request "));
     assert_eq!(device.inspect("hello", POLICY), "true always");
@@ -55,18 +56,21 @@ fn a_good_version_takes_over_and_one_is_kept() {
     first(&device);
     let counter = device.count(8080);
     let start = Instant::now();
-    let (code, said) = device.run(&replace("GREETING=two", &[GOOD], &[]));
-    assert_eq!(code, 0, "{said}");
+    let (code, output) = device.run(&replace("GREETING=two", &[GOOD], &[]));
+    assert_eq!(code, 0, "{output}");
     let seconds = start.elapsed().as_secs_f32();
     assert!(device.answer(8080).starts_with("two"));
     let (made, lost) = counter.end();
-    println!("a good switch of {seconds:.1} s: {lost} of {made} requests lost");
-    assert!(lost < made / 2 && said.contains("healthy after"), "{said}");
+    println!("a good deployment of {seconds:.1} s: {lost} of {made} requests lost");
+    assert!(
+        lost < made / 2 && output.contains("healthy after"),
+        "{output}"
+    );
     assert_eq!(device.inspect("hello", POLICY), "true always");
     assert_eq!(device.inspect("hello-previous", POLICY), "false no");
 
-    let (code, said) = device.run(&replace("GREETING=three", &[], &[]));
-    assert!(code == 0 && said.contains("no health check"), "{said}");
+    let (code, output) = device.run(&replace("GREETING=three", &[], &[]));
+    assert!(code == 0 && output.contains("no health check"), "{output}");
     assert_eq!(device.names(), ["hello", "hello-previous"]);
     assert_eq!(device.run(&["rollback", "hello", "--timeout=20"]).0, 0);
     assert!(device.answer(8080).starts_with("two"));
@@ -79,10 +83,10 @@ fn a_good_version_takes_over_and_one_is_kept() {
     device.run(&replace("GREETING=four", &[GOOD], &[]));
     std::fs::write(device.path("/data/sandbox/hello/counter"), "1000").unwrap();
     device.docker(&["rm", "hello-previous"]);
-    let (code, said) = device.run(&["rollback", "hello"]);
+    let (code, output) = device.run(&["rollback", "hello"]);
     assert!(
-        code == 125 && said.contains("no previous version"),
-        "{said}"
+        code == 125 && output.contains("no previous version"),
+        "{output}"
     );
     assert!(device.answer(8080).starts_with("four, request 1001"));
     let (_, status) = device.run(&["replace", "--status", "hello"]);
@@ -92,12 +96,12 @@ fn a_good_version_takes_over_and_one_is_kept() {
 #[test]
 fn a_broken_version_gives_way_to_the_old_one() {
     let device = Device::start();
-    let (code, said) = device.run(&replace(
+    let (code, output) = device.run(&replace(
         "A=b",
         &["--entrypoint=/bin/sh"],
         &["-c", "exit 7"],
     ));
-    assert!(code == 122 && said.contains("exit code 7"), "{said}");
+    assert!(code == 122 && output.contains("exit code 7"), "{output}");
     assert!(device.names().is_empty());
     first(&device);
     let crash = ["--entrypoint=/bin/sh"];
@@ -133,11 +137,11 @@ fn a_broken_version_gives_way_to_the_old_one() {
             "--privileged is refused",
         ),
     ];
-    for (words, wanted, why) in cases {
-        let (code, said) = device.run(&words);
+    for (args, wanted, why) in cases {
+        let (code, output) = device.run(&args);
         assert!(
-            code == wanted && said.contains(why),
-            "{words:?}: {code}: {said}"
+            code == wanted && output.contains(why),
+            "{args:?}: {code}: {output}"
         );
         unharmed(&device);
     }
@@ -150,8 +154,11 @@ fn one_that_never_becomes_healthy_gives_way_in_time() {
     let mut slow = replace("A=b", &SLOW, &[]);
     slow[3] = "3";
     let start = Instant::now();
-    let (code, said) = device.run(&slow);
-    assert!(code == 123 && said.contains("healthy within 3 s"), "{said}");
+    let (code, output) = device.run(&slow);
+    assert!(
+        code == 123 && output.contains("healthy within 3 s"),
+        "{output}"
+    );
     unharmed(&device);
     assert!(
         start.elapsed() < Duration::from_secs(12),
@@ -161,15 +168,15 @@ fn one_that_never_becomes_healthy_gives_way_in_time() {
     let (_, status) = device.run(&["replace", "--status"]);
     assert!(status.contains(r#""phase":"back""#), "{status}");
     let stopped = device.docker(&["stop", "hello"]);
-    let (code, said) = device.run(&replace("A=b", &[SICK], &[]));
+    let (code, output) = device.run(&replace("A=b", &[SICK], &[]));
     assert!(
-        code == 123 && said.contains("stopped as before"),
-        "{stopped} {said}"
+        code == 123 && output.contains("stopped as before"),
+        "{stopped} {output}"
     );
     assert_eq!(device.inspect("hello", POLICY), "false always");
 }
 
-/// Starts a switch that nobody ends, and waits until the old one is stopped.
+/// Starts a deployment that does not end, and waits until the new container serves.
 fn hang(device: &Device) -> std::process::Child {
     let mut command = device.edge_docker(&replace("GREETING=slow", &SLOW, &[]));
     let child = command
@@ -182,7 +189,7 @@ fn hang(device: &Device) -> std::process::Child {
     child.unwrap()
 }
 
-/// The process inside: `nsenter` waits for it.
+/// Returns the process ID of the program that `nsenter` started.
 fn inner(child: &std::process::Child) -> String {
     let path = format!("/proc/{0}/task/{0}/children", child.id());
     std::fs::read_to_string(path).unwrap().trim().into()
@@ -199,26 +206,26 @@ fn kill(signal: &str, id: &str) {
 }
 
 #[test]
-fn a_cut_in_the_middle_leaves_the_old_one() {
+fn a_power_loss_in_the_middle_leaves_the_old_one() {
     let mut device = Device::start();
     first(&device);
 
     let child = hang(&device);
-    let (code, words) = device.run(&replace("GREETING=two", &[GOOD], &[]));
+    let (code, output) = device.run(&replace("GREETING=two", &[GOOD], &[]));
     assert!(
-        code == 125 && words.contains("another deployment of hello"),
-        "{words}"
+        code == 125 && output.contains("another deployment of hello"),
+        "{output}"
     );
     kill("-TERM", &inner(&child));
-    let (code, words) = said(&child.wait_with_output().unwrap());
-    assert!(code == 123 && words.contains("interrupted"), "{words}");
+    let (code, output) = code_and_output(&child.wait_with_output().unwrap());
+    assert!(code == 123 && output.contains("interrupted"), "{output}");
     unharmed(&device);
 
     let child = hang(&device);
     device.stop_engine();
     device.start_engine();
-    let (code, words) = said(&child.wait_with_output().unwrap());
-    assert!(code == 123 && words.contains("engine"), "{code} {words}");
+    let (code, output) = code_and_output(&child.wait_with_output().unwrap());
+    assert!(code == 123 && output.contains("engine"), "{code} {output}");
     unharmed(&device);
 
     let mut child = hang(&device);
@@ -226,10 +233,10 @@ fn a_cut_in_the_middle_leaves_the_old_one() {
     child.wait().unwrap();
     device.start_engine();
     assert_eq!(device.get(8080), None, "nothing decides by itself");
-    let (code, words) = device.run(&["replace", "--recover"]);
+    let (code, output) = device.run(&["replace", "--recover"]);
     assert!(
-        code == 0 && words.contains("the deployment was interrupted"),
-        "{words}"
+        code == 0 && output.contains("the deployment was interrupted"),
+        "{output}"
     );
     unharmed(&device);
     assert_eq!(device.run(&["replace", "--recover"]), (0, String::new()));
@@ -240,7 +247,7 @@ fn a_cut_in_the_middle_leaves_the_old_one() {
 }
 
 #[test]
-fn a_cut_after_the_verdict_is_tidied_up() {
+fn a_power_loss_after_the_verdict_is_completed() {
     let device = Device::start();
     first(&device);
     assert_eq!(device.run(&replace("GREETING=two", &[GOOD], &[])).0, 0);
@@ -248,14 +255,14 @@ fn a_cut_after_the_verdict_is_tidied_up() {
     let record = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, record.replace("switched", "keep")).unwrap();
     device.docker(&["update", "--restart=no", "hello"]);
-    let (code, said) = device.run(&["replace", "--recover"]);
-    assert_eq!(code, 0, "{said}");
+    let (code, output) = device.run(&["replace", "--recover"]);
+    assert_eq!(code, 0, "{output}");
     assert!(device.answer(8080).starts_with("two"));
     assert_eq!(device.inspect("hello", POLICY), "true always");
 }
 
 #[test]
-fn a_lost_connection_ends_no_switch() {
+fn a_lost_connection_ends_no_deployment() {
     let device = Device::start();
     first(&device);
     let mut child = device.edge_docker(&replace("GREETING=two", &[], &[]));
@@ -273,7 +280,7 @@ fn a_lost_connection_ends_no_switch() {
     kill("-TERM", &inner);
     kill("-KILL", &inner);
     child.wait().unwrap();
-    until("the end of the switch", || {
+    until("the end of the deployment", || {
         let status = device.run(&["replace", "--status"]).1;
         assert!(!status.contains("back"), "{status}");
         status.contains(r#""phase":"switched""#).then_some(())

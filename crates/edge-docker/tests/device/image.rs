@@ -1,4 +1,4 @@
-//! An image made of this machine's programs, loaded and signed.
+//! Container image of programs of this machine, loaded and signed.
 
 use std::fs;
 use std::process::Command;
@@ -6,9 +6,9 @@ use std::process::Command;
 use edge_signature::{Annotations, CachedSignature, Digest, ImageRef, Manifest, Signed};
 use serde_json::json;
 
-use super::{Device, REPOSITORY, said};
+use super::{Device, REPOSITORY, output_text};
 
-/// An image that is loaded, and signed as `app`.
+/// Container image that is loaded, and signed as an app.
 pub struct Image {
     pub id: String,
     /// `REPOSITORY@DIGEST`
@@ -17,8 +17,8 @@ pub struct Image {
 }
 
 impl Device {
-    /// Loads an image of two layers, as anyone may, and keeps a proof of it, as
-    /// a pull does. `ballast` bytes make it large.
+    /// Loads an image of two layers and writes its cached signature, as a pull does.
+    /// `ballast` is the size of additional files.
     pub fn image(&self, app: &str, ballast: usize) -> Image {
         let layers = [programs(), extra(ballast)];
         let digests = layers.each_ref().map(|l| Digest::of(l).to_string());
@@ -42,14 +42,14 @@ impl Device {
             add(&mut archive, name, 0o644, content);
         }
         let output = self.feed(&["edge-docker", "load"], &archive.into_inner().unwrap());
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
         let manifest = json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": { "mediaType": "application/vnd.oci.image.config.v1+json",
                 "digest": id.as_str(), "size": config.len() },
             "layers": [],
         });
-        let name = self.prove(app, &Manifest::new(manifest.to_string().into_bytes()));
+        let name = self.sign(app, &Manifest::new(manifest.to_string().into_bytes()));
         Image {
             id: id.to_string(),
             name,
@@ -57,7 +57,7 @@ impl Device {
         }
     }
 
-    fn prove(&self, app: &str, manifest: &Manifest) -> String {
+    fn sign(&self, app: &str, manifest: &Manifest) -> String {
         let annotations = Annotations {
             app: app.into(),
             version: "v1".into(),
@@ -69,10 +69,10 @@ impl Device {
         let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
         let key = fs::read(self.path("/data/key.pem")).unwrap();
         let (signature, _) = edge_signature::sign_with_pem(&key, &payload).unwrap();
-        let proof = CachedSignature::new(manifest, vec![Signed::new(payload, signature)]);
+        let cached = CachedSignature::new(manifest, vec![Signed::new(payload, signature)]);
         let hex = manifest.digest.hex();
         let path = format!("/data/config/edge-docker/proofs/{hex}.json");
-        self.write(&path, &serde_json::to_vec(&proof).unwrap());
+        self.write(&path, &serde_json::to_vec(&cached).unwrap());
         format!("{REPOSITORY}@{}", manifest.digest)
     }
 }
@@ -84,7 +84,7 @@ fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8
     archive.append_data(&mut header, name, content).unwrap();
 }
 
-/// A few programs of this machine, with their libraries.
+/// Returns a layer of programs of this machine, with their libraries.
 fn programs() -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     let mut directory = tar::Header::new_ustar();
@@ -99,8 +99,8 @@ fn programs() -> Vec<u8> {
         let path = fs::canonicalize(format!("/bin/{program}")).unwrap();
         let listed = Command::new("ldd").arg(&path).output().unwrap();
         let listed = String::from_utf8(listed.stdout).unwrap();
-        let words = listed.split_whitespace().filter(|w| w.starts_with('/'));
-        libraries.extend(words.map(String::from));
+        let paths = listed.split_whitespace().filter(|w| w.starts_with('/'));
+        libraries.extend(paths.map(String::from));
         add(
             &mut archive,
             &format!("bin/{program}"),
@@ -119,7 +119,7 @@ fn programs() -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// Something of every kind, above the first layer.
+/// Returns a layer with an entry of each kind, above the first.
 fn extra(ballast: usize) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     add(&mut archive, "etc/app.conf", 0o640, b"signed\n");

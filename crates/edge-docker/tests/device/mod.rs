@@ -116,22 +116,30 @@ impl Device {
         command
     }
 
-    pub fn run(&self, words: &[&str]) -> Output {
-        self.command(words).stdin(Stdio::null()).output().unwrap()
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Output of what must succeed.
-    pub fn good(&self, words: &[&str]) -> String {
-        let output = self.run(words);
-        assert!(output.status.success(), "{words:?}: {}", said(&output));
+    /// Runs a command that must succeed; returns its standard output.
+    pub fn good(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            output_text(&output)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
 
-    /// Words of what must fail, and its exit code.
-    pub fn bad(&self, words: &[&str]) -> (i32, String) {
-        let output = self.run(words);
-        assert!(!output.status.success(), "{words:?}: {}", said(&output));
-        (output.status.code().unwrap_or(-1), said(&output))
+    /// Runs a command that must fail; returns its exit code and output.
+    pub fn bad(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        assert!(
+            !output.status.success(),
+            "{args:?}: {}",
+            output_text(&output)
+        );
+        (output.status.code().unwrap_or(-1), output_text(&output))
     }
 
     pub fn start_plugin(&mut self) {
@@ -144,7 +152,7 @@ impl Device {
         });
     }
 
-    /// As the units do: the plugin, the audit, the engine.
+    /// Starts the plugin, the boot audit and the engine, in the order of the units.
     pub fn start_engine(&mut self) {
         if self.activator.is_none() {
             self.start_plugin();
@@ -194,13 +202,13 @@ impl Device {
         }
     }
 
-    /// Kills the plugin; the socket stays.
+    /// Kills the plugin and leaves its socket.
     pub fn kill_plugin(&self) {
         let pid = fs::read_to_string(self.path("/run/plugin.pid")).unwrap();
         self.good(&["kill", "-KILL", pid.trim()]);
     }
 
-    /// No plugin and no socket.
+    /// Kills the plugin and removes its socket.
     pub fn stop_plugin(&mut self) {
         let mut activator = self.activator.take().unwrap();
         activator.kill().unwrap();
@@ -213,7 +221,7 @@ impl Device {
         fs::remove_file(self.path("/run/docker/plugins/edge-docker.sock")).unwrap();
     }
 
-    /// Asks the engine; status and answer.
+    /// Sends a request to the engine; returns status and body of the response.
     pub fn ask(&self, method: &str, uri: &str, more: &[&str]) -> (u16, String) {
         let url = ["http://docker", uri].concat();
         let url = if uri.starts_with("http") { uri } else { &url };
@@ -226,19 +234,19 @@ impl Device {
             "--unix-socket",
             "/run/docker.sock",
         ];
-        let words = [
+        let args = [
             &head[..],
             &["-X", method, "-w", "\n%{http_code}", url],
             more,
         ]
         .concat();
-        let text = String::from_utf8_lossy(&self.run(&words).stdout).into_owned();
+        let text = String::from_utf8_lossy(&self.run(&args).stdout).into_owned();
         let (answer, status) = text.rsplit_once('\n').unwrap();
         (status.parse().unwrap_or(0), answer.into())
     }
 
-    pub fn feed(&self, words: &[&str], input: &[u8]) -> Output {
-        let mut command = self.command(words);
+    pub fn feed(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(args);
         let piped = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -247,14 +255,14 @@ impl Device {
         let mut stdin = child.stdin.take().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                // What it says if it does not read on tells more.
+                // A program that does not read to the end says more by its own output.
                 let _ = stdin.write_all(input);
             });
             child.wait_with_output().unwrap()
         })
     }
 
-    /// Names of the containers that run.
+    /// Returns the sorted names of the running containers.
     pub fn running(&self) -> Vec<String> {
         let names = self.good(&["docker", "ps", "--format", "{{.Names}}"]);
         let mut names: Vec<_> = names.lines().map(String::from).collect();
@@ -274,17 +282,18 @@ impl Drop for Device {
     }
 }
 
-pub fn said(output: &Output) -> String {
+/// Returns standard output and standard error of a command.
+pub fn output_text(output: &Output) -> String {
     let both = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&both).trim().to_string()
 }
 
-/// Asks until there is an answer.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Probes until there is a value, and returns it.
+pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(value) = probe() {
+            return value;
         }
         assert!(
             start.elapsed() < Duration::from_secs(90),

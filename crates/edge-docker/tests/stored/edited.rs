@@ -23,12 +23,12 @@ impl<'a> StoredContainer<'a> {
         Self { device, directory }
     }
 
-    /// Audits: what was said, and whether the container is still in its place.
+    /// Runs the audit; returns its messages, and whether the container is still there.
     pub fn audit(&self) -> (String, bool) {
         let output = self.device.run(&["edge-docker", "audit-stored"]);
-        let said = device::said(&output);
-        assert!(output.status.success(), "{said}");
-        (said, self.directory.exists())
+        let messages = device::output_text(&output);
+        assert!(output.status.success(), "{messages}");
+        (messages, self.directory.exists())
     }
 
     /// What is kept of each container; it goes with the container.
@@ -75,24 +75,24 @@ impl<'a> StoredContainer<'a> {
     /// Audits an edited container; it must go, by that rule, and is put back.
     pub fn caught(&self, what: &str, rule: &str) {
         let records = self.records();
-        let (said, there) = self.audit();
+        let (messages, kept) = self.audit();
         for (path, content) in records {
             fs::write(path, content).unwrap();
         }
-        assert!(!there, "{what} is left in its place: {said}");
+        assert!(!kept, "{what} is left in its place: {messages}");
         // Others of the same image may go with it; all are put back.
         let own = self.directory.file_name().unwrap();
         for place in fs::read_dir(self.device.path("/data/docker/quarantine")).unwrap() {
             let place = place.unwrap().path();
-            let told = fs::read_to_string(place.join("rule")).unwrap();
+            let reason = fs::read_to_string(place.join("rule")).unwrap();
             let mut moved = fs::read_dir(&place).unwrap().map(|e| e.unwrap().path());
             let moved = moved.find(|p| !p.ends_with("rule")).unwrap();
             let name = moved.file_name().unwrap();
             if name == own {
-                assert!(told.contains(rule), "{what}: {told}");
+                assert!(reason.contains(rule), "{what}: {reason}");
                 assert!(
-                    said.contains(told.trim().rsplit_once(": ").unwrap().1),
-                    "{said}"
+                    messages.contains(reason.trim().rsplit_once(": ").unwrap().1),
+                    "{messages}"
                 );
             }
             fs::rename(&moved, self.directory.with_file_name(name)).unwrap();

@@ -162,7 +162,7 @@ pub fn state(device: &Device) {
     fs::write(data("swarm/docker-state.json"), "{}").unwrap();
     fs::create_dir_all(data("containers/not-hex")).unwrap();
     symlink("/", data("containers").join("c".repeat(64))).unwrap();
-    let said = device::said(&device.run(&["edge-docker", "audit-stored"]));
+    let messages = device::output_text(&device.run(&["edge-docker", "audit-stored"]));
     for what in [
         "volume evil",
         "volume link",
@@ -170,9 +170,9 @@ pub fn state(device: &Device) {
         "swarm docker-state.json",
         "not-hex",
     ] {
-        assert!(said.contains(what), "{what}: {said}");
+        assert!(messages.contains(what), "{what}: {messages}");
     }
-    assert_eq!(said.lines().count(), 6, "{said}");
+    assert_eq!(messages.lines().count(), 6, "{messages}");
     assert!(data("volumes/plain/_data").exists());
     fs::remove_dir_all(data("volumes/plain")).unwrap();
 }

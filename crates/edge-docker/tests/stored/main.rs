@@ -43,15 +43,18 @@ fn an_edited_stored_container_does_not_start() {
         policy,
         br#"{"sandbox":false,"run":"any","engineer":"debug"}"#,
     );
-    let (said, there) = StoredContainer::of(&device, &sandbox).audit();
-    assert!(said.contains("signed containers only") && !there, "{said}");
+    let (messages, kept) = StoredContainer::of(&device, &sandbox).audit();
+    assert!(
+        messages.contains("signed containers only") && !kept,
+        "{messages}"
+    );
     assert!(StoredContainer::of(&device, &honest).directory.exists());
 }
 
 fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
-    let words = "edge-docker run -d --restart always --network none --name";
-    let words: Vec<_> = words.split(' ').chain([name]).collect();
-    device.good(&[&words[..], more, &[image]].concat())
+    let args = "edge-docker run -d --restart always --network none --name";
+    let args: Vec<_> = args.split(' ').chain([name]).collect();
+    device.good(&[&args[..], more, &[image]].concat())
 }
 
 fn one_by_one(container: &StoredContainer, id: &str) {
@@ -107,9 +110,9 @@ fn honest_alone(device: &Device, image: &Image) {
     device.write("/data/apps/foo/state/seen", b"");
     let listed = device.good(&["edge-docker", "exec", "honest", "ls", "/data"]);
     assert_eq!(listed, "seen");
-    let (code, said) = device.bad(&["edge-docker", "audit-stored"]);
+    let (code, output) = device.bad(&["edge-docker", "audit-stored"]);
     assert!(
-        code == 125 && said.contains("while the engine runs"),
-        "{said}"
+        code == 125 && output.contains("while the engine runs"),
+        "{output}"
     );
 }
