@@ -49,12 +49,14 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
 }
 
 #[test]
-fn inputs_of_every_form_are_told_apart() {
-    let body = decision::any("-v\n/data/apps/hello:/data\nr.io/edge-ai:hello-v1").unwrap();
+fn inputs_of_the_fuzz_targets_are_decided() {
+    let mount = "-v\n/data/apps/hello:/data\nr.io/edge-ai:hello-v1";
+    let body = decision::line_input(mount).unwrap();
     assert!(body.contains("/run/edge-docker/pins/"), "{body}");
-    assert!(decision::any("create\n--privileged\nsandbox/toy").is_err());
-    assert!(decision::any("ps\n-a").is_ok());
-    assert!(decision::any("GET /v1.41/containers/json").is_ok());
-    assert!(decision::any("POST /v1.41/containers/create\n{}").is_err());
-    assert!(decision::any("{\"app\":\"hello\"}").is_err());
+    assert!(decision::line_input("create\n--privileged\nsandbox/toy").is_err());
+    assert!(decision::line_input("ps\n-a").is_ok());
+    assert!(decision::request_input("GET /v1.41/containers/json").is_ok());
+    assert!(decision::request_input("POST /v1.41/containers/create\n{}").is_err());
+    assert!(decision::stored_input(STORED).is_ok());
+    assert!(decision::stored_input("{\"app\":\"hello\"}").is_err());
 }

@@ -2,7 +2,7 @@
 //! `cargo run -p edge-docker --example verdicts -- OUTPUT CORPUS [SEEDS]`, as root.
 //!
 //! CORPUS is `crates/edge-docker/tests/corpus`; SEEDS a directory of inputs of the fuzz
-//! target `decision`. A command line has its exit code and the requests that reached the
+//! target `decision_line`. A command line has its exit code and the requests that reached the
 //! engine, a request to the engine and a stored container whether they pass. Messages are
 //! left out: their wording may change.
 #![allow(

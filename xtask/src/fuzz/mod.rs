@@ -152,8 +152,11 @@ fn end(target: &str, child: Child) -> Result<bool> {
     let log = String::from_utf8_lossy(&output.stderr);
     let is_summary = |l: &&str| l.starts_with("Done ") || l.contains(" DONE ");
     if output.status.success() {
-        let summary = log.lines().rfind(is_summary).unwrap_or_default();
-        println!("{target:<18} {}", summary.trim());
+        let summary = log.lines().rfind(is_summary).unwrap_or_default().trim();
+        // The targets of the policy count its decisions.
+        let decisions = log.lines().rfind(|l| l.starts_with("decisions: "));
+        let decisions = decisions.map_or(String::new(), |l| format!("; {l}"));
+        println!("{target:<18} {summary}{decisions}");
     } else {
         println!("{target:<18} FOUND SOMETHING\n{log}");
     }

@@ -1,6 +1,6 @@
 //! Decisions on command lines, stored containers and requests to the engine, each compared
-//! with the independent checker. Shared by the fuzz target `decision`, the test of the
-//! corpora and the example `verdicts` of edge-docker.
+//! with the independent checker. Shared by the fuzz targets, the test of the corpora and
+//! the example `verdicts` of edge-docker.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 #[path = "../checker/mod.rs"]
@@ -35,28 +35,28 @@ const CONTAINER: &str = "3333333333333333333333333333333333333333333333333333333
 /// Decision, `Ok` with what it leads to.
 pub type Decision = Result<String, String>;
 
-/// Decides an input of any form: a JSON object describes a stored container, a line that
-/// begins with an HTTP method a request, with the body behind it, and everything else a
-/// command line, an argument a line, without `run` if it names no command.
-pub fn any(text: &str) -> Decision {
-    if text.starts_with('{') {
-        return strict_json::parse(text.as_bytes())
-            .map_err(|e| format!("{e:#}"))
-            .and_then(|container| stored_container(&container));
+/// Decides a command line as an input of a fuzz target: an argument a line, without `run`
+/// if it names no command.
+pub fn line_input(text: &str) -> Decision {
+    let args: Vec<&str> = text.split('\n').collect();
+    match Command::find(&args) {
+        Ok(_) => line(&args),
+        Err(_) => line(&[&["run"], &args[..]].concat()),
     }
+}
+
+/// Decides a stored container as an input of a fuzz target: a JSON object.
+pub fn stored_input(text: &str) -> Decision {
+    let container = strict_json::parse(text.as_bytes());
+    stored_container(&container.map_err(|e| format!("{e:#}"))?)
+}
+
+/// Decides a request to the engine as an input of a fuzz target: method and URI, and the
+/// body below this line.
+pub fn request_input(text: &str) -> Decision {
     let (head, body) = text.split_once('\n').unwrap_or((text, ""));
-    match head.split_once(" /") {
-        Some((method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS"), _)) => {
-            api_request(method, &head[method.len() + 1..], body.as_bytes())
-        }
-        _ => {
-            let args: Vec<&str> = text.split('\n').collect();
-            match Command::find(&args) {
-                Ok(_) => line(&args),
-                Err(_) => line(&[&["run"], &args[..]].concat()),
-            }
-        }
-    }
+    let (method, uri) = head.split_once(' ').ok_or("no URI")?;
+    api_request(method, uri, body.as_bytes())
 }
 
 /// Decides a command line as far as it needs no engine, registry or file.
