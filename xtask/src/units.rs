@@ -52,6 +52,9 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
     let place = root.path().join("usr/lib/systemd/system");
     let bin = root.path().join("usr/bin");
     fs::create_dir_all(&bin)?;
+    let sbin = root.path().join("usr/sbin");
+    fs::create_dir_all(&sbin)?;
+    fs::copy("/bin/true", sbin.join("nft"))?;
     fs::create_dir_all(root.path().join("usr/lib/systemd"))?;
     shell::run(
         shell::command("cp")

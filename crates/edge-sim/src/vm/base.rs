@@ -15,7 +15,7 @@ use crate::host::{cache, find};
 pub(crate) const APP_BYTES: u64 = 1200 * 1024 * 1024;
 /// Packages that are installed in addition to the minimal system of the
 /// distribution.
-const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,\
+const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,nftables,\
     e2fsprogs,ca-certificates,iproute2,initramfs-tools,lz4,kmod,curl";
 /// Script that mmdebstrap runs to configure the installed packages.
 const CUSTOMIZE: &str = include_str!("customize.sh");

@@ -166,6 +166,11 @@ impl Contents<'_> {
                 0o644,
             ),
             (
+                "edge-policy/files/loopback.nft",
+                "/etc/edge-ai/loopback.nft",
+                0o644,
+            ),
+            (
                 "edge-policy/files/sudoers-edge",
                 "/etc/sudoers.d/edge",
                 0o440,

@@ -12,6 +12,7 @@ SRC_URI = "file://ca \
            file://daemon.json \
            file://devices.json \
            file://docker-data.conf \
+           file://loopback.nft \
            file://sshd-edge.conf \
            file://sudoers-edge \
            file://vpn.json \
@@ -79,6 +80,7 @@ do_install() {
     install -D -m 0644 ${WORKDIR}/containerd.toml ${D}${sysconfdir}/containerd/config.toml
     install -D -m 0644 ${WORKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json
     install -D -m 0644 ${WORKDIR}/docker-data.conf ${D}${systemd_system_unitdir}/docker.service.d/edge.conf
+    install -D -m 0644 ${WORKDIR}/loopback.nft ${D}${sysconfdir}/edge-ai/loopback.nft
     install -D -m 0440 ${WORKDIR}/sudoers-edge ${D}${sysconfdir}/sudoers.d/edge
     install -D -m 0644 ${WORKDIR}/sshd-edge.conf ${D}${sysconfdir}/ssh/sshd_config.d/edge.conf
 }
@@ -87,4 +89,4 @@ do_install[file-checksums] += "${@d.getVar('EDGE_POLICY_DIR') + '/*:True' if d.g
 
 FILES:${PN} += "${systemd_system_unitdir}"
 
-RDEPENDS:${PN} = "docker openssh-sshd sudo"
+RDEPENDS:${PN} = "docker nftables openssh-sshd sudo"
