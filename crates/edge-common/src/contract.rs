@@ -7,7 +7,9 @@
 //! value breaks devices in the field: their other A/B slot, their stored containers and
 //! their signatures keep the old value.
 
-/// Labels that edge-docker sets on the containers that it creates.
+/// Labels that edge-docker sets on the containers that it creates: all of them on each
+/// container, and empty where one does not apply, so that a label of the container image
+/// with the same name has no effect.
 pub mod label {
     /// Prefix of reserved labels: a `--label` with this prefix is refused.
     pub const PREFIX: &str = "edge.";
@@ -26,6 +28,8 @@ pub mod label {
     pub const IMAGE: &str = "edge.image";
     /// Key under which edge-docker keeps the mount clones of the container.
     pub const MOUNTS: &str = "edge.pins";
+    /// All labels above.
+    pub const ALL: [&str; 7] = [APP, VERSION, DIGEST, SIGNER, SANDBOX, IMAGE, MOUNTS];
 }
 
 /// Keys of the annotations in the signed payload of a container image's signature.

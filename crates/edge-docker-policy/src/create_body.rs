@@ -85,8 +85,8 @@ pub(crate) struct Health {
     pub(crate) retries: i64,
 }
 
-/// Configuration of the container that depends on the host. Devices, added capabilities,
-/// sysctls and a runtime come only from a grant; there is no field for `Privileged`, for
+/// Configuration of the container that depends on the host. Devices, capabilities beyond
+/// docker's default, sysctls and a runtime come only from a grant; there is no field for `Privileged`, for
 /// PID, IPC, UTS or user namespaces, for binds or for masked paths.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -102,6 +102,10 @@ pub struct HostConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) device_requests: Vec<DeviceRequest>,
     pub(crate) dns: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) extra_hosts: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) group_add: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) init: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]

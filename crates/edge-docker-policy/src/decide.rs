@@ -1,13 +1,16 @@
 //! Decision on a create request, as a pure function of the request, the identity of the
 //! image and the grants of its signer.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use edge_common::contract::label;
 
 use crate::cli::request::Request;
-use crate::create_body::{Create, Mount};
+use crate::create_body::{Create, HostConfig, Mount};
 use crate::grants::Granted;
 use crate::identity::Identity;
+use crate::limits::{ALL_CAPABILITIES, DEFAULT_CAPABILITIES};
 use crate::mounts::{self, RequestedMount, path_below};
 use crate::refusal::refuse;
 
@@ -39,6 +42,7 @@ pub fn decide(
     // here.
     let mut body = request.body;
     granted.fulfil(request.grants, &mut body)?;
+    narrow_capabilities(&mut body.host_config);
     let mut below: Vec<String> = Vec::new();
     for requested in request.mounts {
         let mount = match granted.host_mount(&requested)? {
@@ -52,8 +56,12 @@ pub fn decide(
     body.image = image_id.into();
     // `exec`, `start` and the boot audit rely on these labels. They are added last, and
     // the option parser refuses `--label` with the prefix `edge.`, so that the caller
-    // cannot set them.
+    // cannot set them. Labels that do not apply are empty instead of absent: the engine
+    // would add a label of the image in their place.
     let mut add = |label: &str, value: &str| drop(body.labels.insert(label.into(), value.into()));
+    for name in label::ALL {
+        add(name, "");
+    }
     match identity {
         Identity::Signed {
             app,
@@ -72,6 +80,19 @@ pub fn decide(
         add(label::MOUNTS, key);
     }
     Ok(Plan { body, below })
+}
+
+/// Writes the capabilities of the container as a list: all are dropped, and those that
+/// remain are added. What the engine's own default holds then does not matter.
+fn narrow_capabilities(host: &mut HostConfig) {
+    let added: BTreeSet<String> = std::mem::take(&mut host.cap_add).into_iter().collect();
+    let dropped = std::mem::take(&mut host.cap_drop);
+    let drops = |name: &str| dropped.iter().any(|d| d == name || d == ALL_CAPABILITIES);
+    let kept = DEFAULT_CAPABILITIES.into_iter().filter(|name| !drops(name));
+    // As in docker, a capability that is both dropped and added is added.
+    let all: BTreeSet<String> = kept.map(String::from).chain(added).collect();
+    host.cap_add = all.into_iter().collect();
+    host.cap_drop = vec![ALL_CAPABILITIES.into()];
 }
 
 /// Returns the bind mount of a clone of the requested source and adds a new source to

@@ -10,7 +10,8 @@ use serde_json::json;
 #[test]
 fn harmful_create_bodies_are_found() {
     let good = json!({
-        "Image": "sha256:00", "Labels": { "edge.app": "hello" },
+        "Image": "sha256:00", "Labels": { "edge.app": "hello", "edge.version": "v1",
+            "edge.digest": "", "edge.signer": "", "edge.sandbox": "", "edge.image": "", "edge.pins": "" },
         "HostConfig": { "PidsLimit": 9, "SecurityOpt": ["no-new-privileges"] },
     });
     let verdict = |body: String| create_body(body.as_bytes(), |_, _| "sha256:00".into());
@@ -26,6 +27,14 @@ fn harmful_create_bodies_are_found() {
         ("PidMode", json!("host")),
         ("NetworkMode", json!("host")),
         ("CapAdd", json!(["SYS_ADMIN"])),
+        ("CapAdd", json!(["NET_RAW"])),
+        ("CapDrop", json!([])),
+        (
+            "LogConfig",
+            json!({ "Type": "json-file", "Config": { "tag": "{{pad}}" } }),
+        ),
+        ("CpusetCpus", json!("0-99999999999")),
+        ("ExtraHosts", json!(["x:127.0.0.1"])),
         ("Devices", json!([{ "PathOnHost": "/dev/sda" }])),
         ("Mounts", json!([{ "Type": "bind", "Source": "/" }])),
         ("SecurityOpt", json!([])),

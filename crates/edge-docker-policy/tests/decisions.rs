@@ -39,12 +39,72 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
         ("Runtime", json!("nvidia")),
         ("SecurityOpt", json!(["seccomp=unconfined"])),
         ("Sysctls", json!({ "kernel.domainname": "x" })),
+        ("CapAdd", json!(["NET_RAW"])),
+        ("CapAdd", json!(["CAP_MKNOD"])),
+        ("CpusetCpus", json!("0-9999999999")),
+        ("ExtraHosts", json!(["x:127.0.0.1"])),
+        ("ExtraHosts", json!(["x:10.0.0.1\n127.0.0.1 y"])),
+        ("GroupAdd", json!(["4294967295"])),
+        (
+            "Ulimits",
+            json!([{ "Name": "rtprio", "Soft": 99, "Hard": 99 }]),
+        ),
+        (
+            "Ulimits",
+            json!([{ "Name": "nofile", "Soft": 2, "Hard": 1 }]),
+        ),
+        ("ShmSize", json!(1_i64 << 40)),
+        ("Tmpfs", json!({ "/x": "size=9999g" })),
+        ("Tmpfs", json!({ "/proc/x": "" })),
+        (
+            "LogConfig",
+            json!({ "Type": "json-file", "Config": { "tag": "{{pad \"a\" 1000000000000 0}}" } }),
+        ),
+        (
+            "LogConfig",
+            json!({ "Type": "json-file", "Config": { "max-file": "1000000000" } }),
+        ),
+        (
+            "LogConfig",
+            json!({ "Type": "json-file", "Config": { "max-size": "-1" } }),
+        ),
     ] {
         let mut edited = honest.clone();
         for side in ["/host", "/requested/HostConfig"] {
             edits::put(&mut edited, &format!("{side}/{field}"), value.clone());
         }
         assert!(decision::stored_container(&edited).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn containers_of_this_version_and_of_earlier_ones_pass() {
+    // The corpus is of an earlier version: no capability is dropped, labels are missing.
+    let earlier: Value = serde_json::from_str(STORED).unwrap();
+    assert_eq!(earlier["requested"]["HostConfig"]["CapDrop"], json!([]));
+    let mut narrowed = earlier.clone();
+    for side in ["/host", "/requested/HostConfig"] {
+        edits::put(&mut narrowed, &format!("{side}/CapDrop"), json!(["ALL"]));
+        let added = json!(["CHOWN", "SYS_CHROOT"]);
+        edits::put(&mut narrowed, &format!("{side}/CapAdd"), added);
+    }
+    for side in ["/config/Config", "/requested"] {
+        edits::put(
+            &mut narrowed,
+            &format!("{side}/Labels/edge.sandbox"),
+            json!(""),
+        );
+    }
+    decision::stored_container(&narrowed).unwrap();
+    // An edit of one side alone is found.
+    for (pointer, new) in [
+        ("/host/CapDrop", json!([])),
+        ("/host/CapAdd", json!(["CHOWN", "SYS_CHROOT", "SETUID"])),
+        ("/config/Config/Labels/edge.sandbox", json!("foo")),
+    ] {
+        let mut edited = narrowed.clone();
+        edits::put(&mut edited, pointer, new);
+        assert!(decision::stored_container(&edited).is_err(), "{pointer}");
     }
 }
 

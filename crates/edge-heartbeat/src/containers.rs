@@ -83,9 +83,18 @@ fn counts(containers: &[Container]) -> Value {
 fn apps(containers: &[Container]) -> Value {
     let app = |container: &Container| {
         let labels = container.labels.as_ref()?;
-        let label = |key: &str| labels.get(key).map(|v| shorten(v));
-        let (app, sandbox) = (label(label::APP), label(label::SANDBOX));
-        let name = app.clone().or(sandbox.clone())?;
+        // Labels that do not apply are empty. With the label of a sandbox, those of a
+        // signature are not edge-docker's: in containers of earlier versions, labels of
+        // the image could stand for them.
+        let set = |key: &str| {
+            labels
+                .get(key)
+                .filter(|v| !v.is_empty())
+                .map(|v| shorten(v))
+        };
+        let sandbox = set(label::SANDBOX);
+        let signed = |key: &str| set(key).filter(|_| sandbox.is_none());
+        let name = sandbox.clone().or_else(|| signed(label::APP))?;
         let container_name = container.names.first().map(|n| n.trim_start_matches('/'));
         let facts = [
             ("name", Some(name.clone())),
@@ -94,13 +103,10 @@ fn apps(containers: &[Container]) -> Value {
                 container_name.map(shorten).filter(|c| *c != name),
             ),
             ("state", Some(shorten(&container.state))),
-            ("version", label(label::VERSION)),
-            ("image", label(label::IMAGE)),
-            ("signer", label(label::SIGNER)),
-            (
-                "sandbox",
-                (app.is_none() && sandbox.is_some()).then(|| "yes".into()),
-            ),
+            ("version", signed(label::VERSION)),
+            ("image", set(label::IMAGE)),
+            ("signer", signed(label::SIGNER)),
+            ("sandbox", sandbox.as_ref().map(|_| "yes".into())),
         ];
         let facts = facts.into_iter().filter_map(|(k, v)| Some((k, v?)));
         Some(facts.collect::<BTreeMap<_, _>>())
@@ -130,6 +136,12 @@ mod tests {
         let containers = json!([
             { "State": "running", "Names": ["/b"], "Image": "x", "Labels": signed },
             { "State": "exited", "Names": ["/one"], "Labels": { label::SANDBOX: "a" } },
+            // Labels of an image beside the one of a sandbox, as earlier versions of
+            // edge-docker let them through.
+            { "State": "running", "Names": ["/c"], "Labels": { label::SANDBOX: "c",
+                label::APP: "b", label::VERSION: "v9", label::SIGNER: "k1" } },
+            { "State": "running", "Names": ["/d"], "Labels": { label::SANDBOX: "", label::APP: "d",
+                label::VERSION: "v1", label::SIGNER: "", label::IMAGE: "" } },
             { "State": "running", "Names": ["/foreign"], "Labels": {} },
             { "State": "running", "Names": [], "Labels": null },
         ]);
@@ -137,11 +149,13 @@ mod tests {
         let counts = counts(&containers);
         assert_eq!(
             (&counts["running"], &counts["exited"]),
-            (&json!(3), &json!(1))
+            (&json!(5), &json!(1))
         );
         assert!(counts["dead"].is_null() && counts.get("dead").is_some());
         let expected = json!([
             { "name": "a", "container": "one", "state": "exited", "sandbox": "yes" },
+            { "name": "c", "state": "running", "sandbox": "yes" },
+            { "name": "d", "state": "running", "version": "v1" },
             { "name": "b", "state": "running", "version": "v2", "image": "host/x@sha256:1", "signer": "k1" },
         ]);
         let found = apps(&containers);

@@ -114,24 +114,29 @@ pub(crate) async fn on(device: &Device) -> Result<Vec<AppContainer>> {
 /// edge-docker did not create.
 fn app_container(container: Container) -> Option<AppContainer> {
     let labels = container.config.labels.unwrap_or_default();
-    let value = |key: &str| labels.get(key).cloned();
-    let image = value(label::IMAGE).unwrap_or_default();
+    // Labels that do not apply are empty. With the label of a sandbox, those of a
+    // signature are not edge-docker's: in containers of earlier versions, labels of the
+    // image could stand for them.
+    let set = |key: &str| labels.get(key).filter(|v| !v.is_empty()).cloned();
+    let sandbox = set(label::SANDBOX);
+    let value = |key: &str| set(key).filter(|_| sandbox.is_none());
+    let image = set(label::IMAGE).unwrap_or_default();
     let requested_digest = image.split_once('@').map(|(_, digest)| digest.to_string());
     let health = container.state.health.map(|h| h.status);
     Some(AppContainer {
         // Docker's API reports container names with a leading slash.
         name: container.name.trim_start_matches('/').into(),
-        app: value(label::APP).or_else(|| value(label::SANDBOX))?,
+        app: sandbox.clone().or_else(|| value(label::APP))?,
         version: value(label::VERSION),
         digest: value(label::DIGEST).or(requested_digest),
         signer: value(label::SIGNER),
-        sandbox: labels.contains_key(label::SANDBOX),
+        sandbox: sandbox.is_some(),
         state: container.state.status,
         // Some engines report `none` for a container without a health check.
         health: health.filter(|h| h != "none"),
         started: container.state.started_at,
         restarts: container.restart_count,
-        options: value(OPTIONS_LABEL).and_then(|text| serde_json::from_str(&text).ok()),
+        options: set(OPTIONS_LABEL).and_then(|text| serde_json::from_str(&text).ok()),
     })
 }
 

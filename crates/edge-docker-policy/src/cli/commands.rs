@@ -7,7 +7,7 @@ use crate::cli::args::{flag, value};
 use crate::cli::entry::Arguments::{self, Any, ContainerAnd, Containers, Count};
 use crate::cli::entry::Entry;
 use crate::cli::entry::Section::{Hidden, Images, Inspect, Manage, Run};
-use crate::cli::values;
+use crate::cli::ports;
 use crate::refusal::refuse;
 
 /// Command groups of docker that edge-docker accepts, for example in `container ls`.
@@ -294,7 +294,7 @@ fn is_ps_option(arg: &str) -> bool {
 
 /// Returns whether `arg` has the form of a port, for example `80/tcp`.
 fn is_port(arg: &str) -> bool {
-    values::port("port", arg).is_ok()
+    ports::ports("port", arg).is_ok_and(|ports| ports.len() == 1)
 }
 
 #[cfg(test)]

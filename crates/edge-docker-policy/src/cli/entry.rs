@@ -5,6 +5,7 @@ use anyhow::Result;
 use edge_common::level::Level;
 
 use crate::cli::args::{self, Known, Order, Parsed};
+use crate::cli::client_values;
 use crate::cli::values;
 use crate::refusal::refuse;
 
@@ -172,6 +173,9 @@ impl Entry {
         }
         let refusal = |option: &str| format!("{}: option {option} is refused", self.name);
         let parsed = args::parse(self.options, args, self.order, refusal)?;
+        for (option, value) in &parsed.options {
+            client_values::check(self.name, option, value)?;
+        }
         self.check(&parsed.arguments)?;
         Ok(parsed)
     }

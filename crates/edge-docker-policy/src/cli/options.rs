@@ -26,7 +26,8 @@ const NAMESPACES: Verdict = Refused("namespaces of the host are not shared");
 const FILES: Verdict = Refused("it would read or write files of the device as root");
 const DISKS: Verdict = Refused("limits of disks are not set by apps");
 const CPU: Verdict = Refused("use --cpus or --cpu-shares");
-const NAMES: Verdict = Refused("use --dns; how names are looked up belongs to the device");
+const NAMES: Verdict =
+    Refused("use --dns or --add-host; how names are looked up belongs to the device");
 const WINDOWS: Verdict = Refused("it is for Windows containers");
 // With --oom-score-adj=-1000, the OOM killer of the kernel would end services of the
 // device instead of the container.
@@ -56,8 +57,12 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "network-alias"), Allowed),
     (value(' ', "net-alias"), Allowed),
     (value(' ', "dns"), Allowed),
+    (value(' ', "add-host"), Allowed),
     (value('h', "hostname"), Allowed),
     (value('u', "user"), Allowed),
+    // A process in a group can open what the group may: the mounts and devices of the
+    // container, which the policy has judged for root.
+    (value(' ', "group-add"), Allowed),
     (value('w', "workdir"), Allowed),
     (value(' ', "entrypoint"), Allowed),
     (value(' ', "tmpfs"), Allowed),
@@ -74,6 +79,7 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "health-interval"), Allowed),
     (value(' ', "health-timeout"), Allowed),
     (value(' ', "health-start-period"), Allowed),
+    (value(' ', "health-start-interval"), Allowed),
     (value(' ', "health-retries"), Allowed),
     (value(' ', "log-driver"), Allowed),
     (value(' ', "log-opt"), Allowed),
@@ -131,7 +137,6 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (value(' ', "cpu-count"), CPU),
     (value(' ', "cpu-percent"), CPU),
     (value(' ', "cpuset-mems"), CPU),
-    (value(' ', "add-host"), NAMES),
     (value(' ', "dns-option"), NAMES),
     (value(' ', "dns-opt"), NAMES),
     (value(' ', "dns-search"), NAMES),
@@ -150,11 +155,6 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (
         value(' ', "device-cgroup-rule"),
         Refused("devices come with a grant that names them"),
-    ),
-    // Groups such as `disk` and `docker` own disks and sockets of the device.
-    (
-        value(' ', "group-add"),
-        Refused("groups of the device are not an app's"),
     ),
     (
         value(' ', "volumes-from"),
@@ -175,10 +175,6 @@ const OPTIONS: &[(Known, Verdict)] = &[
     (
         value(' ', "platform"),
         Refused("an image that is here has one platform"),
-    ),
-    (
-        value(' ', "health-start-interval"),
-        Refused("engines before version 25 do not know it"),
     ),
 ];
 

@@ -5,10 +5,11 @@ use anyhow::Result;
 use edge_common::contract::label;
 
 use crate::cli::args::{self, Order};
+use crate::cli::memory_fs::{self, MountOption};
 use crate::cli::options::{self, Verdict};
 use crate::cli::streams::Streams;
-use crate::cli::values;
-use crate::create_body::{Create, Empty, Endpoint, Health, LogConfig, Networking, PortBinding};
+use crate::cli::{health, log_options, ports, quantities, values};
+use crate::create_body::{Create, Empty, Endpoint, LogConfig, Networking, PortBinding};
 use crate::grants::RequestedGrant;
 use crate::limits;
 use crate::mounts::RequestedMount;
@@ -16,7 +17,6 @@ use crate::refusal::refuse;
 
 /// Prefixes of label names that docker reserves for itself.
 const DOCKER_LABELS: [&str; 3] = ["com.docker.", "io.docker.", "org.dockerproject."];
-const HEALTH_CONFLICT: &str = "--no-healthcheck and --health-… exclude each other";
 
 /// Parsed arguments of `run` or `create`, which the policy has not judged yet.
 pub struct Request {
@@ -123,23 +123,25 @@ impl Request {
             "pull" if text == "never" || text == "missing" => {}
             "env" => self.body.env.push(values::environment(text)?),
             "label" => self.label(text)?,
-            "hostname" => self.body.hostname = values::name(option, text)?,
-            "user" => self.body.user = values::plain(option, text)?,
-            "workdir" => self.body.working_dir = values::inside(option, text)?,
+            "hostname" => self.body.hostname = values::hostname(option, text)?,
+            "user" => self.body.user = values::user(option, text)?,
+            "workdir" => self.body.working_dir = values::workdir(option, text)?,
             // An empty entry point is kept, too: as in docker, it resets the entry point
             // of the image.
             "entrypoint" => self.body.entrypoint = Some(vec![text.into()]),
             "expose" => {
-                let port = values::port(option, text)?.container;
-                self.body.exposed_ports.insert(port, Empty {});
+                for port in ports::ports(option, text)? {
+                    self.body.exposed_ports.insert(port.container, Empty {});
+                }
             }
-            "stop-signal" => self.body.stop_signal = values::plain(option, text)?,
+            "stop-signal" => self.body.stop_signal = values::signal(option, text)?,
             "stop-timeout" => {
-                self.body.stop_timeout = Some(values::number(option, text, -1..=3600)?)
+                self.body.stop_timeout = Some(values::number(option, text, limits::STOP_SECONDS)?)
             }
             "publish" => self.publish(text)?,
             _ if option.starts_with("health-") || option == "no-healthcheck" => {
-                self.health(option, text)?
+                let health = self.body.healthcheck.get_or_insert_default();
+                health::apply(health, option, text)?
             }
             _ => self.host(option, text)?,
         }
@@ -162,26 +164,33 @@ impl Request {
             "network" | "net" => host.network_mode = values::network(text)?,
             "network-alias" | "net-alias" => self.aliases.push(values::name(option, text)?),
             "dns" => host.dns.push(values::address(option, text)?),
-            "shm-size" => host.shm_size = values::bytes(option, text)?,
-            "memory" => host.memory = values::bytes(option, text)?,
-            "memory-reservation" => host.memory_reservation = values::bytes(option, text)?,
+            "shm-size" => host.shm_size = quantities::memory_fs_bytes(option, text)?,
+            "memory" => host.memory = quantities::bytes(option, text)?,
+            "memory-reservation" => host.memory_reservation = quantities::bytes(option, text)?,
             "memory-swap" => {
                 host.memory_swap = if text == "-1" {
                     -1
                 } else {
-                    values::bytes(option, text)?
+                    quantities::bytes(option, text)?
                 }
             }
-            "cpus" => host.nano_cpus = values::cpus(option, text)?,
+            "cpus" => host.nano_cpus = quantities::cpus(option, text)?,
             "cpu-shares" => host.cpu_shares = values::number(option, text, 0..=262_144)?,
-            "cpuset-cpus" => host.cpuset_cpus = values::list(option, text)?,
+            "cpuset-cpus" => host.cpuset_cpus = quantities::processors(option, text)?,
             "pids-limit" => host.pids_limit = values::number(option, text, limits::PIDS)?,
-            "ulimit" => host.ulimits.push(values::ulimit(text)?),
-            "cap-drop" => host.cap_drop.push(values::plain(option, text)?),
+            "ulimit" => {
+                // As in docker, the last value of a limit holds.
+                let limit = values::ulimit(text)?;
+                host.ulimits.retain(|other| other.name != limit.name);
+                host.ulimits.push(limit);
+            }
+            "add-host" => host.extra_hosts.push(values::extra_host(option, text)?),
+            "group-add" => host.group_add.push(values::account(option, text)?),
+            "cap-drop" => host.cap_drop.push(values::capability(option, text)?),
             "tmpfs" => {
                 let (path, options) = text.split_once(':').unwrap_or((text, ""));
-                host.tmpfs
-                    .insert(values::inside(option, path)?, values::tmpfs(options)?);
+                let (path, options) = (values::target(option, path)?, memory_fs::tmpfs(options)?);
+                host.tmpfs.insert(path, options);
             }
             "log-driver" if limits::LOG_DRIVERS.contains(&text) => self.log().kind = text.into(),
             "log-opt" => self.log_option(text)?,
@@ -207,7 +216,14 @@ impl Request {
             "runtime" => RequestedGrant::Runtime(values::plain(option, text)?),
             "device" if !text.starts_with('/') => RequestedGrant::Cdi(values::cdi(text)?),
             "device" => RequestedGrant::Device(values::device(text)?),
-            "cap-add" => RequestedGrant::Capability(values::capability(text)?),
+            "cap-add" => {
+                let name = values::capability(option, text)?;
+                if limits::needs_no_grant(&name) {
+                    self.body.host_config.cap_add.push(name);
+                    return Ok(());
+                }
+                RequestedGrant::Capability(name)
+            }
             _ => {
                 let (key, value) = values::sysctl(text)?;
                 RequestedGrant::Sysctl(key, value)
@@ -227,12 +243,7 @@ impl Request {
 
     fn log_option(&mut self, text: &str) -> Result<()> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        if !limits::LOG_OPTIONS.contains(&key) {
-            return Err(refuse(format_args!(
-                "--log-opt {key} is refused: only {}",
-                limits::LOG_OPTIONS.join(", ")
-            )));
-        }
+        log_options::check(key, value)?;
         self.log().config.insert(key.into(), value.into());
         Ok(())
     }
@@ -253,85 +264,58 @@ impl Request {
     }
 
     fn publish(&mut self, text: &str) -> Result<()> {
-        let port = values::port("publish", text)?;
         let body = &mut self.body;
-        body.exposed_ports.insert(port.container.clone(), Empty {});
-        let bindings = &mut body.host_config.port_bindings;
-        bindings
-            .entry(port.container)
-            .or_default()
-            .push(PortBinding {
-                host_ip: port.host_ip,
-                host_port: port.host_port,
-            });
-        Ok(())
-    }
-
-    fn health(&mut self, option: &str, text: &str) -> Result<()> {
-        let health = self.body.healthcheck.get_or_insert_with(Health::default);
-        let (disabled, configured) = (health.test == ["NONE"], *health != Health::default());
-        match option {
-            "no-healthcheck" if text == "false" => return Ok(()),
-            "no-healthcheck" if configured && !disabled => return Err(refuse(HEALTH_CONFLICT)),
-            // `NONE` disables the health check in the API, also the one of the image.
-            "no-healthcheck" => health.test = vec!["NONE".into()],
-            _ if disabled => return Err(refuse(HEALTH_CONFLICT)),
-            // `CMD-SHELL` runs the command by the shell in the container, not by one of
-            // the device.
-            "health-cmd" => health.test = vec!["CMD-SHELL".into(), text.into()],
-            "health-interval" => health.interval = values::duration(option, text)?,
-            "health-timeout" => health.timeout = values::duration(option, text)?,
-            "health-start-period" => health.start_period = values::duration(option, text)?,
-            _ => health.retries = values::number(option, text, 0..=1000)?,
+        for port in ports::ports("publish", text)? {
+            body.exposed_ports.insert(port.container.clone(), Empty {});
+            let bindings = &mut body.host_config.port_bindings;
+            bindings
+                .entry(port.container)
+                .or_default()
+                .push(PortBinding {
+                    host_ip: port.host_ip,
+                    host_port: port.host_port,
+                });
         }
         Ok(())
     }
 
-    /// Parses the value of `--mount`: `type=bind,source=…,target=…[,readonly]`, or
-    /// `type=tmpfs`.
     fn mount(&mut self, text: &str) -> Result<()> {
-        let (mut kind, mut source, mut target, mut read_only) = ("", "", "", false);
-        // Quotes of CSV, which docker interprets, are not supported: a quoted field is
-        // unknown here and therefore refused.
-        for field in text.split(',') {
-            let (key, value) = field.split_once('=').unwrap_or((field, ""));
-            match key {
-                "type" => kind = value,
-                "source" | "src" => source = value,
-                "target" | "dst" | "destination" => target = value,
-                "readonly" | "ro" if ["", "true", "1"].contains(&value) => read_only = true,
-                "readonly" | "ro" if ["false", "0"].contains(&value) => read_only = false,
-                _ => {
-                    return Err(refuse(format_args!(
-                        "--mount {field:?} is refused: only type, source, target and readonly"
-                    )));
-                }
-            }
-        }
-        let target = values::inside("mount", target)?;
-        match kind {
-            // A type is required: without one, docker would create a volume.
-            "bind" => self.mounts.push(RequestedMount {
-                source: source.into(),
-                target,
-                read_only,
-            }),
-            "tmpfs" if source.is_empty() => drop(
-                self.body
-                    .host_config
-                    .tmpfs
-                    .insert(target, values::tmpfs("")?),
-            ),
-            _ => {
-                return Err(refuse(format_args!(
-                    "--mount type={kind} is refused: only bind and tmpfs"
-                )));
+        match memory_fs::mount(text)? {
+            MountOption::Bind(mount) => self.mounts.push(mount),
+            MountOption::Memory(target, options) => {
+                self.body.host_config.tmpfs.insert(target, options);
             }
         }
         Ok(())
+    }
+
+    /// Checks limits that more than one option counts towards.
+    fn check_totals(&self) -> Result<()> {
+        let host = &self.body.host_config;
+        let bindings: usize = host.port_bindings.values().map(Vec::len).sum();
+        let totals = [
+            (
+                "--publish and --expose",
+                bindings.max(self.body.exposed_ports.len()),
+                limits::MAX_PORTS,
+            ),
+            ("--add-host", host.extra_hosts.len(), limits::MAX_LIST),
+            ("--group-add", host.group_add.len(), limits::MAX_LIST),
+            ("--dns", host.dns.len(), limits::MAX_LIST),
+            ("--network-alias", self.aliases.len(), limits::MAX_LIST),
+        ];
+        if let Some((option, count, most)) = totals.iter().find(|(_, count, most)| count > most) {
+            return Err(refuse(format_args!(
+                "{option}: {count} values, at most {most} are accepted"
+            )));
+        }
+        host.log_config
+            .as_ref()
+            .map_or(Ok(()), log_options::check_total)
     }
 
     fn finish(mut self) -> Result<Self> {
+        self.check_totals()?;
         let body = &mut self.body;
         let host = &mut body.host_config;
         if host.auto_remove && host.restart_policy.name != "no" {

@@ -7,9 +7,19 @@ use std::ops::RangeInclusive;
 use anyhow::Result;
 
 use crate::create_body::{Device, Restart, Ulimit};
-use crate::limits::{DEVICE_RIGHTS, RESTART_POLICIES, SECURITY_OPTION, ULIMITS, is_device_rights};
+use crate::limits::{
+    ALL_CAPABILITIES, CAPABILITIES, DEVICE_RIGHTS, MAX_HOSTNAME_BYTES, MAX_ID, MAX_PATH_BYTES,
+    RESTART_POLICIES, SECURITY_OPTION, ULIMITS, is_device_rights,
+};
 use crate::mounts::{Owner, RequestedMount, has_plain_parts};
 use crate::refusal::refuse;
+
+/// Names of signals, without `SIG`.
+const SIGNALS: [&str; 33] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
+    "PIPE", "POLL", "PROF", "PWR", "QUIT", "RTMAX", "RTMIN", "SEGV", "STKFLT", "STOP", "SYS",
+    "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "WINCH",
+];
 
 /// Checks the name of a container, host or network: at most 128 ASCII letters, digits,
 /// `_`, `.` and `-`, the first a letter or digit.
@@ -25,70 +35,13 @@ pub fn name(option: &str, text: &str) -> Result<String> {
     Ok(text.into())
 }
 
-/// Parses a size, for example `512m`, `1g` or `65536`, into bytes.
-pub(crate) fn bytes(option: &str, text: &str) -> Result<i64> {
-    let lower = text.to_ascii_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (digits, factor) = match number.chars().last() {
-        Some('k') => (&number[..number.len() - 1], 1 << 10),
-        Some('m') => (&number[..number.len() - 1], 1 << 20),
-        Some('g') => (&number[..number.len() - 1], 1 << 30),
-        _ => (number, 1),
-    };
-    let value = digits
-        .parse::<i64>()
-        .ok()
-        .filter(|v| *v >= 0)
-        // An overflow is an error: a wrapped value would be another limit than the typed
-        // one.
-        .and_then(|v| v.checked_mul(factor));
-    value.ok_or_else(|| bad(option, text, "a size like 512m"))
-}
-
 /// Parses a decimal integer within `bounds`, which the error names.
 pub fn number(option: &str, text: &str, bounds: RangeInclusive<i64>) -> Result<i64> {
-    let value = text.parse::<i64>().ok().filter(|v| bounds.contains(v));
+    // `parse` alone would accept `+5`, which docker does not.
+    let value = text.parse::<i64>().ok();
+    let value = value.filter(|v| bounds.contains(v) && !text.starts_with('+'));
     let (least, most) = (bounds.start(), bounds.end());
     value.ok_or_else(|| bad(option, text, &format!("a number from {least} to {most}")))
-}
-
-/// Parses a number of processors, for example `1.5`, into billionths of a processor, the
-/// unit of `NanoCpus`.
-pub(crate) fn cpus(option: &str, text: &str) -> Result<i64> {
-    let value = text
-        .parse::<f64>()
-        .ok()
-        .filter(|v| v.is_finite() && (0.0..=1024.0).contains(v));
-    let value = value.ok_or_else(|| bad(option, text, "a number of processors"))?;
-    #[expect(clippy::cast_possible_truncation, reason = "at most 1024e9")]
-    Ok((value * 1e9) as i64)
-}
-
-/// Parses a duration in Go's format, for example `1m30s`, into nanoseconds; units are
-/// `ms`, `s`, `m` and `h`.
-pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
-    let error = || bad(option, text, "a duration like 1m30s");
-    let mut total: i64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(error)?;
-        let amount: i64 = rest[..digits].parse().map_err(|_| error())?;
-        rest = &rest[digits..];
-        let unit = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        let factor = match &rest[..unit] {
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return Err(error()),
-        };
-        let part = amount.checked_mul(factor).ok_or_else(error)?;
-        total = total.checked_add(part).ok_or_else(error)?;
-        rest = &rest[unit..];
-    }
-    Ok(total)
 }
 
 /// Checks an absolute path, in most cases one in the container: not `/`, and without
@@ -96,48 +49,116 @@ pub(crate) fn duration(option: &str, text: &str) -> Result<i64> {
 pub(crate) fn inside(option: &str, text: &str) -> Result<String> {
     // A mount at `/` would hide the signed files of the image, and `..` would be resolved
     // by the engine after this check.
-    if !text.strip_prefix('/').is_some_and(has_plain_parts) {
+    let plain = text.strip_prefix('/').is_some_and(has_plain_parts);
+    if !plain || text.len() > MAX_PATH_BYTES {
         return Err(bad(option, text, "an absolute path inside the container"));
     }
     Ok(text.into())
 }
 
-/// Port of a container, and the port of the device that is forwarded to it (`--publish`).
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Port {
-    /// IP address on the device, or empty for all addresses.
-    pub(crate) host_ip: String,
-    /// Port on the device, or empty for a port that the engine chooses.
-    pub(crate) host_port: String,
-    /// Port in the container in the form `PORT/PROTOCOL`, for example `80/tcp`.
-    pub(crate) container: String,
+/// Checks the target of a mount: an absolute path in the container that is not below
+/// `/proc`, where a mount would hide or expose files of the kernel.
+pub(crate) fn target(option: &str, text: &str) -> Result<String> {
+    let path = inside(option, text)?;
+    if is_in(&path, "/proc") {
+        return Err(bad(
+            option,
+            text,
+            "an absolute path inside the container, not in /proc",
+        ));
+    }
+    Ok(path)
 }
 
-/// Parses the value of `--publish`, `[[ADDRESS:][HOST_PORT]:]PORT[/PROTOCOL]`.
-pub(crate) fn port(option: &str, text: &str) -> Result<Port> {
-    let error = || bad(option, text, "a port like 8080:80");
-    let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
-    if !["tcp", "udp", "sctp"].contains(&protocol) {
+/// Checks a working directory. Directories in `/proc`, `/sys` and `/dev` are refused: the
+/// runtime enters the directory while it still has files of the device open, which
+/// `/proc/self/fd` leads to (CVE-2024-21626).
+pub fn workdir(option: &str, text: &str) -> Result<String> {
+    if text == "/" {
+        return Ok(text.into());
+    }
+    let path = inside(option, text.strip_suffix('/').unwrap_or(text))?;
+    if ["/proc", "/sys", "/dev"]
+        .iter()
+        .any(|top| is_in(&path, top))
+    {
+        let wanted = "an absolute path inside the container, not in /proc, /sys or /dev";
+        return Err(bad(option, text, wanted));
+    }
+    Ok(text.into())
+}
+
+fn is_in(path: &str, directory: &str) -> bool {
+    let rest = path.strip_prefix(directory);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Checks a host name, which the kernel limits to 64 bytes.
+pub(crate) fn hostname(option: &str, text: &str) -> Result<String> {
+    if text.len() > MAX_HOSTNAME_BYTES {
+        return Err(bad(option, text, "a name of at most 64 characters"));
+    }
+    name(option, text)
+}
+
+/// Checks `USER[:GROUP]`, each a name or a number.
+pub fn user(option: &str, text: &str) -> Result<String> {
+    let (user, group) = text.split_once(':').unwrap_or((text, "0"));
+    account(option, user)?;
+    account(option, group)?;
+    Ok(text.into())
+}
+
+/// Checks the name or number of a user or group.
+pub(crate) fn account(option: &str, text: &str) -> Result<String> {
+    let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-+".contains(c);
+    let is_number = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-".contains(&b));
+    let plain = !text.is_empty() && text.len() <= 128 && text.chars().all(permitted);
+    if !plain || is_number && number(option, text, 0..=MAX_ID).is_err() {
+        let wanted = "USER or USER:GROUP: letters, digits, _ . - +, or a number";
+        return Err(bad(option, text, wanted));
+    }
+    Ok(text.into())
+}
+
+/// Checks a signal: its number, or its name with or without `SIG`, for example `SIGINT`
+/// or `RTMIN+3`.
+pub(crate) fn signal(option: &str, text: &str) -> Result<String> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let real_time = ["RTMIN+", "RTMAX-"]
+        .iter()
+        .find_map(|p| name.strip_prefix(p));
+    let known = SIGNALS.contains(&name)
+        || real_time.is_some_and(|n| number(option, n, 1..=15).is_ok())
+        || number(option, name, 1..=64).is_ok();
+    if !known {
+        return Err(bad(option, text, "a signal like SIGINT"));
+    }
+    Ok(text.into())
+}
+
+/// Parses the value of `--add-host`, `NAME:ADDRESS` or `NAME=ADDRESS`, where
+/// `host-gateway` is the device's address in the container's network.
+pub(crate) fn extra_host(option: &str, text: &str) -> Result<String> {
+    let wanted = "NAME:ADDRESS, with an address outside of 127.0.0.0/8";
+    let error = || bad(option, text, wanted);
+    let (host, address) = text.split_once([':', '=']).ok_or_else(error)?;
+    name(option, host)?;
+    if address == "host-gateway" {
+        return Ok(format!("{host}:{address}"));
+    }
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+    let ip: IpAddr = bare.unwrap_or(address).parse().map_err(|_| error())?;
+    let ip = ip.to_canonical();
+    // A name of the loopback interface could be taken for one of the device by programs
+    // that share its network.
+    if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() {
         return Err(error());
     }
-    let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
-    let (address, host_port) = host.rsplit_once(':').unwrap_or(("", host));
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    if !address.is_empty() && address.parse::<IpAddr>().is_err() {
-        return Err(error());
-    }
-    // Ranges are refused, so that each port that an app publishes is named. `parse` alone
-    // would accept `+80`, which docker does not.
-    let digits = |p: &str| p.chars().all(|c| c.is_ascii_digit());
-    let is_port = |p: &str| p.parse::<u16>().is_ok_and(|n| n > 0) && digits(p);
-    if !is_port(container) || !(host_port.is_empty() || is_port(host_port)) {
-        return Err(error());
-    }
-    Ok(Port {
-        host_ip: address.into(),
-        host_port: host_port.into(),
-        container: format!("{container}/{protocol}"),
-    })
+    Ok(format!("{host}:{ip}"))
 }
 
 /// Parses the value of `--volume`, `SOURCE:TARGET[:ro]` (or `:rw`); the source is judged
@@ -162,7 +183,7 @@ pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
     }
     Ok(RequestedMount {
         source: source.into(),
-        target: inside("volume", target)?,
+        target: self::target("volume", target)?,
         read_only: mode == "ro",
     })
 }
@@ -170,12 +191,21 @@ pub(crate) fn volume(text: &str) -> Result<RequestedMount> {
 /// Checks an environment variable in the form `KEY=VALUE`. A name alone is refused:
 /// docker would pass on the value from the environment of the device.
 pub fn environment(text: &str) -> Result<String> {
-    match text.split_once('=') {
-        Some((key, _)) if !key.is_empty() => Ok(text.into()),
-        _ => Err(refuse(format_args!(
+    let Some((key, _)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+        return Err(refuse(format_args!(
             "-e {text:?} is refused: write KEY=VALUE; values of the device are not passed on"
-        ))),
+        )));
+    };
+    // The runtime sets the variables in its own process before it becomes the container's.
+    let plain = key.bytes().all(|b| b.is_ascii_graphic()) && key.len() <= 256;
+    if !plain {
+        return Err(bad(
+            "env",
+            key,
+            "a name without spaces and control characters",
+        ));
     }
+    Ok(text.into())
 }
 
 /// Checks the value of `--network`, the name of a network; refuses docker's other forms,
@@ -229,14 +259,13 @@ pub(crate) fn cdi(text: &str) -> Result<String> {
     }
 }
 
-/// Checks the form of a capability; returns the name in capital letters and without
+/// Checks the name of a capability, or `ALL`; returns it in capital letters and without
 /// `CAP_`, for example `NET_ADMIN`.
-pub(crate) fn capability(text: &str) -> Result<String> {
+pub(crate) fn capability(option: &str, text: &str) -> Result<String> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    let permitted = |c: char| c.is_ascii_uppercase() || c == '_';
-    if name.is_empty() || name.len() > 32 || !name.chars().all(permitted) {
-        return Err(bad("cap-add", text, "a capability like NET_ADMIN"));
+    if name != ALL_CAPABILITIES && !CAPABILITIES.contains(&name) {
+        return Err(bad(option, text, "a capability like NET_ADMIN"));
     }
     Ok(name.into())
 }
@@ -286,17 +315,23 @@ pub(crate) fn restart(text: &str) -> Result<Restart> {
 /// Parses the value of `--ulimit`, `NAME=SOFT[:HARD]`; the hard limit is the soft one by
 /// default, and -1 is unlimited.
 pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
-    let error = || bad("ulimit", text, "nofile, nproc, core or stack = SOFT[:HARD]");
+    let wanted = format!("{} = SOFT[:HARD]", ULIMITS.join(", "));
+    let error = || bad("ulimit", text, &wanted);
     let (name, limits) = text.split_once('=').ok_or_else(error)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     if !ULIMITS.contains(&name) {
         return Err(error());
     }
-    let number = |t: &str| number("ulimit", t, -1..=i64::MAX);
+    let number = |t: &str| number("ulimit", t, -1..=i64::MAX).map_err(|_| error());
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    let unlimited = |limit: i64| if limit == -1 { i64::MAX } else { limit };
+    if unlimited(soft) > unlimited(hard) {
+        return Err(bad("ulimit", text, "a soft limit up to the hard one"));
+    }
     Ok(Ulimit {
         name: name.into(),
-        soft: number(soft)?,
-        hard: number(hard)?,
+        soft,
+        hard,
     })
 }
 
@@ -306,42 +341,12 @@ pub(crate) fn is_security_option(text: &str) -> bool {
     rest.is_some_and(|rest| ["", ":true", "=true"].contains(&rest))
 }
 
-/// Checks the mount options of a tmpfs, for example `size=64m,noexec`.
-pub(crate) fn tmpfs(options: &str) -> Result<String> {
-    for option in options.split(',').filter(|o| !o.is_empty()) {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        let permitted = match key {
-            // `suid` and `dev` are refused: by default, docker mounts a tmpfs with
-            // `nosuid` and `nodev`.
-            "rw" | "ro" | "noexec" | "exec" | "nosuid" | "nodev" => value.is_empty(),
-            "size" => bytes("tmpfs", value).is_ok(),
-            "mode" | "uid" | "gid" => {
-                !value.is_empty() && value.chars().all(|c| c.is_ascii_digit())
-            }
-            _ => false,
-        };
-        if !permitted {
-            return Err(refuse(format_args!("--tmpfs option {option:?} is refused")));
-        }
-    }
-    Ok(options.into())
-}
-
 /// Checks that a value consists of 1 to 128 ASCII letters, digits and `_.-:+`, so that it
 /// contains no space, quote or slash.
 pub(crate) fn plain(option: &str, text: &str) -> Result<String> {
     let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-:+".contains(c);
     if text.is_empty() || text.len() > 128 || !text.chars().all(permitted) {
         return Err(bad(option, text, "letters, digits, _ . - : +"));
-    }
-    Ok(text.into())
-}
-
-/// Checks that a list of processors, for example `0-2,4`, has only digits, `,` and `-`.
-pub(crate) fn list(option: &str, text: &str) -> Result<String> {
-    let permitted = |c: char| c.is_ascii_digit() || ",-".contains(c);
-    if text.is_empty() || !text.chars().all(permitted) {
-        return Err(bad(option, text, "a list like 0-2,4"));
     }
     Ok(text.into())
 }

@@ -76,7 +76,7 @@ impl Table {
                 }
                 part.cdi.iter().try_for_each(|c| values::cdi(c).map(drop))?;
                 let mut capabilities = part.capabilities.iter();
-                capabilities.try_for_each(|c| values::capability(c).map(drop))
+                capabilities.try_for_each(|c| values::capability("capability", c).map(drop))
             };
             // `0` is a sample argument: values have their final form only after `{arg}`
             // is replaced.
@@ -136,7 +136,11 @@ impl Grant {
             devices: self.devices.iter().map(fill).collect(),
             cdi: self.cdi.iter().map(fill).collect(),
             runtime: self.runtime.clone(),
-            capabilities: self.capabilities.clone(),
+            // In the form that `--cap-add` and the boot audit compare; `check` has
+            // refused other names.
+            capabilities: (self.capabilities.iter())
+                .map(|c| values::capability("capability", c).unwrap_or_else(|_| c.clone()))
+                .collect(),
             host_network: self.network == Some(Network::Host),
             sysctls: self.sysctls.clone(),
             mounts: self.mounts.iter().map(mount).collect(),

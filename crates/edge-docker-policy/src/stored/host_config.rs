@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use crate::limits::{DEFAULT_LOG_DRIVER, LOG_OPTIONS};
+use crate::cli::log_options;
+use crate::limits::{DEFAULT_LOG_DRIVER, LOG_DRIVERS};
 use crate::stored::compare::Rule::{self, Elsewhere, Filled, HeldBack, Parts, Same, Zero};
 use crate::stored::compare::{compare, same, short, strings, zero};
 
@@ -212,11 +213,24 @@ fn log(stored: &Value, requested: &Value) -> bool {
     }
     let options = stored["Config"].as_object();
     let requested = requested["Config"].as_object();
-    options.is_none_or(|o| {
-        o.iter()
-            .all(|(k, v)| LOG_OPTIONS.contains(&k.as_str()) && v.is_string())
-    }) && requested.is_none_or(|a| {
-        a.iter()
-            .all(|(k, v)| options.is_some_and(|o| o.get(k) == Some(v)))
-    })
+    is_log(stored)
+        && requested.is_none_or(|a| {
+            a.iter()
+                .all(|(k, v)| options.is_some_and(|o| o.get(k) == Some(v)))
+        })
+}
+
+/// Returns whether a log driver and all of its options, with their values, are permitted.
+pub(crate) fn is_log(log: &Value) -> bool {
+    let mut options = log["Config"].as_object().into_iter().flatten();
+    is_log_driver(&log["Type"])
+        && options.all(|(key, value)| {
+            value
+                .as_str()
+                .is_some_and(|value| log_options::check(key, value).is_ok())
+        })
+}
+
+fn is_log_driver(kind: &Value) -> bool {
+    zero(kind) || kind.as_str().is_some_and(|k| LOG_DRIVERS.contains(&k))
 }

@@ -4,13 +4,14 @@
 use edge_common::contract::label;
 use serde_json::Value;
 
+use crate::cli;
 use crate::create_body::Mount;
 use crate::grants::Granted;
 use crate::identity::Identity;
 use crate::limits;
 use crate::mounts::{self, CloneRecord};
 use crate::stored::compare::{parts, short, strings, zero};
-use crate::stored::host_config::{capabilities, network};
+use crate::stored::host_config::{capabilities, is_log, network};
 
 /// Checks that the recorded create request of a stored container complies with the
 /// policy.
@@ -25,14 +26,21 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     let host = &requested["HostConfig"];
     let labels = &requested["Labels"];
+    // A label that does not apply is empty; containers of earlier versions lack it.
     let named = match identity {
-        Identity::Signed { app, .. } => labels[label::APP] == app.as_str(),
-        Identity::Sandbox { app } => labels[label::SANDBOX] == app.as_str(),
+        Identity::Signed { app, .. } => {
+            labels[label::APP] == app.as_str() && zero(&labels[label::SANDBOX])
+        }
+        Identity::Sandbox { app } => {
+            labels[label::SANDBOX] == app.as_str() && zero(&labels[label::APP])
+        }
     };
     if !named {
         return Err("its labels name another app".into());
     }
+    program(requested)?;
     fields(host, granted)?;
+    values(host)?;
     for one in list(&host["Mounts"]) {
         mount(one, identity, granted, clones, &labels[label::MOUNTS])
             .map_err(|why| format!("the mount {}: {why}", short(one)))?;
@@ -40,7 +48,77 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks the fields of `HostConfig` in the create request, apart from mounts.
+/// Checks the values outside of `HostConfig` that the runtime interprets.
+fn program(requested: &Value) -> Result<(), String> {
+    let directory = requested["WorkingDir"].as_str().unwrap_or_default();
+    if !directory.is_empty() && cli::values::workdir("workdir", directory).is_err() {
+        return Err(format!("WorkingDir is {directory:?}"));
+    }
+    let seconds = &requested["StopTimeout"];
+    // -1 is one of earlier versions.
+    if seconds
+        .as_i64()
+        .is_some_and(|s| s > *limits::STOP_SECONDS.end())
+    {
+        return Err(format!("StopTimeout is {}", short(seconds)));
+    }
+    let health = &requested["Healthcheck"];
+    let is_time = |name: &str| health[name].as_i64().is_none_or(cli::health::is_time);
+    if !is_time("Interval") || !is_time("Timeout") {
+        return Err(format!("Healthcheck is {}", short(health)));
+    }
+    Ok(())
+}
+
+/// Checks the values of `HostConfig` that the engine or the kernel interprets.
+fn values(host: &Value) -> Result<(), String> {
+    let processors = host["CpusetCpus"].as_str().unwrap_or_default();
+    let texts = |name: &str, permitted: fn(&str) -> bool| {
+        let values = list(&host[name]);
+        values.len() <= limits::MAX_LIST && values.iter().all(|v| v.as_str().is_some_and(permitted))
+    };
+    let ports = host["PortBindings"].as_object().into_iter().flatten();
+    let ports: usize = ports.map(|(_, bindings)| list(bindings).len()).sum();
+    let mut tmpfs = host["Tmpfs"].as_object().into_iter().flatten();
+    let conditions = [
+        (
+            "CpusetCpus",
+            processors.is_empty() || cli::quantities::processors("", processors).is_ok(),
+        ),
+        (
+            "ExtraHosts",
+            texts("ExtraHosts", |h| cli::values::extra_host("", h).is_ok()),
+        ),
+        (
+            "GroupAdd",
+            texts("GroupAdd", |g| cli::values::account("", g).is_ok()),
+        ),
+        ("Dns", texts("Dns", |a| cli::values::address("", a).is_ok())),
+        ("PortBindings", ports <= limits::MAX_PORTS),
+        (
+            "ShmSize",
+            host["ShmSize"].as_i64().unwrap_or(0) <= limits::MAX_MEMORY_FS_BYTES,
+        ),
+        (
+            "Tmpfs",
+            tmpfs.all(|(path, options)| {
+                let options = options.as_str().map(cli::memory_fs::tmpfs);
+                cli::values::target("", path).is_ok() && options.is_some_and(|o| o.is_ok())
+            }),
+        ),
+        ("LogConfig", is_log(&host["LogConfig"])),
+    ];
+    first_unmet(&conditions, host)
+}
+
+fn first_unmet(conditions: &[(&str, bool)], host: &Value) -> Result<(), String> {
+    match conditions.iter().find(|(_, met)| !met) {
+        Some((name, _)) => Err(format!("HostConfig.{name} is {}", short(&host[*name]))),
+        None => Ok(()),
+    }
+}
+
+/// Checks the fields of `HostConfig` in the create request that a grant may permit.
 fn fields(host: &Value, granted: &Granted) -> Result<(), String> {
     let mode = network(&host["NetworkMode"]);
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -54,7 +132,7 @@ fn fields(host: &Value, granted: &Granted) -> Result<(), String> {
             "CapAdd",
             capabilities(&host["CapAdd"])
                 .iter()
-                .all(|c| granted.capability(c)),
+                .all(|c| limits::needs_no_grant(c) || granted.capability(c)),
         ),
         (
             "Devices",
@@ -72,7 +150,6 @@ fn fields(host: &Value, granted: &Granted) -> Result<(), String> {
             mode.chars().all(plain) && (mode != "host" || granted.host_network()),
         ),
         ("Sysctls", sysctls(&host["Sysctls"], granted)),
-        ("GroupAdd", zero(&host["GroupAdd"])),
         (
             "OomScoreAdj",
             host["OomScoreAdj"].as_i64().unwrap_or(0) >= 0,
@@ -83,13 +160,9 @@ fn fields(host: &Value, granted: &Granted) -> Result<(), String> {
                 .as_i64()
                 .is_some_and(|n| limits::PIDS.contains(&n)),
         ),
-        ("LogConfig", is_log_driver(&host["LogConfig"]["Type"])),
         ("Ulimits", list(&host["Ulimits"]).iter().all(is_ulimit)),
     ];
-    match conditions.iter().find(|(_, met)| !met) {
-        Some((name, _)) => Err(format!("HostConfig.{name} is {}", short(&host[*name]))),
-        None => Ok(()),
-    }
+    first_unmet(&conditions, host)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -120,16 +193,14 @@ fn sysctls(value: &Value, granted: &Granted) -> bool {
     entries.all(|(name, value)| value.as_str().is_some_and(|v| granted.sysctl(name, v)))
 }
 
-fn is_log_driver(kind: &Value) -> bool {
-    zero(kind)
-        || kind
-            .as_str()
-            .is_some_and(|k| limits::LOG_DRIVERS.contains(&k))
-}
-
 fn is_ulimit(limit: &Value) -> bool {
-    let name = limit["Name"].as_str();
-    name.is_some_and(|name| limits::ULIMITS.contains(&name))
+    let value = |name: &str| limit[name].as_i64();
+    match (limit["Name"].as_str(), value("Soft"), value("Hard")) {
+        (Some(name), Some(soft), Some(hard)) => {
+            cli::values::ulimit(&format!("{name}={soft}:{hard}")).is_ok()
+        }
+        _ => false,
+    }
 }
 
 /// Checks that the source of a mount is a mount clone of this container, or a path of the

@@ -17,6 +17,10 @@ use serde_json::{Map, Value};
 
 use self::board::{Permissions, permissions};
 
+/// Capabilities that need no grant.
+pub const ORDINARY_CAPABILITIES: &str = "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL \
+    NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT";
+
 /// Checks a create body; the error says what is harmful. `image_id` returns the ID of the
 /// image of an app, signed or a sandbox.
 pub fn create_body(body: &[u8], image_id: impl Fn(&str, bool) -> String) -> Result<(), String> {
@@ -27,13 +31,30 @@ pub fn create_body(body: &[u8], image_id: impl Fn(&str, bool) -> String) -> Resu
     }
     let top = object(&value, "body")?;
     let labels = object(&top["Labels"], "Labels")?;
-    let app = ["edge.app", "edge.sandbox"]
-        .iter()
-        .find_map(|l| labels.get(*l)?.as_str());
-    let app = app.ok_or("no label says whose it is")?;
-    let sandbox = labels.contains_key("edge.sandbox");
-    if sandbox == labels.contains_key("edge.app") {
-        return Err("signed and sandbox at once".into());
+    for label in [
+        "app", "version", "digest", "signer", "sandbox", "image", "pins",
+    ] {
+        if !labels
+            .get(&format!("edge.{label}"))
+            .is_some_and(Value::is_string)
+        {
+            return Err(format!("a label of the image could stand for edge.{label}"));
+        }
+    }
+    let label = |name: &str| labels.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (signed, sandboxed) = (label("edge.app"), label("edge.sandbox"));
+    let (app, sandbox) = match (signed, sandboxed) {
+        ("", "") => return Err("no label says whose it is".into()),
+        (app, "") => (app, false),
+        ("", app) => (app, true),
+        _ => return Err("signed and sandbox at once".into()),
+    };
+    if sandbox
+        && ["version", "digest", "signer"]
+            .iter()
+            .any(|l| !label(&format!("edge.{l}")).is_empty())
+    {
+        return Err("a sandbox with labels of a signature".into());
     }
     for (field, value) in top {
         top_field(field, value, &image_id(app, sandbox)).map_err(|e| format!("{field}: {e}"))?;
@@ -94,11 +115,14 @@ fn all(value: &Value, good: impl Fn(&Value) -> bool) -> Result<(), String> {
 
 fn host_field(field: &str, value: &Value, may: &Permissions) -> Result<(), String> {
     match field {
-        "AutoRemove" | "CapDrop" | "CpuShares" | "CpusetCpus" | "Dns" | "Init" | "Memory"
-        | "MemoryReservation" | "MemorySwap" | "NanoCpus" | "PidsLimit" | "PortBindings"
-        | "ReadonlyRootfs" | "RestartPolicy" | "SecurityOpt" | "ShmSize" => Ok(()),
+        "CapDrop" if *value == serde_json::json!(["ALL"]) => Ok(()),
+        "CpusetCpus" | "ExtraHosts" | "GroupAdd" => bounded(field, value),
+        "AutoRemove" | "CpuShares" | "Dns" | "Init" | "Memory" | "MemoryReservation"
+        | "MemorySwap" | "NanoCpus" | "PidsLimit" | "PortBindings" | "ReadonlyRootfs"
+        | "RestartPolicy" | "SecurityOpt" | "ShmSize" => Ok(()),
         "CapAdd" => all(value, |v| {
-            v.as_str().is_some_and(|c| may.capabilities.contains(&c))
+            let c = v.as_str().unwrap_or_default();
+            may.capabilities.contains(&c) || ORDINARY_CAPABILITIES.split(' ').any(|o| o == c)
         }),
         "Devices" => all(value, |v| device(v, may)),
         "DeviceRequests" => all(value, |v| request(v, may)),
@@ -117,38 +141,76 @@ fn host_field(field: &str, value: &Value, may: &Permissions) -> Result<(), Strin
             Some(name) if name.contains([':', '/', '=']) => Err(format!("{name:?}")),
             Some(_) => Ok(()),
         },
-        "LogConfig" => {
-            let kinds = ["json-file", "local", "journald", "none"];
-            let options: BTreeSet<_> = object(&value["Config"], "Config")?.keys().collect();
-            let known = ["max-size", "max-file", "compress", "tag"];
-            let good = kinds.iter().any(|k| value["Type"] == *k)
-                && options.iter().all(|o| known.contains(&o.as_str()));
-            good.then_some(())
-                .ok_or("a driver or an option that is not local".into())
-        }
+        "LogConfig" => log(value),
         "Mounts" => all(value, |v| mount(v, may)),
-        "Tmpfs" => {
-            let good = |o: &Value| {
-                o.as_str()
-                    .is_some_and(|o| !o.contains("dev") || o.contains("nodev"))
-                    && !o
-                        .as_str()
-                        .unwrap_or_default()
-                        .split(',')
-                        .any(|o| o == "suid" || o == "dev")
-            };
-            object(value, field)?
-                .values()
-                .all(good)
-                .then_some(())
-                .ok_or("options".into())
-        }
+        "Tmpfs" => memory(value),
         "Ulimits" => all(value, |v| {
             let name = v["Name"].as_str().unwrap_or_default();
-            ["nofile", "nproc", "core", "stack"].contains(&name)
+            ["nofile", "nproc", "core", "stack", "memlock"].contains(&name)
         }),
         _ => Err("not known".into()),
     }
+}
+
+/// Values of which the engine makes loops, files or memory.
+fn bounded(field: &str, value: &Value) -> Result<(), String> {
+    match field {
+        "CpusetCpus" => {
+            let mut numbers = value.as_str().unwrap_or("x").split([',', '-']);
+            let small = |n: &str| n.is_empty() || n.parse::<u16>().is_ok_and(|n| n < 1024);
+            numbers
+                .all(small)
+                .then_some(())
+                .ok_or("processors that no device has".into())
+        }
+        "ExtraHosts" => all(value, |v| {
+            let text = v.as_str().unwrap_or_default();
+            !text.contains(":127.") && !text.contains("::1") && !text.contains(['\n', ' '])
+        }),
+        _ => all(value, |v| {
+            v.as_str().is_some_and(|g| !g.contains([':', '/', ' ']))
+        }),
+    }
+}
+
+fn log(value: &Value) -> Result<(), String> {
+    let kinds = ["json-file", "local", "journald", "none"];
+    let options: BTreeSet<_> = object(&value["Config"], "Config")?.keys().collect();
+    let known = [
+        "max-size",
+        "max-file",
+        "compress",
+        "tag",
+        "mode",
+        "max-buffer-size",
+    ];
+    let plain = |v: &Value| {
+        let text = v.as_str().unwrap_or("{");
+        ["{{.Name}}", "{{.ID}}"].contains(&text) || !text.contains(['{', '}', '\n'])
+    };
+    let config = object(&value["Config"], "Config")?;
+    let good = kinds.iter().any(|k| value["Type"] == *k)
+        && config.values().all(plain)
+        && options.iter().all(|o| known.contains(&o.as_str()));
+    good.then_some(())
+        .ok_or("a driver or an option that is not local".into())
+}
+
+fn memory(value: &Value) -> Result<(), String> {
+    let good = |o: &Value| {
+        o.as_str()
+            .is_some_and(|o| !o.contains("dev") || o.contains("nodev"))
+            && !o
+                .as_str()
+                .unwrap_or_default()
+                .split(',')
+                .any(|o| o == "suid" || o == "dev")
+    };
+    object(value, "Tmpfs")?
+        .values()
+        .all(good)
+        .then_some(())
+        .ok_or("options".into())
 }
 
 fn device(value: &Value, may: &Permissions) -> bool {

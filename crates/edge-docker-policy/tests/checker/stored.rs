@@ -25,7 +25,6 @@ pub fn container(app: &str, host: &Value, config: &Value) -> Result<(), String> 
         "Annotations",
         "StorageOpt",
         "VolumeDriver",
-        "GroupAdd",
     ] {
         if !is_empty(&host[field]) {
             return Err(format!("HostConfig.{field} is {}", host[field]));
@@ -35,6 +34,16 @@ pub fn container(app: &str, host: &Value, config: &Value) -> Result<(), String> 
     for list in ["MaskedPaths", "ReadonlyPaths"] {
         if texts(&host[list]).len() < 4 {
             return Err(format!("HostConfig.{list} is {}", host[list]));
+        }
+    }
+    for (_, option) in host["LogConfig"]["Config"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let text = option.as_str().unwrap_or("{");
+        if text.contains('{') && !["{{.Name}}", "{{.ID}}"].contains(&text) {
+            return Err(format!("a log option is the program {text:?}"));
         }
     }
     if config["NoNewPrivileges"] != true {
@@ -61,11 +70,7 @@ pub fn container(app: &str, host: &Value, config: &Value) -> Result<(), String> 
 }
 
 fn host_fields(host: &Value, may: &super::Permissions) -> Result<(), String> {
-    let capability = |c: &&str| {
-        let name = c.to_ascii_uppercase();
-        let name = name.strip_prefix("CAP_").unwrap_or(&name);
-        may.capabilities.contains(&name)
-    };
+    let capability = |c: &&str| is_capability(c, may);
     let device = |d: &Value| {
         let path = d["PathOnHost"].as_str().unwrap_or_default();
         may.devices.contains(&path)
@@ -121,6 +126,13 @@ fn host_fields(host: &Value, may: &super::Permissions) -> Result<(), String> {
         Some((field, _)) => Err(format!("HostConfig.{field} is {}", host[*field])),
         None => Ok(()),
     }
+}
+
+fn is_capability(name: &str, may: &super::Permissions) -> bool {
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    let mut ordinary = super::ORDINARY_CAPABILITIES.split(' ');
+    may.capabilities.contains(&name) || ordinary.any(|other| other == name)
 }
 
 /// The engine leaves out fields that hold nothing.

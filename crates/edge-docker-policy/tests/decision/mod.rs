@@ -161,7 +161,8 @@ pub fn stored_container(container: &Value) -> Decision {
     let (config, host) = (json("config"), json("host"));
     let stored = Stored::parse(directory, config.as_bytes(), host.as_bytes());
     let stored = stored.map_err(|e| format!("{e:#}"))?;
-    let identity = if container["requested"]["Labels"]["edge.sandbox"].is_string() {
+    let sandbox = container["requested"]["Labels"]["edge.sandbox"].as_str();
+    let identity = if sandbox.is_some_and(|app| !app.is_empty()) {
         Identity::Sandbox { app: app.into() }
     } else {
         signed(app)

@@ -5,6 +5,7 @@ use edge_common::Root;
 use edge_docker_policy::api::exec::Exec;
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
+use edge_docker_policy::cli::values;
 use edge_docker_policy::refusal::refuse;
 
 use super::passthrough;
@@ -22,6 +23,14 @@ pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
         return Err(refuse(
             "exec -e needs KEY=VALUE: values of the device are not passed on",
         ));
+    }
+    for (option, value) in &parsed.options {
+        match *option {
+            "env" => drop(values::environment(value)?),
+            "user" => drop(values::user(option, value)?),
+            "workdir" => drop(values::workdir(option, value)?),
+            _ => {}
+        }
     }
     let found = identify::created(root, "exec", container).await?;
     let id = found["Id"]

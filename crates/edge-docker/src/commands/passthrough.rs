@@ -24,6 +24,7 @@ pub(super) fn become_client(root: &Root, command: Command, parsed: &Parsed<'_>) 
     };
     // Before `exec`: from then on this process is docker's client.
     decision.log_allowed(root);
+    docker_cli::limit_memory();
     Err(client(root, command, parsed).exec()).context("starting docker")
 }
 

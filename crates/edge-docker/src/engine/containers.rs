@@ -86,15 +86,18 @@ impl Container {
     }
 
     /// Returns the value of the label `key`, or `None` if the container has no such
-    /// label.
+    /// label or an empty one, which does not apply.
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        self.config.labels.as_ref()?.get(key).map(String::as_str)
+        let value = self.config.labels.as_ref()?.get(key).map(String::as_str);
+        value.filter(|value| !value.is_empty())
     }
 
     /// Returns the app that the labels name, or `None` if edge-docker did not create the
     /// container.
     pub(crate) fn app(&self) -> Option<&str> {
-        self.label(label::APP).or(self.label(label::SANDBOX))
+        // The sandbox first: in containers of earlier versions, the other labels could
+        // be those of the image.
+        self.label(label::SANDBOX).or(self.label(label::APP))
     }
 
     /// Returns whether the engine removes the container when it stops (`--rm`).

@@ -5,6 +5,21 @@ use std::process::Command;
 
 use edge_common::Root;
 use edge_common::contract::path::ENGINE_SOCKET;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+/// Limit of the client's memory in bytes. The client runs as root, outside of the limits
+/// of apps, and keeps in memory what a template of `--format` produces.
+const MAX_CLIENT_BYTES: u64 = 1 << 30;
+
+/// Limits the memory of this process, which is to become docker's client, and of the
+/// client as its child process. Failure is ignored: the templates are checked too.
+pub(crate) fn limit_memory() {
+    let limit = Rlimit {
+        current: Some(MAX_CLIENT_BYTES),
+        maximum: Some(MAX_CLIENT_BYTES),
+    };
+    let _ = setrlimit(Resource::Data, limit);
+}
 
 /// Returns a command for docker's client without the caller's environment (except
 /// `TERM`), configuration directory and plugins, each of which could change the effect of

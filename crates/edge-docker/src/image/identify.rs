@@ -150,7 +150,7 @@ async fn sandbox(root: &Root, trust: &Trust, reference: &str) -> Result<Image> {
 pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str) -> Result<()> {
     let found = created(root, verb, name).await?;
     let labels = &found["Config"]["Labels"];
-    if labels[label::SANDBOX].is_string() {
+    if is_set(&labels[label::SANDBOX]) {
         return trust.sandbox_allowed(name);
     }
     let digest = labels[label::DIGEST].as_str().unwrap_or_default();
@@ -179,10 +179,15 @@ pub(crate) async fn created(root: &Root, verb: &str, name: &str) -> Result<Value
     let labels = &found["Config"]["Labels"];
     // Only edge-docker can set these labels: a create request needs a ticket, and
     // `--label` refuses the prefix `edge.`.
-    if labels[label::APP].is_string() || labels[label::SANDBOX].is_string() {
+    if is_set(&labels[label::APP]) || is_set(&labels[label::SANDBOX]) {
         return Ok(found);
     }
     Err(refuse(format_args!(
         "{verb} {name} is refused: edge-docker did not create it"
     )))
+}
+
+/// Returns whether a label applies: one that does not is empty.
+fn is_set(label: &Value) -> bool {
+    label.as_str().is_some_and(|value| !value.is_empty())
 }

@@ -167,7 +167,8 @@ impl<'a> Auditor<'a> {
     /// for a sandbox, from the label in its create request.
     fn identity(&mut self, stored: &Stored, requested: &Value) -> Result<Identity, String> {
         let labels = &requested["Labels"];
-        if let Some(app) = labels[label::SANDBOX].as_str() {
+        let sandbox = labels[label::SANDBOX].as_str();
+        if let Some(app) = sandbox.filter(|app| !app.is_empty()) {
             self.trust
                 .sandbox_allowed("a sandbox")
                 .map_err(|e| e.to_string())?;
@@ -207,7 +208,8 @@ impl<'a> Auditor<'a> {
     }
 
     fn clones(&self, requested: &Value) -> Result<Option<(String, CloneRecord)>, String> {
-        let Some(key) = requested["Labels"][label::MOUNTS].as_str() else {
+        let key = requested["Labels"][label::MOUNTS].as_str();
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
             return Ok(None);
         };
         let record = clones::record(self.root, key);

@@ -19,6 +19,8 @@ fn comparable(line: &[String]) -> bool {
         "--grant",
         "--allow-downgrade",
         "--env-file",
+        // Docker's client refuses it for this version of the API.
+        "--health-start-interval",
         "-d=false",
         "--detach=false",
         "-a",
@@ -97,7 +99,13 @@ fn mounts(host: &Value, sources: &BTreeMap<String, String>) -> BTreeMap<String, 
         let named = sources.get(&text("Source")).cloned();
         let source = named.unwrap_or(text("Source"));
         let what = match text("Type").as_str() {
-            "tmpfs" => "tmpfs".into(),
+            "tmpfs" => {
+                let options = &mount["TmpfsOptions"];
+                let size = options["SizeBytes"].as_i64().map(|n| format!("size={n}"));
+                let mode = options["Mode"].as_u64().map(|m| format!("mode={m:o}"));
+                let both: Vec<_> = size.into_iter().chain(mode).collect();
+                format!("tmpfs{}", both.join(","))
+            }
             _ => format!("{source} {}", mount["ReadOnly"] == true),
         };
         mounts.insert(text("Target"), what);
@@ -110,7 +118,8 @@ fn mounts(host: &Value, sources: &BTreeMap<String, String>) -> BTreeMap<String, 
     }
     for (target, options) in fields(&host["Tmpfs"]) {
         let options = options.as_str().unwrap_or_default();
-        mounts.insert(target, format!("tmpfs{options}"));
+        let options: Vec<_> = options.split(',').map(tmpfs_option).collect();
+        mounts.insert(target, format!("tmpfs{}", options.join(",")));
     }
     mounts
 }
@@ -119,6 +128,43 @@ fn capabilities(value: &Value) -> BTreeSet<String> {
     let name = |v: &Value| v.as_str().unwrap().to_uppercase();
     let plain = |v: &Value| name(v).trim_start_matches("CAP_").to_string();
     list(value).iter().map(plain).collect()
+}
+
+/// An option of a tmpfs with its number, however it was spelled.
+fn tmpfs_option(option: &str) -> String {
+    match option.split_once('=') {
+        Some(("mode", mode)) => format!("mode={}", mode.trim_start_matches('0')),
+        Some(("size", size)) => {
+            let (number, unit) = size.split_at(size.find(['k', 'm', 'g']).unwrap_or(size.len()));
+            let shift = ["", "k", "m", "g"].iter().position(|u| *u == unit).unwrap();
+            let bytes =
+                number.parse::<f64>().unwrap() * 1024_f64.powi(i32::try_from(shift).unwrap());
+            format!("size={bytes}")
+        }
+        _ => option.into(),
+    }
+}
+
+/// What docker's engine gives by default, and what it is narrowed to.
+const DOCKER: &str = "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP \
+    NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE";
+const NARROWED: &str = "NET_RAW MKNOD SETFCAP AUDIT_WRITE SYS_CHROOT";
+
+/// Capabilities that the engine gives for a body, less those that are not given without
+/// being asked for.
+fn effective(host: &Value) -> BTreeSet<String> {
+    let (add, drop) = (
+        capabilities(&host["CapAdd"]),
+        capabilities(&host["CapDrop"]),
+    );
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(String::from)
+            .collect::<BTreeSet<_>>()
+    };
+    let narrowed = words(NARROWED);
+    let kept = |c: &String| !drop.contains(c) && !drop.contains("ALL") && !narrowed.contains(c);
+    words(DOCKER).into_iter().filter(kept).chain(add).collect()
 }
 
 /// The rest of the host's half, without what is compared apart, imposed on all
@@ -147,6 +193,10 @@ fn rest(host: &Value) -> Value {
         if rest.get(key) == Some(&value) {
             rest.remove(key);
         }
+    }
+    // Docker's client shuffles limits, too.
+    if let Some(limits) = rest.get_mut("Ulimits").and_then(Value::as_array_mut) {
+        limits.sort_by_key(|limit| limit["Name"].to_string());
     }
     if let Some(log) = rest.get_mut("LogConfig").and_then(Value::as_object_mut) {
         log.entry("Type").or_insert(json!("json-file"));
@@ -180,8 +230,7 @@ fn meaning(body: &Value, sources: &BTreeMap<String, String>) -> Value {
         "labels": labels,
         "host": rest(host),
         "mounts": mounts(host, sources),
-        "add": capabilities(&host["CapAdd"]),
-        "drop": capabilities(&host["CapDrop"]),
+        "capabilities": effective(host),
         "aliases": aliases,
     })
 }

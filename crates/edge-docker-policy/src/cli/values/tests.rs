@@ -1,43 +1,136 @@
 use super::*;
 
 #[test]
-fn valid_values_are_parsed() {
-    assert_eq!(bytes("m", "512m").unwrap(), 512 << 20);
-    assert_eq!(bytes("m", "1GiB").unwrap(), 1 << 30);
-    assert_eq!(duration("d", "1m30s").unwrap(), 90_000_000_000);
-    assert_eq!(cpus("c", "1.5").unwrap(), 1_500_000_000);
-    let udp = Port {
-        host_ip: "127.0.0.1".into(),
-        host_port: "8080".into(),
-        container: "80/udp".into(),
-    };
-    assert_eq!(port("p", "127.0.0.1:8080:80/udp").unwrap(), udp);
-    assert_eq!(port("p", "80").unwrap().container, "80/tcp");
-    assert_eq!(port("p", "[::1]:1:2").unwrap().host_ip, "::1");
-}
-
-#[test]
-fn invalid_values_are_refused() {
-    for text in ["", "m", "-1", "1x", "9999999999g"] {
-        assert!(bytes("m", text).is_err(), "{text}");
-    }
+fn paths_in_the_container() {
     for text in ["/", "", "a", "/a/../b", "/a//b", "/a/.", "/a\n"] {
         assert!(inside("v", text).is_err(), "{text}");
     }
+    assert!(inside("v", &format!("/{}", "a".repeat(4095))).is_err());
+    for text in ["/proc", "/proc/self", "/proc/sys/kernel"] {
+        assert!(target("v", text).is_err(), "{text}");
+    }
+    for text in ["/processes", "/sys/class/gpio", "/dev/shm"] {
+        target("v", text).unwrap();
+    }
+    for text in ["/", "/srv", "/srv/", "/developer"] {
+        workdir("w", text).unwrap();
+    }
+    for text in [
+        "/proc/self/fd/7",
+        "/proc/self/fd/8/",
+        "/proc",
+        "/sys",
+        "/dev/fd/7",
+        "//proc/self/fd/7",
+        "/./proc/self/fd/7",
+        "/a/../proc/self/fd/7",
+        "",
+    ] {
+        assert!(workdir("w", text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn users_groups_and_signals() {
+    for text in [
+        "1000",
+        "1000:1000",
+        "nobody",
+        "a.b:video",
+        "0:0",
+        "2147483647",
+    ] {
+        user("u", text).unwrap();
+    }
     for text in [
         "",
-        "0",
-        "1-2:1-2",
-        "x:1:2",
-        "1:2:3:4",
-        "80/icmp",
-        "+1:2",
-        "host:80:80",
+        ":",
+        "1:",
+        ":1",
+        "root;x",
+        "4294967295",
+        "-1",
+        "+1",
+        "1:2:3",
+        "a b",
     ] {
-        assert!(port("p", text).is_err(), "{text}");
+        assert!(user("u", text).is_err(), "{text}");
     }
-    for text in ["1", "s", "1d", "99999999999h"] {
-        assert!(duration("d", text).is_err(), "{text}");
+    for text in ["SIGINT", "int", "15", "RTMIN+3", "SIGRTMAX-1"] {
+        signal("s", text).unwrap();
     }
-    assert!(cpus("c", "NaN").is_err() && name("n", "-a").is_err() && name("n", "a/b").is_err());
+    for text in ["", "0", "65", "SIG", "SIGFOO", "9 9", "RTMIN+99", "-9"] {
+        assert!(signal("s", text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn hosts_outside_of_the_loopback_interface() {
+    for (text, wanted) in [
+        ("db:10.0.0.1", "db:10.0.0.1"),
+        ("db=10.0.0.1", "db:10.0.0.1"),
+        ("db:[fd00::1]", "db:fd00::1"),
+        ("db:fd00::1", "db:fd00::1"),
+        (
+            "host.docker.internal:host-gateway",
+            "host.docker.internal:host-gateway",
+        ),
+    ] {
+        assert_eq!(extra_host("h", text).unwrap(), wanted);
+    }
+    for text in [
+        "",
+        "db",
+        "db:",
+        ":10.0.0.1",
+        "db:127.0.0.1",
+        "db:127.1.2.3",
+        "db:::1",
+        "db:0.0.0.0",
+        "db:::ffff:127.0.0.1",
+        "db:[::1]",
+        "db:224.0.0.1",
+        "db:127.1",
+        "db:0x7f000001",
+        "db:2130706433",
+        "a b:10.0.0.1",
+        "db:10.0.0.1 evil",
+        "db\n1.2.3.4 x:10.0.0.1",
+    ] {
+        assert!(extra_host("h", text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn limits_names_and_variables() {
+    assert_eq!(ulimit("memlock=-1").unwrap().hard, -1);
+    for text in [
+        "rtprio=99",
+        "nofile",
+        "nofile=2:1",
+        "nofile=-1:1",
+        "nofile=+1",
+        "nofile=-2",
+    ] {
+        assert!(ulimit(text).is_err(), "{text}");
+    }
+    assert!(name("n", "-a").is_err() && name("n", "a/b").is_err());
+    assert!(hostname("h", &"a".repeat(65)).is_err());
+    for text in ["A=b", "spring.datasource.url=x", "A="] {
+        environment(text).unwrap();
+    }
+    for text in ["A", "=b", "A B=c", "A\n=b", "A\u{7f}=b"] {
+        assert!(environment(text).is_err(), "{text:?}");
+    }
+    assert_eq!(capability("c", "cap_net_admin").unwrap(), "NET_ADMIN");
+    for text in [
+        "",
+        "NET",
+        "CAP_",
+        "CAP_CAP_CHOWN",
+        "NET_ADMIN,SYS_ADMIN",
+        "all ",
+    ] {
+        assert!(capability("c", text).is_err(), "{text}");
+    }
 }
