@@ -1,51 +1,44 @@
-//! `app.yaml`, which comes with an app from wherever: what is taken gives a
-//! device words on one line each, in no other places than those of options, and
-//! a shell gives them back as they are.
+//! `app.yaml`, which comes with an app from wherever: what is taken makes a run
+//! specification with one canonical form, which the device's own parser takes, and which
+//! mounts nothing outside of the app's directory. A refusal names a position.
 #![no_main]
 
-use edge_app_spec::{Mapping, Spec, Volume, parse_yaml, quote};
+use edge_app_spec::{Mapping, Spec, Volume, quote};
+use edge_docker_policy::run_spec::{DeviceNames, RunSpec};
 use edge_signature::valid_app;
 use libfuzzer_sys::fuzz_target;
 
 const IMAGE: &str = "r.io/team@sha256:0";
-const OPTIONS: [&str; 13] = [
-    "restart",
-    "publish",
-    "env",
-    "volume",
-    "health-cmd",
-    "health-interval",
-    "health-timeout",
-    "health-start-period",
-    "health-retries",
-    "memory",
-    "cpus",
-    "pids-limit",
-    "grant",
-];
+const DATA: &str = "/data/apps/x";
 
 fuzz_target!(|text: &str| {
-    let spec = match parse_yaml::<Spec>(text, "app.yaml") {
+    // The text of a file beside it is the text itself: most lines are no assignment.
+    let beside = |path: &str| match path {
+        "absent" => Ok(None),
+        "refused" => Err("refused".to_string()),
+        _ => Ok(Some(text.to_string())),
+    };
+    let spec = match Spec::parse(text, "app.yaml", &beside) {
         Ok(spec) => spec,
-        Err(why) => return assert!(why.starts_with("app.yaml:")),
+        Err(why) => return assert!(why.lines().next().is_some_and(|l| l.starts_with("app.yaml:"))),
     };
     assert!(valid_app(spec.name()));
-    let words = spec.run_arguments(IMAGE, "/data/apps/x");
-    assert!(!words.iter().any(|w| w.contains(char::is_control)));
-    let [detach, name, app, options @ .., image] = &words[..] else {
-        panic!("{words:?}");
+    let run = spec.run_spec();
+    let bytes = run.to_bytes().unwrap();
+    assert_eq!(RunSpec::parse(&bytes).unwrap(), run);
+    let names = DeviceNames {
+        thing: Some("edge-ai-7".into()),
+        serial: Some("7".into()),
     };
-    let fixed = [detach.as_str(), name, app, image];
-    assert_eq!(fixed, ["--detach", "--name", spec.name(), IMAGE]);
-    for option in options {
-        let (name, value) = option[2..].split_once('=').unwrap();
-        assert!(option.starts_with("--") && OPTIONS.contains(&name));
-        if name == "volume" {
-            let source = value.split(':').next().unwrap();
-            assert!(source == "/data/apps/x" || source.starts_with("/data/apps/x/"));
-            assert!(source.split('/').all(|part| part != ".."));
-        }
+    run.request(IMAGE, DATA, &names).unwrap();
+    for volume in &run.volumes {
+        assert!(!volume.source.starts_with('/'));
+        assert!(volume.source.split('/').all(|part| part != ".."));
     }
+    let words = spec.run_arguments(IMAGE, DATA);
+    assert_eq!(&words[..3], ["--detach", "--name", spec.name()]);
+    let image = words.iter().position(|w| w == IMAGE).unwrap();
+    assert!(words[3..image].iter().all(|w| w.starts_with("--") && w.contains('=')));
     assert_eq!(unquoted(&quote(words.iter())), words);
     for volume in &spec.volumes {
         assert_eq!(Volume::try_from(volume.to_string()).as_ref(), Ok(volume));
@@ -57,7 +50,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// What a POSIX shell makes of a line: here nothing but single quotes, and a
+/// Words that a POSIX shell makes of a line: here nothing but single quotes, and a
 /// backslash before one of those, may stand outside of them.
 fn unquoted(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];

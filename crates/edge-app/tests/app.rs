@@ -67,6 +67,7 @@ fn help_fits_and_shows_an_example() {
         "deploy",
         "rollback",
         "status",
+        "check",
         "diff",
         "sandbox",
         "logs",
@@ -184,10 +185,14 @@ fn invalid_apps() {
         ("name: hello\nrestart: sometimes\n", "hello/app.yaml:2:10:"),
         (
             "name: hello\nprivileged: true\n",
-            "unknown field `privileged`",
+            "hello/app.yaml:2:1: `privileged` is not supported: ",
         ),
-        ("name: hello\nports: ['--privileged']\n", "a leading - "),
+        (
+            "name: hello\nports: ['--privileged']\n",
+            "hello/app.yaml:2:9: ",
+        ),
         ("name: hello\ngrants: ['a,b']\n", "blanks, commas"),
+        ("name: hello\nports: [80]\n", "write \"80:80\""),
         ("", "hello/app.yaml:1:1: unexpected end of file"),
         ("name: \"hel\\nlo\"\n", "hello/app.yaml:1:7:"),
         ("a: &a [*a]\n", "hello/app.yaml"),
@@ -200,6 +205,95 @@ fn invalid_apps() {
     project.fails(&build, 3, "has no Dockerfile");
     fs::remove_file(project.directory.path().join("hello/app.yaml")).unwrap();
     project.fails(&build, 3, "has no app.yaml");
+}
+
+#[test]
+fn files_of_variables_are_below_the_directory() {
+    let project = Project::new(PLAIN);
+    let link = project.directory.path().join("hello/link.env");
+    std::os::unix::fs::symlink("../edge-app.yaml", link).unwrap();
+    for (file, expected) in [
+        ("../edge-app.yaml", "hello/app.yaml:2:11: "),
+        ("/etc/passwd", "hello/app.yaml:2:11: "),
+        ("link.env", "a link out of the app's directory"),
+        (".", "not a regular file"),
+        ("none.env", "there is no file \"none.env\""),
+        ("large.env", "larger than"),
+        ("latin.env", "not UTF-8"),
+    ] {
+        project.put("hello/large.env", &"#".repeat(70_000));
+        let latin = project.directory.path().join("hello/latin.env");
+        fs::write(latin, b"A=\xe9\n").unwrap();
+        project.put(
+            "hello/app.yaml",
+            &format!("name: hello\nenv_file: {file}\n"),
+        );
+        project.fails(&["check", "hello"], 3, expected);
+    }
+    project.put("hello/good.env", "A='b c' # d\n");
+    project.put("hello/app.yaml", "name: hello\nenv_file: ./good.env\n");
+    assert_eq!(project.run(&["check", "hello"]).0, 0);
+}
+
+#[test]
+fn check_says_what_a_device_would_refuse() {
+    let project = Project::new(PLAIN);
+    let check = |arguments: &[&str]| project.run(&[&["check", "hello"], arguments].concat());
+    project.put("hello/Dockerfile", "FROM postgres:17\nVOLUME /x\nUSER 70\n");
+    project.put("hello/app.yaml", "name: hello\nenv: {DB_PASSWORD: x}\n");
+    let (code, out, err) = check(&[]);
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "hello: a device takes it\n"),
+        "{err}"
+    );
+    for warning in [
+        "hello/app.yaml:2:7: DB_PASSWORD looks like a secret",
+        "state in /x (VOLUME)",
+        "/var/lib/postgresql/data",
+    ] {
+        assert!(err.contains(warning), "{err}");
+    }
+    project.put("hello/Dockerfile", "FROM scratch\n");
+    let root = check(&[]).2;
+    assert!(root.contains("runs as root"), "{root}");
+
+    project.put("hello/app.yaml", "name: hello\nports: [80]\ncpus: x\n");
+    let (code, out, _) = check(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, report["errors"].as_array().unwrap().len()),
+        (3, 2),
+        "{out}"
+    );
+    assert!(
+        report["errors"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("hello/app.yaml:2:9: ")
+    );
+
+    project.put("hello/app.yaml", "name: hello\ngrants: [arm]\n");
+    let expected = "hello/app.yaml:2:1: --grant arm is refused";
+    project.fails(&["check", "hello"], 6, expected);
+    let (code, out, _) = check(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, report["refused"].as_array().unwrap().len()),
+        (6, 1),
+        "{out}"
+    );
+    project.put(
+        "board.json",
+        r#"{"grants": {"arm": {"devices": ["/dev/arm0"]}}}"#,
+    );
+    assert_eq!(check(&["--devices", "board.json"]).0, 0);
+    for (text, expected) in [("{", "board.json"), (r#"{"x": 1}"#, "unknown field")] {
+        project.put("board.json", text);
+        project.fails(&["check", "hello", "--devices", "board.json"], 3, expected);
+    }
+    project.fails(&["check", "hello", "--devices", "absent"], 3, "absent");
+    project.fails(&["check", "nowhere"], 3, "there is no app");
 }
 
 #[test]

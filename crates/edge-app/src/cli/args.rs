@@ -174,6 +174,21 @@ Examples: edge-app push hello --version v1
         #[arg(long)]
         allow_downgrade: bool,
     },
+    /// Check an app before it is pushed: app.yaml, refusals, warnings
+    ///
+    /// Needs neither a network nor a device. Says what a device would refuse,
+    /// and warns of secrets, of state that is lost with the container and of
+    /// programs that run as root. A warning alone is no failure: exit code 0.
+    #[command(after_help = "Example: edge-app check hello --json")]
+    Check {
+        /// Name of the app
+        app: String,
+        /// Grants of the board (devices.json) [default: those of the image]
+        #[arg(long, value_name = "FILE")]
+        devices: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show what a deployment would change: version, digest, options
     #[command(after_help = "Example: edge-app diff hello DEVICE --version v2")]
     Diff {

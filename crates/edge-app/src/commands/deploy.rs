@@ -82,6 +82,7 @@ impl Release {
         }
         replace.extend(run_options);
         replace.push(image.clone());
+        replace.extend(app.spec.command());
         Ok(Self {
             app: app.name.clone(),
             version: version.into(),

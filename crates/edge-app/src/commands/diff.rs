@@ -4,6 +4,7 @@ use anyhow::Result;
 use edge_common::contract::path;
 use serde::Serialize;
 
+use crate::commands::check;
 use crate::device::apps;
 use crate::device::ssh::Device;
 use crate::exit_code::registry_error;
@@ -23,6 +24,8 @@ struct Diff {
     /// Changes of the container's options; `None` if edge-app did not deploy the current
     /// container, whose options are then unknown.
     options: Option<OptionChanges>,
+    /// Settings that a device with the default grants would refuse.
+    refused: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +81,7 @@ pub(super) async fn diff(
         ],
         digest: [current.and_then(|c| c.digest), Some(digest)],
         options,
+        refused: check::refusals(&app.spec)?,
     };
     if json {
         return table::print_json(&diff);
@@ -87,6 +91,9 @@ pub(super) async fn diff(
 }
 
 fn print(diff: &Diff) {
+    for refusal in &diff.refused {
+        println!("refused  {refusal}");
+    }
     if !diff.changes {
         println!("{} on {}: nothing would change", diff.app, diff.device);
         return;

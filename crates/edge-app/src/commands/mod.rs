@@ -1,5 +1,6 @@
 //! Commands of edge-app, one module each, and the dispatch from the command line to them.
 
+mod check;
 mod containers;
 mod deploy;
 mod diff;
@@ -117,6 +118,11 @@ async fn run_app(project: &Project, command: AppCommand) -> Result<()> {
             let names = rollout.targets.names(project)?;
             deploy::deploy(project, &app, &version, &names, &rollout.limits, options).await
         }
+        AppCommand::Check {
+            app,
+            devices,
+            output,
+        } => check::check(project, &app, devices.as_deref(), output.json).await,
         AppCommand::Diff {
             target,
             version,

@@ -2,6 +2,7 @@
 //! only the client knows the contexts, remote engines and builders that the user has
 //! configured.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
@@ -86,6 +87,26 @@ pub(crate) async fn inspect(image: &str) -> Result<LocalImage> {
         size: fields.next().and_then(|s| s.parse().ok()).unwrap_or(0),
         layers: fields.collect(),
     })
+}
+
+/// Runs `docker image inspect` and returns the image's user and declared volumes.
+pub(crate) async fn properties(image: &str) -> Result<(String, Vec<String>)> {
+    let mut command = docker()?;
+    command.args(["image", "inspect", "--format={{json .Config}}", "--", image]);
+    let output = command.output().await.context("starting docker")?;
+    check(image, output.status.success(), &output.stderr)?;
+    let config: Config = serde_json::from_slice(&output.stdout)?;
+    let volumes = config.volumes.unwrap_or_default();
+    Ok((config.user, volumes.into_keys().collect()))
+}
+
+/// Configuration of an image, as far as it is used here.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    #[serde(default)]
+    user: String,
+    volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
 }
 
 /// Runs `docker image save` into an unnamed temporary file, which disappears even if

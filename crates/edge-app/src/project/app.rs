@@ -1,15 +1,19 @@
 //! App of a project: its directory, the content of `app.yaml`, and its version from git.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use edge_app_spec::Spec;
 use edge_common::contract::suffix::RESERVED;
 use edge_common::exit::Failure;
+use edge_common::file;
 use edge_signature::{valid_app, valid_version};
 
 use crate::exit_code::CONFIGURATION;
-use crate::project::config::{self, Project};
+use crate::project::config::{MAX_FILE_BYTES, Project};
+
+/// Size limit of a file of `env_file` in bytes, that of a run specification.
+const MAX_ENV_FILE_BYTES: u64 = edge_docker_policy::run_spec::MAX_RUN_SPEC_BYTES as u64;
 
 /// App of a project, loaded by [`App::load`].
 pub(crate) struct App {
@@ -42,7 +46,11 @@ impl App {
                 "write one; `name: NAME` suffices",
             ));
         }
-        let spec: Spec = config::parse(&directory.join("app.yaml"), &format!("{name}/app.yaml"))?;
+        let text = file::read_text(&directory.join("app.yaml"), MAX_FILE_BYTES)
+            .map_err(|e| Failure::wrap(CONFIGURATION, e))?;
+        let beside = |path: &str| read_beside(&directory, path).map_err(|e| format!("{e:#}"));
+        let spec = Spec::parse(&text, &format!("{name}/app.yaml"), &beside)
+            .map_err(|why| Failure::error(CONFIGURATION, why))?;
         // A name that differs from the directory's is an error: a copied directory would
         // otherwise replace the container of the original app.
         if spec.name() != name {
@@ -104,6 +112,29 @@ impl App {
         let text = String::from_utf8_lossy(&output.stdout);
         output.status.success().then(|| text.trim().to_string())
     }
+}
+
+/// Reads a file of `env_file`, which must be in the app's directory: its values are
+/// signed and readable by others, and an `app.yaml` from elsewhere must not name
+/// `~/.ssh/id_ed25519`. Returns `None` if there is no such file.
+fn read_beside(directory: &Path, path: &str) -> Result<Option<String>> {
+    let plain = |c: Component| matches!(c, Component::Normal(_) | Component::CurDir);
+    if path.is_empty() || !Path::new(path).components().all(plain) {
+        bail!("{path:?} is not a path below the app's directory");
+    }
+    let file = directory.join(path);
+    if !file.exists() {
+        return Ok(None);
+    }
+    // A link may lead out of the directory.
+    let directory = directory.canonicalize().context("finding the directory")?;
+    let file = file
+        .canonicalize()
+        .with_context(|| format!("finding {path}"))?;
+    if !file.starts_with(&directory) {
+        bail!("{path:?} is a link out of the app's directory");
+    }
+    file::read_text(&file, MAX_ENV_FILE_BYTES).map(Some)
 }
 
 /// Checks an app name, which becomes part of an image tag, a container name and a path on

@@ -1,4 +1,11 @@
-//! Parser of YAML to typed values, whose errors contain line and column.
+//! Parsers of YAML, whose errors contain line and column: one to a tree with the texts as
+//! written, for `app.yaml`, and one to types of serde, for `edge-app.yaml`.
+
+mod builder;
+mod tree;
+
+pub(crate) use builder::parse_tree;
+pub(crate) use tree::{Key, Node, Place, Problem, Value};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};

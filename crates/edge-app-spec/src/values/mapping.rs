@@ -4,14 +4,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use crate::path::is_plain_name;
+use super::path::is_plain_name;
 
 /// Entry `LOCAL:BELOW` of `sync`: a file or directory of the app, and its target
 /// below the app's data directory on the device.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
     /// Path of the file or directory in the project, relative to the app's
     /// directory.

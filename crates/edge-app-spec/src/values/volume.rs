@@ -3,14 +3,13 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use edge_docker_policy::run_spec::SpecVolume;
 
-use crate::path::is_plain_name;
+use super::path::is_plain_name;
 
 /// Entry `SOURCE:TARGET[:ro]` of `volumes`: a directory of the app's data and its
 /// path in the container.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     source: String,
     target: String,
@@ -26,8 +25,23 @@ impl TryFrom<String> for Volume {
             [source, target] => (source, target, false),
             [source, target, "ro"] => (source, target, true),
             [source, target, "rw"] => (source, target, false),
+            [_, _, mode] => {
+                return Err(format!("{text:?}: the mode {mode:?} is not ro or rw"));
+            }
+            [target] if target.starts_with('/') => {
+                return Err(format!(
+                    "{text:?} names no directory of the app's data: write \"NAME:{target}\""
+                ));
+            }
             _ => return Err(format!("{text:?} is not SOURCE:TARGET[:ro]")),
         };
+        if source.starts_with(['/', '~', '$']) {
+            return Err(format!(
+                "{text:?}: the source is a directory of the app's data on the device, `.` or \
+                 NAME[/NAME]; other paths of the device come with a grant, a time zone with the \
+                 variable TZ"
+            ));
+        }
         let source = source.strip_prefix("./").unwrap_or(source);
         let source = source.trim_end_matches('/');
         if source != "." && !source.is_empty() && !source.split('/').all(is_plain_name) {
@@ -49,6 +63,20 @@ impl TryFrom<String> for Volume {
 }
 
 impl Volume {
+    /// Returns the absolute path in the container.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Returns the volume in the form of a run specification.
+    pub(crate) fn in_run_spec(&self) -> SpecVolume {
+        SpecVolume {
+            read_only: self.read_only,
+            source: self.source.clone(),
+            target: self.target.clone(),
+        }
+    }
+
     /// Returns the value for docker's `--volume`, with SOURCE below `data`, the
     /// data directory of the app.
     pub(crate) fn below(&self, data: &str) -> String {

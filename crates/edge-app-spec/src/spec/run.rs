@@ -1,0 +1,79 @@
+//! Run specification of an app, and the command line for an image without one.
+
+use edge_docker_policy::run_spec::{DeviceNames, RunSpec};
+
+use super::Spec;
+use crate::shell::quote;
+use crate::yaml::{Place, Problem};
+
+/// Words of `RunSpec::options` that `run` and `replace` get in another place.
+const CONTAINER: [&str; 2] = ["--detach", "--name="];
+
+impl Spec {
+    /// Returns the run specification, the content that is signed with the image.
+    pub fn run_spec(&self) -> RunSpec {
+        self.run.clone()
+    }
+
+    /// Returns the arguments with which `edge-docker run` starts the app from an image
+    /// without a run specification, with the app's data in the directory `data`.
+    pub fn run_arguments(&self, image: &str, data: &str) -> Vec<String> {
+        let mut arguments = ["--detach", "--name", self.name()]
+            .map(String::from)
+            .to_vec();
+        arguments.extend(self.options(data));
+        arguments.push(image.into());
+        arguments.extend(self.command());
+        arguments
+    }
+
+    /// Returns the options that `edge-docker run` and `replace` share, with the app's
+    /// data in the directory `data`.
+    pub fn options(&self, data: &str) -> Vec<String> {
+        let mut run = self.run.clone();
+        // An option takes one word as the entry point; `command` returns the others.
+        let entrypoint = run.entrypoint.take();
+        if let Some(check) = &mut run.healthcheck
+            && let Some((kind, words)) = check.test.split_first()
+            && kind == "CMD"
+        {
+            // No option runs a check without a shell.
+            check.test = vec!["CMD-SHELL".into(), format!("exec {}", quote(words.iter()))];
+        }
+        let names = DeviceNames {
+            thing: Some("{thing}".into()),
+            serial: Some("{serial}".into()),
+        };
+        // Both names are there, so that every placeholder stays as it is.
+        let options = run.options(data, &names).unwrap_or_default();
+        let mut options: Vec<_> = options
+            .into_iter()
+            .filter(|o| !CONTAINER.iter().any(|c| o.starts_with(c)))
+            .collect();
+        if let Some(words) = entrypoint {
+            let first = words.first().map_or("", String::as_str);
+            options.push(format!("--entrypoint={first}"));
+        }
+        options
+    }
+
+    /// Returns the words after the image: the rest of `entrypoint`, and `command`.
+    pub fn command(&self) -> Vec<String> {
+        let entrypoint = self.run.entrypoint.iter().flatten().skip(1);
+        entrypoint.chain(&self.run.command).cloned().collect()
+    }
+
+    /// Checks the whole with the device's own parser and limits.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let start = Place { line: 1, column: 1 };
+        let problem = |error: anyhow::Error| Problem::new(start, error);
+        self.run.to_bytes().map_err(problem)?;
+        let names = DeviceNames {
+            thing: Some("edge-ai-0123456789".into()),
+            serial: Some("0123456789".into()),
+        };
+        let data = format!("/data/apps/{}", self.name());
+        let request = self.run.request("image", &data, &names);
+        request.map(drop).map_err(problem)
+    }
+}
