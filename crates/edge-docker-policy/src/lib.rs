@@ -13,6 +13,7 @@ pub mod api;
 pub mod cli;
 pub mod create_body;
 pub mod decide;
+pub mod dockerfile;
 pub mod grants;
 pub mod identity;
 mod limits;

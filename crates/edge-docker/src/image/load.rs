@@ -5,6 +5,7 @@
 //! gives an image every name that the table contains, including names in the signed
 //! repository.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,13 @@ use edge_common::{Root, log};
 use edge_docker_policy::identity::sandbox_app;
 use edge_docker_policy::mounts::relative_parts;
 use edge_docker_policy::refusal::refuse;
+use edge_docker_policy::strict_json;
 use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
 
-use super::progress;
 use super::zstd::{self, Frames};
+use super::{labels, progress};
 use crate::engine::transfer;
 use crate::trust;
 
@@ -43,10 +45,7 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
             "load reads an archive: docker save … | edge-docker load",
         ));
     }
-    let produce = |out: &mut dyn Write| {
-        let input = BufReader::with_capacity(BUFFER_BYTES, io::stdin());
-        filter(input, out)
-    };
+    let produce = |out: &mut dyn Write| filter(io::stdin(), out);
     let path = "/images/load?quiet=1";
     transfer::upload(root, path, produce, progress::print_stream).await
 }
@@ -65,14 +64,23 @@ struct Entry {
 
 /// Copies an archive (plain, gzip or zstd) to `out` and keeps only the names of sandbox
 /// images.
-fn filter(mut input: impl BufRead, out: &mut dyn Write) -> Result<()> {
+fn filter(input: impl Read, out: &mut dyn Write) -> Result<()> {
+    decompress(input, |archive| copy(archive, out))
+}
+
+/// Passes an archive (plain, gzip or zstd) to `read` without its compression.
+pub(super) fn decompress<T>(
+    input: impl Read,
+    read: impl FnOnce(&mut dyn Read) -> Result<T>,
+) -> Result<T> {
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, input);
     let start = input.fill_buf().context("reading the archive")?;
     if start.starts_with(b"\x1f\x8b") {
-        copy(&mut GzDecoder::new(input), out)
+        read(&mut GzDecoder::new(input))
     } else if start.starts_with(zstd::MAGIC) {
-        copy(&mut Frames::new(input), out)
+        read(&mut Frames::new(input))
     } else {
-        copy(&mut input, out)
+        read(&mut input)
     }
 }
 
@@ -80,7 +88,8 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
     let context = "reading the archive";
     let mut archive = Archive::new(input);
     let mut builder = Builder::new(io::BufWriter::with_capacity(BUFFER_BYTES, out));
-    let mut has_manifest = false;
+    let mut configs = None;
+    let mut judged = BTreeSet::new();
     for entry in archive.entries().context(context)? {
         let mut entry = entry.map_err(|e| refuse(format_args!("load: not an archive: {e}")))?;
         let path = relative_path(&entry.path().context(context)?)?;
@@ -96,15 +105,24 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
         header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
         if name == MANIFEST {
             let mut text = Vec::new();
-            entry
-                .take(MAX_MANIFEST_BYTES)
-                .read_to_end(&mut text)
-                .context(context)?;
-            let text = filter_manifest(&text)?;
+            let mut entry = entry.take(MAX_MANIFEST_BYTES);
+            entry.read_to_end(&mut text).context(context)?;
+            let (text, named) = filter_manifest(&text)?;
             header.set_size(text.len() as u64);
             builder.append_data(&mut header, &path, &text[..])?;
-            has_manifest = true;
+            configs.get_or_insert_with(BTreeSet::new).extend(named);
+        } else if kind.is_file() && entry.size() <= MAX_MANIFEST_BYTES {
+            // Any small file may be the configuration of an image; the table of contents
+            // may come later.
+            let (text, is_config) = small_file(&mut entry)?;
+            match is_config {
+                true => judged.insert(path.clone()),
+                false => judged.remove(&path),
+            };
+            header.set_size(text.len() as u64);
+            builder.append_data(&mut header, &path, &text[..])?;
         } else if kind.is_file() {
+            judged.remove(&path);
             header.set_size(entry.size());
             builder.append_data(&mut header, &path, &mut entry)?;
         } else if kind.is_dir() {
@@ -122,11 +140,30 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
             )));
         }
     }
-    if !has_manifest {
+    let Some(configs) = configs else {
         return Err(refuse("load: not an archive of docker save"));
+    };
+    if let Some(config) = configs.difference(&judged).next() {
+        return Err(refuse(format_args!(
+            "load: {config:?}, the configuration of an image, is missing, too large or not JSON"
+        )));
     }
     let mut out = builder.into_inner().context("sending the archive")?;
     out.flush().context("sending the archive")
+}
+
+/// Returns the content of a file, and whether it may be the configuration of an image;
+/// refuses a configuration with labels of edge-docker's.
+fn small_file(entry: &mut impl Read) -> Result<(Vec<u8>, bool)> {
+    let mut text = Vec::new();
+    entry
+        .read_to_end(&mut text)
+        .context("reading the archive")?;
+    let image = strict_json::parse(&text).ok();
+    if let Some(image) = &image {
+        labels::require_none_in_image("load", image)?;
+    }
+    Ok((text, image.is_some()))
 }
 
 /// Returns `path` without its `.` components; refuses a path that leads out of the
@@ -134,12 +171,18 @@ fn copy(input: &mut dyn Read, out: &mut dyn Write) -> Result<()> {
 fn relative_path(path: &Path) -> Result<PathBuf> {
     let parts = relative_parts(path);
     let parts = parts.ok_or_else(|| refuse(format_args!("load: path {path:?} is refused")))?;
+    // Such a path could lead through a link to a file that is judged already.
+    let parents = &parts[..parts.len().saturating_sub(1)];
+    if parents.iter().any(|part| *part == "layer.tar") {
+        return Err(refuse(format_args!("load: path {path:?} is refused")));
+    }
     Ok(parts.into_iter().collect())
 }
 
-/// Returns `manifest.json` with sandbox names only. An image without a sandbox name is
-/// removed from the table, and so is not loaded.
-fn filter_manifest(text: &[u8]) -> Result<Vec<u8>> {
+/// Returns `manifest.json` with sandbox names only, and the paths of the images'
+/// configurations. An image without a sandbox name is removed from the table, and so is
+/// not loaded.
+fn filter_manifest(text: &[u8]) -> Result<(Vec<u8>, Vec<PathBuf>)> {
     let entries: Vec<Entry> = serde_json::from_slice(text)
         .map_err(|e| refuse(format_args!("load: parsing {MANIFEST}: {e}")))?;
     let mut kept = Vec::new();
@@ -166,7 +209,12 @@ fn filter_manifest(text: &[u8]) -> Result<Vec<u8>> {
             "load keeps names sandbox/APP only; dropped: {names}"
         ));
     }
-    serde_json::to_vec(&kept).context("encoding the table of contents")
+    let configs = kept
+        .iter()
+        .map(|entry| relative_path(Path::new(&entry.config)));
+    let configs = configs.collect::<Result<_>>()?;
+    let text = serde_json::to_vec(&kept).context("encoding the table of contents")?;
+    Ok((text, configs))
 }
 
 #[cfg(test)]
@@ -210,22 +258,50 @@ mod tests {
             ("index.json", b"{}"),
             ("./oci-layout", b"{}"),
             (&long, b"blob"),
+            ("./c.json", br#"{"config":{"Labels":{"a":"b"}}}"#),
             ("./manifest.json", mixed),
         ]);
         let out = filtered(&input).unwrap();
         assert_eq!(out[0], (long, "blob".into()));
         let table = r#"[{"Config":"c.json","RepoTags":["sandbox/a:1"],"Layers":[]}]"#;
-        assert_eq!(out[1], ("manifest.json".into(), table.into()));
-        assert_eq!(out.len(), 2);
+        assert_eq!(out[2], ("manifest.json".into(), table.into()));
+        assert_eq!(out.len(), 3);
     }
 
     #[test]
     fn gzip_is_accepted() {
         let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         zipped
-            .write_all(&archive(&[("manifest.json", MANIFEST_OF_A_SANDBOX)]))
+            .write_all(&archive(&[
+                ("manifest.json", MANIFEST_OF_A_SANDBOX),
+                ("c.json", b"{}"),
+            ]))
             .unwrap();
-        assert_eq!(filtered(&zipped.finish().unwrap()).unwrap().len(), 1);
+        assert_eq!(filtered(&zipped.finish().unwrap()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn images_with_labels_of_edge_docker_are_refused() {
+        let labelled = br#"{"config":{"Labels":{"edge.app":"foo"}}}"#;
+        let other = br#"{"Config":{"labels":{"Edge.Signer":"k"}}}"#;
+        let twice = br#"{"config":{"Labels":{"edge.app":"foo"}},"config":{}}"#;
+        let large = [&b"{"[..], &vec![b' '; 5 << 20], b"}"].concat();
+        let table = ("manifest.json", MANIFEST_OF_A_SANDBOX);
+        let climbing = br#"[{"Config":"x/../c.json","RepoTags":["sandbox/a"],"Layers":[]}]"#;
+        for files in [
+            &[table, ("c.json", &labelled[..])][..],
+            &[("./c.json", other), table],
+            &[table, ("c.json", twice)],
+            &[table, ("c.json", b"{}"), ("c.json", labelled)],
+            &[table, ("c.json", b"{}"), ("c.json", &large)],
+            &[table, ("c.json", b"{}"), ("c.json", b"{\"a\":1,\"a\":2}")],
+            &[table, ("c.json", b"{}"), ("l/layer.tar/c.json", b"x")],
+            &[table, ("c.json", &large)],
+            &[table],
+            &[("manifest.json", climbing), ("c.json", b"{}")],
+        ] {
+            assert!(filtered(&archive(files)).is_err());
+        }
     }
 
     #[test]

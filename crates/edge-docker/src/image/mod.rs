@@ -2,8 +2,11 @@
 //! load, build and push them.
 
 pub(crate) mod build;
+mod build_limits;
+mod context;
 mod failure;
 pub(crate) mod identify;
+mod labels;
 pub(crate) mod load;
 pub(crate) mod login;
 mod progress;

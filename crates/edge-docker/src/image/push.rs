@@ -6,7 +6,7 @@ use edge_common::Root;
 use edge_docker_policy::refusal::refuse;
 
 use super::progress::print_progress;
-use super::{login, pull};
+use super::{labels, login, pull};
 use crate::engine::client;
 use crate::trust;
 
@@ -25,6 +25,12 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     let Some(tag) = image.tag.filter(|_| image.digest.is_none()) else {
         return Err(refuse("push takes REPOSITORY:TAG"));
     };
+    // The local image, because the registry would keep the labels for others.
+    if let Some(found) =
+        client::find(root, &format!("/images/{}:{tag}/json", image.repository)).await?
+    {
+        labels::require_none("push", &found["Config"])?;
+    }
     let auth = login::header(root, image.repository.host());
     let auth = auth.as_deref().unwrap_or(NO_CREDENTIALS);
     let path = format!("/images/{}/push?tag={tag}", image.repository);
