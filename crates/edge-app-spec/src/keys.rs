@@ -202,6 +202,10 @@ pub(crate) const APP: Keys = Keys {
         ("userns_mode", NAMESPACES),
         ("uts", NAMESPACES),
         (
+            "variables",
+            "values are written out in `environment`, the same for every device",
+        ),
+        (
             "version",
             "an app.yaml has no version of its own: the one of an app comes from git",
         ),

@@ -5,7 +5,7 @@
 use edge_app_spec::Spec;
 use edge_docker_policy::run_spec::{DeviceNames, RunSpec};
 
-const FILES: usize = 3000;
+const FILES: usize = 2000;
 
 /// Values for each key, good and bad ones; several lines of a key are separated by `|`.
 const VALUES: [(&str, &[&str]); 41] = [

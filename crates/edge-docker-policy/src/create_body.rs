@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::limits::{MOUNT_NON_RECURSIVE, MOUNT_PROPAGATION};
+use crate::limits::{GPU_RUNTIME, MAX_LIST, MOUNT_NON_RECURSIVE, MOUNT_PROPAGATION};
 
 /// Body of `POST /containers/create`. Fields that only some containers need are omitted
 /// when empty, which keeps the body that `edge-docker explain` prints short.
@@ -128,6 +128,28 @@ pub struct HostConfig {
     pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) tmpfs: BTreeMap<String, String>,
     pub(crate) ulimits: Vec<Ulimit>,
+}
+
+impl HostConfig {
+    /// Returns the paths of the granted device nodes.
+    pub fn device_paths(&self) -> Vec<String> {
+        let paths = self.devices.iter().map(|device| &device.path_on_host);
+        paths.cloned().collect()
+    }
+
+    /// Returns whether the container gets a GPU, whose device nodes the engine adds.
+    pub fn has_gpu(&self) -> bool {
+        self.runtime == GPU_RUNTIME || !self.device_requests.is_empty()
+    }
+
+    /// Adds the group of a granted device node to those of the container's processes.
+    /// Root can open the node without it.
+    pub fn add_device_group(&mut self, group: u32) {
+        let group = group.to_string();
+        if group != "0" && !self.group_add.contains(&group) && self.group_add.len() < MAX_LIST {
+            self.group_add.push(group);
+        }
+    }
 }
 
 /// Device node of the host that the container may open, with its cgroup permissions.

@@ -17,6 +17,7 @@ use edge_docker_policy::mounts::CloneRecord;
 use hyper::Method;
 
 use crate::audit_log::Decision;
+use crate::device_groups;
 use crate::engine::{attach, client};
 use crate::image::identify::{self, Image};
 use crate::mounts::{clones, collect, env_file};
@@ -179,6 +180,7 @@ pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(
     // Variables of files come first, so that -e overrides them, as with docker's client.
     request.body.env.splice(0..0, from_files);
     let mut plan = decide::decide(request, &image.identity, &granted, &image.id, &key)?;
+    device_groups::add(root, &mut plan.body.host_config);
     if let Some(verified) = &image.verified {
         // For operators and reports: no decision of edge-docker reads this label.
         let signer = verified.signer.clone();

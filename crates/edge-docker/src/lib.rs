@@ -20,6 +20,7 @@ mod caller;
 mod commands;
 mod create;
 mod deploy;
+mod device_groups;
 mod engine;
 mod image;
 mod mounts;

@@ -31,6 +31,8 @@ impl Spec {
     /// data in the directory `data`.
     pub fn options(&self, data: &str) -> Vec<String> {
         let mut run = self.run.clone();
+        // Only a run specification has placeholders; a host name cannot hold braces.
+        run.hostname = run.hostname.replace(['{', '}'], "");
         // An option takes one word as the entry point; `command` returns the others.
         let entrypoint = run.entrypoint.take();
         if let Some(check) = &mut run.healthcheck

@@ -33,7 +33,7 @@ fn options_for_an_image_without_a_specification() {
         "--health-cmd=exec 'a b' 'it'\\''s'"
     );
     assert_eq!(options("entrypoint: []"), "--entrypoint=");
-    assert_eq!(options("hostname: 'x-{thing}'"), "--hostname=x-{thing}");
+    assert_eq!(options("hostname: 'x-{thing}'"), "--hostname=x-thing");
 }
 
 #[test]

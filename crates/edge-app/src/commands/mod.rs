@@ -15,6 +15,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use edge_common::exit::Failure;
+use edge_common::log;
 
 use crate::cli::args::{AppCommand, AppVersion, Args, Command, OtherCommand, ProjectCommand};
 use crate::cli::pages;
@@ -103,6 +104,9 @@ async fn run_app(project: &Project, command: AppCommand) -> Result<()> {
             options,
         } => {
             let (app, version) = load(project, &requested).await?;
+            for warning in app.spec.warnings() {
+                log::warn(warning);
+            }
             push::push(project, &app, &version, &options).await
         }
         AppCommand::Deploy {
