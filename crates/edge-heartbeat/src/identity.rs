@@ -11,8 +11,11 @@ use edge_common::identity::{CERTIFICATE, CONFIG, DeviceConfig, KEY};
 use edge_common::mqtt::{CaBundle, Options, PORT};
 use serde_json::json;
 
-use crate::exit_code::NO_IDENTITY;
 use crate::shadow::{self, Shadow};
+
+/// Exit code for a configuration of the device identity that is missing or invalid, as
+/// listed by `--help`.
+pub(crate) const NO_IDENTITY: u8 = 3;
 
 /// Credentials with which edge-heartbeat connects to AWS IoT: device configuration, CA
 /// bundle, certificate and key.

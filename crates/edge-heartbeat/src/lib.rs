@@ -11,7 +11,6 @@
 mod containers;
 mod disk;
 mod document;
-mod exit_code;
 mod files;
 mod identity;
 mod reported_state;

@@ -8,8 +8,7 @@ use edge_common::backoff::Backoff;
 use edge_common::{Root, exit, log};
 use serde_json::json;
 
-use crate::exit_code::NO_IDENTITY;
-use crate::identity::{Identity, Version};
+use crate::identity::{Identity, NO_IDENTITY, Version};
 use crate::sd_notify::Notifier;
 use crate::shadow::Shadow;
 use crate::timing::Timing;
