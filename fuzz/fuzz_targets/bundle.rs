@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use edge_signature::{Digest, Format, Keys, Repository, Signed, verify};
+use edge_signature::{Digest, Format, Keys, Repository, Select, Signed, verify};
 use libfuzzer_sys::fuzz_target;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -21,5 +21,5 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert_eq!(signed.format(), Format::V3);
     let repository: Repository = "r.io/team".parse().unwrap();
-    assert!(verify(&KEYS, &repository, &Digest::of(bytes), &[signed]).is_err());
+    assert!(verify(&KEYS, &repository, &Digest::of(bytes), &[signed], Select::Newest).is_err());
 });

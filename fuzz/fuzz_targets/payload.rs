@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use edge_signature::{Digest, Keys, Repository, Signed, valid_app, valid_version, verify};
+use edge_signature::{Digest, Keys, Repository, Select, Signed, valid_app, valid_version, verify};
 use libfuzzer_sys::fuzz_target;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -50,7 +50,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let signed = signed(*format, payload);
-    let Ok(verified) = verify(&TEAM.keys, &TEAM.repository, &TEAM.digest, &[signed]) else {
+    let Ok(verified) = verify(&TEAM.keys, &TEAM.repository, &TEAM.digest, &[signed], Select::Newest) else {
         return;
     };
     let stated = verified.annotations;

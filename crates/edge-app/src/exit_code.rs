@@ -30,7 +30,7 @@ pub(crate) fn registry_error(error: edge_signature::Error) -> anyhow::Error {
     // An unsigned image has a different exit code than an unreachable registry, because
     // scripts may retry only after the latter.
     let code = match error {
-        E::Unsigned(_) | E::Untrusted(_) => SIGNATURE,
+        E::Unsigned(_) | E::Untrusted(_) | E::NotSelected(_) | E::Ambiguous(_) => SIGNATURE,
         _ => REGISTRY,
     };
     match error {

@@ -173,6 +173,42 @@ fn push_signs_once_and_a_tag_never_moves() {
     project.fails(&["list"], 4, "does not answer");
 }
 
+/// An image that did not change is signed again for the next version, and for another app.
+#[test]
+fn each_version_of_one_manifest_has_its_own_signature() {
+    let (cloud, engine) = (Cloud::up(), Engine::start());
+    let mut project = Project::new(&cloud, cloud.value("registry"), &json!({}));
+    engine.lend(&mut project);
+    let name = |tag: &str| format!("{}:{tag}", cloud.value("registry"));
+    engine.image(&name("hello-v1"), "one");
+    project.put("other/app.yaml", "name: other\n");
+    let push = |app: &str, version: &str| {
+        let tag = name(&format!("{app}-{version}"));
+        let tagged = engine.docker(&["tag", &name("hello-v1"), &tag]).status();
+        assert!(tagged.unwrap().success());
+        let (code, pushed, printed) = project.run(&["push", app, "--version", version]);
+        assert_eq!(code, 0, "{printed}");
+        pushed
+    };
+    let versions = [("hello", "v1"), ("hello", "v3"), ("other", "v2")];
+    let pushed = versions.map(|(app, version)| push(app, version));
+    assert!(pushed.iter().all(|p| *p == pushed[0]), "{pushed:?}");
+    let mut numbers = Vec::new();
+    for (app, version) in versions {
+        let (code, said, printed) = project.run(&["verify", app, "--version", version]);
+        let expected = format!("app      {app}\nversion  {version}\n");
+        assert!(code == 0 && said.contains(&expected), "{said}{printed}");
+        let number = said.lines().find_map(|l| l.strip_prefix("release  "));
+        numbers.push(number.unwrap().parse::<u64>().unwrap());
+    }
+    assert!(numbers[0] < numbers[1], "{numbers:?}");
+    let by_digest = pushed[0].trim();
+    let names = "hello v1, hello v3, other v2";
+    project.fails(&["verify", by_digest], 7, names);
+    let signed_again = project.run(&["push", "hello", "--version", "v1"]).2;
+    assert!(signed_again.contains("already signed"), "{signed_again}");
+}
+
 #[test]
 fn kms_signs_and_ssm_names_the_registry() {
     let (cloud, engine) = (Cloud::with(&[]), Engine::start());

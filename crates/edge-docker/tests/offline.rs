@@ -6,7 +6,7 @@ mod pulled;
 use std::fs;
 
 use edge_signature::Format;
-use pulled::{Device, is};
+use pulled::{Device, annotations, is};
 use serde_json::{Value, json};
 
 #[test]
@@ -33,7 +33,8 @@ fn what_was_verified_starts_without_network() {
 fn a_damaged_proof_lets_nothing_run_and_is_mended() {
     let device = Device::new();
     let digest = device.push("hello-v1", 1, Format::V2);
-    let other = device.push("other-v1", 1, Format::V2);
+    let other = device.put("other-v1");
+    device.sign_as(&other, Format::V2, &annotations("other", "v1", 1));
     is(&device.pull("hello-v1"), 0, "");
     is(&device.pull("other-v1"), 0, "");
     let path = device.proof(&digest);

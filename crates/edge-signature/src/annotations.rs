@@ -39,6 +39,11 @@ pub struct Annotations {
 }
 
 impl Annotations {
+    /// Returns the tag under which the image is in the repository: `APP-VERSION`.
+    pub fn tag(&self) -> String {
+        format!("{}-{}", self.app, self.version)
+    }
+
     /// Returns the annotations as a JSON object of strings, the form in which cosign
     /// writes those of its option `-a`.
     pub(crate) fn to_map(&self) -> Map<String, Value> {

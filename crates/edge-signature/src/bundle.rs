@@ -6,16 +6,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::annotations::{Annotations, Stated};
+use crate::dsse::{Envelope, Role};
 use crate::error::Error;
 use crate::json;
-use crate::limits::MAX_PAYLOAD_BYTES;
 use crate::reference::Digest;
 
 /// Media type of a Sigstore bundle, version included: bundles of other versions have
 /// other fields and are rejected.
 pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-/// Required `payloadType` of the DSSE envelope.
-const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// Required `_type` of the in-toto statement.
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// `predicateType` by which an in-toto statement is a signature by cosign.
@@ -27,20 +25,6 @@ struct Bundle {
     media_type: String,
     #[serde(rename = "dsseEnvelope")]
     envelope: Envelope,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope {
-    payload: String,
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    signatures: Vec<Signature>,
-}
-
-#[derive(Deserialize)]
-struct Signature {
-    sig: String,
 }
 
 #[derive(Deserialize)]
@@ -68,24 +52,13 @@ struct Digests {
 pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let malformed = |reason: &str| Error::Malformed(format!("signature bundle: {reason}"));
     let bundle: Bundle = json::parse(bytes).map_err(|e| malformed(&e))?;
-    let envelope = bundle.envelope;
-    if bundle.media_type != BUNDLE || envelope.payload_type != IN_TOTO {
+    if bundle.media_type != BUNDLE {
         return Err(malformed("unknown type"));
-    }
-    // DSSE allows several signatures and lets the verifier decide how many must be valid.
-    // Cosign writes exactly one.
-    let [signature] = &envelope.signatures[..] else {
-        return Err(malformed("not exactly one signature"));
-    };
-    let decode = |text: &str| STANDARD.decode(text).map_err(|_| malformed("not Base64"));
-    let payload = decode(&envelope.payload)?;
-    if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(malformed("the payload is too large"));
     }
     // The key hint and the transparency log's evidence beside the envelope are not signed
     // by a trusted key, so they are not read. The payload is not parsed before it is
     // verified.
-    Ok((payload, decode(&signature.sig)?))
+    bundle.envelope.open(Role::Container)
 }
 
 /// Builds a bundle from a payload and its Base64 signature. `signer` is the SHA-256 of
@@ -99,7 +72,7 @@ pub(crate) fn close(payload: &[u8], signature: &str, signer: &Digest) -> Vec<u8>
         "verificationMaterial": { "publicKey": { "hint": hint } },
         "dsseEnvelope": {
             "payload": STANDARD.encode(payload),
-            "payloadType": IN_TOTO,
+            "payloadType": Role::Container.payload_type(),
             "signatures": [{ "sig": signature }],
         },
     });
@@ -145,12 +118,4 @@ pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Option<Stated>, &'s
         return Err("signed twice for one digest");
     }
     Ok(subject.annotations)
-}
-
-/// Returns the bytes that a v3 signature covers: the pre-authentication encoding (PAE) of
-/// DSSE. The payload type and the lengths are signed as well, so that a payload cannot be
-/// used as one of another type.
-pub(crate) fn pre_authentication(payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
-    [head.as_bytes(), payload].concat()
 }

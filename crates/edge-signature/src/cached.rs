@@ -10,11 +10,12 @@ use crate::error::Error;
 use crate::keys::Keys;
 use crate::manifest::Manifest;
 use crate::reference::{Digest, Repository};
+use crate::select::Select;
 use crate::signed::Signed;
-use crate::verify::{Verified, verify};
+use crate::verify::{Verified, verify, verify_one};
 
 /// Version of the file format, for readers that come later.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Manifest, signatures and run specifications of an image; for an index, also the
 /// manifest of this platform's image.
@@ -24,12 +25,12 @@ const VERSION: u32 = 1;
 /// removed from the device image would stay trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedSignature {
-    /// Version of the format. Files without it are of version 1. Another version is read
-    /// too, since the content is verified in any case.
-    #[serde(rename = "v", default = "version")]
-    version: u32,
+    /// Version of the format. Files of version 0, which do not state it, contain only one
+    /// signature. A later version is read too, since the content is verified in any case.
+    #[serde(rename = "v", default, skip_serializing_if = "is_zero")]
+    pub(crate) version: u32,
     #[serde(with = "encoding")]
-    manifest: Vec<u8>,
+    pub(crate) manifest: Vec<u8>,
     #[serde(
         default,
         with = "encoding::optional",
@@ -37,7 +38,7 @@ pub struct CachedSignature {
     )]
     child: Option<Vec<u8>>,
     #[serde(rename = "signed")]
-    signatures: Vec<Signed>,
+    pub(crate) signatures: Vec<Signed>,
     /// Run specifications, in any order: each is found by its digest.
     #[serde(
         default,
@@ -45,15 +46,19 @@ pub struct CachedSignature {
         with = "encoding::list",
         skip_serializing_if = "Vec::is_empty"
     )]
-    run_specs: Vec<Vec<u8>>,
+    pub(crate) run_specs: Vec<Vec<u8>>,
     /// Fields of a later version, which are kept: two versions of the device image share
     /// `/data`.
     #[serde(flatten)]
-    unknown: Map<String, Value>,
+    pub(crate) unknown: Map<String, Value>,
 }
 
-fn version() -> u32 {
-    VERSION
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde requires"
+)]
+fn is_zero(version: &u32) -> bool {
+    *version == 0
 }
 
 impl CachedSignature {
@@ -87,30 +92,84 @@ impl CachedSignature {
         }
     }
 
-    /// Verifies that a trusted signature covers the requested manifest or, if that is an
-    /// index, this platform's image in the index. The result contains the digest of the
-    /// requested manifest and the run specification that the signature states.
+    /// Verifies the newest signature, as [`CachedSignature::verify_for`] with
+    /// [`Select::Newest`] does.
+    ///
+    /// # Errors
+    /// As [`CachedSignature::verify_for`].
+    pub fn verify(&self, keys: &Keys, repository: &Repository) -> Result<Verified, Error> {
+        self.verify_for(keys, repository, Select::Newest)
+    }
+
+    /// Verifies that a trusted signature, which `select` chooses, covers the requested
+    /// manifest or, if that is an index, this platform's image in the index. The result
+    /// contains the digest of the requested manifest and the run specification that the
+    /// signature states.
     ///
     /// # Errors
     /// As [`verify`], the stored image is not the one that the index lists, or the signed
     /// run specification is missing.
-    pub fn verify(&self, keys: &Keys, repository: &Repository) -> Result<Verified, Error> {
-        let top = Manifest::new(self.manifest.clone());
-        let image = self.image()?;
-        let verified = match verify(keys, repository, &top.digest, &self.signatures) {
-            // An index can be assembled from images that are already signed, so a
-            // signature of this platform's image suffices.
-            Err(_) if image.digest != top.digest => {
-                verify(keys, repository, &image.digest, &self.signatures)?
+    pub fn verify_for(
+        &self,
+        keys: &Keys,
+        repository: &Repository,
+        select: Select,
+    ) -> Result<Verified, Error> {
+        let verified = self.select(keys, repository, select)?;
+        let run = self.run_spec(&verified.annotations)?;
+        Ok(Verified { run, ..verified })
+    }
+
+    /// Chooses a trusted signature as [`CachedSignature::verify_for`] does, without its run
+    /// specification.
+    pub(crate) fn select(
+        &self,
+        keys: &Keys,
+        repository: &Repository,
+        select: Select,
+    ) -> Result<Verified, Error> {
+        let top = Digest::of(&self.manifest);
+        let image = self.image()?.digest;
+        let verify = |digest| {
+            let verify = |select| verify(keys, repository, digest, &self.signatures, select);
+            match (verify(select), select) {
+                // The only signature of the entry replaced that of the container's version,
+                // for the same app and the same manifest.
+                (Err(Error::NotSelected(_)), Select::Version { app, .. }) if self.version == 0 => {
+                    verify(Select::App(app))
+                }
+                (result, _) => result,
+            }
+        };
+        let verified = match verify(&top) {
+            Err(error) if image != top && !matches!(error, Error::Ambiguous(_)) => {
+                // An index can be assembled from images that are already signed, so a
+                // signature of this platform's image suffices.
+                verify(&image).map_err(|other| match error {
+                    Error::NotSelected(_) => error,
+                    _ => other,
+                })?
             }
             other => other?,
         };
-        let run = self.run_spec(&verified.annotations)?;
         Ok(Verified {
-            digest: top.digest,
-            run,
+            digest: top,
             ..verified
         })
+    }
+
+    /// Returns every trusted signature, of the requested manifest and of this platform's
+    /// image in an index, without its run specification.
+    ///
+    /// # Errors
+    /// The stored image is not the one that the index lists.
+    pub fn trusted(&self, keys: &Keys, repository: &Repository) -> Result<Vec<Verified>, Error> {
+        let (top, image) = (self.digest(), self.image()?.digest);
+        let of = |signed| {
+            let verify = |digest| verify_one(keys, repository, digest, signed).ok();
+            verify(&top).or_else(|| verify(&image))
+        };
+        Ok(self.signatures.iter().filter_map(of).collect())
     }
 
     /// Returns the run specification with the digest that the signature states; `None` if

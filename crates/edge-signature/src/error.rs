@@ -21,6 +21,12 @@ pub enum Error {
     /// The image has signatures, but none of them is trusted; contains the reason for
     /// each.
     Untrusted(String),
+    /// The image has trusted signatures, but none for the requested tag, or app and
+    /// version; contains the whole message.
+    NotSelected(String),
+    /// The image has trusted signatures for several apps or versions, and the request does
+    /// not say which one is meant; contains the whole message.
+    Ambiguous(String),
     /// The registry rejects the credentials, or requires some and has received none.
     Unauthorized(String),
     /// The registry cannot be reached or does not work, so nothing is known about the
@@ -38,7 +44,9 @@ impl fmt::Display for Error {
             Self::Untrusted(reasons) => format!("no trusted signature: {reasons}"),
             Self::Unauthorized(host) => format!("{host}: wrong or no credentials"),
             Self::Unverifiable(reason) => format!("the registry does not answer: {reason}"),
-            Self::Malformed(reason) => reason.clone(),
+            Self::Malformed(reason) | Self::NotSelected(reason) | Self::Ambiguous(reason) => {
+                reason.clone()
+            }
         };
         // The text goes to a terminal and to the journal, where an escape sequence from
         // the registry could move the cursor and a line break could forge a log line of

@@ -21,6 +21,8 @@ mod bundle;
 #[cfg(feature = "verify")]
 mod cached;
 #[cfg(feature = "verify")]
+pub mod dsse;
+#[cfg(feature = "verify")]
 mod encoding;
 mod error;
 #[cfg(feature = "verify")]
@@ -31,10 +33,14 @@ mod keys;
 mod limits;
 #[cfg(feature = "verify")]
 mod manifest;
+#[cfg(feature = "verify")]
+mod merge;
 mod names;
 mod reference;
 #[cfg(feature = "pull")]
 mod registry;
+#[cfg(feature = "verify")]
+mod select;
 #[cfg(feature = "verify")]
 mod signed;
 #[cfg(feature = "verify")]
@@ -55,6 +61,8 @@ pub use names::{valid_app, valid_version};
 pub use reference::{Digest, ImageRef, Repository};
 #[cfg(feature = "pull")]
 pub use registry::{Credentials, Registry};
+#[cfg(feature = "verify")]
+pub use select::Select;
 #[cfg(feature = "verify")]
 pub use signed::{Draft, Format, Signed};
 #[cfg(feature = "verify")]

@@ -19,6 +19,9 @@ pub(crate) const MAX_RUN_SPEC_BYTES: usize = RUN_SPEC_BYTES as usize;
 pub(crate) const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Maximum number of manifests in an index.
 pub(crate) const MAX_INDEX_ENTRIES: usize = 256;
+/// Maximum number of signatures in a cached signature: one for each app and version that
+/// the image is signed for.
+pub(crate) const MAX_KEPT_SIGNATURES: usize = 64;
 /// Maximum number of signatures of one image that are verified in each format. Each
 /// signature costs a download, so without a limit one signer could add so many that a
 /// device does not reach the signatures of others.

@@ -24,6 +24,9 @@ pub(crate) const INDEX_TYPES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
 ];
 
+/// Annotation of an attestation in an index, and its value.
+const ATTESTATION: (&str, &str) = ("vnd.docker.reference.type", "attestation-manifest");
+
 /// Manifest of an image or index: the bytes and their digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -106,6 +109,18 @@ pub const fn architecture() -> &'static str {
     }
 }
 
+impl Descriptor {
+    /// Returns whether an entry of an index is an image, and not an attestation: BuildKit
+    /// stores provenance and SBOM as manifests with the media type of an image.
+    fn is_image(&self) -> bool {
+        let kind = self.annotations.get(ATTESTATION.0).map(String::as_str);
+        let unknown = |p: &Platform| p.os == "unknown" && p.architecture == "unknown";
+        IMAGE_TYPES.contains(&self.media_type.as_str())
+            && kind != Some(ATTESTATION.1)
+            && !self.platform.as_ref().is_some_and(unknown)
+    }
+}
+
 impl Manifest {
     /// Creates a manifest from `bytes` and computes the digest.
     pub fn new(bytes: Vec<u8>) -> Self {
@@ -134,15 +149,27 @@ impl Manifest {
         self.parse().map(|d| d.manifests.is_some())
     }
 
-    /// Returns the entries of an index that have the media type of an image manifest; an
-    /// empty list for a manifest that is not an index.
+    /// Returns the images in an index, without attestations; an empty list for a manifest
+    /// that is not an index.
     ///
     /// # Errors
     /// As [`Manifest::is_index`].
     pub fn children(&self) -> Result<Vec<Descriptor>, Error> {
         let children = self.parse()?.manifests.unwrap_or_default();
-        let is_image = |c: &Descriptor| IMAGE_TYPES.contains(&c.media_type.as_str());
-        Ok(children.into_iter().filter(is_image).collect())
+        Ok(children.into_iter().filter(Descriptor::is_image).collect())
+    }
+
+    /// Returns the attestations in an index: the other entries that have the media type of
+    /// an image manifest.
+    ///
+    /// # Errors
+    /// As [`Manifest::is_index`].
+    pub fn attestations(&self) -> Result<Vec<Descriptor>, Error> {
+        let entries = self.parse()?.manifests.unwrap_or_default();
+        let manifests = entries
+            .into_iter()
+            .filter(|e| IMAGE_TYPES.contains(&e.media_type.as_str()));
+        Ok(manifests.filter(|e| !e.is_image()).collect())
     }
 
     /// Returns the blobs of an image, first its configuration, then its layers; an empty

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::annotations::Annotations;
+use crate::dsse::Role;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::reference::{Digest, ImageRef};
@@ -175,6 +176,6 @@ impl Draft {
 fn signed_bytes(format: Format, payload: &[u8]) -> Cow<'_, [u8]> {
     match format {
         Format::V2 => Cow::Borrowed(payload),
-        Format::V3 => Cow::Owned(bundle::pre_authentication(payload)),
+        Format::V3 => Cow::Owned(Role::Container.to_sign(payload)),
     }
 }

@@ -64,12 +64,12 @@ pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations)
 }
 
 /// Parses a payload and checks that it is for `digest` in `repository`; returns its
-/// annotations.
+/// annotations, and the tag in its reference if there is one.
 pub(crate) fn parse(
     repository: &Repository,
     digest: &Digest,
     bytes: &[u8],
-) -> Result<Option<Stated>, &'static str> {
+) -> Result<(Option<Stated>, Option<String>), &'static str> {
     let payload: Payload =
         json::parse(bytes).map_err(|_| "the payload does not have cosign's form")?;
     // The key may also sign payloads of other types, for example containers/image's own
@@ -81,17 +81,12 @@ pub(crate) fn parse(
     if payload.critical.image.digest != *digest {
         return Err("signed for another digest");
     }
-    if !same_repository(repository, &payload.critical.identity.reference) {
-        return Err("signed for another repository");
-    }
-    Ok(payload.optional)
-}
-
-/// Returns whether `reference` names `repository`. Cosign writes only the repository;
-/// edge-app and containers/image add the tag.
-fn same_repository(repository: &Repository, reference: &str) -> bool {
-    match reference.parse::<ImageRef>() {
-        Ok(image) => image.repository == *repository,
-        Err(_) => reference == repository.to_string(),
-    }
+    // Cosign writes only the repository; edge-app and containers/image add the tag.
+    let reference = payload.critical.identity.reference;
+    let tag = match reference.parse::<ImageRef>() {
+        Ok(image) if image.repository == *repository => image.tag,
+        Err(_) if reference == repository.to_string() => None,
+        _ => return Err("signed for another repository"),
+    };
+    Ok((payload.optional, tag))
 }

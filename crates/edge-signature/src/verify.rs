@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::keys::Keys;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SIGNATURES};
 use crate::reference::{Digest, Repository};
+use crate::select::Select;
 use crate::signed::{Format, Signed};
 use crate::{bundle, simple_signing};
 
@@ -20,32 +21,40 @@ pub struct Verified {
     /// always has them if `annotations.run` is stated; where signatures are only listed or
     /// compared, they are not downloaded.
     pub run: Option<Vec<u8>>,
+    /// Tag in the reference of a v2 payload.
+    pub(crate) tag: Option<String>,
     /// SHA-256 of the signer's public key in DER, in hexadecimal.
     pub signer: String,
 }
 
-/// Verifies signatures until one is trusted: made by one of `keys`, for exactly `digest`,
-/// with valid annotations and, in the v2 format, for exactly `repository`.
+/// Verifies signatures and chooses among the trusted ones with `select`. A trusted
+/// signature is made by one of `keys`, for exactly `digest`, with valid annotations and,
+/// in the v2 format, for exactly `repository`.
 ///
 /// # Errors
-/// [`Error::Unsigned`] if there is no signature, or [`Error::Untrusted`] with the reason
-/// for each signature.
+/// [`Error::Unsigned`] if there is no signature, [`Error::Untrusted`] with the reason for
+/// each signature, or [`Error::NotSelected`] or [`Error::Ambiguous`] if `select` chooses
+/// none of the trusted ones.
 pub fn verify(
     keys: &Keys,
     repository: &Repository,
     digest: &Digest,
     signatures: &[Signed],
+    select: Select,
 ) -> Result<Verified, Error> {
-    let mut reasons = Vec::new();
-    // One trusted signature suffices. Anyone who can push may add other signatures, and
-    // an invalid one must not revoke the valid one.
-    for signed in signatures.iter().take(MAX_SIGNATURES) {
+    let (mut trusted, mut reasons) = (Vec::new(), Vec::new());
+    // Anyone who can push may add other signatures, and an invalid one must not revoke a
+    // valid one.
+    for signed in signatures.iter().take(2 * MAX_SIGNATURES) {
         match verify_one(keys, repository, digest, signed) {
-            Ok(verified) => return Ok(verified),
+            Ok(verified) => trusted.push(verified),
             Err(reason) => reasons.push(reason),
         }
     }
-    Err(untrusted(repository, digest, reasons))
+    if trusted.is_empty() {
+        return Err(untrusted(repository, digest, reasons));
+    }
+    select.choose(digest, &trusted)
 }
 
 /// Returns the error for an image without a trusted signature: `Untrusted` with
@@ -78,9 +87,9 @@ pub(crate) fn verify_one(
     let signer = signed
         .signer(keys)
         .ok_or("signed by a key that is not trusted")?;
-    let stated = match signed.format() {
+    let (stated, tag) = match signed.format() {
         Format::V2 => simple_signing::parse(repository, digest, signed.payload())?,
-        Format::V3 => bundle::parse(digest, signed.payload())?,
+        Format::V3 => (bundle::parse(digest, signed.payload())?, None),
     };
     // The policy takes the app's name and grants from these annotations. A signature
     // without them, for example by plain `cosign sign`, does not say which permissions
@@ -92,6 +101,7 @@ pub(crate) fn verify_one(
         digest: digest.clone(),
         annotations,
         run: None,
+        tag,
         signer: signer.hex().into(),
     })
 }

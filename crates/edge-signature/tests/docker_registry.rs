@@ -5,7 +5,7 @@ use std::fs;
 
 use edge_signature::{
     Annotations, Credentials, Digest, Draft, Error, Format, ImageRef, Keys, Registry, Repository,
-    Signed, payload, sign_with_pem, verify,
+    Select, Signed, payload, sign_with_pem, verify,
 };
 use edge_sim::testbed::{Cloud, edge_sim};
 use serde_json::json;
@@ -73,7 +73,8 @@ fn signatures_are_appended_and_found_again() {
         let manifest = registry.resolve(&name).await.unwrap();
         assert_eq!(manifest.digest, digest);
         assert!(registry.signatures(&digest).await.unwrap().is_empty());
-        let unsigned = verify(&keys, registry.repository(), &digest, &[]).unwrap_err();
+        let unsigned =
+            verify(&keys, registry.repository(), &digest, &[], Select::Newest).unwrap_err();
         assert!(matches!(unsigned, Error::Unsigned(_)));
         for release in 1..=2 {
             let one = signed(&cloud, &name, &digest, release);
@@ -84,7 +85,7 @@ fn signatures_are_appended_and_found_again() {
             let all = registry.signatures(&digest).await.unwrap();
             assert_eq!(all.len() as u64, release);
             assert_eq!(all.last(), Some(&one));
-            verify(&keys, registry.repository(), &digest, &all).unwrap();
+            verify(&keys, registry.repository(), &digest, &all, Select::Newest).unwrap();
         }
         registry.login().await.unwrap();
         let mut tags = registry.tags().await.unwrap();
@@ -132,8 +133,11 @@ fn bundles_of_an_index_and_its_children() {
         let kind = "application/vnd.oci.image.index.v1+json";
         let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
         let bytes = index.to_string().into_bytes();
-        registry.push_manifest("v1", bytes, kind).await.unwrap();
-        let name = image(&registry, "v1");
+        registry
+            .push_manifest("hello-v1", bytes, kind)
+            .await
+            .unwrap();
+        let name = image(&registry, "hello-v1");
         let manifests = registry.resolve_all(&name).await.unwrap();
         assert_eq!(manifests.len(), 3);
         for manifest in &manifests {
@@ -154,7 +158,7 @@ fn bundles_of_an_index_and_its_children() {
                     .unwrap();
                 let digest = &manifest.digest;
                 registry
-                    .verify_digest(&keys, digest, &[format])
+                    .verify_digest(&keys, digest, &[format], Select::Newest)
                     .await
                     .unwrap();
             }
@@ -179,7 +183,7 @@ fn the_signature_of_another_image_is_not_trusted() {
             .await
             .unwrap();
         let all = registry.signatures(&other).await.unwrap();
-        let error = verify(&keys, registry.repository(), &other, &all).unwrap_err();
+        let error = verify(&keys, registry.repository(), &other, &all, Select::Newest).unwrap_err();
         assert!(error.to_string().contains("another digest"), "{error}");
     });
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use edge_common::contract::{path, phase};
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
-use edge_signature::Credentials;
+use edge_signature::{Credentials, ImageRef};
 use serde::Deserialize;
 use tokio::time::sleep;
 
@@ -67,7 +67,12 @@ impl Release {
         // The tag is resolved once for all devices, so that all get the same digest even
         // if the tag moves during the deployment.
         let manifest = registry.resolve(&image).await.map_err(registry_error)?;
-        let image = format!("{}@{}", image.repository, manifest.digest);
+        // The tag says which version is meant: the same manifest may be signed for others.
+        let image = ImageRef {
+            digest: Some(manifest.digest),
+            ..image
+        };
+        let image = image.to_string();
         let login = project.credentials(registry.repository()).await?;
         let trial_seconds = options.timeout.unwrap_or(DEFAULT_TRIAL_SECONDS);
         let run_options = app.spec.options(&format!("{}/{}", path::APPS, app.name));

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use edge_common::log;
-use edge_signature::{Keys, Registry, verify};
+use edge_signature::{Keys, Registry, Select, verify};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
@@ -153,12 +153,16 @@ async fn look_up(
             return Ok(None);
         };
         let signed = registry.signatures(&digest).await.map_err(registry_error)?;
-        let verified = verify(keys, registry.repository(), &digest, &signed);
+        let select = Select::of(&image);
+        let verified = verify(keys, registry.repository(), &digest, &signed, select);
         verified.map(Some).map_err(registry_error)
     };
     let verified: Result<_> = verified.await;
     match verified {
         Ok(Some(verified)) => {
+            // A tag can be read as that of another app whose name is shorter or longer.
+            version.app = verified.annotations.app;
+            version.version = Some(verified.annotations.version);
             version.release_number = Some(verified.annotations.release_number);
             version.signer = Some(verified.signer);
         }

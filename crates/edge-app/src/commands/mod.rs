@@ -8,6 +8,7 @@ mod doctor;
 mod keygen;
 mod list;
 mod push;
+mod release_number;
 mod status;
 mod verify;
 

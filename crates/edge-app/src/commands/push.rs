@@ -1,27 +1,23 @@
 //! `push`: uploads or copies an image, signs it, and verifies what was stored.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use edge_common::contract::annotation;
 use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
-    Annotations, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Verified,
+    Annotations, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Select, Verified,
     verify as verify_signature,
 };
 
 use crate::cli::args::PushOptions;
+use crate::commands::release_number;
 use crate::exit_code::{SIGNATURE, registry_error};
 use crate::image::{mirror, upload};
 use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
-
-/// Maximum number of an app's tags whose release numbers are compared, beginning with the
-/// last tag in the registry's list.
-const MAX_COMPARED_VERSIONS: usize = 16;
 
 /// Uploads or copies a version of an app, signs it, and prints `REPOSITORY@DIGEST`.
 pub(crate) async fn push(
@@ -56,7 +52,7 @@ pub(crate) async fn push(
         annotations: Annotations {
             app: app.name.clone(),
             version: version.into(),
-            release_number: next_release_number(&registry, &keys, &app.name).await?,
+            release_number: release_number::next(&registry, &keys, &app.name, version).await?,
             grants: app.spec.grants(),
             run: None,
         },
@@ -90,9 +86,15 @@ impl Signing<'_> {
     /// false if the registry already has an equal signature.
     async fn sign(&self, manifest: &Manifest, format: Format) -> Result<bool> {
         let (registry, keys, digest) = (self.registry, self.keys, &manifest.digest);
-        match registry.verify_digest(keys, digest, &[format]).await {
+        // The same manifest may be signed for other apps and versions, too.
+        let select = Select::Version {
+            app: &self.annotations.app,
+            version: &self.annotations.version,
+        };
+        let formats = [format];
+        match registry.verify_digest(keys, digest, &formats, select).await {
             Ok(verified) if self.is_stated_by(&verified) => return Ok(false),
-            Ok(_) | Err(Error::Unsigned(_) | Error::Untrusted(_)) => {}
+            Ok(_) | Err(Error::Unsigned(_) | Error::Untrusted(_) | Error::NotSelected(_)) => {}
             Err(error) => return Err(registry_error(error)),
         }
         let name = ImageRef {
@@ -109,13 +111,13 @@ impl Signing<'_> {
         // other bytes (a test server for KMS did), and devices would be the first to
         // detect it.
         let new = std::slice::from_ref(&signed);
-        verify_signature(keys, registry.repository(), digest, new)
+        verify_signature(keys, registry.repository(), digest, new, select)
             .map_err(|e| Failure::error(SIGNATURE, format_args!("the new signature: {e}")))?;
         let attached = registry.push_signature(keys, manifest, &signed).await;
         attached.map_err(registry_error)?;
         // Two simultaneous pushes both rewrite the list of signatures, and the later one
         // wins. Therefore the signature is read back.
-        let stored = registry.verify_digest(keys, digest, &[format]).await;
+        let stored = registry.verify_digest(keys, digest, &formats, select).await;
         let stored = stored.map_err(registry_error)?;
         if stored.annotations != self.annotations {
             let why = format!("{digest}: the registry returned another signature: push again");
@@ -139,45 +141,6 @@ impl Signing<'_> {
         let (new, old) = (&self.annotations, &verified.annotations);
         (&new.app, &new.version, &new.grants) == (&old.app, &old.version, &old.grants)
     }
-}
-
-/// Returns a release number above those of the last versions of the app.
-///
-/// The number is the Unix time in seconds, so that several laptops need no shared
-/// counter. After a push from a laptop with a slow clock, devices would refuse the
-/// version as a downgrade; therefore the signed numbers of the last versions are
-/// compared.
-async fn next_release_number(registry: &Registry, keys: &Keys, app: &str) -> Result<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut number = now;
-    let tags = registry.tags().await.map_err(registry_error)?;
-    let prefix = format!("{app}-");
-    let versions = tags.into_iter().rev().filter(|t| t.starts_with(&prefix));
-    for tag in versions.take(MAX_COMPARED_VERSIONS) {
-        let image = ImageRef {
-            repository: registry.repository().clone(),
-            tag: Some(tag),
-            digest: None,
-        };
-        let manifest = registry.resolve(&image).await.map_err(registry_error)?;
-        // Versions without a valid signature by this key are skipped: their release
-        // numbers cannot be trusted.
-        let verified = registry
-            .verify_digest(keys, &manifest.digest, &[Format::V2, Format::V3])
-            .await;
-        if let Ok(verified) = verified {
-            // Tags of an app `a-b` also begin with the prefix of app `a`.
-            if verified.annotations.app == app {
-                number = number.max(verified.annotations.release_number + 1);
-            }
-        }
-    }
-    if number > now {
-        log::warn(format_args!(
-            "the clock is behind an earlier signature: using release number {number}, the next one"
-        ));
-    }
-    Ok(number)
 }
 
 /// Asks the user before grants are signed, unless `--yes` is given. A signed grant is

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use edge_common::exit::Failure;
-use edge_signature::{Format, ImageRef};
+use edge_signature::{Format, ImageRef, Select};
 
 use crate::exit_code::registry_error;
 use crate::project::app::App;
@@ -41,7 +41,7 @@ pub(crate) async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
     for manifest in &manifests {
         let formats = [Format::V2, Format::V3];
         let verified = registry
-            .verify_digest(&keys, &manifest.digest, &formats)
+            .verify_digest(&keys, &manifest.digest, &formats, Select::of(image))
             .await;
         let verified = verified.map_err(registry_error)?;
         first.get_or_insert(verified);

@@ -42,7 +42,10 @@ pub(crate) async fn copy(
     source: &ImageRef,
 ) -> Result<Digest> {
     let from = project.foreign(&source.repository).await?;
-    let manifests = from.resolve_all(source).await.map_err(registry_error)?;
+    let manifests = from
+        .resolve_complete(source)
+        .await
+        .map_err(registry_error)?;
     let (top, children) = manifests
         .split_first()
         .context("the registry returned no manifest")?;

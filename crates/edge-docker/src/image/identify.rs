@@ -15,7 +15,8 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::pull::{self, Local};
-use super::{failure, release_numbers, signatures};
+use super::signatures::{self, Cached};
+use super::{failure, release_numbers};
 use crate::engine::client;
 use crate::trust::Trust;
 
@@ -56,11 +57,11 @@ pub(crate) async fn find(
         return sandbox(root, trust, reference).await;
     }
     let image = pull::require_repository(trust, reference)?;
-    let (damage, cached) = match signatures::verified(root, trust, &image) {
-        Ok(cached) => (None, with_local(root, cached).await?),
+    let (damage, cached) = match signatures::verified(root, trust, &image)? {
         // A pull replaces the damaged signature. Otherwise anybody who damages the cache
         // could keep the app from starting until somebody pulls the image by hand.
-        Err(damage) => (Some(damage), None),
+        Cached::Damaged(damage) => (Some(damage), None),
+        cached => (None, with_local(root, cached.valid()?).await?),
     };
     let (verified, local) = match cached {
         Some(cached) => cached,
@@ -113,7 +114,8 @@ pub(crate) fn signed_identity(verified: &Verified) -> Identity {
 /// Verifies the cached signature of an image. Returns its content and the engine's image,
 /// or `None` if either of them is absent.
 async fn cached(root: &Root, trust: &Trust, image: &ImageRef) -> Result<Option<(Verified, Local)>> {
-    with_local(root, signatures::verified(root, trust, image)?).await
+    let cached = signatures::verified(root, trust, image)?.valid()?;
+    with_local(root, cached).await
 }
 
 /// Adds the engine's image to the content of a verified signature; `None` if the engine
@@ -153,15 +155,14 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     if is_set(&labels[label::SANDBOX]) {
         return trust.sandbox_allowed(name);
     }
-    let digest = labels[label::DIGEST].as_str().unwrap_or_default();
-    let image = pull::require_repository(trust, &format!("{}@{digest}", trust.repository))?;
+    let cached = signatures::of_container(root, trust, labels)?;
     // The labels only locate the signature; image ID and app have to agree with its
     // content.
     let is_same = |(verified, local): &(Verified, Local)| {
         found["Image"] == local.id.as_str()
             && labels[label::APP] == verified.annotations.app.as_str()
     };
-    match cached(root, trust, &image).await? {
+    match with_local(root, cached).await? {
         Some(cached) if is_same(&cached) => Ok(()),
         _ => Err(refuse(format_args!(
             "{verb} {name} is refused: its image is not verified; create it again with \

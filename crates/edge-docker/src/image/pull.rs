@@ -9,7 +9,7 @@ use anyhow::Result;
 use edge_common::{Root, log};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
-use edge_signature::{CachedSignature, Credentials, Error, ImageRef, Registry, Verified};
+use edge_signature::{CachedSignature, Credentials, Error, ImageRef, Registry, Select, Verified};
 use hyper::Method;
 
 use super::progress::{Downloads, print_progress};
@@ -93,6 +93,11 @@ async fn pull_with(
 ) -> Result<(Verified, Local)> {
     let proved = prove(trust, image, options.login.clone()).await;
     let (verified, proof) = proved.map_err(failure::of)?;
+    let proof = signatures::merge(root, trust, &verified, proof);
+    // The merged one may contain a newer signature of the same version.
+    let (keys, select) = (&trust.keys, Select::of(image));
+    let verified = proof.verify_for(keys, &trust.repository, select);
+    let verified = verified.map_err(failure::of)?;
     let annotations = &verified.annotations;
     let (app, number) = (&annotations.app, annotations.release_number);
     // Checked before the download, which may take minutes and fill the disk.

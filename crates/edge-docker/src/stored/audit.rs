@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::layers::Layers;
 use super::quarantine::Quarantine;
 use super::{created, disk, files, state};
-use crate::image::{identify, pull, signatures};
+use crate::image::{identify, signatures};
 use crate::mounts::clones;
 use crate::trust::{self, Trust};
 
@@ -116,8 +116,8 @@ struct Auditor<'a> {
     /// cgroup namespace.
     cgroups_v2: bool,
     /// Cache: identity and image ID from the verified signature, by the digest of the
-    /// manifest.
-    proven: BTreeMap<String, (Identity, Digest)>,
+    /// manifest, the app and its version.
+    proven: BTreeMap<[String; 3], (Identity, Digest)>,
     images: BTreeMap<String, Value>,
 }
 
@@ -177,22 +177,21 @@ impl<'a> Auditor<'a> {
             }
             return Ok(Identity::Sandbox { app: app.into() });
         }
-        let digest = labels[label::DIGEST].as_str().unwrap_or_default();
-        if !self.proven.contains_key(digest) {
-            let proven = self.prove(digest).map_err(|e| format!("{e:#}"))?;
-            self.proven.insert(digest.into(), proven);
+        let key = [label::DIGEST, label::APP, label::VERSION]
+            .map(|name| labels[name].as_str().unwrap_or_default().to_string());
+        if !self.proven.contains_key(&key) {
+            let proven = self.prove(labels).map_err(|e| format!("{e:#}"))?;
+            self.proven.insert(key.clone(), proven);
         }
-        let (identity, id) = &self.proven[digest];
+        let (identity, id) = &self.proven[&key];
         if id.as_str() != stored.image() {
             return Err("its image is not the one that was signed".into());
         }
         Ok(identity.clone())
     }
 
-    fn prove(&self, digest: &str) -> Result<(Identity, Digest)> {
-        let image =
-            pull::require_repository(&self.trust, &format!("{}@{digest}", self.trust.repository))?;
-        let found = signatures::verified(self.root, &self.trust, &image)?;
+    fn prove(&self, labels: &Value) -> Result<(Identity, Digest)> {
+        let found = signatures::of_container(self.root, &self.trust, labels)?;
         let (verified, id) = found.context("no proof of its image is kept")?;
         Ok((identify::signed_identity(&verified), id))
     }

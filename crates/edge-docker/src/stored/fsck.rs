@@ -14,6 +14,7 @@ use edge_common::exit::Failure;
 use edge_common::log::printable;
 use edge_common::{Root, log};
 use edge_docker_policy::refusal::refuse;
+use edge_signature::Digest;
 use tar::Archive;
 
 use super::disk;
@@ -83,9 +84,9 @@ async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
     let mut layers = Layers::new(&disk::data_root(root)?);
     let mut images = Vec::new();
     for digest in signatures::digests(root)? {
-        let (name, id) = match signed(root, &trust, &digest.to_string()) {
-            Ok((found, ..)) if app.is_some_and(|app| app != found) => continue,
-            Ok((app, version, id)) => (format!("{app} {version}"), id),
+        let (name, id) = match signed(root, &trust, &digest, app) {
+            Ok((name, _)) if name.is_empty() => continue,
+            Ok(found) => found,
             Err(error) => {
                 log::warn(format_args!(
                     "skipped {digest}, whose cached signature does not hold: {error:#}"
@@ -111,12 +112,20 @@ async fn images(root: &Root, app: Option<&str>) -> Result<Vec<Image>> {
     Ok(images)
 }
 
-/// Verifies the cached signature of a manifest; returns app, version and image ID.
-fn signed(root: &Root, trust: &Trust, digest: &str) -> Result<(String, String, String)> {
-    let image = pull::require_repository(trust, &format!("{}@{digest}", trust.repository))?;
-    let (verified, id) = signatures::verified(root, trust, &image)?.context("it is gone")?;
-    let annotations = verified.annotations;
-    Ok((annotations.app, annotations.version, id.to_string()))
+/// Verifies the cached signatures of a manifest. Returns the versions of all apps or of
+/// `app` for which it is signed, empty if there are none, and the image ID.
+fn signed(
+    root: &Root,
+    trust: &Trust,
+    digest: &Digest,
+    app: Option<&str>,
+) -> Result<(String, String)> {
+    let (versions, id) = signatures::versions(root, trust, digest)?.context("it is gone")?;
+    let versions = versions.iter().map(|verified| &verified.annotations);
+    let wanted = versions.filter(|signed| app.is_none_or(|app| app == signed.app));
+    let names: BTreeSet<_> = wanted.map(|s| format!("{} {}", s.app, s.version)).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    Ok((names, id.to_string()))
 }
 
 /// Exports an image from the engine and compares its layers. Returns the index of each

@@ -14,6 +14,7 @@ pub struct Image {
     /// `REPOSITORY@DIGEST`
     pub name: String,
     pub layers: Vec<String>,
+    pub manifest: Manifest,
 }
 
 impl Device {
@@ -49,27 +50,35 @@ impl Device {
                 "digest": id.as_str(), "size": config.len() },
             "layers": [],
         });
-        let name = self.sign(app, &Manifest::new(manifest.to_string().into_bytes()));
+        let manifest = Manifest::new(manifest.to_string().into_bytes());
+        let name = self.sign(&manifest, &[(app, "v1", 1)]);
         Image {
             id: id.to_string(),
             name,
             layers: digests.to_vec(),
+            manifest,
         }
     }
 
-    fn sign(&self, app: &str, manifest: &Manifest) -> String {
-        let annotations = Annotations {
-            app: app.into(),
-            version: "v1".into(),
-            release_number: 1,
-            grants: Vec::new(),
-            run: None,
-        };
-        let reference: ImageRef = format!("{REPOSITORY}:{app}-v1").parse().unwrap();
-        let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
+    /// Writes the cached signature of a manifest that is signed for these apps and
+    /// versions, with these release numbers.
+    pub fn sign(&self, manifest: &Manifest, versions: &[(&str, &str, u64)]) -> String {
         let key = fs::read(self.path("/data/key.pem")).unwrap();
-        let (signature, _) = edge_signature::sign_with_pem(&key, &payload).unwrap();
-        let cached = CachedSignature::new(manifest, vec![Signed::new(payload, signature)]);
+        let sign = |(app, version, release_number): &(&str, &str, u64)| {
+            let annotations = Annotations {
+                app: (*app).into(),
+                version: (*version).into(),
+                release_number: *release_number,
+                grants: Vec::new(),
+                run: None,
+            };
+            let reference = format!("{REPOSITORY}:{app}-{version}");
+            let reference: ImageRef = reference.parse().unwrap();
+            let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
+            let (signature, _) = edge_signature::sign_with_pem(&key, &payload).unwrap();
+            Signed::new(payload, signature)
+        };
+        let cached = CachedSignature::new(manifest, versions.iter().map(sign).collect());
         let hex = manifest.digest.hex();
         let path = format!("/data/config/edge-docker/proofs/{hex}.json");
         self.write(&path, &serde_json::to_vec(&cached).unwrap());

@@ -165,15 +165,14 @@ impl Device {
     }
 
     pub fn sign(&self, digest: &Digest, serial: u64, format: Format) {
-        let annotations = Annotations {
-            app: "hello".into(),
-            version: format!("v{serial}"),
-            release_number: serial,
-            grants: Vec::new(),
-            run: None,
-        };
-        let name = self.image("any").parse().unwrap();
-        let draft = Draft::new(format, &name, digest, &annotations);
+        let version = format!("v{serial}");
+        self.sign_as(digest, format, &annotations("hello", &version, serial));
+    }
+
+    pub fn sign_as(&self, digest: &Digest, format: Format, annotations: &Annotations) {
+        let tag = format!("{}-{}", annotations.app, annotations.version);
+        let name = self.image(&tag).parse().unwrap();
+        let draft = Draft::new(format, &name, digest, annotations);
         let signature = sign_with_pem(&self.private, &draft.to_sign()).unwrap().0;
         let signed = draft.signed(signature);
         let manifest = Manifest::new(self.server.manifest(digest.as_str()).unwrap());
@@ -232,6 +231,17 @@ impl Device {
     pub fn proof(&self, digest: &Digest) -> PathBuf {
         let name = format!("data/config/edge-docker/proofs/{}.json", digest.hex());
         self.path(&name)
+    }
+}
+
+/// Signed annotations of a version without grants.
+pub fn annotations(app: &str, version: &str, release_number: u64) -> Annotations {
+    Annotations {
+        app: app.into(),
+        version: version.into(),
+        release_number,
+        grants: Vec::new(),
+        run: None,
     }
 }
 

@@ -51,6 +51,53 @@ fn an_edited_stored_container_does_not_start() {
     assert!(StoredContainer::of(&device, &honest).directory.exists());
 }
 
+/// The same manifest may be signed for several apps and versions: each container is judged
+/// by the signature of its own, at its start and at boot.
+#[test]
+fn containers_of_one_manifest_keep_their_own_signatures() {
+    let mut device = Device::start();
+    device.start_engine();
+    let manifest = device.image("foo", 0).manifest;
+    let signed = [("foo", "v1", 1), ("foo", "v2", 2), ("bar", "v1", 3)];
+    device.sign(&manifest, &signed);
+    let names = signed.map(|(app, version, _)| format!("{app}-{version}"));
+    let name = |tag: &str| format!("{}:{tag}@{}", device::REPOSITORY, manifest.digest);
+    let ids = names
+        .each_ref()
+        .map(|tag| make(&device, tag, &[], &name(tag)));
+    let refused = device.run(&["edge-docker", "run", "-d", &name("bar-v2")]);
+    assert!(
+        device::output_text(&refused).contains("tag bar-v2 is refused"),
+        "{}",
+        device::output_text(&refused)
+    );
+    let by_digest = format!("{}@{}", device::REPOSITORY, manifest.digest);
+    let refused = device.run(&["edge-docker", "run", "-d", &by_digest]);
+    let expected = "is ambiguous, because the image is signed as bar v1, foo v1, foo v2";
+    assert!(
+        device::output_text(&refused).contains(expected),
+        "{}",
+        device::output_text(&refused)
+    );
+    for tag in &names {
+        device.good(&["edge-docker", "restart", "-t", "0", tag]);
+    }
+    device.stop_engine();
+    let audit = StoredContainer::of(&device, &ids[0]).audit();
+    assert_eq!(audit, (String::new(), true));
+    for id in &ids {
+        assert!(StoredContainer::of(&device, id).directory.exists(), "{id}");
+    }
+    // One of the signatures is gone: only its container is.
+    device.sign(&manifest, &signed[..2]);
+    let (messages, kept) = StoredContainer::of(&device, &ids[2]).audit();
+    let expected = "is not signed as bar v1, only as foo v1, foo v2";
+    assert!(messages.contains(expected) && !kept, "{messages}");
+    for id in &ids[..2] {
+        assert!(StoredContainer::of(&device, id).directory.exists(), "{id}");
+    }
+}
+
 fn make(device: &Device, name: &str, more: &[&str], image: &str) -> String {
     let args = "edge-docker run -d --restart always --network none --name";
     let args: Vec<_> = args.split(' ').chain([name]).collect();

@@ -12,7 +12,7 @@ use crate::bundle::{BUNDLE, PREDICATE};
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::limits::MAX_MANIFEST_BYTES;
-use crate::manifest::{IMAGE_TYPES, INDEX_TYPES, Manifest};
+use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Manifest};
 use crate::reference::{Digest, ImageRef};
 use crate::signed::{Format, Signed};
 
@@ -24,14 +24,35 @@ pub(super) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const MAX_ATTEMPTS: usize = 5;
 
 impl Registry {
-    /// Requests the manifest of `image`. If it is an index, the manifests of all its
-    /// entries that have the media type of an image follow.
+    /// Requests the manifest of `image`. If it is an index, the manifests of its images
+    /// follow, but no attestations.
     ///
     /// # Errors
     /// As [`Registry::resolve`].
     pub async fn resolve_all(&self, image: &ImageRef) -> Result<Vec<Manifest>, Error> {
         let top = self.resolve(image).await?;
         let children = top.children()?;
+        self.resolve_entries(image, top, children).await
+    }
+
+    /// Requests manifests as [`Registry::resolve_all`] does, and the attestations of an
+    /// index: registries reject an index whose manifests are absent, so a copy needs them.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`].
+    pub async fn resolve_complete(&self, image: &ImageRef) -> Result<Vec<Manifest>, Error> {
+        let top = self.resolve(image).await?;
+        let mut children = top.children()?;
+        children.extend(top.attestations()?);
+        self.resolve_entries(image, top, children).await
+    }
+
+    async fn resolve_entries(
+        &self,
+        image: &ImageRef,
+        top: Manifest,
+        children: Vec<Descriptor>,
+    ) -> Result<Vec<Manifest>, Error> {
         let mut manifests = vec![top];
         for child in children {
             let child = ImageRef {
@@ -43,11 +64,11 @@ impl Registry {
         Ok(manifests)
     }
 
-    /// Adds the signature `signed` of `manifest` to the signatures in the registry. A v3
-    /// signature must be by one of `keys`.
+    /// Adds the signature `signed` of `manifest`, which one of `keys` must verify, to the
+    /// signatures in the registry.
     ///
     /// # Errors
-    /// A v3 signature is by another key, or the registry refuses or does not answer.
+    /// The signature is by another key, or the registry refuses or does not answer.
     pub async fn push_signature(
         &self,
         keys: &Keys,
@@ -55,6 +76,9 @@ impl Registry {
         signed: &Signed,
     ) -> Result<(), Error> {
         match signed.format() {
+            Format::V2 if signed.signer(keys).is_none() => {
+                Err(Error::Malformed("the signature is by another key".into()))
+            }
             Format::V2 => self.append_layer(&manifest.digest, signed).await,
             Format::V3 => self.push_bundle(keys, manifest, signed).await,
         }

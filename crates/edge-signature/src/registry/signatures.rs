@@ -1,7 +1,10 @@
 //! Search for the signatures of an image in the registry, and their verification.
 
+use std::collections::BTreeSet;
+
 use super::client::Registry;
 use super::http::Request;
+use crate::annotations::Annotations;
 use crate::bundle::BUNDLE;
 use crate::cached::CachedSignature;
 use crate::error::Error;
@@ -9,6 +12,7 @@ use crate::keys::Keys;
 use crate::limits::{MAX_BUNDLE_BYTES, MAX_MANIFEST_BYTES, MAX_PAYLOAD_BYTES, MAX_SIGNATURES};
 use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Manifest};
 use crate::reference::{Digest, ImageRef};
+use crate::select::Select;
 use crate::signed::{Format, Signed};
 use crate::verify::{Verified, untrusted, verify_one};
 
@@ -24,8 +28,7 @@ const NO_REFERRERS: [u16; 4] = [400, 405, 406, 501];
 /// Time limit of a whole verification, as a multiple of the limit for one response.
 /// Without it, 64 slow signatures in each format could delay a deployment for an hour.
 const RESPONSES: u32 = 6;
-/// Both formats, in the order of the search. V2 comes first: it is the default of
-/// `edge-app push` and needs fewer requests.
+/// Both formats, in the order of the search.
 const BOTH: [Format; 2] = [Format::V2, Format::V3];
 
 /// Signature that the registry lists and that is not downloaded yet.
@@ -34,16 +37,37 @@ enum Candidate {
     Bundle(Descriptor),
 }
 
+/// Trusted signatures that were found, and the reasons why others are not trusted.
+#[derive(Default)]
+struct Found {
+    verified: Vec<Verified>,
+    signed: Vec<Signed>,
+    reasons: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, verified: Verified, signed: Signed) {
+        self.verified.push(verified);
+        self.signed.push(signed);
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.verified.iter().any(|v| v.digest == *digest)
+    }
+}
+
 impl Registry {
     /// Resolves `image` once, for an index also the image of this platform, and searches
-    /// for a trusted signature of either. Returns the result and a cached signature that
-    /// verifies the image again without a network.
+    /// for the trusted signatures of either. Returns the one for the tag of `image`, or
+    /// without a tag the newest, and a cached signature with all of them, which verifies
+    /// the image again without a network.
     ///
     /// The caller must run the returned digest and not the name: between two requests a
     /// tag can move to an image that was never signed.
     ///
     /// # Errors
-    /// The image is not signed or not trusted, or the registry does not answer.
+    /// The image is not signed or not trusted, its signatures are for another tag or
+    /// ambiguous, or the registry does not answer.
     pub async fn verify(
         &self,
         keys: &Keys,
@@ -65,39 +89,57 @@ impl Registry {
         image: &ImageRef,
     ) -> Result<(Verified, CachedSignature), Error> {
         let top = self.resolve(image).await?;
-        let Some(child) = top.child()? else {
-            let found = self.find(keys, &top.digest, &BOTH).await?;
-            let cached = CachedSignature::new(&top, vec![found.1]);
-            return self.with_run_spec(keys, cached, &found.0).await;
-        };
-        let child = self.referenced(&child).await?;
-        let found = match self.find(keys, &top.digest, &BOTH).await {
-            Err(Error::Unsigned(_) | Error::Untrusted(_)) => {
-                self.find(keys, &child.digest, &BOTH).await?
+        let select = Select::of(image);
+        let mut found = Found::default();
+        self.collect(keys, &top.digest, &BOTH, &mut found).await?;
+        let cached = match top.child()? {
+            None => CachedSignature::new(&top, found.signed),
+            Some(child) => {
+                let child = self.referenced(&child).await?;
+                let chosen = select.choose(&top.digest, &found.verified);
+                if matches!(chosen, Err(Error::NotSelected(_))) {
+                    self.collect(keys, &child.digest, &BOTH, &mut found).await?;
+                }
+                CachedSignature::of_index(&top, &child, found.signed)
             }
-            other => other?,
         };
-        let cached = CachedSignature::of_index(&top, &child, vec![found.1]);
-        self.with_run_spec(keys, cached, &found.0).await
+        if found.verified.is_empty() {
+            return Err(untrusted(&self.repository, &top.digest, found.reasons));
+        }
+        let chosen = cached.select(keys, &self.repository, select)?.annotations;
+        let mut cached = cached.merged(None, keys, &self.repository, &chosen);
+        self.add_run_specs(keys, &mut cached, &chosen).await?;
+        // The result is computed from the cached bytes, as in later runs without a
+        // network, so that both agree.
+        Ok((cached.verify_for(keys, &self.repository, select)?, cached))
     }
 
-    /// Adds the run specification that the signature states, and verifies the cached
-    /// signature: the result is computed from the cached bytes, as in later runs without a
-    /// network, so that both agree.
-    async fn with_run_spec(
+    /// Downloads the run specifications that the signatures state. That of another app or
+    /// version than `chosen` may be absent.
+    async fn add_run_specs(
         &self,
         keys: &Keys,
-        mut cached: CachedSignature,
-        verified: &Verified,
-    ) -> Result<(Verified, CachedSignature), Error> {
-        if let Some(digest) = &verified.annotations.run {
-            cached = cached.with_run_spec(self.run_spec(digest).await?);
+        cached: &mut CachedSignature,
+        chosen: &Annotations,
+    ) -> Result<(), Error> {
+        let trusted = cached.trusted(keys, &self.repository)?;
+        let stated: BTreeSet<_> = trusted
+            .into_iter()
+            .filter_map(|v| v.annotations.run)
+            .collect();
+        for digest in stated {
+            match self.run_spec(&digest).await {
+                Ok(bytes) => cached.run_specs.push(bytes),
+                Err(Error::NotFound(_) | Error::Malformed(_))
+                    if chosen.run.as_ref() != Some(&digest) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok((cached.verify(keys, &self.repository)?, cached))
+        Ok(())
     }
 
-    /// Returns the newest trusted signature of the manifest `digest`, in the first of
-    /// `formats` that has one.
+    /// Returns the trusted signature of the manifest `digest` that `select` chooses among
+    /// those in `formats`. Its run specification is not downloaded.
     ///
     /// # Errors
     /// As [`Registry::verify`].
@@ -106,36 +148,48 @@ impl Registry {
         keys: &Keys,
         digest: &Digest,
         formats: &[Format],
+        select: Select<'_>,
     ) -> Result<Verified, Error> {
-        self.find(keys, digest, formats).await.map(|(v, _)| v)
+        let mut found = Found::default();
+        self.collect(keys, digest, formats, &mut found).await?;
+        if found.verified.is_empty() {
+            return Err(untrusted(&self.repository, digest, found.reasons));
+        }
+        select.choose(digest, &found.verified)
     }
 
-    /// Searches for the newest trusted signature, in one format after the other. A
-    /// malformed signature is skipped; an error of the registry ends the search.
-    async fn find(
+    /// Adds the trusted signatures of the manifest `digest` to `found`. A malformed
+    /// signature is skipped; an error of the registry ends the search.
+    async fn collect(
         &self,
         keys: &Keys,
         digest: &Digest,
         formats: &[Format],
-    ) -> Result<(Verified, Signed), Error> {
-        let mut reasons = Vec::new();
+        found: &mut Found,
+    ) -> Result<(), Error> {
         for format in formats {
-            let listed = self.candidates(digest, *format).await;
-            let candidates = skip(listed, &mut reasons)?.unwrap_or_default();
-            // Signers append, so if an image was signed several times, the last signature
-            // has the highest release number.
-            for candidate in candidates.iter().rev().take(MAX_SIGNATURES) {
+            let listed = match self.candidates(digest, *format).await {
+                // The permission to list referrers is a separate one at some registries,
+                // and v2 signatures were found without it before.
+                Err(Error::Unauthorized(_)) if *format == Format::V3 && found.has(digest) => {
+                    continue;
+                }
+                listed => skip(listed, &mut found.reasons)?.unwrap_or_default(),
+            };
+            // Signers append, so the last signatures are the newest ones.
+            let skipped = listed.len().saturating_sub(MAX_SIGNATURES);
+            for candidate in &listed[skipped..] {
                 let read = self.read(digest, candidate).await;
-                let Some(signed) = skip(read, &mut reasons)? else {
+                let Some(signed) = skip(read, &mut found.reasons)? else {
                     continue;
                 };
                 match verify_one(keys, &self.repository, digest, &signed) {
-                    Ok(verified) => return Ok((verified, signed)),
-                    Err(reason) => reasons.push(reason),
+                    Ok(verified) => found.add(verified, signed),
+                    Err(reason) => found.reasons.push(reason),
                 }
             }
         }
-        Err(untrusted(&self.repository, digest, reasons))
+        Ok(())
     }
 
     /// Returns the well-formed signatures of the manifest `digest`, at most 64 in each of

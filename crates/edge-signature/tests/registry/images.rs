@@ -26,7 +26,7 @@ impl Team {
             grants: Vec::new(),
             run: None,
         };
-        let draft = Draft::new(format, &image(server, "v1"), digest, &annotations);
+        let draft = Draft::new(format, &image(server, "hello-v1"), digest, &annotations);
         self.complete(draft)
     }
 
@@ -104,7 +104,7 @@ pub fn put_index(server: &Server) -> (Digest, Digest) {
         "schemaVersion": 2, "mediaType": INDEX,
         "manifests": [entry("other", "s390x"), entry("ours", architecture())],
     });
-    let index = server.put_manifest("v1", INDEX, index.to_string().as_bytes());
+    let index = server.put_manifest("hello-v1", INDEX, index.to_string().as_bytes());
     (index, Digest::of(&image_manifest("ours")))
 }
 
@@ -117,7 +117,7 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 
 pub async fn verify(team: &Team, server: &Server) -> Result<(Verified, CachedSignature), Error> {
     registry(server)
-        .verify(&team.keys, &image(server, "v1"))
+        .verify(&team.keys, &image(server, "hello-v1"))
         .await
 }
 

@@ -9,4 +9,5 @@ mod misbehaviour;
 mod run_specs;
 #[path = "../server/mod.rs"]
 mod server;
+mod several;
 mod signatures;

@@ -12,11 +12,11 @@ use crate::server::{self, Delivery, Reply, Server};
 #[test]
 fn each_status_has_its_error() {
     let (server, us) = (Server::start(), team());
-    let digest = put_image(&server, "v1");
-    let (registry, name) = (registry(&server), image(&server, "v1"));
+    let digest = put_image(&server, "hello-v1");
+    let (registry, name) = (registry(&server), image(&server, "hello-v1"));
     wait(async {
         us.push_signature(&server, &digest, Format::V2, 1).await;
-        for place in ["/manifests/v1", ".sig", "/blobs/"] {
+        for place in ["/manifests/hello-v1", ".sig", "/blobs/"] {
             for status in [401, 403, 429, 400, 500, 502, 503, 504, 301, 307, 418] {
                 server.hook(move |r| r.path.contains(place).then(|| Reply::new(status, "{")));
                 let error = registry.verify(&us.keys, &name).await.unwrap_err();
@@ -27,7 +27,7 @@ fn each_status_has_its_error() {
                 assert!(as_expected, "{place} {status}: {error:?}");
             }
         }
-        server.hook(|r| r.path.contains("/v1").then(|| Reply::new(404, "")));
+        server.hook(|r| r.path.contains("/hello-v1").then(|| Reply::new(404, "")));
         let error = registry.verify(&us.keys, &name).await.unwrap_err();
         assert!(matches!(error, Error::NotFound(_)), "{error:?}");
         server.hook(|r| r.path.contains(".sig").then(|| Reply::new(404, "")));
@@ -42,7 +42,10 @@ fn each_status_has_its_error() {
             .to_string();
         assert!(error.ends_with("a [2J b"), "{error:?}");
         let without_ca = Registry::new(&server.repository().parse().unwrap(), None, &[]).unwrap();
-        let error = without_ca.resolve(&image(&server, "v1")).await.unwrap_err();
+        let error = without_ca
+            .resolve(&image(&server, "hello-v1"))
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::Unverifiable(_)), "{error:?}");
     });
 }
@@ -50,7 +53,7 @@ fn each_status_has_its_error() {
 #[test]
 fn slow_and_flooding_responses_end_at_their_limits() {
     let (server, us) = (Server::start(), team());
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     type Case = (fn() -> Reply, &'static str);
     let cases: [Case; 5] = [
         (|| Reply::delivered(Delivery::Silent), "timed out"),
@@ -64,12 +67,12 @@ fn slow_and_flooding_responses_end_at_their_limits() {
     ];
     wait(async {
         us.push_signature(&server, &digest, Format::V2, 1).await;
-        for place in ["/manifests/v1", ".sig", "/blobs/"] {
+        for place in ["/manifests/hello-v1", ".sig", "/blobs/"] {
             for (reply, expected) in cases {
                 server.hook(move |r| r.path.contains(place).then(reply));
                 let start = Instant::now();
                 let registry = impatient(&server);
-                let verified = registry.verify(&us.keys, &image(&server, "v1")).await;
+                let verified = registry.verify(&us.keys, &image(&server, "hello-v1")).await;
                 let error = verified.unwrap_err();
                 assert!(!matches!(error, Error::Unsigned(_)), "{place}: {error:?}");
                 assert!(error.to_string().contains(expected), "{place}: {error}");
@@ -85,7 +88,7 @@ fn slow_and_flooding_responses_end_at_their_limits() {
 #[test]
 fn other_hosts_receive_no_credentials_and_serve_no_manifest() {
     let (server, us) = (Server::start(), team());
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     let (certificate, key) = server::certificate();
     let other_host = Server::with(&certificate, &key);
     let ca_bundle = [
@@ -117,10 +120,10 @@ fn other_hosts_receive_no_credentials_and_serve_no_manifest() {
     wait(async {
         us.push_signature(&server, &digest, Format::V2, 1).await;
         let signed = us.sign(&server, &digest, Format::V2, 1);
-        other_host.put_manifest("v1", OCI, &image_manifest("v1"));
-        let name = image(&server, "v1");
+        other_host.put_manifest("hello-v1", OCI, &image_manifest("hello-v1"));
+        let name = image(&server, "hello-v1");
         let verify = || registry.verify(&us.keys, &name);
-        for place in ["/manifests/v1", ".sig"] {
+        for place in ["/manifests/hello-v1", ".sig"] {
             redirect(place, other_url.clone());
             let error = verify().await.unwrap_err();
             assert!(error.to_string().contains("not followed"), "{error}");
@@ -174,7 +177,7 @@ fn lists_come_in_pages_from_the_same_host() {
 #[test]
 fn content_with_another_digest_is_rejected() {
     let (server, us) = (Server::start(), team());
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     let by_digest: ImageRef = format!("{}@{digest}", server.repository()).parse().unwrap();
     wait(async {
         us.push_signature(&server, &digest, Format::V2, 1).await;
@@ -193,9 +196,9 @@ fn content_with_another_digest_is_rejected() {
             .await
             .unwrap();
         // The tag was moved: the new content is not signed.
-        put_image(&server, "v2");
-        let moved = server.manifest("v2").unwrap();
-        server.put_manifest("v1", OCI, &moved);
+        put_image(&server, "hello-v2");
+        let moved = server.manifest("hello-v2").unwrap();
+        server.put_manifest("hello-v1", OCI, &moved);
         let error = verify(&us, &server).await.unwrap_err();
         assert!(matches!(error, Error::Unsigned(_)), "{error:?}");
     });

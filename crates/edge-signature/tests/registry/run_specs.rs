@@ -13,7 +13,7 @@ const SPEC: &[u8] = br#"{"app":"hello","v":1}"#;
 
 /// Pushes an image `v1` and a signature that states the digest `run`.
 async fn push(us: &Team, server: &Server, format: Format, run: Option<Digest>) -> Digest {
-    let digest = put_image(server, "v1");
+    let digest = put_image(server, "hello-v1");
     let annotations = Annotations {
         app: "hello".into(),
         version: "v1".into(),
@@ -21,7 +21,7 @@ async fn push(us: &Team, server: &Server, format: Format, run: Option<Digest>) -
         grants: Vec::new(),
         run,
     };
-    let draft = Draft::new(format, &image(server, "v1"), &digest, &annotations);
+    let draft = Draft::new(format, &image(server, "hello-v1"), &digest, &annotations);
     let signed = us.complete(draft);
     let manifest = Manifest::new(server.manifest(digest.as_str()).unwrap());
     let registry = registry(server);

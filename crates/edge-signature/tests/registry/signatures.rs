@@ -1,6 +1,6 @@
 //! Search for signatures in both formats.
 
-use edge_signature::{Digest, Error, Format};
+use edge_signature::{Digest, Error, Format, Select};
 use serde_json::{Value, json};
 
 use crate::images::{
@@ -13,27 +13,37 @@ use crate::server::{Reply, Server};
 #[test]
 fn one_round_trip_for_each_manifest_and_signature() {
     let (server, us) = (Server::start(), team());
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     let hex = digest.hex().to_string();
     wait(async {
         us.push_signature(&server, &digest, Format::V2, 1).await;
         let (verified, cached) = verify_twice(&us, &server).await;
         assert_eq!(verified.digest, digest);
-        assert_eq!(cached.image_id().unwrap(), Digest::of(b"v1"));
+        assert_eq!(cached.image_id().unwrap(), Digest::of(b"hello-v1"));
         let requests = server.requests();
-        assert_eq!(requests.len(), 3, "{requests:?}");
-        assert_eq!(requests[0], "GET /v2/team/manifests/v1");
+        assert_eq!(requests.len(), 5, "{requests:?}");
+        assert_eq!(requests[0], "GET /v2/team/manifests/hello-v1");
         assert_eq!(
             requests[1],
             format!("GET /v2/team/manifests/sha256-{hex}.sig")
         );
         assert!(requests[2].starts_with("GET /v2/team/blobs/sha256:"));
+        // The other format may have a newer signature.
+        assert!(requests[3].starts_with("GET /v2/team/referrers/sha256:"));
+        assert_eq!(requests[4], format!("GET /v2/team/manifests/sha256-{hex}"));
 
         server.drop_manifest(&format!("sha256-{hex}.sig"));
         us.push_signature(&server, &digest, Format::V3, 1).await;
         verify_twice(&us, &server).await;
         let requests = server.requests();
-        let expected = ["/v1", ".sig", "/referrers/", &hex, "/manifests/", "/blobs/"];
+        let expected = [
+            "/hello-v1",
+            ".sig",
+            "/referrers/",
+            &hex,
+            "/manifests/",
+            "/blobs/",
+        ];
         assert_eq!(requests.len(), expected.len(), "{requests:?}");
         for (line, part) in requests.iter().zip(expected) {
             assert!(line.contains(part), "{part}: {line}");
@@ -50,7 +60,7 @@ fn one_round_trip_for_each_manifest_and_signature() {
 #[test]
 fn a_token_is_fetched_once() {
     let (server, us) = (Server::start(), team());
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     let realm = format!("https://localhost:{}/token", server.address.port());
     wait(async {
         us.push_signature(&server, &digest, Format::V2, 1).await;
@@ -70,8 +80,10 @@ fn a_token_is_fetched_once() {
                 .then(|| Reply::new(401, "").with("WWW-Authenticate", challenge))
         });
         verify_twice(&us, &server).await;
-        assert_eq!(server.requests().len(), 5);
-        let error = impatient(&server).resolve(&image(&server, "v1")).await;
+        assert_eq!(server.requests().len(), 7);
+        let error = impatient(&server)
+            .resolve(&image(&server, "hello-v1"))
+            .await;
         assert!(matches!(error, Err(Error::Unauthorized(_))), "{error:?}");
     });
 }
@@ -97,7 +109,9 @@ fn an_index_or_its_child_must_be_signed() {
         let (server, us) = (Server::start(), team());
         let (index, _) = put_index(&server);
         us.push_signature(&server, &index, Format::V2, 1).await;
-        let manifests = registry(&server).resolve_all(&image(&server, "v1")).await;
+        let manifests = registry(&server)
+            .resolve_all(&image(&server, "hello-v1"))
+            .await;
         assert_eq!(manifests.unwrap().len(), 3);
         // The registry sends the signed image of another platform in place of this one's.
         let other = Digest::of(&image_manifest("other"));
@@ -133,7 +147,7 @@ fn malformed_layers(server: &Server) -> Vec<Value> {
 #[test]
 fn signatures_of_others_hide_no_trusted_one() {
     let (server, us, them) = (Server::start(), team(), team());
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     let tag = format!("sha256-{}.sig", digest.hex());
     wait(async {
         for format in BOTH {
@@ -191,7 +205,10 @@ fn signatures_of_others_hide_no_trusted_one() {
 #[test]
 fn malformed_referrers_are_rejected() {
     let (server, us) = (Server::start(), team());
-    let (digest, other) = (put_image(&server, "v1"), put_image(&server, "v2"));
+    let (digest, other) = (
+        put_image(&server, "hello-v1"),
+        put_image(&server, "hello-v2"),
+    );
     let signed = us.sign(&server, &digest, Format::V3, 1);
     let bundle = signed.to_bundle(&us.keys).unwrap();
     let layer = |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": server.put_blob(bytes), "size": bytes.len() });
@@ -248,7 +265,7 @@ fn concurrent_bundles_are_all_listed_by_a_registry_with_referrers() {
     let server = Server::start();
     let list = &server.state.referrers;
     list.store(true, std::sync::atomic::Ordering::Relaxed);
-    let digest = put_image(&server, "v1");
+    let digest = put_image(&server, "hello-v1");
     let teams: Vec<_> = (0..2).map(|_| team()).collect();
     std::thread::scope(|scope| {
         for team in &teams {
@@ -260,11 +277,11 @@ fn concurrent_bundles_are_all_listed_by_a_registry_with_referrers() {
         for team in &teams {
             let registry = registry(&server);
             let found = registry
-                .verify_digest(&team.keys, &digest, &[Format::V3])
+                .verify_digest(&team.keys, &digest, &[Format::V3], Select::Newest)
                 .await;
             found.unwrap();
             let found = registry
-                .verify_digest(&team.keys, &digest, &[Format::V2])
+                .verify_digest(&team.keys, &digest, &[Format::V2], Select::Newest)
                 .await;
             assert!(matches!(found, Err(Error::Unsigned(_))), "{found:?}");
         }
@@ -276,7 +293,7 @@ fn an_overwritten_addition_is_repeated() {
     wait(async {
         for (format, tag) in [(Format::V2, ".sig"), (Format::V3, "")] {
             let (server, us) = (Server::start(), team());
-            let digest = put_image(&server, "v1");
+            let digest = put_image(&server, "hello-v1");
             let tag = format!("sha256-{}{tag}", digest.hex());
             let overwritten = std::sync::atomic::AtomicUsize::new(0);
             server.hook(move |r| {

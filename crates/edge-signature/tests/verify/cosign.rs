@@ -1,6 +1,6 @@
 //! Signatures by cosign 2.6.5.
 
-use edge_signature::{Error, Keys, Signed, verify};
+use edge_signature::{Error, Keys, Select, Signed, verify};
 use serde_json::Value;
 
 const PAYLOAD: &[u8] = include_bytes!("../cosign-2.6.5/payload.json");
@@ -32,7 +32,7 @@ fn rejection_of(signed: Signed, key: &[u8], digest: &str, repository: &str) -> S
     let (Ok(digest), Ok(repository)) = (digest.parse(), repository.parse()) else {
         return "name".into();
     };
-    match verify(&keys, &repository, &digest, &[signed]) {
+    match verify(&keys, &repository, &digest, &[signed], Select::Newest) {
         Err(Error::Untrusted(why)) => why,
         other => panic!("{other:?}"),
     }

@@ -2,7 +2,7 @@
 
 use edge_signature::{
     Annotations, CachedSignature, Digest, Draft, Error, Format, ImageRef, Keys, Manifest,
-    Repository, Signed, Verified, payload, sign_with_pem, verify,
+    Repository, Select, Signed, Verified, payload, sign_with_pem, verify,
 };
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -25,19 +25,25 @@ fn sign(team: &Team, payload: Vec<u8>) -> Signed {
 fn verify_payload(team: &Team, payload: &str) -> Result<Verified, String> {
     let (_, repository, digest) = image();
     let signed = sign(team, payload.into());
-    verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
+    verify(&team.keys, &repository, &digest, &[signed], Select::Newest).map_err(|e| e.to_string())
+}
+
+fn annotations(grants: &[&str]) -> Annotations {
+    Annotations {
+        app: "hello".into(),
+        version: "v1".into(),
+        release_number: 7,
+        grants: grants.iter().map(ToString::to_string).collect(),
+        run: None,
+    }
 }
 
 fn valid(team: &Team) -> Signed {
     let (image, _, digest) = image();
-    let annotations = Annotations {
-        app: "hello".into(),
-        version: "v1".into(),
-        release_number: 7,
-        grants: vec!["gpu".into(), "net=host".into()],
-        run: None,
-    };
-    sign(team, payload(&image, &digest, &annotations))
+    sign(
+        team,
+        payload(&image, &digest, &annotations(&["gpu", "net=host"])),
+    )
 }
 
 #[test]
@@ -49,17 +55,24 @@ fn one_trusted_signature_among_others_suffices() {
         Signed::new(b"{}".to_vec(), vec![0; 70]),
         valid(&us),
     ];
-    let verified = verify(&us.keys, &repository, &digest, &signatures).unwrap();
+    let verified = verify(&us.keys, &repository, &digest, &signatures, Select::Newest).unwrap();
     assert_eq!(verified.annotations.app, "hello");
     assert_eq!(verified.annotations.release_number, 7);
     assert_eq!(verified.annotations.grants, ["gpu", "net=host"]);
     assert_eq!(verified.signer.len(), 64);
-    let error = verify(&us.keys, &repository, &digest, &signatures[..2]).unwrap_err();
+    let error = verify(
+        &us.keys,
+        &repository,
+        &digest,
+        &signatures[..2],
+        Select::Newest,
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "no trusted signature: signed by a key that is not trusted"
     );
-    let error = verify(&us.keys, &repository, &digest, &[]).unwrap_err();
+    let error = verify(&us.keys, &repository, &digest, &[], Select::Newest).unwrap_err();
     assert!(matches!(error, Error::Unsigned(_)), "{error}");
 }
 
@@ -152,20 +165,14 @@ fn verify_statement(team: &Team, statement: &str) -> Result<Verified, String> {
     let pae = format!("DSSEv1 28 {kind} {} {statement}", statement.len());
     let signature = sign_with_pem(&team.private, pae.as_bytes()).unwrap().0;
     let signed = Signed::statement(statement.into(), signature);
-    verify(&team.keys, &repository, &digest, &[signed]).map_err(|e| e.to_string())
+    verify(&team.keys, &repository, &digest, &[signed], Select::Newest).map_err(|e| e.to_string())
 }
 
 #[test]
 fn statements_for_something_else_are_rejected() {
     let team = team();
     let (image, _, digest) = image();
-    let annotations = Annotations {
-        app: "hello".into(),
-        version: "v1".into(),
-        release_number: 7,
-        grants: vec!["gpu".into()],
-        run: None,
-    };
+    let annotations = annotations(&["gpu"]);
     let draft = Draft::new(Format::V3, &image, &digest, &annotations);
     let signature = sign_with_pem(&team.private, &draft.to_sign()).unwrap().0;
     let valid = draft.signed(signature);
@@ -213,7 +220,13 @@ fn statements_for_something_else_are_rejected() {
         Signed::statement(bytes.clone(), signature.clone()),
         Signed::new(bytes, signature),
     ] {
-        let verified = verify(&team.keys, &image.repository, &digest, &[signed]);
+        let verified = verify(
+            &team.keys,
+            &image.repository,
+            &digest,
+            &[signed],
+            Select::Newest,
+        );
         assert!(verified.is_err());
     }
 }
@@ -287,14 +300,7 @@ fn a_cached_signature_is_valid_and_no_changed_byte_of_it() {
     let (image, repository, _) = image();
     let bytes = br#"{"schemaVersion":2,"config":{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":2},"layers":[]}"#;
     let manifest = Manifest::new(bytes.to_vec());
-    let annotations = Annotations {
-        app: "hello".into(),
-        version: "v1".into(),
-        release_number: 7,
-        grants: Vec::new(),
-        run: None,
-    };
-    let signed = sign(&team, payload(&image, &manifest.digest, &annotations));
+    let signed = sign(&team, payload(&image, &manifest.digest, &annotations(&[])));
     let cached = CachedSignature::new(&manifest, vec![signed]);
     assert_eq!(
         cached.verify(&team.keys, &repository).unwrap().digest,
