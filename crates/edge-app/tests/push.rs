@@ -205,8 +205,29 @@ fn each_version_of_one_manifest_has_its_own_signature() {
     let by_digest = pushed[0].trim();
     let names = "hello v1, hello v3, other v2";
     project.fails(&["verify", by_digest], 7, names);
-    let signed_again = project.run(&["push", "hello", "--version", "v1"]).2;
-    assert!(signed_again.contains("already signed"), "{signed_again}");
+    let again = ["push", "hello", "--version", "v1"];
+    let printed = project.run(&again).2;
+    assert!(printed.contains("already signed"), "{printed}");
+    // What is signed is the app.yaml of the push: another one is another specification.
+    let run_spec = |version: &str| {
+        let said = project.run(&["verify", "hello", "--version", version]).1;
+        let digest = said.lines().find_map(|l| l.strip_prefix("run      "));
+        digest.unwrap().to_string()
+    };
+    let old = run_spec("v3");
+    assert_eq!(run_spec("v1"), old);
+    assert!(
+        printed.contains(&format!("run specification {old}, ")),
+        "{printed}"
+    );
+    project.put("hello/app.yaml", "name: hello\nports: ['8080:80']\n");
+    let printed = project.run(&again).2;
+    assert!(
+        printed.contains("signed 1") || printed.contains("release number"),
+        "{printed}"
+    );
+    assert_ne!(run_spec("v1"), old);
+    assert_eq!(run_spec("v3"), old);
 }
 
 #[test]

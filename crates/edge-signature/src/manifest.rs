@@ -322,6 +322,32 @@ mod tests {
     }
 
     #[test]
+    fn attestations_are_no_images() {
+        let mut annotated = entry("provenance", "linux", architecture(), None);
+        annotated["annotations"] = json!({ ATTESTATION.0: ATTESTATION.1 });
+        let entries = [
+            entry("attestation", "unknown", "unknown", None),
+            annotated,
+            entry("ours", "linux", architecture(), None),
+            descriptor(IMAGE_TYPES[1], "no platform"),
+            descriptor("application/vnd.oci.image.index.v1+json", "index"),
+        ];
+        let digests =
+            |found: Vec<Descriptor>| found.into_iter().map(|d| d.digest).collect::<Vec<_>>();
+        let index = index(&entries);
+        let names = |names: [&str; 2]| names.map(|name| Digest::of(name.as_bytes())).to_vec();
+        assert_eq!(
+            digests(index.children().unwrap()),
+            names(["ours", "no platform"])
+        );
+        assert_eq!(
+            digests(index.attestations().unwrap()),
+            names(["attestation", "provenance"])
+        );
+        assert_eq!(index.child().unwrap().unwrap().digest, Digest::of(b"ours"));
+    }
+
+    #[test]
     fn ambiguous_manifests_are_rejected() {
         let image = json!({ "schemaVersion": 2, "config": descriptor("c", "c"), "layers": [] });
         assert!(!parsed(&image).unwrap());

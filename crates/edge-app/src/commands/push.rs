@@ -7,8 +7,8 @@ use edge_common::contract::annotation;
 use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
-    Annotations, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Select, Verified,
-    verify as verify_signature,
+    Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Select,
+    Verified, verify as verify_signature,
 };
 
 use crate::cli::args::PushOptions;
@@ -33,6 +33,7 @@ pub(crate) async fn push(
     let keys = signer.keys().await?;
     let source = options.from.as_deref().map(mirror::source).transpose()?;
     confirm_grants(app, source.as_ref(), options.yes)?;
+    let run_spec = app.spec.run_spec().to_bytes()?;
     let image = project.image(&app.name, version).await?;
     let registry = project.registry().await?;
     let digest = match &source {
@@ -54,7 +55,7 @@ pub(crate) async fn push(
             version: version.into(),
             release_number: release_number::next(&registry, &keys, &app.name, version).await?,
             grants: app.spec.grants(),
-            run: None,
+            run: Some(push_run_spec(&registry, run_spec).await?),
         },
         commit: app.commit().await,
     };
@@ -69,6 +70,15 @@ pub(crate) async fn push(
     }
     println!("{}@{digest}", image.repository);
     Ok(())
+}
+
+/// Pushes the run specification, which `app.yaml` describes, and returns the digest to sign.
+async fn push_run_spec(registry: &Registry, bytes: Vec<u8>) -> Result<Digest> {
+    let size = bytes.len();
+    let pushed = registry.push_run_spec(bytes).await;
+    let digest = pushed.map_err(registry_error)?;
+    log::info(format_args!("run specification {digest}, {size} bytes"));
+    Ok(digest)
 }
 
 /// Inputs for the signatures of one push, which are the same for every manifest.
@@ -134,12 +144,13 @@ impl Signing<'_> {
         Ok(true)
     }
 
-    /// Returns whether an existing signature states the same app, version and grants. The
-    /// release number is ignored: it is the time of the first push, and another push of
-    /// the same version must not raise it.
+    /// Returns whether an existing signature states the same app, version, grants and run
+    /// specification. The release number is ignored: it is the time of the first push, and
+    /// another push of the same version must not raise it.
     fn is_stated_by(&self, verified: &Verified) -> bool {
         let (new, old) = (&self.annotations, &verified.annotations);
-        (&new.app, &new.version, &new.grants) == (&old.app, &old.version, &old.grants)
+        (&new.app, &new.version) == (&old.app, &old.version)
+            && (&new.grants, &new.run) == (&old.grants, &old.run)
     }
 }
 

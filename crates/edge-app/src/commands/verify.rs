@@ -52,6 +52,9 @@ pub(crate) async fn verify(project: &Project, image: &ImageRef) -> Result<()> {
     println!("app      {}\nversion  {}", signed.app, signed.version);
     println!("release  {}", signed.release_number);
     println!("grants   {}", signed.grants.join(","));
+    if let Some(digest) = &signed.run {
+        println!("run      {digest}");
+    }
     println!("signer   {}", verified.signer);
     if manifests.len() > 1 {
         println!("images   {}, each of them signed", manifests.len() - 1);

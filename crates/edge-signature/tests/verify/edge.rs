@@ -28,7 +28,7 @@ fn verify_payload(team: &Team, payload: &str) -> Result<Verified, String> {
     verify(&team.keys, &repository, &digest, &[signed], Select::Newest).map_err(|e| e.to_string())
 }
 
-fn annotations(grants: &[&str]) -> Annotations {
+pub fn annotations(grants: &[&str]) -> Annotations {
     Annotations {
         app: "hello".into(),
         version: "v1".into(),

@@ -5,3 +5,4 @@ mod cosign;
 mod edge;
 #[path = "../keys/mod.rs"]
 mod keys;
+mod roles;
