@@ -26,10 +26,13 @@ pub mod label {
     pub const SANDBOX: &str = "edge.sandbox";
     /// Reference of the container image as the caller typed it.
     pub const IMAGE: &str = "edge.image";
+    /// Digest of the signed run specification that the container was created from,
+    /// `sha256:HEX`.
+    pub const RUN: &str = "edge.run";
     /// Key under which edge-docker keeps the mount clones of the container.
     pub const MOUNTS: &str = "edge.pins";
     /// All labels above.
-    pub const ALL: [&str; 7] = [APP, VERSION, DIGEST, SIGNER, SANDBOX, IMAGE, MOUNTS];
+    pub const ALL: [&str; 8] = [APP, VERSION, DIGEST, SIGNER, SANDBOX, IMAGE, RUN, MOUNTS];
 }
 
 /// Keys of the annotations in the signed payload of a container image's signature.

@@ -10,19 +10,23 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use edge_common::Root;
 use edge_common::contract::label;
+use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
+use edge_docker_policy::cli::streams::Streams;
 use edge_docker_policy::cli::values;
 use edge_docker_policy::decide::{self, Plan};
+use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
 use hyper::Method;
 
 use crate::audit_log::Decision;
 use crate::device_groups;
-use crate::engine::{attach, client};
+use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
 use crate::mounts::{clones, collect, env_file};
+use crate::signed_app::{self, SignedApp};
 use crate::stored::created;
-use crate::trust;
+use crate::trust::{self, Trust};
 
 /// Container that the engine has created and not yet started.
 pub(crate) struct Created {
@@ -43,13 +47,59 @@ pub(crate) struct Permitted {
     key: String,
 }
 
-/// Carries out `run`: creates and starts a container and, unless `--detach` is given,
-/// attaches to it. Returns the exit code of the container, or 0 with `--detach`.
+/// Manner in which `run` starts a container.
+struct Start {
+    /// In the background.
+    detach: bool,
+    /// Streams to attach otherwise.
+    streams: Streams,
+    /// Removal of the container at its end (`--rm`).
+    removed: bool,
+}
+
+impl Start {
+    fn of(request: &Request) -> Self {
+        Self {
+            detach: request.detach,
+            streams: request.streams,
+            removed: request.body.host_config.auto_remove,
+        }
+    }
+}
+
+/// Carries out `run`: creates and starts a container and, unless it starts in the
+/// background, attaches to it. Returns the exit code of the container, or 0 in the
+/// background.
 pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
+    let trust = trust::load(root)?;
+    if let Some(form) = levels::signed_form(args, trust.run) {
+        return run_signed(root, &trust, form).await;
+    }
     let request = request::parse(args)?;
-    let (detach, streams) = (request.detach, request.streams);
-    let removed = request.body.host_config.auto_remove;
+    let manner = Start::of(&request);
     let permitted = permit(root, request).await?;
+    start(root, &permitted, &manner).await
+}
+
+/// Starts an app by its signed run specification. A container of the same version that
+/// exists is started again.
+async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<ExitCode> {
+    let app = SignedApp::find(root, trust, &form).await?;
+    if let Some(existing) = containers::find(root, &app.spec.app).await? {
+        app.require_same(&existing)?;
+        if !existing.state.running {
+            attach::start(root, &existing.id).await?;
+        }
+        println!("{}", existing.id);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let request = app.request(root, form.detach)?;
+    let manner = Start::of(&request);
+    start(root, &permit_signed(root, app, request)?, &manner).await
+}
+
+async fn start(root: &Root, permitted: &Permitted, manner: &Start) -> Result<ExitCode> {
+    let (detach, streams, removed) = (manner.detach, manner.streams, manner.removed);
     let created = permitted.create(root, "run").await?;
     if detach {
         attach::start(root, &created.id).await?;
@@ -76,11 +126,30 @@ pub(crate) async fn create(root: &Root, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Identifies the image of a request, pulls it if necessary, and returns the container
-/// that the policy permits, or the refusal.
+/// Identifies the image of a request with typed options, pulls it if necessary, and
+/// returns the container that the policy permits, or the refusal.
 pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
     let trust = trust::load(root)?;
+    // Before the image, which may be a pull of minutes.
+    signed_app::require_typed_run(&trust)?;
     let image = identify::find(root, &trust, &request.image, request.allow_downgrade).await?;
+    let permitted = permitted(root, image, request)?;
+    let host = serde_json::to_value(&permitted.plan.body.host_config);
+    let held = grants::held(&host.context("writing the create body")?);
+    signed_app::require_no_grants(&permitted.image, &held)?;
+    Ok(permitted)
+}
+
+/// Returns the container of a signed run specification.
+pub(crate) fn permit_signed(root: &Root, app: SignedApp, request: Request) -> Result<Permitted> {
+    let digest = app.digest().map(ToString::to_string);
+    let mut permitted = permitted(root, app.image, request)?;
+    let labels = &mut permitted.plan.body.labels;
+    labels.extend(digest.map(|digest| (label::RUN.to_string(), digest)));
+    Ok(permitted)
+}
+
+fn permitted(root: &Root, image: Image, request: Request) -> Result<Permitted> {
     let (name, reference) = (request.name.clone(), request.image.clone());
     let (plan, key) = plan(root, request, &image)?;
     Ok(Permitted {

@@ -11,8 +11,8 @@
 //! whenever it is used.
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
-//! bottom: `commands`; `deploy`; `create` and `stored`; `image` and `mounts`; `engine`;
-//! `tickets`.
+//! bottom: `commands`; `deploy`; `create` and `stored`; `signed_app`; `image` and `mounts`;
+//! `engine`; `tickets`.
 
 mod audit_log;
 mod authz;
@@ -24,6 +24,7 @@ mod device_groups;
 mod engine;
 mod image;
 mod mounts;
+mod signed_app;
 mod stored;
 mod tickets;
 mod trust;

@@ -10,6 +10,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use edge_common::contract::limit::ANCHOR_BYTES;
 use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
+use edge_common::level::RunMode;
 use edge_common::policy::Policy;
 use edge_common::{Root, file};
 use edge_signature::{Keys, Repository};
@@ -31,6 +32,8 @@ pub(crate) struct Trust {
     pub(crate) repository: Repository,
     /// Permission for unsigned images named `sandbox/…`, from `policy.json`.
     pub(crate) sandbox: bool,
+    /// Origin of the settings of containers, from `policy.json`.
+    pub(crate) run: RunMode,
 }
 
 impl Trust {
@@ -59,6 +62,7 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
             .parse()
             .with_context(|| format!("parsing {REPOSITORY}"))?,
         sandbox: policy.sandbox,
+        run: policy.run,
     })
 }
 

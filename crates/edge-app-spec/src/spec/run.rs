@@ -6,8 +6,8 @@ use super::Spec;
 use crate::shell::quote;
 use crate::yaml::{Place, Problem};
 
-/// Words of `RunSpec::options` that `run` and `replace` get in another place.
-const CONTAINER: [&str; 2] = ["--detach", "--name="];
+/// Option of `RunSpec::options` that `run` and `replace` get in another place.
+const NAME: &str = "--name=";
 
 impl Spec {
     /// Returns the run specification, the content that is signed with the image.
@@ -50,7 +50,7 @@ impl Spec {
         let options = run.options(data, &names).unwrap_or_default();
         let mut options: Vec<_> = options
             .into_iter()
-            .filter(|o| !CONTAINER.iter().any(|c| o.starts_with(c)))
+            .filter(|option| !option.starts_with(NAME))
             .collect();
         if let Some(words) = entrypoint {
             let first = words.first().map_or("", String::as_str);

@@ -6,11 +6,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use edge_common::contract::{path, phase};
+use edge_common::contract::{annotation, path, phase};
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
-use edge_signature::{Credentials, ImageRef};
+use edge_signature::{Credentials, Format, ImageRef, Signed};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::device::apps::{self, OPTIONS_LABEL};
@@ -67,27 +68,27 @@ impl Release {
         // The tag is resolved once for all devices, so that all get the same digest even
         // if the tag moves during the deployment.
         let manifest = registry.resolve(&image).await.map_err(registry_error)?;
+        let digest = &manifest.digest;
         // The tag says which version is meant: the same manifest may be signed for others.
         let image = ImageRef {
-            digest: Some(manifest.digest),
+            digest: Some(digest.clone()),
             ..image
         };
         let image = image.to_string();
         let login = project.credentials(registry.repository()).await?;
         let trial_seconds = options.timeout.unwrap_or(DEFAULT_TRIAL_SECONDS);
-        let run_options = app.spec.options(&format!("{}/{}", path::APPS, app.name));
-        let mut replace = vec!["replace".into(), app.name.clone()];
-        replace.push(format!("--timeout={trial_seconds}"));
-        replace.push(format!(
-            "--label={OPTIONS_LABEL}={}",
-            serde_json::to_string(&run_options)?
-        ));
-        if options.allow_downgrade {
-            replace.push("--allow-downgrade".into());
+        let signatures = registry.signatures(digest).await.map_err(registry_error)?;
+        let mut replace = vec!["replace".to_string()];
+        if signatures.iter().any(|s| states_run(s, app, version)) {
+            replace.push(format!("{}-{version}@{digest}", app.name));
+        } else {
+            replace.extend(typed_arguments(app, &image)?);
         }
-        replace.extend(run_options);
-        replace.push(image.clone());
-        replace.extend(app.spec.command());
+        // After the name, and before the options of the container.
+        replace.insert(2, format!("--timeout={trial_seconds}"));
+        if options.allow_downgrade {
+            replace.insert(3, "--allow-downgrade".into());
+        }
         Ok(Self {
             app: app.name.clone(),
             version: version.into(),
@@ -132,6 +133,32 @@ impl Release {
             self.app, self.version, self.image
         ))
     }
+}
+
+/// Returns whether the signature states a run specification of this version. It is not
+/// verified here: the device does, and the answer only chooses the command.
+fn states_run(signed: &Signed, app: &App, version: &str) -> bool {
+    let payload: Value = serde_json::from_slice(signed.payload()).unwrap_or_default();
+    let stated = match signed.format() {
+        Format::V2 => &payload["optional"],
+        Format::V3 => &payload["subject"][0]["annotations"],
+    };
+    stated[annotation::APP] == app.name.as_str()
+        && stated[annotation::VERSION] == version
+        && stated[annotation::RUN].is_string()
+}
+
+/// Returns the arguments of `replace` for an image that was signed without a run
+/// specification: name, options of today's `app.yaml` and image.
+fn typed_arguments(app: &App, image: &str) -> Result<Vec<String>> {
+    let options = app.spec.options(&format!("{}/{}", path::APPS, app.name));
+    let label = serde_json::to_string(&options)?;
+    let mut arguments = vec![app.name.clone()];
+    arguments.push(format!("--label={OPTIONS_LABEL}={label}"));
+    arguments.extend(options);
+    arguments.push(image.into());
+    arguments.extend(app.spec.command());
+    Ok(arguments)
 }
 
 /// Progress of an image pull on a device, shown only if there is a single device: the

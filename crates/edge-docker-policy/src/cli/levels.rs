@@ -13,17 +13,20 @@ use crate::refusal::refuse;
 
 /// Options of `run APP-VERSION` and `replace APP-VERSION`, which change neither the
 /// container nor its identity.
-const FORM: [Known; 3] = [
+const FORM: [Known; 4] = [
     flag('d', "detach"),
     flag('q', "quiet"),
+    flag(' ', "allow-downgrade"),
     value(' ', "timeout"),
 ];
 
 /// Command line that starts an app by its signed run specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedForm<'a> {
-    /// `APP-VERSION`, or a reference of the repository.
+    /// `APP-VERSION[@DIGEST]`, or a reference of the repository.
     pub image: &'a str,
+    /// Permission for a lower release number (`--allow-downgrade`).
+    pub allow_downgrade: bool,
     /// Start in the background; the default.
     pub detach: bool,
     /// Value of `--timeout`, if it is given.
@@ -41,12 +44,17 @@ pub fn signed_form<'a>(args: &[&'a str], mode: RunMode) -> Option<SignedForm<'a>
         return None;
     };
     // `APP-VERSION` is a tag. A name with a slash or a colon is a reference.
-    let is_tag = !image.contains(['/', ':', '@']);
-    if image.is_empty() || !is_tag && (mode == RunMode::Any || image.starts_with("sandbox/")) {
+    let (name, digest) = image.split_once('@').unwrap_or((image, "sha256:"));
+    let is_tag = name.contains('-') && !name.contains(['/', ':']) && digest.starts_with("sha256:");
+    if image.is_empty()
+        || image.starts_with('-')
+        || !is_tag && (mode == RunMode::Any || image.starts_with("sandbox/"))
+    {
         return None;
     }
     Some(SignedForm {
         image,
+        allow_downgrade: parsed.is_set("allow-downgrade"),
         detach: parsed.last("detach") != Some("false"),
         timeout: parsed.last("timeout"),
     })
@@ -62,9 +70,9 @@ pub fn required(command: Command, args: &[&str], mode: RunMode) -> Level {
         (Command::Replace, Some(&"--recover")) => Level::Operate,
         // The part of a deployment that runs in a process of its own.
         (Command::Replace, Some(&"--apart")) => required(command, &args[1..], mode),
+        (Command::Run | Command::Replace | Command::Pull, _) if lowers() => Level::Debug,
         (Command::Run | Command::Replace, _) if is_signed() => Level::Operate,
         (Command::Run | Command::Replace, _) => Level::Debug,
-        (Command::Pull, _) if lowers() => Level::Debug,
         _ => command.entry().level,
     }
 }
@@ -145,7 +153,7 @@ const FORMS: [(Level, &str); 7] = [
     (Level::Operate, "replace --recover"),
     (Level::Operate, "exec NAME COMMAND of the app's `commands`"),
     (Level::Debug, "exec of any program"),
-    (Level::Debug, "pull --allow-downgrade"),
+    (Level::Debug, "--allow-downgrade of run, replace and pull"),
 ];
 
 const TAIL: &str = "
@@ -167,6 +175,9 @@ mod tests {
             assert_eq!(form(&["hello-v1"], mode), hello);
             assert_eq!(form(&["-d", "hello-v1"], mode), hello);
             assert_eq!(form(&["hello-v1", "--timeout", "30"], mode), hello);
+            let with_digest = form(&["hello-v1@sha256:00"], mode);
+            assert_eq!(with_digest, Some(("hello-v1@sha256:00".into(), true)));
+            assert_eq!(form(&["hello-v1@latest"], RunMode::Any), None);
             assert_eq!(
                 form(&["--detach=false", "hello-v1"], mode),
                 Some(("hello-v1".into(), false))
@@ -180,11 +191,13 @@ mod tests {
                 &[""],
                 &[],
                 &["-e", "A=b", "hello-v1"],
+                &["--", "--rm"],
             ] {
                 assert_eq!(form(other, mode), None, "{other:?}");
             }
         }
         assert_eq!(form(&["r.io/x:hello-v1"], RunMode::Any), None);
+        assert_eq!(form(&["hello"], RunMode::Any), None);
         assert!(form(&["r.io/x:hello-v1"], RunMode::Signed).is_some());
     }
 

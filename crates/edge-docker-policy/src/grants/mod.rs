@@ -19,8 +19,10 @@
 //! ```
 
 mod granted;
+mod held;
 mod table;
 
 pub use granted::Granted;
 pub(crate) use granted::RequestedGrant;
+pub use held::held;
 pub use table::Table;

@@ -40,13 +40,33 @@ impl DeviceNames {
 
 impl RunSpec {
     /// Returns the request of the container that this specification describes, with the
-    /// image reference `image` and the app's data in the directory `data`.
+    /// image reference `image` and the app's data in the directory `data`. The container
+    /// starts in the background; see [`RunSpec::attached_request`].
     ///
     /// # Errors
     /// A value is refused as the same option of `run` would be, or the device has no name
     /// for a placeholder.
     pub fn request(&self, image: &str, data: &str, names: &DeviceNames) -> Result<Request> {
-        let mut args = self.options(data, names)?;
+        let mut args = vec!["--detach".to_string()];
+        args.extend(self.options(data, names)?);
+        self.parse_request(args, image)
+    }
+
+    /// Returns the request of [`RunSpec::request`] for a container to which the caller is
+    /// attached.
+    ///
+    /// # Errors
+    /// As [`RunSpec::request`].
+    pub fn attached_request(
+        &self,
+        image: &str,
+        data: &str,
+        names: &DeviceNames,
+    ) -> Result<Request> {
+        self.parse_request(self.options(data, names)?, image)
+    }
+
+    fn parse_request(&self, mut args: Vec<String>, image: &str) -> Result<Request> {
         args.push(image.into());
         args.extend(self.command.iter().cloned());
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -69,7 +89,7 @@ impl RunSpec {
     /// # Errors
     /// The device has no name for a placeholder.
     pub fn options(&self, data: &str, names: &DeviceNames) -> Result<Vec<String>> {
-        let mut options = vec!["--detach".to_string()];
+        let mut options = Vec::new();
         let mut put = |option: &str, value: &str| options.push(format!("--{option}={value}"));
         put("name", &self.app);
         let texts = [

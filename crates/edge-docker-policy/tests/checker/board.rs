@@ -32,8 +32,13 @@ pub fn permissions(app: &str) -> Permissions {
             ..Permissions::default()
         },
         "toy" => Permissions {
-            devices: &["/dev/video0"],
-            ..Permissions::default()
+            devices: &["/dev/video0", "/dev/i2c-7", "/dev/net/tun"],
+            cdi: &["nvidia.com/gpu=all"],
+            capabilities: &["NET_ADMIN"],
+            sysctls: &[("net.core.somaxconn", "1024")],
+            paths: &["/run/dbus/system_bus_socket"],
+            nvidia: true,
+            host_network: true,
         },
         _ => Permissions::default(),
     }
@@ -59,6 +64,6 @@ pub fn table() -> Value {
             "tuned": { "sysctls": { "net.core.somaxconn": "1024" } },
             "disk": { "devices": ["/dev/sda"], "capabilities": ["SYS_ADMIN"] }
         },
-        "sandbox": ["camera"]
+        "sandbox": ["gpu", "camera", "i2c:7", "vpn", "dbus", "tuned"]
     })
 }

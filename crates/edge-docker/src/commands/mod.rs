@@ -12,11 +12,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use edge_common::Root;
+use edge_common::level::{Level, RunMode};
 use edge_common::policy::Policy;
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
 use edge_docker_policy::cli::levels;
-use edge_docker_policy::refusal::Refusal;
+use edge_docker_policy::refusal::{Refusal, refuse};
 
 use crate::audit_log::{Decision, Verdict};
 use crate::image::{build, load, login, pull, push};
@@ -68,16 +69,26 @@ fn require_level(root: &Root, command: Command, args: &[&str]) -> Result<()> {
     if command.entry().is_hidden() {
         return Ok(());
     }
-    let policy = Policy::load(root);
-    let mode = policy.as_ref().map(|p| p.run).unwrap_or_default();
-    let level = policy.as_ref().map(|p| p.engineer).unwrap_or_default();
-    let level = level.max(caller::least_level(root));
-    let required = levels::require(command, args, level, mode);
-    // Without a policy the strictest one holds: looking helps to find the cause.
-    match (required, policy) {
-        (Err(_), Err(unreadable)) => Err(unreadable),
-        (required, _) => required,
+    match level(root) {
+        Ok((level, mode)) => levels::require(command, args, level, mode),
+        // Without a policy the strictest one holds: looking helps to find the cause.
+        Err(unreadable) => {
+            let required = levels::require(command, args, Level::Look, RunMode::Signed);
+            required.map_err(|_| {
+                let name = command.entry().name;
+                refuse(format_args!(
+                    "{name} is refused without a policy: {unreadable:#}"
+                ))
+            })
+        }
     }
+}
+
+/// Returns the level of the caller and the origin of container settings, from the policy
+/// of the device.
+fn level(root: &Root) -> Result<(Level, RunMode)> {
+    let policy = Policy::load(root)?;
+    Ok((policy.engineer.max(caller::least_level(root)), policy.run))
 }
 
 /// Writes a refused or failed command to the audit log, with the error as the rule.

@@ -6,6 +6,7 @@ mod health;
 mod journal;
 mod places;
 mod supervise;
+mod target;
 mod transaction;
 
 use std::io::Write;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use edge_common::contract::{label, suffix};
 use edge_common::{Root, log};
-use edge_docker_policy::cli::request::{self, Request};
+use edge_docker_policy::cli::request::Request;
 use edge_docker_policy::cli::values;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::valid_app;
@@ -22,11 +23,12 @@ use edge_signature::valid_app;
 use self::health::Watch;
 use self::journal::{Journal, Kept, Phase};
 use self::places::Places;
+use self::target::Target;
 use crate::audit_log::Decision;
 use crate::engine::containers::{self, Container};
 use crate::image::identify;
 use crate::mounts::collect;
-use crate::{create, trust};
+use crate::trust;
 
 /// Default of `--timeout`: time in seconds within which a new container has to work.
 const DEFAULT_TIMEOUT_SECONDS: i64 = 120;
@@ -67,20 +69,35 @@ fn parse_head<'a, 'b>(
     let Some((name, mut rest)) = args.split_first() else {
         return Err(refuse(format_args!("{verb} needs the name of an app")));
     };
-    // With a reserved suffix, for example `-previous`, a deployment names the other
-    // versions of an app.
-    if !valid_app(name) || suffix::RESERVED.iter().any(|s| name.ends_with(s)) {
-        return Err(refuse(format_args!(
-            "{verb} {name:?}: must be the name of an app: a-z, 0-9 and -, not ending in {}",
-            suffix::RESERVED.join(", ")
-        )));
-    }
-    let mut seconds = DEFAULT_TIMEOUT_SECONDS;
+    require_app_name(verb, name)?;
+    let mut limit = None;
     if let Some((text, more)) = timeout(rest) {
-        seconds = values::number("timeout", text, 1..=3600)?;
+        limit = Some(text);
         rest = more;
     }
-    Ok((name, Duration::from_secs(seconds.unsigned_abs()), rest))
+    Ok((name, trial_time(limit)?, rest))
+}
+
+/// Refuses a name that cannot be that of an app.
+fn require_app_name(verb: &str, name: &str) -> Result<()> {
+    // With a reserved suffix, for example `-previous`, a deployment names the other
+    // versions of an app.
+    if valid_app(name) && !suffix::RESERVED.iter().any(|s| name.ends_with(s)) {
+        return Ok(());
+    }
+    Err(refuse(format_args!(
+        "{verb} {name:?}: must be the name of an app: a-z, 0-9 and -, not ending in {}",
+        suffix::RESERVED.join(", ")
+    )))
+}
+
+/// Parses the value of `--timeout`, in seconds; `None` is the default.
+fn trial_time(text: Option<&str>) -> Result<Duration> {
+    let seconds = match text {
+        Some(text) => values::number("timeout", text, 1..=3600)?,
+        None => DEFAULT_TIMEOUT_SECONDS,
+    };
+    Ok(Duration::from_secs(seconds.unsigned_abs()))
 }
 
 fn timeout<'a, 'b>(args: &'a [&'b str]) -> Option<(&'b str, &'a [&'b str])> {
@@ -96,9 +113,9 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     // Before every other step: otherwise a signal could end this process between two
     // steps of the deployment.
     let mut watch = Watch::new()?;
-    let (name, limit, rest) = parse_head("replace", args)?;
-    let mut request = request::parse(rest)?;
-    check(name, &request)?;
+    let mut target = Target::parse(root, args).await?;
+    let (name, limit) = (&target.name.clone(), target.limit);
+    let request = &mut target.request;
     let image = request.image.clone();
     let _lock = journal::lock(root, name)?;
     // An interrupted deployment may still occupy container names that this one needs.
@@ -109,7 +126,7 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     // The container is created with its restart policy, although the trial then sets
     // `no`: only the records of a container with a restart policy are durable.
     request.name = format!("{name}{}", suffix::NEXT);
-    let permitted = create::permit(root, request).await?;
+    let permitted = target.permit(root).await?;
     // Checked before the container is created, so that a refused deployment is not logged
     // as allowed.
     places.require_app(permitted.app())?;

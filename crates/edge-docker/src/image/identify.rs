@@ -10,6 +10,7 @@ use edge_common::contract::label;
 use edge_docker_policy::cli::values;
 use edge_docker_policy::identity::{Identity, sandbox_app};
 use edge_docker_policy::refusal::refuse;
+use edge_docker_policy::run_spec::RunSpec;
 use edge_signature::{Digest, ImageRef, Verified};
 use hyper::Method;
 use serde_json::Value;
@@ -18,7 +19,7 @@ use super::pull::{self, Local};
 use super::signatures::{self, Cached};
 use super::{failure, release_numbers};
 use crate::engine::client;
-use crate::trust::Trust;
+use crate::trust::{self, Trust};
 
 /// Container image that may run, with its verified identity.
 pub(crate) struct Image {
@@ -168,6 +169,33 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
             "{verb} {name} is refused: its image is not verified; create it again with \
              edge-docker run"
         ))),
+    }
+}
+
+/// Returns the signed run specification of a container, from its `inspect` response;
+/// `None` if it was created from options, or its signature is not cached.
+pub(crate) fn container_spec(root: &Root, found: &Value) -> Result<Option<RunSpec>> {
+    let labels = &found["Config"]["Labels"];
+    let (Some(run), Some(digest)) = (labels[label::RUN].as_str(), labels[label::DIGEST].as_str())
+    else {
+        return Ok(None);
+    };
+    if run.is_empty() {
+        return Ok(None);
+    }
+    let trust = trust::load(root)?;
+    let image = pull::require_repository(&trust, &format!("{}@{digest}", trust.repository))?;
+    let cached = signatures::verified(root, &trust, &image)?;
+    let Some((verified, id)) = cached else {
+        return Ok(None);
+    };
+    // The labels only locate the signature; image ID and specification have to agree with
+    // its content.
+    let signed = verified.annotations.run.as_ref().map(Digest::as_str);
+    let is_same = found["Image"] == id.as_str() && signed == Some(run);
+    match verified.run.filter(|_| is_same) {
+        Some(bytes) => RunSpec::parse(&bytes).map(Some),
+        None => Ok(None),
     }
 }
 

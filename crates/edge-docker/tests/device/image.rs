@@ -84,6 +84,31 @@ impl Device {
         self.write(&path, &serde_json::to_vec(&cached).unwrap());
         format!("{REPOSITORY}@{}", manifest.digest)
     }
+
+    /// Writes the cached signature of a manifest with its run specification, and the tag
+    /// of the version, as a pull does.
+    pub fn sign_specified(
+        &self,
+        manifest: &Manifest,
+        annotations: &Annotations,
+        spec: Option<Vec<u8>>,
+    ) {
+        let tag = format!("{}-{}", annotations.app, annotations.version);
+        let reference: ImageRef = format!("{REPOSITORY}:{tag}").parse().unwrap();
+        let payload = edge_signature::payload(&reference, &manifest.digest, annotations);
+        let key = fs::read(self.path("/data/key.pem")).unwrap();
+        let (signature, _) = edge_signature::sign_with_pem(&key, &payload).unwrap();
+        let cached = CachedSignature::new(manifest, vec![Signed::new(payload, signature)]);
+        let cached = match spec {
+            Some(spec) => cached.with_run_spec(spec),
+            None => cached,
+        };
+        let (hex, digest) = (manifest.digest.hex(), manifest.digest.as_str());
+        let path = format!("/data/config/edge-docker/proofs/{hex}.json");
+        self.write(&path, &serde_json::to_vec(&cached).unwrap());
+        let path = format!("/data/config/edge-docker/tags/{tag}");
+        self.write(&path, digest.as_bytes());
+    }
 }
 
 fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8]) {

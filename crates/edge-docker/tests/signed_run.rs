@@ -1,0 +1,211 @@
+//! Apps that run by their signed run specification on a device with the real engine, and
+//! attempts to make such an app do something else.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod device;
+
+use std::fs;
+
+use device::image::Image;
+use device::{Device, REPOSITORY, output_text};
+use edge_docker_policy::run_spec::{RunSpec, SignedCommand, SpecVolume};
+use edge_signature::{Annotations, Digest};
+use serde_json::Value;
+
+const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
+/// Grants of the board that work without hardware.
+const GRANTS: &str = r#"{ "grants": {
+    "vpn": { "capabilities": ["NET_ADMIN"], "network": "host" },
+    "clock": { "mounts": [{ "source": "/etc/docker/daemon.json", "target": "/etc/board" }] } } }"#;
+
+/// Attempts on a production device, one a line: options, entry points, other images,
+/// names, commands.
+const ATTEMPTS: &str = include_str!("signed_run/attempts.txt");
+
+/// Specification of the app `net`, which holds every grant of the board.
+fn net() -> RunSpec {
+    let mut spec = RunSpec::new("net");
+    spec.grants = vec!["vpn".into(), "clock".into()];
+    spec.environment = [("MODE".into(), "signed".into())].into();
+    spec.restart = "unless-stopped".into();
+    spec.volumes = vec![SpecVolume {
+        target: "/state".into(),
+        ..SpecVolume::default()
+    }];
+    let show = SignedCommand {
+        run: vec!["ls".into()],
+        args: 1,
+        ..SignedCommand::default()
+    };
+    spec.commands = [("show".into(), show)].into();
+    spec
+}
+
+/// Signs `image` as `app` of `version` with the specification `spec`.
+fn sign(device: &Device, image: &Image, version: &str, spec: &RunSpec) {
+    let bytes = spec.to_bytes().unwrap();
+    let annotations = Annotations {
+        app: spec.app.clone(),
+        version: version.into(),
+        release_number: 1,
+        grants: spec.grants.clone(),
+        run: Some(Digest::of(&bytes)),
+    };
+    device.sign_specified(&image.manifest, &annotations, Some(bytes));
+}
+
+/// Device with the image of `app`, loaded while sandboxes are allowed, and with the policy
+/// `policy` afterwards.
+fn device(app: &str, policy: &str) -> (Device, Image) {
+    let mut device = Device::start();
+    device.write("/etc/edge-ai/devices.json", GRANTS.as_bytes());
+    device.start_engine();
+    let image = device.image(app, 0);
+    device.write(POLICY, policy.as_bytes());
+    (device, image)
+}
+
+fn inspect(device: &Device, name: &str) -> Value {
+    let text = device.good(&["docker", "inspect", name]);
+    serde_json::from_str::<Value>(&text).unwrap()[0].take()
+}
+
+const PRODUCTION: &str = r#"{"sandbox":false,"run":"signed","engineer":"operate"}"#;
+
+#[test]
+fn an_app_runs_as_it_was_signed_and_no_other_way() {
+    let (device, image) = device("net", PRODUCTION);
+    sign(&device, &image, "v1", &net());
+    let id = device.good(&["edge-docker", "run", "net-v1"]);
+    let container = inspect(&device, "net");
+    assert_eq!(container["Id"], id.as_str());
+    let host = &container["HostConfig"];
+    assert_eq!(host["NetworkMode"], "host");
+    assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped");
+    assert!(host["CapAdd"].to_string().contains("NET_ADMIN"), "{host}");
+    let environment = container["Config"]["Env"].to_string();
+    assert!(environment.contains("MODE=signed"), "{environment}");
+    let digest = Digest::of(&net().to_bytes().unwrap());
+    assert_eq!(container["Config"]["Labels"]["edge.run"], digest.as_str());
+
+    // A second run changes nothing, and starts a container that was stopped.
+    assert_eq!(device.good(&["edge-docker", "run", "net-v1"]), id);
+    device.good(&["edge-docker", "stop", "-t", "0", "net"]);
+    assert_eq!(device.good(&["edge-docker", "run", "net-v1"]), id);
+    assert_eq!(device.running(), ["net"]);
+
+    let before = state(&device);
+    let attempts = ATTEMPTS
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let mut count = 0;
+    for line in attempts {
+        let line = line
+            .replace("REPO", REPOSITORY)
+            .replace("IMAGE", &image.name);
+        let args: Vec<_> = ["edge-docker"].into_iter().chain(line.split(' ')).collect();
+        let (code, text) = device.bad(&args);
+        // 124: a version that this device has never had, without a registry.
+        assert!([124, 125].contains(&code), "{line}: {code} {text}");
+        assert_eq!(state(&device), before, "{line}: {text}");
+        count += 1;
+    }
+    assert!(count >= 60, "{count} attempts");
+}
+
+/// Containers of the engine, with what would differ after an attempt that succeeded.
+fn state(device: &Device) -> String {
+    let ids = device.good(&["docker", "ps", "-aq", "--no-trunc"]);
+    let mut state = String::new();
+    for id in ids.lines() {
+        let container = inspect(device, id);
+        let parts = ["Id", "Name", "State", "HostConfig", "Config", "ExecIDs"];
+        state += &parts.map(|part| container[part].to_string()).join("\n");
+    }
+    state + &device.good(&["docker", "images", "-a", "--no-trunc"])
+}
+
+#[test]
+fn an_image_without_specification_holds_no_grants() {
+    let any = r#"{"sandbox":true,"run":"any","engineer":"debug"}"#;
+    let (device, image) = device("net", any);
+    let annotations = Annotations {
+        app: "net".into(),
+        version: "v1".into(),
+        release_number: 1,
+        grants: vec!["vpn".into(), "clock".into()],
+        run: None,
+    };
+    device.sign_specified(&image.manifest, &annotations, None);
+    let tag = format!("{REPOSITORY}:net-v1");
+    let (code, text) = device.bad(&["edge-docker", "run", "net-v1"]);
+    assert!(
+        code == 125 && text.contains("push the image again"),
+        "{text}"
+    );
+    for option in [
+        "--grant=vpn",
+        "--cap-add=NET_ADMIN",
+        "--network=host",
+        "--grant=clock",
+    ] {
+        let (code, text) = device.bad(&["edge-docker", "run", "-d", option, &tag]);
+        assert!(
+            code == 125 && text.contains("push the image again"),
+            "{text}"
+        );
+    }
+    // Without grants, an image that was signed before specifications runs as ever.
+    device.good(&[
+        "edge-docker",
+        "run",
+        "-d",
+        "--name",
+        "net",
+        "-e",
+        "A=b",
+        &tag,
+    ]);
+
+    // With a specification, options with grants are still refused, at every level.
+    sign(&device, &image, "v2", &net());
+    let tag = format!("{REPOSITORY}:net-v2");
+    let (code, text) = device.bad(&["edge-docker", "run", "-d", "--grant=vpn", &tag]);
+    assert!(
+        code == 125 && text.contains("edge-docker run net-v2"),
+        "{text}"
+    );
+    let (code, text) = device.bad(&["edge-docker", "run", "net-v2"]);
+    assert!(
+        code == 125 && text.contains("edge-docker replace"),
+        "{text}"
+    );
+    device.good(&["edge-docker", "replace", "net-v2", "--timeout", "60"]);
+    assert_eq!(inspect(&device, "net")["HostConfig"]["NetworkMode"], "host");
+}
+
+#[test]
+fn an_edited_specification_is_not_the_signed_one() {
+    let (device, image) = device("net", PRODUCTION);
+    sign(&device, &image, "v1", &net());
+    let path = format!(
+        "/data/config/edge-docker/proofs/{}.json",
+        image.manifest.digest.hex()
+    );
+    let signed = fs::read(device.path(&path)).unwrap();
+    let mut other = net();
+    other.entrypoint = Some(vec!["sh".into(), "-c".into(), "id".into()]);
+    let mut cached: Value = serde_json::from_slice(&signed).unwrap();
+    let exchange = |bytes: &[u8], cached: &mut Value| {
+        cached["run"] = serde_json::json!([openssl::base64::encode_block(bytes)]);
+        device.write(&path, cached.to_string().as_bytes());
+        let output = device.run(&["edge-docker", "run", "net-v1"]);
+        assert!(!output.status.success(), "{}", output_text(&output));
+        assert_eq!(device.running(), Vec::<String>::new());
+    };
+    exchange(&other.to_bytes().unwrap(), &mut cached);
+    exchange(b"", &mut cached);
+    exchange(&vec![b'x'; 70_000], &mut cached);
+    device.write(&path, &signed);
+    device.good(&["edge-docker", "run", "net-v1"]);
+}
