@@ -176,23 +176,17 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
 /// `None` if it was created from options, or its signature is not cached.
 pub(crate) fn container_spec(root: &Root, found: &Value) -> Result<Option<RunSpec>> {
     let labels = &found["Config"]["Labels"];
-    let (Some(run), Some(digest)) = (labels[label::RUN].as_str(), labels[label::DIGEST].as_str())
-    else {
-        return Ok(None);
-    };
-    if run.is_empty() {
+    if !is_set(&labels[label::RUN]) || !is_set(&labels[label::DIGEST]) {
         return Ok(None);
     }
     let trust = trust::load(root)?;
-    let image = pull::require_repository(&trust, &format!("{}@{digest}", trust.repository))?;
-    let cached = signatures::verified(root, &trust, &image)?;
-    let Some((verified, id)) = cached else {
+    let Some((verified, id)) = signatures::of_container(root, &trust, labels)? else {
         return Ok(None);
     };
     // The labels only locate the signature; image ID and specification have to agree with
     // its content.
     let signed = verified.annotations.run.as_ref().map(Digest::as_str);
-    let is_same = found["Image"] == id.as_str() && signed == Some(run);
+    let is_same = found["Image"] == id.as_str() && labels[label::RUN].as_str() == signed;
     match verified.run.filter(|_| is_same) {
         Some(bytes) => RunSpec::parse(&bytes).map(Some),
         None => Ok(None),
