@@ -125,6 +125,33 @@ fn an_index_or_its_child_must_be_signed() {
     });
 }
 
+#[test]
+fn attestations_are_copied_but_not_signed() {
+    let server = Server::start();
+    let entry = |name: &str, os: &str, architecture: &str| {
+        let bytes = image_manifest(name);
+        let digest = server.put_manifest(name, OCI, &bytes);
+        json!({ "mediaType": OCI, "digest": digest, "size": bytes.len(),
+            "platform": { "os": os, "architecture": architecture } })
+    };
+    let mut attestation = entry("provenance", "unknown", "unknown");
+    attestation["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX,
+        "manifests": [attestation, entry("ours", "linux", "arm64")] });
+    let index = server.put_manifest("hello-v1", INDEX, index.to_string().as_bytes());
+    wait(async {
+        let (registry, name) = (registry(&server), image(&server, "hello-v1"));
+        let digests = |manifests: Vec<edge_signature::Manifest>| {
+            manifests.into_iter().map(|m| m.digest).collect::<Vec<_>>()
+        };
+        let of = |name| Digest::of(&image_manifest(name));
+        let signed = digests(registry.resolve_all(&name).await.unwrap());
+        assert_eq!(signed, [index.clone(), of("ours")]);
+        let copied = digests(registry.resolve_complete(&name).await.unwrap());
+        assert_eq!(copied, [index, of("ours"), of("provenance")]);
+    });
+}
+
 /// Layers of another type, absent, huge, of a wrong size, and with signatures that are not Base64
 /// or not DER.
 fn malformed_layers(server: &Server) -> Vec<Value> {
