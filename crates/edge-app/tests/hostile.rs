@@ -64,30 +64,35 @@ impl<'a> Testbed<'a> {
 fn values_of_an_app_arrive_unchanged() {
     let cloud = Cloud::up();
     let testbed = Testbed::new(&cloud);
-    let image = format!("{}@{}", testbed.project.registry, testbed.digest);
+    let image = format!("{}:hello-v1@{}", testbed.project.registry, testbed.digest);
     for value in NASTY {
         let app = json!({
-            "name": "hello", "env": { "A": value }, "ports": ["80:80"], "grants": ["a;id"],
+            "name": "hello", "env": { "A": value }, "ports": ["80:80"], "grants": ["gpu"],
             "health": { "command": value, "interval": "1s" }, "volumes": [".:/data"],
-            "resources": { "memory": "$(id)", "pids": 7 },
+            "resources": { "memory": "64m", "pids": 7 }, "command": [value],
         });
         testbed.project.put("hello/app.yaml", &app.to_string());
+        if value.is_empty() {
+            let deploy = ["deploy", "hello", "d00", "--version", "v1"];
+            testbed.project.fails(&deploy, 3, "the command is empty");
+            continue;
+        }
         let deploy = ["deploy", "hello", "d00", "--version", "v1"];
         testbed.project.succeeds(&deploy);
         let options = [
             "--restart=unless-stopped",
-            "--publish=80:80",
+            "--grant=gpu",
+            "--publish=80:80/tcp",
             &format!("--env=A={value}"),
             "--volume=/data/apps/hello:/data",
-            &format!("--health-cmd={value}"),
-            "--health-interval=1s",
-            "--memory=$(id)",
+            "--memory=67108864",
             "--pids-limit=7",
-            "--grant=a;id",
+            &format!("--health-cmd={value}"),
+            "--health-interval=1000ms",
         ];
         let label = format!("--label=edge-app.options={}", json!(options));
         let first = ["replace", "hello", "--timeout=120", &label];
-        let expected = [&first[..], &options, &[image.as_str()]].concat();
+        let expected = [&first[..], &options, &[image.as_str(), value]].concat();
         assert_eq!(testbed.received("replace"), expected);
         let expected = ["pull", "--username", "AWS", "--password-stdin", &image];
         assert_eq!(testbed.received("pull"), expected);

@@ -119,11 +119,11 @@ fn a_device_is_left_with_an_app() {
     testbed.sandbox();
     let first = testbed.running();
 
-    let app = "name: hello\nresources: {memory: lots}\n";
+    let app = "name: hello\ngrants: [gpu]\n";
     fs::write(testbed.path("hello/app.yaml"), app).unwrap();
     let (code, printed) = testbed.failing_sandbox();
     assert_eq!(code, Some(6), "{printed}");
-    assert!(printed.contains("memory"), "{printed}");
+    assert!(printed.contains("gpu"), "{printed}");
     assert_eq!(testbed.running(), first);
 
     fs::write(testbed.path("hello/app.yaml"), "name: hello\n").unwrap();
