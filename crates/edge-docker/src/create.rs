@@ -132,6 +132,9 @@ pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
     let trust = trust::load(root)?;
     // Before the image, which may be a pull of minutes.
     signed_app::require_typed_run(&trust)?;
+    if request.never_pull {
+        identify::require_local(root, &trust, &request.image).await?;
+    }
     let image = identify::find(root, &trust, &request.image, request.allow_downgrade).await?;
     let permitted = permitted(root, image, request)?;
     let host = serde_json::to_value(&permitted.plan.body.host_config);

@@ -37,6 +37,8 @@ pub struct Request {
     pub env_files: Vec<String>,
     /// Permission of the operator for a lower release number (`--allow-downgrade`).
     pub allow_downgrade: bool,
+    /// Refusal to pull an image that the device does not have (`--pull never`).
+    pub never_pull: bool,
     /// Image reference as typed, for example `REPOSITORY:TAG` or `sandbox/APP`.
     pub image: String,
     /// Additional host names of the container in its network (`--network-alias`).
@@ -99,6 +101,7 @@ impl Request {
             grants: Vec::new(),
             env_files: Vec::new(),
             allow_downgrade: false,
+            never_pull: false,
             image: image.into(),
             aliases: Vec::new(),
         }
@@ -120,7 +123,7 @@ impl Request {
             "env-file" => self.env_files.push(text.into()),
             // `always` is not accepted: edge-docker pulls by verified digest, and only if
             // necessary.
-            "pull" if text == "never" || text == "missing" => {}
+            "pull" if text == "never" || text == "missing" => self.never_pull = text == "never",
             "env" => self.body.env.push(values::environment(text)?),
             "label" => self.label(text)?,
             "hostname" => self.body.hostname = values::hostname(option, text)?,

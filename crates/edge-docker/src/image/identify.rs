@@ -79,6 +79,19 @@ pub(crate) async fn find(
     Ok(Image::signed(verified, local))
 }
 
+/// Refuses an image that would have to be pulled, because the engine or the cache of
+/// signatures does not have it (`run --pull never`).
+pub(crate) async fn require_local(root: &Root, trust: &Trust, reference: &str) -> Result<()> {
+    if reference.starts_with("sandbox/") {
+        return Ok(());
+    }
+    let image = pull::require_repository(trust, reference)?;
+    match cached(root, trust, &image).await? {
+        Some(_) => Ok(()),
+        None => Err(failure::no_such_image(reference)),
+    }
+}
+
 /// Identifies an image for `explain` without pulling it. If no signature is cached, the
 /// image is verified at the registry.
 pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Result<Image> {
