@@ -175,3 +175,35 @@ fn a_cached_signature_of_an_earlier_version_stays_readable() {
     // Reading does not rewrite it: the other version of the device image reads it, too.
     assert_eq!(fs::read_to_string(&path).unwrap(), old);
 }
+
+#[test]
+fn a_signed_run_specification_is_fetched_and_kept() {
+    let device = Device::new();
+    let spec = br#"{"app":"hello","v":1}"#;
+    let digest = device.put("hello-v1");
+    let mut signed = annotations("hello", "v1", 1);
+    signed.run = Some(Digest::of(spec));
+    device.sign_as(&digest, Format::V2, &signed);
+    let name = format!("run specification {}", Digest::of(spec));
+    is(&device.pull("hello-v1"), 125, &format!("{name}: not found"));
+    let path = format!("/blobs/{}", Digest::of(spec));
+    let unavailable = move |r: &pulled::server::Request| r.path.ends_with(&path);
+    let reply = || pulled::server::Reply::new(503, "");
+    device.server.hook(move |r| unavailable(r).then(reply));
+    is(&device.pull("hello-v1"), 124, "does not answer");
+    assert!(!device.proof(&digest).exists());
+    device.network(true);
+    device.server.put_blob(spec);
+    is(&device.pull("hello-v1"), 0, "");
+    let path = device.proof(&digest);
+    let mut kept: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    kept["run"] = serde_json::json!(["e30="]);
+    fs::write(&path, kept.to_string()).unwrap();
+    device.network(false);
+    is(
+        &device.run("hello-v1"),
+        124,
+        &format!("the {name} of hello v1 is missing"),
+    );
+    assert!(!device.engine.created());
+}
