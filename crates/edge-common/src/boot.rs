@@ -61,7 +61,7 @@ pub fn recorded(root: &Root, tool: &str, work: impl FnOnce() -> Result<()>) -> R
         code: None,
         message: String::new(),
         time: time::now(),
-        boot_id: boot_id(root),
+        boot_id: id(root),
         duration_ms: 0,
     };
     // The `running` record is written to memory only, so that a step writes to the
@@ -144,7 +144,8 @@ fn read_directory(directory: &Path) -> Vec<Record> {
     lines.collect()
 }
 
-fn boot_id(root: &Root) -> String {
+/// Returns the random identifier of this boot, empty if it cannot be read.
+pub fn id(root: &Root) -> String {
     use std::io::Read;
     let mut text = String::new();
     // Files in /proc report a size of 0, so the content is read until its end.

@@ -134,6 +134,11 @@ pub mod path {
     /// Program that starts containers, and the only one that units of `/data/services`
     /// may execute.
     pub const EDGE_DOCKER: &str = "/usr/bin/edge-docker";
+    /// Directory of the ledger: the decisions of edge-docker, hash-chained.
+    pub const LEDGER: &str = "/data/log/ledger";
+    /// File with counter and hash of the last record of the ledger, written by
+    /// edge-docker and reported by edge-heartbeat.
+    pub const LEDGER_HEAD: &str = "/run/edge-ai/ledger.json";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }

@@ -19,10 +19,10 @@ use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
 use hyper::Method;
 
-use crate::audit_log::Decision;
 use crate::device_groups;
 use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
+use crate::ledger::Decision;
 use crate::mounts::{clones, collect, env_file};
 use crate::signed_app::{self, SignedApp};
 use crate::stored::created;
@@ -38,7 +38,7 @@ pub(crate) struct Created {
 /// Container that the policy permits and that is not yet created.
 pub(crate) struct Permitted {
     image: Image,
-    /// Image reference as typed, for the audit log.
+    /// Image reference as typed, for the ledger.
     reference: String,
     /// Value of `--name`; if it is empty, the engine chooses a name.
     name: String,
@@ -170,7 +170,7 @@ impl Permitted {
         self.image.identity.app()
     }
 
-    /// Clones the mounts, logs the permitted command `verb`, and sends the create request
+    /// Clones the mounts, records the permitted command `verb`, and sends the create request
     /// to the engine.
     pub(crate) async fn create(&self, root: &Root, verb: &str) -> Result<Created> {
         // Without this lock, a collection in another process would remove the clones,
@@ -186,10 +186,12 @@ impl Permitted {
             identity: Some(&self.image.identity),
             container: &self.name,
         };
-        // Logged after cloning, the last step that may refuse, and before the create
-        // request, so that no container exists without an audit entry.
-        decision.log_allowed(root);
-        let id = self.send(root).await;
+        // Recorded after cloning, the last step that may refuse, and before the create
+        // request, so that no container exists without a record.
+        let id = match decision.record(root) {
+            Ok(()) => self.send(root).await,
+            Err(error) => Err(error),
+        };
         if has_clones && id.is_err() {
             clones::remove(root, &self.key)?;
         }

@@ -12,9 +12,8 @@
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
 //! bottom: `commands`; `deploy`; `create` and `stored`; `signed_app`; `image` and `mounts`;
-//! `engine`; `tickets`.
+//! `engine`; `ledger` and `tickets`.
 
-mod audit_log;
 mod authz;
 mod caller;
 mod commands;
@@ -23,8 +22,10 @@ mod deploy;
 mod device_groups;
 mod engine;
 mod image;
+mod ledger;
 mod mounts;
 mod signed_app;
+pub mod start;
 mod stored;
 mod tickets;
 mod trust;

@@ -7,6 +7,7 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-docker");
+    edge_docker::start::reset(&Root::system());
     let args = std::env::args_os()
         .skip(1)
         .map(std::ffi::OsString::into_string);

@@ -3,6 +3,7 @@
 
 use std::net::UdpSocket;
 
+use edge_common::contract::path;
 use edge_common::{Root, boot};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +12,9 @@ use crate::{containers, disk, temperature, vpn};
 
 /// Length limit of a boot step's error message in a report, in characters.
 const MAX_MESSAGE_CHARS: usize = 200;
+
+/// Length of a SHA-256 in hexadecimal digits.
+const HASH_DIGITS: usize = 64;
 
 /// Returns the state to report. A value that cannot be read is null, so that a damaged
 /// sensor does not prevent the report.
@@ -31,6 +35,7 @@ pub(crate) fn gather(root: &Root) -> Map<String, Value> {
         ("software", software(root)),
         ("vpn_hostname", vpn::hostname(root)),
         ("vpn", vpn::report(root)),
+        ("ledger", ledger(root)),
         ("boot", boot_chain(root)),
     ];
     // Null removes the value of an earlier report from the shadow; a missing key would
@@ -72,6 +77,16 @@ fn load(root: &Root) -> Option<Value> {
         .map_while(|n| n.parse().ok())
         .collect();
     (numbers.len() == 3).then(|| json!(numbers))
+}
+
+/// Returns counter and hash of the last record of the ledger. Whoever changes the ledger
+/// later cannot change what was reported.
+fn ledger(root: &Root) -> Option<Value> {
+    let head: Value = serde_json::from_str(&text(root, path::LEDGER_HEAD)?).ok()?;
+    let counter = head["counter"].as_u64()?;
+    let hash = head["hash"].as_str()?;
+    let is_hash = hash.len() == HASH_DIGITS && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hash.then(|| json!({ "counter": counter, "hash": hash }))
 }
 
 /// Returns total and available memory in kilobytes, from `/proc/meminfo`.
@@ -149,6 +164,19 @@ mod tests {
         assert_eq!(chain["edge-partition"]["ok"], true);
         assert_eq!(chain["edge-vpn"]["code"], 1);
         assert_eq!(chain["edge-vpn"]["message"], "token refused");
+    }
+
+    #[test]
+    fn the_head_of_the_ledger_is_reported() {
+        let hash = "5a".repeat(32);
+        let head = format!(r#"{{"v":1,"counter":7,"hash":"{hash}","later":0}}"#);
+        let (_directory, root) = root_with(&[(path::LEDGER_HEAD, &head)]);
+        let expected = json!({ "counter": 7, "hash": hash });
+        assert_eq!(gather(&root)["ledger"], expected);
+        for bad in ["", "{", "{}", r#"{"counter":-1,"hash":"x"}"#, &head[..90]] {
+            let (_directory, root) = root_with(&[(path::LEDGER_HEAD, bad)]);
+            assert_eq!(gather(&root)["ledger"], Value::Null, "{bad}");
+        }
     }
 
     #[test]

@@ -155,6 +155,12 @@ commands! {
     SystemInfo = Entry::client("system info", Inspect, &[("system info", "The same as info")])
         .groups(&[("system", "info")]).options(&[value('f', "format")]).look();
 
+    /// Prints or verifies the ledger of decisions.
+    Ledger = Entry::own("ledger", Inspect, &[
+        ("ledger [--json] [--tail N]", "Print who did what on this device"),
+        ("ledger verify [--head N:HASH]",
+            "Check that no record was changed, and that the one that the shadow reported is there"),
+    ]).takes(Any).options(&[flag(' ', "json"), value('n', "tail"), value(' ', "head")]).look();
     /// Prints the help page of edge-docker or of one command.
     Help = Entry::own("help", Inspect, &[("help [COMMAND]", "Show the options of a command")])
         .takes(Any).look();
@@ -229,6 +235,10 @@ commands! {
 
     /// Serves the authorization plugin, which decides on each request to the engine.
     Authz = Entry::own("authz", Hidden, &[("authz", "Serve the engine's authorization plugin")]);
+    /// Notes the key of an SSH session for the ledger; sshd calls it.
+    NoteSshKey = Entry::own("note-ssh-key", Hidden, &[
+        ("note-ssh-key FINGERPRINT KEY", "Note the key of an SSH session for the ledger"),
+    ]).takes(Any);
     /// Audits stored containers before the engine starts.
     AuditStored = Entry::own("audit-stored", Hidden, &[
         ("audit-stored", "Audit stored containers before the engine starts"),

@@ -131,6 +131,12 @@ impl Entry {
         self
     }
 
+    /// Returns whether the command changes nothing, so that the ledger does not record
+    /// it.
+    pub fn only_looks(&self) -> bool {
+        self.level == Level::Look
+    }
+
     pub(crate) const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self

@@ -19,15 +19,16 @@ use edge_docker_policy::cli::commands::Command;
 use edge_docker_policy::cli::levels;
 use edge_docker_policy::refusal::{Refusal, refuse};
 
-use crate::audit_log::{Decision, Verdict};
 use crate::image::{build, load, login, pull, push};
+use crate::ledger::{self, Decision, Verdict};
 use crate::mounts::sync;
 use crate::stored::{self, fsck};
-use crate::{authz, caller, create, deploy};
+use crate::{authz, caller, create, deploy, start};
 
 /// Carries out the command in `args` and returns its exit code. A refusal or failure is
-/// also written to the audit log.
+/// also recorded in the ledger.
 pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
+    ledger::begin(args);
     match args {
         [] | ["--help" | "-h", ..] => return done(help::print(&[])),
         ["--version" | "-v", ..] => {
@@ -40,8 +41,9 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
     let result = carry_out(root, command, rest);
     let entry = command.entry();
     result.inspect_err(|error| {
-        // Hidden commands are called by units and log their own decisions.
-        if !entry.is_hidden() {
+        // Hidden commands are called by units and record their own decisions.
+        // A look that failed is still no more than a look.
+        if !entry.is_hidden() && (error.is::<Refusal>() || !entry.only_looks()) {
             audit(root, entry.name, error);
         }
     })
@@ -60,6 +62,8 @@ fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let _entered = runtime.enter();
+    start::handle_signals();
     runtime.block_on(dispatch(root, command, &parsed))
 }
 
@@ -91,7 +95,7 @@ fn level(root: &Root) -> Result<(Level, RunMode)> {
     Ok((policy.engineer.max(caller::least_level(root)), policy.run))
 }
 
-/// Writes a refused or failed command to the audit log, with the error as the rule.
+/// Records a refused or failed command in the ledger, with the error as the rule.
 fn audit(root: &Root, verb: &str, error: &anyhow::Error) {
     let verdict = match error.is::<Refusal>() {
         true => Verdict::Denied,
@@ -101,7 +105,7 @@ fn audit(root: &Root, verb: &str, error: &anyhow::Error) {
         verb,
         ..Decision::default()
     };
-    decision.log(root, verdict, &format!("{error:#}"));
+    decision.record_failure(root, verdict, &format!("{error:#}"));
 }
 
 /// Returns exit code 0 after the success of a command without exit codes of its own.
@@ -115,6 +119,10 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Run => create::run(root, args).await,
         Command::Create => done(create::create(root, args).await),
         Command::Explain => done(explain::run(root, args).await),
+        Command::Replace if args == ["--recover"] => {
+            ledger::record(root, "replace --recover")?;
+            done(deploy::replace(root, args).await)
+        }
         Command::Replace => done(deploy::replace(root, args).await),
         Command::Rollback => done(deploy::rollback(root, args).await),
         Command::Exec => done(exec::run(root, parsed).await),
@@ -128,6 +136,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Tag => done(tag::run(root, args).await),
         Command::Sync => done(sync::run(root, args)),
         Command::Fsck => done(fsck::run(root, args).await),
+        Command::Ledger => ledger::show::run(root, parsed),
         Command::Help => done(help::print(args)),
         Command::Start | Command::Restart | Command::Unpause => {
             done(passthrough::verified(root, command, parsed).await)
@@ -152,6 +161,10 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         | Command::History
         | Command::RemoveImage => done(passthrough::become_client(root, command, parsed)),
         Command::Authz => done(authz::serve(root)),
-        Command::AuditStored => done(stored::audit::run(root)),
+        Command::NoteSshKey => done(ledger::sessions::note(root, args)),
+        Command::AuditStored => {
+            ledger::record(root, "audit-stored")?;
+            done(stored::audit::run(root))
+        }
     }
 }

@@ -8,24 +8,32 @@ use edge_common::Root;
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
 
-use crate::audit_log::Decision;
 use crate::engine::docker_cli;
 use crate::image::identify;
+use crate::ledger::Decision;
 use crate::mounts::collect;
 use crate::trust;
 
-/// Logs the command as allowed and replaces this process by docker's client, which ends
-/// with its own exit code. Returns only if the client cannot be executed.
+/// Records the command as allowed, unless it only looks, and replaces this process by
+/// docker's client, which ends with its own exit code. Returns only if the client cannot
+/// be executed.
 pub(super) fn become_client(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<()> {
+    // Before `exec`: from then on this process is docker's client.
+    record(root, command, parsed)?;
+    docker_cli::limit_memory();
+    Err(client(root, command, parsed).exec()).context("starting docker")
+}
+
+fn record(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<()> {
+    if command.entry().only_looks() {
+        return Ok(());
+    }
     let decision = Decision {
         verb: command.entry().name,
         container: parsed.arguments.first().unwrap_or(&""),
         ..Decision::default()
     };
-    // Before `exec`: from then on this process is docker's client.
-    decision.log_allowed(root);
-    docker_cli::limit_memory();
-    Err(client(root, command, parsed).exec()).context("starting docker")
+    decision.record(root)
 }
 
 /// Carries out `start`, `restart` and `unpause` with docker's client, if the images of
@@ -41,6 +49,7 @@ pub(super) async fn verified(root: &Root, command: Command, parsed: &Parsed<'_>)
 /// Carries out `rm` with docker's client, then removes the mount clones of the removed
 /// containers.
 pub(super) async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
+    record(root, Command::Remove, parsed)?;
     // Not by `exec`, because the mount clones are collected after the client has ended.
     let status = client(root, Command::Remove, parsed)
         .status()

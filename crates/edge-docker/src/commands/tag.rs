@@ -7,7 +7,7 @@ use edge_docker_policy::refusal::refuse;
 use hyper::Method;
 
 use crate::engine::client;
-use crate::trust;
+use crate::{ledger, trust};
 
 /// Carries out `tag SOURCE TARGET`; refuses unless both are names of sandbox images.
 pub(super) async fn run(root: &Root, args: &[&str]) -> Result<()> {
@@ -17,6 +17,7 @@ pub(super) async fn run(root: &Root, args: &[&str]) -> Result<()> {
         [from, to] if sandbox_app(from).is_some() && sandbox_app(to).is_some() => {
             let (name, tag) = to.split_once(':').unwrap_or((to, "latest"));
             let path = format!("/images/{from}/tag?repo={name}&tag={tag}");
+            ledger::record(root, "tag")?;
             let tagged = client::request(root, Method::POST, &path, None).await;
             tagged.map(drop)
         }

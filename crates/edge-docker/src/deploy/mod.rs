@@ -24,9 +24,9 @@ use self::health::Watch;
 use self::journal::{Journal, Kept, Phase};
 use self::places::Places;
 use self::target::Target;
-use crate::audit_log::Decision;
 use crate::engine::containers::{self, Container};
 use crate::image::identify;
+use crate::ledger::Decision;
 use crate::mounts::collect;
 use crate::trust;
 
@@ -200,7 +200,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
         container: name,
         ..Decision::default()
     };
-    decision.log_allowed(root);
+    decision.record(root)?;
     let restart = requested_restart(root, name, &previous)?;
     let journal = Journal {
         name: name.into(),

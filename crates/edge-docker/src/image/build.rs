@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::{build_limits, context, identify, labels, load, progress, pull};
 use crate::engine::{client, transfer};
-use crate::trust;
+use crate::{ledger, trust};
 
 /// Names of the Dockerfile without `--file`: the engine takes the second one if there is
 /// no first.
@@ -59,6 +59,7 @@ pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
             progress::print_stream(line);
         }
     };
+    ledger::record(root, "build")?;
     transfer::upload(root, &path, produce, line).await?;
     let id = id.context("the engine built no image")?;
     name(root, &id, &tags).await?;

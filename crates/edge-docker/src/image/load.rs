@@ -22,7 +22,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use super::zstd::{self, Frames};
 use super::{labels, progress};
 use crate::engine::transfer;
-use crate::trust;
+use crate::{ledger, trust};
 
 /// Size limit of `manifest.json`, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -46,6 +46,7 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
         ));
     }
     let produce = |out: &mut dyn Write| filter(io::stdin(), out);
+    ledger::record(root, "load")?;
     let path = "/images/load?quiet=1";
     transfer::upload(root, path, produce, progress::print_stream).await
 }

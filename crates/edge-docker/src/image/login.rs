@@ -17,6 +17,7 @@ use edge_signature::{Credentials, Error, Registry};
 use serde_json::json;
 
 use super::failure;
+use crate::ledger;
 use crate::trust::{self, Trust};
 
 /// Directory of the file with credentials, accessible to root only.
@@ -43,6 +44,7 @@ pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     // Stored only after the registry has accepted them, because a typing error must not
     // replace valid credentials.
     verify(&trust, &credentials).await.map_err(failure::of)?;
+    ledger::record(root, "login")?;
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
     let text = credentials.to_docker_config(host);
     file::write(&root.path(FILE), text.as_bytes(), 0o600)?;
@@ -92,6 +94,7 @@ pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
             "logout is refused: the only registry of this device is {host}"
         )));
     }
+    ledger::record(root, "logout")?;
     let path = root.path(FILE);
     if path.exists() {
         std::fs::remove_file(path).with_context(|| format!("removing {FILE}"))?;

@@ -15,6 +15,7 @@ use hyper::Method;
 use super::progress::{Downloads, print_progress};
 use super::{failure, login, release_numbers, signatures};
 use crate::engine::client;
+use crate::ledger;
 use crate::trust::{self, Trust};
 
 /// Number of hex digits of the signing key's fingerprint in the log.
@@ -107,6 +108,7 @@ async fn pull_with(
         annotations.version,
         &verified.signer[..SHOWN_KEY_DIGITS]
     ));
+    ledger::record_pull(root, &image.to_string(), &verified)?;
     let local = fetch(root, image, &proof, options).await?;
     signatures::store(root, image, &verified.digest, &proof)?;
     // Recorded last, because an interrupted pull must not lock out the version on the

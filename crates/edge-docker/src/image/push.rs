@@ -8,7 +8,7 @@ use edge_docker_policy::refusal::refuse;
 use super::progress::print_progress;
 use super::{labels, login, pull};
 use crate::engine::client;
-use crate::trust;
+use crate::{ledger, trust};
 
 /// Value of `X-Registry-Auth` without credentials: `{}` in base64. The engine rejects a
 /// push without this header.
@@ -34,5 +34,6 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     let auth = login::header(root, image.repository.host());
     let auth = auth.as_deref().unwrap_or(NO_CREDENTIALS);
     let path = format!("/images/{}/push?tag={tag}", image.repository);
+    ledger::record(root, "push")?;
     client::follow(root, &path, Some(auth), |line| print_progress(line, false)).await
 }

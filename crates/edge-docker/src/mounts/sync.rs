@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
 use super::beneath;
-use crate::trust;
+use crate::{ledger, trust};
 
 /// Prefix of the name of an entry that removes a file or directory.
 const WHITEOUT: &str = ".wh.";
@@ -50,6 +50,7 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<()> {
         )));
     }
     trust::load(root)?.sandbox_allowed("sync")?;
+    ledger::record(root, "sync")?;
     let directory = open(root, app)?;
     let mut input = BufReader::with_capacity(256 * 1024, std::io::stdin().lock());
     write_batches(&directory, &mut input, &mut std::io::stdout())

@@ -151,6 +151,11 @@ impl Contents<'_> {
                 0o644,
             ),
             (
+                "edge-data/files/journald-audit.conf",
+                "/usr/lib/systemd/journald@edge-audit.conf.d/edge.conf",
+                0o644,
+            ),
+            (
                 "edge-policy/files/daemon.json",
                 "/etc/docker/daemon.json",
                 0o644,

@@ -1,6 +1,6 @@
 SUMMARY = "Data partition of an Edge AI device"
 DESCRIPTION = "Mount units of /data and of directories bound to it, its \
-directories, the size limit of the journal, and the SSH host keys."
+directories, the size limits of the journal, and the SSH host keys."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT"
@@ -11,6 +11,7 @@ EDGE_UNITS = "data.mount edge-ssh-keys.service var-lib-containerd.mount var-log.
 SRC_URI = "file://data.mount \
            file://edge-data.conf \
            file://edge-ssh-keys.service \
+           file://journald-audit.conf \
            file://journald-edge.conf \
            file://sshdgenkeys-edge.conf \
            file://var-lib-containerd.mount \
@@ -35,6 +36,8 @@ do_install() {
     done
     install -D -m 0644 ${WORKDIR}/edge-data.conf ${D}${nonarch_libdir}/tmpfiles.d/edge-data.conf
     install -D -m 0644 ${WORKDIR}/journald-edge.conf ${D}${nonarch_libdir}/systemd/journald.conf.d/edge.conf
+    install -D -m 0644 ${WORKDIR}/journald-audit.conf \
+        ${D}${nonarch_libdir}/systemd/journald@edge-audit.conf.d/edge.conf
     install -D -m 0644 ${WORKDIR}/sshdgenkeys-edge.conf \
         ${D}${systemd_system_unitdir}/sshdgenkeys.service.d/edge.conf
 }
