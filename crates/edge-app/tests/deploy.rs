@@ -100,18 +100,29 @@ fn a_device_keeps_an_app_that_works() {
     finishes_without_a_connection(&real);
 }
 
-/// A version that is pulled, but whose signature lacks a requested grant.
+/// A version that is pulled, but requests a grant that the board does not have.
 fn refused(real: &Real) {
     let text = json!({ "name": "hello", "grants": ["gpu"] }).to_string();
     real.project.put("hello/app.yaml", &text);
-    let (code, printed) = deploy(real, "v3");
+    // The settings that were signed count, not those of today.
+    let diff = ["diff", "hello", "jetson", "--version", "v1"];
+    let diff = real.project.succeeds(&diff);
+    assert!(
+        diff.contains("differs from what was signed") && diff.contains("nothing would change"),
+        "{diff}"
+    );
+    let (code, printed) = deploy(real, "v1");
+    assert!(code == 0, "{code} {printed}");
+    real.push("v4", SERVE);
+    let (code, printed) = deploy(real, "v4");
     assert!(code == 6 && printed.contains("gpu"), "{code} {printed}");
 }
 
 /// The power fails during the trial of a version that is not healthy yet.
 fn rebooted(real: &mut Real) {
     app(real, "exit 1", 3600);
-    let child = trial(real, "v3");
+    real.push("v5", SERVE);
+    let child = trial(real, "v5");
     real.device.cut_power();
     real.device.boot().unwrap();
     recover(&real.device);
@@ -135,18 +146,19 @@ fn recover(device: &Device) {
 fn finishes_without_a_connection(real: &Real) {
     let project = &real.project;
     app(real, "true", 0);
-    let diff = project.succeeds(&["diff", "hello", "jetson", "--version", "v3"]);
-    assert!(diff.contains("version  v1 -> v3"), "{diff}");
+    real.push("v6", SERVE);
+    let diff = project.succeeds(&["diff", "hello", "jetson", "--version", "v6"]);
+    assert!(diff.contains("version  v1 -> v6"), "{diff}");
     let list = project.succeeds(&["list", "--json"]);
     let list: Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list[0]["devices"], json!(["jetson"]), "{list}");
 
-    let child = trial(real, "v3");
+    let child = trial(real, "v6");
     real.device.cut_connections().unwrap();
     let (code, printed) = ended(child);
     assert_eq!(code, 0, "{printed}");
     assert!(printed.contains("asking for the result"), "{printed}");
-    assert_eq!(real.version(), "v3");
+    assert_eq!(real.version(), "v6");
 
     project.succeeds(&["rollback", "hello", "jetson"]);
     assert_eq!(real.version(), "v1");

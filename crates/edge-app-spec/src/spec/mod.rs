@@ -11,6 +11,8 @@ use crate::values::mapping::Mapping;
 use crate::values::volume::Volume;
 use crate::yaml::{Place, Problem, parse_tree};
 
+pub use run::options_of;
+
 /// Parsed `app.yaml`: the settings with which an app runs on a device.
 pub struct Spec {
     run: RunSpec,

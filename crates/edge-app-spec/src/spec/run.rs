@@ -30,33 +30,7 @@ impl Spec {
     /// Returns the options that `edge-docker run` and `replace` share, with the app's
     /// data in the directory `data`.
     pub fn options(&self, data: &str) -> Vec<String> {
-        let mut run = self.run.clone();
-        // Only a run specification has placeholders; a host name cannot hold braces.
-        run.hostname = run.hostname.replace(['{', '}'], "");
-        // An option takes one word as the entry point; `command` returns the others.
-        let entrypoint = run.entrypoint.take();
-        if let Some(check) = &mut run.healthcheck
-            && let Some((kind, words)) = check.test.split_first()
-            && kind == "CMD"
-        {
-            // No option runs a check without a shell.
-            check.test = vec!["CMD-SHELL".into(), format!("exec {}", quote(words.iter()))];
-        }
-        let names = DeviceNames {
-            thing: Some("{thing}".into()),
-            serial: Some("{serial}".into()),
-        };
-        // Both names are there, so that every placeholder stays as it is.
-        let options = run.options(data, &names).unwrap_or_default();
-        let mut options: Vec<_> = options
-            .into_iter()
-            .filter(|option| !option.starts_with(NAME))
-            .collect();
-        if let Some(words) = entrypoint {
-            let first = words.first().map_or("", String::as_str);
-            options.push(format!("--entrypoint={first}"));
-        }
-        options
+        options_of(&self.run, data)
     }
 
     /// Returns the words after the image: the rest of `entrypoint`, and `command`.
@@ -78,4 +52,39 @@ impl Spec {
         let request = self.run.request("image", &data, &names);
         request.map(drop).map_err(problem)
     }
+}
+
+/// Returns the options of `edge-docker run` that stand for a run specification, with its
+/// placeholders as they are and the app's data in the directory `data`.
+pub fn options_of(spec: &RunSpec, data: &str) -> Vec<String> {
+    let mut run = spec.clone();
+    // Only a run specification has placeholders; a host name cannot hold braces.
+    run.hostname = run.hostname.replace(['{', '}'], "");
+    // An option takes one word as the entry point; `command` returns the others.
+    let entrypoint = run.entrypoint.take();
+    if let Some(check) = &mut run.healthcheck
+        && let Some((kind, program)) = check.test.split_first()
+        && kind == "CMD"
+    {
+        // No option runs a check without a shell.
+        check.test = vec![
+            "CMD-SHELL".into(),
+            format!("exec {}", quote(program.iter())),
+        ];
+    }
+    let names = DeviceNames {
+        thing: Some("{thing}".into()),
+        serial: Some("{serial}".into()),
+    };
+    // Both names are there, so that every placeholder stays as it is.
+    let options = run.options(data, &names).unwrap_or_default();
+    let mut options: Vec<_> = options
+        .into_iter()
+        .filter(|option| !option.starts_with(NAME))
+        .collect();
+    if let Some(entrypoint) = entrypoint {
+        let first = entrypoint.first().map_or("", String::as_str);
+        options.push(format!("--entrypoint={first}"));
+    }
+    options
 }

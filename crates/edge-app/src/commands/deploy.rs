@@ -6,12 +6,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use edge_common::contract::{annotation, path, phase};
+use edge_common::contract::{path, phase};
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
-use edge_signature::{Credentials, Format, ImageRef, Signed};
+use edge_signature::{Credentials, ImageRef};
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::device::apps::{self, OPTIONS_LABEL};
@@ -21,6 +20,7 @@ use crate::exit_code::{NOT_RUNNING, ROLLED_BACK, UNREACHABLE, registry_error};
 use crate::output::progress::Progress;
 use crate::project::app::{App, check_name};
 use crate::project::config::Project;
+use crate::project::signed_run;
 
 /// Default of `--timeout`: seconds within which a new version must be healthy.
 const DEFAULT_TRIAL_SECONDS: u32 = 120;
@@ -77,9 +77,9 @@ impl Release {
         let image = image.to_string();
         let login = project.credentials(registry.repository()).await?;
         let trial_seconds = options.timeout.unwrap_or(DEFAULT_TRIAL_SECONDS);
-        let signatures = registry.signatures(digest).await.map_err(registry_error)?;
+        let run = signed_run::digest(&registry, digest, &app.name, version).await?;
         let mut replace = vec!["replace".to_string()];
-        if signatures.iter().any(|s| states_run(s, app, version)) {
+        if run.is_some() {
             replace.push(format!("{}-{version}@{digest}", app.name));
         } else {
             replace.extend(typed_arguments(app, &image)?);
@@ -133,19 +133,6 @@ impl Release {
             self.app, self.version, self.image
         ))
     }
-}
-
-/// Returns whether the signature states a run specification of this version. It is not
-/// verified here: the device does, and the answer only chooses the command.
-fn states_run(signed: &Signed, app: &App, version: &str) -> bool {
-    let payload: Value = serde_json::from_slice(signed.payload()).unwrap_or_default();
-    let stated = match signed.format() {
-        Format::V2 => &payload["optional"],
-        Format::V3 => &payload["subject"][0]["annotations"],
-    };
-    stated[annotation::APP] == app.name.as_str()
-        && stated[annotation::VERSION] == version
-        && stated[annotation::RUN].is_string()
 }
 
 /// Returns the arguments of `replace` for an image that was signed without a run

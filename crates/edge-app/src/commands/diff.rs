@@ -2,15 +2,17 @@
 
 use anyhow::Result;
 use edge_common::contract::path;
+use edge_signature::{Digest, Registry};
 use serde::Serialize;
 
 use crate::commands::check;
-use crate::device::apps;
+use crate::device::apps::{self, AppContainer};
 use crate::device::ssh::Device;
 use crate::exit_code::registry_error;
 use crate::output::table;
 use crate::project::app::App;
 use crate::project::config::Project;
+use crate::project::signed_run;
 
 /// Output of `diff --json`: current and new state of an app; pairs are `[current, new]`.
 #[derive(Serialize)]
@@ -24,6 +26,9 @@ struct Diff {
     /// Changes of the container's options; `None` if edge-app did not deploy the current
     /// container, whose options are then unknown.
     options: Option<OptionChanges>,
+    /// Changes of `app.yaml` since the version was signed, which a deployment does not
+    /// bring; `None` for a version that was signed without its settings.
+    since_push: Option<OptionChanges>,
     /// Settings that a device with the default grants would refuse.
     refused: Vec<String>,
 }
@@ -55,18 +60,23 @@ pub(super) async fn diff(
 ) -> Result<()> {
     let device = Device::new(project, name)?;
     let image = project.image(&app.name, version).await?;
-    let manifest = project.registry().await?.resolve(&image).await;
-    let digest = manifest.map_err(registry_error)?.digest.to_string();
+    let registry = project.registry().await?;
+    let manifest = registry.resolve(&image).await.map_err(registry_error)?;
+    let run = signed_run::digest(&registry, &manifest.digest, &app.name, version).await?;
+    let digest = manifest.digest.to_string();
     let apps = apps::on(&device).await?;
     let current = apps.into_iter().find(|a| a.name == app.name);
-    let new = app.spec.options(&format!("{}/{}", path::APPS, app.name));
-    // The old options come from a label that edge-app set at the deployment: the engine's
-    // record of a container also has defaults and resolved values, which would appear as
-    // changes.
-    let old = match &current {
-        Some(current) => current.options.clone(),
-        None => Some(Vec::new()),
+    let data = format!("{}/{}", path::APPS, app.name);
+    let today = app.spec.options(&data);
+    // A deployment brings what was signed, and only for a version without signed settings
+    // those of today's app.yaml.
+    let signed = match &run {
+        Some(run) => Some(signed_options(&registry, run, &data).await?),
+        None => None,
     };
+    let since_push = signed.as_ref().map(|signed| option_changes(signed, &today));
+    let old = current_options(&registry, current.as_ref(), &data).await?;
+    let new = signed.unwrap_or(today);
     let options = old.map(|old| option_changes(&old, &new));
     let unchanged = |o: &OptionChanges| o.removed.is_empty() && o.added.is_empty();
     let same_digest = current.as_ref().and_then(|c| c.digest.as_ref()) == Some(&digest);
@@ -81,6 +91,7 @@ pub(super) async fn diff(
         ],
         digest: [current.and_then(|c| c.digest), Some(digest)],
         options,
+        since_push: since_push.filter(|changes| !unchanged(changes)),
         refused: check::refusals(&app.spec)?,
     };
     if json {
@@ -90,7 +101,36 @@ pub(super) async fn diff(
     Ok(())
 }
 
+/// Returns the options of the container that runs; `None` if they are not known.
+async fn current_options(
+    registry: &Registry,
+    current: Option<&AppContainer>,
+    data: &str,
+) -> Result<Option<Vec<String>>> {
+    let Some(current) = current else {
+        return Ok(Some(Vec::new()));
+    };
+    // Of the signature or of a label that edge-app set: the engine's record of a container
+    // also has defaults and resolved values, which would appear as changes.
+    match current.run.as_ref().and_then(|run| run.parse().ok()) {
+        Some(run) => signed_options(registry, &run, data).await.map(Some),
+        None => Ok(current.options.clone()),
+    }
+}
+
+/// Returns the options that stand for a signed run specification.
+async fn signed_options(registry: &Registry, run: &Digest, data: &str) -> Result<Vec<String>> {
+    let spec = signed_run::download(registry, run).await?;
+    Ok(edge_app_spec::options_of(&spec, data))
+}
+
 fn print(diff: &Diff) {
+    if let Some(changes) = &diff.since_push {
+        println!("app.yaml differs from what was signed; push a new version to deploy this:");
+        let lines = changes.removed.iter().map(|o| format!("  - {o}"));
+        let added = changes.added.iter().map(|o| format!("  + {o}"));
+        lines.chain(added).for_each(|line| println!("{line}"));
+    }
     for refusal in &diff.refused {
         println!("refused  {refusal}");
     }

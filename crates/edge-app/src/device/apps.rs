@@ -40,6 +40,9 @@ pub(crate) struct AppContainer {
     pub(crate) started: String,
     /// Number of times that the engine restarted the container by its restart policy.
     pub(crate) restarts: u64,
+    /// Digest of the signed run specification; `None` if the container was created from
+    /// options.
+    pub(crate) run: Option<String>,
     /// Options from the label [`OPTIONS_LABEL`]; `None` if edge-app did not deploy the
     /// container.
     pub(crate) options: Option<Vec<String>>,
@@ -136,6 +139,7 @@ fn app_container(container: Container) -> Option<AppContainer> {
         health: health.filter(|h| h != "none"),
         started: container.state.started_at,
         restarts: container.restart_count,
+        run: value(label::RUN),
         options: set(OPTIONS_LABEL).and_then(|text| serde_json::from_str(&text).ok()),
     })
 }

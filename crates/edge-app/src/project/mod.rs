@@ -4,4 +4,5 @@ pub(crate) mod app;
 pub(crate) mod config;
 pub(crate) mod init;
 pub(crate) mod registry;
+pub(crate) mod signed_run;
 pub(crate) mod signing;
