@@ -1,7 +1,7 @@
 //! Scalar values of `app.yaml`. Each type checks its text during deserialization,
 //! so that the parser adds line and column of the scalar to an error.
 
-use edge_signature::valid_app;
+use edge_signature::{reserved_suffix, valid_app};
 use serde::Deserialize;
 
 /// Name of an app: 1 to 63 of a-z, 0-9 and `-`, without `-` at either end.
@@ -15,6 +15,11 @@ impl TryFrom<String> for Name {
     fn try_from(text: String) -> Result<Self, String> {
         if valid_app(&text) {
             return Ok(Self(text));
+        }
+        if let Some(suffix) = reserved_suffix(&text) {
+            return Err(format!(
+                "{text:?}: names ending in {suffix} are reserved for deployments"
+            ));
         }
         Err(format!(
             "{text:?}: a name is 1 to 63 of a-z, 0-9 and -, not - at either end"

@@ -104,6 +104,9 @@ pub mod path {
     pub const REPOSITORY: &str = "/etc/edge-ai/container-config/ecr-url.txt";
     /// Policy of the device image as JSON: sandbox images and SSH access.
     pub const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
+    /// Configuration of the VPN in the device image: provider, container image and
+    /// peers.
+    pub const VPN: &str = "/etc/edge-ai/vpn.json";
     /// Directory of the CA certificates that TLS servers are verified with, one or more
     /// `*.pem` files.
     pub const CA: &str = "/etc/edge-ai/ca";

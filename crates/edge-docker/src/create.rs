@@ -8,8 +8,8 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use edge_common::Root;
 use edge_common::contract::label;
+use edge_common::{Root, log};
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
 use edge_docker_policy::cli::streams::Streams;
@@ -17,11 +17,13 @@ use edge_docker_policy::cli::values;
 use edge_docker_policy::decide::{self, Plan};
 use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
+use edge_signature::Verified;
 use hyper::Method;
 
 use crate::device_groups;
 use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
+use crate::image::release_numbers;
 use crate::ledger::Decision;
 use crate::mounts::{clones, collect, env_file};
 use crate::signed_app::{self, SignedApp};
@@ -45,6 +47,8 @@ pub(crate) struct Permitted {
     plan: Plan,
     /// Key of the container's mount clones: 32 random hex digits.
     key: String,
+    /// Value of `--allow-downgrade`.
+    allow_downgrade: bool,
 }
 
 /// Manner in which `run` starts a container.
@@ -88,7 +92,9 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
     if let Some(existing) = containers::find(root, &app.spec.app).await? {
         app.require_same(&existing)?;
         if !existing.state.running {
+            let judged = identify::verified(root, trust, "run", &existing.id).await?;
             attach::start(root, &existing.id).await?;
+            accept(root, judged.verified.as_ref(), false);
         }
         println!("{}", existing.id);
         return Ok(ExitCode::SUCCESS);
@@ -103,6 +109,7 @@ async fn start(root: &Root, permitted: &Permitted, manner: &Start) -> Result<Exi
     let created = permitted.create(root, "run").await?;
     if detach {
         attach::start(root, &created.id).await?;
+        permitted.accept(root);
     }
     if detach || !(streams.stdout || streams.stderr) {
         println!("{}", created.id);
@@ -110,7 +117,8 @@ async fn start(root: &Root, permitted: &Permitted, manner: &Start) -> Result<Exi
     if detach {
         return Ok(ExitCode::SUCCESS);
     }
-    let result = attach::run(root, &created.id, streams, removed).await;
+    let accept = || permitted.accept(root);
+    let result = attach::run(root, &created.id, streams, removed, accept).await;
     // A container with --rm no longer exists, so its clones are removed. If the caller
     // only detached from it, it still runs, and the collection keeps its clones.
     if created.has_clones && removed {
@@ -122,7 +130,12 @@ async fn start(root: &Root, permitted: &Permitted, manner: &Start) -> Result<Exi
 /// Carries out `create`: creates a container without starting it, and prints its ID.
 pub(crate) async fn create(root: &Root, args: &[&str]) -> Result<()> {
     let permitted = permit(root, request::parse(args)?).await?;
-    println!("{}", permitted.create(root, "create").await?.id);
+    let id = permitted.create(root, "create").await?.id;
+    if let (true, Some(verified)) = (permitted.allow_downgrade, &permitted.image.verified) {
+        let annotations = &verified.annotations;
+        release_numbers::allow(root, &annotations.app, annotations.release_number)?;
+    }
+    println!("{id}");
     Ok(())
 }
 
@@ -154,6 +167,7 @@ pub(crate) fn permit_signed(root: &Root, app: SignedApp, request: Request) -> Re
 
 fn permitted(root: &Root, image: Image, request: Request) -> Result<Permitted> {
     let (name, reference) = (request.name.clone(), request.image.clone());
+    let allow_downgrade = request.allow_downgrade;
     let (plan, key) = plan(root, request, &image)?;
     Ok(Permitted {
         image,
@@ -161,6 +175,7 @@ fn permitted(root: &Root, image: Image, request: Request) -> Result<Permitted> {
         name,
         plan,
         key,
+        allow_downgrade,
     })
 }
 
@@ -168,6 +183,16 @@ impl Permitted {
     /// Returns the name of the app, from the identity of the image.
     pub(crate) fn app(&self) -> &str {
         self.image.identity.app()
+    }
+
+    /// Returns the image of the container.
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Accepts the release number of a container of no deployment, which has started.
+    fn accept(&self, root: &Root) {
+        accept(root, self.image.verified.as_ref(), self.allow_downgrade);
     }
 
     /// Clones the mounts, records the permitted command `verb`, and sends the create request
@@ -261,4 +286,16 @@ pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(
         plan.body.labels.insert(label::SIGNER.into(), signer);
     }
     Ok((plan, key))
+}
+
+/// Accepts the release number of a container that has started. An error is only logged:
+/// the container runs, and the boot audit raises the floor from what has run.
+fn accept(root: &Root, verified: Option<&Verified>, allow: bool) {
+    let Some(annotations) = verified.map(|v| &v.annotations) else {
+        return;
+    };
+    let (app, number) = (&annotations.app, annotations.release_number);
+    if let Err(error) = release_numbers::raise(root, app, number, allow) {
+        log::error(format_args!("release numbers of {app}: {error:#}"));
+    }
 }

@@ -12,7 +12,7 @@
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
 //! bottom: `commands`; `deploy`; `create` and `stored`; `signed_app`; `image` and `mounts`;
-//! `engine`; `ledger` and `tickets`.
+//! `engine`; `journal` and `ledger`; `tickets`.
 
 mod authz;
 mod caller;
@@ -22,6 +22,7 @@ mod deploy;
 mod device_groups;
 mod engine;
 mod image;
+mod journal;
 mod ledger;
 mod mounts;
 mod signed_app;

@@ -85,9 +85,13 @@ fn an_older_version_comes_back_only_when_told_to() {
     for serial in 1..=4 {
         device.push(&format!("hello-v{serial}"), serial, Format::V2);
     }
-    is(&device.pull("hello-v1"), 0, "");
-    is(&device.pull("hello-v2"), 0, "");
-    is(&device.pull("hello-v3"), 0, "");
+    for tag in ["hello-v1", "hello-v2", "hello-v3"] {
+        is(&device.pull(tag), 0, "");
+    }
+    // A pull accepts nothing: the version before still runs.
+    is(&device.run("hello-v1"), 0, "0123");
+    is(&device.run("hello-v3"), 0, "0123");
+    device.engine.asked();
     for tag in ["hello-v1", "hello-v2"] {
         is(&device.pull(tag), 125, "accepted release number 3");
         is(&device.run(tag), 125, "--allow-downgrade");
@@ -104,13 +108,18 @@ fn an_older_version_comes_back_only_when_told_to() {
     device.network(true);
     is(&device.pull("hello-v2"), 0, "");
     is(&device.pull("hello-v4"), 0, "");
+    is(&device.run("hello-v2"), 0, "0123");
+    is(&device.run("hello-v4"), 0, "0123");
     is(&device.run("hello-v2"), 125, "accepted release number 4");
     let pull = ["pull", "-q", "--allow-downgrade", &device.image("hello-v1")];
     is(&device.say(&pull), 0, "accepts release number 1");
     is(&device.run("hello-v1"), 0, "0123");
 
-    let record = device.path("data/config/edge-docker/serials/hello");
-    fs::write(&record, "{").unwrap();
+    let record = |name: &str| device.path(&format!("data/config/edge-docker/{name}/hello"));
+    fs::write(record("serials"), "{").unwrap();
+    is(&device.run("hello-v4"), 0, "repaired");
+    fs::write(record("serials"), "{").unwrap();
+    fs::write(record("serials-copy"), "{").unwrap();
     is(&device.run("hello-v4"), 125, "is damaged");
     is(
         &device.say(&["run", "-d", "--allow-downgrade", &device.image("hello-v4")]),

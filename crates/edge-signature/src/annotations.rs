@@ -7,7 +7,7 @@ use edge_common::contract::annotation;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
-use crate::names::{valid_app, valid_version};
+use crate::names::{reserved_suffix, valid_app, valid_version};
 use crate::reference::Digest;
 
 /// Keys of the annotations that are read. All but the last one are required.
@@ -67,6 +67,12 @@ impl Annotations {
 pub(crate) struct Stated(BTreeMap<&'static str, Option<String>>);
 
 impl Stated {
+    /// Returns the app's name, if it ends in a reserved suffix.
+    pub(crate) fn reserved_app(&self) -> Option<String> {
+        let app = self.0.get(annotation::APP)?.clone()?;
+        reserved_suffix(&app).is_some().then_some(app)
+    }
+
     /// Converts the annotations to their types; returns `None` if one is absent or
     /// invalid.
     pub(crate) fn validate(mut self) -> Option<Annotations> {

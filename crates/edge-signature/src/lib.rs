@@ -57,7 +57,7 @@ pub use error::Error;
 pub use keys::{Keys, sign_with_pem};
 #[cfg(feature = "verify")]
 pub use manifest::{Descriptor, Manifest, architecture};
-pub use names::{valid_app, valid_version};
+pub use names::{reserved_suffix, valid_app, valid_version};
 pub use reference::{Digest, ImageRef, Repository};
 #[cfg(feature = "pull")]
 pub use registry::{Credentials, Registry};

@@ -1,7 +1,16 @@
 //! Checks of app names and versions, which become names of containers, directories and
 //! tags.
 
-/// Returns whether `name` matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`.
+use edge_common::contract::suffix;
+
+/// Returns the suffix of `name` that is reserved for the containers of a deployment, if it
+/// has one: the container of such an app would be taken for another app's.
+pub fn reserved_suffix(name: &str) -> Option<&'static str> {
+    suffix::RESERVED.into_iter().find(|s| name.ends_with(s))
+}
+
+/// Returns whether `name` matches `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?` and ends in no
+/// reserved suffix.
 pub fn valid_app(name: &str) -> bool {
     // The form of a DNS label, because the name is also that of a host in the app's
     // network and of a directory, where a dot or a slash could lead to another directory.
@@ -10,6 +19,7 @@ pub fn valid_app(name: &str) -> bool {
         && name.chars().all(valid)
         && !name.starts_with('-')
         && !name.ends_with('-')
+        && reserved_suffix(name).is_none()
 }
 
 /// Returns whether `version` matches `[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}`.
@@ -28,7 +38,7 @@ mod tests {
 
     #[test]
     fn app_names() {
-        for name in ["a", "hello", "a-b-1"] {
+        for name in ["a", "hello", "a-b-1", "next", "a-next-1"] {
             assert!(valid_app(name), "{name}");
         }
         for name in [
@@ -43,6 +53,10 @@ mod tests {
             "a\n",
             "é",
             &"a".repeat(64),
+            "a-next",
+            "a-previous",
+            "a-older",
+            "a-moving",
         ] {
             assert!(!valid_app(name), "{name}");
         }

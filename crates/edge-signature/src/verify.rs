@@ -1,6 +1,6 @@
 //! Verification of signatures against trusted keys, a repository and a digest.
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, Stated};
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SIGNATURES};
@@ -94,9 +94,12 @@ pub(crate) fn verify_one(
     // The policy takes the app's name and grants from these annotations. A signature
     // without them, for example by plain `cosign sign`, does not say which permissions
     // the image may have.
-    let annotations = stated
-        .and_then(|s| s.validate())
-        .ok_or("missing or invalid edge.* annotations")?;
+    let reserved = stated.as_ref().and_then(Stated::reserved_app);
+    let annotations = stated.and_then(Stated::validate);
+    let annotations = annotations.ok_or_else(|| match reserved {
+        Some(app) => format!("signed for {app:?}, a name that is reserved for deployments"),
+        None => "missing or invalid edge.* annotations".into(),
+    })?;
     Ok(Verified {
         digest: digest.clone(),
         annotations,

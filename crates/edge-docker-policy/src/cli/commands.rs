@@ -229,9 +229,20 @@ commands! {
         .groups(&[("image", "rm"), ("image", "remove")]).takes(Any)
         .options(&[flag('f', "force"), flag(' ', "no-prune")]).operate();
     /// Removes stopped containers, and networks and images that no container uses.
-    SystemPrune = Entry::client("system prune", Images, &[
-        ("system prune", "Remove stopped containers, unused networks and images"),
+    SystemPrune = Entry::own("system prune", Images, &[
+        ("system prune", "Remove stopped containers, unused networks and images; what a \
+          deployment needs stays"),
     ]).groups(&[("system", "prune")]).options(&[flag('a', "all"), flag('f', "force")]).operate();
+
+    /// Removes stopped containers that no deployment needs.
+    ContainerPrune = Entry::own("container prune", Images, &[
+        ("container prune", "Remove stopped containers that no deployment needs"),
+    ]).groups(&[("container", "prune")]).options(&[flag('f', "force")]).operate();
+    /// Removes images without a name, old versions, or all unused images.
+    ImagePrune = Entry::own("image prune", Images, &[
+        ("image prune", "Remove images without a name, and versions that may not start any \
+          more; with --all every image that neither a container nor a deployment needs"),
+    ]).groups(&[("image", "prune")]).options(&[flag('a', "all"), flag('f', "force")]).operate();
 
     /// Serves the authorization plugin, which decides on each request to the engine.
     Authz = Entry::own("authz", Hidden, &[("authz", "Serve the engine's authorization plugin")]);

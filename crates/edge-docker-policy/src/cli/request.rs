@@ -113,7 +113,7 @@ impl Request {
             "detach" => self.detach = yes,
             "interactive" => self.body.open_stdin = yes,
             "tty" => self.body.tty = yes,
-            "name" => self.name = values::name(option, text)?,
+            "name" => self.name = values::container_name(option, text)?,
             "volume" => self.mounts.push(values::volume(text)?),
             "mount" => self.mount(text)?,
             "attach" if self.streams.add(text) => {}

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 
+use edge_signature::reserved_suffix;
+
 use crate::create_body::{Device, Restart, Ulimit};
 use crate::limits::{
     ALL_CAPABILITIES, CAPABILITIES, DEVICE_RIGHTS, MAX_HOSTNAME_BYTES, MAX_ID, MAX_PATH_BYTES,
@@ -33,6 +35,17 @@ pub fn name(option: &str, text: &str) -> Result<String> {
         return Err(bad(option, text, "a name: letters, digits, _ . -"));
     }
     Ok(text.into())
+}
+
+/// Checks the name of a new container: a [`name`] that ends in no suffix which is reserved
+/// for deployments.
+pub(crate) fn container_name(option: &str, text: &str) -> Result<String> {
+    match reserved_suffix(text) {
+        Some(suffix) => Err(refuse(format_args!(
+            "--{option} {text} is refused: names ending in {suffix} are reserved for deployments"
+        ))),
+        None => name(option, text),
+    }
 }
 
 /// Parses a decimal integer within `bounds`, which the error names.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::passthrough;
 use crate::image::identify;
-use crate::tickets;
+use crate::{tickets, trust};
 
 /// Carries out `exec`: permits the command, and replaces this process by docker's client,
 /// which sends the request.
@@ -38,10 +38,11 @@ pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
             _ => {}
         }
     }
-    let found = identify::created(root, "exec", container).await?;
-    let id = found["Id"]
-        .as_str()
-        .context("the engine's response has no ID")?;
+    // As for a start: in a running container whose key was withdrawn, no further program
+    // is started.
+    let judged = identify::verified(root, &trust::load(root)?, "exec", container).await?;
+    let id = judged.id.as_str();
+    let found = identify::created(root, "exec", id).await?;
     let spec = identify::container_spec(root, &found)?;
     if let Some(signed) = spec.as_ref().and_then(|s| s.commands.get(command[0])) {
         if let Some((options, command)) = signed_command(signed, parsed, &command[1..])? {

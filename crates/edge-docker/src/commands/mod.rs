@@ -5,7 +5,9 @@
 mod exec;
 mod explain;
 mod help;
+mod operate;
 mod passthrough;
+mod prune;
 mod tag;
 
 use std::process::ExitCode;
@@ -126,7 +128,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Replace => done(deploy::replace(root, args).await),
         Command::Rollback => done(deploy::rollback(root, args).await),
         Command::Exec => done(exec::run(root, parsed).await),
-        Command::Remove => passthrough::remove(root, parsed).await,
+        Command::Remove => operate::remove(root, parsed).await,
         Command::Pull => done(pull::run(root, parsed).await),
         Command::Push => done(push::run(root, args).await),
         Command::Login => done(login::login(root, parsed).await),
@@ -139,12 +141,16 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Ledger => ledger::show::run(root, parsed),
         Command::Help => done(help::print(args)),
         Command::Start | Command::Restart | Command::Unpause => {
-            done(passthrough::verified(root, command, parsed).await)
+            operate::start(root, command, parsed).await
         }
-        Command::Stop
-        | Command::Kill
-        | Command::Pause
-        | Command::Wait
+        Command::Stop | Command::Kill | Command::Pause => {
+            operate::stop(root, command, parsed).await
+        }
+        Command::SystemPrune | Command::ContainerPrune | Command::ImagePrune => {
+            done(prune::run(root, command, parsed).await)
+        }
+        Command::RemoveImage => prune::remove_images(root, parsed).await,
+        Command::Wait
         | Command::Ps
         | Command::Logs
         | Command::Top
@@ -156,10 +162,8 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         | Command::Info
         | Command::SystemDf
         | Command::SystemInfo
-        | Command::SystemPrune
         | Command::Images
-        | Command::History
-        | Command::RemoveImage => done(passthrough::become_client(root, command, parsed)),
+        | Command::History => done(passthrough::become_client(root, command, parsed)),
         Command::Authz => done(authz::serve(root)),
         Command::NoteSshKey => done(ledger::sessions::note(root, args)),
         Command::AuditStored => {

@@ -3,7 +3,6 @@
 //! restored.
 
 mod health;
-mod journal;
 mod places;
 mod supervise;
 mod target;
@@ -18,16 +17,20 @@ use edge_common::{Root, log};
 use edge_docker_policy::cli::request::Request;
 use edge_docker_policy::cli::values;
 use edge_docker_policy::refusal::refuse;
-use edge_signature::valid_app;
+use edge_signature::{Verified, valid_app};
+use serde_json::Value;
 
 use self::health::Watch;
-use self::journal::{Journal, Kept, Phase};
 use self::places::Places;
 use self::target::Target;
+use self::transaction::IfOldFails;
+use crate::create::Permitted;
 use crate::engine::containers::{self, Container};
 use crate::image::identify;
+use crate::journal::{self, Journal, Kept};
 use crate::ledger::Decision;
 use crate::mounts::collect;
+use crate::stored::created;
 use crate::trust;
 
 /// Default of `--timeout`: time in seconds within which a new container has to work.
@@ -116,10 +119,10 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     let mut target = Target::parse(root, args).await?;
     let (name, limit) = (&target.name.clone(), target.limit);
     let request = &mut target.request;
-    let image = request.image.clone();
+    let (image, allow_downgrade) = (request.image.clone(), request.allow_downgrade);
     let _lock = journal::lock(root, name)?;
     // An interrupted deployment may still occupy container names that this one needs.
-    settle(root, name).await?;
+    settle(root, name, IfOldFails::GiveUp).await?;
     let places = Places::find(root, name).await?;
     let restart = serde_json::to_value(&request.body.host_config.restart_policy);
     let restart = restart.context("writing the deployment journal")?;
@@ -130,21 +133,16 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     // Checked before the container is created, so that a refused deployment is not logged
     // as allowed.
     places.require_app(permitted.app())?;
-    let id = permitted.create(root, "replace").await?.id;
+    let new = Kept {
+        restart,
+        ..create_next(root, name, &permitted).await?
+    };
     let journal = Journal {
-        name: name.into(),
-        phase: Phase::Trial,
-        image,
-        new: Kept {
-            id,
-            running: false,
-            restart,
-        },
-        fresh: true,
-        old: places.current.as_ref().map(kept),
+        new: Some(new),
+        allow_downgrade,
+        old: kept_current(root, &places).await?,
         older: places.previous.map(|p| p.id),
-        reason: String::new(),
-        log: String::new(),
+        ..Journal::new(name, permitted.app(), &image)
     };
     let result = transaction::run(root, &mut watch, journal, limit).await;
     // An error is only a warning: unused clones are harmless until the next collection.
@@ -164,12 +162,45 @@ fn check(name: &str, request: &Request) -> Result<()> {
     Ok(())
 }
 
+/// Creates the container `NAME-next`. It is announced first, so that it is removed after
+/// a power loss although no journal names it yet.
+async fn create_next(root: &Root, name: &str, permitted: &Permitted) -> Result<Kept> {
+    journal::announce(root, name, permitted.app())?;
+    let created = match permitted.create(root, "replace").await {
+        Ok(created) => created,
+        Err(error) => {
+            journal::withdraw(root, name)?;
+            return Err(error);
+        }
+    };
+    let image = permitted.image();
+    let verified = image.verified.as_ref();
+    Ok(Kept {
+        image: image.id.clone(),
+        number: verified.map(|v| v.annotations.release_number),
+        ..Kept::new(&created.id)
+    })
+}
+
+async fn kept_current(root: &Root, places: &Places) -> Result<Option<Kept>> {
+    let Some(current) = &places.current else {
+        return Ok(None);
+    };
+    let trust = trust::load(root)?;
+    // A container that is no longer verified has no number that counts.
+    let judged = identify::verified(root, &trust, "replace", &current.id).await;
+    let verified = judged.ok().and_then(|j| j.verified);
+    Ok(Some(kept(current, verified.as_ref())))
+}
+
 /// Returns the ID, state and restart policy that a rollback restores.
-fn kept(container: &Container) -> Kept {
+fn kept(container: &Container, verified: Option<&Verified>) -> Kept {
     Kept {
-        id: container.id.clone(),
         running: container.state.running || container.state.restarting,
         restart: container.restart().clone(),
+        image: container.image.clone(),
+        number: verified.map(|v| v.annotations.release_number),
+        ..Kept::new(&container.id)
     }
 }
 
@@ -180,20 +211,19 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
         return Err(refuse("rollback takes NAME and --timeout SECS"));
     }
     let _lock = journal::lock(root, name)?;
-    settle(root, name).await?;
+    settle(root, name, IfOldFails::GiveUp).await?;
     let none = || {
         refuse(format_args!(
             "{name} has no previous version on this device"
         ))
     };
-    let previous = format!("{name}{}", suffix::PREVIOUS);
-    let previous = containers::find(root, &previous).await?.ok_or_else(none)?;
     let places = Places::find(root, name).await?;
+    let previous = places.previous.as_ref().ok_or_else(none)?;
     let image = previous.label(label::IMAGE).ok_or_else(none)?;
-    let trust = trust::load(root)?;
     // The signing key may have been withdrawn since the container was deployed.
-    identify::verified(root, &trust, "rollback", previous.name()).await?;
-    places.require_app(previous.app().unwrap_or_default())?;
+    let judged = identify::verified(root, &trust::load(root)?, "rollback", &previous.id).await?;
+    let app = previous.app().unwrap_or_default();
+    places.require_app(app)?;
     let decision = Decision {
         verb: "rollback",
         image,
@@ -201,32 +231,34 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
         ..Decision::default()
     };
     decision.record(root)?;
-    let restart = requested_restart(root, name, &previous)?;
     let journal = Journal {
-        name: name.into(),
-        phase: Phase::Trial,
-        image: image.into(),
-        new: Kept {
-            restart,
-            ..kept(&previous)
-        },
+        new: Some(Kept {
+            restart: requested_restart(root, name, previous)?,
+            ..kept(previous, judged.verified.as_ref())
+        }),
         fresh: false,
-        old: places.current.as_ref().map(kept),
         // In a rollback the two containers exchange their names, and none is removed.
-        older: None,
-        reason: String::new(),
-        log: String::new(),
+        old: kept_current(root, &places).await?,
+        ..Journal::new(name, app, image)
     };
     transaction::run(root, &mut watch, journal, limit).await
 }
 
 /// Returns the restart policy with which the previous container was created, from the
-/// journal: at the engine it is `no` while the container is kept as `NAME-previous`.
-fn requested_restart(root: &Root, name: &str, previous: &Container) -> Result<serde_json::Value> {
+/// journal or its create request: at the engine it is `no` while the container is kept as
+/// `NAME-previous`.
+fn requested_restart(root: &Root, name: &str, previous: &Container) -> Result<Value> {
     let last = journal::read(root, name)?;
-    let both = last.map(|j| [j.old, Some(j.new)]).into_iter().flatten();
+    let both = last.map(|j| [j.old, j.new]).into_iter().flatten();
     let kept = both.flatten().find(|k| k.id == previous.id);
-    let policy = kept.map_or_else(|| previous.restart().clone(), |k| k.restart);
+    let policy = match kept {
+        Some(kept) => kept.restart,
+        // After a deployment that failed, the journal has only the ID of the previous one.
+        None => match created::find(root, &previous.id)? {
+            Some(request) => request["HostConfig"]["RestartPolicy"].clone(),
+            None => previous.restart().clone(),
+        },
+    };
     Ok(if policy.is_null() {
         transaction::no_restart()
     } else {
@@ -235,22 +267,39 @@ fn requested_restart(root: &Root, name: &str, previous: &Container) -> Result<se
 }
 
 /// Finishes an interrupted deployment of `name`, if its journal is open.
-async fn settle(root: &Root, name: &str) -> Result<()> {
-    match journal::read(root, name)? {
-        Some(mut journal) if journal.is_open() => transaction::recover(root, &mut journal).await,
-        _ => Ok(()),
+async fn settle(root: &Root, name: &str, rule: IfOldFails) -> Result<()> {
+    if let Some(mut journal) = journal::read_or_set_aside(root, name)? {
+        if journal.is_open() {
+            transaction::recover(root, &mut journal, rule).await?;
+        }
     }
+    let Some(app) = journal::announced(root, name) else {
+        return Ok(());
+    };
+    transaction::wait_for_engine(root).await?;
+    let next = containers::named(root, &format!("{name}{}", suffix::NEXT)).await?;
+    // Names with this suffix are reserved for deployments, so this is the announced
+    // container, if it is of the announced app.
+    if let Some(next) = next.filter(|next| next.app() == Some(&app)) {
+        log::warn(format_args!("removing {}, left over", next.name()));
+        containers::remove(root, &next.id).await?;
+    }
+    journal::withdraw(root, name)
 }
 
 /// Carries out `replace --recover`: finishes every interrupted deployment, except those
 /// that another process has locked.
 async fn recover(root: &Root) -> Result<()> {
     let mut failed = 0;
-    for name in journal::names(root)? {
+    let mut names = journal::names(root)?;
+    names.extend(journal::announced_names(root)?);
+    names.sort();
+    names.dedup();
+    for name in names {
         let Ok(_lock) = journal::lock(root, &name) else {
             continue;
         };
-        if let Err(error) = settle(root, &name).await {
+        if let Err(error) = settle(root, &name, IfOldFails::StayOpen).await {
             log::error(format_args!("{error:#}"));
             failed += 1;
         }

@@ -1,9 +1,8 @@
-//! Containers named `NAME` and `NAME-previous`, which a deployment replaces or removes,
-//! and leftovers of an interrupted deployment.
+//! Containers named `NAME` and `NAME-previous`, which a deployment replaces or removes.
 
 use anyhow::Result;
+use edge_common::Root;
 use edge_common::contract::suffix;
-use edge_common::{Root, log};
 use edge_docker_policy::refusal::refuse;
 
 use crate::engine::containers::{self, Container};
@@ -17,26 +16,22 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Looks up the containers of `name` and removes leftovers of an interrupted
-    /// deployment. Refuses if the current container has `--rm`, or if a container that
-    /// edge-docker did not create has a reserved name.
+    /// Looks up the containers of `name`. Refuses if the current container has `--rm`, or
+    /// if a container has one of the names that a deployment needs.
     pub(super) async fn find(root: &Root, name: &str) -> Result<Self> {
-        let current = containers::find(root, name).await?;
-        let previous = containers::find(root, &format!("{name}{}", suffix::PREVIOUS)).await?;
+        let current = containers::named(root, name).await?;
+        let previous = containers::named(root, &format!("{name}{}", suffix::PREVIOUS)).await?;
         for suffix in [suffix::OLDER, suffix::NEXT, suffix::MOVING] {
-            let Some(left) = containers::find(root, &format!("{name}{suffix}")).await? else {
-                continue;
-            };
-            if left.app().is_none() {
-                // Not created by edge-docker: removing this container could lose data of
-                // somebody else.
+            // Whatever an interrupted deployment left is removed by its ID before. This
+            // container belongs to nobody's deployment: it may be another app's.
+            if let Some(other) = containers::named(root, &format!("{name}{suffix}")).await? {
                 return Err(refuse(format_args!(
-                    "the name {} is taken by a container that edge-docker did not create",
-                    left.name()
+                    "the name {0} is taken by a container of {1}, which no deployment of {name} \
+                     created: if it is not needed, edge-docker rm {0}",
+                    other.name(),
+                    other.app().unwrap_or("nobody")
                 )));
             }
-            log::warn(format_args!("removing {}, left over", left.name()));
-            containers::remove(root, &left.id).await?;
         }
         // Stopping a container with --rm removes it, before the new version has shown
         // that it works.

@@ -12,13 +12,19 @@ use edge_common::contract::exit_code::{ROLLBACK_FAILED, ROLLED_BACK};
 use edge_common::contract::suffix;
 use edge_common::exit::Failure;
 use edge_common::{Root, log};
+use edge_docker_policy::refusal::{Refusal, refuse};
 use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::health::Watch;
-use super::journal::{Journal, Phase};
+use crate::engine::containers::Container;
+use crate::engine::error::EngineError;
 use crate::engine::{client, containers, docker_cli};
+use crate::image::unused::{self, Which};
+use crate::image::{identify, release_numbers};
+use crate::journal::{self, Journal, Kept, Phase};
+use crate::trust;
 
 /// Timeout for an engine that is being restarted.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -28,6 +34,8 @@ const ENGINE_POLL: Duration = Duration::from_millis(200);
 const LOG_LINES: &str = "--tail=20";
 /// Limit of the log of a failed container that is kept in the journal, in bytes.
 const MAX_LOG_BYTES: usize = 16 * 1024;
+/// Reason of a rollback if the new container was removed meanwhile.
+const NEW_IS_GONE: &str = "the new container is gone";
 
 /// Returns the restart policy `no` in the form of the engine's API: the engine never
 /// starts the container by itself.
@@ -44,6 +52,7 @@ pub(super) async fn run(
     limit: Duration,
 ) -> Result<()> {
     journal.write(root)?;
+    journal::withdraw(root, &journal.name)?;
     match attempt(root, watch, &journal, limit).await {
         Ok(reason) => {
             log::info(format_args!("{}: {reason}", journal.name));
@@ -54,7 +63,7 @@ pub(super) async fn run(
         }
         Err(error) => {
             journal.reason = format!("{error:#}");
-            Err(roll_back(root, &mut journal).await)
+            Err(roll_back(root, &mut journal, IfOldFails::StayOpen).await)
         }
     }
 }
@@ -66,6 +75,7 @@ async fn attempt(
     limit: Duration,
 ) -> Result<String> {
     let name = &journal.name;
+    let new = journal.new.as_ref().context(NEW_IS_GONE)?;
     // Beginning with the oldest, so that each name is free before the next container gets
     // it.
     let mut names = Vec::new();
@@ -76,57 +86,111 @@ async fn attempt(
         containers::set_restart(root, &old.id, &no_restart()).await?;
         names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
-    containers::set_restart(root, &journal.new.id, &no_restart()).await?;
-    names.push((journal.new.id.as_str(), name.clone()));
+    containers::set_restart(root, &new.id, &no_restart()).await?;
+    names.push((new.id.as_str(), name.clone()));
     containers::rename(root, &names).await?;
     if let Some(old) = &journal.old {
         // Stopped as late as possible, for a short outage. The versions cannot run
         // together: both publish the same ports and write to the same directory.
-        let old = containers::find(root, &old.id).await?;
-        let old = old.context("the old container is gone")?;
-        containers::stop(root, &old).await?;
+        if let Some(old) = containers::find(root, &old.id).await? {
+            containers::stop(root, &old).await?;
+        }
     }
-    let policy = journal.new.restart["Name"].as_str().unwrap_or_default();
-    // With these policies the container may be a job, which ends with exit code 0.
-    let once = ["", "no", "on-failure"].contains(&policy);
-    watch.trial(root, &journal.new.id, once, limit).await
+    watch.trial(root, &new.id, may_be_job(new), limit).await
+}
+
+/// Returns whether the container may be a job, which ends with exit code 0, by its restart
+/// policy.
+fn may_be_job(kept: &Kept) -> bool {
+    let policy = kept.restart["Name"].as_str().unwrap_or_default();
+    ["", "no", "on-failure"].contains(&policy)
 }
 
 /// Completes the deployment of a container that works, also after an interruption at any
-/// step.
+/// step. If that container is gone meanwhile or does not start again, the old one is
+/// restored.
 async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
-    let (name, new) = (journal.name.clone(), journal.new.clone());
-    // Set first, because from then on the engine starts the new version after a power
-    // loss.
-    containers::set_restart(root, &new.id, &new.restart).await?;
-    let container = containers::find(root, &new.id).await?;
-    // A container that a power loss ended after its trial is started again. A job that
-    // ended with exit code 0 is not.
-    if container.is_some_and(|c| !c.state.running && c.state.exit_code != 0) {
-        containers::start(root, &new.id).await?;
-    }
+    let name = journal.name.clone();
+    let new = match running(root, journal).await {
+        Ok(new) => new,
+        Err(error) if error.is::<EngineError>() || error.is::<Refusal>() => {
+            journal.reason = format!("{error:#}");
+            return Err(roll_back(root, journal, IfOldFails::StayOpen).await);
+        }
+        Err(error) => return Err(error),
+    };
     let mut names = vec![(new.id.as_str(), name.clone())];
     if let Some(old) = &journal.old {
         names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
     containers::rename(root, &names).await?;
+    if let Some(number) = new.number {
+        // The commit. An error is only logged: the version works, and the boot audit
+        // raises the floor from what has run.
+        let allow = journal.allow_downgrade;
+        if let Err(error) = release_numbers::raise(root, &journal.app, number, allow) {
+            log::error(format_args!(
+                "release numbers of {}: {error:#}",
+                journal.app
+            ));
+        }
+    }
     if let Some(older) = journal.older.take() {
         containers::remove(root, &older).await?;
     }
     journal.phase = Phase::Deployed;
     journal.write(root)?;
     log::info(format_args!("{name} runs {}", journal.image));
+    let report = |image: &str| log::info(format_args!("removed the old image {image}"));
+    // An error is only a warning: `image prune` removes the images later.
+    if let Err(error) = unused::remove(root, Which::Outdated, Some(&name), report).await {
+        log::warn(format_args!("{error:#}"));
+    }
     Ok(())
+}
+
+/// Sets the restart policy of the new container, and starts it if a power loss ended it
+/// after its trial.
+async fn running(root: &Root, journal: &Journal) -> Result<Kept> {
+    let gone = || refuse(NEW_IS_GONE);
+    let new = journal.new.clone().ok_or_else(gone)?;
+    let container = containers::find(root, &new.id).await?.ok_or_else(gone)?;
+    // Set first, because from then on the engine starts the new version after a power
+    // loss.
+    containers::set_restart(root, &new.id, &new.restart).await?;
+    // A job that ended with exit code 0 is not started again.
+    let is_done = container.state.exit_code == 0 && may_be_job(&new);
+    if !container.state.running && !is_done {
+        start(root, &new.id).await?;
+    }
+    Ok(new)
+}
+
+/// Starts a container after the same checks as `edge-docker start`: keys and sandbox
+/// policy may have changed with the device image since the deployment began.
+async fn start(root: &Root, id: &str) -> Result<()> {
+    identify::verified(root, &trust::load(root)?, "replace", id).await?;
+    containers::start(root, id).await
+}
+
+/// Rule for an old container that cannot be started in a rollback.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfOldFails {
+    /// The journal stays open, so that the start is tried again.
+    StayOpen,
+    /// The journal is closed, because a new deployment is about to begin, which could
+    /// otherwise never run.
+    GiveUp,
 }
 
 /// Restores the old container and returns the error of the deployment. If the rollback
 /// fails too, the journal stays open, and the rollback is tried again when the engine
 /// starts and before the next deployment.
-async fn roll_back(root: &Root, journal: &mut Journal) -> anyhow::Error {
+async fn roll_back(root: &Root, journal: &mut Journal, rule: IfOldFails) -> anyhow::Error {
     let (name, reason) = (journal.name.clone(), journal.reason.clone());
     log::warn(format_args!("{name}: {reason}"));
-    if let Err(error) = undo(root, journal).await {
-        // The phase in the journal is still `Trial`, which causes the next attempt.
+    if let Err(error) = undo(root, journal, rule).await {
+        // The phase in the journal is still open, which causes the next attempt.
         let later = "it is tried again when the engine starts and before the next deployment";
         return Failure::error(
             ROLLBACK_FAILED,
@@ -157,19 +221,19 @@ async fn roll_back(root: &Root, journal: &mut Journal) -> anyhow::Error {
 }
 
 /// Restores the names, restart policies and states of the containers from the journal,
-/// and removes or stops the new container.
-async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
+/// and removes or stops the new container. A container that is gone leaves the journal.
+async fn undo(root: &Root, journal: &mut Journal, rule: IfOldFails) -> Result<()> {
     wait_for_engine(root).await?;
-    let name = &journal.name;
-    let new = containers::find(root, &journal.new.id).await?;
     let mut names = Vec::new();
+    let name = &journal.name;
+    let old = find_kept(root, &mut journal.old).await?;
     if let Some(old) = &journal.old {
-        names.push((old.id.as_str(), name.clone()));
+        names.push((old.id.clone(), name.clone()));
     }
     if let Some(older) = &journal.older {
-        names.push((older.as_str(), format!("{name}{}", suffix::PREVIOUS)));
+        names.push((older.clone(), format!("{name}{}", suffix::PREVIOUS)));
     }
-    match &new {
+    match find_kept(root, &mut journal.new).await? {
         Some(new) if journal.fresh => {
             // The log is removed with the container, so its end is kept in the journal
             // for `replace --status`.
@@ -177,22 +241,43 @@ async fn undo(root: &Root, journal: &mut Journal) -> Result<()> {
             containers::remove(root, &new.id).await?;
         }
         Some(new) => {
-            containers::stop(root, new).await?;
-            names.push((new.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
+            containers::stop(root, &new).await?;
+            names.push((new.id, format!("{name}{}", suffix::PREVIOUS)));
         }
         None => {}
     }
+    let names: Vec<_> = names.iter().map(|(i, n)| (i.as_str(), n.clone())).collect();
     containers::rename(root, &names).await?;
-    if let Some(old) = &journal.old {
-        let found = containers::find(root, &old.id).await?;
-        let found = found.context("the old container is gone")?;
-        // Set last: once the old container has its name again, the engine may start it.
-        containers::set_restart(root, &old.id, &old.restart).await?;
-        if old.running && !found.state.running {
-            containers::start(root, &old.id).await?;
+    let (Some(kept), Some(found)) = (&mut journal.old, old) else {
+        return Ok(());
+    };
+    // Set last: once the old container has its name again, the engine may start it.
+    containers::set_restart(root, &kept.id, &kept.restart).await?;
+    if kept.running && !found.state.running {
+        match start(root, &kept.id).await {
+            Err(error) if rule == IfOldFails::GiveUp => {
+                log::error(format_args!(
+                    "{name}: the old one does not start: {error:#}"
+                ));
+                kept.running = false;
+            }
+            result => result?,
         }
     }
     Ok(())
+}
+
+/// Returns the container of a journal entry; clears the entry if the container is gone,
+/// for example by a quarantine.
+async fn find_kept(root: &Root, kept: &mut Option<Kept>) -> Result<Option<Container>> {
+    let Some(id) = kept.as_ref().map(|k| k.id.clone()) else {
+        return Ok(None);
+    };
+    let found = containers::find(root, &id).await?;
+    if found.is_none() {
+        *kept = None;
+    }
+    Ok(found)
 }
 
 /// Prints the last log lines of a container and returns them.
@@ -212,7 +297,7 @@ fn last_lines(root: &Root, id: &str) -> String {
 }
 
 /// Waits until the engine answers requests, at most [`ENGINE_TIMEOUT`].
-async fn wait_for_engine(root: &Root) -> Result<()> {
+pub(super) async fn wait_for_engine(root: &Root) -> Result<()> {
     let end = Instant::now() + ENGINE_TIMEOUT;
     loop {
         match client::request(root, Method::GET, "/version", None).await {
@@ -226,19 +311,21 @@ async fn wait_for_engine(root: &Root) -> Result<()> {
 
 /// Finishes an interrupted deployment: completes it in phase `Keep`, rolls back in phase
 /// `Trial`.
-pub(super) async fn recover(root: &Root, journal: &mut Journal) -> Result<()> {
+pub(super) async fn recover(root: &Root, journal: &mut Journal, rule: IfOldFails) -> Result<()> {
     wait_for_engine(root).await?;
-    match journal.phase {
+    let result = match journal.phase {
         Phase::Keep => keep(root, journal).await,
         Phase::Trial => {
             journal.reason = "the deployment was interrupted".into();
-            let error = roll_back(root, journal).await;
-            if journal.is_open() {
-                return Err(error);
-            }
+            Err(roll_back(root, journal, rule).await)
+        }
+        Phase::Deployed | Phase::RolledBack | Phase::Down => Ok(()),
+    };
+    match result {
+        Err(error) if !journal.is_open() => {
             log::warn(format_args!("{error:#}"));
             Ok(())
         }
-        Phase::Deployed | Phase::RolledBack | Phase::Down => Ok(()),
+        result => result,
     }
 }

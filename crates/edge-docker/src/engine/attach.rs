@@ -60,14 +60,15 @@ enum Event {
     Resized,
 }
 
-/// Attaches to the container `id` and starts it. Returns its exit code when it has ended,
-/// or 0 after the detach keys. `removed` means that the engine removes the container at
-/// its end (`--rm`).
+/// Attaches to the container `id` and starts it; calls `started` once it runs. Returns its
+/// exit code when it has ended, or 0 after the detach keys. `removed` means that the
+/// engine removes the container at its end (`--rm`).
 pub(crate) async fn run(
     root: &Root,
     id: &str,
     streams: Streams,
     removed: bool,
+    started: impl FnOnce(),
 ) -> Result<ExitCode> {
     // With -t alone no input is forwarded, so our own terminal keeps its mode.
     let terminal = streams.tty && streams.stdin;
@@ -85,6 +86,7 @@ pub(crate) async fn run(
     // echoes what is typed.
     let _raw = terminal.then(Raw::set).transpose()?;
     start(root, id).await?;
+    started();
     // After the start, because the engine resizes only the terminal of a running process.
     if streams.tty {
         resize(root, id).await;

@@ -22,6 +22,9 @@ pub(crate) struct Container {
     pub id: String,
     /// Name with a leading slash, for example `/hello`.
     name: String,
+    /// Image ID, of the image from which the container was created.
+    #[serde(default)]
+    pub image: String,
     config: Config,
     host_config: HostConfig,
     /// State of the main process and of its health check.
@@ -33,6 +36,10 @@ pub(crate) struct Container {
 struct Config {
     // Go encodes a map that was never filled as `null`.
     labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    tty: bool,
+    #[serde(default)]
+    open_stdin: bool,
 }
 
 #[derive(Deserialize, Clone, Default)]
@@ -55,6 +62,9 @@ pub(crate) struct State {
     /// Whether the kernel killed the process for exceeding the memory limit.
     #[serde(rename = "OOMKilled")]
     pub oom_killed: bool,
+    /// Time of the last start, RFC 3339.
+    #[serde(default)]
+    pub started_at: String,
     /// Reason why the engine could not start the process; otherwise empty.
     pub error: String,
     /// Result of the health check; `None` if the container has none.
@@ -77,6 +87,19 @@ pub(crate) struct Health {
 pub(crate) struct Check {
     /// Text that the command wrote to standard output and standard error.
     pub output: String,
+}
+
+impl State {
+    /// Returns whether the container was ever started.
+    pub(crate) fn has_started(&self) -> bool {
+        has_started(&self.started_at)
+    }
+}
+
+/// Returns whether the value of `StartedAt` is of a container that was started: Go's zero
+/// time is in the year 1.
+pub(crate) fn has_started(started_at: &str) -> bool {
+    !started_at.is_empty() && !started_at.starts_with("0001-")
 }
 
 impl Container {
@@ -105,6 +128,16 @@ impl Container {
         self.host_config.auto_remove
     }
 
+    /// Returns whether the container has a pseudo-terminal (`-t`).
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.config.tty
+    }
+
+    /// Returns whether the container reads its standard input (`-i`).
+    pub(crate) fn opens_stdin(&self) -> bool {
+        self.config.open_stdin
+    }
+
     /// Returns the restart policy as JSON of the engine's API, for example
     /// `{"Name":"always"}`.
     pub(crate) fn restart(&self) -> &Value {
@@ -122,6 +155,13 @@ pub(crate) async fn find(root: &Root, name: &str) -> Result<Option<Container>> {
         }
         None => Ok(None),
     }
+}
+
+/// Requests the container with exactly this name. [`find`] also returns a container whose
+/// ID begins with the name, for example for an app `beef`.
+pub(crate) async fn named(root: &Root, name: &str) -> Result<Option<Container>> {
+    let found = find(root, name).await?;
+    Ok(found.filter(|container| container.name() == name))
 }
 
 /// Sends an action on a container to the engine, for example `start` or
@@ -156,27 +196,38 @@ pub(crate) async fn remove(root: &Root, id: &str) -> Result<()> {
     // `force` skips the stop timeout: the container has failed, was never started, or has
     // already stopped.
     let path = format!("/containers/{id}?force=true");
-    match client::request(root, Method::DELETE, &path, None).await {
-        Err(error) if !EngineError::is_not_found(&error) => Err(error),
-        _ => Ok(()),
-    }
+    let response = client::request(root, Method::DELETE, &path, None).await;
+    absent_is_done(response.map(drop))
 }
 
-/// Sets the restart policy of a container, given as JSON of the engine's API.
+/// Sets the restart policy of a container, given as JSON of the engine's API. Does nothing
+/// if the engine has none with this ID.
 pub(crate) async fn set_restart(root: &Root, id: &str, policy: &Value) -> Result<()> {
     let body = json!({ "RestartPolicy": policy }).to_string();
     // Limits that the body does not contain remain unchanged.
     let path = format!("/containers/{id}/update");
-    client::request(root, Method::POST, &path, Some(body.as_bytes()))
-        .await
-        .map(drop)
+    let response = client::request(root, Method::POST, &path, Some(body.as_bytes())).await;
+    absent_is_done(response.map(drop))
+}
+
+/// Returns success for an engine that has no such container: a step of a deployment is
+/// done if the container that it concerns is gone.
+fn absent_is_done(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if EngineError::is_not_found(&error) => Ok(()),
+        result => result,
+    }
 }
 
 /// Renames containers, given as pairs of ID and new name. Another container that has one
-/// of the names is renamed to `NAME-moving` first.
+/// of the names is renamed to `NAME-moving` first. A container that is gone is skipped.
 pub(crate) async fn rename(root: &Root, names: &[(&str, String)]) -> Result<()> {
     for (id, name) in names {
-        match find(root, name).await? {
+        // Before the name is freed: a container that is gone needs none.
+        if find(root, id).await?.is_none() {
+            continue;
+        }
+        match named(root, name).await? {
             Some(holder) if holder.id == *id => continue,
             // Names are unique in the engine, so two containers cannot be swapped
             // directly.
@@ -186,7 +237,7 @@ pub(crate) async fn rename(root: &Root, names: &[(&str, String)]) -> Result<()> 
             }
             None => {}
         }
-        act(root, id, &format!("rename?name={name}")).await?;
+        absent_is_done(act(root, id, &format!("rename?name={name}")).await)?;
     }
     Ok(())
 }

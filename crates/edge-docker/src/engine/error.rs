@@ -28,10 +28,16 @@ pub(crate) enum EngineError {
 impl EngineError {
     /// Returns whether the engine responded with status 404: no such container or image.
     pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
-        matches!(
-            error.downcast_ref(),
-            Some(Self::Response { status: 404, .. })
-        )
+        Self::has_status(error, 404)
+    }
+
+    /// Returns whether the engine responded with status 409: the object is in use.
+    pub(crate) fn is_conflict(error: &anyhow::Error) -> bool {
+        Self::has_status(error, 409)
+    }
+
+    fn has_status(error: &anyhow::Error, wanted: u16) -> bool {
+        matches!(error.downcast_ref(), Some(Self::Response { status, .. }) if *status == wanted)
     }
 }
 

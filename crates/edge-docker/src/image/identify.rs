@@ -11,7 +11,7 @@ use edge_docker_policy::cli::values;
 use edge_docker_policy::identity::{Identity, sandbox_app};
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::run_spec::RunSpec;
-use edge_signature::{Digest, ImageRef, Verified};
+use edge_signature::{Digest, ImageRef, Verified, reserved_suffix};
 use hyper::Method;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ impl Image {
     }
 }
 
-/// Identifies the image of a new container and records its release number. Pulls a signed
+/// Identifies the image of a new container and checks its release number. Pulls a signed
 /// image if the engine does not have it, or if its cached signature is damaged or
 /// invalid.
 pub(crate) async fn find(
@@ -71,11 +71,9 @@ pub(crate) async fn find(
             pulled.map_err(|e| failure::after_damage(damage, e))?
         }
     };
-    let annotations = &verified.annotations;
-    let number = annotations.release_number;
     // Checked even if the image was not pulled now: a higher number may have been
     // accepted since.
-    release_numbers::accept(root, &annotations.app, number, allow_downgrade)?;
+    release_numbers::check(root, &verified, allow_downgrade)?;
     Ok(Image::signed(verified, local))
 }
 
@@ -148,8 +146,14 @@ async fn with_local(
 }
 
 async fn sandbox(root: &Root, trust: &Trust, reference: &str) -> Result<Image> {
-    let app = sandbox_app(reference)
-        .ok_or_else(|| refuse(format_args!("{reference:?} is not sandbox/APP[:TAG]")))?;
+    let app = sandbox_app(reference).ok_or_else(|| {
+        match reserved_suffix(reference.split(':').next().unwrap_or_default()) {
+            Some(suffix) => refuse(format_args!(
+                "{reference} is refused: names of apps ending in {suffix} are reserved"
+            )),
+            None => refuse(format_args!("{reference:?} is not sandbox/APP[:TAG]")),
+        }
+    })?;
     trust.sandbox_allowed(reference)?;
     let local = pull::local(root, reference).await?;
     let local = local.ok_or_else(|| failure::no_such_image(reference))?;
@@ -161,28 +165,44 @@ async fn sandbox(root: &Root, trust: &Trust, reference: &str) -> Result<Image> {
     })
 }
 
-/// Refuses a container that edge-docker did not create, or whose image is no longer
-/// verified: a key may have been withdrawn since, or sandboxes forbidden.
-pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str) -> Result<()> {
+/// Container that may be started, or in which a command may be executed.
+pub(crate) struct Judged {
+    /// Container ID, on which the caller has to act: the name could refer to another
+    /// container by then.
+    pub(crate) id: String,
+    /// Content of the verified signature; `None` for a sandbox app.
+    pub(crate) verified: Option<Verified>,
+}
+
+/// Refuses a container that edge-docker did not create, whose image is no longer
+/// verified, or whose release number is too low: a key may have been withdrawn since,
+/// sandboxes forbidden, or a newer version accepted.
+pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str) -> Result<Judged> {
     let found = created(root, verb, name).await?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    let (id, image) = (text(&found["Id"]), text(&found["Image"]));
     let labels = &found["Config"]["Labels"];
     if is_set(&labels[label::SANDBOX]) {
-        return trust.sandbox_allowed(name);
+        trust.sandbox_allowed(name)?;
+        let verified = None;
+        return Ok(Judged { id, verified });
     }
     let cached = signatures::of_container(root, trust, labels)?;
     // The labels only locate the signature; image ID and app have to agree with its
-    // content.
-    let is_same = |(verified, local): &(Verified, Local)| {
-        found["Image"] == local.id.as_str()
-            && labels[label::APP] == verified.annotations.app.as_str()
+    // content. The engine need not have the image any more: a container has its own
+    // reference to the layers.
+    let is_same = |(verified, signed): &(Verified, Digest)| {
+        image == signed.as_str() && labels[label::APP] == verified.annotations.app.as_str()
     };
-    match with_local(root, cached).await? {
-        Some(cached) if is_same(&cached) => Ok(()),
-        _ => Err(refuse(format_args!(
+    let (verified, _) = cached.filter(is_same).ok_or_else(|| {
+        refuse(format_args!(
             "{verb} {name} is refused: its image is not verified; create it again with \
              edge-docker run"
-        ))),
-    }
+        ))
+    })?;
+    release_numbers::check_container(root, &verified, &id)?;
+    let verified = Some(verified);
+    Ok(Judged { id, verified })
 }
 
 /// Returns the signed run specification of a container, from its `inspect` response;

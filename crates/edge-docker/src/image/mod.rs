@@ -12,6 +12,7 @@ pub(crate) mod login;
 mod progress;
 pub(crate) mod pull;
 pub(crate) mod push;
-mod release_numbers;
+pub(crate) mod release_numbers;
 pub(crate) mod signatures;
+pub(crate) mod unused;
 mod zstd;

@@ -100,9 +100,9 @@ async fn pull_with(
     let verified = proof.verify_for(keys, &trust.repository, select);
     let verified = verified.map_err(failure::of)?;
     let annotations = &verified.annotations;
-    let (app, number) = (&annotations.app, annotations.release_number);
+    let app = &annotations.app;
     // Checked before the download, which may take minutes and fill the disk.
-    release_numbers::check(root, app, number, options.allow_downgrade)?;
+    release_numbers::check(root, &verified, options.allow_downgrade)?;
     log::info(format_args!(
         "{image}: signed as {app} {}, by key {}",
         annotations.version,
@@ -111,9 +111,9 @@ async fn pull_with(
     ledger::record_pull(root, &image.to_string(), &verified)?;
     let local = fetch(root, image, &proof, options).await?;
     signatures::store(root, image, &verified.digest, &proof)?;
-    // Recorded last, because an interrupted pull must not lock out the version on the
-    // device.
-    release_numbers::accept(root, app, number, options.allow_downgrade)?;
+    if options.allow_downgrade {
+        release_numbers::allow(root, app, annotations.release_number)?;
+    }
     // The engine sets no tag on an image that was pulled by digest, but people expect the
     // tag in `docker images`.
     if let (Some(tag), None) = (&image.tag, &image.digest) {
@@ -186,6 +186,13 @@ pub(crate) struct Local {
     pub(super) id: String,
     /// User from the configuration of the image, or empty.
     pub(super) user: String,
+}
+
+impl Local {
+    /// Returns the image ID.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 /// Returns the engine's image with a name or ID, or `None` if it has no such image.

@@ -37,10 +37,11 @@ use self::record::Entry;
 
 /// Commands that act although the ledger cannot be written: they make room, or stop what
 /// must not run.
-const ACT_WITHOUT: [&str; 7] = [
+const ACT_WITHOUT: [&str; 8] = [
     "rm",
     "rmi",
     "system prune",
+    "container prune",
     "image prune",
     "stop",
     "audit-stored",

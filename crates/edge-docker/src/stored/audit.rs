@@ -9,20 +9,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use edge_common::contract::label;
-use edge_common::{Root, file};
+use edge_common::{Root, file, log};
 use edge_docker_policy::grants::Table;
 use edge_docker_policy::identity::Identity;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::container::Stored;
 use edge_docker_policy::stored::{self, Facts};
-use edge_signature::{Digest, valid_app};
+use edge_signature::{Digest, Verified, valid_app};
 use serde_json::Value;
 
 use super::layers::Layers;
 use super::quarantine::Quarantine;
 use super::{created, disk, files, state};
-use crate::image::{identify, signatures};
+use crate::engine::containers;
+use crate::image::{identify, release_numbers, signatures};
+use crate::journal::{self, Phase};
 use crate::mounts::clones;
 use crate::trust::{self, Trust};
 
@@ -115,16 +117,21 @@ struct Auditor<'a> {
     /// Whether the device has cgroups of version 2, where each container has its own
     /// cgroup namespace.
     cgroups_v2: bool,
-    /// Cache: identity and image ID from the verified signature, by the digest of the
+    /// Cache: content and image ID of the verified signature, by the digest of the
     /// manifest, the app and its version.
-    proven: BTreeMap<[String; 3], (Identity, Digest)>,
+    proven: BTreeMap<[String; 3], (Verified, Digest)>,
+    /// IDs of the containers on trial, whose release numbers are not accepted yet.
+    on_trial: BTreeSet<String>,
     images: BTreeMap<String, Value>,
 }
 
 impl<'a> Auditor<'a> {
     fn new(root: &'a Root, data_root: &Path) -> Result<Self> {
+        let open = journal::all(root).into_iter();
+        let open = open.filter(|j| j.phase == Phase::Trial);
         Ok(Self {
             root,
+            on_trial: open.filter_map(|j| Some(j.new?.id)).collect(),
             trust: trust::load(root)?,
             table: trust::grants(root)?,
             layers: Layers::new(data_root),
@@ -156,6 +163,7 @@ impl<'a> Auditor<'a> {
             cgroups_v2: self.cgroups_v2,
         })?;
         self.layers.check(&container.id, &image)?;
+        self.accept(container, &requested);
         let Some((key, record)) = clones else {
             return Ok(None);
         };
@@ -177,23 +185,42 @@ impl<'a> Auditor<'a> {
             }
             return Ok(Identity::Sandbox { app: app.into() });
         }
-        let key = [label::DIGEST, label::APP, label::VERSION]
-            .map(|name| labels[name].as_str().unwrap_or_default().to_string());
+        let key = key(labels);
         if !self.proven.contains_key(&key) {
             let proven = self.prove(labels).map_err(|e| format!("{e:#}"))?;
             self.proven.insert(key.clone(), proven);
         }
-        let (identity, id) = &self.proven[&key];
+        let (verified, id) = &self.proven[&key];
         if id.as_str() != stored.image() {
             return Err("its image is not the one that was signed".into());
         }
-        Ok(identity.clone())
+        release_numbers::check_container(self.root, verified, &stored.id)
+            .map_err(|e| e.to_string())?;
+        Ok(identify::signed_identity(verified))
     }
 
-    fn prove(&self, labels: &Value) -> Result<(Identity, Digest)> {
+    /// Raises the floor of the release numbers to that of a container that has run. Shows
+    /// a record that was removed, and completes one that could not be written.
+    fn accept(&self, container: &Stored, requested: &Value) {
+        let proven = self.proven.get(&key(&requested["Labels"]));
+        let started = container.config["State"]["StartedAt"].as_str();
+        let has_run = started.is_some_and(containers::has_started);
+        let Some((verified, _)) = proven.filter(|_| has_run) else {
+            return;
+        };
+        let annotations = &verified.annotations;
+        let (app, number) = (&annotations.app, annotations.release_number);
+        if self.on_trial.contains(&container.id) {
+            return;
+        }
+        if let Err(error) = release_numbers::raise(self.root, app, number, false) {
+            log::error(format_args!("release numbers of {app}: {error:#}"));
+        }
+    }
+
+    fn prove(&self, labels: &Value) -> Result<(Verified, Digest)> {
         let found = signatures::of_container(self.root, &self.trust, labels)?;
-        let (verified, id) = found.context("no proof of its image is kept")?;
-        Ok((identify::signed_identity(&verified), id))
+        found.context("no proof of its image is kept")
     }
 
     fn image(&mut self, id: &str) -> Result<Value, String> {
@@ -215,4 +242,10 @@ impl<'a> Auditor<'a> {
         let record = record.map_err(|e| format!("its mount record: {e:#}"))?;
         Ok(Some((key.into(), record)))
     }
+}
+
+/// Returns digest, app and version of a container's labels.
+fn key(labels: &Value) -> [String; 3] {
+    [label::DIGEST, label::APP, label::VERSION]
+        .map(|name| labels[name].as_str().unwrap_or_default().to_string())
 }

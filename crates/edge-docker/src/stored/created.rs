@@ -31,7 +31,7 @@ pub(crate) fn write(root: &Root, id: &str, body: &[u8], durable: bool) -> Result
 
 /// Returns the stored create request of the container `id`, or `None` if there is none:
 /// edge-docker did not create the container.
-pub(super) fn find(root: &Root, id: &str) -> Result<Option<Value>> {
+pub(crate) fn find(root: &Root, id: &str) -> Result<Option<Value>> {
     let path = path(root, id);
     if fs::symlink_metadata(&path).is_err() {
         return Ok(None);

@@ -21,17 +21,23 @@ impl Device {
     /// Loads an image of two layers and writes its cached signature, as a pull does.
     /// `ballast` is the size of additional files.
     pub fn image(&self, app: &str, ballast: usize) -> Image {
+        self.release(app, 1, &["sleep", "1000"], ballast)
+    }
+
+    /// The same with a release number, and with the command of its version.
+    pub fn release(&self, app: &str, number: u64, command: &[&str], ballast: usize) -> Image {
         let layers = [programs(), extra(ballast)];
         let digests = layers.each_ref().map(|l| Digest::of(l).to_string());
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z",
-            "config": { "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": ["sleep", "1000"],
-                "WorkingDir": "/tmp/", "Volumes": { "/cache": {} }, "Labels": { "maker": app } },
+            "config": { "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "Cmd": command,
+                "WorkingDir": "/tmp/", "Volumes": { "/cache": {} },
+                "Labels": { "maker": app, "number": number.to_string() } },
             "rootfs": { "type": "layers", "diff_ids": digests },
         });
         let config = config.to_string().into_bytes();
         let id = Digest::of(&config);
-        let contents = json!([{ "Config": "config.json", "RepoTags": [format!("sandbox/{app}:base")],
+        let contents = json!([{ "Config": "config.json", "RepoTags": [format!("sandbox/{app}:{}", tag(number))],
             "Layers": ["0/layer.tar", "1/layer.tar"] }]);
         let mut archive = tar::Builder::new(Vec::new());
         for (name, content) in [
@@ -51,7 +57,7 @@ impl Device {
             "layers": [],
         });
         let manifest = Manifest::new(manifest.to_string().into_bytes());
-        let name = self.sign(&manifest, &[(app, "v1", 1)]);
+        let name = self.sign(&manifest, &[(app, &format!("v{number}"), number)]);
         Image {
             id: id.to_string(),
             name,
@@ -108,6 +114,14 @@ impl Device {
         self.write(&path, &serde_json::to_vec(&cached).unwrap());
         let path = format!("/data/config/edge-docker/tags/{tag}");
         self.write(&path, digest.as_bytes());
+    }
+}
+
+/// Other tests refer to the first version as `base`.
+fn tag(number: u64) -> String {
+    match number {
+        1 => "base".into(),
+        number => format!("v{number}"),
     }
 }
 

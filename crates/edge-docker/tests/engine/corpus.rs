@@ -63,7 +63,11 @@ pub fn containers(test_root: &TestRoot) {
         ),
         ("forged", container(SANDBOX_ID, signed(&digest))),
     ];
-    for (name, found) in all {
+    for (name, mut found) in all {
+        found["Name"] = json!(format!("/{name}"));
+        found["HostConfig"] = json!({ "RestartPolicy": { "Name": "no" }, "AutoRemove": false });
+        found["State"] = json!({ "Running": true, "Restarting": false, "ExitCode": 0,
+            "OOMKilled": false, "Error": "" });
         test_root.recorder.container(name, found);
     }
 }
