@@ -113,7 +113,9 @@ fn refused(real: &Real) {
     );
     let (code, printed) = deploy(real, "v1");
     assert!(code == 0, "{code} {printed}");
-    real.push("v4", SERVE);
+    real.image("v4", SERVE);
+    let push = ["push", "hello", "--version", "v4", "--yes"];
+    real.project.succeeds(&push);
     let (code, printed) = deploy(real, "v4");
     assert!(code == 6 && printed.contains("gpu"), "{code} {printed}");
 }

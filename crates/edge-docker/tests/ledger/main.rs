@@ -156,11 +156,11 @@ fn without_a_ledger_only_what_makes_room_acts() {
         &["stop", "foo"],
     ] {
         let (_, text) = root.say(line);
-        // They fail later: this engine has nothing, and docker's client is absent.
-        assert!(
-            !text.contains("the ledger cannot be written"),
-            "{line:?}: {text}"
-        );
+        // So far as to start docker's client, which is absent from this root, or to prune
+        // at the engine, which has nothing.
+        let acts = ["starting docker", "reclaimed space"];
+        let acts = acts.iter().any(|line| text.contains(line));
+        assert!(acts, "{line:?}: {text}");
     }
     fs::remove_file(&ledger).unwrap();
     fs::rename(&aside, &ledger).unwrap();
