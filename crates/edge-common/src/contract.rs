@@ -95,6 +95,17 @@ pub mod phase {
     pub const DOWN: &str = "down";
 }
 
+/// User as whom engineers and edge-app log in.
+pub mod login {
+    /// Name of the user and of its group.
+    pub const NAME: &str = "edge";
+    /// UID and GID. No container may have it: a process of the device and one of a
+    /// container with the same UID can read and change each other's files. It is in the
+    /// range 60578 to 61183, which neither systemd nor Debian nor `useradd` assigns, and
+    /// far from the IDs of images (1000, 1001, 65532).
+    pub const ID: u32 = 61_000;
+}
+
 /// Paths with a writer and a reader in different programs.
 pub mod path {
     /// Directory of the trust anchors in the read-only root: public keys, repository

@@ -45,6 +45,7 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
         ("ExtraHosts", json!(["x:127.0.0.1"])),
         ("ExtraHosts", json!(["x:10.0.0.1\n127.0.0.1 y"])),
         ("GroupAdd", json!(["4294967295"])),
+        ("GroupAdd", json!(["61000"])),
         (
             "Ulimits",
             json!([{ "Name": "rtprio", "Soft": 99, "Hard": 99 }]),
@@ -74,6 +75,14 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
             edits::put(&mut edited, &format!("{side}/{field}"), value.clone());
         }
         assert!(decision::stored_container(&edited).is_err(), "{field}");
+    }
+    for user in ["61000", "061000:0", "0:61000"] {
+        let mut edited = honest.clone();
+        for side in ["/config/Config", "/requested"] {
+            edits::put(&mut edited, &format!("{side}/User"), json!(user));
+        }
+        let refusal = decision::stored_container(&edited).unwrap_err();
+        assert!(refusal.contains("login user"), "{refusal}");
     }
 }
 

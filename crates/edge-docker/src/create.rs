@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use edge_common::contract::label;
+use edge_common::contract::{label, login};
 use edge_common::{Root, log};
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
@@ -17,6 +17,7 @@ use edge_docker_policy::cli::values;
 use edge_docker_policy::decide::{self, Plan};
 use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
+use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
 use hyper::Method;
 
@@ -269,6 +270,14 @@ fn is_durable(plan: &Plan) -> bool {
 /// Compares requested with granted permissions, and adds the variables of `--env-file`
 /// and the label of the signer. Returns the plan and the new key of its mount clones.
 pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, String)> {
+    if request.body.user.is_empty() && values::is_login_user(&image.user) {
+        return Err(refuse(format_args!(
+            "USER {} of the image is refused: it is the user `{}` of this device, build the image \
+             with another",
+            image.user,
+            login::NAME
+        )));
+    }
     let key = clones::new_key()?;
     let granted = trust::grants(root)?.granted(&image.identity);
     let files = std::mem::take(&mut request.env_files);

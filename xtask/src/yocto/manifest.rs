@@ -248,7 +248,7 @@ fn vm() -> Result<Manifest> {
         };
         let owner = match value["owner"].as_u64() {
             Some(0) => "root",
-            Some(1000) => "edge",
+            Some(61_000) => "edge",
             _ => "?",
         };
         let entry = Entry {

@@ -2,6 +2,7 @@
 
 mod crates;
 mod lint;
+mod login;
 mod manifest;
 mod parse;
 mod recipe;
@@ -59,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     report("files", recipe::files()?);
     report("refusals", refusals(&recipes)?);
     report("policy", policy(&recipes)?);
+    report("login", login::check(&recipes)?);
     report("same as the test VM", manifest::check(&recipes)?);
     report("oelint-adv", lint::oelint()?);
     report("yamllint", lint::yamllint()?);
@@ -141,7 +143,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
 
 /// Name of a recipe, invalid build inputs (as shell code) that its `do_install` must
 /// reject, and a word of the error message.
-const REFUSALS: [(&str, &str, &str); 11] = [
+const REFUSALS: [(&str, &str, &str); 12] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
     ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
@@ -157,6 +159,7 @@ const REFUSALS: [(&str, &str, &str); 11] = [
         "ecr-url.txt",
     ),
     ("edge-policy", "EDGE_SSH=console", "EDGE_SSH"),
+    ("edge-policy", "EDGE_FORWARDING=yes", "EDGE_FORWARDING"),
     ("edge-policy", "EDGE_RUN=unsigned", "EDGE_RUN"),
     ("edge-policy", "EDGE_ENGINEER=root", "EDGE_ENGINEER"),
     ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),

@@ -184,8 +184,9 @@ impl Recipe {
         let mut script = String::from(PRELUDE);
         for line in self.text.lines().filter(|l| l.starts_with("EDGE_")) {
             let variable = line.split([' ', '?', '=']).next().unwrap_or_default();
-            if line.contains("?=") {
-                script += &format!(": \"${{{variable}=}}\"\n");
+            if let Some((_, default)) = line.split_once("?=") {
+                let default = default.trim().trim_matches('"');
+                script += &format!(": \"${{{variable}={default}}}\"\n");
             } else if let Some(value) = self.value(variable) {
                 script += &format!("{variable}='{value}'\n");
             }

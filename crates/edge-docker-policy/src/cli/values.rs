@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use anyhow::Result;
+use edge_common::contract::login;
 
 use edge_signature::reserved_suffix;
 
@@ -133,7 +134,25 @@ pub(crate) fn account(option: &str, text: &str) -> Result<String> {
         let wanted = "USER or USER:GROUP: letters, digits, _ . - +, or a number";
         return Err(bad(option, text, wanted));
     }
+    if is_login_user(text) {
+        return Err(refuse(format_args!(
+            "--{option} {text} is refused: {} is the user `{}` of this device, choose another ID",
+            login::ID,
+            login::NAME
+        )));
+    }
     Ok(text.into())
+}
+
+/// Returns whether a part of `USER[:GROUP]` is the ID of the device's login user, in any
+/// spelling that the engine parses. A name is one of the container image, and is not
+/// looked up.
+pub fn is_login_user(text: &str) -> bool {
+    let mut parts = text.split(':');
+    parts.any(|part| {
+        part.parse::<u64>()
+            .is_ok_and(|id| id == u64::from(login::ID))
+    })
 }
 
 /// Checks a signal: its number, or its name with or without `SIG`, for example `SIGINT`

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use crate::cli::values::is_login_user;
 use crate::stored::compare::Rule::{self, Elsewhere, Filled, Same, Zero};
 use crate::stored::compare::{compare, parts, same, short, strings, zero};
 use crate::stored::container::{Stored, is_hex};
@@ -150,6 +151,13 @@ pub(crate) fn check(
     compare(STATE, &all["State"], &Value::Null, "State")?;
     let wanted = merge(requested, image);
     compare(CONFIG, &all["Config"], &wanted, "Config")?;
+    let user = &all["Config"]["User"];
+    if user.as_str().is_some_and(is_login_user) {
+        return Err(format!(
+            "Config.User is {}, the device's login user",
+            short(user)
+        ));
+    }
     program(all, &wanted)?;
     own_files(stored)?;
     networks(stored, requested)?;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt as _;
+use edge_common::contract::login;
 use edge_common::{Root, file};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -18,14 +19,12 @@ use crate::host::{find, program};
 
 /// Directory of the trust anchors: repository, policy and public keys of signers.
 const ANCHORS: &str = "root/etc/edge-ai/container-config";
-/// UID and GID of the user `edge`.
-const USER: u32 = 1000;
 const PASSWD: &str = "\
 root:x:0:0:root:/root:/bin/sh
 sshd:x:101:65534::/run/sshd:/usr/sbin/nologin
-edge:x:1000:1000::/home/edge:/bin/sh
+edge:x:61000:61000::/home/edge:/bin/sh
 ";
-const GROUP: &str = "root:x:0:\nnogroup:x:65534:\nedge:x:1000:\ndocker:x:999:\n";
+const GROUP: &str = "root:x:0:\nnogroup:x:65534:\nedge:x:61000:\ndocker:x:999:\n";
 const SHADOW: &str = "root:*:1:0:99999:7:::\nsshd:*:1:0:99999:7:::\nedge:*:1:0:99999:7:::\n";
 const SUDOERS: &str = "@includedir /etc/sudoers.d\n";
 // sshd uses the first value of a keyword, so the file of the product is included
@@ -165,7 +164,7 @@ fn keys(directory: &Path, settings: &Settings) -> Result<()> {
     let public = |key: &Path| file::read_text(&key.with_extension("pub"), 4096);
     let known = format!("{} {}", settings.name, public(&host)?);
     file::write(&directory.join("known_hosts"), known.as_bytes(), 0o600)?;
-    for (home, owner) in [("root/home/edge", USER), ("root/root", 0)] {
+    for (home, owner) in [("root/home/edge", login::ID), ("root/root", 0)] {
         let ssh = directory.join(home).join(".ssh");
         file::create_directory(&ssh, 0o700)?;
         let keys = ssh.join("authorized_keys");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use edge_common::contract::login;
 use edge_common::file;
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::ec::{EcGroup, EcKey};
@@ -112,10 +113,10 @@ impl Contents<'_> {
     /// links that enable them according to their sections `[Install]`.
     fn units(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        let mut directories = vec![
-            self.source
-                .join("yocto/meta-edge-secure/recipes-edge/edge-data/files"),
-        ];
+        let recipes = self.source.join("yocto/meta-edge-secure/recipes-edge");
+        let mut directories: Vec<_> = ["edge-data/files", "edge-user/files"]
+            .map(|d| recipes.join(d))
+            .into();
         for (name, _) in PROGRAMS {
             directories.push(self.source.join("crates").join(name).join("systemd"));
         }
@@ -183,6 +184,16 @@ impl Contents<'_> {
             (
                 "edge-policy/files/sshd-edge.conf",
                 "/etc/ssh/sshd_config.d/edge.conf",
+                0o644,
+            ),
+            (
+                "edge-user/files/sysctl-edge.conf",
+                "/usr/lib/sysctl.d/60-edge.conf",
+                0o644,
+            ),
+            (
+                "edge-user/files/user-runtime-dir-edge.conf",
+                "/usr/lib/systemd/system/user-runtime-dir@.service.d/edge.conf",
                 0o644,
             ),
         ];
@@ -274,7 +285,7 @@ impl Contents<'_> {
             bytes("AllowUsers root\n", "/etc/ssh/sshd_config.d/vm.conf", 0o644),
             bytes(bundle, CA_BUNDLE, 0o644),
             bytes(docker_key()?, "/etc/docker/key.json", 0o600),
-            key("/home/edge", 1000),
+            key("/home/edge", login::ID),
             key("/root", 0),
         ])
     }

@@ -8,7 +8,8 @@ printf 'MODULES=list\nCOMPRESS=lz4\n' >"$root/etc/initramfs-tools/conf.d/vm"
 printf 'nvme\next4\n' >>"$root/etc/initramfs-tools/modules"
 chroot "$root" update-initramfs -u
 
-chroot "$root" useradd --create-home --shell /bin/bash edge
+chroot "$root" groupadd --gid 61000 edge
+chroot "$root" useradd --uid 61000 --gid 61000 --create-home --shell /bin/bash edge
 mkdir -p "$root/data" "$root/var/lib/sudo" "$root/var/lib/containerd"
 rm -f "$root"/etc/ssh/ssh_host_*
 

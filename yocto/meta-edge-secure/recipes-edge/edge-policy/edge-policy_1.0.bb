@@ -25,6 +25,8 @@ EDGE_POLICY_DIR ??= ""
 EDGE_SANDBOX ??= "0"
 # any: SSH over any interface; vpn: over the VPN only (docs/vpn.md).
 EDGE_SSH ??= "any"
+# none, or local: engineers may forward TCP ports of their laptops to the device.
+EDGE_FORWARDING ??= "none"
 # signed: containers run exactly as their apps were signed; any: also with options
 # that somebody types.
 EDGE_RUN ??= "signed"
@@ -59,6 +61,11 @@ do_install() {
         any|vpn) ;;
         *) bbfatal "EDGE_SSH is neither any nor vpn: ${EDGE_SSH}" ;;
     esac
+    case "${EDGE_FORWARDING}" in
+        none) forwarding=no ;;
+        local) forwarding=local ;;
+        *) bbfatal "EDGE_FORWARDING is neither none nor local: ${EDGE_FORWARDING}" ;;
+    esac
     case "${EDGE_RUN}" in
         signed|any) ;;
         *) bbfatal "EDGE_RUN is neither signed nor any: ${EDGE_RUN}" ;;
@@ -82,7 +89,9 @@ do_install() {
     install -D -m 0644 ${WORKDIR}/docker-data.conf ${D}${systemd_system_unitdir}/docker.service.d/edge.conf
     install -D -m 0644 ${WORKDIR}/loopback.nft ${D}${sysconfdir}/edge-ai/loopback.nft
     install -D -m 0440 ${WORKDIR}/sudoers-edge ${D}${sysconfdir}/sudoers.d/edge
-    install -D -m 0644 ${WORKDIR}/sshd-edge.conf ${D}${sysconfdir}/ssh/sshd_config.d/edge.conf
+    sed "s/^AllowTcpForwarding .*/AllowTcpForwarding $forwarding/" \
+        ${WORKDIR}/sshd-edge.conf >${WORKDIR}/sshd.conf
+    install -D -m 0644 ${WORKDIR}/sshd.conf ${D}${sysconfdir}/ssh/sshd_config.d/edge.conf
 }
 # A change of the keys rebuilds the package.
 do_install[file-checksums] += "${@d.getVar('EDGE_POLICY_DIR') + '/*:True' if d.getVar('EDGE_POLICY_DIR') else ''}"

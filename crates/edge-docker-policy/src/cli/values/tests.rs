@@ -56,6 +56,17 @@ fn users_groups_and_signals() {
     ] {
         assert!(user("u", text).is_err(), "{text}");
     }
+    for text in ["61000", "0061000", "61000:0", "0:61000", "app:061000"] {
+        let refusal = user("u", text).unwrap_err().to_string();
+        assert!(refusal.contains("the user `edge`"), "{refusal}");
+        assert!(is_login_user(text), "{text}");
+    }
+    assert!(account("group-add", "61000").is_err());
+    // Spellings of an image's USER, which the engine parses as numbers, too.
+    assert!(is_login_user("+61000") && is_login_user(":61000"));
+    for text in ["", "edge", "610000", "61001", "6100", "-61000", "0xee48"] {
+        assert!(!is_login_user(text), "{text}");
+    }
     for text in ["SIGINT", "int", "15", "RTMIN+3", "SIGRTMAX-1"] {
         signal("s", text).unwrap();
     }
