@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use edge_common::contract::label;
 
+use crate::bounds;
 use crate::cli::request::Request;
 use crate::create_body::{Create, HostConfig, Mount};
 use crate::grants::Granted;
@@ -51,6 +52,9 @@ pub fn decide(
         };
         body.host_config.mounts.push(mount);
     }
+    let mounts = body.host_config.mounts.len() + body.host_config.tmpfs.len();
+    let labels = body.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    bounds::check(mounts, labels).map_err(refuse)?;
     // Image ID instead of the name, which could be moved to another image before the
     // container starts.
     body.image = image_id.into();

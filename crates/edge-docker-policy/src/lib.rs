@@ -10,6 +10,7 @@
 //! call it directly. See `docs/decisions/0022-pure-policy-crate.md`.
 
 pub mod api;
+pub mod bounds;
 pub mod cli;
 pub mod create_body;
 pub mod decide;

@@ -120,6 +120,14 @@ pub(crate) const MAX_PROCESSOR: u32 = 1023;
 /// Maximum number of ports that a container publishes or exposes. The engine changes the
 /// packet filter once or more for each.
 pub(crate) const MAX_PORTS: usize = 512;
+/// Maximum number of mounts of a container, in memory or not. The kernel copies them for
+/// each process that enters the container.
+pub(crate) const MAX_MOUNTS: usize = 32;
+/// Maximum number of labels that a request sets.
+pub(crate) const MAX_LABELS: usize = 64;
+/// Size limit of these labels, names and values together, in bytes. The engine returns
+/// them with every list of containers.
+pub(crate) const MAX_LABEL_BYTES: usize = 4096;
 /// Maximum number of values of `--add-host`, `--group-add`, `--dns` and
 /// `--network-alias`, each.
 pub(crate) const MAX_LIST: usize = 64;

@@ -30,6 +30,10 @@ fn an_honest_stored_container_passes_and_every_edit_is_refused() {
     }
 }
 
+fn many(count: usize, entry: fn(usize) -> (String, Value)) -> Value {
+    Value::Object((0..count).map(entry).collect())
+}
+
 #[test]
 fn a_request_and_a_container_that_agree_on_harm_are_refused() {
     let honest: Value = serde_json::from_str(STORED).unwrap();
@@ -46,6 +50,7 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
         ("ExtraHosts", json!(["x:10.0.0.1\n127.0.0.1 y"])),
         ("GroupAdd", json!(["4294967295"])),
         ("GroupAdd", json!(["61000"])),
+        ("Tmpfs", many(33, |n| (format!("/x{n}"), json!("")))),
         (
             "Ulimits",
             json!([{ "Name": "rtprio", "Soft": 99, "Hard": 99 }]),
@@ -75,6 +80,26 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
             edits::put(&mut edited, &format!("{side}/{field}"), value.clone());
         }
         assert!(decision::stored_container(&edited).is_err(), "{field}");
+    }
+}
+
+#[test]
+fn labels_and_users_that_both_sides_state_are_refused() {
+    let honest: Value = serde_json::from_str(STORED).unwrap();
+    let labels = many(65, |n| (format!("name{n}"), json!("")));
+    for labels in [labels, json!({ "name": "x".repeat(4096) })] {
+        let mut edited = honest.clone();
+        for side in ["/config/Config", "/requested"] {
+            let own = labels.as_object().unwrap().clone();
+            edited
+                .pointer_mut(&format!("{side}/Labels"))
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .extend(own);
+        }
+        let refusal = decision::stored_container(&edited).unwrap_err();
+        assert!(refusal.contains("labels of"), "{refusal}");
     }
     for user in ["61000", "061000:0", "0:61000"] {
         let mut edited = honest.clone();

@@ -202,6 +202,7 @@ impl Permitted {
         // Without this lock, a collection in another process would remove the clones,
         // because no container references them yet.
         let _lock = collect::hold(root)?;
+        created::require_room(root)?;
         let has_clones = !self.plan.below.is_empty();
         if has_clones {
             self.clone_mounts(root).await?;

@@ -2,7 +2,8 @@
 //!
 //! The generator reads the units, accepts those that start only edge-docker and cannot
 //! delay the boot, and links them into the directory that systemd passes. A refused
-//! unit is skipped with a message in the kernel log and does not affect the boot.
+//! unit is skipped with a message in the kernel log and does not affect the boot. It also
+//! writes the memory limit of all apps together, as a drop-in of `edge-apps.slice`.
 //! systemd runs generators before any mount, so `edge-data.service` runs
 //! `edge-generator activate` once `/data` is mounted: this command copies the public
 //! configuration, reloads systemd, which runs the generator again, and starts the
@@ -13,6 +14,7 @@ mod cycles;
 mod image;
 mod links;
 mod load;
+mod memory;
 mod plan;
 mod refusals;
 mod rules;
@@ -87,6 +89,10 @@ fn generate(root: &Root, normal: &Path) -> Result<()> {
     drop(links);
     for message in refusals.into_messages() {
         kernel_log(root, &message);
+    }
+    // Not an error of the generator: the slice has a limit of its own.
+    if let Err(error) = memory::write(root, normal) {
+        kernel_log(root, &format!("limiting the memory of apps: {error:#}"));
     }
     written
 }

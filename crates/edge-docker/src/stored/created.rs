@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use edge_common::{Root, file};
 use serde_json::Value;
 
+use edge_docker_policy::bounds::MAX_CONTAINERS;
+use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::strict_json;
 
 use super::disk;
@@ -39,6 +41,20 @@ pub(crate) fn find(root: &Root, id: &str) -> Result<Option<Value>> {
     let body = file::read(&path, MAX_REQUEST_BYTES)?;
     let value = strict_json::parse(&body).with_context(|| format!("reading the record of {id}"))?;
     Ok(Some(value))
+}
+
+/// Refuses another container if the engine has as many as a device may have. Processes
+/// that create containers at the same time may each add one.
+pub(crate) fn require_room(root: &Root) -> Result<()> {
+    let containers = disk::data_root(root)?.join("containers");
+    let count = fs::read_dir(containers).map_or(0, Iterator::count);
+    if count >= MAX_CONTAINERS {
+        return Err(refuse(format_args!(
+            "{count} containers exist, a device has at most {MAX_CONTAINERS}: remove some with \
+             edge-docker rm, or all that are stopped with edge-docker system prune"
+        )));
+    }
+    Ok(())
 }
 
 /// Removes the create requests of containers that the engine no longer has, if there are

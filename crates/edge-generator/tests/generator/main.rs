@@ -55,6 +55,19 @@ fn without_data_nothing_is_done() {
     assert_eq!(testbed.read("dev/kmsg"), "");
 }
 
+#[test]
+fn apps_leave_memory_to_the_system() {
+    let testbed = Testbed::new();
+    for _ in 0..2 {
+        testbed.generate();
+        let drop_in = testbed.read("normal/edge-apps.slice.d/50-memory.conf");
+        assert_eq!(drop_in, "[Slice]\nMemoryMax=7376601088\n");
+    }
+    fs::remove_file(testbed.path("proc/meminfo")).unwrap();
+    testbed.generate();
+    assert_logged(&testbed, &["limiting the memory of apps"]);
+}
+
 fn assert_logged(testbed: &Testbed, messages: &[&str]) {
     let log = testbed.read("dev/kmsg");
     for message in messages {

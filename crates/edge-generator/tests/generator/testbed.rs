@@ -24,6 +24,7 @@ impl Testbed {
         for directory in [
             "data/services",
             "dev",
+            "proc",
             "normal",
             "early",
             "late",
@@ -40,6 +41,8 @@ impl Testbed {
         .unwrap();
         fs::create_dir(testbed.path("data/log")).unwrap();
         fs::write(testbed.path("dev/kmsg"), "").unwrap();
+        let memory = "MemTotal:        7990144 kB\nMemFree:         1000 kB\n";
+        fs::write(testbed.path("proc/meminfo"), memory).unwrap();
         testbed.tool("systemctl", "echo \"$@\" >> \"$(dirname \"$0\")/calls\"");
         testbed
     }
@@ -87,6 +90,7 @@ pub fn collect(directory: &Path, prefix: &str, links: &mut BTreeMap<String, Stri
         let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
         match fs::read_link(entry.path()) {
             Ok(target) => drop(links.insert(name, target.display().to_string())),
+            Err(_) if entry.path().is_file() => {}
             Err(_) => collect(&entry.path(), &format!("{name}/"), links),
         }
     }

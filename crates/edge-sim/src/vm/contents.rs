@@ -140,66 +140,49 @@ impl Contents<'_> {
     fn policy(&self) -> Vec<Entry> {
         let recipes = self.source.join("yocto/meta-edge-secure/recipes-edge");
         let files = [
-            ("edge-policy/files/vpn.json", "/etc/edge-ai/vpn.json", 0o644),
+            ("edge-policy/files/vpn.json", "/etc/edge-ai/vpn.json"),
             (
                 "edge-data/files/edge-data.conf",
                 "/usr/lib/tmpfiles.d/edge-data.conf",
-                0o644,
             ),
             (
                 "edge-data/files/journald-edge.conf",
                 "/usr/lib/systemd/journald.conf.d/edge.conf",
-                0o644,
             ),
             (
                 "edge-data/files/journald-audit.conf",
                 "/usr/lib/systemd/journald@edge-audit.conf.d/edge.conf",
-                0o644,
             ),
-            (
-                "edge-policy/files/daemon.json",
-                "/etc/docker/daemon.json",
-                0o644,
-            ),
+            ("edge-policy/files/daemon.json", "/etc/docker/daemon.json"),
             (
                 "edge-policy/files/docker-data.conf",
                 "/usr/lib/systemd/system/docker.service.d/edge.conf",
-                0o644,
             ),
             (
                 "edge-policy/files/containerd.toml",
                 "/etc/containerd/config.toml",
-                0o644,
             ),
             (
                 "edge-policy/files/loopback.nft",
                 "/etc/edge-ai/loopback.nft",
-                0o644,
-            ),
-            (
-                "edge-policy/files/sudoers-edge",
-                "/etc/sudoers.d/edge",
-                0o440,
             ),
             (
                 "edge-policy/files/sshd-edge.conf",
                 "/etc/ssh/sshd_config.d/edge.conf",
-                0o644,
             ),
             (
                 "edge-user/files/sysctl-edge.conf",
                 "/usr/lib/sysctl.d/60-edge.conf",
-                0o644,
             ),
             (
                 "edge-user/files/user-runtime-dir-edge.conf",
                 "/usr/lib/systemd/system/user-runtime-dir@.service.d/edge.conf",
-                0o644,
             ),
         ];
-        files
-            .map(|(from, to, mode)| copy(recipes.join(from), to, mode))
-            .into()
+        let sudoers = recipes.join("edge-policy/files/sudoers-edge");
+        let mut entries = vec![copy(sudoers, "/etc/sudoers.d/edge", 0o440)];
+        entries.extend(files.map(|(from, to)| copy(recipes.join(from), to, 0o644)));
+        entries
     }
 
     /// Returns the trust anchors at the paths where the Yocto recipe installs them.

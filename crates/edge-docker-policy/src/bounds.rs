@@ -1,0 +1,58 @@
+//! Bounds of what the engine keeps: the number of containers, and mounts and labels of
+//! each.
+
+use edge_common::contract::label;
+
+use crate::limits::{MAX_LABEL_BYTES, MAX_LABELS, MAX_MOUNTS};
+
+/// Maximum number of containers of a device, running or not. The boot audit examines each
+/// of them before the engine starts.
+pub const MAX_CONTAINERS: usize = 128;
+
+/// Checks the number of mounts, in memory or not, and number and size of labels. Labels
+/// of edge-docker and of the container image do not count: the caller cannot add to them.
+///
+/// # Errors
+/// Text that names what exceeds its bound.
+pub(crate) fn check<'a>(
+    mounts: usize,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), String> {
+    if mounts > MAX_MOUNTS {
+        return Err(format!(
+            "{mounts} mounts (-v, --mount, --tmpfs and those of grants), at most {MAX_MOUNTS} are \
+             accepted"
+        ));
+    }
+    let own = labels.filter(|(name, _)| !name.starts_with(label::PREFIX));
+    let (mut count, mut bytes) = (0, 0);
+    for (name, value) in own {
+        count += 1;
+        bytes += name.len() + value.len();
+    }
+    if count > MAX_LABELS || bytes > MAX_LABEL_BYTES {
+        return Err(format!(
+            "{count} labels of {bytes} bytes, at most {MAX_LABELS} of {MAX_LABEL_BYTES} bytes \
+             together are accepted"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_themselves_are_accepted() {
+        let names: Vec<_> = (0..=MAX_LABELS).map(|n| format!("name{n}")).collect();
+        let labels = |count| names.iter().take(count).map(|name| (name.as_str(), ""));
+        assert!(check(MAX_MOUNTS, labels(MAX_LABELS)).is_ok());
+        assert!(check(MAX_MOUNTS + 1, labels(0)).is_err());
+        assert!(check(0, labels(MAX_LABELS + 1)).is_err());
+        let value = "x".repeat(MAX_LABEL_BYTES);
+        assert!(check(0, [("", value.as_str())].into_iter()).is_ok());
+        assert!(check(0, [("a", value.as_str())].into_iter()).is_err());
+        assert!(check(0, [(label::APP, value.as_str())].into_iter()).is_ok());
+    }
+}
