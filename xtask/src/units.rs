@@ -11,6 +11,9 @@ use crate::{shell, sizes};
 /// Limit of the exposure level (0 to 10) that `systemd-analyze security` prints for a
 /// service of this repository.
 const LIMIT: f32 = 4.0;
+/// Service with another limit. edge-docker clones the mounts of a container in the mount
+/// namespace of the engine, so this service cannot have one of its own.
+const SAME_NAMESPACE: (&str, f32) = ("edge-vpn-client.service", 4.7);
 /// Directory of the manual pages, relative to the staged root.
 const MANUAL: &str = "usr/share/man";
 
@@ -167,8 +170,12 @@ fn rate(units: &[PathBuf]) -> Result<bool> {
         let printed = String::from_utf8_lossy(&text.stdout).into_owned();
         let score =
             score(&printed).with_context(|| format!("rating {name}: {}", shell::tail(&text)))?;
-        let verdict = if score <= LIMIT { "" } else { "over the limit" };
-        passed &= score <= LIMIT;
+        let limit = match name == SAME_NAMESPACE.0 {
+            true => SAME_NAMESPACE.1,
+            false => LIMIT,
+        };
+        let verdict = if score <= limit { "" } else { "over the limit" };
+        passed &= score <= limit;
         println!("{name:<32} {score:>4.1}  {verdict}");
     }
     Ok(passed)

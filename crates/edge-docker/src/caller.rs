@@ -6,10 +6,11 @@ use edge_common::level::Level;
 
 /// Control groups of the units that need the level `operate` on every device: they start
 /// and finish what was signed, and their files are in the read-only root.
-const SYSTEM_UNITS: [&str; 4] = [
+const SYSTEM_UNITS: [&str; 5] = [
     "/system.slice/edge-bootstrap.service",
     "/system.slice/edge-docker-recover.service",
     "/system.slice/edge-vpn.service",
+    "/system.slice/edge-vpn-client.service",
     "/system.slice/docker.service",
 ];
 

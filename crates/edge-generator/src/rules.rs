@@ -145,7 +145,7 @@ pub(crate) const MAY_WAIT: [&str; 4] = [
 
 /// Names of system units without their suffix. They are reserved even if the device
 /// image has no such unit, because a package in a later image may install one.
-const SYSTEM: [&str; 24] = [
+const SYSTEM: [&str; 25] = [
     "NetworkManager",
     "autovt@",
     "chrony",
@@ -161,6 +161,7 @@ const SYSTEM: [&str; 24] = [
     "edge-heartbeat",
     "edge-partition-setup",
     "edge-vpn",
+    "edge-vpn-client",
     "edge-vpn-ssh",
     "emergency",
     "getty@",

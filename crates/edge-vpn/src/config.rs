@@ -54,8 +54,7 @@ struct NoFields {}
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nordvpn {
-    /// Tag or digest of the container image with NordVPN's client, in the trusted
-    /// repository.
+    /// Signed image with NordVPN's client, `APP-VERSION` or `APP-VERSION@sha256:HEX`.
     pub image: String,
     /// App name under which the container image is signed, also the name of its
     /// container.
@@ -155,26 +154,40 @@ fn validate(parsed: Parsed) -> Result<Provider> {
     })
 }
 
-/// Validates the fields for NordVPN, whose values become part of a systemd unit.
+impl Nordvpn {
+    /// Returns the version, and the digest if the configuration names one.
+    pub(crate) fn version(&self) -> (&str, Option<&str>) {
+        let (tag, digest) = match self.image.split_once('@') {
+            Some((tag, digest)) => (tag, Some(digest)),
+            None => (&*self.image, None),
+        };
+        let version = tag.strip_prefix(&*self.app);
+        let version = version.and_then(|rest| rest.strip_prefix('-'));
+        (version.unwrap_or_default(), digest)
+    }
+}
+
+/// Validates the fields for NordVPN, whose values become arguments of edge-docker.
 fn validate_nordvpn(config: &Nordvpn) -> Result<()> {
     let tag = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    let is_tag = (1..=128).contains(&config.image.len())
-        && !config.image.starts_with(['.', '-'])
-        && config.image.chars().all(tag);
-    let hex = config.image.strip_prefix("sha256:");
-    let lower = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    let is_digest = hex.is_some_and(|h| h.len() == 64 && h.chars().all(lower));
-    ensure!(
-        is_tag || is_digest,
-        "image is neither a tag nor sha256:HEX: {:?}",
-        config.image
-    );
     let app = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let valid = (1..=40).contains(&config.app.len())
         && config.app.starts_with(|c: char| c.is_ascii_lowercase())
         && !config.app.ends_with('-')
         && config.app.chars().all(app);
     ensure!(valid, "app is not an app's name: {:?}", config.app);
+    // The version is needed: edge-docker runs APP-VERSION as it was signed.
+    let (version, digest) = config.version();
+    let is_version = (1..=100).contains(&version.len()) && version.chars().all(tag);
+    let lower = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let hex = digest.map(|digest| digest.strip_prefix("sha256:").unwrap_or_default());
+    let is_digest = hex.is_none_or(|hex| hex.len() == 64 && hex.chars().all(lower));
+    ensure!(
+        is_version && is_digest,
+        "image is not APP-VERSION or APP-VERSION@sha256:HEX, with the app {}: {:?}",
+        config.app,
+        config.image
+    );
     ensure!(
         config.peers.len() <= MAX_PEERS,
         "more than {MAX_PEERS} peers"

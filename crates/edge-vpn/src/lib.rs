@@ -73,14 +73,19 @@ enum Command {
     /// SSH for the VPN
     #[command(after_help = "Example: edge-vpn sshd    # as edge-vpn-ssh.service does")]
     Sshd,
+    /// Run the container of NordVPN's client as it was signed, or remove it if
+    /// the image names another VPN
+    #[command(after_help = "Example: edge-vpn client    # as edge-vpn-client.service does")]
+    Client,
 }
 
-/// Brings the VPN into the configured state, or runs the command `status` or `sshd`.
+/// Brings the VPN into the configured state, or runs one of the commands.
 pub fn run(root: &Root, args: &Args) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(args.budget);
     match args.command {
         Some(Command::Status { json }) => status::print(root, json),
         Some(Command::Sshd) => sshd::close(root),
+        Some(Command::Client) => nordvpn::reconcile_container(root, &Config::load(root)?.provider),
         None => boot::recorded(root, "edge-vpn", || reconcile(root, end)),
     }
 }
@@ -117,12 +122,12 @@ fn lock(root: &Root) -> Result<File> {
     lock::try_exclusive(&directory)?.context("another edge-vpn is running")
 }
 
-/// Removes the unit, host names and addresses of the providers that the image does not
+/// Removes the container, host names and addresses of the providers that the image does not
 /// use any more.
 fn remove_other_providers(root: &Root, provider: &Provider) -> Result<()> {
     if !matches!(provider, Provider::Nordvpn(_)) {
         file::remove(&root.path(NORDVPN_HOSTNAME))?;
-        nordvpn::remove_unit(root)?;
+        nordvpn::remove(root)?;
     }
     if !matches!(provider, Provider::Wireguard(_)) {
         file::remove(&root.path(WIREGUARD_HOSTNAME))?;

@@ -101,7 +101,7 @@ fn gather_nordvpn(root: &Root, config: &Nordvpn, status: &mut Status) {
     status.fact("image", config.image.as_str());
     status.fact("hostname", line(root, NORDVPN_HOSTNAME));
     status.require(nordvpn::check_kernel(root));
-    let active = nordvpn::unit_is_active(root);
+    let active = nordvpn::is_running(root, config);
     status.fact("container", if active { "started" } else { "down" });
     status.missing.extend(nordvpn::cooldowns(root));
     let Some(own) = status.require(nordvpn::own_device(root, config)) else {

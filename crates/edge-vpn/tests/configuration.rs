@@ -43,6 +43,14 @@ const INVALID: &[&str] = &[
     r#"{"provider":"nordvpn","image":"x/y:z"}"#,
     r#"{"provider":"nordvpn","image":"-x"}"#,
     r#"{"provider":"nordvpn","image":"v\n[Service]\nExecStart=/bin/sh"}"#,
+    r#"{"provider":"nordvpn","image":"v"}"#,
+    r#"{"provider":"nordvpn","image":"nordvpn-"}"#,
+    r#"{"provider":"nordvpn","image":"nordvpn-1@"}"#,
+    r#"{"provider":"nordvpn","image":"nordvpn-1@sha256:00"}"#,
+    r#"{"provider":"nordvpn","image":"nordvpn-1@sha256:00@x"}"#,
+    r#"{"provider":"nordvpn","image":"nordvpn-1 --privileged"}"#,
+    r#"{"provider":"nordvpn","image":"other-1","app":"nordvpn"}"#,
+    r#"{"provider":"nordvpn","image":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#,
     r#"{"provider":"nordvpn","image":"v","app":"../x"}"#,
     r#"{"provider":"nordvpn","image":"v","app":"-x"}"#,
     r#"{"provider":"nordvpn","image":"v","peers":["--help"]}"#,
@@ -57,7 +65,7 @@ const INVALID: &[&str] = &[
 fn vpn_json_is_read_strictly() {
     let large = format!(r#"{{"provider":"none","x":"{}"}}"#, "x".repeat(70_000));
     let digest = "0A".repeat(32);
-    let upper = format!(r#"{{"provider":"nordvpn","image":"sha256:{digest}"}}"#);
+    let upper = format!(r#"{{"provider":"nordvpn","image":"nordvpn-1@sha256:{digest}"}}"#);
     let mut texts: Vec<String> = INVALID.iter().map(ToString::to_string).collect();
     texts.extend([large, upper]);
     for more in [

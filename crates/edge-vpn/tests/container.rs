@@ -5,11 +5,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use edge_signature::{Annotations, CachedSignature, ImageRef, Manifest, Signed};
+use edge_app_spec::Spec;
+use edge_docker_policy::run_spec::RunSpec;
+use edge_signature::{Annotations, CachedSignature, Digest, ImageRef, Manifest, Signed};
 use edge_sim::namespaces::{Device, Settings};
-use edge_sim::testbed::{build_image, program};
+use edge_sim::testbed::build_image;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
@@ -17,26 +18,21 @@ use serde_json::{Value, json};
 
 const REPOSITORY: &str = "registry.test/edge-ai";
 const TOKEN: &str = "e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2";
-/// Simulated systemctl: it runs the command lines of the one unit.
+/// Simulated systemctl: it runs the command line of the one unit of the read-only root.
 const SYSTEMCTL: &str = r#"#!/bin/sh
-unit=/data/services/vpn-nordvpn.service
 case $* in
-"is-active --quiet "*) [ -n "$(docker ps -q -f name=nordvpn)" ] ;;
-"daemon-reload") ;;
-"--no-block start "*)
-	sed -n 's/^ExecStartPre=-//p' $unit | sh >/dev/null 2>&1
-	sed -n 's/^ExecStart=/exec /p' $unit | setsid sh >/data/unit.log 2>&1 &
-	;;
+"--no-block start edge-vpn-client.service") setsid /data/edge-vpn client >/data/unit.log 2>&1 & ;;
 "show "*) echo 0 ;;
 "reload-or-restart sshd.service") kill -HUP "$(cat /run/sshd.pid)" ;;
-"stop "*) edge-docker stop -t 0 nordvpn || : ;;
 esac
 "#;
 /// Simulated client. Setting its address takes NET_ADMIN.
 const CLIENT: &str = r#"#!/bin/sh
 s=/var/lib/nordvpn
 case "$*" in
-daemon) [ -c /dev/net/tun ] && hostname >$s/host && exec sleep 100000 ;;
+daemon) [ -c /dev/net/tun ] && hostname >$s/host || exit 1
+	[ ! -e /on ] || ip address add 100.64.0.15/32 dev lo
+	exec sleep 100000 ;;
 "set analytics off") : >$s/consent ;;
 "login") read -r token; [ -e $s/consent ] && [ "$token" = TOKEN ] && : >$s/in && echo Welcome ;;
 "set meshnet on") ip address add 100.64.0.15/32 dev lo && : >/on && echo "Meshnet is set to 'enabled' successfully." ;;
@@ -53,6 +49,17 @@ esac
 const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\
     RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nENV PATH=/bin\n\
     COPY nordvpn nordvpn-login /bin/\nSTOPSIGNAL SIGKILL\nCMD [\"/bin/nordvpn\", \"daemon\"]\n";
+
+/// Policy of a production image that reserves SSH for the VPN.
+const PRODUCTION: &str = r#"{"sandbox":false,"run":"signed","engineer":"operate","ssh":"vpn"}"#;
+
+/// Run specification of `docs/examples/nordvpn`.
+fn specification() -> RunSpec {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/nordvpn/app.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let none = |_: &str| Ok(None);
+    Spec::parse(&text, "app.yaml", &none).unwrap().run_spec()
+}
 
 struct Testbed {
     device: Device,
@@ -93,8 +100,6 @@ impl Testbed {
         let config = json!({ "endpoint": "e.test", "thing_name": "edge-ai-7", "cert_path": "c",
             "key_path": "k", "ca_path": "a" });
         testbed.write("/data/config/aws-iot/config.json", &config.to_string());
-        let policy = r#"{"sandbox":true,"ssh":"vpn"}"#;
-        testbed.write("/etc/edge-ai/container-config/policy.json", policy);
         testbed.write("/data/systemctl", SYSTEMCTL);
         testbed.read_output(
             "/bin/sh",
@@ -150,34 +155,40 @@ impl Testbed {
         self.read_output("docker", &["inspect", "-f", "{{.Id}}", "sandbox/nordvpn"])
     }
 
-    /// Caches a signature of the image, as a pull does; returns the digest.
-    fn sign(&self, id: &str, grants: &[&str]) -> String {
+    /// Caches a signature of the image and the run specification of the example, as a pull
+    /// does; returns the digest.
+    fn sign(&self, id: &str, version: &str, grants: &[&str]) -> String {
+        let spec = specification().to_bytes().unwrap();
         let manifest = Manifest::new(json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": id, "size": 2 },
-            "layers": [], "annotations": { "grants": grants.join(",") },
+            "layers": [], "annotations": { "grants": grants.join(","), "version": version },
         }).to_string().into_bytes());
         let annotations = Annotations {
             app: "nordvpn".into(),
-            version: "1.0".into(),
+            version: version.into(),
             release_number: 1,
             grants: grants.iter().map(ToString::to_string).collect(),
-            run: None,
+            run: Some(Digest::of(&spec)),
         };
-        let reference: ImageRef = format!("{REPOSITORY}:nordvpn-1.0").parse().unwrap();
+        let reference: ImageRef = format!("{REPOSITORY}:nordvpn-{version}").parse().unwrap();
         let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
         let (signature, _) = edge_signature::sign_with_pem(&self.key, &payload).unwrap();
         let proof = CachedSignature::new(&manifest, vec![Signed::new(payload, signature)]);
+        let proof = proof.with_run_spec(spec);
         let path = format!(
             "/data/config/edge-docker/proofs/{}.json",
             manifest.digest.hex()
         );
         self.write(&path, &serde_json::to_string(&proof).unwrap());
-        manifest.digest.to_string()
+        let digest = manifest.digest.to_string();
+        let tag = format!("/data/config/edge-docker/tags/nordvpn-{version}");
+        self.write(&tag, &digest);
+        digest
     }
 
-    fn configure(&self, digest: &str) {
-        let vpn = json!({ "provider": "nordvpn", "image": digest });
+    fn configure(&self, image: &str) {
+        let vpn = json!({ "provider": "nordvpn", "image": image });
         self.write("/etc/edge-ai/vpn.json", &vpn.to_string());
     }
 }
@@ -186,18 +197,20 @@ impl Testbed {
 fn the_container_gets_the_signed_grants_and_no_others() {
     let testbed = Testbed::new();
     let id = testbed.build();
+    testbed.write("/etc/edge-ai/container-config/policy.json", PRODUCTION);
     testbed.read_output("/data/edge-vpn", &["sshd"]);
     let mut sshd = testbed.device.command("/usr/sbin/sshd");
     let mut sshd = sshd.args(["-D"]).stdin(Stdio::null()).spawn().unwrap();
     // Signed without the grant: edge-docker refuses the container.
-    testbed.configure(&testbed.sign(&id, &[]));
+    testbed.sign(&id, "0.9", &[]);
+    testbed.configure("nordvpn-0.9");
     let (code, output) = testbed.run("/data/edge-vpn", &["--budget", "3"]);
     assert_eq!(code, 10, "{output}");
     let log = fs::read_to_string(testbed.device.path("/data/unit.log")).unwrap();
     assert!(log.contains("--grant vpn is refused"), "{log}");
     // Signed with the grant: the device becomes ready.
-    let digest = testbed.sign(&id, &["vpn"]);
-    testbed.configure(&digest);
+    let digest = testbed.sign(&id, "1.0", &["vpn"]);
+    testbed.configure(&format!("nordvpn-1.0@{digest}"));
     let (code, output) = testbed.run("/data/edge-vpn", &[]);
     let log = fs::read_to_string(testbed.device.path("/data/unit.log")).unwrap();
     assert_eq!(code, 0, "{output} {log}");
@@ -213,20 +226,31 @@ fn the_container_gets_the_signed_grants_and_no_others() {
     let listening = testbed.read_output("/bin/sh", &["-c", listening]);
     assert_eq!(listening, "100.64.0.15:22\n127.0.0.1:22");
     assert_container(&testbed);
-    assert_generator_links_unit(&testbed);
+    assert_commands(&testbed);
     assert_eq!(testbed.run("/data/edge-vpn", &[]), (0, String::new()));
     let (code, output) = testbed.run("/data/edge-vpn", &["status"]);
     assert!(code == 0 && output.contains("me-alps.nord"), "{output}");
-    // The container ends: the next run starts it again, still logged in.
-    testbed.read_output("docker", &["kill", "nordvpn"]);
-    let end = Instant::now() + Duration::from_secs(20);
-    while !testbed.read_output("docker", &["ps", "-q"]).is_empty() {
-        assert!(Instant::now() < end, "the container still runs");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    // The container was stopped: the next run starts it again, still logged in.
+    testbed.read_output("edge-docker", &["stop", "-t", "0", "nordvpn"]);
     testbed.read_output("/bin/sh", &["-c", "ip address del 100.64.0.15/32 dev lo"]);
     let (code, output) = testbed.run("/data/edge-vpn", &[]);
     assert!(code == 0 && !output.contains("logged in"), "{output}");
+    // Another version in the device image: it replaces the one that runs.
+    let digest = testbed.sign(&id, "1.1", &["vpn"]);
+    testbed.configure("nordvpn-1.1");
+    testbed.read_output("/bin/sh", &["-c", "ip address del 100.64.0.15/32 dev lo"]);
+    testbed.read_output("/data/edge-vpn", &["client"]);
+    let (code, output) = testbed.run("/data/edge-vpn", &[]);
+    assert_eq!((code, output.as_str()), (0, "edge-vpn: Meshnet is on\n"));
+    let label = "{{index .Config.Labels \"edge.digest\"}}";
+    assert_eq!(
+        testbed.read_output("docker", &["inspect", "-f", label, "nordvpn"]),
+        digest
+    );
+    // An image without VPN: the containers are removed.
+    testbed.write("/etc/edge-ai/vpn.json", r#"{"provider":"none"}"#);
+    testbed.read_output("/data/edge-vpn", &["client"]);
+    assert_eq!(testbed.read_output("docker", &["ps", "-aq"]), "");
     let _ = sshd.kill();
     let _ = sshd.wait();
 }
@@ -237,7 +261,11 @@ fn assert_container(testbed: &Testbed) {
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
     let host = &inspected[0]["HostConfig"];
     assert_eq!(host["NetworkMode"], "host");
-    assert_eq!(host["CapAdd"], json!(["NET_ADMIN"]));
+    // The default ones of every container, and the two of the grant.
+    let capabilities = host["CapAdd"].to_string();
+    assert!(capabilities.contains("NET_ADMIN") && capabilities.contains("NET_RAW"));
+    assert!(!capabilities.contains("SYS_"), "{capabilities}");
+    assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped");
     assert_eq!(
         (&host["Privileged"], &host["Devices"][0]["PathOnHost"]),
         (&json!(false), &json!("/dev/net/tun"))
@@ -247,13 +275,30 @@ fn assert_container(testbed: &Testbed) {
     assert_eq!(mounts[0]["Destination"], "/var/lib/nordvpn");
 }
 
-fn assert_generator_links_unit(testbed: &Testbed) {
-    let generator = testbed.device.path("/data/edge-generator");
-    fs::copy(program("edge-generator"), generator).unwrap();
-    let directory = "/data/units";
-    fs::create_dir(testbed.device.path(directory)).unwrap();
-    testbed.read_output("/data/edge-generator", &[directory; 3]);
-    let link = format!("{directory}/multi-user.target.wants/vpn-nordvpn.service");
-    let target = fs::read_link(testbed.device.path(&link)).unwrap();
-    assert_eq!(target, Path::new("/data/services/vpn-nordvpn.service"));
+/// Asserts that a caller runs the signed commands and nothing else in the container.
+fn assert_commands(testbed: &Testbed) {
+    let (code, output) = testbed.run("edge-docker", &["exec", "nordvpn", "peers"]);
+    assert!(code == 0 && output.contains("me-alps.nord"), "{output}");
+    for line in [
+        "nordvpn nordvpn meshnet peer list",
+        "nordvpn nordvpn-login",
+        "nordvpn nordvpn logout",
+        "nordvpn ip address add 192.0.2.1/32 dev lo",
+        "nordvpn sh",
+        "nordvpn peers now",
+        "nordvpn nickname",
+        "nordvpn nickname --help",
+        "nordvpn nickname a b",
+        "-u 0 nordvpn peers",
+        "-e LD_PRELOAD=/var/lib/nordvpn/x.so nordvpn peers",
+        "-w /var/lib/nordvpn nordvpn peers",
+        "-d nordvpn peers",
+        "--privileged nordvpn peers",
+    ] {
+        let args: Vec<_> = ["exec"].into_iter().chain(line.split(' ')).collect();
+        let (code, output) = testbed.run("edge-docker", &args);
+        assert_eq!(code, 125, "{line}: {output}");
+    }
+    let nick = testbed.device.path("/data/apps/nordvpn/state/nick");
+    assert_eq!(fs::read_to_string(nick).unwrap(), "edge-ai-7\n");
 }

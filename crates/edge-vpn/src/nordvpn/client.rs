@@ -1,4 +1,5 @@
-//! Commands of NordVPN's client, which edge-docker executes in the client's container.
+//! Commands of NordVPN's client: signed commands of its app, which edge-docker executes in
+//! the app's container by their names. `docs/examples/nordvpn/app.yaml` defines them.
 
 use std::time::Duration;
 
@@ -14,10 +15,48 @@ use crate::programs;
 
 /// Time limit of one command of the client.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
-/// Login program in the container image of the client. The client itself accepts a
-/// token only as an argument, which every process could read, or on a terminal. This
-/// program reads the token from standard input and types it on a pseudo-terminal.
-const LOGIN: &str = "nordvpn-login";
+
+/// Signed command of the app, named by its key in `commands` of `app.yaml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignedCommand {
+    /// Denies consent to analytics.
+    AnalyticsOff,
+    /// Reads the token from standard input. The client itself accepts a token only as an
+    /// argument, which every process could read, or on a terminal, so the app brings a
+    /// program that types it on a pseudo-terminal.
+    Login,
+    /// Enables Meshnet.
+    MeshnetOn,
+    /// Sets the nickname of this device.
+    Nickname,
+    /// Lists the devices in Meshnet.
+    Peers,
+    /// Allows a peer to connect to this device.
+    AllowIncoming,
+    /// Denies a peer to route its traffic through this device.
+    DenyRouting,
+    /// Denies a peer access to the local network of this device.
+    DenyLocal,
+    /// Denies a peer to send files.
+    DenyFiles,
+}
+
+impl SignedCommand {
+    /// Returns the key in `commands`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::AnalyticsOff => "analytics-off",
+            Self::Login => "login",
+            Self::MeshnetOn => "meshnet-on",
+            Self::Nickname => "nickname",
+            Self::Peers => "peers",
+            Self::AllowIncoming => "allow-incoming",
+            Self::DenyRouting => "deny-routing",
+            Self::DenyLocal => "deny-local",
+            Self::DenyFiles => "deny-files",
+        }
+    }
+}
 
 /// NordVPN's client in the container of the app `app`.
 pub(super) struct Client<'a> {
@@ -58,24 +97,22 @@ impl<'a> Client<'a> {
         Self { root, app }
     }
 
-    /// Runs `nordvpn` with `args` in the container.
-    pub(super) fn run(&self, args: &[&str]) -> Result<Reply> {
-        self.exec(&[&[self.app, "nordvpn"], args].concat(), "", None)
-            .map(|(reply, _)| reply)
+    /// Runs a signed command with `args` in the container.
+    pub(super) fn run(&self, command: SignedCommand, args: &[&str]) -> Result<Reply> {
+        self.exec(command, args, "", None).map(|(reply, _)| reply)
     }
 
     /// Logs in with `token`, which appears in no command line and in no message.
     pub(super) fn log_in(&self, token: &str) -> Result<Reply> {
         let input = format!("{token}\n");
-        self.exec(&["--interactive", self.app, LOGIN], &input, Some(token))
+        self.exec(SignedCommand::Login, &[], &input, Some(token))
             .map(|(reply, _)| reply)
     }
 
     /// Returns the list of the devices in Meshnet, or the client's reply if there is no
     /// list, for example because the client is logged out.
     pub(super) fn list(&self) -> Result<Result<List, Reply>> {
-        let args = [self.app, "nordvpn", "meshnet", "peer", "list"];
-        let (reply, stdout) = self.exec(&args, "", None)?;
+        let (reply, stdout) = self.exec(SignedCommand::Peers, &[], "", None)?;
         if reply.success && stdout.contains("This device:") {
             let list = peers::parse(&stdout);
             return list
@@ -85,9 +122,15 @@ impl<'a> Client<'a> {
         Ok(Err(reply))
     }
 
-    fn exec(&self, args: &[&str], input: &str, secret: Option<&str>) -> Result<(Reply, String)> {
+    fn exec(
+        &self,
+        signed: SignedCommand,
+        args: &[&str],
+        input: &str,
+        secret: Option<&str>,
+    ) -> Result<(Reply, String)> {
         let mut command = self.root.command(EDGE_DOCKER);
-        command.arg("exec").args(args);
+        command.args(["exec", self.app, signed.name()]).args(args);
         let mut completed = programs::run(&mut command, input, COMMAND_LIMIT)?;
         // The pseudo-terminal of the login may echo the token.
         if let Some(secret) = secret {

@@ -6,10 +6,10 @@
 //! edge-vpn never calls `nordvpn logout`, because this command revokes the token.
 
 mod client;
+mod container;
 mod cooldown;
 mod messages;
 mod peers;
-mod unit;
 
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,10 @@ use crate::cause::Cause;
 use crate::config::{Nordvpn, TOKEN};
 use crate::files::{prepare_directory, save_line};
 use crate::sshd;
-use client::{Client, Reply};
+use client::{Client, Reply, SignedCommand};
+pub(crate) use container::{is_running, reconcile as reconcile_container, remove};
 use messages::Meaning;
 use peers::{Device, List, RANGE};
-pub(crate) use unit::{is_active as unit_is_active, remove as remove_unit};
 
 /// Directory of the host name and the copy of the token, on `/data`.
 const DIRECTORY: &str = "/data/config/nordvpn";
@@ -41,14 +41,22 @@ const DAEMON_WAIT: Duration = Duration::from_secs(90);
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Length limit of a nickname in Meshnet, in characters.
 const MAX_NICKNAME_CHARS: usize = 25;
-/// Permissions of a configured peer: label in the client's list, command, argument, and
-/// the value that the label should have. An engineer needs only incoming traffic for
+/// Permissions of a configured peer: label in the client's list, the value that the label
+/// should have, and the command that sets it. An engineer needs only incoming traffic for
 /// SSH; the other permissions would open the device's network.
-const PERMISSIONS: [(&str, &str, &str, &str); 4] = [
-    ("Allow Incoming Traffic", "incoming", "allow", "enabled"),
-    ("Allow Routing", "routing", "deny", "disabled"),
-    ("Allow Local Network Access", "local", "deny", "disabled"),
-    ("Allow Sending Files", "fileshare", "deny", "disabled"),
+const PERMISSIONS: [(&str, &str, SignedCommand); 4] = [
+    (
+        "Allow Incoming Traffic",
+        "enabled",
+        SignedCommand::AllowIncoming,
+    ),
+    ("Allow Routing", "disabled", SignedCommand::DenyRouting),
+    (
+        "Allow Local Network Access",
+        "disabled",
+        SignedCommand::DenyLocal,
+    ),
+    ("Allow Sending Files", "disabled", SignedCommand::DenyFiles),
 ];
 
 /// Connects the device to Meshnet, permits the configured peers, and opens SSH on the
@@ -58,9 +66,9 @@ pub(crate) fn reconcile(root: &Root, config: &Nordvpn, ssh: SshAccess, end: Inst
     let identity = DeviceConfig::load(root).context("reading the device's name")?;
     let token = token(root)?;
     check_kernel(root)?;
-    // At later boots systemd has already started the unit, and this run only waits for
-    // it.
-    unit::ensure(root, config, &identity.thing_name)?;
+    // At later boots the engine has already started the container, and this run only waits
+    // for the client.
+    container::ensure(root, config)?;
     let client = Client::new(root, &config.app);
     let list = connect(root, &client, token.as_deref(), end)?;
     cooldown::clear(root, "login");
@@ -82,7 +90,7 @@ pub(crate) fn own_device(root: &Root, config: &Nordvpn) -> Result<Device> {
             let error = reply.error();
             let down = exit::code_of(&error) == Cause::Daemon.code();
             Err(if down {
-                unit::explain(root, error)
+                container::explain(root, error)
             } else {
                 error
             })
@@ -163,7 +171,7 @@ fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> R
         if Instant::now() + pause >= limit {
             let down = code == Cause::Daemon.code();
             return Err(if down {
-                unit::explain(root, error)
+                container::explain(root, error)
             } else {
                 error
             });
@@ -219,7 +227,7 @@ fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
     let key = hash(token);
     cooldown::check(root, "login", &key)?;
     // Without this setting the login waits for a person to answer a question.
-    let consent = client.run(&["set", "analytics", "off"])?;
+    let consent = client.run(SignedCommand::AnalyticsOff, &[])?;
     if matches!(consent.meaning, Meaning::Failure(_)) {
         return Err(consent.error());
     }
@@ -239,7 +247,7 @@ fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
 
 fn switch_on(root: &Root, client: &Client) -> Result<()> {
     cooldown::check(root, "meshnet", "")?;
-    let reply = client.run(&["set", "meshnet", "on"])?;
+    let reply = client.run(SignedCommand::MeshnetOn, &[])?;
     match reply.meaning {
         // If the login has expired meanwhile, the next request for the list shows it.
         Meaning::Already | Meaning::LoggedOut => Ok(()),
@@ -264,7 +272,7 @@ fn set_nickname(root: &Root, client: &Client, own: &Device, nickname: &str) -> R
         return Ok(());
     }
     cooldown::check(root, "nickname", nickname)?;
-    let reply = client.run(&["meshnet", "set", "nickname", nickname])?;
+    let reply = client.run(SignedCommand::Nickname, &[nickname])?;
     match reply.meaning {
         Meaning::Already => return Ok(()),
         Meaning::Unknown if reply.success => {
@@ -320,17 +328,17 @@ fn permit(client: &Client, peers: &[String], list: &List) -> Result<()> {
             log::warn(format_args!("peer {peer} is not in Meshnet (yet)"));
             continue;
         };
-        for (label, permission, command, value) in PERMISSIONS {
+        for (label, value, command) in PERMISSIONS {
             if device.get(label) == Some(value) {
                 continue;
             }
-            let args = ["meshnet", "peer", permission, command, device.hostname()?];
-            let reply = client.run(&args)?;
+            let reply = client.run(command, &[device.hostname()?])?;
+            let name = command.name();
             if is_done(&reply) {
-                log::info(format_args!("peer {peer}: {permission} {command}"));
+                log::info(format_args!("peer {peer}: {name}"));
             } else if first.is_ok() {
                 let error = reply.error();
-                first = Err(error.context(format!("peer {peer}: {permission} {command}")));
+                first = Err(error.context(format!("peer {peer}: {name}")));
             }
         }
     }

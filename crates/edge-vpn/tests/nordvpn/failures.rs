@@ -5,8 +5,8 @@ use std::fs;
 use crate::LIST;
 use crate::test_root::{THING, TOKEN, TestRoot};
 
-const LOGIN: &str = "nordvpn-login";
-const ON: &str = "nordvpn set meshnet on";
+const LOGIN: &str = "login";
+const ON: &str = "meshnet-on";
 /// Command, message of the client, and the exit code of edge-vpn.
 const MESSAGES: [(&str, &str, i32); 14] = [
     (
@@ -106,7 +106,7 @@ fn transient_failures_are_waited_for() {
     root.reply(LIST, "1", 1, "Error: No such container: nordvpn");
     root.reply(LIST, "2", 1, "We couldn't reach System Daemon.");
     root.reply(
-        "nordvpn set meshnet on",
+        ON,
         "1",
         1,
         "Please check your internet connection and try again.",
@@ -123,11 +123,7 @@ fn transient_failures_are_waited_for() {
         code == 5 && output.contains("token was rejected"),
         "{output}"
     );
-    let logins = root
-        .journal()
-        .iter()
-        .filter(|l| l.ends_with("nordvpn-login"))
-        .count();
+    let logins = root.journal().iter().filter(|l| l.ends_with(LOGIN)).count();
     assert_eq!(logins, 1);
     // Another token is used at once.
     root.write("state/token", "fedcba9876543210");
@@ -136,7 +132,7 @@ fn transient_failures_are_waited_for() {
     assert_eq!(root.run(&["status"]).0, 0);
     // A login that succeeds and changes nothing is not repeated for ever.
     let root = TestRoot::nordvpn();
-    root.reply("nordvpn-login", "always", 0, "Welcome to NordVPN!");
+    root.reply(LOGIN, "always", 0, "Welcome to NordVPN!");
     assert_eq!(root.run(&[]).0, 5);
 }
 
@@ -148,7 +144,7 @@ fn the_token_is_on_no_command_line_and_in_no_message() {
     let text = output
         + &root.journal().join("\n")
         + &root.read("data/log/boot/edge-vpn.json")
-        + &root.read("data/services/vpn-nordvpn.service")
+        + &root.read("data/config/nordvpn/client.json")
         + &root.run(&["status", "--json"]).1;
     assert!(!text.contains(TOKEN), "{text}");
     assert!(text.contains("not valid"), "{text}");
@@ -220,5 +216,5 @@ fn truncated_hostile_and_endless_replies_are_errors() {
         root.read("data/config/nordvpn/meshnet-hostname"),
         "me-alps.nord\n"
     );
-    assert!(!root.journal().iter().any(|l| l.contains("set nickname")));
+    assert!(!root.journal().iter().any(|l| l.contains("nickname")));
 }

@@ -9,9 +9,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use test_root::{REPOSITORY, THING, TOKEN, TestRoot};
+use test_root::{THING, TOKEN, TestRoot};
 
-const LIST: &str = "nordvpn meshnet peer list";
+const LIST: &str = "peers";
 
 #[test]
 fn a_new_device_becomes_ready_and_a_second_run_changes_nothing() {
@@ -21,16 +21,14 @@ fn a_new_device_becomes_ready_and_a_second_run_changes_nothing() {
     assert_eq!(
         root.journal(),
         [
-            "systemctl stop vpn-nordvpn.service",
-            "systemctl daemon-reload",
-            "systemctl --no-block start vpn-nordvpn.service",
-            "exec nordvpn nordvpn meshnet peer list",
-            "exec nordvpn nordvpn set analytics off",
-            "exec --interactive nordvpn nordvpn-login",
-            "exec nordvpn nordvpn meshnet peer list",
-            "exec nordvpn nordvpn set meshnet on",
-            "exec nordvpn nordvpn meshnet peer list",
-            &format!("exec nordvpn nordvpn meshnet set nickname {THING}"),
+            "systemctl --no-block start edge-vpn-client.service",
+            "exec nordvpn peers",
+            "exec nordvpn analytics-off",
+            "exec nordvpn login",
+            "exec nordvpn peers",
+            "exec nordvpn meshnet-on",
+            "exec nordvpn peers",
+            &format!("exec nordvpn nickname {THING}"),
         ]
     );
     assert_eq!(
@@ -43,15 +41,16 @@ fn a_new_device_becomes_ready_and_a_second_run_changes_nothing() {
         0o600
     );
     assert_eq!(fs::read_to_string(token).unwrap().trim(), TOKEN);
+    // What edge-vpn-client.service does.
+    assert_eq!(root.run(&["client"]), (0, String::new()));
+    let calls = ["inspect --type container nordvpn", "run nordvpn-1.0"];
+    assert_eq!(root.journal(), calls);
     let before = root.tree();
     let (code, output) = root.run(&[]);
     assert_eq!((code, output.as_str()), (0, ""));
     assert_eq!(
         root.journal(),
-        [
-            "systemctl is-active --quiet vpn-nordvpn.service",
-            "exec nordvpn nordvpn meshnet peer list"
-        ]
+        ["inspect --type container nordvpn", "exec nordvpn peers"]
     );
     assert_eq!(root.tree(), before, "the second run changed something");
     let (code, output) = root.run(&["status"]);
@@ -62,62 +61,99 @@ fn a_new_device_becomes_ready_and_a_second_run_changes_nothing() {
 }
 
 #[test]
-fn the_unit_follows_the_configuration() {
+fn the_container_follows_the_configuration() {
+    let start = "systemctl --no-block start edge-vpn-client.service";
+    let inspect = "inspect --type container nordvpn";
     let root = TestRoot::nordvpn();
     assert_eq!(root.run(&[]).0, 0);
-    let unit = root.read("data/services/vpn-nordvpn.service");
-    for part in [
-        &format!("{REPOSITORY}:nordvpn-1.0\n"),
-        "--grant vpn ",
-        "--mount type=bind,source=/data/apps/nordvpn/state,target=/var/lib/nordvpn ",
-        &format!("--hostname {THING} "),
-    ] {
-        assert!(unit.contains(part), "{part}: {unit}");
-    }
-    let starts = unit
-        .lines()
-        .filter_map(|l| l.strip_prefix("Exec")?.split_once('='));
-    for (_, command) in starts {
-        assert!(
-            command
-                .trim_start_matches('-')
-                .starts_with("/usr/bin/edge-docker "),
-            "{command}"
-        );
-    }
-    // Another image: the unit is stopped, written and started.
-    let digest = format!("sha256:{}", "0a".repeat(32));
-    root.write(
-        "etc/edge-ai/vpn.json",
-        &format!(r#"{{"provider":"nordvpn","image":"{digest}"}}"#),
-    );
+    assert_eq!(root.run(&["client"]).0, 0);
     root.journal();
+    // The container is down, or was created by an earlier image from options.
+    let container = root.read("state/container");
+    for (other, verb) in [
+        (container.replace("true", "false"), "run"),
+        (container.replace("edge.run", "edge.x"), "replace"),
+        (container.replace("\"1.0\"", "\"0.9\""), "replace"),
+        (container.replace("sha256:0", ""), "replace"),
+        ("[]".into(), "replace"),
+        ("{".into(), "run"),
+    ] {
+        root.write("state/container", &other);
+        assert_eq!(root.run(&[]).0, 0);
+        assert_eq!(root.journal()[..2], [inspect, start], "{other}");
+        assert_eq!(root.run(&["client"]).0, 0);
+        let calls = [inspect, &format!("{verb} nordvpn-1.0")];
+        assert_eq!(root.journal(), calls, "{other}");
+        assert_eq!(root.read("state/container"), container);
+    }
+    // Another version.
+    let digest = format!("nordvpn-1.1@sha256:{}", "0a".repeat(32));
+    let vpn = format!(r#"{{"provider":"nordvpn","image":"{digest}"}}"#);
+    root.write("etc/edge-ai/vpn.json", &vpn);
     assert_eq!(root.run(&[]).0, 0);
-    assert_eq!(
-        root.journal()[..3],
-        [
-            "systemctl stop vpn-nordvpn.service",
-            "systemctl daemon-reload",
-            "systemctl --no-block start vpn-nordvpn.service",
-        ]
-    );
-    assert!(
-        root.read("data/services/vpn-nordvpn.service")
-            .contains(&format!("@{digest}\n"))
-    );
-    // No VPN any more: unit and name are removed.
+    assert_eq!(root.journal()[..2], [inspect, start]);
+    assert_eq!(root.run(&["client"]).0, 0);
+    assert_eq!(root.journal(), [inspect, &format!("replace {digest}")]);
+    // Another app: the container of the one before is removed.
+    let vpn = r#"{"provider":"nordvpn","app":"mesh","image":"mesh-1.0"}"#;
+    root.write("etc/edge-ai/vpn.json", vpn);
+    assert_eq!(root.run(&[]).0, 0);
+    assert_eq!(root.journal()[0], start);
+    assert_eq!(root.run(&["client"]).0, 0);
+    let calls = root.journal();
+    assert!(calls.contains(&"rm --force nordvpn".into()), "{calls:?}");
+    assert_eq!(calls.last().unwrap(), "run mesh-1.0");
+    // No VPN any more: container and name are removed.
     root.write("etc/edge-ai/vpn.json", r#"{"provider":"none"}"#);
     root.journal();
     assert_eq!(root.run(&[]).0, 0);
-    assert_eq!(
-        root.journal(),
-        [
-            "systemctl stop vpn-nordvpn.service",
-            "systemctl daemon-reload"
-        ]
-    );
-    assert!(!root.path("data/services/vpn-nordvpn.service").exists());
+    assert_eq!(root.journal(), [start]);
+    assert_eq!(root.run(&["client"]).0, 0);
+    let calls = root.journal();
+    assert!(calls.contains(&"inspect --type container mesh".into()));
+    assert!(!root.path("state/container").exists());
+    assert!(!root.path("data/config/nordvpn/client.json").exists());
     assert!(!root.path("data/config/nordvpn/meshnet-hostname").exists());
+    assert_eq!(root.run(&["client"]), (0, String::new()));
+    assert_eq!(root.run(&[]), (0, String::new()));
+    assert_eq!(root.journal(), Vec::<String>::new());
+}
+
+#[test]
+fn the_unit_and_records_of_earlier_images_are_replaced() {
+    let root = TestRoot::nordvpn();
+    let unit = "data/services/vpn-nordvpn.service";
+    root.write(
+        unit,
+        "[Service]\nExecStart=/usr/bin/edge-docker run --grant vpn x\n",
+    );
+    assert_eq!(root.run(&[]).0, 0);
+    assert!(!root.path(unit).exists());
+    let calls = [
+        "systemctl stop vpn-nordvpn.service",
+        "systemctl daemon-reload",
+        "systemctl --no-block start edge-vpn-client.service",
+    ];
+    assert_eq!(root.journal()[..3], calls);
+    // A damaged or hostile record is written again; the names in it are not used.
+    for record in [
+        "",
+        "{",
+        "null",
+        r#"{"v":1,"app":"--all"}"#,
+        r#"{"v":1,"app":"../x"}"#,
+    ] {
+        root.write("data/config/nordvpn/client.json", record);
+        assert_eq!(root.run(&["client"]).0, 0, "{record}");
+        assert!(!root.journal().iter().any(|call| call.starts_with("rm")));
+        let written = root.read("data/config/nordvpn/client.json");
+        assert_eq!(written, r#"{"v":1,"app":"nordvpn"}"#);
+    }
+    // Unknown fields of a later version stay.
+    let later = r#"{"v":2,"app":"nordvpn","since":"x"}"#;
+    root.write("data/config/nordvpn/client.json", later);
+    assert_eq!(root.run(&["client"]).0, 0);
+    assert_eq!(root.read("data/config/nordvpn/client.json"), later);
 }
 
 /// A new device, with the simulated edge-docker included, and with a reply of megabytes.
@@ -147,7 +183,7 @@ fn a_step_takes_little_memory() {
 #[test]
 fn a_rejected_nickname_does_not_keep_the_device_out_and_is_not_repeated() {
     let root = TestRoot::nordvpn();
-    let set = format!("nordvpn meshnet set nickname {THING}");
+    let set = format!("nickname {THING}");
     root.reply(
         &set,
         "always",
@@ -198,12 +234,12 @@ fn peers_get_ssh_and_no_other_permission() {
     let calls = root.journal();
     let requests: Vec<_> = calls
         .iter()
-        .filter_map(|l| l.strip_prefix("exec nordvpn nordvpn meshnet peer "))
+        .filter_map(|l| l.strip_prefix("exec nordvpn "))
+        .filter(|call| call.starts_with("allow-") || call.starts_with("deny-"))
         .collect();
-    let requests: Vec<_> = requests.into_iter().filter(|w| *w != "list").collect();
     assert_eq!(
         requests,
-        ["incoming allow me-andes.nord", "fileshare deny other.nord"]
+        ["allow-incoming me-andes.nord", "deny-files other.nord"]
     );
 }
 

@@ -3,10 +3,25 @@
 # `replies/KEY.*` scripts a reply: the first line is its exit code, the rest its output.
 s=${0%/usr/bin/edge-docker}/state
 echo "$*" >>"$s/journal"
-[ "$1" = exec ] || exit 125
-shift
-[ "$1" != --interactive ] || shift
-shift
+case $1 in
+inspect)
+	[ -e "$s/container" ] && case $4 in *-previous) false ;; esac || {
+		echo "Error: No such container: $4" >&2
+		exit 1
+	}
+	exec cat "$s/container"
+	;;
+run | replace)
+	app=${2%-*}
+	printf '[{"Config":{"Labels":{"edge.app":"%s","edge.version":"%s","edge.run":"sha256:0"}},"State":{"Running":true}}]\n' \
+		"$app" "${2##*-}" >"$s/container"
+	exit 0
+	;;
+rm) exec rm "$s/container" ;;
+exec) ;;
+*) exit 125 ;;
+esac
+shift 2
 key=$*
 for f in "$s/replies/$key".*; do
 	[ -e "$f" ] || continue
@@ -23,7 +38,7 @@ no() {
 	exit 1
 }
 case $key in
-nordvpn-login)
+login)
 	read -r token
 	[ ! -e "$s/in" ] || no "You're already logged in."
 	[ -e "$s/consent" ] || no "Do you allow us to collect and use limited app performance data? (y/n)"
@@ -32,18 +47,18 @@ nordvpn-login)
 	: >"$s/in"
 	echo "Welcome to NordVPN! You can now connect to the VPN by using 'nordvpn connect'."
 	;;
-"nordvpn set analytics off") : >"$s/consent" && echo "Analytics is set to 'disabled' successfully." ;;
-"nordvpn set meshnet on")
+analytics-off) : >"$s/consent" && echo "Analytics is set to 'disabled' successfully." ;;
+meshnet-on)
 	[ -e "$s/in" ] || no "You're not logged in."
 	[ ! -e "$s/on" ] || no "Meshnet is already enabled."
 	: >"$s/on"
 	echo "Meshnet is set to 'enabled' successfully."
 	;;
-"nordvpn meshnet set nickname "*)
+"nickname "*)
 	echo "${key##* }" >"$s/nick"
 	echo "The nickname for this machine is now set to '${key##* }'."
 	;;
-"nordvpn meshnet peer list")
+peers)
 	[ -e "$s/in" ] || no "You're not logged in."
 	[ -e "$s/on" ] || no 'Meshnet is not enabled. Use the "nordvpn set meshnet on" command to enable it.'
 	cat "$s/notice"
@@ -58,6 +73,6 @@ nordvpn-login)
 	printf 'IP: 100.64.0.15\nPublic Key: own\nOS: linux\nDistribution: Debian\n\n'
 	cat "$s/peers"
 	;;
-"nordvpn meshnet peer "*) echo "done" ;;
+"allow-incoming "* | "deny-"*) echo "done" ;;
 *) no "Command '$key' doesn't exist." ;;
 esac
