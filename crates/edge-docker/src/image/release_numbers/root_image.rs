@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// Fields of `vpn.json` that name a container image. edge-vpn validates the whole file.
 #[derive(Deserialize)]
 struct Vpn {
-    /// Tag, or digest as `sha256:HEX`.
+    /// Tag, digest as `sha256:HEX`, or both as `TAG@DIGEST`.
     image: String,
     #[serde(default = "default_app")]
     app: String,
@@ -34,5 +34,10 @@ pub(super) fn names(root: &Root, verified: &Verified) -> bool {
     };
     let annotations = &verified.annotations;
     let tag = format!("{}-{}", annotations.app, annotations.version);
-    vpn.app == annotations.app && (vpn.image == tag || vpn.image == verified.digest.as_str())
+    let digest = verified.digest.as_str();
+    let is_named = match vpn.image.split_once('@') {
+        Some(named) => named == (&*tag, digest),
+        None => vpn.image == tag || vpn.image == digest,
+    };
+    vpn.app == annotations.app && is_named
 }
