@@ -12,7 +12,8 @@ use crate::manifest::Manifest;
 use crate::reference::{Digest, Repository};
 use crate::select::Select;
 use crate::signed::Signed;
-use crate::verify::{Verified, verify, verify_one};
+use crate::verified::Verified;
+use crate::verify::{verify, verify_one};
 
 /// Version of the file format, for readers that come later.
 pub(crate) const VERSION: u32 = 1;

@@ -46,6 +46,8 @@ mod signed;
 #[cfg(feature = "verify")]
 mod simple_signing;
 #[cfg(feature = "verify")]
+mod verified;
+#[cfg(feature = "verify")]
 mod verify;
 
 #[cfg(feature = "verify")]
@@ -68,4 +70,6 @@ pub use signed::{Draft, Format, Signed};
 #[cfg(feature = "verify")]
 pub use simple_signing::payload;
 #[cfg(feature = "verify")]
-pub use verify::{Verified, verify};
+pub use verified::Verified;
+#[cfg(feature = "verify")]
+pub use verify::verify;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Error;
 use crate::reference::{Digest, ImageRef};
-use crate::verify::Verified;
+use crate::verified::Verified;
 
 /// Rule by which one of several trusted signatures of a manifest is chosen. Of those that
 /// fit, the one with the highest release number is taken.

@@ -1,31 +1,14 @@
 //! Verification of signatures against trusted keys, a repository and a digest.
 
-use crate::annotations::{Annotations, Stated};
+use crate::annotations::Stated;
 use crate::error::Error;
 use crate::keys::Keys;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SIGNATURES};
 use crate::reference::{Digest, Repository};
 use crate::select::Select;
 use crate::signed::{Format, Signed};
+use crate::verified::Verified;
 use crate::{bundle, simple_signing};
-
-/// Result of a verification: an image with a trusted signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    /// Digest of the manifest that the caller asked to verify.
-    pub digest: Digest,
-    /// Signed annotations: app, version, release number, grants and the digest of the run
-    /// specification.
-    pub annotations: Annotations,
-    /// Bytes of the run specification, which have the signed digest. A cached signature
-    /// always has them if `annotations.run` is stated; where signatures are only listed or
-    /// compared, they are not downloaded.
-    pub run: Option<Vec<u8>>,
-    /// Tag in the reference of a v2 payload.
-    pub(crate) tag: Option<String>,
-    /// SHA-256 of the signer's public key in DER, in hexadecimal.
-    pub signer: String,
-}
 
 /// Verifies signatures and chooses among the trusted ones with `select`. A trusted
 /// signature is made by one of `keys`, for exactly `digest`, with valid annotations and,

@@ -57,12 +57,13 @@ mod tests {
 
     #[test]
     fn labels_of_edge_docker_are_found_in_any_spelling() {
+        let unknown = &format!("{}x", label::PREFIX);
         for image in [
-            json!({ "config": { "Labels": { "edge.app": "foo" } } }),
+            json!({ "config": { "Labels": { (label::APP): "foo" } } }),
             json!({ "Config": { "labels": { "EDGE.app": "" } } }),
-            json!({ "CONFIG": { "LABEL\u{17f}": { "edge.sandbox": "x" } } }),
-            json!({ "config": { "Labels": {} }, "Config": { "Labels": { "edge.x": "" } } }),
-            json!({ "container_config": { "Labels": { "edge.signer": "k" } } }),
+            json!({ "CONFIG": { "LABEL\u{17f}": { (label::SANDBOX): "x" } } }),
+            json!({ "config": { "Labels": {} }, "Config": { "Labels": { (unknown): "" } } }),
+            json!({ "container_config": { "Labels": { (label::SIGNER): "k" } } }),
         ] {
             assert!(require_none_in_image("load", &image).is_err(), "{image}");
         }
@@ -70,7 +71,7 @@ mod tests {
             json!({}),
             json!({ "config": { "Labels": null } }),
             json!({ "config": { "Labels": { "edgelike": "x", "com.example.edge.app": "x" } } }),
-            json!({ "config": { "Env": ["edge.app=x"] } }),
+            json!({ "config": { "Env": [format!("{}=x", label::APP)] } }),
         ] {
             require_none_in_image("load", &image).unwrap();
         }

@@ -221,6 +221,7 @@ fn filter_manifest(text: &[u8]) -> Result<(Vec<u8>, Vec<PathBuf>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edge_common::contract::label;
 
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
@@ -283,16 +284,17 @@ mod tests {
 
     #[test]
     fn images_with_labels_of_edge_docker_are_refused() {
-        let labelled = br#"{"config":{"Labels":{"edge.app":"foo"}}}"#;
+        let labelled = &format!(r#"{{"config":{{"Labels":{{"{}":"foo"}}}}}}"#, label::APP);
+        let labelled = labelled.as_bytes();
         let other = br#"{"Config":{"labels":{"Edge.Signer":"k"}}}"#;
-        let twice = br#"{"config":{"Labels":{"edge.app":"foo"}},"config":{}}"#;
+        let twice = [&labelled[..labelled.len() - 1], br#","config":{}}"#].concat();
         let large = [&b"{"[..], &vec![b' '; 5 << 20], b"}"].concat();
         let table = ("manifest.json", MANIFEST_OF_A_SANDBOX);
         let climbing = br#"[{"Config":"x/../c.json","RepoTags":["sandbox/a"],"Layers":[]}]"#;
         for files in [
-            &[table, ("c.json", &labelled[..])][..],
+            &[table, ("c.json", labelled)][..],
             &[("./c.json", other), table],
-            &[table, ("c.json", twice)],
+            &[table, ("c.json", &twice)],
             &[table, ("c.json", b"{}"), ("c.json", labelled)],
             &[table, ("c.json", b"{}"), ("c.json", &large)],
             &[table, ("c.json", b"{}"), ("c.json", b"{\"a\":1,\"a\":2}")],

@@ -14,7 +14,8 @@ use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Manifest};
 use crate::reference::{Digest, ImageRef};
 use crate::select::Select;
 use crate::signed::{Format, Signed};
-use crate::verify::{Verified, untrusted, verify_one};
+use crate::verified::Verified;
+use crate::verify::{untrusted, verify_one};
 
 /// Media type of the manifests that contain signatures, in both formats.
 const OCI_MANIFEST: &str = IMAGE_TYPES[1];

@@ -57,25 +57,28 @@ do_install() {
     fi
     sandbox=false
     [ "${EDGE_SANDBOX}" != 1 ] || sandbox=true
-    case "${EDGE_SSH}" in
+    ssh="${EDGE_SSH}"
+    case "${ssh:=any}" in
         any|vpn) ;;
-        *) bbfatal "EDGE_SSH is neither any nor vpn: ${EDGE_SSH}" ;;
+        *) bbfatal "EDGE_SSH is neither any nor vpn: $ssh" ;;
     esac
     case "${EDGE_FORWARDING}" in
-        none) forwarding=no ;;
+        none|"") forwarding=no ;;
         local) forwarding=local ;;
         *) bbfatal "EDGE_FORWARDING is neither none nor local: ${EDGE_FORWARDING}" ;;
     esac
-    case "${EDGE_RUN}" in
+    run="${EDGE_RUN}"
+    case "${run:=signed}" in
         signed|any) ;;
-        *) bbfatal "EDGE_RUN is neither signed nor any: ${EDGE_RUN}" ;;
+        *) bbfatal "EDGE_RUN is neither signed nor any: $run" ;;
     esac
-    case "${EDGE_ENGINEER}" in
+    engineer="${EDGE_ENGINEER}"
+    case "${engineer:=operate}" in
         look|operate|debug) ;;
-        *) bbfatal "EDGE_ENGINEER is not look, operate or debug: ${EDGE_ENGINEER}" ;;
+        *) bbfatal "EDGE_ENGINEER is not look, operate or debug: $engineer" ;;
     esac
     printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s" }\n' \
-        $sandbox "${EDGE_SSH}" "${EDGE_RUN}" "${EDGE_ENGINEER}" >${WORKDIR}/policy.json
+        $sandbox $ssh $run $engineer >${WORKDIR}/policy.json
     install -m 0644 ${WORKDIR}/policy.json $trust/policy.json
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
