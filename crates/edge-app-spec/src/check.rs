@@ -128,6 +128,7 @@ impl Spec {
             app: self.name().into(),
             version: "v1".into(),
             grants: self.grants(),
+            root: self.run_spec().root,
             digest: sample_digest()?,
         };
         let names = DeviceNames {

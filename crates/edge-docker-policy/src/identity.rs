@@ -15,6 +15,9 @@ pub enum Identity {
         version: String,
         /// Names of the signed grants, for example `gpu` or `i2c:7`.
         grants: Vec<String>,
+        /// Those of the grants that the signer accepts although they amount to root on
+        /// the device, from the signed run specification.
+        root: Vec<String>,
         /// Digest of the image manifest whose signature was verified.
         digest: Digest,
     },

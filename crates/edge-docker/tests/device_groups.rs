@@ -3,45 +3,64 @@
 
 mod device;
 
-use device::Device;
+use device::image::Image;
+use device::{Device, REPOSITORY};
+use edge_docker_policy::run_spec::RunSpec;
+use edge_signature::{Annotations, Digest};
 
-/// Grant of the sandbox, and a device node that only its group may open.
-const TABLE: &str =
-    r#"{ "grants": { "led": { "devices": ["/data/edge-led"] } }, "sandbox": ["led"] }"#;
+/// Grant with a device node that only its group may open. A node that is not below `/dev`
+/// amounts to root.
+const TABLE: &str = r#"{ "grants": { "led": { "devices": ["/data/edge-led"], "root": true } } }"#;
+
+/// Signs the image as an app of `version` that opens the device node and runs `command`.
+fn sign(device: &Device, image: &Image, version: &str, command: &str) {
+    let mut spec = RunSpec::new("lamp");
+    spec.grants = vec!["led".into()];
+    spec.root = spec.grants.clone();
+    spec.user = "65534:65534".into();
+    spec.restart = "always".into();
+    let script = format!("echo on > /data/edge-led && {command}");
+    spec.command = ["sh".into(), "-c".into(), script].into();
+    let bytes = spec.to_bytes().unwrap();
+    let annotations = Annotations {
+        app: spec.app.clone(),
+        version: version.into(),
+        release_number: 1,
+        grants: spec.grants.clone(),
+        run: Some(Digest::of(&bytes)),
+    };
+    device.sign_specified(&image.manifest, &annotations, Some(bytes));
+}
 
 #[test]
 fn an_app_without_root_opens_its_granted_device() {
     let mut device = Device::start();
     device.start_engine();
-    device.image("lamp", 10);
+    let image = device.image("lamp", 10);
     device.write("/etc/edge-ai/devices.json", TABLE.as_bytes());
     // /dev is the one of this machine, so that the node is below /data. It is a node of
     // /dev/null, which the device cgroup permits to every container: only owner and
     // mode decide.
     device.good(&["mknod", "-m", "660", "/data/edge-led", "c", "1", "3"]);
     device.good(&["chown", "0:4242", "/data/edge-led"]);
-    let run = ["edge-docker", "run", "--user=65534:65534", "--grant=led"];
-    let image = ["sandbox/lamp:base", "sh", "-c"];
-    let open = ["echo on > /data/edge-led && echo opened"];
-    let opened = device.good(&[&run[..], &["--rm"], &image, &open].concat());
-    assert_eq!(opened, "opened");
-    let explained = device.good(&[&["edge-docker", "explain"], &run[1..], &image, &open].concat());
+    sign(&device, &image, "v1", "echo opened && sleep 1000");
+    device.good(&["edge-docker", "run", "-d", "lamp-v1"]);
+    device::until("the device opens", || {
+        (device.good(&["docker", "logs", "lamp"]) == "opened").then_some(())
+    });
+    let reference = format!("{REPOSITORY}:lamp-v1");
+    let explain = ["edge-docker", "explain", "run", "--user=65534"];
+    let explained = device.good(&[&explain[..], &["--grant=led", &reference]].concat());
     assert!(explained.contains("4242"), "{explained}");
     // The group comes with the grant alone.
-    let plain = [
-        "edge-docker",
-        "explain",
-        "run",
-        "--user=65534",
-        "sandbox/lamp:base",
-    ];
-    assert!(!device.good(&plain).contains("4242"));
+    let plain = device.good(&[&explain[..], &[&reference]].concat());
+    assert!(!plain.contains("4242"), "{plain}");
 
     // The boot audit takes the stored container, and it still opens the device.
-    let stay = ["echo on > /data/edge-led && sleep 1000"];
-    let kept = ["--detach", "--name=lamp", "--restart=always"];
-    device.good(&[&run[..], &kept, &image, &stay].concat());
     device.restart_after_power_loss();
     device.start_engine();
     assert_eq!(device.running(), ["lamp"]);
+    device::until("the device opens again", || {
+        (device.good(&["docker", "logs", "lamp"]) == "opened\nopened").then_some(())
+    });
 }

@@ -16,7 +16,10 @@ const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
 /// Grants of the board that work without hardware.
 const GRANTS: &str = r#"{ "grants": {
     "vpn": { "capabilities": ["NET_ADMIN"], "network": "host" },
-    "clock": { "mounts": [{ "source": "/etc/docker/daemon.json", "target": "/etc/board" }] } } }"#;
+    "clock": { "mounts": [{ "source": "/etc/os-release", "target": "/etc/board" }] },
+    "board": { "mounts": [{ "source": "/etc/docker/daemon.json", "target": "/etc/engine" }],
+               "root": true } },
+  "sandbox": ["clock", "board"] }"#;
 
 /// Attempts on a production device, one a line: options, entry points, other images,
 /// names, commands.
@@ -59,6 +62,7 @@ fn sign(device: &Device, image: &Image, version: &str, spec: &RunSpec) {
 fn device(app: &str, policy: &str) -> (Device, Image) {
     let mut device = Device::start();
     device.write("/etc/edge-ai/devices.json", GRANTS.as_bytes());
+    device.write("/etc/os-release", b"NAME=board\n");
     device.start_engine();
     let image = device.image(app, 0);
     device.write(POLICY, policy.as_bytes());
@@ -208,4 +212,54 @@ fn an_edited_specification_is_not_the_signed_one() {
     exchange(&vec![b'x'; 70_000], &mut cached);
     device.write(&path, &signed);
     device.good(&["edge-docker", "run", "net-v1"]);
+}
+
+/// Grants that amount to root need the board's table and the signature of the run
+/// specification; `board` is such a grant.
+#[test]
+fn a_grant_that_is_root_needs_the_signer() {
+    let any = r#"{"sandbox":true,"run":"any","engineer":"debug"}"#;
+    let (mut device, image) = device("net", any);
+    let mut spec = net();
+    spec.grants.push("board".into());
+    sign(&device, &image, "v1", &spec);
+    let explained = device.good(&["edge-docker", "explain", &format!("{REPOSITORY}:net-v1")]);
+    assert!(explained.contains("withheld  board"), "{explained}");
+    let (code, text) = device.bad(&["edge-docker", "run", "net-v1"]);
+    assert!(code == 125 && text.contains("root: [board]"), "{text}");
+    // Another name in `root` is no consent to this one, nor is a sandbox ever one.
+    spec.root = vec!["clock".into()];
+    sign(&device, &image, "v2", &spec);
+    let (code, text) = device.bad(&["edge-docker", "run", "net-v2"]);
+    assert!(code == 125 && text.contains("root: [board]"), "{text}");
+    for option in ["--grant=board", "--volume=/etc/docker/daemon.json:/x:ro"] {
+        let args = ["edge-docker", "run", "-d", option, "sandbox/net:base"];
+        let (code, text) = device.bad(&args);
+        assert!(code == 125 && text.contains("refused"), "{option}: {text}");
+    }
+    assert_eq!(device.running(), Vec::<String>::new());
+
+    spec.root = vec!["board".into()];
+    sign(&device, &image, "v3", &spec);
+    let reference = format!("{REPOSITORY}:net-v3");
+    let explained = device.good(&["edge-docker", "explain", &reference]);
+    assert!(explained.contains("ROOT      board"), "{explained}");
+    device.write(POLICY, PRODUCTION.as_bytes());
+    let id = device.good(&["edge-docker", "run", "net-v3"]);
+    let mounts = inspect(&device, "net")["HostConfig"]["Mounts"].to_string();
+    assert!(mounts.contains("/etc/docker/daemon.json"), "{mounts}");
+
+    // The boot audit asks for the same consent: it keeps this container.
+    device.stop_engine();
+    device.start_engine();
+    assert_eq!(inspect(&device, "net")["Id"], id.as_str());
+
+    // A table that does not say that the grant is root runs nothing at all.
+    let silent = GRANTS.replace(",\n               \"root\": true", "");
+    assert_ne!(silent, GRANTS);
+    device.write("/etc/edge-ai/devices.json", silent.as_bytes());
+    device.good(&["edge-docker", "rm", "-f", "net"]);
+    let (_, text) = device.bad(&["edge-docker", "run", "net-v3"]);
+    assert!(text.contains("amounts to root"), "{text}");
+    assert_eq!(device.running(), Vec::<String>::new());
 }

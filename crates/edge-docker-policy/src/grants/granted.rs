@@ -59,6 +59,11 @@ pub struct Granted {
     /// Names of grants that `devices.json` does not map. This is not an error: an app may
     /// run on boards without some of its devices.
     pub unmapped: Vec<String>,
+    /// Names of grants that amount to root on this board and that the signed run
+    /// specification does not name in `root`: they permit nothing.
+    pub withheld: Vec<String>,
+    /// Those of `names` that amount to root on this board.
+    pub root: Vec<String>,
     /// Permissions by the name of the grant, for `--grant NAME`.
     pub(super) parts: BTreeMap<String, Part>,
 }
@@ -224,6 +229,13 @@ impl Granted {
         if !self.unmapped.is_empty() {
             let names = self.unmapped.join(", ");
             granted = format!("{granted}; this board does not know: {names}");
+        }
+        if !self.withheld.is_empty() {
+            let names = self.withheld.join(", ");
+            granted = format!(
+                "{granted}; root on this board, which the signature does not accept: {names} \
+                 (write `root: [{names}]` in app.yaml and push again)"
+            );
         }
         refuse(format_args!(
             "{option} is refused: it needs a grant in the signature; {granted}"

@@ -13,13 +13,18 @@
 //!     "gpu":  { "runtime": "nvidia", "cdi": ["nvidia.com/gpu=all"] },
 //!     "i2c":  { "devices": ["/dev/i2c-{arg}"], "arg": ["1", "7"] },
 //!     "vpn":  { "capabilities": ["NET_ADMIN"], "devices": ["/dev/net/tun"], "network": "host" },
-//!     "dbus": { "mounts": [{ "source": "/run/dbus/system_bus_socket", "target": "/run/dbus/system_bus_socket" }] }
+//!     "x11":  { "mounts": [{ "source": "/tmp/.X11-unix", "target": "/tmp/.X11-unix" }] }
 //!   },
 //!   "sandbox": ["gpu"] }
 //! ```
+//!
+//! A grant that amounts to root on the device, such as one with the socket of the system
+//! bus, is an error unless it says `"root": true`. It then applies only to images whose
+//! signed run specification names it in `root`.
 
 mod granted;
 mod held;
+mod root;
 mod table;
 
 pub use granted::Granted;

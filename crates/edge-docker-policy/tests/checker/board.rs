@@ -27,7 +27,7 @@ pub fn permissions(app: &str) -> Permissions {
             devices: &["/dev/net/tun"],
             capabilities: &["NET_ADMIN"],
             sysctls: &[("net.core.somaxconn", "1024")],
-            paths: &["/run/dbus/system_bus_socket"],
+            paths: &["/run/edge-bus/net"],
             host_network: true,
             ..Permissions::default()
         },
@@ -36,7 +36,7 @@ pub fn permissions(app: &str) -> Permissions {
             cdi: &["nvidia.com/gpu=all"],
             capabilities: &["NET_ADMIN"],
             sysctls: &[("net.core.somaxconn", "1024")],
-            paths: &["/run/dbus/system_bus_socket"],
+            paths: &["/run/edge-bus/net"],
             nvidia: true,
             host_network: true,
         },
@@ -49,7 +49,7 @@ pub const GRANTS: [(&str, &[&str]); 3] = [
     ("hello", &[]),
     // The board does not know `lidar`.
     ("vision", &["gpu", "camera", "i2c:7", "lidar"]),
-    ("net", &["vpn", "dbus", "tuned"]),
+    ("net", &["vpn", "bus", "dbus", "tuned"]),
 ];
 
 /// Returns the table of grants, as `/etc/edge-ai/devices.json` holds it.
@@ -60,10 +60,12 @@ pub fn table() -> Value {
             "camera": { "devices": ["/dev/video0"] },
             "i2c": { "devices": ["/dev/i2c-{arg}"], "arg": ["1", "7"] },
             "vpn": { "capabilities": ["NET_ADMIN"], "devices": ["/dev/net/tun"], "network": "host" },
-            "dbus": { "mounts": [{ "source": "/run/dbus/system_bus_socket", "target": "/run/dbus/system_bus_socket" }] },
+            "bus": { "mounts": [{ "source": "/run/edge-bus/net", "target": "/run/edge-bus/net" }] },
+            // Nobody has signed for it, so neither `net` nor the sandbox gets it.
+            "dbus": { "mounts": [{ "source": "/run/dbus/system_bus_socket", "target": "/run/dbus/system_bus_socket" }], "root": true },
             "tuned": { "sysctls": { "net.core.somaxconn": "1024" } },
-            "disk": { "devices": ["/dev/sda"], "capabilities": ["SYS_ADMIN"] }
+            "disk": { "devices": ["/dev/sda"], "capabilities": ["SYS_ADMIN"], "root": true }
         },
-        "sandbox": ["gpu", "camera", "i2c:7", "vpn", "dbus", "tuned"]
+        "sandbox": ["gpu", "camera", "i2c:7", "vpn", "bus", "dbus", "tuned"]
     })
 }

@@ -121,6 +121,7 @@ fn signed(app: &str) -> Identity {
         app: app.into(),
         version: "v1".into(),
         grants: grants.iter().map(ToString::to_string).collect(),
+        root: Vec::new(),
         digest: DIGEST.parse().unwrap(),
     }
 }

@@ -48,6 +48,14 @@ fn print_image(root: &Root, image: &Image) -> Result<()> {
     let directory = image.identity.directory();
     println!("may mount {directory} and what is below");
     println!("granted   {}", list(&granted.names));
+    if !granted.root.is_empty() {
+        let names = list(&granted.root);
+        println!("ROOT      {names}: the app is root on this device");
+    }
+    if !granted.withheld.is_empty() {
+        let names = list(&granted.withheld);
+        println!("withheld  {names} (root on this device, which the signature does not accept)");
+    }
     if !granted.unmapped.is_empty() {
         println!("unknown   {} (not on this board)", list(&granted.unmapped));
     }

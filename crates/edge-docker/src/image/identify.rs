@@ -115,10 +115,16 @@ pub(crate) async fn look_up(root: &Root, trust: &Trust, reference: &str) -> Resu
 /// verified signature.
 pub(crate) fn signed_identity(verified: &Verified) -> Identity {
     let annotations = verified.annotations.clone();
+    // A missing or invalid specification accepts nothing; `run APP-VERSION` names the
+    // mistake.
+    let spec = verified.run.as_deref().map(RunSpec::parse);
+    let spec = spec.and_then(Result::ok);
+    let root = spec.filter(|spec| spec.app == annotations.app);
     Identity::Signed {
         app: annotations.app,
         version: annotations.version,
         grants: annotations.grants,
+        root: root.map(|spec| spec.root).unwrap_or_default(),
         digest: verified.digest.clone(),
     }
 }

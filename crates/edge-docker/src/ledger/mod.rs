@@ -125,6 +125,7 @@ pub(crate) fn record_pull(root: &Root, image: &str, verified: &Verified) -> Resu
         app: annotations.app.clone(),
         version: annotations.version.clone(),
         grants: annotations.grants.clone(),
+        root: Vec::new(),
         digest: verified.digest.clone(),
     };
     let decision = Decision {

@@ -175,6 +175,10 @@ fn anchors_that_are_damaged_run_nothing() {
             "devices.json",
             br#"{"grants":{"x":{"devices":["../sda"]}}}"#,
         ),
+        (
+            "devices.json",
+            br#"{"grants":{"x":{"devices":["/dev/sda"]}}}"#,
+        ),
     ] {
         let test_root = TestRoot::new();
         std::fs::write(

@@ -117,7 +117,7 @@ pub const VALUED: &[Fragment] = &[
         "grant",
         ' ',
         &[
-            "gpu", "camera", "i2c:7", "vpn", "dbus", "tuned", "disk", "lidar", "i2c:1",
+            "gpu", "camera", "i2c:7", "vpn", "bus", "dbus", "tuned", "disk", "lidar", "i2c:1",
         ],
     ),
     (

@@ -50,7 +50,7 @@ impl Outcome {
 
 impl TestRoot {
     /// Apps `hello` (no grants), `vision` (gpu, camera, i2c:7, and one that the
-    /// board does not know), `net` (vpn, dbus, tuned), and `sandbox/toy`.
+    /// board does not know), `net` (vpn, bus, tuned), and `sandbox/toy`.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path();
