@@ -153,6 +153,7 @@ fn push_signs_once_and_a_tag_never_moves() {
 
     project.put("hello/app.yaml", "name: hello\ngrants: [gpu]\n");
     project.fails(&push, 2, "sign these grants with --yes");
+    consent_to_root(&project, &push);
 
     let other = Cloud::up();
     let key = fs::read_to_string(other.file("signing.key")).unwrap();
@@ -253,4 +254,89 @@ fn kms_signs_and_ssm_names_the_registry() {
     project.fails(&["verify", "hello", "--version", "v1"], 7, "absent");
     project.set("registry", json!({ "ssm": "/absent" }));
     project.fails(&["list"], 4, "/absent");
+}
+
+/// Consent to grants that amount to root: by their names alone, at a terminal or not.
+fn consent_to_root(project: &Project, push: &[&str]) {
+    let with = |more: &[&'static str]| [push, more].concat();
+    project.put(
+        "hello/app.yaml",
+        "name: hello\ngrants: [gpu, dbus, disk]\nroot: [dbus, disk]\n",
+    );
+    for (more, expected) in [
+        (&[][..], "--grant-root dbus --grant-root disk"),
+        (&["--yes"], "--grant-root dbus --grant-root disk"),
+        (&["--yes", "--grant-root", "dbus"], "--grant-root disk,"),
+        (
+            &["--yes", "--grant-root=dbus", "--grant-root=gpu"],
+            "does not name it",
+        ),
+        (&["--yes", "--grant-root", "dbus,disk"], "does not name it"),
+        (&["--yes", "--grant-root", ""], "does not name it"),
+        (&["--yes", "--grant-root", "DBUS"], "does not name it"),
+        // Root grants are not the ordinary ones.
+        (
+            &["--grant-root=dbus", "--grant-root=disk"],
+            "sign these grants with --yes",
+        ),
+    ] {
+        project.fails(&with(more), 2, expected);
+    }
+    let (_, _, printed) = project.run(&with(&["--yes"]));
+    assert!(
+        printed.contains("ROOT on every device: dbus, disk"),
+        "{printed}"
+    );
+    assert!(!printed.contains('\x1b'), "{printed}");
+    // With every consent the push goes on, to the image that is there with other content.
+    let consent = ["--yes", "--grant-root=dbus", "--grant-root=disk"];
+    project.fails(&with(&consent), 4, "is there with other content");
+
+    // At a terminal, the names are the consent; `y` is none.
+    for (answer, expected) in [
+        ("y", "nothing was pushed"),
+        ("yes", "nothing was pushed"),
+        ("", "nothing was pushed"),
+        ("dbus", "nothing was pushed"),
+        ("disk dbus", "nothing was pushed"),
+        ("dbus  disk", "is there with other content"),
+    ] {
+        let printed = at_terminal(project, &with(&["--yes"]), answer);
+        assert!(printed.contains(expected), "{answer}: {printed}");
+        assert!(
+            printed.contains("\x1b[1;31mhello requests ROOT"),
+            "{printed}"
+        );
+    }
+}
+
+/// Runs edge-app at a terminal, answers its question, and returns what it printed.
+fn at_terminal(project: &Project, arguments: &[&str], answer: &str) -> String {
+    let program = project.command(arguments);
+    let quoted: Vec<_> = [program.get_program()]
+        .into_iter()
+        .chain(program.get_args())
+        .map(|part| format!("'{}'", part.to_str().unwrap()))
+        .collect();
+    let mut command = Command::new(which("script"));
+    command.args([
+        "--quiet",
+        "--return",
+        "--command",
+        &quoted.join(" "),
+        "/dev/null",
+    ]);
+    command.current_dir(project.directory.path());
+    command.envs(
+        program
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
+    String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
 }

@@ -85,9 +85,13 @@ impl Formats {
 /// Options of `push`.
 #[derive(clap::Args)]
 pub(crate) struct PushOptions {
-    /// Sign the grants of app.yaml without asking
+    /// Sign the grants of app.yaml without asking, except those in `root`
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Sign this grant of `root` in app.yaml, which gives the app root on devices,
+    /// without asking
+    #[arg(long, value_name = "NAME")]
+    pub(crate) grant_root: Vec<String>,
     /// Sign with this PKCS#8 PEM file instead of the project's key
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! Commands of edge-app, one module each, and the dispatch from the command line to them.
 
 mod check;
+mod consent;
 mod containers;
 mod deploy;
 mod diff;

@@ -1,8 +1,6 @@
 //! `push`: uploads or copies an image, signs it, and verifies what was stored.
 
-use std::io::{BufRead, IsTerminal, Write};
-
-use anyhow::{Result, bail};
+use anyhow::Result;
 use edge_common::contract::annotation;
 use edge_common::exit::Failure;
 use edge_common::log;
@@ -12,6 +10,7 @@ use edge_signature::{
 };
 
 use crate::cli::args::PushOptions;
+use crate::commands::consent;
 use crate::commands::release_number;
 use crate::exit_code::{SIGNATURE, registry_error};
 use crate::image::{mirror, upload};
@@ -32,7 +31,10 @@ pub(crate) async fn push(
     let signer = Signer::new(project, options.key.as_deref()).await?;
     let keys = signer.keys().await?;
     let source = options.from.as_deref().map(mirror::source).transpose()?;
-    confirm_grants(app, source.as_ref(), options.yes)?;
+    if let Some(source) = &source {
+        log::info(format_args!("{} is {source}", app.name));
+    }
+    consent::confirm_grants(app, options)?;
     let run_spec = app.spec.run_spec().to_bytes()?;
     let image = project.image(&app.name, version).await?;
     let registry = project.registry().await?;
@@ -152,38 +154,4 @@ impl Signing<'_> {
         (&new.app, &new.version) == (&old.app, &old.version)
             && (&new.grants, &new.run) == (&old.grants, &old.run)
     }
-}
-
-/// Asks the user before grants are signed, unless `--yes` is given. A signed grant is
-/// valid on every device, so a script must not sign a changed `app.yaml` unnoticed.
-fn confirm_grants(app: &App, source: Option<&ImageRef>, yes: bool) -> Result<()> {
-    let grants = app.spec.grants();
-    if let Some(source) = source {
-        log::info(format_args!("{} is {source}", app.name));
-    }
-    if grants.is_empty() {
-        return Ok(());
-    }
-    log::info(format_args!(
-        "{} requests grants: {}",
-        app.name,
-        grants.join(", ")
-    ));
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::error(
-            2,
-            "sign these grants with --yes, or at a terminal",
-        ));
-    }
-    eprint!("Sign them? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("not signed: nothing was pushed");
-    }
-    Ok(())
 }
