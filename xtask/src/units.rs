@@ -76,6 +76,7 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
         "mv",
         "rm",
         "sync",
+        "mount",
         "nvidia-ctk",
         "dockerd",
         "containerd",

@@ -134,6 +134,9 @@ pub mod path {
     pub const APPS: &str = "/data/apps";
     /// Parent of the data directories of sandbox apps.
     pub const SANDBOX: &str = "/data/sandbox";
+    /// Directory that occupies bytes and inodes of the data partition, which the boot audit
+    /// gives back in portions if the partition is full.
+    pub const RESERVE: &str = "/data/.reserve";
     /// Marker file with the time of provisioning, RFC 3339. If it exists,
     /// edge-bootstrap.service is skipped.
     pub const PROVISIONED: &str = "/data/.provisioned";

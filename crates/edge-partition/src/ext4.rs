@@ -105,8 +105,8 @@ pub(crate) fn make(root: &Root, device: &Path) -> Result<()> {
     let blocks = size(device)?.saturating_sub(format_marker::RESERVED_BYTES) / 4096;
     format_marker::set(device)?;
     root.command("/usr/sbin/mkfs.ext4")
-        // Reserve 1 % of the blocks for root instead of 5 %, because /data contains no
-        // part of the operating system.
+        // Reserve 1 % of the blocks instead of 5 %, because /data contains no part of the
+        // operating system. `resuid` of data.mount keeps containers from using them.
         .args(["-q", "-L", "data", "-m", "1", "-b", "4096"])
         // The kernel initialises the inode tables after the mount. With a large disk
         // mkfs would prolong the first boot by minutes.

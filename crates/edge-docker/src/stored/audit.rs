@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::layers::Layers;
 use super::quarantine::Quarantine;
-use super::{created, disk, files, state};
+use super::{created, disk, files, reserve, state};
 use crate::engine::containers;
 use crate::image::{identify, release_numbers, signatures};
 use crate::journal::{self, Phase};
@@ -38,6 +38,8 @@ const MAX_PID_BYTES: u64 = 64;
 /// something could not be read or moved.
 pub(crate) fn run(root: &Root) -> Result<()> {
     require_stopped_engine(root)?;
+    // First, since the audit itself writes where it finds something.
+    reserve::adjust(root);
     let data_root = disk::data_root(root)?;
     let mut quarantine = Quarantine::below(&data_root);
     state::require_directories(&data_root)?;

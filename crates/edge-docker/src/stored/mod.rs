@@ -9,4 +9,5 @@ pub(crate) mod fsck;
 mod fsck_layer;
 mod layers;
 mod quarantine;
+mod reserve;
 mod state;
