@@ -288,7 +288,21 @@ fn check_says_what_a_device_would_refuse() {
         r#"{"grants": {"arm": {"devices": ["/dev/arm0"]}}}"#,
     );
     assert_eq!(check(&["--devices", "board.json"]).0, 0);
-    for (text, expected) in [("{", "board.json"), (r#"{"x": 1}"#, "unknown field")] {
+    let root = r#"{"grants": {"arm": {"devices": ["/dev/sda"], "root": true}}}"#;
+    project.put("board.json", root);
+    project.fails(
+        &["check", "hello", "--devices", "board.json"],
+        6,
+        "root: [arm]",
+    );
+    for (text, expected) in [
+        ("{", "board.json"),
+        (r#"{"x": 1}"#, "unknown field"),
+        (
+            r#"{"grants": {"arm": {"devices": ["/dev/sda"]}}}"#,
+            "amounts to root",
+        ),
+    ] {
         project.put("board.json", text);
         project.fails(&["check", "hello", "--devices", "board.json"], 3, expected);
     }
