@@ -45,7 +45,7 @@ pub fn containers(test_root: &TestRoot) {
     let config = test_root.sign("hello", &[]);
     let tag = test_root.path("/data/config/edge-docker/tags/hello-v1");
     let digest = std::fs::read_to_string(tag).unwrap();
-    let container = |image: &str, labels| json!({ "Id": "1d".repeat(32), "Image": image, "Config": { "Labels": labels } });
+    let container = |image: &str, labels| json!({ "Image": image, "Config": { "Labels": labels } });
     let signed = |digest: &str| json!({ "edge.app": "hello", "edge.digest": digest });
     let all = [
         ("mine", container(config.as_str(), signed(&digest))),
@@ -63,7 +63,8 @@ pub fn containers(test_root: &TestRoot) {
         ),
         ("forged", container(SANDBOX_ID, signed(&digest))),
     ];
-    for (name, mut found) in all {
+    for (number, (name, mut found)) in all.into_iter().enumerate() {
+        found["Id"] = json!(format!("{number}d").repeat(32));
         found["Name"] = json!(format!("/{name}"));
         found["HostConfig"] = json!({ "RestartPolicy": { "Name": "no" }, "AutoRemove": false });
         found["State"] = json!({ "Running": true, "Restarting": false, "ExitCode": 0,

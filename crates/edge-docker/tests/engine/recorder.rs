@@ -108,10 +108,10 @@ impl Recorder {
             .strip_prefix("/containers/")
             .and_then(|p| p.strip_suffix("/json"))
         {
-            return state
-                .containers
-                .get(name)
-                .map_or_else(missing, |c| (200, c.clone()));
+            // As the engine does, by name or by ID.
+            let by_id = || state.containers.values().find(|c| c["Id"] == name);
+            let found = state.containers.get(name).or_else(by_id);
+            return found.map_or_else(missing, |c| (200, c.clone()));
         }
         match path {
             "/_ping" => (200, json!("OK")),
