@@ -30,6 +30,7 @@ use crate::mounts::{clones, collect, env_file};
 use crate::signed_app::{self, SignedApp};
 use crate::stored::created;
 use crate::trust::{self, Trust};
+use crate::units;
 
 /// Container that the engine has created and not yet started.
 pub(crate) struct Created {
@@ -97,12 +98,15 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
             attach::start(root, &existing.id).await?;
             accept(root, judged.verified.as_ref(), false);
         }
+        units::update(root, &app.spec.app).await;
         println!("{}", existing.id);
         return Ok(ExitCode::SUCCESS);
     }
     let request = app.request(root, form.detach)?;
-    let manner = Start::of(&request);
-    start(root, &permit_signed(root, app, request)?, &manner).await
+    let (manner, name) = (Start::of(&request), app.spec.app.clone());
+    let code = start(root, &permit_signed(root, app, request)?, &manner).await?;
+    units::update(root, &name).await;
+    Ok(code)
 }
 
 async fn start(root: &Root, permitted: &Permitted, manner: &Start) -> Result<ExitCode> {

@@ -30,6 +30,7 @@ pub mod start;
 mod stored;
 mod tickets;
 mod trust;
+mod units;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

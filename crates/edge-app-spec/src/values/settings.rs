@@ -3,17 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use edge_docker_policy::run_spec::{Requires, UlimitPair, Unit};
+use edge_docker_policy::run_spec::{Requires, UlimitPair, Unit, is_calendar, is_unit_name};
 
 use super::scalar::{accepted, bytes, number, options, push_new};
 use crate::fields::Fields;
 use crate::keys::{REQUIRES, ULIMIT, UNIT};
 use crate::yaml::{Node, Problem, Value};
-
-/// Ends of the names of units that others can wait for.
-const UNIT_TYPES: [&str; 7] = [
-    ".service", ".target", ".socket", ".mount", ".path", ".timer", ".device",
-];
 
 /// Reads `ulimits`: for each name a number, or `soft` and `hard`.
 pub(crate) fn ulimits(node: &Node) -> Result<BTreeMap<String, UlimitPair>, Problem> {
@@ -148,11 +143,7 @@ fn units(node: &Node) -> Result<Vec<String>, Problem> {
     let mut names = Vec::new();
     for entry in node.one_or_more()? {
         let text = entry.text()?;
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "@:_.-".contains(c);
-        let plain = text.len() <= 255 && text.chars().all(allowed);
-        let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        let typed = UNIT_TYPES.iter().any(|end| text.ends_with(end));
-        if !(plain && starts && typed) {
+        if !is_unit_name(text) {
             return Err(entry.problem(format_args!(
                 "{text:?}: must be the name of a unit, for example network-online.target"
             )));
@@ -165,9 +156,7 @@ fn units(node: &Node) -> Result<Vec<String>, Problem> {
 /// Reads a calendar expression of systemd, for example `daily` or `Mon *-*-* 03:00`.
 fn calendar(node: &Node) -> Result<String, Problem> {
     let text = node.text()?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "*-:./,~ +_".contains(c);
-    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '*');
-    if !starts || text.len() > 128 || !text.chars().all(allowed) {
+    if !is_calendar(text) {
         return Err(node.problem(format_args!(
             "{text:?}: must be a calendar expression of systemd, for example daily or *-*-* 03:00; \
              `systemd-analyze calendar` checks one"

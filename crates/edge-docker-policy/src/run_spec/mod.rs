@@ -9,6 +9,7 @@
 
 mod request;
 mod types;
+mod unit;
 
 use anyhow::{Context, Result};
 
@@ -16,6 +17,8 @@ pub use request::DeviceNames;
 pub use types::{
     Healthcheck, Logging, Requires, RunSpec, SignedCommand, SpecVolume, UlimitPair, Unit,
 };
+
+pub use unit::{UnitFiles, is_calendar, is_unit_name};
 
 use crate::refusal::refuse;
 

@@ -103,7 +103,8 @@ impl RunSpec {
             put(option, value);
         }
         if !self.hostname.is_empty() {
-            put("hostname", &names.fill(&self.hostname)?);
+            // A thing's name may hold colons, a host name may not.
+            put("hostname", &names.fill(&self.hostname)?.replace(':', "-"));
         }
         let lists = [
             ("cap-add", &self.cap_add),

@@ -18,6 +18,9 @@ use super::passthrough;
 use crate::image::identify;
 use crate::{tickets, trust};
 
+/// Size limit of an argument of a signed command.
+const MAX_ARGUMENT_BYTES: usize = 4096;
+
 /// Carries out `exec`: permits the command, and replaces this process by docker's client,
 /// which sends the request.
 pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
@@ -98,6 +101,13 @@ fn signed_command<'a>(
         return Err(refuse(format_args!(
             "this command takes exactly {wanted} arguments, as it was signed: {} were given",
             args.len()
+        )));
+    }
+    if let Some(arg) = args.iter().find(|a| a.len() > MAX_ARGUMENT_BYTES) {
+        return Err(refuse(format_args!(
+            "an argument of {} bytes is refused: the limit is {MAX_ARGUMENT_BYTES}; a command \
+             with `stdin` takes more",
+            arg.len()
         )));
     }
     if let Some(arg) = args

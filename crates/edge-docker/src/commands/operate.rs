@@ -21,6 +21,7 @@ use crate::image::release_numbers;
 use crate::journal::{self, Journal};
 use crate::mounts::collect;
 use crate::trust;
+use crate::units;
 
 /// Container as typed, and its ID.
 struct Target<'a> {
@@ -139,6 +140,9 @@ pub(super) async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode>
         if containers::find(root, &target.id).await?.is_none() {
             end_record(root, &target.id)?;
         }
+    }
+    for container in &found {
+        units::update(root, container.name()).await;
     }
     collect::collect(root).await?;
     Ok(code)

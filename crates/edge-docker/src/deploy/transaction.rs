@@ -25,6 +25,7 @@ use crate::image::unused::{self, Which};
 use crate::image::{identify, release_numbers};
 use crate::journal::{self, Journal, Kept, Phase};
 use crate::trust;
+use crate::units;
 
 /// Timeout for an engine that is being restarted.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -141,6 +142,7 @@ async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     journal.phase = Phase::Deployed;
     journal.write(root)?;
     log::info(format_args!("{name} runs {}", journal.image));
+    units::update(root, &name).await;
     let report = |image: &str| log::info(format_args!("removed the old image {image}"));
     // An error is only a warning: `image prune` removes the images later.
     if let Err(error) = unused::remove(root, Which::Outdated, Some(&name), report).await {
