@@ -283,11 +283,18 @@ fn check_says_what_a_device_would_refuse() {
         (6, 1),
         "{out}"
     );
+}
+
+#[test]
+fn check_judges_by_the_table_of_a_board() {
+    let project = Project::new(PLAIN);
+    project.put("hello/Dockerfile", "FROM scratch\n");
+    project.put("hello/app.yaml", "name: hello\ngrants: [arm]\n");
     project.put(
         "board.json",
         r#"{"grants": {"arm": {"devices": ["/dev/arm0"]}}}"#,
     );
-    assert_eq!(check(&["--devices", "board.json"]).0, 0);
+    project.succeeds(&["check", "hello", "--devices", "board.json"]);
     let root = r#"{"grants": {"arm": {"devices": ["/dev/sda"], "root": true}}}"#;
     project.put("board.json", root);
     project.fails(
