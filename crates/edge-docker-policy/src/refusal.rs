@@ -11,9 +11,16 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Refusal(String);
 
+impl Refusal {
+    /// Returns the refusal with the text `rule`, for the context of another error.
+    pub fn new(rule: impl fmt::Display) -> Self {
+        Self(rule.to_string())
+    }
+}
+
 /// Returns an error of type [`Refusal`] with the text `rule`.
 pub fn refuse(rule: impl fmt::Display) -> anyhow::Error {
-    anyhow::Error::new(Refusal(rule.to_string()))
+    anyhow::Error::new(Refusal::new(rule))
 }
 
 impl fmt::Display for Refusal {

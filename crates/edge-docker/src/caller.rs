@@ -1,8 +1,11 @@
 //! Caller of this process: an engineer, a unit of `/data/services`, or a unit of the
 //! read-only root.
 
+use anyhow::Result;
 use edge_common::Root;
+use edge_common::contract::path::SERVICES;
 use edge_common::level::Level;
+use edge_docker_policy::refusal::refuse;
 
 /// Control groups of the units that need the level `operate` on every device: they start
 /// and finish what was signed, and their files are in the read-only root.
@@ -26,4 +29,24 @@ pub(crate) fn least_level(root: &Root) -> Level {
         true => Level::Operate,
         false => Level::Look,
     }
+}
+
+/// Refuses a command that belongs to the start of the engine, if an engineer or a unit of
+/// `/data/services` called it.
+pub(crate) fn require_service_manager(root: &Root) -> Result<()> {
+    // sudo sets the variable, and its caller cannot remove it. The control group alone
+    // says less: on a developer's machine the engine may run below any unit.
+    let is_typed = std::env::var_os("SUDO_UID").is_some();
+    let text = std::fs::read_to_string(root.path("/proc/self/cgroup")).unwrap_or_default();
+    let units = text
+        .lines()
+        .filter_map(|line| line.rsplit_once('/').map(|(_, unit)| unit));
+    let mut units = units.filter(|unit| unit.ends_with(".service"));
+    let is_app = units.any(|unit| root.path(SERVICES).join(unit).exists());
+    if is_typed || is_app {
+        return Err(refuse(
+            "audit-stored is refused: systemd calls it before it starts the engine",
+        ));
+    }
+    Ok(())
 }

@@ -8,25 +8,24 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use edge_common::contract::{label, login};
+use edge_common::contract::label;
 use edge_common::{Root, log};
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
 use edge_docker_policy::cli::streams::Streams;
 use edge_docker_policy::cli::values;
-use edge_docker_policy::decide::{self, Plan};
+use edge_docker_policy::decide::Plan;
 use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
-use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
 use hyper::Method;
 
-use crate::device_groups;
 use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
 use crate::image::release_numbers;
 use crate::ledger::Decision;
-use crate::mounts::{clones, collect, env_file};
+use crate::mounts::{clones, collect};
+use crate::plan;
 use crate::signed_app::{self, SignedApp};
 use crate::stored::created;
 use crate::trust::{self, Trust};
@@ -173,7 +172,7 @@ pub(crate) fn permit_signed(root: &Root, app: SignedApp, request: Request) -> Re
 fn permitted(root: &Root, image: Image, request: Request) -> Result<Permitted> {
     let (name, reference) = (request.name.clone(), request.image.clone());
     let allow_downgrade = request.allow_downgrade;
-    let (plan, key) = plan(root, request, &image)?;
+    let (plan, key) = plan::plan(root, request, &image)?;
     Ok(Permitted {
         image,
         reference,
@@ -270,36 +269,6 @@ impl Permitted {
 /// syncing would take longer than the start of the container.
 fn is_durable(plan: &Plan) -> bool {
     plan.body.host_config.restart_policy.name != "no"
-}
-
-/// Compares requested with granted permissions, and adds the variables of `--env-file`
-/// and the label of the signer. Returns the plan and the new key of its mount clones.
-pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, String)> {
-    if request.body.user.is_empty() && values::is_login_user(&image.user) {
-        return Err(refuse(format_args!(
-            "USER {} of the image is refused: it is the user `{}` of this device, build the image \
-             with another",
-            image.user,
-            login::NAME
-        )));
-    }
-    let key = clones::new_key()?;
-    let granted = trust::grants(root)?.granted(&image.identity);
-    let files = std::mem::take(&mut request.env_files);
-    let mut from_files = Vec::new();
-    for file in files {
-        from_files.extend(env_file::read(root, &image.identity.directory(), &file)?);
-    }
-    // Variables of files come first, so that -e overrides them, as with docker's client.
-    request.body.env.splice(0..0, from_files);
-    let mut plan = decide::decide(request, &image.identity, &granted, &image.id, &key)?;
-    device_groups::add(root, &mut plan.body.host_config);
-    if let Some(verified) = &image.verified {
-        // For operators and reports: no decision of edge-docker reads this label.
-        let signer = verified.signer.clone();
-        plan.body.labels.insert(label::SIGNER.into(), signer);
-    }
-    Ok((plan, key))
 }
 
 /// Accepts the release number of a container that has started. An error is only logged:

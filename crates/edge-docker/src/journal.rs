@@ -324,6 +324,20 @@ fn names_of(root: &Root, extension: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Writes the ID `new` in the place of `old` into all journals, for a container that was
+/// made anew.
+pub(crate) fn exchange_id(root: &Root, old: &str, new: &str) -> Result<()> {
+    for name in names(root)? {
+        let path = path(root, &name, "json");
+        let text = file::read_text(&path, MAX_JOURNAL_BYTES)?;
+        // An ID has 64 random hex digits, so it stands for nothing else.
+        if text.contains(old) {
+            file::write(&path, text.replace(old, new).as_bytes(), 0o600)?;
+        }
+    }
+    Ok(())
+}
+
 /// Locks the deployments of `name` until the returned file is closed, at the latest when
 /// the process ends. An error if another process holds the lock.
 pub(crate) fn lock(root: &Root, name: &str) -> Result<File> {

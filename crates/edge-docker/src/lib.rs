@@ -11,8 +11,8 @@
 //! whenever it is used.
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
-//! bottom: `commands`; `deploy`; `create` and `stored`; `signed_app`; `image` and `mounts`;
-//! `engine`; `journal` and `ledger`; `tickets`.
+//! bottom: `commands`; `deploy`; `create` and `stored`; `plan`; `signed_app`; `image` and
+//! `mounts`; `engine`; `journal` and `ledger`; `tickets`.
 
 mod authz;
 mod caller;
@@ -25,6 +25,7 @@ mod image;
 mod journal;
 mod ledger;
 mod mounts;
+mod plan;
 mod signed_app;
 pub mod start;
 mod stored;

@@ -12,7 +12,7 @@ use edge_docker_policy::cli::levels::SignedForm;
 use edge_docker_policy::cli::request::Request;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::run_spec::{DeviceNames, RunSpec};
-use edge_signature::Digest;
+use edge_signature::{Digest, Verified};
 
 use crate::engine::containers::Container;
 use crate::image::identify::{self, Image};
@@ -43,6 +43,25 @@ impl SignedApp {
             false => format!("{}:{}", trust.repository, form.image),
         };
         let image = identify::find(root, trust, &reference, form.allow_downgrade).await?;
+        let spec = specification(&image)?;
+        Ok(Self {
+            image,
+            spec,
+            reference,
+        })
+    }
+
+    /// Returns the app of a verified signature, whose image has the ID `id`.
+    pub(crate) fn of(trust: &Trust, verified: Verified, id: &Digest) -> Result<Self> {
+        let annotations = &verified.annotations;
+        let (app, version) = (&annotations.app, &annotations.version);
+        let reference = format!("{}:{app}-{version}", trust.repository);
+        let image = Image {
+            identity: identify::signed_identity(&verified),
+            id: id.to_string(),
+            user: String::new(),
+            verified: Some(verified),
+        };
         let spec = specification(&image)?;
         Ok(Self {
             image,

@@ -6,6 +6,7 @@ mod config;
 pub mod container;
 mod host_config;
 mod policy;
+pub mod signed;
 
 use std::path::Path;
 

@@ -9,7 +9,7 @@ use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
 
 use crate::image::identify::{self, Image};
-use crate::{create, trust};
+use crate::{plan, trust};
 
 /// Carries out `explain IMAGE`, and `explain run` or `explain create` with their
 /// arguments.
@@ -82,7 +82,7 @@ fn list(names: &[String]) -> String {
 fn print_plan(root: &Root, request: Request, image: &Image) -> Result<()> {
     // The plan of `run`, but without cloning mounts: its new key appears only in this
     // output.
-    let (plan, _) = create::plan(root, request, image)?;
+    let (plan, _) = plan::plan(root, request, image)?;
     println!("verdict   allowed");
     for (number, below) in plan.below.iter().enumerate() {
         let path = format!("{}/{below}", image.identity.directory());

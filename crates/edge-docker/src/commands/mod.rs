@@ -167,6 +167,8 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Authz => done(authz::serve(root)),
         Command::NoteSshKey => done(ledger::sessions::note(root, args)),
         Command::AuditStored => {
+            caller::require_service_manager(root)
+                .inspect_err(|refusal| audit(root, "audit-stored", refusal))?;
             ledger::record(root, "audit-stored")?;
             done(stored::audit::run(root))
         }

@@ -4,6 +4,7 @@
 
 mod health;
 mod places;
+mod remake;
 mod supervise;
 mod target;
 mod transaction;
@@ -287,10 +288,12 @@ async fn settle(root: &Root, name: &str, rule: IfOldFails) -> Result<()> {
     journal::withdraw(root, name)
 }
 
-/// Carries out `replace --recover`: finishes every interrupted deployment, except those
-/// that another process has locked.
+/// Carries out `replace --recover`: makes containers anew that the boot audit has kept from
+/// the engine, and finishes every interrupted deployment, except those that another
+/// process has locked.
 async fn recover(root: &Root) -> Result<()> {
-    let mut failed = 0;
+    // First, because the deployments name their containers.
+    let mut failed = remake::all(root).await?;
     let mut names = journal::names(root)?;
     names.extend(journal::announced_names(root)?);
     names.sort();
@@ -305,7 +308,7 @@ async fn recover(root: &Root) -> Result<()> {
         }
     }
     if failed > 0 {
-        bail!("{failed} deployments stay open");
+        bail!("{failed} containers or deployments could not be recovered");
     }
     Ok(())
 }

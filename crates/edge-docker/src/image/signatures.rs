@@ -11,7 +11,7 @@ use edge_common::{Root, file};
 use edge_signature::{CachedSignature, Digest, Error, ImageRef, Select, Verified};
 use serde_json::Value;
 
-use edge_docker_policy::refusal::refuse;
+use edge_docker_policy::refusal::{Refusal, refuse};
 
 use super::failure;
 use crate::trust::Trust;
@@ -62,10 +62,14 @@ fn read(root: &Root, digest: &Digest) -> Result<Option<CachedSignature>> {
         return Ok(None);
     }
     let invalid = |why: String| refuse(format_args!("the cached signature of {digest} {why}"));
-    let text =
-        file::read(&path, MAX_PROOF_BYTES).map_err(|e| invalid(format!("is damaged: {e:#}")))?;
-    let proof: CachedSignature =
-        serde_json::from_slice(&text).map_err(|e| invalid(format!("is damaged: {e}")))?;
+    // The cause stays in the error: the boot audit tells a disk that fails from a
+    // signature that does not hold.
+    let damaged = |cause: anyhow::Error| {
+        let why = format!("the cached signature of {digest} is damaged");
+        cause.context(Refusal::new(why))
+    };
+    let text = file::read(&path, MAX_PROOF_BYTES).map_err(damaged)?;
+    let proof: CachedSignature = serde_json::from_slice(&text).map_err(|e| damaged(e.into()))?;
     // Somebody may have copied the valid signature of another image to this file.
     if proof.digest() != *digest {
         return Err(invalid("is of another digest".into()));

@@ -12,6 +12,9 @@ use hyper::Method;
 use super::clones;
 use crate::engine::client;
 
+/// Directory of the records of containers that are made anew after the boot audit, which
+/// has cloned their mounts.
+pub(crate) const REMAKE: &str = "/run/edge-docker/remake";
 const LOCK: &str = "/run/edge-docker/lock";
 
 /// Takes the lock that prevents collections while a container has clones but is not yet
@@ -28,7 +31,7 @@ fn lock_file(root: &Root) -> Result<PathBuf> {
 }
 
 /// Removes the mount clones that no container references. Does nothing while another
-/// process creates a container.
+/// process creates a container, or while containers are to be made anew.
 pub(crate) async fn collect(root: &Root) -> Result<()> {
     // Read before the list of containers, so that clones created in between are not
     // removed.
@@ -37,6 +40,10 @@ pub(crate) async fn collect(root: &Root) -> Result<()> {
         .map(|(key, _)| key)
         .collect();
     if kept.is_empty() {
+        return Ok(());
+    }
+    let mut pending = std::fs::read_dir(root.path(REMAKE)).into_iter().flatten();
+    if pending.next().is_some() {
         return Ok(());
     }
     // The lock is held while a container is created. Nothing is lost: the next `rm`,

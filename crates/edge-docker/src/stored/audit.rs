@@ -1,52 +1,71 @@
 //! `audit-stored`: compares the stored containers with the policy before the engine
-//! starts, and quarantines those that do not comply. The engine trusts its own files and
-//! starts the containers that they describe: without the audit, a restart policy or an
-//! edited file could bypass the policy.
+//! starts, and keeps those that do not comply from it. The engine trusts its own files
+//! and starts the containers that they describe: without the audit, a restart policy or
+//! an edited file could bypass the policy.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use edge_common::contract::label;
-use edge_common::{Root, file, log};
-use edge_docker_policy::grants::Table;
-use edge_docker_policy::identity::Identity;
-use edge_docker_policy::mounts::CloneRecord;
+use edge_common::level::RunMode;
+use edge_common::{Root, boot, file, lock, log};
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::container::Stored;
-use edge_docker_policy::stored::{self, Facts};
-use edge_signature::{Digest, Verified, valid_app};
-use serde_json::Value;
 
-use super::layers::Layers;
+use super::auditor::{Auditor, Kept};
+use super::fault::Fault;
 use super::quarantine::Quarantine;
-use super::{created, disk, files, reserve, state};
-use crate::engine::containers;
-use crate::image::{identify, release_numbers, signatures};
-use crate::journal::{self, Phase};
+use super::top_layers::TopLayers;
+use super::withheld::Withheld;
+use super::{created, disk, files, remake, reserve, state};
 use crate::mounts::clones;
-use crate::trust::{self, Trust};
 
 /// PID file of the engine, which exists while the engine runs.
 const PID: &str = "/run/docker.pid";
 /// Size limit of the PID file, in bytes.
 const MAX_PID_BYTES: u64 = 64;
+/// Lock of the audit: two at once would remove each other's mount clones.
+const LOCK: &str = "/run/edge-docker/audit.lock";
+/// Name of the boot step in its record, which edge-heartbeat reports.
+const STEP: &str = "edge-docker-audit";
 
 /// Audits the stored containers and the engine's state before the engine starts, and
-/// quarantines those that break the policy. After an error the engine must not start:
-/// something could not be read or moved.
+/// keeps from it what breaks the policy or could not be judged. After an error the engine
+/// must not start: something could not be moved.
 pub(crate) fn run(root: &Root) -> Result<()> {
+    let _lock = take_lock(root)?;
     require_stopped_engine(root)?;
     // First, since the audit itself writes where it finds something.
     reserve::adjust(root);
-    let data_root = disk::data_root(root)?;
-    let mut quarantine = Quarantine::below(&data_root);
-    state::require_directories(&data_root)?;
-    let kept = containers(root, &data_root, &mut quarantine)?;
-    remove_clones_but(root, kept.values())?;
-    created::forget_others(root, &kept.keys().cloned().collect())?;
-    state::audit(&data_root, &mut quarantine)
+    let mut fatal = None;
+    // The record has more than the exit code: the engine starts without the containers
+    // that are kept from it, and operators have to learn of them.
+    let _ = boot::recorded(root, STEP, || match audit(root) {
+        Ok(faults) if faults.is_empty() => Ok(()),
+        Ok(faults) => bail!("{}", faults.join("; ")),
+        Err(error) => {
+            let text = format!("{error:#}");
+            fatal = Some(error);
+            bail!("{text}")
+        }
+    });
+    fatal.map_or(Ok(()), Err)
+}
+
+/// Takes the lock of the audit, and waits for another one to end.
+fn take_lock(root: &Root) -> Result<File> {
+    let path = root.path(LOCK);
+    file::create_directory(path.parent().unwrap_or(&path), 0o700)?;
+    file::put(&path, b"", 0o600)?;
+    if let Some(lock) = lock::try_exclusive(&path)? {
+        return Ok(lock);
+    }
+    log::warn(format_args!(
+        "another audit is under way: waiting for its end"
+    ));
+    lock::exclusive(&path)
 }
 
 fn require_stopped_engine(root: &Root) -> Result<()> {
@@ -60,194 +79,143 @@ fn require_stopped_engine(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Audits every stored container and quarantines those that break a rule. Returns the
-/// others: the ID of each container, and the key of its mount clones if it has any.
-fn containers(
-    root: &Root,
-    data_root: &Path,
-    quarantine: &mut Quarantine,
-) -> Result<BTreeMap<String, Option<String>>> {
-    let mut auditor = Auditor::new(root, data_root)?;
-    let mut kept = BTreeMap::new();
-    let mut keys = BTreeSet::new();
-    for directory in disk::entries(&data_root.join("containers"))? {
-        let id = directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let stored = files::read(&directory).map_err(|e| format!("{e:#}"));
-        let name = stored.as_ref().map_or("", Stored::name).to_string();
-        let verdict = stored.and_then(|stored| auditor.audit(&stored));
-        let verdict = verdict.and_then(|key| match key {
-            Some(key) if !keys.insert(key.clone()) => {
-                Err("its mount clones are another's".to_string())
-            }
-            key => Ok(key),
-        });
-        match verdict {
-            Ok(key) => drop(kept.insert(id, key)),
-            Err(rule) => {
-                quarantine.receive(&directory, &format!("container {id} {name}"), &rule)?
-            }
-        }
-    }
-    Ok(kept)
+/// Carries out the audit. Returns a line for each container that the engine does not get
+/// as it was stored.
+fn audit(root: &Root) -> Result<Vec<String>> {
+    let data_root = disk::data_root(root)?;
+    let mut quarantine = Quarantine::below(&data_root);
+    state::require_directories(&data_root)?;
+    remake::clear(root)?;
+    let withheld = Withheld::below(&data_root);
+    withheld.restore(&mut quarantine)?;
+    let mut audit = Audit {
+        root,
+        top_layers: TopLayers::new(root, &data_root)?,
+        auditor: Auditor::new(root, &data_root)?,
+        quarantine,
+        withheld,
+        kept: BTreeMap::new(),
+        records: BTreeSet::new(),
+        clones: BTreeSet::new(),
+        is_incomplete: false,
+        faults: Vec::new(),
+    };
+    audit.containers(&data_root)?;
+    audit.finish()?;
+    state::audit(&data_root, &mut audit.quarantine)?;
+    Ok(audit.faults)
 }
 
-/// Removes all mount clones except those with a key in `kept`.
-fn remove_clones_but<'a>(
-    root: &Root,
-    kept: impl Iterator<Item = &'a Option<String>>,
-) -> Result<()> {
-    let kept: BTreeSet<_> = kept.flatten().collect();
-    for (key, _) in clones::records(root)? {
-        if !kept.contains(&key) {
-            clones::remove(root, &key)?;
-        }
-    }
-    Ok(())
-}
-
-/// Trust anchors, engine data and caches for the audit of containers.
-struct Auditor<'a> {
+/// Audit under way, with its results so far.
+struct Audit<'a> {
     root: &'a Root,
-    trust: Trust,
-    table: Table,
-    layers: Layers,
-    volumes: PathBuf,
-    /// Whether the device has cgroups of version 2, where each container has its own
-    /// cgroup namespace.
-    cgroups_v2: bool,
-    /// Cache: content and image ID of the verified signature, by the digest of the
-    /// manifest, the app and its version.
-    proven: BTreeMap<[String; 3], (Verified, Digest)>,
-    /// IDs of the containers on trial, whose release numbers are not accepted yet.
-    on_trial: BTreeSet<String>,
-    images: BTreeMap<String, Value>,
+    auditor: Auditor<'a>,
+    top_layers: TopLayers,
+    quarantine: Quarantine,
+    withheld: Withheld,
+    /// Containers that the engine gets, by ID.
+    kept: BTreeMap<String, Kept>,
+    /// IDs of containers whose create requests stay.
+    records: BTreeSet<String>,
+    /// Keys of the mount clones that stay.
+    clones: BTreeSet<String>,
+    /// Whether a record of a withheld container could not be read, so that the key of its
+    /// mount clones is not known.
+    is_incomplete: bool,
+    /// Line for each container that the engine does not get as it was stored.
+    faults: Vec<String>,
 }
 
-impl<'a> Auditor<'a> {
-    fn new(root: &'a Root, data_root: &Path) -> Result<Self> {
-        let open = journal::all(root).into_iter();
-        let open = open.filter(|j| j.phase == Phase::Trial);
-        Ok(Self {
-            root,
-            on_trial: open.filter_map(|j| Some(j.new?.id)).collect(),
-            trust: trust::load(root)?,
-            table: trust::grants(root)?,
-            layers: Layers::new(data_root),
-            volumes: data_root.join("volumes"),
-            cgroups_v2: root.path("/sys/fs/cgroup/cgroup.controllers").exists(),
-            proven: BTreeMap::new(),
-            images: BTreeMap::new(),
-        })
-    }
-
-    /// Audits one container and creates its mount clones again. Returns their key, if the
-    /// container has mounts, or the broken rule as the error.
-    fn audit(&mut self, container: &Stored) -> Result<Option<String>, String> {
-        let requested = created::find(self.root, &container.id);
-        let requested = requested.map_err(|e| format!("{e:#}"))?;
-        let requested = requested.ok_or("edge-docker did not create it")?;
-        let identity = self.identity(container, &requested)?;
-        let image = self.image(container.image())?;
-        let granted = self.table.granted(&identity);
-        let clones = self.clones(&requested)?;
-        stored::check(&Facts {
-            stored: container,
-            requested: &requested,
-            image: &image["config"],
-            identity: &identity,
-            granted: &granted,
-            clones: clones.as_ref().map(|(_, record)| record),
-            volumes: &self.volumes,
-            cgroups_v2: self.cgroups_v2,
-        })?;
-        self.layers.check(&container.id, &image)?;
-        self.accept(container, &requested);
-        let Some((key, record)) = clones else {
-            return Ok(None);
-        };
-        clones::restore(self.root, &key, &record).map_err(|e| format!("its mounts: {e:#}"))?;
-        Ok(Some(key))
-    }
-
-    /// Returns the identity of a container, from the cached signature of its image or,
-    /// for a sandbox, from the label in its create request.
-    fn identity(&mut self, stored: &Stored, requested: &Value) -> Result<Identity, String> {
-        let labels = &requested["Labels"];
-        let sandbox = labels[label::SANDBOX].as_str();
-        if let Some(app) = sandbox.filter(|app| !app.is_empty()) {
-            self.trust
-                .sandbox_allowed("a sandbox")
-                .map_err(|e| e.to_string())?;
-            if !valid_app(app) {
-                return Err("its label names no app".into());
+impl Audit<'_> {
+    /// Audits every stored container, and moves those with a fault.
+    fn containers(&mut self, data_root: &Path) -> Result<()> {
+        for directory in disk::entries(&data_root.join("containers"))? {
+            let id = directory.file_name().unwrap_or_default();
+            let id = id.to_string_lossy().into_owned();
+            let stored = files::read(&directory).map_err(|e| Fault::of(&e));
+            let name = stored.as_ref().map_or("", Stored::name).to_string();
+            let verdict = stored.and_then(|stored| self.auditor.audit(&stored));
+            let verdict = verdict.and_then(|kept| match &kept.key {
+                Some(key) if !self.clones.insert(key.clone()) => {
+                    Err("its mount clones are another's".into())
+                }
+                _ => Ok(kept),
+            });
+            match verdict {
+                Ok(kept) => {
+                    self.records.insert(id.clone());
+                    self.kept.insert(id, kept);
+                }
+                Err(fault) => self.move_container(&directory, &id, &name, &fault)?,
             }
-            return Ok(Identity::Sandbox { app: app.into() });
         }
-        let key = key(labels);
-        if !self.proven.contains_key(&key) {
-            let proven = self.prove(labels).map_err(|e| format!("{e:#}"))?;
-            self.proven.insert(key.clone(), proven);
-        }
-        let (verified, id) = &self.proven[&key];
-        if id.as_str() != stored.image() {
-            return Err("its image is not the one that was signed".into());
-        }
-        release_numbers::check_container(self.root, verified, &stored.id)
-            .map_err(|e| e.to_string())?;
-        Ok(identify::signed_identity(verified))
+        Ok(())
     }
 
-    /// Raises the floor of the release numbers to that of a container that has run. Shows
-    /// a record that was removed, and completes one that could not be written.
-    fn accept(&self, container: &Stored, requested: &Value) {
-        let proven = self.proven.get(&key(&requested["Labels"]));
-        let started = container.config["State"]["StartedAt"].as_str();
-        let has_run = started.is_some_and(containers::has_started);
-        let Some((verified, _)) = proven.filter(|_| has_run) else {
-            return;
-        };
-        let annotations = &verified.annotations;
-        let (app, number) = (&annotations.app, annotations.release_number);
-        if self.on_trial.contains(&container.id) {
-            return;
+    /// Keeps a container with a fault from the engine, as the fault demands.
+    fn move_container(&mut self, path: &Path, id: &str, name: &str, fault: &Fault) -> Result<()> {
+        let what = format!("container {id} {name}");
+        let short = format!("{}: {fault}", if name.is_empty() { id } else { name });
+        let own = self.auditor.layers.own(id);
+        if own.is_some_and(|own| self.top_layers.is_mounted(&own)) {
+            // The engine has started again within a boot: nobody had the disk meanwhile,
+            // and its processes would keep what is moved.
+            log::error(format_args!("{what} stays, because it is in use: {fault}"));
+            self.faults.push(format!("in use, {short}"));
+            self.stay(id);
+            return Ok(());
         }
-        if let Err(error) = release_numbers::raise(self.root, app, number, false) {
-            log::error(format_args!("release numbers of {app}: {error:#}"));
+        match fault {
+            Fault::Breaks(rule) => {
+                self.quarantine.receive(path, &what, rule)?;
+                self.faults.push(format!("quarantined {short}"));
+            }
+            Fault::Unreadable(why) => {
+                self.withheld.receive(path, &what, why)?;
+                self.stay(id);
+                self.faults.push(format!("withheld {short}"));
+            }
+            Fault::Differs(why, remake) => {
+                self.withheld.receive(path, &what, why)?;
+                self.stay(id);
+                self.clones.insert(remake.key.clone());
+                remake::write(self.root, remake)?;
+                self.faults.push(format!("made anew {short}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the records of a container that the engine does not get now.
+    fn stay(&mut self, id: &str) {
+        self.records.insert(id.into());
+        match created::find(self.root, id) {
+            Ok(record) => {
+                let key =
+                    record.and_then(|r| Some(r["Labels"][label::MOUNTS].as_str()?.to_string()));
+                self.clones.extend(key);
+            }
+            Err(_) => self.is_incomplete = true,
         }
     }
 
-    fn prove(&self, labels: &Value) -> Result<(Verified, Digest)> {
-        let found = signatures::of_container(self.root, &self.trust, labels)?;
-        found.context("no proof of its image is kept")
-    }
-
-    fn image(&mut self, id: &str) -> Result<Value, String> {
-        if let Some(image) = self.images.get(id) {
-            return Ok(image.clone());
+    /// Removes the records that belong to no container, and empties the top layers of
+    /// signed containers.
+    fn finish(&self) -> Result<()> {
+        if !self.is_incomplete {
+            for (key, _) in clones::records(self.root)? {
+                if !self.clones.contains(&key) {
+                    clones::remove(self.root, &key)?;
+                }
+            }
         }
-        let digest = id.parse().map_err(|_| "its image has no Id")?;
-        let image = self.layers.image(&digest)?;
-        self.images.insert(id.into(), image.clone());
-        Ok(image)
+        created::forget_others(self.root, &self.records)?;
+        if self.auditor.trust.run == RunMode::Any {
+            return Ok(());
+        }
+        let signed = self.kept.iter().filter(|(_, kept)| kept.is_signed);
+        let layer = |id: &String| Some((id.clone(), self.auditor.layers.own(id)?));
+        let layers: Vec<(String, PathBuf)> = signed.filter_map(|(id, _)| layer(id)).collect();
+        self.top_layers.empty(self.root, &layers)
     }
-
-    fn clones(&self, requested: &Value) -> Result<Option<(String, CloneRecord)>, String> {
-        let key = requested["Labels"][label::MOUNTS].as_str();
-        let Some(key) = key.filter(|key| !key.is_empty()) else {
-            return Ok(None);
-        };
-        let record = clones::record(self.root, key);
-        let record = record.map_err(|e| format!("its mount record: {e:#}"))?;
-        Ok(Some((key.into(), record)))
-    }
-}
-
-/// Returns digest, app and version of a container's labels.
-fn key(labels: &Value) -> [String; 3] {
-    [label::DIGEST, label::APP, label::VERSION]
-        .map(|name| labels[name].as_str().unwrap_or_default().to_string())
 }

@@ -69,6 +69,12 @@ fn tidy(root: &Root) -> Result<()> {
     forget(root, |id| containers.join(id).exists())
 }
 
+/// Removes the create request of the container `id`, which no longer exists.
+pub(crate) fn remove(root: &Root, id: &str) {
+    // An error is ignored: the next audit removes what is left.
+    let _ = fs::remove_file(path(root, id));
+}
+
 /// Removes the create requests of all containers whose ID is not in `kept`.
 pub(super) fn forget_others(root: &Root, kept: &BTreeSet<String>) -> Result<()> {
     forget(root, |id| kept.contains(id))

@@ -17,7 +17,7 @@ const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 
 /// Returns the directory of the engine's data: `data-root` of its configuration, or the
 /// default.
-pub(super) fn data_root(root: &Root) -> Result<PathBuf> {
+pub(crate) fn data_root(root: &Root) -> Result<PathBuf> {
     let path = root.path(DAEMON);
     let mut data_root = DATA_ROOT.to_string();
     if path.exists() {
@@ -46,7 +46,7 @@ pub(super) fn require_directory(path: &Path) -> Result<()> {
 }
 
 /// Returns the paths of all entries of a directory, sorted; no paths if it is absent.
-pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let context = || format!("reading {}", directory.display());
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_common::file;
-use edge_docker_policy::stored::container::Stored;
+use edge_docker_policy::stored::container::{Stored, is_hex};
 
 /// Size limit of `config.v2.json` and of `hostconfig.json`, in bytes.
 const MAX_CONTAINER_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -14,6 +14,11 @@ const MAX_CONTAINER_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Reads `config.v2.json` and `hostconfig.json` of the container in `directory`. Fails if
 /// one of them is absent, incomplete or ambiguous, or if the directory contains a link.
 pub(crate) fn read(directory: &Path) -> Result<Stored> {
+    // First, because a directory of another name is none of the engine's, whatever is
+    // missing in it.
+    if !is_hex(&shown(directory)) {
+        bail!("the name is not that of a container");
+    }
     stays_inside(directory, 0)?;
     let read = |name: &str| file::read(&directory.join(name), MAX_CONTAINER_FILE_BYTES);
     let (config, host) = (read("config.v2.json")?, read("hostconfig.json")?);

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use edge_docker_policy::stored::container::is_hex;
 
+use super::fault::Fault;
+
 /// Size limit of `lower`, `link` and similar files of the engine, in bytes. `lower` is
 /// the longest, with up to 128 layers of about 28 bytes each.
 const MAX_LINK_FILE_BYTES: u64 = 8 * 1024;
@@ -36,6 +38,9 @@ const INIT: [&str; 14] = [
     "run",
 ];
 
+/// Rule that a link of a layer breaks.
+const ELSEWHERE: &str = "the link of a layer leads elsewhere";
+
 /// Storage of the engine's overlay2 driver, with its database of images and layers.
 pub(super) struct Layers {
     /// `<data-root>/overlay2`: a directory for each layer.
@@ -59,10 +64,10 @@ impl Layers {
 
     /// Reads the configuration of the image `id` and checks that its digest is the image
     /// ID.
-    pub(super) fn image(&self, id: &Digest) -> Result<Value, String> {
+    pub(super) fn image(&self, id: &Digest) -> Result<Value, Fault> {
         let path = self.images.join("imagedb/content/sha256").join(id.hex());
-        let bytes =
-            file::read(&path, MAX_IMAGE_CONFIG_BYTES).map_err(|_| "its image is not there")?;
+        let bytes = file::read(&path, MAX_IMAGE_CONFIG_BYTES)
+            .map_err(|e| Fault::of(&e.context("its image is not there")))?;
         if Digest::of(&bytes) != *id {
             return Err("its image's configuration was changed".into());
         }
@@ -71,10 +76,10 @@ impl Layers {
 
     /// Checks that container `id` consists of the layers of its image, an init layer and
     /// its own layer. `image` is the configuration of the image.
-    pub(super) fn check(&mut self, id: &str, image: &Value) -> Result<(), String> {
+    pub(super) fn check(&mut self, id: &str, image: &Value) -> Result<(), Fault> {
         let mount = self.images.join("layerdb/mounts").join(id);
         let chain = chain(image)?;
-        let parent = text(&mount.join("parent")).unwrap_or_default();
+        let parent = optional_text(&mount.join("parent"))?;
         let top = chain.last().map_or("", |(chain, _)| chain.as_str());
         if parent != top {
             return Err("it lies on another image's layers".into());
@@ -90,7 +95,7 @@ impl Layers {
         if text(&self.overlay.join(&own).join("lower"))? != above {
             return Err("other layers lie under it".into());
         }
-        let init_lower = text(&self.overlay.join(&init).join("lower")).unwrap_or_default();
+        let init_lower = optional_text(&self.overlay.join(&init).join("lower"))?;
         if init_lower != below.join(":") {
             return Err("other layers lie under its first one".into());
         }
@@ -103,9 +108,34 @@ impl Layers {
         skeleton(&self.overlay.join(&init).join("diff"), "")
     }
 
+    /// Returns the directory of the layer that container `id` writes to, with `diff` and
+    /// `merged` in it; `None` if the engine's metadata names none.
+    pub(super) fn own(&self, id: &str) -> Option<PathBuf> {
+        let mount = self.images.join("layerdb/mounts").join(id);
+        let own = text(&mount.join("mount-id")).ok()?;
+        is_hex(&own).then(|| self.overlay.join(own))
+    }
+
+    /// Removes the layer in `own` of container `id`, its init layer, and the metadata of
+    /// both.
+    pub(super) fn remove(&self, id: &str, own: &Path) -> std::io::Result<()> {
+        let name = own.file_name().unwrap_or_default().to_string_lossy();
+        for name in [name.to_string(), format!("{name}-init")] {
+            let directory = self.overlay.join(name);
+            if let Ok(link) = Self::link_name(&directory) {
+                fs::remove_file(self.overlay.join("l").join(link))?;
+            }
+            match fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::remove_dir_all(self.images.join("layerdb/mounts").join(id))
+    }
+
     /// Returns the digest and the directory of each layer of an image, beginning with the
     /// lowest.
-    pub(super) fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, String> {
+    pub(super) fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, Fault> {
         let chain = chain(image)?;
         let links = self.links(&chain)?;
         let directory = |link: &String| {
@@ -122,7 +152,7 @@ impl Layers {
 
     /// Checks the layers of an image in the engine's metadata; returns their overlay2
     /// links, beginning with the top layer.
-    fn links(&mut self, chain: &[(String, String)]) -> Result<Vec<String>, String> {
+    fn links(&mut self, chain: &[(String, String)]) -> Result<Vec<String>, Fault> {
         let top = chain
             .last()
             .map(|(chain, _)| chain.clone())
@@ -135,13 +165,13 @@ impl Layers {
             let hex = id.strip_prefix("sha256:").unwrap_or_default();
             let layer = self.images.join("layerdb/sha256").join(hex);
             let below = at.checked_sub(1).map_or("", |b| chain[b].0.as_str());
-            let parent = text(&layer.join("parent")).unwrap_or_default();
+            let parent = optional_text(&layer.join("parent"))?;
             if text(&layer.join("diff"))? != *diff || parent != below {
-                return Err(format!("layer {} of its image is another", at + 1));
+                return Err(format!("layer {} of its image is another", at + 1).into());
             }
             let cache = text(&layer.join("cache-id"))?;
             if !is_hex(&cache) {
-                return Err(format!("layer {} of its image lies elsewhere", at + 1));
+                return Err(format!("layer {} of its image lies elsewhere", at + 1).into());
             }
             links.push(self.link(&cache)?);
         }
@@ -149,15 +179,23 @@ impl Layers {
         Ok(links)
     }
 
+    fn link_name(directory: &Path) -> Result<String, Fault> {
+        let link = text(&directory.join("link"))?;
+        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        match !link.is_empty() && link.bytes().all(plain) {
+            true => Ok(link),
+            false => Err(ELSEWHERE.into()),
+        }
+    }
+
     /// Returns the link `l/…` of the layer in the directory `name`, after checking that
     /// it leads to `NAME/diff`.
-    fn link(&self, name: &str) -> Result<String, String> {
-        let link = text(&self.overlay.join(name).join("link"))?;
-        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    fn link(&self, name: &str) -> Result<String, Fault> {
+        let link = Self::link_name(&self.overlay.join(name))?;
         let target = fs::read_link(self.overlay.join("l").join(&link));
         let leads = target.is_ok_and(|t| t == Path::new("..").join(name).join("diff"));
-        if link.is_empty() || !link.bytes().all(plain) || !leads {
-            return Err("the link of a layer leads elsewhere".into());
+        if !leads {
+            return Err(ELSEWHERE.into());
         }
         directory(&self.overlay.join(name))?;
         directory(&self.overlay.join(name).join("diff"))?;
@@ -167,7 +205,7 @@ impl Layers {
 
 /// Returns chain ID and diff ID of each layer in an image's configuration, beginning with
 /// the lowest.
-fn chain(image: &Value) -> Result<Vec<(String, String)>, String> {
+fn chain(image: &Value) -> Result<Vec<(String, String)>, Fault> {
     let mut chain: Vec<(String, String)> = Vec::new();
     for diff in image["rootfs"]["diff_ids"].as_array().into_iter().flatten() {
         let diff = diff.as_str().and_then(|d| d.parse::<Digest>().ok());
@@ -181,37 +219,48 @@ fn chain(image: &Value) -> Result<Vec<(String, String)>, String> {
     Ok(chain)
 }
 
-fn text(path: &Path) -> Result<String, String> {
+fn text(path: &Path) -> Result<String, Fault> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let real = fs::symlink_metadata(path).is_ok_and(|d| d.is_file());
-    let text = real
-        .then(|| file::read_text(path, MAX_LINK_FILE_BYTES).ok())
-        .flatten();
-    let text = text.ok_or_else(|| format!("the engine's file {name} is missing"))?;
+    let missing = || format!("the engine's file {name} is missing");
+    let data = fs::symlink_metadata(path).map_err(|e| Fault::io(&missing(), &e))?;
+    if !data.is_file() {
+        return Err(missing().into());
+    }
+    let text = file::read_text(path, MAX_LINK_FILE_BYTES);
+    let text = text.map_err(|e| Fault::of(&e.context(missing())))?;
     Ok(text.trim_end().into())
 }
 
-fn directory(path: &Path) -> Result<(), String> {
+/// Returns the text of a file that need not exist.
+fn optional_text(path: &Path) -> Result<String, Fault> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        _ => text(path),
+    }
+}
+
+fn directory(path: &Path) -> Result<(), Fault> {
     match fs::symlink_metadata(path) {
         Ok(data) if data.is_dir() => Ok(()),
-        _ => Err("a link lies where a layer should be".into()),
+        Ok(_) => Err("a link lies where a layer should be".into()),
+        Err(error) => Err(Fault::io("a layer is missing", &error)),
     }
 }
 
 /// Checks that the init layer contains only paths of [`INIT`], which are empty
 /// directories, empty files, or the link to `/proc/mounts`.
-fn skeleton(path: &Path, inside: &str) -> Result<(), String> {
-    let data = fs::symlink_metadata(path).map_err(|_| "its first layer is missing")?;
+fn skeleton(path: &Path, inside: &str) -> Result<(), Fault> {
+    let data = fs::symlink_metadata(path);
+    let data = data.map_err(|e| Fault::io("its first layer is missing", &e))?;
     let link = fs::read_link(path).is_ok_and(|t| t == Path::new("/proc/mounts"));
     let empty = data.is_dir() || data.is_file() && data.len() == 0 || link;
     if !INIT.contains(&inside) || !empty {
-        return Err(format!("its first layer has /{inside}"));
+        return Err(format!("its first layer has /{inside}").into());
     }
     if data.is_dir() {
-        for entry in fs::read_dir(path)
-            .map_err(|_| "its first layer cannot be read")?
-            .flatten()
-        {
+        let entries = fs::read_dir(path);
+        let entries = entries.map_err(|e| Fault::io("its first layer cannot be read", &e))?;
+        for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let inside = if inside.is_empty() {
                 name

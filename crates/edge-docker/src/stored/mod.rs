@@ -1,13 +1,20 @@
 //! Data that the engine has stored: audit of containers before the engine starts, and
 //! `fsck` of image layers.
 
+mod anew;
 pub(crate) mod audit;
+mod auditor;
 pub(crate) mod created;
-mod disk;
+pub(crate) mod disk;
+mod expected;
+mod fault;
 mod files;
 pub(crate) mod fsck;
 mod fsck_layer;
 mod layers;
 mod quarantine;
+pub(crate) mod remake;
 mod reserve;
 mod state;
+pub(crate) mod top_layers;
+pub(crate) mod withheld;

@@ -46,12 +46,12 @@ impl Quarantine {
             }
         };
         fs::rename(path, place.join(name)).with_context(context)?;
-        file::write(
-            &place.join("rule"),
-            format!("{what}: {rule}\n").as_bytes(),
-            0o600,
-        )?;
         file::sync_directory(path.parent().unwrap_or(path))?;
+        let text = format!("{what}: {rule}\n");
+        // On a full disk the move must be enough: the rule is in the journal, too.
+        if let Err(error) = file::write(&place.join("rule"), text.as_bytes(), 0o600) {
+            log::warn(format_args!("{error:#}"));
+        }
         log::error(format_args!(
             "quarantined {} to {}: {rule}",
             what.trim_end(),

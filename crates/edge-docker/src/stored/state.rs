@@ -18,6 +18,8 @@ const MAX_VOLUME_OPTIONS_BYTES: u64 = 64 * 1024;
 /// Fails if one of the engine's own directories is a link or a file; it may be absent.
 pub(super) fn require_directories(data_root: &Path) -> Result<()> {
     let below = [
+        "withheld",
+        "emptied",
         "containers",
         "volumes",
         "plugins",

@@ -82,11 +82,11 @@ impl<'a> StoredContainer<'a> {
         assert!(!kept, "{what} is left in its place: {messages}");
         // Others of the same image may go with it; all are put back.
         let own = self.directory.file_name().unwrap();
-        for place in fs::read_dir(self.device.path("/data/docker/quarantine")).unwrap() {
-            let place = place.unwrap().path();
+        let data = |name: &str| self.device.path(&format!("/data/docker/{name}"));
+        for place in entries(&data("quarantine")) {
             let reason = fs::read_to_string(place.join("rule")).unwrap();
-            let mut moved = fs::read_dir(&place).unwrap().map(|e| e.unwrap().path());
-            let moved = moved.find(|p| !p.ends_with("rule")).unwrap();
+            let moved = entries(&place).into_iter().find(|p| !p.ends_with("rule"));
+            let moved = moved.unwrap();
             let name = moved.file_name().unwrap();
             if name == own {
                 assert!(reason.contains(rule), "{what}: {reason}");
@@ -98,7 +98,21 @@ impl<'a> StoredContainer<'a> {
             fs::rename(&moved, self.directory.with_file_name(name)).unwrap();
             fs::remove_dir_all(place).unwrap();
         }
+        // One that could not be read would come back by itself.
+        for moved in entries(&data("withheld")) {
+            let name = moved.file_name().unwrap();
+            if name == own {
+                assert!(messages.contains(rule), "{what}: {messages}");
+            }
+            fs::rename(&moved, self.directory.with_file_name(name)).unwrap();
+        }
     }
+}
+
+/// Paths in a directory that need not exist.
+pub fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Every file below a directory with its content, mode and time of change.

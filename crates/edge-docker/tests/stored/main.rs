@@ -8,6 +8,8 @@ mod edited;
 #[path = "../../../edge-docker-policy/tests/decision/edits.rs"]
 mod edits;
 mod kinds;
+mod signed;
+mod verdicts;
 
 use std::fs;
 
@@ -58,7 +60,7 @@ fn containers_of_one_manifest_keep_their_own_signatures() {
     let mut device = Device::start();
     device.start_engine();
     let manifest = device.image("foo", 0).manifest;
-    let signed = [("foo", "v1", 1), ("foo", "v2", 2), ("bar", "v1", 3)];
+    let signed = [("foo", "v1", 2), ("foo", "v2", 2), ("bar", "v1", 3)];
     device.sign(&manifest, &signed);
     let names = signed.map(|(app, version, _)| format!("{app}-{version}"));
     let name = |tag: &str| format!("{}:{tag}@{}", device::REPOSITORY, manifest.digest);

@@ -1,0 +1,61 @@
+//! Create body of a container: the decision of the policy, with the groups of granted
+//! devices and the label of the signer.
+
+use anyhow::Result;
+use edge_common::Root;
+use edge_common::contract::{label, login};
+use edge_docker_policy::cli::request::Request;
+use edge_docker_policy::cli::values;
+use edge_docker_policy::decide::{self, Plan};
+use edge_docker_policy::refusal::refuse;
+
+use crate::device_groups;
+use crate::image::identify::Image;
+use crate::mounts::{clones, env_file};
+use crate::signed_app::SignedApp;
+use crate::trust;
+
+/// Compares requested with granted permissions, and adds the variables of `--env-file`
+/// and the label of the signer. Returns the plan and the new key of its mount clones.
+pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, String)> {
+    if request.body.user.is_empty() && values::is_login_user(&image.user) {
+        return Err(refuse(format_args!(
+            "USER {} of the image is refused: it is the user `{}` of this device, build the image \
+             with another",
+            image.user,
+            login::NAME
+        )));
+    }
+    let key = clones::new_key()?;
+    let files = std::mem::take(&mut request.env_files);
+    let mut from_files = Vec::new();
+    for file in files {
+        from_files.extend(env_file::read(root, &image.identity.directory(), &file)?);
+    }
+    // Variables of files come first, so that -e overrides them, as with docker's client.
+    request.body.env.splice(0..0, from_files);
+    let mut plan = without_groups(root, request, image, &key)?;
+    device_groups::add(root, &mut plan.body.host_config);
+    Ok((plan, key))
+}
+
+/// Returns the plan of an app's signed run specification with the mount clones of `key`,
+/// before the groups of granted devices are added.
+pub(crate) fn signed(root: &Root, app: &SignedApp, request: Request, key: &str) -> Result<Plan> {
+    let mut plan = without_groups(root, request, &app.image, key)?;
+    let digest = app.digest().map(ToString::to_string);
+    let labels = &mut plan.body.labels;
+    labels.extend(digest.map(|digest| (label::RUN.to_string(), digest)));
+    Ok(plan)
+}
+
+fn without_groups(root: &Root, request: Request, image: &Image, key: &str) -> Result<Plan> {
+    let granted = trust::grants(root)?.granted(&image.identity);
+    let mut plan = decide::decide(request, &image.identity, &granted, &image.id, key)?;
+    if let Some(verified) = &image.verified {
+        // For operators and reports: no decision of edge-docker reads this label.
+        let signer = verified.signer.clone();
+        plan.body.labels.insert(label::SIGNER.into(), signer);
+    }
+    Ok(plan)
+}
