@@ -1,4 +1,5 @@
-//! `cargo bench -p edge-docker --bench stored`: the audit of 100 containers, and `fsck` of an
+//! `cargo bench -p edge-docker --bench stored`: the audit of 20 and of 100
+//! containers with its memory, and `fsck` of an
 //! image of 300 MB beside `docker save`. A table; nothing fails for being slow.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
@@ -13,7 +14,10 @@ use std::path::Path;
 use clock::{median, time};
 use device::Device;
 
-const COUNT: usize = 100;
+/// Numbers of containers, with the limits of their audit in milliseconds.
+const COUNTS: [(usize, u32); 2] = [(20, 200), (100, 400)];
+/// Limit of the memory of the audit, in megabytes.
+const MEMORY_MB: u32 = 32;
 const BALLAST: usize = 300_000_000;
 
 fn main() {
@@ -49,32 +53,32 @@ fn fsck(device: &Device) {
 
 fn audit(device: &mut Device) {
     let image = device.image("small", 0);
-    for at in 0..COUNT {
-        let name = format!("c{at}");
-        let mount = "/data/apps/small/state:/data";
-        let words = [
-            "edge-docker",
-            "create",
-            "--network",
-            "none",
-            "-v",
-            mount,
-            "--name",
-            &name,
-        ];
-        device.good(&[&words[..], &[&image.name]].concat());
+    let mut made = 0;
+    for (count, limit) in COUNTS {
+        for at in made..count {
+            let name = format!("c{at}");
+            let mount = "/data/apps/small/state:/data";
+            let create = ["edge-docker", "create", "--network", "none", "-v", mount];
+            device.good(&[&create[..], &["--name", &name, &image.name]].concat());
+        }
+        made = count;
+        device.stop_engine();
+        let audit = || assert_eq!(device.good(&["edge-docker", "audit-stored"]), "");
+        let audited = median((0..5).map(|_| time(audit)).collect());
+        let memory = memory_kb(device) / 1024;
+        let left = fs::read_dir(device.path("/data/docker/containers")).unwrap();
+        assert_eq!(left.count(), count, "all are honest");
+        assert!(!Path::new(&device.path("/data/docker/quarantine")).exists());
+        println!("audit of {count:>3} containers (limit {limit}) {audited:>7.0} ms");
+        println!("  its memory (limit {MEMORY_MB})        {memory:>7} MB");
+        device.start_engine();
     }
-    device.stop_engine();
-    let times =
-        (0..5).map(|_| time(|| assert_eq!(device.good(&["edge-docker", "audit-stored"]), "")));
-    let audited = median(times.collect());
-    let left = fs::read_dir(device.path("/data/docker/containers"))
-        .unwrap()
-        .count();
-    assert_eq!(left, COUNT, "all are honest");
-    assert!(!Path::new(&device.path("/data/docker/quarantine")).exists());
-    println!(
-        "audit of {COUNT} containers (limit 200) {:>7.0} ms",
-        audited
-    );
+}
+
+/// Returns the largest resident memory of an audit, in kilobytes.
+fn memory_kb(device: &Device) -> u64 {
+    const MEASURE: &str = "import resource, subprocess
+subprocess.run(['edge-docker', 'audit-stored'], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    device.good(&["python3", "-c", MEASURE]).parse().unwrap()
 }

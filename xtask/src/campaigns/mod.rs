@@ -33,6 +33,15 @@ pub(crate) enum Campaign {
     },
     /// Kill edge-partition and its helpers at every system call
     Partition,
+    /// Create containers with generated options: the boot audit must accept all of them
+    Stored {
+        /// Number of containers
+        #[arg(long, default_value_t = 5000)]
+        count: u32,
+        /// Number of containers of an earlier run that passed, which are skipped
+        #[arg(long, default_value_t = 0)]
+        resume: u32,
+    },
 }
 
 /// Runs the tests of a campaign and shows all their output; the first failed test ends
@@ -55,8 +64,26 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
             )?;
         }
         Campaign::Partition => test("edge-partition", "kill_", every)?,
+        Campaign::Stored { count, resume } => stored(*count, *resume)?,
     }
     Ok(true)
+}
+
+/// Number of containers that one device of the test has, below the limit of a device.
+const STORED_AT_ONCE: u32 = 100;
+
+/// Runs the property test of stored containers, a device after the other.
+fn stored(count: u32, resume: u32) -> Result<()> {
+    let mut first = resume;
+    while first < count {
+        let size = STORED_AT_ONCE.min(count - first);
+        let range = format!("{first}+{size}");
+        let variable = ("EDGE_CONTAINERS", range.as_str());
+        test("edge-docker", "what_run_accepts", variable)?;
+        first += size;
+        println!("{first} containers passed; continue with --resume {first}");
+    }
+    Ok(())
 }
 
 /// Runs the tests of a crate whose names contain `filter`, with an environment variable

@@ -209,6 +209,11 @@ fn merge(requested: &Value, image: &Value) -> Value {
             wanted["Entrypoint"] = image["Entrypoint"].clone();
         }
     }
+    // An empty entry point resets that of the image, after it has kept the image's command
+    // away.
+    if wanted["Entrypoint"] == serde_json::json!([""]) {
+        wanted["Entrypoint"] = Value::Null;
+    }
     let mut health = parts(&image["Healthcheck"]);
     match (health.as_object_mut(), parts(&requested["Healthcheck"])) {
         (Some(health), Value::Object(own)) => health.extend(own),

@@ -2,6 +2,7 @@
 //! audit, and what the engine starts afterwards.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+mod accepted;
 #[path = "../device/mod.rs"]
 mod device;
 mod edited;
