@@ -325,7 +325,7 @@ fn names_of(root: &Root, extension: &str) -> Result<Vec<String>> {
 }
 
 /// Writes the ID `new` in the place of `old` into all journals, for a container that was
-/// made anew.
+/// recreated.
 pub(crate) fn exchange_id(root: &Root, old: &str, new: &str) -> Result<()> {
     for name in names(root)? {
         let path = path(root, &name, "json");

@@ -288,7 +288,7 @@ async fn settle(root: &Root, name: &str, rule: IfOldFails) -> Result<()> {
     journal::withdraw(root, name)
 }
 
-/// Carries out `replace --recover`: makes containers anew that the boot audit has kept from
+/// Carries out `replace --recover`: recreates containers that the boot audit has kept from
 /// the engine, and finishes every interrupted deployment, except those that another
 /// process has locked.
 async fn recover(root: &Root) -> Result<()> {

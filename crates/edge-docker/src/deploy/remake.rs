@@ -1,5 +1,5 @@
 //! Containers that the boot audit has kept from the engine because they differ from their
-//! signed specification: they are made anew from it. Deployment records name the new ID,
+//! signed specification: they are recreated from it. Deployment records name the new ID,
 //! and the image's volumes and the log follow.
 
 use std::fs;
@@ -22,14 +22,14 @@ use crate::stored::remake::{self, Remake};
 use crate::stored::withheld::Withheld;
 use crate::stored::{created, disk, top_layers};
 
-/// Makes all pending containers anew, and deletes what is left of earlier boots. Returns
+/// Recreates all pending containers, and deletes what is left of earlier boots. Returns
 /// the number of containers that failed.
 pub(super) async fn all(root: &Root) -> Result<usize> {
     let data_root = disk::data_root(root)?;
     let mut failed = 0;
     for pending in remake::pending(root)? {
         if let Err(error) = one(root, &data_root, &pending).await {
-            log::error(format_args!("making {} anew: {error:#}", pending.name));
+            log::error(format_args!("recreating {}: {error:#}", pending.name));
             failed += 1;
         }
     }
@@ -76,7 +76,7 @@ async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Result<()> {
         containers::start(root, &id).await?;
     }
     log::warn(format_args!(
-        "made {} anew from its signed specification",
+        "recreated {} from its signed specification",
         pending.name
     ));
     Ok(())

@@ -12,7 +12,7 @@ use hyper::Method;
 use super::clones;
 use crate::engine::client;
 
-/// Directory of the records of containers that are made anew after the boot audit, which
+/// Directory of the records of containers that are recreated after the boot audit, which
 /// has cloned their mounts.
 pub(crate) const REMAKE: &str = "/run/edge-docker/remake";
 const LOCK: &str = "/run/edge-docker/lock";
@@ -31,7 +31,7 @@ fn lock_file(root: &Root) -> Result<PathBuf> {
 }
 
 /// Removes the mount clones that no container references. Does nothing while another
-/// process creates a container, or while containers are to be made anew.
+/// process creates a container, or while containers are to be recreated.
 pub(crate) async fn collect(root: &Root) -> Result<()> {
     // Read before the list of containers, so that clones created in between are not
     // removed.

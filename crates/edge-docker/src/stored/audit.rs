@@ -180,7 +180,7 @@ impl Audit<'_> {
                 self.stay(id);
                 self.clones.insert(remake.key.clone());
                 remake::write(self.root, remake)?;
-                self.faults.push(format!("made anew {short}"));
+                self.faults.push(format!("recreated {short}"));
             }
         }
         Ok(())

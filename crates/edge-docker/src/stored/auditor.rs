@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::expected::Expected;
 use super::fault::Fault;
 use super::layers::Layers;
-use super::{anew, created};
+use super::{created, replacement};
 use crate::engine::containers;
 use crate::image::{identify, release_numbers, signatures};
 use crate::journal::{self, Phase};
@@ -128,7 +128,7 @@ impl<'a> Auditor<'a> {
         self.layers.directories(&image)?;
         match self.compare(container, record.as_ref(), &app, &image) {
             Err(Fault::Breaks(rule)) => {
-                let remake = anew::describe(self.root, container, &app, &image);
+                let remake = replacement::describe(self.root, container, &app, &image);
                 let remake = remake.map_err(|e| Fault::of(&e.context(rule.clone())))?;
                 Err(Fault::Differs(rule, Box::new(remake)))
             }

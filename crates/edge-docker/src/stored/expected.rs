@@ -79,7 +79,7 @@ impl Expected {
         }
     }
 
-    /// Returns the body of the create request that makes the container anew.
+    /// Returns the body of the create request that recreates the container.
     pub(super) fn body(root: &Root, app: &SignedApp, key: &str) -> Result<(Value, Vec<String>)> {
         let mut plan = plan::signed(root, app, app.request(root, true)?, key)?;
         device_groups::add(root, &mut plan.body.host_config);

@@ -15,7 +15,7 @@ pub(super) enum Fault {
     /// Something could not be read or mounted, so the container may be intact: it is
     /// withheld, and audited again before the next start of the engine.
     Unreadable(String),
-    /// The container differs from its signed specification, from which it is made anew.
+    /// The container differs from its signed specification, from which it is recreated.
     Differs(String, Box<Remake>),
 }
 

@@ -1,7 +1,6 @@
 //! Data that the engine has stored: audit of containers before the engine starts, and
 //! `fsck` of image layers.
 
-mod anew;
 pub(crate) mod audit;
 mod auditor;
 pub(crate) mod created;
@@ -14,6 +13,7 @@ mod fsck_layer;
 mod layers;
 mod quarantine;
 pub(crate) mod remake;
+mod replacement;
 mod reserve;
 mod state;
 pub(crate) mod top_layers;

@@ -1,4 +1,4 @@
-//! Containers that differed from their signed specification and are made anew from it,
+//! Containers that differed from their signed specification and are recreated from it,
 //! once the engine is up.
 //!
 //! The boot audit decides and leaves a record in `/run`, where only root can write and
@@ -19,7 +19,7 @@ use crate::mounts::collect::REMAKE;
 /// Size limit of a record, in bytes.
 const MAX_RECORD_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Container that is made anew.
+/// Container that is recreated.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Remake {
     /// ID of the container that differed. Its directory is withheld.
@@ -56,11 +56,11 @@ pub(super) fn clear(root: &Root) -> Result<()> {
 /// Leaves the record for the time when the engine is up.
 pub(super) fn write(root: &Root, remake: &Remake) -> Result<()> {
     file::create_directory(&root.path(REMAKE), 0o700)?;
-    let text = serde_json::to_vec(remake).context("writing a container to be made anew")?;
+    let text = serde_json::to_vec(remake).context("writing a container to be recreated")?;
     file::put(&path(root, &remake.id), &text, 0o600)
 }
 
-/// Returns the containers that are to be made anew.
+/// Returns the containers that are to be recreated.
 pub(crate) fn pending(root: &Root) -> Result<Vec<Remake>> {
     let mut all = Vec::new();
     for path in disk::entries(&root.path(REMAKE))? {
@@ -71,7 +71,7 @@ pub(crate) fn pending(root: &Root) -> Result<Vec<Remake>> {
     Ok(all)
 }
 
-/// Removes the record of a container that was made anew.
+/// Removes the record of a container that was recreated.
 pub(crate) fn done(root: &Root, remake: &Remake) -> Result<()> {
     file::remove(&path(root, &remake.id)).map(drop)
 }

@@ -1,5 +1,5 @@
 //! Stored containers that are kept from the engine for one start: those that could not be
-//! judged, and those that are made anew. Before the next start they are back and are
+//! judged, and those that are recreated. Before the next start they are back and are
 //! audited again.
 
 use std::fs;

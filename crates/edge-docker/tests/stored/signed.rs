@@ -1,5 +1,5 @@
 //! Devices that run apps exactly as they were signed: what was edited while the device
-//! was off is made anew from the signed specification.
+//! was off is recreated from the signed specification.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -88,7 +88,7 @@ fn start(device: &mut Device) {
 }
 
 /// Asserts that `foo` runs in a new container with its signed settings; returns its ID.
-fn made_anew(device: &Device, old: &str, spec: &RunSpec) -> String {
+fn recreated(device: &Device, old: &str, spec: &RunSpec) -> String {
     let container = inspect(device, "foo");
     assert_eq!(device.running(), ["foo"], "{container}");
     let id = container["Id"].as_str().unwrap().to_string();
@@ -112,7 +112,7 @@ fn made_anew(device: &Device, old: &str, spec: &RunSpec) -> String {
 }
 
 #[test]
-fn what_differs_from_the_signature_is_made_anew() {
+fn what_differs_from_the_signature_is_recreated() {
     let (mut device, mut id) = production();
     device.stop_engine();
     device.start_engine();
@@ -158,14 +158,14 @@ fn what_differs_from_the_signature_is_made_anew() {
         edit(&file(&device, &id, SELF), config);
         edit(&file(&device, &id, HOST), host);
         start(&mut device);
-        id = made_anew(&device, &id, &spec("foo"));
+        id = recreated(&device, &id, &spec("foo"));
     }
     // Without a record, and without the labels that say what it is.
     device.stop_engine();
     fs::remove_file(record(&device, &id)).unwrap();
     edit(&file(&device, &id, SELF), &[("/Config/Labels", json!({}))]);
     start(&mut device);
-    made_anew(&device, &id, &spec("foo"));
+    recreated(&device, &id, &spec("foo"));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn volumes_logs_and_deployments_follow() {
     let path = "/data/config/edge-docker/switches/foo.json";
     device.write(path, journal.to_string().as_bytes());
     device.stop_engine();
-    // The power fails before the container is made anew.
+    // The power fails before the container is recreated.
     edit(&record(&device, &id), &[("/Env", json!(["MODE=evil"]))]);
     device.start_engine();
     assert_eq!(device.running(), Vec::<String>::new());
@@ -196,7 +196,7 @@ fn volumes_logs_and_deployments_follow() {
     device.good(&["rm", "-f", "/run/docker.pid"]);
     device.start_plugin();
     start(&mut device);
-    let new = made_anew(&device, &id, &spec("foo"));
+    let new = recreated(&device, &id, &spec("foo"));
     let volume = volume(&inspect(&device, "foo"));
     assert_eq!(
         fs::read_to_string(device.path(&format!("/data/docker/volumes/{volume}/_data/kept")))
@@ -284,5 +284,5 @@ fn a_container_with_grants_is_as_signed_everywhere() {
     ];
     edit(&file(&device, &id, SELF), &config);
     start(&mut device);
-    made_anew(&device, &id, &spec);
+    recreated(&device, &id, &spec);
 }
