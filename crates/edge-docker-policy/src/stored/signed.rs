@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn any_other_difference_is_named() {
         let body = json!({ "Labels": { "edge.image": "r:a-1" }, "Env": ["A=b"],
-            "HostConfig": { "Memory": 0, "Mounts": [] } });
+            "HostConfig": { "Memory": 7, "Mounts": [] } });
         let expected = Expected {
             body: &body,
             references: &["r@sha256:0".into()],
