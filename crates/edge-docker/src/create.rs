@@ -13,7 +13,7 @@ use edge_common::{Root, log};
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
 use edge_docker_policy::cli::streams::Streams;
-use edge_docker_policy::cli::values;
+use edge_docker_policy::cli::users;
 use edge_docker_policy::decide::Plan;
 use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
@@ -242,7 +242,7 @@ impl Permitted {
         // A missing directory is created for the user of the container if that is
         // numeric, otherwise with the owner of the app's directory.
         let user = Some(&self.plan.body.user).filter(|user| !user.is_empty());
-        let owner = values::owner(user.unwrap_or(&self.image.user));
+        let owner = users::owner(user.unwrap_or(&self.image.user));
         clones::create(root, &self.key, &record, owner, is_durable(&self.plan))
     }
 

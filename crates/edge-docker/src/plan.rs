@@ -5,7 +5,7 @@ use anyhow::Result;
 use edge_common::Root;
 use edge_common::contract::{label, login};
 use edge_docker_policy::cli::request::Request;
-use edge_docker_policy::cli::values;
+use edge_docker_policy::cli::users;
 use edge_docker_policy::decide::{self, Plan};
 use edge_docker_policy::refusal::refuse;
 
@@ -18,7 +18,7 @@ use crate::trust;
 /// Compares requested with granted permissions, and adds the variables of `--env-file`
 /// and the label of the signer. Returns the plan and the new key of its mount clones.
 pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(Plan, String)> {
-    if request.body.user.is_empty() && values::is_login_user(&image.user) {
+    if request.body.user.is_empty() && users::is_login_user(&image.user) {
         return Err(refuse(format_args!(
             "USER {} of the image is refused: it is the user `{}` of this device, build the image \
              with another",

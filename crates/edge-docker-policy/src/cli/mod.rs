@@ -15,4 +15,5 @@ mod ports;
 pub(crate) mod quantities;
 pub mod request;
 pub mod streams;
+pub mod users;
 pub mod values;

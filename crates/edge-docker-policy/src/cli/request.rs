@@ -8,7 +8,7 @@ use crate::cli::args::{self, Order};
 use crate::cli::memory_fs::{self, MountOption};
 use crate::cli::options::{self, Verdict};
 use crate::cli::streams::Streams;
-use crate::cli::{health, log_options, ports, quantities, values};
+use crate::cli::{health, log_options, ports, quantities, users, values};
 use crate::create_body::{Create, Empty, Endpoint, LogConfig, Networking, PortBinding};
 use crate::grants::RequestedGrant;
 use crate::limits;
@@ -127,7 +127,7 @@ impl Request {
             "env" => self.body.env.push(values::environment(text)?),
             "label" => self.label(text)?,
             "hostname" => self.body.hostname = values::hostname(option, text)?,
-            "user" => self.body.user = values::user(option, text)?,
+            "user" => self.body.user = users::user(option, text)?,
             "workdir" => self.body.working_dir = values::workdir(option, text)?,
             // An empty entry point is kept, too: as in docker, it resets the entry point
             // of the image.
@@ -188,7 +188,7 @@ impl Request {
                 host.ulimits.push(limit);
             }
             "add-host" => host.extra_hosts.push(values::extra_host(option, text)?),
-            "group-add" => host.group_add.push(values::account(option, text)?),
+            "group-add" => host.group_add.push(users::account(option, text)?),
             "cap-drop" => host.cap_drop.push(values::capability(option, text)?),
             "tmpfs" => {
                 let (path, options) = text.split_once(':').unwrap_or((text, ""));

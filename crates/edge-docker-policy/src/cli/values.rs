@@ -5,16 +5,15 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use anyhow::Result;
-use edge_common::contract::login;
 
 use edge_signature::reserved_suffix;
 
 use crate::create_body::{Device, Restart, Ulimit};
 use crate::limits::{
-    ALL_CAPABILITIES, CAPABILITIES, DEVICE_RIGHTS, MAX_HOSTNAME_BYTES, MAX_ID, MAX_PATH_BYTES,
+    ALL_CAPABILITIES, CAPABILITIES, DEVICE_RIGHTS, MAX_HOSTNAME_BYTES, MAX_PATH_BYTES,
     RESTART_POLICIES, SECURITY_OPTION, ULIMITS, is_device_rights,
 };
-use crate::mounts::{Owner, RequestedMount, has_plain_parts};
+use crate::mounts::{RequestedMount, has_plain_parts};
 use crate::refusal::refuse;
 
 /// Names of signals, without `SIG`.
@@ -113,46 +112,6 @@ pub(crate) fn hostname(option: &str, text: &str) -> Result<String> {
         return Err(bad(option, text, "a name of at most 64 characters"));
     }
     name(option, text)
-}
-
-/// Checks `USER[:GROUP]`, each a name or a number.
-pub fn user(option: &str, text: &str) -> Result<String> {
-    let (user, group) = text.split_once(':').unwrap_or((text, "0"));
-    account(option, user)?;
-    account(option, group)?;
-    Ok(text.into())
-}
-
-/// Checks the name or number of a user or group.
-pub(crate) fn account(option: &str, text: &str) -> Result<String> {
-    let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-+".contains(c);
-    let is_number = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"+-".contains(&b));
-    let plain = !text.is_empty() && text.len() <= 128 && text.chars().all(permitted);
-    if !plain || is_number && number(option, text, 0..=MAX_ID).is_err() {
-        let wanted = "USER or USER:GROUP: letters, digits, _ . - +, or a number";
-        return Err(bad(option, text, wanted));
-    }
-    if is_login_user(text) {
-        return Err(refuse(format_args!(
-            "--{option} {text} is refused: {} is the user `{}` of this device, choose another ID",
-            login::ID,
-            login::NAME
-        )));
-    }
-    Ok(text.into())
-}
-
-/// Returns whether a part of `USER[:GROUP]` is the ID of the device's login user, in any
-/// spelling that the engine parses. A name is one of the container image, and is not
-/// looked up.
-pub fn is_login_user(text: &str) -> bool {
-    let mut parts = text.split(':');
-    parts.any(|part| {
-        part.parse::<u64>()
-            .is_ok_and(|id| id == u64::from(login::ID))
-    })
 }
 
 /// Checks a signal: its number, or its name with or without `SIG`, for example `SIGINT`
@@ -381,17 +340,6 @@ pub(crate) fn plain(option: &str, text: &str) -> Result<String> {
         return Err(bad(option, text, "letters, digits, _ . - : +"));
     }
     Ok(text.into())
-}
-
-/// Parses a numeric `USER[:GROUP]`; the group ID is the user ID by default. Returns
-/// `None` for names.
-pub fn owner(text: &str) -> Option<Owner> {
-    // A name would have to be looked up in `/etc/passwd` of the container image.
-    let (user, group) = text.split_once(':').unwrap_or((text, text));
-    Some(Owner {
-        user: user.parse().ok()?,
-        group: group.parse().ok()?,
-    })
 }
 
 /// Returns the refusal of a malformed value of `--option`; `wanted` describes a valid

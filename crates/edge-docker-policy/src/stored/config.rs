@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::cli::values::is_login_user;
+use crate::cli::users::is_login_user;
 use crate::stored::compare::Rule::{self, Elsewhere, Filled, Same, Zero};
 use crate::stored::compare::{compare, parts, same, short, strings, zero};
 use crate::stored::container::{Stored, is_hex};

@@ -96,7 +96,7 @@ fn values(host: &Value) -> Result<(), String> {
         ),
         (
             "GroupAdd",
-            texts("GroupAdd", |g| cli::values::account("", g).is_ok()),
+            texts("GroupAdd", |g| cli::users::account("", g).is_ok()),
         ),
         ("Dns", texts("Dns", |a| cli::values::address("", a).is_ok())),
         ("PortBindings", ports <= limits::MAX_PORTS),

@@ -8,7 +8,7 @@ use edge_common::level::Level;
 use edge_docker_policy::api::exec::Exec;
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
-use edge_docker_policy::cli::values;
+use edge_docker_policy::cli::{users, values};
 use edge_docker_policy::grants;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::run_spec::{RunSpec, SignedCommand};
@@ -36,7 +36,7 @@ pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     for (option, value) in &parsed.options {
         match *option {
             "env" => drop(values::environment(value)?),
-            "user" => drop(values::user(option, value)?),
+            "user" => drop(users::user(option, value)?),
             "workdir" => drop(values::workdir(option, value)?),
             _ => {}
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use edge_common::Root;
-use edge_docker_policy::cli::values;
+use edge_docker_policy::cli::users;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::stored::container::{Stored, is_hex};
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub(super) fn describe(
             .unwrap_or_default();
         let directory = app.image.identity.directory();
         let record = CloneRecord { directory, below };
-        clones::create(root, &key, &record, values::owner(user), true).context("its mounts")?;
+        clones::create(root, &key, &record, users::owner(user), true).context("its mounts")?;
     }
     let policy = &body["HostConfig"]["RestartPolicy"]["Name"];
     let is_held_back = container.host["RestartPolicy"]["Name"] == "no" && *policy != "no";

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::users::{account, is_login_user, user};
 
 #[test]
 fn paths_in_the_container() {

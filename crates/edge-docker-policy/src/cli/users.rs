@@ -1,0 +1,61 @@
+//! Users and groups of containers: names and numbers as docker spells them, and the login
+//! user of the device, whose numbers no container takes.
+
+use anyhow::Result;
+use edge_common::contract::login;
+
+use crate::cli::values::{bad, number};
+use crate::limits::MAX_ID;
+use crate::mounts::Owner;
+use crate::refusal::refuse;
+
+/// Checks `USER[:GROUP]`, each a name or a number.
+pub fn user(option: &str, text: &str) -> Result<String> {
+    let (user, group) = text.split_once(':').unwrap_or((text, "0"));
+    account(option, user)?;
+    account(option, group)?;
+    Ok(text.into())
+}
+
+/// Checks the name or number of a user or group.
+pub(crate) fn account(option: &str, text: &str) -> Result<String> {
+    let permitted = |c: char| c.is_ascii_alphanumeric() || "_.-+".contains(c);
+    let is_number = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-".contains(&b));
+    let plain = !text.is_empty() && text.len() <= 128 && text.chars().all(permitted);
+    if !plain || is_number && number(option, text, 0..=MAX_ID).is_err() {
+        let wanted = "USER or USER:GROUP: letters, digits, _ . - +, or a number";
+        return Err(bad(option, text, wanted));
+    }
+    if is_login_user(text) {
+        return Err(refuse(format_args!(
+            "--{option} {text} is refused: {} is the user `{}` of this device, choose another ID",
+            login::ID,
+            login::NAME
+        )));
+    }
+    Ok(text.into())
+}
+
+/// Returns whether a part of `USER[:GROUP]` is the ID of the device's login user, in any
+/// spelling that the engine parses. A name is one of the container image, and is not
+/// looked up.
+pub fn is_login_user(text: &str) -> bool {
+    let mut parts = text.split(':');
+    parts.any(|part| {
+        part.parse::<u64>()
+            .is_ok_and(|id| id == u64::from(login::ID))
+    })
+}
+
+/// Parses a numeric `USER[:GROUP]`; the group ID is the user ID by default. Returns
+/// `None` for names.
+pub fn owner(text: &str) -> Option<Owner> {
+    // A name would have to be looked up in `/etc/passwd` of the container image.
+    let (user, group) = text.split_once(':').unwrap_or((text, text));
+    Some(Owner {
+        user: user.parse().ok()?,
+        group: group.parse().ok()?,
+    })
+}
