@@ -50,6 +50,13 @@ pub fn check(record: &Value, expected: &Expected) -> Result<(), String> {
 
 /// Returns the path and the value of the first part of `one` that differs from `other`.
 fn difference(one: &Value, other: &Value, path: &str) -> Option<String> {
+    let empty = serde_json::Map::new();
+    // An absent object is compared as an empty one, so that the part inside is named.
+    let (one, other) = match (one, other) {
+        (Value::Object(_), Value::Null) => (one, &Value::Object(empty)),
+        (Value::Null, Value::Object(_)) => (&Value::Object(empty), other),
+        both => both,
+    };
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             let names = one.keys().chain(other.keys());
@@ -99,7 +106,7 @@ mod tests {
 
     #[test]
     fn any_other_difference_is_named() {
-        let body = json!({ "Labels": { "edge.image": "r:a-1" }, "Env": ["A=b"],
+        let body = json!({ "Labels": { (label::IMAGE): "r:a-1" }, "Env": ["A=b"],
             "HostConfig": { "Memory": 7, "Mounts": [] } });
         let expected = Expected {
             body: &body,
@@ -108,13 +115,14 @@ mod tests {
             has_unknown_groups: true,
         };
         assert_eq!(check(&body, &expected), Ok(()));
+        let [image, run] = [label::IMAGE, label::RUN].map(|name| format!("/Labels/{name}"));
         for (pointer, new, named) in [
             ("/Env", json!(["A=c"]), "Env [\"A=c\"] is"),
             ("/Env", json!(null), "Env null is"),
             ("/Cmd", json!(["sh"]), "Cmd"),
             ("/HostConfig/Memory", json!(5), "HostConfig.Memory 5"),
-            ("/Labels/edge.image", json!("other"), "Labels.edge.image"),
-            ("/Labels/edge.run", json!("x"), "Labels.edge.run"),
+            (&image, json!("other"), "Labels.edge.image"),
+            (&run, json!("x"), "Labels.edge.run"),
         ] {
             let mut record = body.clone();
             let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -123,7 +131,7 @@ mod tests {
             assert!(why.contains(named), "{pointer}: {why}");
         }
         let mut record = body.clone();
-        record["Labels"]["edge.image"] = json!("r@sha256:0");
+        record["Labels"][label::IMAGE] = json!("r@sha256:0");
         assert_eq!(check(&record, &expected), Ok(()));
     }
 }
