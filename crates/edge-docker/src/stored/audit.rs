@@ -87,6 +87,7 @@ fn audit(root: &Root) -> Result<Vec<String>> {
     state::require_directories(&data_root)?;
     remake::clear(root)?;
     let withheld = Withheld::below(&data_root);
+    withheld.prepare();
     withheld.restore(&mut quarantine)?;
     let mut audit = Audit {
         root,
@@ -101,7 +102,7 @@ fn audit(root: &Root) -> Result<Vec<String>> {
         faults: Vec::new(),
     };
     audit.containers(&data_root)?;
-    audit.finish()?;
+    audit.finish(&data_root)?;
     state::audit(&data_root, &mut audit.quarantine)?;
     Ok(audit.faults)
 }
@@ -201,7 +202,7 @@ impl Audit<'_> {
 
     /// Removes the records that belong to no container, and empties the top layers of
     /// signed containers.
-    fn finish(&self) -> Result<()> {
+    fn finish(&mut self, data_root: &Path) -> Result<()> {
         if !self.is_incomplete {
             for (key, _) in clones::records(self.root)? {
                 if !self.clones.contains(&key) {
@@ -216,6 +217,10 @@ impl Audit<'_> {
         let signed = self.kept.iter().filter(|(_, kept)| kept.is_signed);
         let layer = |id: &String| Some((id.clone(), self.auditor.layers.own(id)?));
         let layers: Vec<(String, PathBuf)> = signed.filter_map(|(id, _)| layer(id)).collect();
-        self.top_layers.empty(self.root, &layers)
+        for (id, why) in self.top_layers.empty(self.root, &layers)? {
+            let path = data_root.join("containers").join(&id);
+            self.move_container(&path, &id, "", &Fault::Unreadable(why))?;
+        }
+        Ok(())
     }
 }

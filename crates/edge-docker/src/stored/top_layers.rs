@@ -44,22 +44,34 @@ impl TopLayers {
 
     /// Empties the layers of `own`, pairs of a container's ID and the directory of its
     /// layer, unless this boot has done so. What was in them is kept until the next boot.
-    pub(super) fn empty(&self, root: &Root, own: &[(String, PathBuf)]) -> Result<()> {
+    /// Returns the containers whose layers could not be emptied, for example on a full
+    /// disk, with the reason: the engine must not start them.
+    pub(super) fn empty(
+        &self,
+        root: &Root,
+        own: &[(String, PathBuf)],
+    ) -> Result<Vec<(String, String)>> {
+        let mut failed = Vec::new();
         if root.path(MARKER).exists() {
-            return Ok(());
+            return Ok(failed);
         }
-        self.expire()?;
+        let expired = self.expire();
         for (id, own) in own {
             if self.is_mounted(own) {
                 log::warn(format_args!(
                     "the top layer of {id} is in use and was not emptied"
                 ));
-            } else {
-                self.move_aside(id, own)?;
+                continue;
             }
+            let moved = match &expired {
+                Ok(()) => self.move_aside(id, own).map_err(|e| format!("{e:#}")),
+                Err(error) => Err(format!("{error:#}")),
+            };
+            failed.extend(moved.err().map(|why| (id.clone(), why)));
         }
         file::create_directory(&root.path("/run/edge-docker"), 0o700)?;
-        file::put(&root.path(MARKER), b"", 0o600)
+        file::put(&root.path(MARKER), b"", 0o600)?;
+        Ok(failed)
     }
 
     /// Renames what the boot before has moved aside, to be deleted in the background.

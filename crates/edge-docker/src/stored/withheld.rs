@@ -29,6 +29,12 @@ impl Withheld {
         }
     }
 
+    /// Creates the directory while there may be space: a full disk is a reason to withhold
+    /// a container, and must not prevent it. An error is reported by [`Withheld::receive`].
+    pub(super) fn prepare(&self) {
+        let _ = file::create_directory(&self.directory, 0o700);
+    }
+
     /// Returns the directory of the withheld container `id`.
     pub(crate) fn path(&self, id: &str) -> PathBuf {
         self.directory.join(id)

@@ -258,6 +258,27 @@ fn a_program_in_the_top_layer_does_not_run_after_a_boot() {
 }
 
 #[test]
+fn a_container_whose_layer_cannot_be_emptied_is_withheld() {
+    let (mut device, id) = production();
+    device.stop_engine();
+    device.restart_after_power_loss();
+    device.start_plugin();
+    // As on a full disk, the content cannot be moved: a mount point is not renamed.
+    let aside = "/data/docker/emptied/last";
+    fs::create_dir_all(device.path(aside)).unwrap();
+    device.good(&["mount", "-t", "tmpfs", "none", aside]);
+    start(&mut device);
+    assert_eq!(device.running(), [""; 0]);
+    assert!(device.path("/data/docker/withheld").join(&id).exists());
+    // The next boot has the space again.
+    device.restart_after_power_loss();
+    device.start_plugin();
+    start(&mut device);
+    device::until("foo", || (device.running() == ["foo"]).then_some(()));
+    assert_eq!(inspect(&device, "foo")["Id"], id.as_str());
+}
+
+#[test]
 fn a_container_with_grants_is_as_signed_everywhere() {
     let mut device = Device::start();
     device.write(
