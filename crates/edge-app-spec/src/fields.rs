@@ -36,6 +36,12 @@ impl<'n> Fields<'n> {
         Ok(fields)
     }
 
+    /// Returns whether the key `name` was not read yet and has a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|(_, key, node)| *key == name && !node.is_null())
+    }
+
     /// Reads the value of one of `names`, which are spellings of the same key. A key
     /// without a value counts as absent: its entries may be commented out.
     pub(crate) fn find<T>(

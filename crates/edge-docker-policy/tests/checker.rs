@@ -11,7 +11,7 @@ use serde_json::json;
 fn harmful_create_bodies_are_found() {
     let good = json!({
         "Image": "sha256:00", "Labels": { "edge.app": "hello", "edge.version": "v1",
-            "edge.digest": "", "edge.signer": "", "edge.sandbox": "", "edge.image": "", "edge.pins": "" },
+            "edge.digest": "", "edge.signer": "", "edge.sandbox": "", "edge.image": "", "edge.run": "", "edge.pins": "" },
         "HostConfig": { "PidsLimit": 9, "SecurityOpt": ["no-new-privileges"] },
     });
     let verdict = |body: String| create_body(body.as_bytes(), |_, _| "sha256:00".into());

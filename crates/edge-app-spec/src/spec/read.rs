@@ -38,8 +38,9 @@ impl<'r> Reader<'r> {
     pub(super) fn spec(mut self, tree: &Node, file: &str) -> Result<Spec, Vec<Problem>> {
         let mut fields = Fields::new(tree, &APP).map_err(|problem| vec![problem])?;
         let places = places(tree);
+        let has_name = fields.has("name");
         let Some(name) = fields.read(&["name"], app_name) else {
-            if !places.contains_key("name") {
+            if !has_name {
                 fields.report(tree.problem("`name` is missing: the name of this directory"));
             }
             // The other mistakes are worth reading, too.

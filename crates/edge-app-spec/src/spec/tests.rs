@@ -11,6 +11,22 @@ fn run_spec(text: &str) -> serde_json::Value {
 }
 
 #[test]
+fn a_name_is_required() {
+    for text in [
+        "{}",
+        "name:",
+        "name: ~\n",
+        "name:\nports: []\n",
+        "name: null\nname2: a\n",
+    ] {
+        let error = Spec::parse(text, "app.yaml", &|_| Ok(None))
+            .map(drop)
+            .unwrap_err();
+        assert!(error.contains("`name` is missing"), "{text:?}: {error:?}");
+    }
+}
+
+#[test]
 fn options_for_an_image_without_a_specification() {
     let spec = parse(
         "name: a\nports: ['8080:80']\nenv: {A: 'x y', B: 1}\nvolumes: ['.:/data']\nhealth: {command: 'true', retries: 2}\n\

@@ -14,6 +14,9 @@ pub struct Permissions {
     pub host_network: bool,
 }
 
+/// Sandbox app of the tests. All sandboxes have the permissions of the table's list.
+pub const SANDBOX: &str = "toy";
+
 /// Returns the permissions of an app, written by hand from [`table`] and [`GRANTS`].
 pub fn permissions(app: &str) -> Permissions {
     match app {
@@ -31,7 +34,7 @@ pub fn permissions(app: &str) -> Permissions {
             host_network: true,
             ..Permissions::default()
         },
-        "toy" => Permissions {
+        SANDBOX => Permissions {
             devices: &["/dev/video0", "/dev/i2c-7", "/dev/net/tun"],
             cdi: &["nvidia.com/gpu=all"],
             capabilities: &["NET_ADMIN"],

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use self::board::{Permissions, permissions};
+use self::board::{Permissions, SANDBOX, permissions};
 
 /// Capabilities that need no grant.
 pub const ORDINARY_CAPABILITIES: &str = "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL \
@@ -32,7 +32,7 @@ pub fn create_body(body: &[u8], image_id: impl Fn(&str, bool) -> String) -> Resu
     let top = object(&value, "body")?;
     let labels = object(&top["Labels"], "Labels")?;
     for label in [
-        "app", "version", "digest", "signer", "sandbox", "image", "pins",
+        "app", "version", "digest", "signer", "sandbox", "image", "run", "pins",
     ] {
         if !labels
             .get(&format!("edge.{label}"))
@@ -60,7 +60,7 @@ pub fn create_body(body: &[u8], image_id: impl Fn(&str, bool) -> String) -> Resu
         top_field(field, value, &image_id(app, sandbox)).map_err(|e| format!("{field}: {e}"))?;
     }
     let host = object(&top["HostConfig"], "HostConfig")?;
-    let may = permissions(app);
+    let may = permissions(if sandbox { SANDBOX } else { app });
     for (field, value) in host {
         host_field(field, value, &may).map_err(|e| format!("HostConfig.{field}: {e}"))?;
     }
