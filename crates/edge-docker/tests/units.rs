@@ -99,7 +99,7 @@ fn an_app_with_a_unit_starts_at_boot_or_by_a_timer() {
         "{text}"
     );
     assert!(
-        text.contains("\nAfter=docker.service network-online.target\n"),
+        text.contains("\nAfter=docker.service edge-docker-recover.service network-online.target\n"),
         "{text}"
     );
     let links = generate(&device);

@@ -83,8 +83,14 @@ impl Unit {
     }
 
     fn service_text(&self, app: &str, version: &str, has_timer: bool) -> String {
-        let list = |names: &[String]| [&["docker.service".to_string()], names].concat().join(" ");
-        let (wants, after) = (list(&self.wants), list(&self.after));
+        let list = |first: &str, names: &[String]| {
+            let all = [first].into_iter().chain(names.iter().map(String::as_str));
+            all.collect::<Vec<_>>().join(" ")
+        };
+        let wants = list("docker.service", &self.wants);
+        // Recovery recreates containers that differ from their signature: a start before
+        // it would create another one.
+        let after = list("docker.service edge-docker-recover.service", &self.after);
         // The engine restarts a container that ends; systemd only repeats a start that
         // failed, for example a pull without network. A refusal stays one.
         let start = match has_timer {
