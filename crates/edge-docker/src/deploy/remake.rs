@@ -20,7 +20,7 @@ use crate::ledger::Decision;
 use crate::mounts::collect;
 use crate::stored::remake::{self, Remake};
 use crate::stored::withheld::Withheld;
-use crate::stored::{created, disk, top_layers};
+use crate::stored::{created, disk, quarantine, top_layers};
 
 /// Recreates all pending containers, and deletes what is left of earlier boots. Returns
 /// the number of containers that failed.
@@ -34,6 +34,9 @@ pub(super) async fn all(root: &Root) -> Result<usize> {
         }
     }
     if let Err(error) = top_layers::delete_expired(&data_root) {
+        log::warn(format_args!("{error:#}"));
+    }
+    if let Err(error) = quarantine::trim(&data_root) {
         log::warn(format_args!("{error:#}"));
     }
     Ok(failed)

@@ -11,7 +11,7 @@ mod files;
 pub(crate) mod fsck;
 mod fsck_layer;
 mod layers;
-mod quarantine;
+pub(crate) mod quarantine;
 pub(crate) mod remake;
 mod replacement;
 mod reserve;

@@ -8,7 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use edge_common::{file, log};
 
-use super::disk::require_directory;
+use super::disk::{entries, require_directory};
+
+/// Number of directories that the quarantine keeps. They are for people to look at, and a
+/// device that breaks a rule at each boot must not fill its disk with them.
+const MAX_PLACES: usize = 64;
 
 /// Directory `quarantine` among the engine's data, which the engine does not read. It is
 /// accessible to root only, and on the same file system as the data, so that a move is a
@@ -58,5 +62,53 @@ impl Quarantine {
             place.display()
         ));
         Ok(())
+    }
+}
+
+/// Deletes the oldest directories of the quarantine beyond [`MAX_PLACES`]. Not part of the
+/// audit, because the deletion of volumes may take minutes.
+pub(crate) fn trim(data_root: &Path) -> Result<()> {
+    let mut places: Vec<_> = entries(&data_root.join("quarantine"))?
+        .into_iter()
+        .filter_map(|path| Some((age(&path)?, path)))
+        .collect();
+    places.sort();
+    let excess = places.len().saturating_sub(MAX_PLACES);
+    for (_, path) in places.into_iter().take(excess) {
+        let removed = fs::remove_dir_all(&path);
+        removed.with_context(|| format!("removing {}", path.display()))?;
+        log::warn(format_args!(
+            "deleted {}: the quarantine keeps {MAX_PLACES} directories",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Returns time and number of the directory `TIME-N`; `None` for another name, which
+/// somebody else has given.
+fn age(path: &Path) -> Option<(u64, u32)> {
+    let (time, number) = path.file_name()?.to_str()?.split_once('-')?;
+    Some((time.parse().ok()?, number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_directories_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let quarantine = directory.path().join("quarantine");
+        trim(directory.path()).unwrap();
+        fs::create_dir_all(quarantine.join("looked-at")).unwrap();
+        for n in 0..MAX_PLACES + 3 {
+            fs::create_dir_all(quarantine.join(format!("{}-{n}/a", 90 + n / 20))).unwrap();
+        }
+        trim(directory.path()).unwrap();
+        let exists = |name: &str| quarantine.join(name).exists();
+        assert!(!exists("90-0") && !exists("90-2"));
+        assert!(exists("90-3") && exists("looked-at"));
+        assert_eq!(entries(&quarantine).unwrap().len(), MAX_PLACES + 1);
     }
 }
