@@ -21,6 +21,8 @@ mod project;
 mod sandbox;
 
 use anyhow::Result;
+use edge_common::exit::{Failure, code_of};
+use edge_common::log;
 
 pub use cli::args::Args;
 
@@ -29,5 +31,21 @@ pub use cli::args::Args;
 /// # Errors
 /// Each error maps to one of the exit codes that the crate documentation lists.
 pub fn run(args: Args) -> Result<()> {
-    commands::run(args)
+    commands::run(args).map_err(line_by_line)
+}
+
+/// Prints an error of several lines, for example all mistakes of an `app.yaml`, except
+/// for the last line. Returns the last line with the same exit code, as the error of the
+/// program.
+fn line_by_line(error: anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}");
+    // A message is one line: `log` replaces a line feed, with which a device could forge
+    // another message.
+    match text.trim_end().rsplit_once('\n') {
+        Some((first, last)) => {
+            first.lines().for_each(log::error);
+            Failure::error(code_of(&error), last)
+        }
+        None => error,
+    }
 }

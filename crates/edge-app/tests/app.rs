@@ -286,6 +286,26 @@ fn check_says_what_a_device_would_refuse() {
 }
 
 #[test]
+fn each_mistake_is_a_line() {
+    let project = Project::new(PLAIN);
+    let text = "name: hello\nports: ['8080']\nprivileged: true\n";
+    project.put("hello/app.yaml", text);
+    for command in [&["check", "hello"][..], &["push", "hello", "--version=v1"]] {
+        let (code, _, err) = project.run(command);
+        let lines: Vec<_> = err.lines().collect();
+        assert_eq!((code, lines.len()), (3, 2), "{err}");
+        assert!(
+            lines[0].starts_with("edge-app: hello/app.yaml:2:9: "),
+            "{err}"
+        );
+        assert!(
+            lines[1].starts_with("edge-app: hello/app.yaml:3:1: "),
+            "{err}"
+        );
+    }
+}
+
+#[test]
 fn check_judges_by_the_table_of_a_board() {
     let project = Project::new(PLAIN);
     project.put("hello/Dockerfile", "FROM scratch\n");
