@@ -12,8 +12,8 @@ use crate::reference::{Digest, Repository};
 use crate::signed::Signed;
 use crate::verify::verify_one;
 
-/// What distinguishes two signatures that are both kept: whether it covers an image of the
-/// index instead of the index, app, and version.
+/// Difference between two signatures that are both kept: coverage of an image of the index
+/// instead of the index, app, and version.
 type Key = (bool, String, String);
 
 impl CachedSignature {

@@ -145,7 +145,7 @@ fn tmpfs_option(option: &str) -> String {
     }
 }
 
-/// What docker's engine gives by default, and what it is narrowed to.
+/// Default capabilities of docker's engine, and those that remain.
 const DOCKER: &str = "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP \
     NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE";
 const NARROWED: &str = "NET_RAW MKNOD SETFCAP AUDIT_WRITE SYS_CHROOT";

@@ -1,4 +1,4 @@
-//! What a caller sets for its own processes and sudo leaves to those of root.
+//! Limits and settings of the caller, which sudo leaves to the processes of root.
 
 use crate::device::{Device, output_text};
 
