@@ -12,7 +12,12 @@ fn run(args: &[&str]) -> Output {
 
 #[test]
 fn help_and_version() {
-    for args in [&["--help"][..], &[], &["run", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &[],
+        &["run", "--help"],
+        &["exec", "--help"],
+    ] {
         let help = run(args);
         assert!(help.status.success());
         let help = String::from_utf8(help.stdout).unwrap();

@@ -52,9 +52,8 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
 }
 
 fn carry_out(root: &Root, command: Command, args: &[&str]) -> Result<ExitCode> {
-    // `exec` has no help option: a `--help` in its arguments may belong to the command in
-    // the container.
-    if args.first() == Some(&"--help") && command != Command::Exec {
+    // In `exec`, a `--help` after the name of a container belongs to the command in it.
+    if args.first() == Some(&"--help") {
         help::print_command(command);
         return Ok(ExitCode::SUCCESS);
     }
