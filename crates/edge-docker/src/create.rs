@@ -8,7 +8,6 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use edge_common::contract::label;
 use edge_common::{Root, log};
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
@@ -94,6 +93,13 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
         app.require_same(&existing)?;
         if !existing.state.running {
             let judged = identify::verified(root, trust, "run", &existing.id).await?;
+            let decision = Decision {
+                verb: "run",
+                image: &app.reference,
+                identity: Some(&app.image.identity),
+                container: &app.spec.app,
+            };
+            decision.record(root)?;
             attach::start(root, &existing.id).await?;
             accept(root, judged.verified.as_ref(), false);
         }
@@ -162,10 +168,9 @@ pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
 
 /// Returns the container of a signed run specification.
 pub(crate) fn permit_signed(root: &Root, app: SignedApp, request: Request) -> Result<Permitted> {
-    let digest = app.digest().map(ToString::to_string);
+    let digest = app.digest().cloned();
     let mut permitted = permitted(root, app.image, request)?;
-    let labels = &mut permitted.plan.body.labels;
-    labels.extend(digest.map(|digest| (label::RUN.to_string(), digest)));
+    plan::set_run(&mut permitted.plan, digest.as_ref());
     Ok(permitted)
 }
 

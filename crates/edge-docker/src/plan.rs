@@ -8,6 +8,7 @@ use edge_docker_policy::cli::request::Request;
 use edge_docker_policy::cli::users;
 use edge_docker_policy::decide::{self, Plan};
 use edge_docker_policy::refusal::refuse;
+use edge_signature::Digest;
 
 use crate::device_groups;
 use crate::image::identify::Image;
@@ -43,10 +44,14 @@ pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(
 /// before the groups of granted devices are added.
 pub(crate) fn signed(root: &Root, app: &SignedApp, request: Request, key: &str) -> Result<Plan> {
     let mut plan = without_groups(root, request, &app.image, key)?;
-    let digest = app.digest().map(ToString::to_string);
-    let labels = &mut plan.body.labels;
-    labels.extend(digest.map(|digest| (label::RUN.to_string(), digest)));
+    set_run(&mut plan, app.digest());
     Ok(plan)
+}
+
+/// Sets the label with the digest of the run specification that the plan is made from.
+pub(crate) fn set_run(plan: &mut Plan, digest: Option<&Digest>) {
+    let run = digest.map(|digest| (label::RUN.to_string(), digest.to_string()));
+    plan.body.labels.extend(run);
 }
 
 fn without_groups(root: &Root, request: Request, image: &Image, key: &str) -> Result<Plan> {

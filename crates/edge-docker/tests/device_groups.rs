@@ -6,7 +6,6 @@ mod device;
 use device::image::Image;
 use device::{Device, REPOSITORY};
 use edge_docker_policy::run_spec::RunSpec;
-use edge_signature::{Annotations, Digest};
 
 /// Grant with a device node that only its group may open. A node that is not below `/dev`
 /// amounts to root.
@@ -21,15 +20,7 @@ fn sign(device: &Device, image: &Image, version: &str, command: &str) {
     spec.restart = "always".into();
     let script = format!("echo on > /data/edge-led && {command}");
     spec.command = ["sh".into(), "-c".into(), script].into();
-    let bytes = spec.to_bytes().unwrap();
-    let annotations = Annotations {
-        app: spec.app.clone(),
-        version: version.into(),
-        release_number: 1,
-        grants: spec.grants.clone(),
-        run: Some(Digest::of(&bytes)),
-    };
-    device.sign_specified(&image.manifest, &annotations, Some(bytes));
+    device.sign_spec(&image.manifest, version, 1, &spec);
 }
 
 #[test]

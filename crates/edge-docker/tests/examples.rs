@@ -10,7 +10,7 @@ use std::path::Path;
 use device::{Device, output_text};
 use edge_app_spec::Spec;
 use edge_docker_policy::run_spec::RunSpec;
-use edge_signature::{Annotations, Digest, Manifest};
+use edge_signature::Manifest;
 use serde_json::json;
 
 const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
@@ -75,16 +75,8 @@ fn install(device: &Device) {
         "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": id, "size": 2 },
         "layers": [],
     });
-    let bytes = specification().to_bytes().unwrap();
-    let annotations = Annotations {
-        app: "home-assistant".into(),
-        version: "v1".into(),
-        release_number: 1,
-        grants: Vec::new(),
-        run: Some(Digest::of(&bytes)),
-    };
     let manifest = Manifest::new(manifest.to_string().into_bytes());
-    device.sign_specified(&manifest, &annotations, Some(bytes));
+    device.sign_spec(&manifest, "v1", 1, &specification());
 }
 
 #[test]

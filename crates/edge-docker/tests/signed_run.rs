@@ -46,15 +46,7 @@ fn net() -> RunSpec {
 
 /// Signs `image` as `app` of `version` with the specification `spec`.
 fn sign(device: &Device, image: &Image, version: &str, spec: &RunSpec) {
-    let bytes = spec.to_bytes().unwrap();
-    let annotations = Annotations {
-        app: spec.app.clone(),
-        version: version.into(),
-        release_number: 1,
-        grants: spec.grants.clone(),
-        run: Some(Digest::of(&bytes)),
-    };
-    device.sign_specified(&image.manifest, &annotations, Some(bytes));
+    device.sign_spec(&image.manifest, version, 1, spec);
 }
 
 /// Device with the image of `app`, loaded while sandboxes are allowed, and with the policy
@@ -97,6 +89,13 @@ fn an_app_runs_as_it_was_signed_and_no_other_way() {
     device.good(&["edge-docker", "stop", "-t", "0", "net"]);
     assert_eq!(device.good(&["edge-docker", "run", "net-v1"]), id);
     assert_eq!(device.running(), ["net"]);
+    // The creation and the start of the stopped one: both are recorded.
+    let ledger = device.good(&["edge-docker", "ledger", "--json"]);
+    let records = ledger
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let runs = records.filter(|r| r["verb"] == "run" && r["verdict"] == "allowed");
+    assert_eq!(runs.count(), 2, "{ledger}");
 
     let before = state(&device);
     let attempts = ATTEMPTS

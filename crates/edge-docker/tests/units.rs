@@ -9,7 +9,6 @@ use std::fs;
 use device::image::Image;
 use device::{Device, output_text};
 use edge_docker_policy::run_spec::{RunSpec, SignedCommand, Unit};
-use edge_signature::{Annotations, Digest};
 use edge_sim::testbed::program;
 
 const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
@@ -62,15 +61,7 @@ fn unit(timer: &str) -> Option<Unit> {
 }
 
 fn sign(device: &Device, image: &Image, version: &str, number: u64, spec: &RunSpec) {
-    let bytes = spec.to_bytes().unwrap();
-    let annotations = Annotations {
-        app: spec.app.clone(),
-        version: version.into(),
-        release_number: number,
-        grants: spec.grants.clone(),
-        run: Some(Digest::of(&bytes)),
-    };
-    device.sign_specified(&image.manifest, &annotations, Some(bytes));
+    device.sign_spec(&image.manifest, version, number, spec);
 }
 
 /// Runs edge-generator; returns the links that it made.

@@ -45,14 +45,13 @@ pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     // is started.
     let judged = identify::verified(root, &trust::load(root)?, "exec", container).await?;
     let id = judged.id.as_str();
-    let found = identify::created(root, "exec", id).await?;
-    let spec = identify::container_spec(root, &found)?;
+    let spec = judged.spec()?;
     if let Some(signed) = spec.as_ref().and_then(|s| s.commands.get(command[0])) {
         if let Some((options, command)) = signed_command(signed, parsed, &command[1..])? {
             return execute(root, id, options, &command);
         }
     }
-    require_typed(root, &found, command[0], spec.as_ref())?;
+    require_typed(root, &judged.found, command[0], spec.as_ref())?;
     execute(root, id, parsed.options.clone(), command)
 }
 

@@ -178,6 +178,8 @@ pub(crate) struct Judged {
     pub(crate) id: String,
     /// Content of the verified signature; `None` for a sandbox app.
     pub(crate) verified: Option<Verified>,
+    /// The engine's `inspect` response.
+    pub(crate) found: Value,
 }
 
 /// Refuses a container that edge-docker did not create, whose image is no longer
@@ -191,7 +193,11 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     if is_set(&labels[label::SANDBOX]) {
         trust.sandbox_allowed(name)?;
         let verified = None;
-        return Ok(Judged { id, verified });
+        return Ok(Judged {
+            id,
+            verified,
+            found,
+        });
     }
     let cached = signatures::of_container(root, trust, labels)?;
     // The labels only locate the signature; image ID and app have to agree with its
@@ -208,7 +214,20 @@ pub(crate) async fn verified(root: &Root, trust: &Trust, verb: &str, name: &str)
     })?;
     release_numbers::check_container(root, &verified, &id)?;
     let verified = Some(verified);
-    Ok(Judged { id, verified })
+    Ok(Judged {
+        id,
+        verified,
+        found,
+    })
+}
+
+impl Judged {
+    /// Returns the signed run specification that the container was created from; `None` if
+    /// it was created from options.
+    pub(crate) fn spec(&self) -> Result<Option<RunSpec>> {
+        let verified = self.verified.as_ref();
+        verified.map_or(Ok(None), |verified| spec_of(verified, &self.found))
+    }
 }
 
 /// Returns the signed run specification of a container, from its `inspect` response;
@@ -218,23 +237,28 @@ pub(crate) fn container_spec(root: &Root, found: &Value) -> Result<Option<RunSpe
     if !is_set(&labels[label::RUN]) || !is_set(&labels[label::DIGEST]) {
         return Ok(None);
     }
-    let trust = trust::load(root)?;
-    let Some((verified, id)) = signatures::of_container(root, &trust, labels)? else {
-        return Ok(None);
-    };
-    // The labels only locate the signature; image ID and specification have to agree with
-    // its content.
-    let signed = verified.annotations.run.as_ref().map(Digest::as_str);
-    let is_same = found["Image"] == id.as_str() && labels[label::RUN].as_str() == signed;
-    match verified.run.filter(|_| is_same) {
-        Some(bytes) => RunSpec::parse(&bytes).map(Some),
+    let cached = signatures::of_container(root, &trust::load(root)?, labels)?;
+    // The labels only locate the signature; the image ID has to agree with its content.
+    match cached.filter(|(_, id)| found["Image"] == id.as_str()) {
+        Some((verified, _)) => spec_of(&verified, found),
         None => Ok(None),
+    }
+}
+
+/// Returns the run specification of a verified signature, if the label of the container
+/// says that it was created from this one.
+fn spec_of(verified: &Verified, found: &Value) -> Result<Option<RunSpec>> {
+    let signed = verified.annotations.run.as_ref().map(Digest::as_str);
+    let label = found["Config"]["Labels"][label::RUN].as_str();
+    match &verified.run {
+        Some(bytes) if label == signed => RunSpec::parse(bytes).map(Some),
+        _ => Ok(None),
     }
 }
 
 /// Returns the `inspect` response of a container. Refuses a container that edge-docker
 /// did not create, because the policy has not judged its options.
-pub(crate) async fn created(root: &Root, verb: &str, name: &str) -> Result<Value> {
+async fn created(root: &Root, verb: &str, name: &str) -> Result<Value> {
     let name = values::name(verb, name)?;
     let path = format!("/containers/{name}/json");
     let found = client::request(root, Method::GET, &path, None).await?;

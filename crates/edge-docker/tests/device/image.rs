@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use edge_docker_policy::run_spec::RunSpec;
 use edge_signature::{Annotations, CachedSignature, Digest, ImageRef, Manifest, Signed};
 use serde_json::json;
 
@@ -89,6 +90,19 @@ impl Device {
         let path = format!("/data/config/edge-docker/proofs/{hex}.json");
         self.write(&path, &serde_json::to_vec(&cached).unwrap());
         format!("{REPOSITORY}@{}", manifest.digest)
+    }
+
+    /// Signs a manifest as the app of `spec`, with its grants; see [`Self::sign_specified`].
+    pub fn sign_spec(&self, manifest: &Manifest, version: &str, number: u64, spec: &RunSpec) {
+        let bytes = spec.to_bytes().unwrap();
+        let annotations = Annotations {
+            app: spec.app.clone(),
+            version: version.into(),
+            release_number: number,
+            grants: spec.grants.clone(),
+            run: Some(Digest::of(&bytes)),
+        };
+        self.sign_specified(manifest, &annotations, Some(bytes));
     }
 
     /// Writes the cached signature of a manifest with its run specification, and the tag

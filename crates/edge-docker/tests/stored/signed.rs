@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use edge_docker_policy::run_spec::{RunSpec, SpecVolume};
-use edge_signature::{Annotations, Digest};
+use edge_signature::Digest;
 use serde_json::{Value, json};
 
 use crate::device::{self, Device, image::Image};
@@ -38,15 +38,7 @@ fn spec(app: &str) -> RunSpec {
 }
 
 fn sign(device: &Device, image: &Image, spec: &RunSpec) {
-    let bytes = spec.to_bytes().unwrap();
-    let annotations = Annotations {
-        app: spec.app.clone(),
-        version: "v1".into(),
-        release_number: 1,
-        grants: spec.grants.clone(),
-        run: Some(Digest::of(&bytes)),
-    };
-    device.sign_specified(&image.manifest, &annotations, Some(bytes));
+    device.sign_spec(&image.manifest, "v1", 1, spec);
 }
 
 /// Device with the running app `foo` under the policy of production.
