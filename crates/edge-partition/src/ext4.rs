@@ -1,5 +1,5 @@
-//! ext4 on the data partition: reading the superblock, and running mkfs.ext4, e2fsck
-//! and resize2fs.
+//! ext4 on the data partition: reading the superblock, and running mkfs.ext4, tune2fs,
+//! e2fsck and resize2fs.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -100,7 +100,8 @@ pub(crate) fn size(device: &Path) -> Result<u64> {
 }
 
 /// Creates an ext4 file system with the label `data`. The format marker is set before
-/// and cleared afterwards, so that the next boot recognises an interruption.
+/// and cleared afterwards, so that the next boot recognises an interruption. The file
+/// system has project quotas, which `edge-docker` sets for each app.
 pub(crate) fn make(root: &Root, device: &Path) -> Result<()> {
     let blocks = size(device)?.saturating_sub(format_marker::RESERVED_BYTES) / 4096;
     format_marker::set(device)?;
@@ -110,9 +111,16 @@ pub(crate) fn make(root: &Root, device: &Path) -> Result<()> {
         .args(["-q", "-L", "data", "-m", "1", "-b", "4096"])
         // The kernel initialises the inode tables after the mount. With a large disk
         // mkfs would prolong the first boot by minutes.
-        .args(["-E", "lazy_itable_init=1"])
+        .args(["-E", "lazy_itable_init=1,quotatype=prjquota"])
+        .args(["-O", "project,quota"])
         .arg(device)
         .arg(blocks.to_string())
+        .run()?;
+    // Limits apply from the mount on. An option of data.mount would keep file systems
+    // without the feature from being mounted.
+    root.command("/usr/sbin/tune2fs")
+        .args(["-E", "mount_opts=prjquota"])
+        .arg(device)
         .run()?;
     superblock(device)?
         .with_context(|| format!("formatting {}: no superblock found", device.display()))?;

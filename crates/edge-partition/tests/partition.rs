@@ -24,7 +24,7 @@ impl Testbed {
         let directory = tempfile::tempdir().unwrap();
         let sbin = directory.path().join("usr/sbin");
         fs::create_dir_all(&sbin).unwrap();
-        for tool in ["blkid", "mkfs.ext4", "e2fsck", "resize2fs"] {
+        for tool in ["blkid", "mkfs.ext4", "tune2fs", "e2fsck", "resize2fs"] {
             let real = [format!("/usr/sbin/{tool}"), format!("/sbin/{tool}")];
             let real = real.iter().find(|r| Path::new(r).exists());
             let real =
@@ -73,6 +73,9 @@ impl Testbed {
         let file = self.directory.path().join("kept");
         fs::write(&file, "kept ".repeat(50_000)).unwrap();
         self.debugfs(&format!("write {} kept", file.display()));
+        // debugfs does not count in the quota what it writes.
+        let mut count = Command::new("/usr/sbin/e2fsck");
+        count.args(["-f", "-p"]).arg(self.image()).output().unwrap();
         self.debugfs("set_super_value mnt_count 1");
     }
 
@@ -122,6 +125,23 @@ fn an_empty_partition_is_formatted_once() {
         first == testbed.bytes(),
         "the second run changed the partition"
     );
+}
+
+#[test]
+fn the_file_system_has_project_quotas() {
+    let testbed = Testbed::new();
+    testbed.run().unwrap();
+    let stats = testbed.debugfs("stats -h");
+    let has = |key: &str, value: &str| {
+        let mut lines = stats.lines().filter(|l| l.starts_with(key));
+        lines.any(|l| l.split_whitespace().any(|word| word == value))
+    };
+    assert!(has("Filesystem features:", "project"), "{stats}");
+    assert!(has("Filesystem features:", "quota"), "{stats}");
+    assert!(has("Mount options:", "prjquota"), "{stats}");
+    // Quotas of users and groups would make each write slower, and nobody sets them.
+    assert!(!stats.contains("User quota inode"), "{stats}");
+    assert!(!stats.contains("Group quota inode"), "{stats}");
 }
 
 #[test]

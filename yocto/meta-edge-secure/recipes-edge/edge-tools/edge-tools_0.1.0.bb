@@ -52,7 +52,7 @@ SYSTEMD_PACKAGES = "${EDGE_TOOLS}"
 # The package edge-tools itself is empty and depends on the others.
 ALLOW_EMPTY:${PN} = "1"
 RDEPENDS:${PN} = "${EDGE_TOOLS}"
-RDEPENDS:edge-partition = "e2fsprogs-mke2fs util-linux-blkid"
+RDEPENDS:edge-partition = "e2fsprogs-mke2fs e2fsprogs-tune2fs util-linux-blkid"
 RDEPENDS:edge-docker = "docker"
 RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
