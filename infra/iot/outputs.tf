@@ -23,6 +23,11 @@ output "signing_alias" {
   value       = aws_kms_alias.signing.name
 }
 
+output "ticket_signing_alias" {
+  description = "KMS alias that edge-app signs tickets with; null while they are switched off."
+  value       = one(aws_kms_alias.engineer_signing[*].name)
+}
+
 output "parameters_key" {
   description = "ARN of the key that encrypts the secret parameters; infra/builder needs it."
   value       = aws_kms_key.parameters.arn

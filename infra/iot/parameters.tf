@@ -17,6 +17,10 @@ locals {
       for name, key in data.aws_kms_public_key.signing :
       "pki/container-signing-public-key-${name}" => key.public_key_pem if name != var.current_signing_key
     },
+    {
+      for name, key in data.aws_kms_public_key.engineer_signing :
+      name == var.current_engineer_signing_key ? "pki/engineer-signing-public-key" : "pki/engineer-signing-public-key-${name}" => key.public_key_pem
+    },
   )
 }
 

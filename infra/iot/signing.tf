@@ -1,4 +1,5 @@
-# Keys that sign container images. Only the public halves leave KMS.
+# Keys that sign container images, and keys that sign break-glass tickets. Only the public
+# halves leave KMS. One key has one role.
 
 resource "aws_kms_key" "signing" {
   # checkov:skip=CKV_AWS_7: KMS does not rotate asymmetric keys; docs/cloud.md describes the rotation
@@ -26,4 +27,34 @@ resource "aws_kms_alias" "signing" {
 data "aws_kms_public_key" "signing" {
   for_each = { for name, key in var.signing_keys : name => key if key.trusted && key.enabled }
   key_id   = aws_kms_key.signing[each.key].arn
+}
+
+resource "aws_kms_key" "engineer_signing" {
+  # checkov:skip=CKV_AWS_7: KMS does not rotate asymmetric keys; docs/cloud.md describes the rotation
+  # checkov:skip=CKV_AWS_227: an operator disables a key by its variable
+  for_each                 = var.engineer_signing_keys
+  description              = "edge-ai: break-glass tickets (${each.key})"
+  key_usage                = "SIGN_VERIFY"
+  customer_master_key_spec = "ECC_NIST_P256"
+  is_enabled               = each.value.enabled
+  deletion_window_in_days  = 30
+  policy = templatefile("${path.module}/policies/signing-key.json.tftpl", {
+    root    = local.root
+    signers = jsonencode(var.ticket_signers)
+  })
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+# None while tickets are switched off.
+resource "aws_kms_alias" "engineer_signing" {
+  count         = var.current_engineer_signing_key == null ? 0 : 1
+  name          = "alias/edge-engineer-signing"
+  target_key_id = aws_kms_key.engineer_signing[var.current_engineer_signing_key].key_id
+}
+
+data "aws_kms_public_key" "engineer_signing" {
+  for_each = { for name, key in var.engineer_signing_keys : name => key if key.trusted && key.enabled }
+  key_id   = aws_kms_key.engineer_signing[each.key].arn
 }

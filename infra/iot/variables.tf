@@ -75,6 +75,48 @@ variable "signers" {
   }
 }
 
+variable "engineer_signing_keys" {
+  description = <<-EOT
+    Keys that sign break-glass tickets, by name. None: images take no tickets. Never remove a key: trusted = false leaves its
+    public half out of new images, enabled = false stops signing with it.
+  EOT
+  type = map(object({
+    enabled = optional(bool, true)
+    trusted = optional(bool, true)
+  }))
+  default = {}
+  validation {
+    condition     = alltrue([for name in keys(var.engineer_signing_keys) : can(regex("^[a-z0-9-]{1,32}$", name))])
+    error_message = "Names of engineer_signing_keys must be 1 to 32 lower-case letters, digits and dashes."
+  }
+}
+
+variable "current_engineer_signing_key" {
+  description = "Key that alias/edge-engineer-signing refers to; null while tickets are switched off."
+  type        = string
+  default     = null
+  validation {
+    condition = var.current_engineer_signing_key == null ? alltrue([for key in var.engineer_signing_keys : !(key.enabled && key.trusted)]) : try(
+      var.engineer_signing_keys[var.current_engineer_signing_key].enabled && var.engineer_signing_keys[var.current_engineer_signing_key].trusted, false
+    )
+    error_message = "current_engineer_signing_key must name a key of engineer_signing_keys that is enabled and trusted, or be null if there is none."
+  }
+}
+
+variable "ticket_signers" {
+  description = "ARNs of the roles or users that may sign break-glass tickets. Nobody else can, administrators of the account included."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = length(var.ticket_signers) > 0 || length(var.engineer_signing_keys) == 0
+    error_message = "ticket_signers must have at least one entry if there are engineer_signing_keys."
+  }
+  validation {
+    condition     = alltrue([for arn in var.ticket_signers : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+$", arn))])
+    error_message = "Each entry of ticket_signers must be the ARN of an IAM role or user."
+  }
+}
+
 variable "alarm_emails" {
   description = "E-mail addresses that receive the alarms; each must confirm once."
   type        = list(string)

@@ -60,9 +60,11 @@ def pair():
         certificate.public_bytes(serialization.Encoding.PEM).decode())
 
 
-CLAIM_KEY, _, CLAIM_CERTIFICATE = pair()
+CLAIM_KEY, CLAIM_PUBLIC, CLAIM_CERTIFICATE = pair()
 SIGNING_KEY, SIGNING_PUBLIC, _ = pair()
 _, EARLIER_PUBLIC, _ = pair()
+TICKET_KEY, TICKET_PUBLIC, _ = pair()
+_, EARLIER_TICKET_PUBLIC, _ = pair()
 TOKEN = "a-token-that-nobody-may-see"
 PARAMETERS = {
     "/edge-ai/fleet-provisioning/claim-cert": CLAIM_CERTIFICATE,
@@ -164,6 +166,40 @@ def test_the_recipes_find_everything_and_only_their_user_does(build):
         "container-signing-first.pub": "600", "ecr-url.txt": "600"}
     assert CLAIM_KEY in build.saw() and str(build.root) not in lines[0]
     assert (build.root / "kas.args").read_text() == "build kas/production.yml --update\n"
+
+
+def test_keys_of_engineers_reach_the_recipe_if_there_are_some(build):
+    code, output = build.run("--dry-run")
+    assert code == 0 and "takes no break-glass tickets" in output
+    build.put("/edge-ai/pki/engineer-signing-public-key", TICKET_PUBLIC)
+    build.put("/edge-ai/pki/engineer-signing-public-key-first", EARLIER_TICKET_PUBLIC)
+    build.put("/edge-ai/pki/engineer-signing-notes", "of another tool")
+    code, output = build.run()
+    assert code == 0 and "takes no" not in output, output
+    found = {line.split("/")[-1] for line in build.saw().splitlines() if line.endswith(".pub")}
+    assert found == {"container-signing.pub", "engineer-signing.pub", "engineer-signing-first.pub"}
+
+
+def compressed(public):
+    """Returns another encoding of a public key."""
+    done = subprocess.run(["openssl", "ec", "-pubin", "-pubout", "-conv_form", "compressed"],
+                          input=public, capture_output=True, text=True, check=True)
+    assert done.stdout != public
+    return done.stdout
+
+
+@pytest.mark.parametrize("name,value,objection", [
+    ("engineer-signing-public-key", TICKET_KEY, "is not a public key"),
+    ("engineer-signing-public-key", "nonsense", "is not a public key"),
+    ("engineer-signing-public-key", SIGNING_PUBLIC, "the same key as"),
+    ("engineer-signing-public-key-old", compressed(SIGNING_PUBLIC), "the same key as"),
+    ("engineer-signing-public-key", CLAIM_PUBLIC, "the same key as"),
+    ("container-signing-public-key-old", CLAIM_PUBLIC, "the same key as"),
+], ids=["private", "nonsense", "container", "compressed", "claim", "claim-of-containers"])
+def test_a_key_has_one_role(build, name, value, objection):
+    build.put(f"/edge-ai/pki/{name}", value)
+    code, output = build.run("--dry-run")
+    assert code == 3 and objection in output and name in output, output
 
 
 def test_artefacts_come_with_checksums_and_a_bill_of_materials(build):

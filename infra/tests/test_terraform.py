@@ -80,6 +80,7 @@ CARELESS = [
      '{ "Ref": "ThingName" }', "not from the device"),
     ("iot", "hook.tf", "source_arn     = local.template_arn", "source_arn     = local.iot", "may call the hook"),
     ("iot", "policies/signing-key.json.tftpl", '"kms:CancelKeyDeletion"', '"kms:*"', "could sign"),
+    ("iot", "signing.tf", "jsonencode(var.ticket_signers)", "jsonencode(concat(var.signers, var.ticket_signers))", "may sign tickets"),
     ("iot", "registry.tf", "image_tag_mutability ", "image_tag_mutabilty ", "image_tag_mutabilty"),
     ("builder", "policies/builder.json.tftpl", "parameter/edge-ai/nordvpn-token", "parameter/edge-ai/*", "other parameters"),
     ("builder", "main.tf", '"required"', '"optional"', "IMDSv1"),

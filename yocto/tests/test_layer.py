@@ -23,6 +23,7 @@ def load(path):
 LAYOUT = "recipes-bsp/tegra-binaries/files/edge-layout.py"
 layout = load(LAYOUT)
 keys = load("lib/edge/keys.py")
+anchors = load("lib/edge/anchors.py")
 
 
 def disk(*partitions):
@@ -119,6 +120,66 @@ class Keys(unittest.TestCase):
     def test_a_certificate_is_no_key(self):
         (line,) = self.problems(EDGE_SIGNING_PKC=self.values["EDGE_UEFI_DB_CERT"])
         self.assertIn("does not contain one", line)
+
+
+def openssl(*args, **kwargs):
+    return subprocess.run(["openssl", *args], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs).stdout
+
+
+class Anchors(unittest.TestCase):
+    """Public keys of the image, each of one role."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.private = [openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256") for _ in range(2)]
+        cls.public = [openssl("pkey", "-pubout", input=key) for key in cls.private]
+
+    def problems(self, **files):
+        with tempfile.TemporaryDirectory() as directory:
+            os.mkdir(directory + "/container-signing-directory.pub")
+            for name, content in files.items():
+                with open(os.path.join(directory, name.replace("_", "-") + ".pub"), "wb") as file:
+                    file.write(content)
+            return anchors.problems(directory)
+
+    def test_keys_of_one_role_each_have_no_problem(self):
+        first, second = self.public
+        self.assertEqual(self.problems(), [])
+        self.assertEqual(self.problems(container_signing=first), [])
+        self.assertEqual(self.problems(container_signing=first, container_signing_kms=first), [])
+        self.assertEqual(self.problems(container_signing=first, engineer_signing=second, engineer_signing_b=b"\n" + second), [])
+        self.assertEqual(self.problems(other=b"of another tool", container_signing=first), [])
+
+    def test_a_key_with_two_roles_is_named(self):
+        first, _ = self.public
+        (line,) = self.problems(container_signing_old=first, engineer_signing_new=first.replace(b"\n", b"\r\n"))
+        self.assertIn("engineer-signing-new.pub is the same key as container-signing-old.pub", line)
+
+    def test_private_keys_are_named_under_any_name(self):
+        encrypted = openssl("pkey", "-aes128", "-passout", "pass:x", input=self.private[0])
+        for name in ["engineer_signing", "container_signing", "notes"]:
+            for key in [self.private[0], encrypted, self.public[0] + self.private[0]]:
+                with self.subTest(name):
+                    (line,) = self.problems(**{name: key})
+                    self.assertRegex(line, "^%s.pub holds a private key" % name.replace("_", "-"))
+
+    def test_anything_else_is_no_key(self):
+        first, second = self.public
+        compressed = openssl("ec", "-pubin", "-pubout", "-conv_form", "compressed", input=first)
+        other_curve = openssl("pkey", "-pubout", input=openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"))
+        der = openssl("pkey", "-pubin", "-outform", "DER", input=first)
+        invalid = [b"", b"x", first[:100], first + second, compressed, other_curve, der, first.replace(b"M", b"*"), first + b" " * 70000]
+        for content in invalid:
+            for role in ["engineer_signing", "container_signing"]:
+                with self.subTest(content=content[:60]):
+                    (line,) = self.problems(**{role: content})
+                    self.assertIn("holds no public key", line)
+
+    def test_recipe_and_image_are_checked(self):
+        with open(os.path.join(LAYER, "recipes-edge/edge-policy/edge-policy_1.0.bb")) as file:
+            self.assertIn('do_install[prefuncs] += "edge_check_anchors"', file.read())
+        with open(os.path.join(LAYER, "classes/edge_hardened.bbclass")) as file:
+            self.assertRegex(file.read(), 'POSTPROCESS_COMMAND:append = ".* edge_refuse_anchors"')
 
 
 class Names(unittest.TestCase):

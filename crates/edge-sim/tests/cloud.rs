@@ -264,11 +264,13 @@ make = lambda name: boto3.client(name, endpoint_url=url, region_name='eu-central
 ssm, kms, ecr = make('ssm'), make('kms'), make('ecr')
 for name in ['fleet-provisioning/claim-cert', 'fleet-provisioning/claim-key',
              'fleet-provisioning/config', 'pki/container-signing-public-key',
+             'pki/engineer-signing-public-key',
              'ecr/repository-url', 'nordvpn-token']:
     p = ssm.get_parameter(Name='/edge-ai/' + name, WithDecryption=True)['Parameter']
     print(name, p['Type'])
-key = kms.describe_key(KeyId='alias/edge-container-signing')['KeyMetadata']
-print(key['KeySpec'], key['KeyUsage'])
+for alias in ['alias/edge-container-signing', 'alias/edge-engineer-signing']:
+    key = kms.describe_key(KeyId=alias)['KeyMetadata']
+    print(key['KeySpec'], key['KeyUsage'])
 print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
 ";
     let mut python = Command::new(venv("python"));
@@ -280,8 +282,9 @@ print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
         output_text(&output),
         "fleet-provisioning/claim-cert String\nfleet-provisioning/claim-key SecureString\n\
          fleet-provisioning/config String\npki/container-signing-public-key String\n\
+         pki/engineer-signing-public-key String\n\
          ecr/repository-url String\nnordvpn-token SecureString\n\
-         ECC_NIST_P256 SIGN_VERIFY\nIMMUTABLE\n"
+         ECC_NIST_P256 SIGN_VERIFY\nECC_NIST_P256 SIGN_VERIFY\nIMMUTABLE\n"
     );
 }
 

@@ -205,6 +205,72 @@ run "only_signers_sign" {
   }
 }
 
+run "only_ticket_signers_sign_tickets" {
+  command = plan
+  variables {
+    engineer_signing_keys        = { first = {}, second = {}, third = { trusted = false, enabled = false } }
+    current_engineer_signing_key = "second"
+    ticket_signers               = ["arn:aws:iam::123456789012:role/on-call"]
+  }
+  assert {
+    condition     = alltrue([for key in aws_kms_key.engineer_signing : [for s in jsondecode(key.policy).Statement : s.Principal.AWS if contains(flatten([s.Action]), "kms:Sign")] == [["arn:aws:iam::123456789012:role/on-call"]]])
+    error_message = "somebody else may sign tickets"
+  }
+  assert {
+    condition     = !strcontains(aws_kms_key.signing["first"].policy, "on-call")
+    error_message = "who signs tickets may sign containers"
+  }
+  assert {
+    condition     = alltrue([for key in aws_kms_key.engineer_signing : key.customer_master_key_spec == "ECC_NIST_P256" && key.key_usage == "SIGN_VERIFY"])
+    error_message = "devices verify P-256 only"
+  }
+  assert {
+    condition     = [for a in aws_kms_alias.engineer_signing : a.name] == ["alias/edge-engineer-signing"]
+    error_message = "edge-app looks for another alias"
+  }
+  assert {
+    condition = toset([for p in aws_ssm_parameter.public : p.name if strcontains(p.name, "engineer")]) == toset([
+      "/edge-ai/pki/engineer-signing-public-key",
+      "/edge-ai/pki/engineer-signing-public-key-first",
+    ])
+    error_message = "builds look for other parameters"
+  }
+}
+
+run "without_a_key_there_are_no_tickets" {
+  command = plan
+  assert {
+    condition     = length(aws_kms_key.engineer_signing) + length(aws_kms_alias.engineer_signing) == 0
+    error_message = "tickets must be switched on by a decision"
+  }
+}
+
+run "refuses_tickets_that_nobody_can_sign" {
+  command = plan
+  variables {
+    engineer_signing_keys        = { first = {} }
+    current_engineer_signing_key = "other"
+  }
+  expect_failures = [var.current_engineer_signing_key, var.ticket_signers]
+}
+
+run "refuses_names_of_keys_that_no_parameter_has" {
+  command = plan
+  variables {
+    engineer_signing_keys = { "First/" = {} }
+  }
+  expect_failures = [var.engineer_signing_keys]
+}
+
+run "refuses_trusted_keys_of_which_none_is_current" {
+  command = plan
+  variables {
+    engineer_signing_keys = { first = {} }
+    ticket_signers        = ["on-call"]
+  }
+  expect_failures = [var.current_engineer_signing_key, var.ticket_signers]
+}
+
 run "images_stay_as_they_are" {
   command = plan
   assert {

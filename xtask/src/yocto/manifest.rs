@@ -50,7 +50,7 @@ const IMAGE_ONLY: [(&str, &str); 13] = [
 const NETWORKD: &str = "the VM's network is that of its distribution";
 
 /// Path prefixes of files that only the test VM has, and the reason.
-const VM_ONLY: [(&str, &str); 8] = [
+const VM_ONLY: [(&str, &str); 9] = [
     ("/etc/docker/certs.d/", "the CA of the local registry"),
     ("/etc/docker/key.json", "its engine is older"),
     (
@@ -59,6 +59,10 @@ const VM_ONLY: [(&str, &str); 8] = [
     ),
     (
         "/etc/edge-ai/container-config/container-signing-kms.pub",
+        "a second key",
+    ),
+    (
+        "/etc/edge-ai/container-config/engineer-signing-kms.pub",
         "a second key",
     ),
     ("/etc/machine-id", "its serial number"),

@@ -138,6 +138,14 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
         }
         file("/devices.json")?;
     }
+    for (before, expected) in [("", true), ("rm $EDGE_POLICY_DIR/engineer-*", false)] {
+        let stage = Stage::new()?;
+        let installed = recipe::named(recipes, "edge-policy")?.install(&stage, before)?;
+        let mut items = installed.items.iter();
+        if items.any(|i| i.path.ends_with("/engineer-signing.pub")) != expected {
+            findings.push(format!("engineer-signing.pub is wrong after {before:?}"));
+        }
+    }
     Ok(findings)
 }
 

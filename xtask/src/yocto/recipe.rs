@@ -278,6 +278,7 @@ impl Stage {
             "claim/claim.key",
             "claim/config.json",
             "policy/container-signing.pub",
+            "policy/engineer-signing.pub",
             "policy/ecr-url.txt",
             "authorized_keys",
         ];

@@ -34,6 +34,15 @@ edge_refuse_programs () {
         bbfatal "an image for the field must not contain passwords"
     fi
 }
+
+# The image itself, whatever recipe brought a key.
+python edge_refuse_anchors () {
+    import edge.anchors
+    directory = d.getVar('IMAGE_ROOTFS') + d.getVar('sysconfdir') + '/edge-ai/container-config'
+    problems = edge.anchors.problems(directory)
+    if problems:
+        bb.fatal('trust anchors of the image:\n  ' + '\n  '.join(problems))
+}
 # Last, because rootfs-postcommands.bbclass removes root's empty password in an
 # earlier command.
-ROOTFS_POSTPROCESS_COMMAND:append = " edge_refuse_programs"
+ROOTFS_POSTPROCESS_COMMAND:append = " edge_refuse_programs edge_refuse_anchors"

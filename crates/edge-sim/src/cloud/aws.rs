@@ -15,28 +15,26 @@ use super::{HOST, Ports, TEMPLATE};
 
 /// Alias in KMS of the key that signs container images.
 pub(crate) const KEY_ALIAS: &str = "alias/edge-container-signing";
+/// Alias in KMS of the key that signs break-glass tickets.
+pub(crate) const TICKET_KEY_ALIAS: &str = "alias/edge-engineer-signing";
 const REGION: &str = "eu-central-1";
 
-/// Creates the signing key in KMS, the repository in ECR and the parameters in SSM.
-/// Returns the public key in PEM.
-pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<String> {
+/// Public keys in KMS, PEM.
+pub(crate) struct PublicKeys {
+    /// Key that signs container images.
+    pub containers: String,
+    /// Key that signs break-glass tickets.
+    pub tickets: String,
+}
+
+/// Creates the signing keys in KMS, the repository in ECR and the parameters in SSM.
+/// Returns the public keys.
+pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<PublicKeys> {
     let request = |target: &str, body: Value| call(ports.aws, target, &body);
-    let key = request(
-        "TrentService.CreateKey",
-        json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" }),
-    )?;
-    let key = key["KeyMetadata"]["KeyId"]
-        .as_str()
-        .context("CreateKey returned no KeyId")?
-        .to_string();
-    request(
-        "TrentService.CreateAlias",
-        json!({ "AliasName": KEY_ALIAS, "TargetKeyId": key }),
-    )?;
-    let public = request("TrentService.GetPublicKey", json!({ "KeyId": KEY_ALIAS }))?;
-    let public = pem(public["PublicKey"]
-        .as_str()
-        .context("GetPublicKey returned no PublicKey")?);
+    let public = PublicKeys {
+        containers: signing_key(ports, KEY_ALIAS)?,
+        tickets: signing_key(ports, TICKET_KEY_ALIAS)?,
+    };
     request(
         "AmazonEC2ContainerRegistry_V20150921.CreateRepository",
         json!({ "repositoryName": "edge-ai", "imageTagMutability": "IMMUTABLE" }),
@@ -59,7 +57,16 @@ pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<String> {
             "SecureString",
         ),
         ("fleet-provisioning/config", config, "String"),
-        ("pki/container-signing-public-key", public.clone(), "String"),
+        (
+            "pki/container-signing-public-key",
+            public.containers.clone(),
+            "String",
+        ),
+        (
+            "pki/engineer-signing-public-key",
+            public.tickets.clone(),
+            "String",
+        ),
         (
             "ecr/repository-url",
             format!("{HOST}:{}/edge-ai", ports.registry),
@@ -78,6 +85,27 @@ pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<String> {
         )?;
     }
     Ok(public)
+}
+
+/// Creates a signing key with an alias and returns its public half, PEM.
+fn signing_key(ports: &Ports, alias: &str) -> Result<String> {
+    let request = |target: &str, body: Value| call(ports.aws, target, &body);
+    let key = request(
+        "TrentService.CreateKey",
+        json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" }),
+    )?;
+    let key = key["KeyMetadata"]["KeyId"]
+        .as_str()
+        .context("CreateKey returned no KeyId")?;
+    request(
+        "TrentService.CreateAlias",
+        json!({ "AliasName": alias, "TargetKeyId": key }),
+    )?;
+    let public = request("TrentService.GetPublicKey", json!({ "KeyId": alias }))?;
+    let public = public["PublicKey"]
+        .as_str()
+        .context("GetPublicKey returned no PublicKey")?;
+    Ok(pem(public))
 }
 
 fn pem(base64: &str) -> String {

@@ -129,10 +129,14 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     start(dir, &ports, &mut daemons, aws)?;
     let mut values = endpoints(dir, &ports);
     if aws {
-        put(dir, "kms.pub", &aws::seed(dir, &ports)?, 0o644)?;
+        let public = aws::seed(dir, &ports)?;
+        put(dir, "kms.pub", &public.containers, 0o644)?;
+        put(dir, "kms-engineer.pub", &public.tickets, 0o644)?;
         values["aws_endpoint"] = format!("http://127.0.0.1:{}", ports.aws).into();
         values["kms_alias"] = aws::KEY_ALIAS.into();
         values["kms_pub"] = dir.join("kms.pub").display().to_string().into();
+        values["kms_ticket_alias"] = aws::TICKET_KEY_ALIAS.into();
+        values["kms_engineer_pub"] = dir.join("kms-engineer.pub").display().to_string().into();
     }
     let text = serde_json::to_string_pretty(&values)?;
     put(dir, "endpoints.json", &text, 0o600)?;
@@ -208,6 +212,7 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "proxy": format!("http://127.0.0.1:{}", ports.proxy),
         "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
+        "engineer_key": path("engineer.key"), "engineer_pub": path("engineer.pub"),
         "allowlist": path("allowlist"),
     })
 }

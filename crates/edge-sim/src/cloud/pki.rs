@@ -104,6 +104,9 @@ pub(crate) fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X50
 /// Creates all keys and certificates in `dir`, unless `signing.pub`, the last of
 /// the files, exists.
 pub(crate) fn create(dir: &Path) -> Result<()> {
+    if !dir.join("engineer.pub").exists() {
+        signing_key(dir, "engineer")?;
+    }
     if dir.join("signing.pub").exists() {
         return Ok(());
     }
@@ -134,17 +137,16 @@ pub(crate) fn create(dir: &Path) -> Result<()> {
     )?;
     pair(dir, "server-ca", &server_ca.certificate, &server_ca.key)?;
     pair(dir, "server", &server, &key)?;
-    let signing = new_key()?;
-    file::write(
-        &dir.join("signing.key"),
-        &signing.private_key_to_pem_pkcs8()?,
-        0o600,
-    )?;
-    file::write(
-        &dir.join("signing.pub"),
-        &signing.public_key_to_pem()?,
-        0o644,
-    )
+    signing_key(dir, "signing")
+}
+
+/// Creates `NAME.key`, then `NAME.pub`.
+fn signing_key(dir: &Path, name: &str) -> Result<()> {
+    let key = new_key()?;
+    let private = key.private_key_to_pem_pkcs8()?;
+    file::write(&dir.join(format!("{name}.key")), &private, 0o600)?;
+    let public = key.public_key_to_pem()?;
+    file::write(&dir.join(format!("{name}.pub")), &public, 0o644)
 }
 
 fn pair(dir: &Path, name: &str, certificate: &X509, key: &PKey<Private>) -> Result<()> {

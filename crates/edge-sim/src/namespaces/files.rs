@@ -111,6 +111,10 @@ fn anchors(settings: &Settings, put: &impl Fn(&str, &[u8], u32) -> Result<()>) -
         let name = anchor(&format!("container-signing-{number}.pub"));
         put(&name, &file::read(key, 64 * 1024)?, 0o644)?;
     }
+    for (number, key) in settings.engineer_keys.iter().enumerate() {
+        let name = anchor(&format!("engineer-signing-{number}.pub"));
+        put(&name, &file::read(key, 64 * 1024)?, 0o644)?;
+    }
     if settings.keys.is_empty() {
         put(&anchor("container-signing.pub"), &unused_key()?, 0o644)?;
     }

@@ -39,6 +39,9 @@ pub struct Settings<'a> {
     /// PEM files of the trusted public keys of signers. If there are none, no image
     /// is trusted.
     pub keys: &'a [PathBuf],
+    /// PEM files of the public keys that sign break-glass tickets. If there are none, the
+    /// device takes no tickets.
+    pub engineer_keys: &'a [PathBuf],
     /// PEM files of the CA certificates of the registry.
     pub ca_bundle: &'a [PathBuf],
     /// Whether the policy of the device permits sandbox images.
@@ -60,6 +63,7 @@ impl Default for Settings<'_> {
             edge_docker: None,
             repository: "registry.test/edge-ai",
             keys: &[],
+            engineer_keys: &[],
             ca_bundle: &[],
             sandbox: true,
             engine: true,

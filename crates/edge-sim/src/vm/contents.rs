@@ -49,6 +49,8 @@ pub(crate) struct Endpoints {
     claim_key: PathBuf,
     signing_pub: PathBuf,
     kms_pub: Option<PathBuf>,
+    engineer_pub: PathBuf,
+    kms_engineer_pub: Option<PathBuf>,
 }
 
 impl Endpoints {
@@ -190,13 +192,13 @@ impl Contents<'_> {
         let directory = "/etc/edge-ai/container-config";
         let cloud = self.cloud;
         let registry = format!("/etc/docker/certs.d/{}/ca.crt", cloud.registry_host);
-        let kms = cloud.kms_pub.clone();
-        let kms = kms.map(|key| {
-            copy(
-                key,
-                &format!("{directory}/container-signing-kms.pub"),
-                0o644,
-            )
+        let kms = [
+            (&cloud.kms_pub, "container-signing-kms.pub"),
+            (&cloud.kms_engineer_pub, "engineer-signing-kms.pub"),
+        ];
+        let kms = kms.into_iter().filter_map(|(key, name)| {
+            let key = key.clone()?;
+            Some(copy(key, &format!("{directory}/{name}"), 0o644))
         });
         let mut entries = vec![
             copy(
@@ -208,6 +210,11 @@ impl Contents<'_> {
             copy(
                 cloud.signing_pub.clone(),
                 &format!("{directory}/container-signing.pub"),
+                0o644,
+            ),
+            copy(
+                cloud.engineer_pub.clone(),
+                &format!("{directory}/engineer-signing.pub"),
                 0o644,
             ),
             bytes(
@@ -289,6 +296,8 @@ pub(crate) fn list(source: &Path) -> Result<Value> {
         claim_key: nowhere(),
         signing_pub: nowhere(),
         kms_pub: Some(nowhere()),
+        engineer_pub: nowhere(),
+        kms_engineer_pub: Some(nowhere()),
     };
     let contents = Contents {
         source,

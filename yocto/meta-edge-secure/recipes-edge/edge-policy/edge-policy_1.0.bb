@@ -36,9 +36,20 @@ EDGE_ENGINEER ??= "operate"
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
+python edge_check_anchors () {
+    import edge.anchors
+    directory = d.getVar('EDGE_POLICY_DIR')
+    # do_install names a directory that is absent.
+    if directory and os.path.isdir(directory):
+        problems = edge.anchors.problems(directory)
+        if problems:
+            bb.fatal('EDGE_POLICY_DIR: %s\n  %s' % (directory, '\n  '.join(problems)))
+}
+do_install[prefuncs] += "edge_check_anchors"
+
 do_install() {
     if [ -z "${EDGE_POLICY_DIR}" ]; then
-        bbfatal "EDGE_POLICY_DIR is not set: name the directory with container-signing*.pub and ecr-url.txt"
+        bbfatal "EDGE_POLICY_DIR is not set: name the directory with container-signing*.pub, ecr-url.txt and, for tickets, engineer-signing*.pub"
     fi
     if [ ! -s "${EDGE_POLICY_DIR}/ecr-url.txt" ]; then
         bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR}/ecr-url.txt is missing or empty"
@@ -55,6 +66,10 @@ do_install() {
     if [ $keys = 0 ]; then
         bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR} contains no container-signing*.pub"
     fi
+    # None: the image takes no break-glass tickets.
+    for key in ${EDGE_POLICY_DIR}/engineer-signing*.pub; do
+        [ ! -e "$key" ] || install -m 0644 "$key" $trust/
+    done
     sandbox=false
     [ "${EDGE_SANDBOX}" != 1 ] || sandbox=true
     ssh="${EDGE_SSH}"
