@@ -9,7 +9,8 @@ pub(crate) const CONFIGURATION: u8 = 3;
 pub(crate) const REGISTRY: u8 = 4;
 /// Exit code if ssh cannot connect to the device.
 pub(crate) const UNREACHABLE: u8 = 5;
-/// Exit code if edge-docker on the device refuses the request by its policy.
+/// Exit code if the policy of devices refuses the request: edge-docker on a device, or
+/// the same rules on the laptop.
 pub(crate) const REFUSED: u8 = 6;
 /// Exit code if a signature cannot be created or does not verify.
 pub(crate) const SIGNATURE: u8 = 7;

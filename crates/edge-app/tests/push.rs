@@ -5,119 +5,13 @@ mod project;
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use edge_signature::{Credentials, Registry};
 use edge_sim::testbed::{Cloud, edge_sim};
 use project::Project;
+use project::engine::{Engine, which};
 use serde_json::json;
-use tempfile::TempDir;
-
-/// Container engine of this machine, or one that is started for the test.
-struct Engine {
-    child: Option<Child>,
-    directory: TempDir,
-}
-
-impl Engine {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut engine = Self {
-            child: None,
-            directory,
-        };
-        if engine.docker(&["info"]).status().unwrap().success() {
-            return engine;
-        }
-        let mut command = Command::new("/usr/sbin/dockerd");
-        command
-            .arg("--host")
-            .arg(engine.host())
-            .args(["--iptables=false", "--bridge=none"]);
-        for (flag, name) in [
-            ("--data-root", "d"),
-            ("--exec-root", "r"),
-            ("--pidfile", "p"),
-        ] {
-            command.arg(flag).arg(engine.directory.path().join(name));
-        }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        engine.child = Some(
-            command
-                .spawn()
-                .expect("docker.io is missing: run scripts/setup"),
-        );
-        let start = Instant::now();
-        while !engine.docker(&["info"]).status().unwrap().success() {
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "dockerd does not answer"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        engine
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.directory.path().join("s").display())
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(which("docker"));
-        if self.child.is_some() {
-            command.env("DOCKER_HOST", self.host());
-        }
-        command
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    /// Creates an image with one file, `content`.
-    fn image(&self, name: &str, content: &str) {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        archive
-            .append_data(&mut header, "file", content.as_bytes())
-            .unwrap();
-        let mut command = self.docker(&["import", "-", name]);
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        let bytes = archive.into_inner().unwrap();
-        child.stdin.take().unwrap().write_all(&bytes).unwrap();
-        assert!(child.wait().unwrap().success());
-    }
-
-    fn lend(&self, project: &mut Project) {
-        if self.child.is_some() {
-            project.variables.push(("DOCKER_HOST", self.host()));
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = Command::new("/bin/kill")
-                .arg(child.id().to_string())
-                .status();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn which(program: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|p| p.join(program))
-        .find(|p| p.exists())
-        .unwrap_or_else(|| panic!("{program} is missing: run scripts/setup"))
-}
 
 #[test]
 fn push_signs_once_and_a_tag_never_moves() {
@@ -254,6 +148,79 @@ fn kms_signs_and_ssm_names_the_registry() {
     project.fails(&["verify", "hello", "--version", "v1"], 7, "absent");
     project.set("registry", json!({ "ssm": "/absent" }));
     project.fails(&["list"], 4, "/absent");
+}
+
+/// Labels that edge-docker alone writes are refused before anything is in the registry.
+#[test]
+fn labels_of_edge_docker_are_refused_before_the_upload() {
+    let (cloud, engine) = (Cloud::up(), Engine::start());
+    let mut project = Project::new(&cloud, cloud.local_registry(), &json!({}));
+    engine.lend(&mut project);
+    let push = ["push", "hello", "--version", "v1"];
+    let name = format!("{}:hello-v1", project.registry);
+    for change in [
+        "LABEL edge.app=other",
+        "LABEL edge.anything=",
+        "LABEL a=b edge.run=x",
+    ] {
+        engine.import(&name, "one", &["--change", change]);
+        project.fails(&push, 6, "labels that begin with edge.");
+    }
+    project.fails(&["verify", "hello", "--version=v1"], 4, "not found");
+    engine.import(
+        &name,
+        "one",
+        &["--change", "LABEL edgelike=b com.x.edge.app=c"],
+    );
+    project.succeeds(&push);
+
+    // An image of another registry is judged by its configuration there.
+    let copy = |config: &str| {
+        let digest = foreign_image(&project, config);
+        format!("--from={}@{digest}", project.registry)
+    };
+    for config in [
+        r#"{"config":{"Labels":{"edge.sandbox":"x"}}}"#,
+        r#"{"config":{"Labels":{"edge.app":"x"}},"config":{}}"#,
+        "neither JSON nor an image",
+    ] {
+        let from = copy(config);
+        project.fails(
+            &["push", "hello", "--version=v2", &from],
+            6,
+            "push is refused",
+        );
+        project.fails(&["verify", "hello", "--version=v2"], 4, "not found");
+    }
+    let from = copy(r#"{"config":{"Labels":{"a":"b"}}}"#);
+    project.succeeds(&["push", "hello", "--version=v2", &from]);
+}
+
+/// Puts an image with this configuration into the registry and returns its digest.
+fn foreign_image(project: &Project, config: &str) -> String {
+    let login = Credentials {
+        username: "AWS".into(),
+        password: project.cloud.password(),
+    };
+    let ca = fs::read(project.cloud.file("ca.pem")).unwrap();
+    let registry = Registry::new(&project.registry.parse().unwrap(), Some(login), &[ca]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let pushed = runtime.unwrap().block_on(async {
+        let digest = registry.push_blob(config.as_bytes().to_vec()).await?;
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": kind, "layers": [],
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json",
+                "size": config.len(), "digest": digest },
+        });
+        let bytes = manifest.to_string().into_bytes();
+        registry
+            .push_manifest(&format!("foreign-{}", digest.hex()), bytes, kind)
+            .await
+    });
+    pushed.unwrap().to_string()
 }
 
 /// Consent to grants that amount to root: by their names alone, at a terminal or not.

@@ -17,6 +17,7 @@ pub mod decide;
 pub mod dockerfile;
 pub mod grants;
 pub mod identity;
+pub mod image_labels;
 mod limits;
 pub mod mounts;
 pub mod refusal;

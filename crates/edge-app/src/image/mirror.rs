@@ -9,7 +9,7 @@ use edge_common::log;
 use edge_signature::{Digest, ImageRef, Manifest, Registry};
 
 use crate::exit_code::registry_error;
-use crate::image::upload;
+use crate::image::{config_labels, upload};
 use crate::output::progress::Progress;
 use crate::project::config::Project;
 
@@ -49,6 +49,13 @@ pub(crate) async fn copy(
     let (top, children) = manifests
         .split_first()
         .context("the registry returned no manifest")?;
+    for manifest in &manifests {
+        // Attestations, too: an engine that is given their digest reads them as images.
+        if !manifest.is_index().map_err(registry_error)? {
+            let config = from.image_config(manifest).await.map_err(registry_error)?;
+            config_labels::require_none(&config)?;
+        }
+    }
     upload::is_tag_free(to, image, &top.digest).await?;
     let mut blobs = Vec::new();
     for manifest in &manifests {

@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod cache;
 pub(crate) mod compression;
+mod config_labels;
 pub(crate) mod docker;
 pub(crate) mod layer_filter;
 pub(crate) mod mirror;

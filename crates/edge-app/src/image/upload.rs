@@ -18,7 +18,7 @@ use tokio::sync::mpsc::channel;
 use crate::exit_code::{REGISTRY, registry_error};
 use crate::image::archive::SavedImage;
 use crate::image::compression::{Codec, compress};
-use crate::image::{cache, docker};
+use crate::image::{cache, config_labels, docker};
 use crate::output::progress::Progress;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -52,6 +52,7 @@ struct Blob {
 pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Digest> {
     let saved = SavedImage::open(docker::save(&image.to_string()).await?)?;
     let (config, paths) = saved.image()?;
+    config_labels::require_none(&config)?;
     let parsed: Config =
         serde_json::from_slice(&config).context("reading the image's configuration")?;
     let layers: Vec<_> = parsed.rootfs.diff_ids.into_iter().zip(paths).collect();

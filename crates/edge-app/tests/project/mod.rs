@@ -6,6 +6,8 @@
     missing_docs
 )]
 
+pub mod engine;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;

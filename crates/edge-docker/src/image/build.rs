@@ -14,6 +14,7 @@ use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::values;
 use edge_docker_policy::dockerfile::Dockerfile;
 use edge_docker_policy::identity::sandbox_app;
+use edge_docker_policy::image_labels;
 use edge_docker_policy::mounts::is_plain;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::zero;
@@ -21,7 +22,7 @@ use edge_signature::Digest;
 use hyper::Method;
 use serde_json::Value;
 
-use super::{build_limits, context, identify, labels, load, progress, pull};
+use super::{build_limits, context, identify, load, progress, pull};
 use crate::engine::{client, transfer};
 use crate::{ledger, trust};
 
@@ -151,7 +152,7 @@ async fn pull_by_digest(root: &Root, image: &str) -> Result<()> {
 async fn name(root: &Root, id: &str, tags: &[String]) -> Result<()> {
     let id: Digest = id.parse().context("the engine's image ID")?;
     let found = client::request(root, Method::GET, &format!("/images/{id}/json"), None).await?;
-    if let Err(refusal) = labels::require_none("build", &found["Config"]) {
+    if let Err(refusal) = image_labels::require_none("build", &found["Config"]) {
         let path = format!("/images/{id}?force=1");
         // An error is ignored: the refusal matters, and without a name nobody can run it.
         let _ = client::request(root, Method::DELETE, &path, None).await;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use edge_common::{Root, log};
 use edge_docker_policy::identity::sandbox_app;
+use edge_docker_policy::image_labels;
 use edge_docker_policy::mounts::relative_parts;
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::strict_json;
@@ -19,8 +20,8 @@ use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
 
+use super::progress;
 use super::zstd::{self, Frames};
-use super::{labels, progress};
 use crate::engine::transfer;
 use crate::{ledger, trust};
 
@@ -162,7 +163,7 @@ fn small_file(entry: &mut impl Read) -> Result<(Vec<u8>, bool)> {
         .context("reading the archive")?;
     let image = strict_json::parse(&text).ok();
     if let Some(image) = &image {
-        labels::require_none_in_image("load", image)?;
+        image_labels::require_none_in_image("load", image)?;
     }
     Ok((text, image.is_some()))
 }

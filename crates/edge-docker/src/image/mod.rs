@@ -6,7 +6,6 @@ mod build_limits;
 mod context;
 mod failure;
 pub(crate) mod identify;
-mod labels;
 pub(crate) mod load;
 pub(crate) mod login;
 mod progress;

@@ -3,10 +3,11 @@
 
 use anyhow::Result;
 use edge_common::Root;
+use edge_docker_policy::image_labels;
 use edge_docker_policy::refusal::refuse;
 
 use super::progress::print_progress;
-use super::{labels, login, pull};
+use super::{login, pull};
 use crate::engine::client;
 use crate::{ledger, trust};
 
@@ -29,7 +30,7 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<()> {
     if let Some(found) =
         client::find(root, &format!("/images/{}:{tag}/json", image.repository)).await?
     {
-        labels::require_none("push", &found["Config"])?;
+        image_labels::require_none("push", &found["Config"])?;
     }
     let auth = login::header(root, image.repository.host());
     let auth = auth.as_deref().unwrap_or(NO_CREDENTIALS);

@@ -64,6 +64,27 @@ impl Registry {
         Ok(manifests)
     }
 
+    /// Downloads the configuration of the image `manifest`, as the registry has it.
+    ///
+    /// # Errors
+    /// The manifest is an index, the configuration is larger than a manifest may be, has
+    /// another digest, or the registry refuses or does not answer.
+    pub async fn image_config(&self, manifest: &Manifest) -> Result<Vec<u8>, Error> {
+        let digest = manifest.config()?;
+        let name = format!("configuration {digest}");
+        let path = self.path(&format!("blobs/{digest}"));
+        let request = Request {
+            any_host: true,
+            ..Request::get(path, &name, MAX_MANIFEST_BYTES)
+        };
+        let bytes = self.http.send(&request).await?.body;
+        if Digest::of(&bytes) != digest {
+            let why = format!("{name}: the registry sent other content");
+            return Err(Error::Malformed(why));
+        }
+        Ok(bytes)
+    }
+
     /// Adds the signature `signed` of `manifest`, which one of `keys` must verify, to the
     /// signatures in the registry.
     ///

@@ -1,16 +1,21 @@
 //! Labels of images that would be read as those of edge-docker.
 //!
 //! The boot audit, reports and `edge-app` believe labels that begin with `edge.`, and
-//! only edge-docker may write them, to containers.
+//! only edge-docker may write them, to containers. Images with such labels are refused
+//! where they enter: `build`, `load` and `push` on a device, `push` on a laptop.
 
 use anyhow::Result;
 use edge_common::contract::label;
-use edge_docker_policy::refusal::refuse;
 use serde_json::Value;
+
+use crate::refusal::refuse;
 
 /// Refuses an image whose configuration has a label that begins with `edge.`; `config`
 /// is the object that has the member `Labels`.
-pub(super) fn require_none(command: &str, config: &Value) -> Result<()> {
+///
+/// # Errors
+/// The refusal names `command` and the label.
+pub fn require_none(command: &str, config: &Value) -> Result<()> {
     for labels in members(config, "labels") {
         let mut names = labels
             .as_object()
@@ -29,7 +34,10 @@ pub(super) fn require_none(command: &str, config: &Value) -> Result<()> {
 
 /// Refuses the JSON of an image's configuration with such a label, under any spelling of
 /// its members that the engine accepts.
-pub(super) fn require_none_in_image(command: &str, image: &Value) -> Result<()> {
+///
+/// # Errors
+/// As [`require_none`].
+pub fn require_none_in_image(command: &str, image: &Value) -> Result<()> {
     let mut configs = members(image, "config").chain(members(image, "container_config"));
     configs.try_for_each(|config| require_none(command, config))
 }
