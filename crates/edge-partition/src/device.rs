@@ -1,5 +1,5 @@
-//! Waiting for the block device of the data partition, with inotify on the parent
-//! directories of its path, because udev creates these directories one by one.
+//! Choice of the data partition, and waiting for its device node, with inotify on the
+//! parent directories of its path, because udev creates these directories one by one.
 
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -7,89 +7,138 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use edge_common::Root;
 use edge_common::exit::Failure;
+use edge_common::{Root, log};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
+use crate::disks::{self, LABEL, Labelled};
 use crate::exit_code::{AMBIGUOUS, DEVICE_ABSENT};
 
-/// Time during which only the first candidate is accepted: udev creates the link by
-/// partition label later than the device node.
+/// Link that udev creates to a partition with the GPT name `DATA`.
+const LABEL_LINK: &str = "/dev/disk/by-partlabel/DATA";
+/// Time during which only a partition on the disk of the root file system is accepted,
+/// so that the order in which the disks appear does not decide.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// Waits at most `limit` until one of `candidates` exists, and returns the first
-/// existing one in their order.
-pub(crate) fn wait_for_first(
-    root: &Root,
-    candidates: &[PathBuf],
-    limit: Duration,
-) -> Result<PathBuf> {
-    let paths: Vec<_> = candidates.iter().map(|c| root.path(c)).collect();
-    let end = Instant::now() + limit;
-    let prefer_until = Instant::now() + limit.min(HEAD_START);
+/// Waits at most `limit` for the device node of the data partition.
+pub(crate) fn find(root: &Root, limit: Duration) -> Result<PathBuf> {
+    let start = Instant::now();
+    let link = root.path(LABEL_LINK);
+    let mut shown = Vec::new();
     loop {
         // The watch is created before the check, so that a device that appears in
         // between causes an event.
-        let watch = watch(&paths)?;
-        let considered = if Instant::now() < prefer_until {
-            1
-        } else {
-            paths.len()
-        };
-        if let Some(found) = paths.iter().take(considered).find(|p| p.exists()) {
-            return Ok(found.clone());
+        let watch = watch(&[&link, &root.path("/dev/x")])?;
+        let labelled = disks::labelled(root);
+        warn_removable(&labelled, &mut shown);
+        let settled = start.elapsed() >= HEAD_START.min(limit);
+        let chosen = choose(
+            &labelled,
+            disks::of_root_file_system(root).as_deref(),
+            settled,
+        )?;
+        let node = chosen.map(|name| root.path("/dev").join(name));
+        // Devices without a partition of the kernel's have the link alone.
+        let node = node.or_else(|| labelled.is_empty().then(|| link.clone()));
+        if let Some(node) = node.filter(|n| n.exists() && !disks::is_on_removable_disk(root, n)) {
+            return Ok(node);
         }
-        let until = if considered == 1 { prefer_until } else { end };
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() && considered == paths.len() && Instant::now() >= end {
-            return Err(absent(candidates, limit));
+        let end = if settled { limit } else { HEAD_START };
+        let left = end.saturating_sub(start.elapsed());
+        if left.is_zero() && settled {
+            return Err(absent(&labelled, limit));
         }
         wait(&watch, left)?;
     }
 }
 
-/// Fails if several partitions are labelled `DATA`: udev's link points to any one of
-/// them, and the wrong one could be formatted.
-pub(crate) fn refuse_ambiguous_label(root: &Root) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(root.path("/sys/class/block")) else {
-        return Ok(());
-    };
-    let labelled = entries.flatten().filter(|entry| {
-        let text = std::fs::read_to_string(entry.path().join("uevent"));
-        text.is_ok_and(|t| t.lines().any(|l| l == "PARTNAME=DATA"))
-    });
-    let mut names: Vec<_> = labelled
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    if names.len() < 2 {
-        return Ok(());
+/// Waits at most `limit` until `device` exists.
+pub(crate) fn wait_for(root: &Root, device: &Path, limit: Duration) -> Result<PathBuf> {
+    let path = root.path(device);
+    let start = Instant::now();
+    loop {
+        let watch = watch(&[&path])?;
+        if path.exists() {
+            return Ok(path);
+        }
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            let seconds = limit.as_secs();
+            let text = format!("{} did not appear within {seconds} s", device.display());
+            return Err(Failure::error(DEVICE_ABSENT, text));
+        }
+        wait(&watch, left)?;
     }
-    Err(Failure::error(
-        AMBIGUOUS,
-        format_args!(
-            "several partitions are labelled DATA, {}: detach one or pass --device",
-            names.join(" and ")
-        ),
-    ))
 }
 
-fn absent(candidates: &[PathBuf], limit: Duration) -> anyhow::Error {
-    let names: Vec<_> = candidates.iter().map(|c| c.display().to_string()).collect();
+/// Returns the name of the partition that becomes `/data`, or `None` if it has not
+/// appeared. The disk of the root file system comes first; on another disk a partition
+/// is accepted only if it is the only one. A disk that can be unplugged is never used,
+/// because it belongs to somebody else.
+fn choose(
+    labelled: &[Labelled],
+    root_disk: Option<&Path>,
+    settled: bool,
+) -> Result<Option<String>> {
+    let fixed: Vec<_> = labelled.iter().filter(|l| !l.removable).collect();
+    let own = fixed.iter().filter(|l| Some(l.disk.as_path()) == root_disk);
+    let own: Vec<_> = own.copied().collect();
+    let candidates = match own.is_empty() {
+        false => own,
+        true if settled => fixed,
+        true => return Ok(None),
+    };
+    match candidates.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.name.clone())),
+        several => Err(ambiguous(several)),
+    }
+}
+
+fn ambiguous(several: &[&Labelled]) -> anyhow::Error {
+    let names: Vec<_> = several.iter().map(|l| l.name.as_str()).collect();
     Failure::error(
-        DEVICE_ABSENT,
+        AMBIGUOUS,
         format_args!(
-            "{} did not appear within {} s",
-            names.join(" or "),
-            limit.as_secs()
+            "several partitions are labelled {LABEL}, {}: detach one or pass --device",
+            names.join(" and ")
         ),
     )
 }
 
+/// Logs each partition once that is not used because its disk can be unplugged.
+fn warn_removable(labelled: &[Labelled], shown: &mut Vec<String>) {
+    for partition in labelled.iter().filter(|l| l.removable) {
+        if !shown.contains(&partition.name) {
+            log::warn(format_args!(
+                "not using {}, labelled {LABEL}: its disk is removable",
+                partition.name
+            ));
+            shown.push(partition.name.clone());
+        }
+    }
+}
+
+fn absent(labelled: &[Labelled], limit: Duration) -> anyhow::Error {
+    let removable = labelled.iter().filter(|l| l.removable);
+    let names: Vec<_> = removable.map(|l| l.name.as_str()).collect();
+    let rest = if names.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; {} is on a removable disk and never used",
+            names.join(" and ")
+        )
+    };
+    let seconds = limit.as_secs();
+    let text = format!("no partition labelled {LABEL} appeared within {seconds} s{rest}");
+    Failure::error(DEVICE_ABSENT, text)
+}
+
 /// Returns an inotify instance that watches the deepest existing parent directory of
 /// each path.
-fn watch(paths: &[PathBuf]) -> Result<rustix::fd::OwnedFd> {
+fn watch(paths: &[&Path]) -> Result<rustix::fd::OwnedFd> {
     let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
     let watch = inotify::init(flags).context("creating an inotify instance")?;
     for path in paths {
@@ -124,31 +173,49 @@ fn wait(watch: &impl AsFd, left: Duration) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn candidates() -> [PathBuf; 2] {
-        [
-            PathBuf::from("/dev/disk/by-partlabel/DATA"),
-            PathBuf::from("/dev/p16"),
-        ]
+    fn partition(name: &str, disk: &str, removable: bool) -> Labelled {
+        Labelled {
+            name: name.into(),
+            disk: disk.into(),
+            removable,
+        }
     }
 
     #[test]
-    fn an_absent_device_has_an_exit_code_of_its_own() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::at(directory.path());
-        let error = wait_for_first(&root, &candidates(), Duration::ZERO).unwrap_err();
-        assert_eq!(edge_common::exit::code_of(&error), DEVICE_ABSENT);
-        assert!(
-            error
-                .to_string()
-                .contains("DATA or /dev/p16 did not appear within 0 s")
-        );
+    fn the_disk_of_the_root_file_system_comes_first() {
+        let own = partition("nvme0n1p16", "/sys/nvme0n1", false);
+        let other = partition("nvme1n1p1", "/sys/nvme1n1", false);
+        let stick = partition("sda1", "/sys/sda", true);
+        let root_disk = Some(Path::new("/sys/nvme0n1"));
+        let all = [own.clone(), other.clone(), stick.clone()];
+        for settled in [false, true] {
+            let chosen = choose(&all, root_disk, settled).unwrap();
+            assert_eq!(chosen.as_deref(), Some("nvme0n1p16"));
+        }
+        let others = [other.clone(), stick.clone()];
+        assert_eq!(choose(&others, root_disk, false).unwrap(), None);
+        let chosen = choose(&others, root_disk, true).unwrap();
+        assert_eq!(chosen.as_deref(), Some("nvme1n1p1"));
+        assert_eq!(choose(&[stick], root_disk, true).unwrap(), None);
+        assert_eq!(choose(&[], None, true).unwrap(), None);
+    }
+
+    #[test]
+    fn two_partitions_of_equal_rank_are_refused() {
+        let one = partition("nvme0n1p16", "/sys/nvme0n1", false);
+        let two = partition("nvme0n1p17", "/sys/nvme0n1", false);
+        for root_disk in [Some(Path::new("/sys/nvme0n1")), None] {
+            let error = choose(&[one.clone(), two.clone()], root_disk, true).unwrap_err();
+            assert_eq!(edge_common::exit::code_of(&error), AMBIGUOUS);
+            assert!(error.to_string().contains("nvme0n1p16 and nvme0n1p17"));
+        }
     }
 
     #[test]
     fn a_late_device_is_found_although_its_directories_are_late_too() {
         let directory = tempfile::tempdir().unwrap();
         let root = Root::at(directory.path());
-        let device = root.path("/dev/disk/by-partlabel/DATA");
+        let device = root.path(LABEL_LINK);
         let later = std::thread::spawn({
             let device = device.clone();
             move || {
@@ -156,41 +223,7 @@ mod tests {
                 std::fs::File::create(device).unwrap();
             }
         });
-        assert_eq!(
-            wait_for_first(&root, &candidates(), Duration::from_secs(20)).unwrap(),
-            device
-        );
+        assert_eq!(find(&root, Duration::from_secs(20)).unwrap(), device);
         later.join().unwrap();
-    }
-
-    #[test]
-    fn several_partitions_with_the_label_are_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::at(directory.path());
-        refuse_ambiguous_label(&root).unwrap();
-        for (name, label) in [
-            ("nvme0n1p1", "APP"),
-            ("nvme0n1p16", "DATA"),
-            ("sda1", "DATA"),
-        ] {
-            refuse_ambiguous_label(&root).unwrap();
-            let device = root.path("/sys/class/block").join(name);
-            std::fs::create_dir_all(&device).unwrap();
-            let text = format!("DEVNAME={name}\nPARTN=1\nPARTNAME={label}\n");
-            edge_common::file::write(&device.join("uevent"), text.as_bytes(), 0o600).unwrap();
-        }
-        let error = refuse_ambiguous_label(&root).unwrap_err();
-        assert_eq!(edge_common::exit::code_of(&error), AMBIGUOUS);
-        assert!(error.to_string().contains("nvme0n1p16 and sda1"));
-    }
-
-    #[test]
-    fn the_fallback_is_used_without_the_label() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::at(directory.path());
-        std::fs::create_dir_all(root.path("/dev")).unwrap();
-        std::fs::File::create(root.path("/dev/p16")).unwrap();
-        let found = wait_for_first(&root, &candidates(), Duration::from_secs(20)).unwrap();
-        assert_eq!(found, root.path("/dev/p16"));
     }
 }

@@ -9,6 +9,7 @@
 
 mod decision;
 mod device;
+mod disks;
 pub mod exit_code;
 mod ext4;
 mod format_marker;
@@ -26,12 +27,8 @@ use edge_common::{Root, boot, file, log};
 
 use decision::{Decision, Findings, decide, refusal};
 
-/// Device paths of the data partition in order of preference: the GPT label, which is
-/// the same on every board, and the partition number in NVIDIA's layout.
-const DEVICES: [&str; 2] = ["/dev/disk/by-partlabel/DATA", "/dev/nvme0n1p16"];
 /// Symbolic link to the chosen partition. `data.mount` uses the link instead of the
-/// label `DATA`, because the partition may have no label and a USB stick may have the
-/// same one.
+/// label `DATA`, because a USB stick may have the same one.
 const READY_LINK: &str = "/run/edge-ai/data-partition";
 
 /// Prepares the data partition: formats, checks or grows its file system.
@@ -46,13 +43,15 @@ found is left as it is.
 
 Exit codes: 0 ready, 1 failed, 2 wrong usage, 3 the device did not appear,
 4 it holds something else (refused), 5 it could not be read (refused),
-6 several partitions are labelled DATA (refused), 7 damaged beyond repair,
+6 several partitions of equal rank are labelled DATA (refused),
+7 damaged beyond repair,
 8 with --check: not ready, something is to be done
 
-Example: edge-partition --device /dev/nvme0n1p16 --timeout 10"
+Example: edge-partition --check --device /dev/disk/by-partlabel/DATA"
 )]
 pub struct Args {
-    /// Partition to prepare [default: GPT label DATA, else /dev/nvme0n1p16]
+    /// Partition to prepare [default: GPT label DATA, on the disk of the root file
+    /// system first, never on a removable disk]
     #[arg(long, value_name = "PATH")]
     device: Option<PathBuf>,
     /// Time to wait for the device to appear
@@ -92,11 +91,9 @@ fn prepare(root: &Root, args: &Args) -> Result<()> {
 fn find(root: &Root, args: &Args) -> Result<PathBuf> {
     let limit = Duration::from_secs(args.timeout);
     if let Some(device) = &args.device {
-        return device::wait_for_first(root, std::slice::from_ref(device), limit);
+        return device::wait_for(root, device, limit);
     }
-    let device = device::wait_for_first(root, &DEVICES.map(PathBuf::from), limit)?;
-    device::refuse_ambiguous_label(root)?;
-    Ok(device)
+    device::find(root, limit)
 }
 
 fn examine(root: &Root, device: &Path) -> Result<Findings> {

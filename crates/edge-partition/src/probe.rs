@@ -131,7 +131,7 @@ fn samples(size: u64) -> Vec<(u64, u64)> {
 mod tests {
     use super::*;
 
-    const ENTRY: &str = "DEVNAME=/dev/nvme0n1p16\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_NAME=DATA\n";
+    const ENTRY: &str = "DEVNAME=/dev/nvme0n1p17\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_NAME=DATA\n";
 
     #[test]
     fn an_entry_in_the_partition_table_is_no_content() {
