@@ -31,7 +31,10 @@ pub mod label {
     pub const RUN: &str = "edge.run";
     /// Key under which edge-docker keeps the mount clones of the container.
     pub const MOUNTS: &str = "edge.pins";
-    /// All labels above.
+    /// ID of the break-glass ticket under which the container was created. The container
+    /// is removed when the ticket ends. Absent on all others.
+    pub const TICKET: &str = "edge.ticket";
+    /// All labels above, except `TICKET`, which containers of earlier versions do not have.
     pub const ALL: [&str; 8] = [APP, VERSION, DIGEST, SIGNER, SANDBOX, IMAGE, RUN, MOUNTS];
 }
 
@@ -156,6 +159,18 @@ pub mod path {
     /// File with counter and hash of the last record of the ledger, written by
     /// edge-docker and reported by edge-heartbeat.
     pub const LEDGER_HEAD: &str = "/run/edge-ai/ledger.json";
+    /// Prefix of the files in [`CONTAINER_CONFIG`] with the public keys that sign
+    /// break-glass tickets, `engineer-signing*.pub`. Without one, tickets are off.
+    pub const ENGINEER_KEYS: &str = "engineer-signing";
+    /// File with the break-glass ticket in effect, written by edge-docker and reported by
+    /// edge-heartbeat.
+    pub const BREAK_GLASS: &str = "/run/edge-ai/break-glass.json";
+    /// File with the newest time of the cloud, written by edge-heartbeat and read by
+    /// edge-docker.
+    pub const CLOUD_TIME: &str = "/data/config/edge-heartbeat/cloud-time.json";
+    /// File with the time of the device image, `YYYYMMDDhhmmss` in UTC, which the build
+    /// writes.
+    pub const IMAGE_TIME: &str = "/etc/timestamp";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }
@@ -170,6 +185,8 @@ pub mod limit {
     pub const SYNC_FILE_BYTES: u64 = 1 << 30;
     /// Size limit of a run specification, in its canonical JSON.
     pub const RUN_SPEC_BYTES: u64 = 64 * 1024;
+    /// Size limit of a break-glass ticket, in its canonical JSON.
+    pub const BREAK_GLASS_BYTES: u64 = 2048;
     /// Size limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -6,8 +6,8 @@
 //! [`time`] and [`hex`] format times and bytes. The default feature `system` adds the
 //! modules that use files and processes: `file` writes durably, `lock` excludes a
 //! second process, `command` runs programs, `backoff` spreads the attempts of a fleet,
-//! `boot` records the results of boot steps, `identity` reads the device identity, and
-//! `policy` reads `policy.json`. A `Root` is the directory below which they find their
+//! `boot` records the results of boot steps, `identity` reads the device identity,
+//! `known_time` says which time has certainly passed, and `policy` reads `policy.json`. A `Root` is the directory below which they find their
 //! files. The feature `mqtt` adds a session with AWS IoT. Without features the library
 //! opens no file, so that the container policy can be built, tested and fuzzed alone.
 
@@ -24,6 +24,8 @@ pub mod file;
 pub mod hex;
 #[cfg(feature = "system")]
 pub mod identity;
+#[cfg(feature = "system")]
+pub mod known_time;
 pub mod level;
 #[cfg(feature = "system")]
 pub mod lock;

@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod bounds;
+pub mod break_glass;
 pub mod cli;
 pub mod create_body;
 pub mod decide;

@@ -5,7 +5,8 @@
 //! results that other tools leave on `/data`, and reports them every five minutes over
 //! one MQTT connection, which stays open. From the shadow it receives the interval of
 //! the reports, `desired.heartbeat_seconds`, and `desired.vpn`, which it writes to
-//! `/data/config/vpn/desired.json` for edge-vpn. `edge-heartbeat.service` runs the
+//! `/data/config/vpn/desired.json` for edge-vpn. The time of the shadow's answers goes to
+//! `/data/config/edge-heartbeat` for edge-docker. `edge-heartbeat.service` runs the
 //! program once `/data/.provisioned` exists.
 
 mod containers;
@@ -58,6 +59,7 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
     let identity = Identity::load(root)?;
     let mut shadow = identity.connect(timing.step)?;
     shadow.report(reported_state::gather(root), timing.step)?;
+    service::note_cloud_time(root, &shadow);
     shadow.close();
     Ok(())
 }

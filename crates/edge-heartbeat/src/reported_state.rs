@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 
 use edge_common::contract::path;
-use edge_common::{Root, boot};
+use edge_common::{Root, boot, log};
 use serde_json::{Map, Value, json};
 
 use crate::files::text;
@@ -36,6 +36,7 @@ pub(crate) fn gather(root: &Root) -> Map<String, Value> {
         ("vpn_hostname", vpn::hostname(root)),
         ("vpn", vpn::report(root)),
         ("ledger", ledger(root)),
+        ("break_glass", break_glass(root)),
         ("boot", boot_chain(root)),
     ];
     // Null removes the value of an earlier report from the shadow; a missing key would
@@ -87,6 +88,20 @@ fn ledger(root: &Root) -> Option<Value> {
     let hash = head["hash"].as_str()?;
     let is_hash = hash.len() == HASH_DIGITS && hash.bytes().all(|b| b.is_ascii_hexdigit());
     is_hash.then(|| json!({ "counter": counter, "hash": hash }))
+}
+
+/// Returns the break-glass ticket in effect. The owner of the fleet learns of it although
+/// it was signed elsewhere.
+fn break_glass(root: &Root) -> Option<Value> {
+    let ticket: Value = serde_json::from_str(&text(root, path::BREAK_GLASS)?).ok()?;
+    let value = |key: &str| {
+        let value = ticket[key].as_str().map(log::printable)?;
+        Some(value.chars().take(MAX_MESSAGE_CHARS).collect::<String>())
+    };
+    Some(json!({
+        "id": value("id")?, "app": value("app")?, "level": value("level")?,
+        "who": value("who")?, "reason": value("reason")?, "ends": value("ends")?,
+    }))
 }
 
 /// Returns total and available memory in kilobytes, from `/proc/meminfo`.
@@ -176,6 +191,20 @@ mod tests {
         for bad in ["", "{", "{}", r#"{"counter":-1,"hash":"x"}"#, &head[..90]] {
             let (_directory, root) = root_with(&[(path::LEDGER_HEAD, bad)]);
             assert_eq!(gather(&root)["ledger"], Value::Null, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_ticket_in_effect_is_reported() {
+        let ticket = r#"{"v":1,"id":"0a","app":"*","level":"debug","who":"anna",
+            "reason":"dark\u001b camera","ends":"2026-11-26T09:00:00Z","ends_ms":7,"boot":"b"}"#;
+        let (_directory, root) = root_with(&[(path::BREAK_GLASS, ticket)]);
+        let expected = json!({ "id": "0a", "app": "*", "level": "debug", "who": "anna",
+            "reason": "dark  camera", "ends": "2026-11-26T09:00:00Z" });
+        assert_eq!(gather(&root)["break_glass"], expected);
+        for bad in ["", "{}", &ticket[..40], &ticket.replace("\"anna\"", "7")] {
+            let (_directory, root) = root_with(&[(path::BREAK_GLASS, bad)]);
+            assert_eq!(gather(&root)["break_glass"], Value::Null, "{bad}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use edge_common::backoff::Backoff;
-use edge_common::{Root, exit, log};
+use edge_common::{Root, exit, known_time, log};
 use serde_json::json;
 
 use crate::identity::{Identity, NO_IDENTITY, Version};
@@ -89,6 +89,7 @@ impl Reporter<'_> {
             let seconds = self.interval.as_secs().max(1);
             state.insert("heartbeat_seconds".into(), json!(seconds));
             shadow.report(state, self.timing.step)?;
+            note_cloud_time(self.root, &shadow);
             self.notifier.status("reported");
             match self.wait(&mut shadow, next, version) {
                 Wake::Due => {}
@@ -137,5 +138,16 @@ impl Reporter<'_> {
                 return Wake::Disconnected;
             }
         }
+    }
+}
+
+/// Notes the newest time of the cloud for edge-docker. An error is only logged: the device
+/// reports all the same.
+pub(crate) fn note_cloud_time(root: &Root, shadow: &Shadow) {
+    let Some(time) = shadow.cloud_time() else {
+        return;
+    };
+    if let Err(error) = known_time::note_cloud(root, time) {
+        log::warn(format_args!("noting the time of the cloud: {error:#}"));
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Shadow {
     reports: u32,
     interval: Option<DesiredInterval>,
     vpn: Option<DesiredVpn>,
+    /// Newest time that the shadow has stated, in seconds of Unix time.
+    cloud_time: Option<u64>,
 }
 
 /// Returns the topic of the last will, `edge-ai/<thing>/offline`. AWS publishes no last
@@ -58,6 +60,7 @@ impl Shadow {
             reports: 0,
             interval: None,
             vpn: None,
+            cloud_time: None,
         })
     }
 
@@ -111,10 +114,14 @@ impl Shadow {
         }
     }
 
-    fn parse<'a>(&self, message: &'a Message) -> (&'a str, Value) {
+    fn parse<'a>(&mut self, message: &'a Message) -> (&'a str, Value) {
         let kind = message.topic.strip_prefix(&self.topic);
         let kind = kind.and_then(|k| k.strip_prefix('/')).unwrap_or_default();
-        let answer = serde_json::from_slice(&message.payload).unwrap_or_default();
+        let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
+        // AWS alone publishes below `$aws`, so the time is the cloud's own.
+        if !kind.is_empty() {
+            self.cloud_time = self.cloud_time.max(answer["timestamp"].as_u64());
+        }
         (kind, answer)
     }
 
@@ -140,6 +147,11 @@ impl Shadow {
     /// Returns the requested interval if it was received since the last call.
     pub(crate) fn take_desired_interval(&mut self) -> Option<DesiredInterval> {
         self.interval.take()
+    }
+
+    /// Returns the newest time that the shadow has stated, in seconds of Unix time.
+    pub(crate) fn cloud_time(&self) -> Option<u64> {
+        self.cloud_time
     }
 
     /// Sends DISCONNECT, so that the broker does not publish the last will.

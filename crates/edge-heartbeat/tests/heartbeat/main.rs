@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use broker::Broker;
 use cable::Cable;
@@ -314,6 +314,11 @@ fn the_desired_interval_is_applied_and_the_last_will_is_published() {
     let reported = |key: &str| cloud.shadow("edge-ai-s1")["state"]["reported"][key].clone();
     let mut heartbeat = Heartbeat::start(&device, 60_000);
     heartbeat.wait_for_reports(1);
+    // The time of the shadow's answer is noted for edge-docker.
+    let noted = fs::read(device.path("data/config/edge-heartbeat/cloud-time.json")).unwrap();
+    let noted: Value = serde_json::from_slice(&noted).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(noted["unix"].as_u64().unwrap().abs_diff(now.as_secs()) < 120);
     for (desired, effective) in [
         (json!(2), 2),
         (json!(900), 60),
