@@ -77,6 +77,7 @@ fn a_device_keeps_an_app_that_works() {
             .contains("nothing would change")
     );
 
+    again(&real);
     real.push("v2", "echo broken >&2; exit 7");
     let (code, printed) = deploy(&real, "v2");
     assert!(code == 8 && printed.contains("exit code 7"), "{printed}");
@@ -98,6 +99,23 @@ fn a_device_keeps_an_app_that_works() {
     rebooted(&mut real);
     assert_eq!(real.version(), "v1");
     finishes_without_a_connection(&real);
+}
+
+/// The same deployment a second time, as a CI job that is repeated: nothing changes.
+fn again(real: &Real) {
+    let starts = || fs::read_to_string(real.device.path("/data/apps/hello/starts")).unwrap();
+    let before = starts();
+    let (code, printed) = deploy(real, "v1");
+    let expected = "hello v1 runs already: nothing changed";
+    assert!(code == 0 && printed.contains(expected), "{printed}");
+    assert_eq!(starts(), before);
+    let (code, out, err) = real
+        .project
+        .run(&[&DEPLOY[..], &["v1", "--force"]].concat());
+    assert!(code == 0 && out.contains("hello v1 runs: "), "{out}{err}");
+    assert_eq!(starts().lines().count(), before.lines().count() + 1);
+    let none = real.project.run(&["rollback", "hello", "jetson"]);
+    assert_eq!(none.0, 6, "{none:?}");
 }
 
 /// A version that is pulled, but requests a grant that the board does not have.

@@ -73,6 +73,7 @@ fn limit_of_jobs_and_independent_results() {
     for broken in [3, 11] {
         fs::write(fleet.path(broken, "/data/broken"), "").unwrap();
     }
+    fs::write(fleet.path(5, "/data/same"), "").unwrap();
     fs::write(fleet.ssh_config(17), "Host *\n  ProxyCommand false\n").unwrap();
     let held = Held::new(&fleet);
     let mut command = project.command(&DEPLOY);
@@ -95,6 +96,7 @@ fn limit_of_jobs_and_independent_results() {
         let line = out.lines().find(|l| l.starts_with(name)).unwrap();
         let expected = match number {
             3 | 11 => "rolled back",
+            5 => "unchanged",
             17 => "unreachable",
             _ => "done",
         };

@@ -98,6 +98,12 @@ pub mod phase {
     pub const DOWN: &str = "down";
 }
 
+/// Results of a deployment that edge-docker prints and edge-app recognizes.
+pub mod deployment {
+    /// Words after `NAME VERSION`: the same version runs and works, and nothing changed.
+    pub const RUNS_ALREADY: &str = "runs already";
+}
+
 /// User as whom engineers and edge-app log in.
 pub mod login {
     /// Name of the user and of its group.

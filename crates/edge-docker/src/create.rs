@@ -16,8 +16,10 @@ use edge_docker_policy::cli::users;
 use edge_docker_policy::decide::Plan;
 use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
+use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
 use hyper::Method;
+use serde_json::Value;
 
 use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
@@ -88,6 +90,9 @@ pub(crate) async fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
 /// Starts an app by its signed run specification. A container of the same version that
 /// exists is started again.
 async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<ExitCode> {
+    if form.force {
+        return Err(refuse("--force belongs to replace"));
+    }
     let app = SignedApp::find(root, trust, &form).await?;
     if let Some(existing) = containers::find(root, &app.spec.app).await? {
         app.require_same(&existing)?;
@@ -194,9 +199,49 @@ impl Permitted {
         self.image.identity.app()
     }
 
+    /// Returns the version of the app from the verified signature; `None` for a sandbox app.
+    pub(crate) fn version(&self) -> Option<&str> {
+        let verified = self.image.verified.as_ref()?;
+        Some(&verified.annotations.version)
+    }
+
+    /// Returns the create request, as it is sent to the engine.
+    pub(crate) fn body(&self) -> Result<Value> {
+        serde_json::to_value(&self.plan.body).context("writing the create body")
+    }
+
+    /// Returns the key of the mount clones and their record.
+    pub(crate) fn mounts(&self) -> (&str, CloneRecord) {
+        (&self.key, self.clone_record())
+    }
+
+    fn clone_record(&self) -> CloneRecord {
+        CloneRecord {
+            directory: self.image.identity.directory(),
+            below: self.plan.below.clone(),
+        }
+    }
+
     /// Returns the image of the container.
     pub(crate) fn image(&self) -> &Image {
         &self.image
+    }
+
+    /// Accepts the release number of a container that runs already, and records the command
+    /// if that is a change.
+    pub(crate) fn accept_running(&self, root: &Root) -> Result<()> {
+        let verified = self.image.verified.as_ref();
+        if self.allow_downgrade || verified.is_some_and(|v| release_numbers::is_higher(root, v)) {
+            let decision = Decision {
+                verb: "replace",
+                image: &self.reference,
+                identity: Some(&self.image.identity),
+                container: self.app(),
+            };
+            decision.record(root)?;
+            self.accept(root);
+        }
+        Ok(())
     }
 
     /// Accepts the release number of a container of no deployment, which has started.
@@ -240,10 +285,7 @@ impl Permitted {
         // In another mount namespace than the engine's, the clones would be invisible to
         // the engine, which would mount the empty directories below them.
         client::require_same_mounts(root).await?;
-        let record = CloneRecord {
-            directory: self.image.identity.directory(),
-            below: self.plan.below.clone(),
-        };
+        let record = self.clone_record();
         // A missing directory is created for the user of the container if that is
         // numeric, otherwise with the owner of the app's directory.
         let user = Some(&self.plan.body.user).filter(|user| !user.is_empty());

@@ -262,3 +262,48 @@ fn a_grant_that_is_root_needs_the_signer() {
     assert!(text.contains("amounts to root"), "{text}");
     assert_eq!(device.running(), Vec::<String>::new());
 }
+
+#[test]
+fn a_signed_deployment_again_changes_nothing() {
+    let any = r#"{"sandbox":true,"run":"any","engineer":"debug"}"#;
+    let (device, image) = device("net", any);
+    let mut spec = net();
+    // The program of the image has no handler for SIGTERM.
+    spec.stop_signal = "KILL".into();
+    sign(&device, &image, "v1", &spec);
+    spec.environment = [("MODE".into(), "second".into())].into();
+    let second = device.release("net", 2, &["sleep", "2000"], 0);
+    sign(&device, &second, "v2", &spec);
+    device.write(POLICY, PRODUCTION.as_bytes());
+    let replace = |args: &[&str]| {
+        let args = [&["edge-docker", "replace"], args, &["--timeout=20"]].concat();
+        device.good(&args)
+    };
+    assert!(replace(&["net-v1"]).starts_with("net v1 runs: "));
+    assert!(replace(&["net-v2"]).starts_with("net v2 runs: "));
+    let ids = || ["net", "net-previous"].map(|name| inspect(&device, name)["Id"].to_string());
+    let before = ids();
+    let by_digest = format!("net-v2@{}", second.manifest.digest);
+    for form in ["net-v2", &by_digest] {
+        let output = replace(&[form]);
+        assert_eq!(output, "net v2 runs already: nothing changed");
+    }
+    assert_eq!(ids(), before);
+    let (code, text) = device.bad(&["edge-docker", "run", "--force", "net-v2"]);
+    assert!(
+        code == 125 && text.contains("--force belongs to replace"),
+        "{text}"
+    );
+
+    // Another table of grants: the version is the same, what it gets is not.
+    let table = GRANTS.replace("\"capabilities\": [\"NET_ADMIN\"], ", "");
+    device.write("/etc/edge-ai/devices.json", table.as_bytes());
+    assert!(replace(&["net-v2"]).starts_with("net v2 runs: "));
+    let [changed, previous] = ids();
+    assert!(changed != before[0] && previous == before[1]);
+    assert!(replace(&["--force", "net-v2"]).starts_with("net v2 runs: "));
+    let [forced, previous] = ids();
+    assert!(forced != changed && previous == before[1]);
+    device.good(&["edge-docker", "rollback", "net"]);
+    assert_eq!(ids()[0], before[1]);
+}

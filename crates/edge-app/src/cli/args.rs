@@ -22,7 +22,8 @@ const DEPLOY: &str = "\
 The device pulls the version, verifies its signature and starts it in place of
 the old one. The device returns to the old version if the new one exits or is
 not healthy within --timeout, or if the power fails meanwhile. It finishes by
-itself if the connection breaks.
+itself if the connection breaks. Where the same version runs and works, nothing
+changes; with --force it is started again, and the way back stays.
 
 Example: edge-app deploy hello DEVICE --version v1
          edge-app deploy hello --group barn --jobs 2";
@@ -177,6 +178,9 @@ Examples: edge-app push hello --version v1
         /// Accept a release number below the highest one on the device
         #[arg(long)]
         allow_downgrade: bool,
+        /// Start the version again where it runs already
+        #[arg(long)]
+        force: bool,
     },
     /// Check an app before it is pushed: app.yaml, refusals, warnings
     ///

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::device::apps::{self, OPTIONS_LABEL};
-use crate::device::rollout::{self, Limits};
+use crate::device::rollout::{self, Done, Limits};
 use crate::device::ssh::{Device, edge_docker};
 use crate::exit_code::{NOT_RUNNING, ROLLED_BACK, UNREACHABLE, registry_error};
 use crate::output::progress::Progress;
@@ -39,6 +39,8 @@ pub(super) struct Options {
     /// Value of `--allow-downgrade`: whether the device may run a release number below
     /// the highest one that it has accepted.
     pub(super) allow_downgrade: bool,
+    /// Value of `--force`: whether a device deploys although the same version runs.
+    pub(super) force: bool,
 }
 
 /// Version to deploy: its image by digest, the registry's credentials and the arguments
@@ -89,6 +91,9 @@ impl Release {
         if options.allow_downgrade {
             replace.insert(3, "--allow-downgrade".into());
         }
+        if options.force {
+            replace.insert(3, "--force".into());
+        }
         Ok(Self {
             app: app.name.clone(),
             version: version.into(),
@@ -102,12 +107,7 @@ impl Release {
 
     /// Deploys to one device, which pulls and verifies the image and then starts it with
     /// `edge-docker replace`. Returns the message for the user.
-    async fn deploy_to(
-        &self,
-        project: &Project,
-        name: &str,
-        show_progress: bool,
-    ) -> Result<String> {
+    async fn deploy_to(&self, project: &Project, name: &str, show_progress: bool) -> Result<Done> {
         let device = Device::new(project, name)?;
         let mut pull = vec!["pull"];
         if self.allow_downgrade {
@@ -127,11 +127,9 @@ impl Release {
             .await?;
         progress.finish();
         let replace: Vec<_> = self.replace.iter().map(String::as_str).collect();
-        carry_out(&device, &replace, &self.app, self.trial_seconds).await?;
-        Ok(format!(
-            "{} {} runs: {}",
-            self.app, self.version, self.image
-        ))
+        let output = carry_out(&device, &replace, &self.app, self.trial_seconds).await?;
+        let message = format!("{} {} runs: {}", self.app, self.version, self.image);
+        Ok(Done::parse(&output, message))
     }
 }
 
@@ -239,7 +237,7 @@ async fn roll_back_on(
     app: &str,
     device: &str,
     trial_seconds: u32,
-) -> Result<String> {
+) -> Result<Done> {
     let device = Device::new(project, device)?;
     let timeout = format!("--timeout={trial_seconds}");
     let arguments = ["rollback", app, &timeout];
@@ -249,7 +247,7 @@ async fn roll_back_on(
     let version = version
         .and_then(|a| a.version.as_deref())
         .unwrap_or("the version before");
-    Ok(format!("{app} {version} runs again"))
+    Ok(Done::changed(format!("{app} {version} runs again")))
 }
 
 /// Entry of a device's deployment journal, as `edge-docker replace --status` prints it.
@@ -265,7 +263,8 @@ struct NewContainer {
     id: String,
 }
 
-/// Runs a deployment on the device and returns its result. If the connection breaks, the
+/// Runs a deployment on the device and returns its standard output, which is empty if the
+/// connection broke. If the connection breaks, the
 /// device continues alone, and its deployment journal is queried until it has the result
 /// or the time limit is over.
 async fn carry_out(
@@ -273,11 +272,11 @@ async fn carry_out(
     arguments: &[&str],
     app: &str,
     trial_seconds: u32,
-) -> Result<()> {
+) -> Result<String> {
     let before = last_deployment(device, app).await?.map(|d| d.new.id);
     let lost = match device.run(arguments).await {
         Err(error) if code_of(&error) == UNREACHABLE => error,
-        other => return other.map(|_| ()),
+        other => return other,
     };
     log::warn(format_args!("{lost:#}; asking for the result"));
     let seconds = u64::from(trial_seconds) + RECONNECT_SECONDS;
@@ -290,7 +289,7 @@ async fn carry_out(
             // appear.
             Ok(last) if last.as_ref().map(|d| &d.new.id) == before.as_ref() => idle += 1,
             Ok(Some(last)) => match last.phase.as_str() {
-                phase::SWITCHED => return Ok(()),
+                phase::SWITCHED => return Ok(String::new()),
                 phase::BACK => return Err(Failure::error(ROLLED_BACK, last.reason)),
                 phase::DOWN => return Err(Failure::error(NOT_RUNNING, last.reason)),
                 _ => {}

@@ -115,11 +115,13 @@ async fn run_app(project: &Project, command: AppCommand) -> Result<()> {
             app: requested,
             rollout,
             allow_downgrade,
+            force,
         } => {
             let (app, version) = load(project, &requested).await?;
             let options = deploy::Options {
                 timeout: rollout.timeout,
                 allow_downgrade,
+                force,
             };
             let names = rollout.targets.names(project)?;
             deploy::deploy(project, &app, &version, &names, &rollout.limits, options).await

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use edge_common::contract::deployment::RUNS_ALREADY;
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
 use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
@@ -30,6 +31,34 @@ pub(crate) struct Limits {
 
 fn at_least_one() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..)
+}
+
+/// Success of the work on one device.
+pub(crate) struct Done {
+    message: String,
+    changed: bool,
+}
+
+impl Done {
+    /// Returns the success of work that changed the device.
+    pub(crate) fn changed(message: String) -> Self {
+        Self {
+            message,
+            changed: true,
+        }
+    }
+
+    /// Returns the success that a device reports in its output; `message` is that of a
+    /// deployment.
+    pub(crate) fn parse(output: &str, message: String) -> Self {
+        match output.lines().find(|line| line.contains(RUNS_ALREADY)) {
+            Some(line) => Self {
+                message: log::printable(line),
+                changed: false,
+            },
+            None => Self::changed(message),
+        }
+    }
 }
 
 /// Result of the work on one device, for example of a deployment.
@@ -95,9 +124,9 @@ pub(crate) async fn query<T, F: Future<Output = Result<T>>>(
 }
 
 /// Logs the result of one device as soon as its work ends, if there are several devices.
-pub(crate) fn log_result(several: bool, device: &str, result: &Result<String>) {
+pub(crate) fn log_result(several: bool, device: &str, result: &Result<Done>) {
     match result {
-        Ok(message) if several => log::info(format_args!("{device}: {message}")),
+        Ok(done) if several => log::info(format_args!("{device}: {}", done.message)),
         Err(error) if several => log::warn(format_args!("{error:#}")),
         // For a single device, `report` prints the message or returns the error.
         _ => {}
@@ -107,10 +136,10 @@ pub(crate) fn log_result(several: bool, device: &str, result: &Result<String>) {
 /// Reports the results of a rollout. For one device: prints its message, or returns its
 /// error with the original exit code. For several: prints a table, and returns an error
 /// if any of them failed.
-pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
+pub(crate) fn report(mut outcomes: Vec<Outcome<Done>>) -> Result<()> {
     if outcomes.len() == 1 {
         if let Some(result) = outcomes.pop().and_then(|o| o.result) {
-            println!("{}", result?);
+            println!("{}", result?.message);
         }
         return Ok(());
     }
@@ -118,7 +147,7 @@ pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
         &["DEVICE", "RESULT", "TIME", "WHY"],
         &outcomes.iter().map(row).collect::<Vec<_>>(),
     );
-    let count = |test: fn(&Option<Result<String>>) -> bool| {
+    let count = |test: fn(&Option<Result<Done>>) -> bool| {
         outcomes.iter().filter(|o| test(&o.result)).count()
     };
     let failed = count(|result| matches!(result, Some(Err(_))));
@@ -138,9 +167,10 @@ pub(crate) fn report(mut outcomes: Vec<Outcome<String>>) -> Result<()> {
     ))
 }
 
-fn row(outcome: &Outcome<String>) -> Vec<String> {
+fn row(outcome: &Outcome<Done>) -> Vec<String> {
     let (label, reason) = match &outcome.result {
         None => ("not started", String::new()),
+        Some(Ok(Done { changed: false, .. })) => ("unchanged", String::new()),
         Some(Ok(_)) => ("done", String::new()),
         Some(Err(error)) => (result_label(error), reason(&outcome.device, error)),
     };

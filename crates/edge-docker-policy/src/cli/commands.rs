@@ -61,7 +61,8 @@ commands! {
     Replace = Entry::own("replace", Run, &[
         ("replace NAME [--timeout SECS] [OPTIONS] IMAGE ...",
             "Run an image in the place of NAME; unless it is healthy within SECS (120), \
-             NAME as it was comes back"),
+             NAME as it was comes back. Changes nothing if the same version runs and works; \
+             with --force it is replaced by a copy"),
         ("replace --status [NAME ...]", "Print the last deployments as JSON"),
         ("replace --recover", "Finish deployments that a power loss interrupted"),
     ]).takes(Arguments::Raw);

@@ -13,11 +13,12 @@ use crate::refusal::refuse;
 
 /// Options of `run APP-VERSION` and `replace APP-VERSION`, which change neither the
 /// container nor its identity.
-const FORM: [Known; 4] = [
+const FORM: [Known; 5] = [
     flag('d', "detach"),
     flag('q', "quiet"),
     flag(' ', "allow-downgrade"),
     value(' ', "timeout"),
+    flag(' ', "force"),
 ];
 
 /// Command line that starts an app by its signed run specification.
@@ -31,6 +32,8 @@ pub struct SignedForm<'a> {
     pub detach: bool,
     /// Value of `--timeout`, if it is given.
     pub timeout: Option<&'a str>,
+    /// Deployment although the same version runs (`replace --force`).
+    pub force: bool,
 }
 
 /// Returns the signed form of `args`, the arguments of `run` or `replace`; `None` if they
@@ -57,6 +60,7 @@ pub fn signed_form<'a>(args: &[&'a str], mode: RunMode) -> Option<SignedForm<'a>
         allow_downgrade: parsed.is_set("allow-downgrade"),
         detach: parsed.last("detach") != Some("false"),
         timeout: parsed.last("timeout"),
+        force: parsed.is_set("force"),
     })
 }
 

@@ -55,6 +55,28 @@ impl Watch {
         limit: Duration,
     ) -> Result<String> {
         // The subscription precedes the start, because the container can fail at once.
+        self.subscribe(root, id).await?;
+        containers::start(root, id).await?;
+        self.wait(root, id, once, Duration::ZERO, limit).await
+    }
+
+    /// Waits at most `limit` until container `id`, which has been running for `uptime`,
+    /// shows that it works.
+    pub(super) async fn confirm(
+        &mut self,
+        root: &Root,
+        id: &str,
+        uptime: Duration,
+        limit: Duration,
+    ) -> Result<()> {
+        self.subscribe(root, id).await?;
+        self.wait(root, id, false, uptime, uptime + limit)
+            .await
+            .map(drop)
+    }
+
+    /// Receives the events of container `id` from now on.
+    async fn subscribe(&self, root: &Root, id: &str) -> Result<()> {
         let (changed, lost) = (self.sender(), self.sender());
         let listening = client::events(root, id, move |_| {
             let _ = changed.send(Event::Changed);
@@ -64,13 +86,25 @@ impl Watch {
             let _ = listening.await;
             let _ = lost.send(Event::Lost);
         });
-        containers::start(root, id).await?;
+        Ok(())
+    }
+
+    /// Waits until container `id` works or has failed, at most until it has been running
+    /// for `limit`; it has been for `uptime` already.
+    async fn wait(
+        &mut self,
+        root: &Root,
+        id: &str,
+        once: bool,
+        uptime: Duration,
+        limit: Duration,
+    ) -> Result<String> {
         let start = Instant::now();
         loop {
             // An event only reports that the state changed, so the state is always read.
             let container = containers::find(root, id).await?;
             let container = container.context("the new container is gone")?;
-            let wait = match judge(&container, once, start.elapsed(), limit) {
+            let wait = match judge(&container, once, uptime + start.elapsed(), limit) {
                 Verdict::Works(why) => return Ok(why),
                 Verdict::Broken(why) => bail!(why),
                 Verdict::Wait(time) => time,

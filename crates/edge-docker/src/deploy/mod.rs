@@ -2,27 +2,30 @@
 //! runs the previous one again. If the container does not work, the one before is
 //! restored.
 
+mod arguments;
 mod health;
 mod places;
 mod remake;
+mod same;
 mod supervise;
 mod target;
 mod transaction;
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use edge_common::contract::deployment::RUNS_ALREADY;
 use edge_common::contract::{label, suffix};
 use edge_common::{Root, log};
 use edge_docker_policy::cli::request::Request;
-use edge_docker_policy::cli::values;
 use edge_docker_policy::refusal::refuse;
-use edge_signature::{Verified, valid_app};
+use edge_signature::Verified;
 use serde_json::Value;
 
+use self::arguments::parse_head;
 use self::health::Watch;
 use self::places::Places;
+use self::same::Relation;
 use self::target::Target;
 use self::transaction::IfOldFails;
 use crate::create::Permitted;
@@ -34,8 +37,6 @@ use crate::mounts::collect;
 use crate::stored::created;
 use crate::trust;
 
-/// Default of `--timeout`: time in seconds within which a new container has to work.
-const DEFAULT_TIMEOUT_SECONDS: i64 = 120;
 /// First argument of the process that carries out the deployment. A caller may also type
 /// it: the checks are the same, only the separate process that waits is missing.
 const DETACHED: &str = "--apart";
@@ -64,61 +65,12 @@ pub(crate) async fn rollback(root: &Root, args: &[&str]) -> Result<()> {
     }
 }
 
-/// Parses `NAME [--timeout SECS] …`; returns the name, the timeout and the remaining
-/// arguments.
-fn parse_head<'a, 'b>(
-    verb: &str,
-    args: &'a [&'b str],
-) -> Result<(&'b str, Duration, &'a [&'b str])> {
-    let Some((name, mut rest)) = args.split_first() else {
-        return Err(refuse(format_args!("{verb} needs the name of an app")));
-    };
-    require_app_name(verb, name)?;
-    let mut limit = None;
-    if let Some((text, more)) = timeout(rest) {
-        limit = Some(text);
-        rest = more;
-    }
-    Ok((name, trial_time(limit)?, rest))
-}
-
-/// Refuses a name that cannot be that of an app.
-fn require_app_name(verb: &str, name: &str) -> Result<()> {
-    // With a reserved suffix, for example `-previous`, a deployment names the other
-    // versions of an app.
-    if valid_app(name) && !suffix::RESERVED.iter().any(|s| name.ends_with(s)) {
-        return Ok(());
-    }
-    Err(refuse(format_args!(
-        "{verb} {name:?}: must be the name of an app: a-z, 0-9 and -, not ending in {}",
-        suffix::RESERVED.join(", ")
-    )))
-}
-
-/// Parses the value of `--timeout`, in seconds; `None` is the default.
-fn trial_time(text: Option<&str>) -> Result<Duration> {
-    let seconds = match text {
-        Some(text) => values::number("timeout", text, 1..=3600)?,
-        None => DEFAULT_TIMEOUT_SECONDS,
-    };
-    Ok(Duration::from_secs(seconds.unsigned_abs()))
-}
-
-fn timeout<'a, 'b>(args: &'a [&'b str]) -> Option<(&'b str, &'a [&'b str])> {
-    let (first, rest) = args.split_first()?;
-    if let Some(text) = first.strip_prefix("--timeout=") {
-        return Some((text, rest));
-    }
-    let (text, more) = rest.split_first()?;
-    (*first == "--timeout").then_some((*text, more))
-}
-
 async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     // Before every other step: otherwise a signal could end this process between two
     // steps of the deployment.
     let mut watch = Watch::new()?;
     let mut target = Target::parse(root, args).await?;
-    let (name, limit) = (&target.name.clone(), target.limit);
+    let (name, limit, force) = (&target.name.clone(), target.limit, target.force);
     let request = &mut target.request;
     let (image, allow_downgrade) = (request.image.clone(), request.allow_downgrade);
     let _lock = journal::lock(root, name)?;
@@ -134,6 +86,19 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     // Checked before the container is created, so that a refused deployment is not logged
     // as allowed.
     places.require_app(permitted.app())?;
+    let current = places.current.as_ref();
+    let relation = same::relation(root, &permitted, current)?;
+    if relation == Relation::Equal && !force && same::works(root, &mut watch, current, limit).await
+    {
+        permitted.accept_running(root)?;
+        print_result(
+            &permitted,
+            name,
+            &format!("{RUNS_ALREADY}: nothing changed"),
+        );
+        return Ok(());
+    }
+    let same_version = relation != Relation::Other;
     let new = Kept {
         restart,
         ..create_next(root, name, &permitted).await?
@@ -142,15 +107,31 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
         new: Some(new),
         allow_downgrade,
         old: kept_current(root, &places).await?,
-        older: places.previous.map(|p| p.id),
+        same_version,
+        previous: kept_previous(root, name, &places, same_version).await?,
+        older: places.previous.map(|p| p.id).filter(|_| !same_version),
         ..Journal::new(name, permitted.app(), &image)
     };
     let result = transaction::run(root, &mut watch, journal, limit).await;
+    if result.is_ok() {
+        print_result(&permitted, name, &format!("runs: {image}"));
+    }
     // An error is only a warning: unused clones are harmless until the next collection.
     if let Err(error) = collect::collect(root).await {
         log::warn(format_args!("{error:#}"));
     }
     result
+}
+
+/// Prints the result of a deployment on standard output, for edge-app.
+fn print_result(permitted: &Permitted, name: &str, result: &str) {
+    let version = permitted.version().map(|version| format!(" {version}"));
+    // An error, for example of a closed pipe, is no failure of the deployment.
+    let _ = writeln!(
+        std::io::stdout(),
+        "{name}{} {result}",
+        version.unwrap_or_default()
+    );
 }
 
 fn check(name: &str, request: &Request) -> Result<()> {
@@ -187,11 +168,34 @@ async fn kept_current(root: &Root, places: &Places) -> Result<Option<Kept>> {
     let Some(current) = &places.current else {
         return Ok(None);
     };
-    let trust = trust::load(root)?;
-    // A container that is no longer verified has no number that counts.
-    let judged = identify::verified(root, &trust, "replace", &current.id).await;
-    let verified = judged.ok().and_then(|j| j.verified);
+    let verified = still_verified(root, current).await?;
     Ok(Some(kept(current, verified.as_ref())))
+}
+
+/// Returns the record of the container to which a rollback returns, if the deployment is
+/// one of the same version, after which it still does.
+async fn kept_previous(
+    root: &Root,
+    name: &str,
+    places: &Places,
+    same_version: bool,
+) -> Result<Option<Kept>> {
+    let Some(previous) = places.previous.as_ref().filter(|_| same_version) else {
+        return Ok(None);
+    };
+    let verified = still_verified(root, previous).await?;
+    Ok(Some(Kept {
+        restart: requested_restart(root, name, previous)?,
+        ..kept(previous, verified.as_ref())
+    }))
+}
+
+/// Returns the verified signature of an existing container. A container that is no longer
+/// verified has no number that counts.
+async fn still_verified(root: &Root, container: &Container) -> Result<Option<Verified>> {
+    let trust = trust::load(root)?;
+    let judged = identify::verified(root, &trust, "replace", &container.id).await;
+    Ok(judged.ok().and_then(|j| j.verified))
 }
 
 /// Returns the ID, state and restart policy that a rollback restores.
@@ -207,8 +211,9 @@ fn kept(container: &Container, verified: Option<&Verified>) -> Kept {
 
 async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
     let mut watch = Watch::new()?;
-    let (name, limit, rest) = parse_head("rollback", args)?;
-    if !rest.is_empty() {
+    let head = parse_head("rollback", args)?;
+    let (name, limit) = (head.name, head.limit);
+    if head.force || !head.rest.is_empty() {
         return Err(refuse("rollback takes NAME and --timeout SECS"));
     }
     let _lock = journal::lock(root, name)?;

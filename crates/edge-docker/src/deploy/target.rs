@@ -8,7 +8,8 @@ use edge_common::Root;
 use edge_docker_policy::cli::levels;
 use edge_docker_policy::cli::request::{self, Request};
 
-use super::{check, parse_head, require_app_name, trial_time};
+use super::arguments::{parse_head, require_app_name, trial_time};
+use super::check;
 use crate::create::{self, Permitted};
 use crate::signed_app::SignedApp;
 use crate::trust;
@@ -19,6 +20,8 @@ pub(super) struct Target {
     pub(super) name: String,
     /// Time within which the new container has to work.
     pub(super) limit: Duration,
+    /// Deployment although the same version runs (`--force`).
+    pub(super) force: bool,
     /// Settings of the container.
     pub(super) request: Request,
     /// App whose run specification the request states; `None` for typed options.
@@ -26,17 +29,18 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Parses the arguments of `replace`: `APP-VERSION [--timeout SECS]`, or
-    /// `NAME [--timeout SECS] OPTIONS IMAGE …`.
+    /// Parses the arguments of `replace`: `APP-VERSION [--timeout SECS] [--force]`, or
+    /// `NAME [--timeout SECS] [--force] OPTIONS IMAGE …`.
     pub(super) async fn parse(root: &Root, args: &[&str]) -> Result<Self> {
         let trust = trust::load(root)?;
         let Some(form) = levels::signed_form(args, trust.run) else {
-            let (name, limit, rest) = parse_head("replace", args)?;
-            let request = request::parse(rest)?;
-            check(name, &request)?;
+            let head = parse_head("replace", args)?;
+            let request = request::parse(head.rest)?;
+            check(head.name, &request)?;
             return Ok(Self {
-                name: name.into(),
-                limit,
+                name: head.name.into(),
+                limit: head.limit,
+                force: head.force,
                 request,
                 app: None,
             });
@@ -47,6 +51,7 @@ impl Target {
         Ok(Self {
             name: app.spec.app.clone(),
             limit,
+            force: form.force,
             request: app.request(root, true)?,
             app: Some(app),
         })

@@ -85,7 +85,13 @@ async fn attempt(
     }
     if let Some(old) = &journal.old {
         containers::set_restart(root, &old.id, &no_restart()).await?;
-        names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
+        // The same version is nothing to return to: its place is that of the version
+        // which a success removes.
+        let suffix = match journal.same_version {
+            true => suffix::OLDER,
+            false => suffix::PREVIOUS,
+        };
+        names.push((old.id.as_str(), format!("{name}{suffix}")));
     }
     containers::set_restart(root, &new.id, &no_restart()).await?;
     names.push((new.id.as_str(), name.clone()));
@@ -121,7 +127,7 @@ async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
         Err(error) => return Err(error),
     };
     let mut names = vec![(new.id.as_str(), name.clone())];
-    if let Some(old) = &journal.old {
+    if let Some(old) = journal.old.as_ref().filter(|_| !journal.same_version) {
         names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
     containers::rename(root, &names).await?;
@@ -138,6 +144,12 @@ async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     }
     if let Some(older) = journal.older.take() {
         containers::remove(root, &older).await?;
+    }
+    if journal.same_version {
+        if let Some(old) = &journal.old {
+            containers::remove(root, &old.id).await?;
+        }
+        journal.old = journal.previous.take();
     }
     journal.phase = Phase::Deployed;
     journal.write(root)?;
@@ -203,6 +215,9 @@ async fn roll_back(root: &Root, journal: &mut Journal, rule: IfOldFails) -> anyh
         Some(_) => Phase::RolledBack,
         None => Phase::Down,
     };
+    if let Some(previous) = journal.previous.take() {
+        journal.older = Some(previous.id);
+    }
     if let Err(error) = journal.write(root) {
         return error;
     }

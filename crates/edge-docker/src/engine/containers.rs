@@ -55,6 +55,9 @@ struct HostConfig {
 pub(crate) struct State {
     /// Whether the process exists; also true while the container is paused.
     pub running: bool,
+    /// Whether the process is suspended (`pause`).
+    #[serde(default)]
+    pub paused: bool,
     /// Whether the process has ended and the engine is about to start it again.
     pub restarting: bool,
     /// Exit code of the process, valid once it has ended.

@@ -3,6 +3,7 @@
 
 mod device;
 mod missing;
+mod same;
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

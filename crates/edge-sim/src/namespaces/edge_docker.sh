@@ -3,6 +3,7 @@
 # command. Files in /data control it:
 #   seconds  duration of a pull and of a replace
 #   hold     a pipe: a pull continues when a line is written into it
+#   same     a replace finds that the same version runs
 #   broken   a replace fails and is rolled back
 #   images   output of `images`
 #   trouble  a line for each `inspect` that fails
@@ -24,6 +25,7 @@ pull)
 replace)
 	takes
 	stamp end
+	[ ! -e /data/same ] || echo "hello v1 runs already: nothing changed"
 	if [ -e /data/broken ]; then
 		echo "edge-docker: hello: it ended with exit code 7; switched back" >&2
 		exit 123

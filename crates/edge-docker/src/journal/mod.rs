@@ -6,16 +6,18 @@
 //! container, which may start although a newer version has been accepted since, and which
 //! no cleaning up removes.
 
-use std::fs::{self, File};
+mod locks;
+
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use edge_common::contract::exit_code::REFUSED;
 use edge_common::contract::suffix;
-use edge_common::exit::Failure;
-use edge_common::{Root, file, lock, log};
+use edge_common::{Root, file, log};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+pub(crate) use self::locks::{has_lock, lock, locked_names};
 
 /// Directory of the journals and their locks, accessible to root only.
 // `switches` is an old word for deployments. Names on devices do not change, see
@@ -78,6 +80,14 @@ pub(crate) struct Journal {
     pub(crate) old: Option<Kept>,
     /// ID of the container that was `NAME-previous` before, which a success removes.
     pub(crate) older: Option<String>,
+    /// Whether the new container is of the version of `old`, which a success then removes,
+    /// so that `NAME-previous` stays the version to return to.
+    #[serde(default)]
+    pub(crate) same_version: bool,
+    /// Container `NAME-previous`, which a deployment of the same version leaves as it is.
+    /// Only in an open deployment; the closed record names it in `old` or `older`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<Kept>,
     /// Reason why the new container counts as working, or why it failed.
     #[serde(default)]
     pub(crate) reason: String,
@@ -143,6 +153,8 @@ impl Journal {
             allow_downgrade: false,
             old: None,
             older: None,
+            same_version: false,
+            previous: None,
             reason: String::new(),
             log: String::new(),
             unknown: Map::new(),
@@ -167,11 +179,12 @@ impl Journal {
         let new = self.new.as_ref().map(|k| k.id.as_str());
         let old = self.old.as_ref().map(|k| k.id.as_str());
         let older = self.older.as_deref();
+        let previous = self.previous.as_ref().map(|k| k.id.as_str());
         let named = match self.phase {
-            Phase::Trial | Phase::Keep => [new, old, older],
-            Phase::Deployed => [new, old, None],
+            Phase::Trial | Phase::Keep => [new, old, older, previous],
+            Phase::Deployed => [new, old, None, None],
             // A version that failed was removed, but one of a failed rollback is kept.
-            Phase::RolledBack | Phase::Down => [new.filter(|_| !self.fresh), old, older],
+            Phase::RolledBack | Phase::Down => [new.filter(|_| !self.fresh), old, older, None],
         };
         named.into_iter().flatten().collect()
     }
@@ -180,7 +193,8 @@ impl Journal {
     /// contains them.
     pub(crate) fn images(&self) -> impl Iterator<Item = &str> {
         let ids = self.ids();
-        let kept = [&self.new, &self.old].into_iter().flatten();
+        let kept = [&self.new, &self.old, &self.previous];
+        let kept = kept.into_iter().flatten();
         kept.filter(move |k| ids.contains(&k.id.as_str()) && !k.image.is_empty())
             .map(|k| k.image.as_str())
     }
@@ -202,6 +216,9 @@ impl Journal {
         }
         if is_it(&self.old) {
             self.old = None;
+        }
+        if is_it(&self.previous) {
+            self.previous = None;
         }
         if self.older.as_deref() == Some(id) {
             self.older = None;
@@ -336,35 +353,6 @@ pub(crate) fn exchange_id(root: &Root, old: &str, new: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Locks the deployments of `name` until the returned file is closed, at the latest when
-/// the process ends. An error if another process holds the lock.
-pub(crate) fn lock(root: &Root, name: &str) -> Result<File> {
-    file::create_directory(&root.path(DIRECTORY), 0o700)?;
-    // A separate file, because a write replaces the journal by rename, and the lock would
-    // stay on the old journal.
-    let path = path(root, name, "lock");
-    file::put(&path, b"", 0o600)?;
-    lock::try_exclusive(&path)?.ok_or_else(|| {
-        let busy = format_args!("another deployment of {name} is under way");
-        Failure::error(REFUSED, busy)
-    })
-}
-
-/// Returns whether there was a deployment of `name`, so that [`lock`] creates no file.
-pub(crate) fn has_lock(root: &Root, name: &str) -> bool {
-    path(root, name, "lock").exists()
-}
-
-/// Returns the names of the deployments that are under way.
-pub(crate) fn locked_names(root: &Root) -> Result<Vec<String>> {
-    let mut names = names_of(root, ".lock")?;
-    names.retain(|name| {
-        let lock = lock::try_exclusive(&path(root, name, "lock"));
-        lock.is_ok_and(|lock| lock.is_none())
-    });
-    Ok(names)
 }
 
 /// Returns the name of the deployment to which a container name belongs: the name without
