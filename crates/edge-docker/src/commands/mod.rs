@@ -136,7 +136,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Load => done(load::run(root, args).await),
         Command::Tag => done(tag::run(root, args).await),
         Command::Sync => done(sync::run(root, args)),
-        Command::Fsck => done(fsck::run(root, args).await),
+        Command::Fsck => done(fsck::run(root, args)),
         Command::Ledger => ledger::show::run(root, parsed),
         Command::Help => done(help::print(args)),
         Command::Start | Command::Restart | Command::Unpause => {

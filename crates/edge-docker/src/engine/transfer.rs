@@ -1,20 +1,18 @@
-//! Requests and responses that are too large for memory, and so are sent and read in
-//! chunks.
+//! Requests that are too large for memory, and so are sent in chunks.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::pin::Pin;
 use std::task::{self, Poll};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use edge_common::Root;
-use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::{Body, Frame};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::client::{no_body, read_lines, send};
+use super::client::{read_lines, send};
 
 /// Sends what `produce` writes as the body of a POST request while it is written, and
 /// calls `line` for each line of the response. If both fail, the error of `produce` is
@@ -52,53 +50,6 @@ pub(crate) async fn upload(
         (Ok(Err(error)), _) => Err(error),
         (Ok(Ok(())), response) => response,
         (Err(_), _) => bail!("the worker that writes the upload panicked"),
-    }
-}
-
-/// Sends a GET request and passes the response to `consume` while it arrives; returns the
-/// result of `consume`.
-pub(crate) async fn download<T: Send + 'static>(
-    root: &Root,
-    path: &str,
-    consume: impl FnOnce(&mut dyn Read) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let response = send(root, Method::GET, path, no_body(), &[]).await?;
-    let mut incoming = response.into_body();
-    let (sender, receiver) = mpsc::channel(16);
-    // A thread, because archives are read with blocking calls, which would stop the
-    // runtime.
-    let consumer = std::thread::spawn(move || {
-        let mut arrived = Arrived(receiver, Bytes::new());
-        consume(&mut arrived)
-    });
-    while let Some(frame) = incoming.frame().await {
-        let chunk = frame.map_err(std::io::Error::other);
-        let chunk = chunk.map(|f| f.into_data().unwrap_or_default());
-        // The consumer ended early: it has what it needs, or failed. Its result is
-        // returned below.
-        if sender.send(chunk).await.is_err() {
-            break;
-        }
-    }
-    drop(sender);
-    let joined = consumer.join();
-    joined.unwrap_or_else(|_| bail!("the worker that reads the response panicked"))
-}
-
-/// Reader of a response in chunks: channel of chunks, and unread rest of the current one.
-struct Arrived(mpsc::Receiver<std::io::Result<Bytes>>, Bytes);
-
-impl Read for Arrived {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.1.is_empty() {
-            match self.0.blocking_recv() {
-                Some(chunk) => self.1 = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.1.len());
-        buffer[..length].copy_from_slice(&self.1.split_to(length));
-        Ok(length)
     }
 }
 

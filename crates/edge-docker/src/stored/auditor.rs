@@ -125,7 +125,7 @@ impl<'a> Auditor<'a> {
         }
         let image = self.image(&app.image.id)?;
         // Checked apart: a new container would have the same layers.
-        self.layers.directories(&image)?;
+        self.layers.of_image(&image)?;
         match self.compare(container, record.as_ref(), &app, &image) {
             Err(Fault::Breaks(rule)) => {
                 let remake = replacement::describe(self.root, container, &app, &image);

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use edge_docker_policy::stored::container::is_hex;
 
+use super::disk;
 use super::fault::Fault;
+use super::layer::Layer;
 
 /// Size limit of `lower`, `link` and similar files of the engine, in bytes. `lower` is
 /// the longest, with up to 128 layers of about 28 bytes each.
@@ -60,6 +62,16 @@ impl Layers {
             images: data_root.join("image/overlay2"),
             checked: HashMap::new(),
         }
+    }
+
+    /// Returns the IDs of all images.
+    pub(super) fn images(&self) -> anyhow::Result<Vec<Digest>> {
+        let paths = disk::entries(&self.images.join("imagedb/content/sha256"))?;
+        let id = |path: PathBuf| {
+            let hex = path.file_name()?.to_str()?;
+            format!("sha256:{hex}").parse().ok()
+        };
+        Ok(paths.into_iter().filter_map(id).collect())
     }
 
     /// Reads the configuration of the image `id` and checks that its digest is the image
@@ -133,26 +145,31 @@ impl Layers {
         fs::remove_dir_all(self.images.join("layerdb/mounts").join(id))
     }
 
-    /// Returns the digest and the directory of each layer of an image, beginning with the
-    /// lowest.
-    pub(super) fn directories(&mut self, image: &Value) -> Result<Vec<(String, PathBuf)>, Fault> {
+    /// Returns the layers of an image, beginning with the lowest.
+    pub(super) fn of_image(&mut self, image: &Value) -> Result<Vec<Layer>, Fault> {
         let chain = chain(image)?;
-        let links = self.links(&chain)?;
-        let directory = |link: &String| {
-            let link = self.overlay.join(link);
-            fs::read_link(link).map(|to| self.overlay.join("l").join(to))
+        self.links(&chain)?;
+        let layer = |(id, digest): &(String, Digest)| {
+            let metadata = self.metadata(id);
+            let cache = text(&metadata.join("cache-id"))?;
+            Ok(Layer {
+                digest: digest.clone(),
+                directory: self.overlay.join(cache).join("diff"),
+                description: metadata.join("tar-split.json.gz"),
+            })
         };
-        let directories = links.iter().rev().map(|l| directory(l).unwrap_or_default());
-        Ok(chain
-            .into_iter()
-            .map(|(_, diff)| diff)
-            .zip(directories)
-            .collect())
+        chain.iter().map(layer).collect()
+    }
+
+    /// Returns the directory of the engine's metadata of the layer with a chain ID.
+    fn metadata(&self, chain: &str) -> PathBuf {
+        let hex = chain.strip_prefix("sha256:").unwrap_or_default();
+        self.images.join("layerdb/sha256").join(hex)
     }
 
     /// Checks the layers of an image in the engine's metadata; returns their overlay2
     /// links, beginning with the top layer.
-    fn links(&mut self, chain: &[(String, String)]) -> Result<Vec<String>, Fault> {
+    fn links(&mut self, chain: &[(String, Digest)]) -> Result<Vec<String>, Fault> {
         let top = chain
             .last()
             .map(|(chain, _)| chain.clone())
@@ -162,11 +179,10 @@ impl Layers {
         }
         let mut links = Vec::new();
         for (at, (id, diff)) in chain.iter().enumerate().rev() {
-            let hex = id.strip_prefix("sha256:").unwrap_or_default();
-            let layer = self.images.join("layerdb/sha256").join(hex);
+            let layer = self.metadata(id);
             let below = at.checked_sub(1).map_or("", |b| chain[b].0.as_str());
             let parent = optional_text(&layer.join("parent"))?;
-            if text(&layer.join("diff"))? != *diff || parent != below {
+            if text(&layer.join("diff"))? != diff.as_str() || parent != below {
                 return Err(format!("layer {} of its image is another", at + 1).into());
             }
             let cache = text(&layer.join("cache-id"))?;
@@ -205,8 +221,8 @@ impl Layers {
 
 /// Returns chain ID and diff ID of each layer in an image's configuration, beginning with
 /// the lowest.
-fn chain(image: &Value) -> Result<Vec<(String, String)>, Fault> {
-    let mut chain: Vec<(String, String)> = Vec::new();
+fn chain(image: &Value) -> Result<Vec<(String, Digest)>, Fault> {
+    let mut chain: Vec<(String, Digest)> = Vec::new();
     for diff in image["rootfs"]["diff_ids"].as_array().into_iter().flatten() {
         let diff = diff.as_str().and_then(|d| d.parse::<Digest>().ok());
         let diff = diff.ok_or("its image names no layers")?;
@@ -214,7 +230,7 @@ fn chain(image: &Value) -> Result<Vec<(String, String)>, Fault> {
             None => diff.to_string(),
             Some((below, _)) => Digest::of(format!("{below} {diff}").as_bytes()).to_string(),
         };
-        chain.push((id, diff.to_string()));
+        chain.push((id, diff));
     }
     Ok(chain)
 }
