@@ -247,9 +247,11 @@ commands! {
 
     /// Serves the authorization plugin, which decides on each request to the engine.
     Authz = Entry::own("authz", Hidden, &[("authz", "Serve the engine's authorization plugin")]);
-    /// Notes the key of an SSH session for the ledger; sshd calls it.
+    /// Notes the key of an SSH session for the ledger and prints the keys that may log in;
+    /// sshd calls it.
     NoteSshKey = Entry::own("note-ssh-key", Hidden, &[
-        ("note-ssh-key FINGERPRINT KEY", "Note the key of an SSH session for the ledger"),
+        ("note-ssh-key FINGERPRINT KEY HOME UID", "Note the key of an SSH session for the \
+          ledger, and print the keys that may log in"),
     ]).takes(Any);
     /// Audits stored containers before the engine starts.
     AuditStored = Entry::own("audit-stored", Hidden, &[

@@ -8,6 +8,7 @@ mod help;
 mod operate;
 mod passthrough;
 mod prune;
+mod ssh_key;
 mod tag;
 
 use std::process::ExitCode;
@@ -164,7 +165,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         | Command::Images
         | Command::History => done(passthrough::become_client(root, command, parsed)),
         Command::Authz => done(authz::serve(root)),
-        Command::NoteSshKey => done(ledger::sessions::note(root, args)),
+        Command::NoteSshKey => done(ssh_key::run(root, args)),
         Command::AuditStored => {
             caller::require_service_manager(root)
                 .inspect_err(|refusal| audit(root, "audit-stored", refusal))?;

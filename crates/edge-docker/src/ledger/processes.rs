@@ -10,7 +10,7 @@ const MAX_ANCESTORS: usize = 64;
 /// Process by its ID and its start time in clock ticks since the boot, which no later
 /// process with the same ID has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pub(super) id: u32,
     pub(super) started: u64,
     parent: u32,

@@ -14,7 +14,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use edge_common::log::printable;
 use edge_common::{Root, file};
-use edge_docker_policy::refusal::refuse;
 use serde::{Deserialize, Serialize};
 
 use super::processes::{Process, control_group};
@@ -48,31 +47,31 @@ struct Note {
     group: String,
 }
 
-/// Carries out `note-ssh-key FINGERPRINT KEY`: notes the key for the process of sshd
-/// that called this program. Prints nothing, so that sshd goes on to its own files.
-pub(crate) fn note(root: &Root, args: &[&str]) -> Result<()> {
-    let [fingerprint, key] = args else {
-        return Err(refuse("note-ssh-key takes FINGERPRINT and KEY, from sshd"));
-    };
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    let parent = parent.and_then(|id| Process::find(root, id.unsigned_abs()));
-    let parent = parent.filter(|p| is_sshd(root, p.id) && std::env::var_os("SUDO_USER").is_none());
-    let Some(parent) = parent else {
-        return Err(refuse("note-ssh-key is refused: only sshd calls it"));
-    };
+/// Returns the process of sshd that called this program, `None` if the caller is another
+/// one.
+pub(crate) fn sshd(root: &Root) -> Option<Process> {
+    let parent = rustix::process::getppid()?.as_raw_nonzero().get();
+    let parent = Process::find(root, parent.unsigned_abs())?;
+    let is_typed = std::env::var_os("SUDO_USER").is_some();
+    (is_sshd(root, parent.id) && !is_typed).then_some(parent)
+}
+
+/// Notes the key that a client offers for this process of sshd: its fingerprint, and the
+/// key itself in base64.
+pub(crate) fn note(root: &Root, sshd: &Process, fingerprint: &str, key: &str) -> Result<()> {
     let note = Note {
         v: 1,
         key: Key {
             key: super::shortened(&printable(fingerprint), MAX_NAME_BYTES),
             certificate: certificate(key).unwrap_or_default(),
         },
-        group: control_group(root, &parent.id.to_string()),
+        group: control_group(root, &sshd.id.to_string()),
     };
     let directory = root.path(DIRECTORY);
     file::create_directory(&directory, 0o700)?;
     remove_ended(root);
     let text = serde_json::to_vec(&note).context("writing the note on the session")?;
-    file::write(&directory.join(name(&parent)), &text, 0o600)
+    file::write(&directory.join(name(sshd)), &text, 0o600)
 }
 
 fn is_sshd(root: &Root, id: u32) -> bool {

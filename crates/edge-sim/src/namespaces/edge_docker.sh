@@ -14,6 +14,8 @@ takes() {
 	[ ! -e /data/seconds ] || sleep "$(cat /data/seconds)"
 }
 [ "$2" = --status ] && exit 0
+# As sshd calls it: the home directory is the third argument of the command.
+[ "$1" = note-ssh-key ] && exec cat "$4/.ssh/authorized_keys"
 printf '%s\0' "$@" >"/data/$1"
 case $1 in
 pull)
