@@ -150,8 +150,8 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
             done(prune::run(root, command, parsed).await)
         }
         Command::RemoveImage => prune::remove_images(root, parsed).await,
-        Command::Wait
-        | Command::Ps
+        Command::Wait => operate::wait(root, parsed).await,
+        Command::Ps
         | Command::Logs
         | Command::Top
         | Command::Stats

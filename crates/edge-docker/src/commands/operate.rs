@@ -1,12 +1,12 @@
-//! `start`, `restart`, `unpause`, `stop`, `kill`, `pause` and `rm`: docker's client acts on
-//! the IDs of the containers that were judged. A name could refer to another container by
-//! then: a deployment renames containers.
+//! `start`, `restart`, `unpause`, `stop`, `kill`, `pause`, `rm` and `wait`: docker's client
+//! acts on the IDs of the containers that were judged. A name could refer to another
+//! container by then: a deployment renames containers.
 
 use std::io::Write as _;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use edge_common::Root;
+use edge_common::{Root, log};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
 use edge_docker_policy::cli::streams::Streams;
@@ -100,7 +100,7 @@ async fn attach_first(root: &Root, judged: &Judged, parsed: &Parsed<'_>) -> Resu
     }
     let started = || {
         if let Err(error) = accept(root, judged) {
-            edge_common::log::error(format_args!("{error:#}"));
+            log::error(format_args!("{error:#}"));
         }
     };
     attach::run(root, &judged.id, streams, container.vanishes(), started).await
@@ -110,6 +110,36 @@ async fn attach_first(root: &Root, judged: &Judged, parsed: &Parsed<'_>) -> Resu
 pub(super) async fn stop(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<ExitCode> {
     let (targets, _) = find(root, parsed).await?;
     act(root, command, parsed, &targets)
+}
+
+/// Carries out `wait`: docker's client prints each exit code as soon as it is known.
+/// Containers that do not exist are reported after the others have ended, as the client
+/// does.
+pub(super) async fn wait(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
+    let (mut targets, mut absent) = (Vec::new(), Vec::new());
+    for typed in &parsed.arguments {
+        match containers::find(root, typed).await? {
+            Some(container) => targets.push(Target {
+                typed,
+                id: container.id,
+            }),
+            None => absent.push(*typed),
+        }
+    }
+    let mut code = 0;
+    if !targets.is_empty() {
+        let mut client = client(root, Command::Wait, &by_id(parsed, &targets));
+        let status = client.status().context("starting docker")?;
+        code = status
+            .code()
+            .and_then(|c| u8::try_from(c).ok())
+            .unwrap_or(1);
+    }
+    for name in &absent {
+        log::error(format_args!("no such container: {name}"));
+        code = 1;
+    }
+    Ok(code.into())
 }
 
 /// Carries out `rm`, then removes the mount clones of the removed containers. Refuses a

@@ -9,5 +9,6 @@ mod checker;
 mod client;
 mod corpus;
 mod generated;
+mod ids;
 mod recorder;
 mod test_root;
