@@ -64,14 +64,14 @@ const SERVICES: &str = "one app.yaml describes one container, with its keys at t
 const SECRETS: &str = "no secrets in app.yaml: it is signed and can be read in the registry; put \
                        a file into the app's data directory on the device";
 const NAMESPACES: &str = "namespaces of the host are not shared with containers";
-const NETWORKS: &str = "a container is in the engine's own network; publish ports, or ask for a \
-                        grant such as host-network";
+const NETWORKS: &str = "networks of your own do not exist on a device; write `network_mode`, \
+                        `ports`, or a grant such as host-network";
 const LIMITS: &str = "write `mem_limit`, `cpus` and `pids_limit`";
 const DISKS: &str = "limits of disks are not set by apps; `storage` limits the app's data";
 const CPU: &str = "write `cpus` or `cpuset`";
 const NAMES: &str = "use `dns` or `extra_hosts`; how names are looked up belongs to the device";
 const ENGINE: &str = "it is decided by the image of the device";
-const LABELS: &str = "labels of a container are edge-docker's; write LABEL in the Dockerfile";
+const LABELS: &str = "write `labels`, which are signed with the app";
 
 /// Keys at the top of `app.yaml`.
 pub(crate) const APP: Keys = Keys {
@@ -95,9 +95,11 @@ pub(crate) const APP: Keys = Keys {
         "healthcheck",
         "hostname",
         "init",
+        "labels",
         "logging",
         "mem_limit",
         "name",
+        "network_mode",
         "pids_limit",
         "ports",
         "read_only",
@@ -112,6 +114,7 @@ pub(crate) const APP: Keys = Keys {
         "sync",
         "sysctls",
         "tmpfs",
+        "tty",
         "ulimits",
         "unit",
         "user",
@@ -160,7 +163,6 @@ pub(crate) const APP: Keys = Keys {
         ),
         ("isolation", "it is for Windows containers"),
         ("label_file", LABELS),
-        ("labels", LABELS),
         ("links", NAMES),
         ("mac_address", "addresses are given by the engine"),
         ("mem_reservation", LIMITS),
@@ -168,7 +170,6 @@ pub(crate) const APP: Keys = Keys {
         ("memory", "write `mem_limit`"),
         ("memswap_limit", LIMITS),
         ("models", SERVICES),
-        ("network_mode", NETWORKS),
         ("networks", NETWORKS),
         ("oom_kill_disable", "a full memory would stop the device"),
         ("oom_score_adj", ENGINE),
@@ -194,10 +195,12 @@ pub(crate) const APP: Keys = Keys {
             "every container has no-new-privileges and docker's seccomp profile",
         ),
         ("services", SERVICES),
-        ("stdin_open", "an app runs without a terminal"),
+        (
+            "stdin_open",
+            "nobody types into an app; `tty` is a terminal for its output",
+        ),
         ("stop_timeout", "write `stop_grace_period: 30s`"),
         ("storage_opt", DISKS),
-        ("tty", "an app runs without a terminal"),
         ("use_api_socket", "the engine's socket is root's alone"),
         ("userns_mode", NAMESPACES),
         ("uts", NAMESPACES),

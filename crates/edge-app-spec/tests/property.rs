@@ -8,7 +8,7 @@ use edge_docker_policy::run_spec::{DeviceNames, RunSpec};
 const FILES: usize = 2000;
 
 /// Values for each key, good and bad ones; several lines of a key are separated by `|`.
-const VALUES: [(&str, &[&str]); 41] = [
+const VALUES: [(&str, &[&str]); 44] = [
     (
         "command",
         &[
@@ -95,6 +95,18 @@ const VALUES: [(&str, &[&str]); 41] = [
     ("pids_limit", &["64", "32768", "0", "99999"]),
     ("cpuset", &["0", "0-2,4", "x"]),
     ("storage", &["2g", "0"]),
+    ("tty", &["true", "false", "x"]),
+    ("network_mode", &["bridge", "none", "host", "mine"]),
+    (
+        "labels",
+        &[
+            "{a: b, c: 1.10}",
+            "[a=b=c, d]",
+            "{edge.app: x}",
+            "[=x]",
+            "[a=1, a=2]",
+        ],
+    ),
     (
         "resources",
         &["{memory: 64m}", "{cpus: 1, pids: 5}", "{x: y}", "{}"],

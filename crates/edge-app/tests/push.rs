@@ -28,6 +28,17 @@ fn push_signs_once_and_a_tag_never_moves() {
     let (code, second, printed) = project.run(&push);
     assert_eq!((code, &second), (0, &first));
     assert!(printed.contains("already signed"), "{printed}");
+    let (code, reported, _) = project.run(&[&push[..], &["--json"]].concat());
+    let reported: serde_json::Value = serde_json::from_str(&reported).unwrap();
+    assert_eq!(
+        (code, &reported["image"], &reported["new_signatures"]),
+        (0, &json!(first.trim()), &json!(0))
+    );
+    assert_eq!(
+        (&reported["app"], &reported["version"], &reported["grants"]),
+        (&json!("hello"), &json!("v1"), &json!([]))
+    );
+    assert!(reported["release_number"].is_u64(), "{reported}");
     let (code, verified, _) = project.run(&["verify", "hello", "--version", "v1"]);
     assert!(
         code == 0 && verified.contains("app      hello\nversion  v1"),

@@ -14,7 +14,7 @@ pub const MAX_CONTAINERS: usize = 128;
 ///
 /// # Errors
 /// Text that names what exceeds its bound.
-pub(crate) fn check<'a>(
+pub fn check<'a>(
     mounts: usize,
     labels: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), String> {

@@ -154,3 +154,17 @@ fn inputs_of_the_fuzz_targets_are_decided() {
     assert!(decision::stored_input(STORED).is_ok());
     assert!(decision::stored_input("{\"app\":\"hello\"}").is_err());
 }
+
+#[test]
+fn no_network_is_not_that_of_the_device() {
+    let image = "r.io/edge-ai:net-v1";
+    for order in [
+        ["run", "--network=none", "--grant=vpn", image],
+        ["run", "--grant=vpn", "--network=none", image],
+    ] {
+        let refused = decision::line(&order).unwrap_err();
+        assert!(refused.contains("omit one of them"), "{refused}");
+    }
+    decision::line(&["run", "--network=none", image]).unwrap();
+    decision::line(&["run", "--grant=vpn", image]).unwrap();
+}

@@ -13,7 +13,7 @@ use crate::values::mapping::Mapping;
 use crate::values::scalar::{
     app_name, boolean, bytes, capabilities, cpus, number, option, options, seconds, shm_bytes,
 };
-use crate::values::{health, hosts, mounts, ports, program, settings};
+use crate::values::{health, hosts, labels, mounts, ports, program, settings};
 use crate::yaml::{Node, Place, Problem, Value};
 
 /// Limit of signed variables, those of files included.
@@ -100,6 +100,7 @@ impl<'r> Reader<'r> {
             .read(&["group_add"], |n| options(n, "group-add"))
             .unwrap_or_default();
         run.init = fields.read(&["init"], boolean).unwrap_or(false);
+        run.tty = fields.read(&["tty"], boolean).unwrap_or(false);
         run.read_only = fields.read(&["read_only"], boolean).unwrap_or(false);
         run.stop_grace_period = fields.read(&["stop_grace_period"], seconds);
         run.commands = fields
@@ -247,6 +248,14 @@ fn permissions(fields: &mut Fields<'_>, run: &mut RunSpec) {
     run.cap_drop = drop.unwrap_or_default();
     let grants = fields.read(&["grants"], settings::grants);
     run.grants = grants.unwrap_or_default();
+    let mode = fields.read(&["network_mode"], |n| {
+        let mode = hosts::network_mode(n)?;
+        match mode == "host" && run.grants.is_empty() {
+            true => Err(n.problem("host needs a grant such as host-network in `grants`")),
+            false => Ok(mode),
+        }
+    });
+    run.network_mode = mode.unwrap_or_default();
     let sysctls = fields.read(&["sysctls"], settings::sysctls);
     run.sysctls = sysctls.unwrap_or_default();
     let root = fields.read(&["root"], |n| {
@@ -262,6 +271,8 @@ fn permissions(fields: &mut Fields<'_>, run: &mut RunSpec) {
 fn operation(fields: &mut Fields<'_>, run: &mut RunSpec) {
     run.healthcheck = fields.read(&["healthcheck", "health"], health::healthcheck);
     run.logging = fields.read(&["logging"], health::logging);
+    let labels = fields.read(&["labels"], labels::labels);
+    run.labels = labels.unwrap_or_default();
     run.requires = fields.read(&["requires"], settings::requires);
     run.unit = fields.read(&["unit"], settings::unit);
     // Without a value, the mapping says nothing, and a run specification omits it.

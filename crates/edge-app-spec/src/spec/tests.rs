@@ -322,3 +322,57 @@ fn warnings_do_not_refuse() {
         assert_eq!(warnings(text), "", "{text}");
     }
 }
+
+#[test]
+fn labels_network_and_terminal() {
+    let run = run_spec("labels: {com.example.a: 1.10, b:}\nnetwork_mode: none\ntty: true");
+    let expected = serde_json::json!({"b": "", "com.example.a": "1.10"});
+    assert_eq!(run["labels"], expected);
+    assert_eq!(
+        (&run["network_mode"], &run["tty"]),
+        (&"none".into(), &true.into())
+    );
+    assert_eq!(
+        run_spec("labels: [com.example.a=1.10, b]")["labels"],
+        expected
+    );
+    assert!(run_spec("labels: {}\ntty: false").get("labels").is_none());
+    let spec =
+        parse("name: a\nlabels: [x=a=b]\nnetwork_mode: host\ngrants: [vpn]\ntty: true\n").unwrap();
+    let options = spec.options("/d").join("|");
+    for option in ["--label=x=a=b", "--network=host", "--tty=true"] {
+        assert!(options.contains(option), "{options}");
+    }
+    let many = |count| {
+        let names: Vec<_> = (0..count).map(|n| format!("n{n}")).collect();
+        parse(&format!("name: a\nlabels: [{}]\n", names.join(", "))).map(drop)
+    };
+    many(64).unwrap();
+    assert!(many(65).unwrap_err().starts_with("app.yaml:2:9: 65 labels"));
+    let large = format!("labels: {{a: {}}}", "x".repeat(4096));
+    for (text, why) in [
+        ("labels: {edge.app: x}", "reserved"),
+        ("labels: {Edge.Run: x}", "reserved"),
+        ("labels: [com.docker.x=1]", "reserved"),
+        ("labels: [edge-app.options=x]", "edge-app's own"),
+        ("labels: ['=x']", "reserved"),
+        ("labels: {'a=b': x}", "neither `=`"),
+        ("labels: {\"a\\nb\": x}", "control"),
+        ("labels: [a=1, a=2]", "already"),
+        ("labels: {a: [b]}", "expected text"),
+        ("labels: 5", "a mapping"),
+        (&large, "4096 bytes"),
+        ("network_mode: 'container:other'", "must be bridge"),
+        ("network_mode: 'service:db'", "must be bridge"),
+        ("network_mode: mine", "must be bridge"),
+        ("network_mode: host", "needs a grant"),
+        ("network_mode: HOST", "must be bridge"),
+        ("tty: on", "true"),
+    ] {
+        let error = parse(&format!("name: a\n{text}\n")).map(drop).unwrap_err();
+        assert!(
+            error.starts_with("app.yaml:2:") && error.contains(why),
+            "{text}: {error}"
+        );
+    }
+}

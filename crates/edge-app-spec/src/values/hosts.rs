@@ -1,7 +1,7 @@
-//! Names and addresses: `hostname` and `extra_hosts`.
+//! Names, addresses and the network: `hostname`, `extra_hosts` and `network_mode`.
 
 use super::environment::with_samples;
-use super::scalar::{accepted, push_new};
+use super::scalar::{accepted, option, push_new};
 use crate::yaml::{Node, Problem, Value};
 
 /// Reads `hostname`, with the placeholders `{thing}` and `{serial}`.
@@ -15,6 +15,18 @@ pub(crate) fn hostname(node: &Node) -> Result<String, Problem> {
     }
     accepted(node, "hostname", &sample)?;
     Ok(text.into())
+}
+
+/// Reads `network_mode`: `bridge`, `none`, or `host`, which a grant must permit.
+pub(crate) fn network_mode(node: &Node) -> Result<String, Problem> {
+    let text = node.text()?;
+    match text {
+        "bridge" | "none" | "host" => option(node, "network"),
+        // Networks of a device are no part of what is signed.
+        _ => Err(node.problem(format_args!(
+            "{text:?}: must be bridge, none, or host, which needs a grant"
+        ))),
+    }
 }
 
 /// Reads `extra_hosts`: a list of `NAME:ADDRESS` or `NAME=ADDRESS`, or a mapping of names

@@ -4,6 +4,7 @@
 pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod hosts;
+pub(crate) mod labels;
 pub(crate) mod mapping;
 pub(crate) mod mounts;
 mod path;

@@ -102,6 +102,8 @@ pub(crate) struct PushOptions {
     /// Copy this image from another repository by digest; docker is not needed
     #[arg(long, value_name = "IMAGE@DIGEST")]
     pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// Devices of a deployment, with limits for all and a timeout for each.

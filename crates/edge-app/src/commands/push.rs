@@ -8,6 +8,7 @@ use edge_signature::{
     Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Select,
     Verified, verify as verify_signature,
 };
+use serde_json::{Value, json};
 
 use crate::cli::args::PushOptions;
 use crate::commands::consent;
@@ -18,7 +19,8 @@ use crate::project::app::App;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
 
-/// Uploads or copies a version of an app, signs it, and prints `REPOSITORY@DIGEST`.
+/// Uploads or copies a version of an app, signs it, and prints `REPOSITORY@DIGEST`, or
+/// with `--json` what was signed.
 pub(crate) async fn push(
     project: &Project,
     app: &App,
@@ -61,17 +63,35 @@ pub(crate) async fn push(
         },
         commit: app.commit().await,
     };
-    let mut signed = 0;
+    let mut new = 0;
+    let mut last = None;
     for manifest in &manifests {
         for format in options.format.list() {
-            signed += u32::from(signing.sign(manifest, *format).await?);
+            let (is_new, verified) = signing.sign(manifest, *format).await?;
+            new += u32::from(is_new);
+            last = Some(verified);
         }
     }
-    if signed == 0 {
+    if new == 0 {
         log::info("already signed by this key");
     }
-    println!("{}@{digest}", image.repository);
+    let reference = format!("{}@{digest}", image.repository);
+    match last {
+        Some(verified) if options.output.json => println!("{}", report(&reference, new, &verified)),
+        _ => println!("{reference}"),
+    }
     Ok(())
+}
+
+/// Returns the output of `--json`: the image, the number of new signatures, and what the
+/// last one states.
+fn report(reference: &str, new: u32, verified: &Verified) -> Value {
+    let stated = &verified.annotations;
+    json!({
+        "app": stated.app, "version": stated.version, "image": reference,
+        "release_number": stated.release_number, "grants": stated.grants,
+        "run": stated.run, "signer": verified.signer, "new_signatures": new,
+    })
 }
 
 /// Pushes the run specification, which `app.yaml` describes, and returns the digest to sign.
@@ -95,8 +115,9 @@ struct Signing<'a> {
 
 impl Signing<'_> {
     /// Signs one manifest, stores the signature and verifies the stored copy. Returns
-    /// false if the registry already has an equal signature.
-    async fn sign(&self, manifest: &Manifest, format: Format) -> Result<bool> {
+    /// whether the signature is new, and its content; the registry may already have an
+    /// equal one.
+    async fn sign(&self, manifest: &Manifest, format: Format) -> Result<(bool, Verified)> {
         let (registry, keys, digest) = (self.registry, self.keys, &manifest.digest);
         // The same manifest may be signed for other apps and versions, too.
         let select = Select::Version {
@@ -105,7 +126,7 @@ impl Signing<'_> {
         };
         let formats = [format];
         match registry.verify_digest(keys, digest, &formats, select).await {
-            Ok(verified) if self.is_stated_by(&verified) => return Ok(false),
+            Ok(verified) if self.is_stated_by(&verified) => return Ok((false, verified)),
             Ok(_) | Err(Error::Unsigned(_) | Error::Untrusted(_) | Error::NotSelected(_)) => {}
             Err(error) => return Err(registry_error(error)),
         }
@@ -143,7 +164,7 @@ impl Signing<'_> {
             stored.annotations.release_number,
             &stored.signer[..16]
         ));
-        Ok(true)
+        Ok((true, stored))
     }
 
     /// Returns whether an existing signature states the same app, version, grants and run

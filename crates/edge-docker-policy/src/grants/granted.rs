@@ -212,6 +212,13 @@ impl Granted {
         host.cap_add.extend(part.capabilities);
         host.sysctls.extend(part.sysctls);
         if part.host_network {
+            // Whoever asks for no network must not get that of the device.
+            if host.network_mode == "none" {
+                return Err(refuse(format_args!(
+                    "--network none is refused with --grant {name}, which is the network of the \
+                     device: omit one of them"
+                )));
+            }
             host.network_mode = "host".into();
         }
         let mount = |m: HostMount| Mount::bind(m.source, m.target, m.read_only);

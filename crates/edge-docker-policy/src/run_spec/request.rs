@@ -95,6 +95,7 @@ impl RunSpec {
         let texts = [
             ("restart", &self.restart),
             ("cpuset-cpus", &self.cpuset),
+            ("network", &self.network_mode),
             ("stop-signal", &self.stop_signal),
             ("user", &self.user),
             ("workdir", &self.working_dir),
@@ -122,6 +123,9 @@ impl RunSpec {
         for (name, value) in &self.environment {
             put("env", &format!("{name}={}", names.fill(value)?));
         }
+        for (name, value) in &self.labels {
+            put("label", &format!("{name}={value}"));
+        }
         for volume in &self.volumes {
             let slash = if volume.source.is_empty() { "" } else { "/" };
             let mode = if volume.read_only { ":ro" } else { "" };
@@ -148,7 +152,11 @@ impl RunSpec {
         if let Some(seconds) = self.stop_grace_period {
             put("stop-timeout", &seconds.to_string());
         }
-        for (option, yes) in [("init", self.init), ("read-only", self.read_only)] {
+        for (option, yes) in [
+            ("init", self.init),
+            ("read-only", self.read_only),
+            ("tty", self.tty),
+        ] {
             if yes {
                 put(option, "true");
             }

@@ -61,12 +61,19 @@ pub struct RunSpec {
     /// Init process that reaps zombies.
     #[serde(skip_serializing_if = "is_default")]
     pub init: bool,
+    /// Labels of the container, for programs that read them at the engine.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Log driver and its options.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub logging: Option<Logging>,
     /// Memory limit; 0 is no limit.
     #[serde(skip_serializing_if = "is_default")]
     pub mem_limit: i64,
+    /// Network: `bridge`, `none`, or with a grant that permits it `host`; empty is the
+    /// default of the engine, `bridge`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub network_mode: String,
     /// Process limit; 0 is the default of edge-docker.
     #[serde(skip_serializing_if = "is_default")]
     pub pids_limit: i64,
@@ -103,6 +110,9 @@ pub struct RunSpec {
     /// File systems in memory: options by path in the container.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tmpfs: BTreeMap<String, String>,
+    /// Pseudo-terminal as standard output and error of the app.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tty: bool,
     /// Resource limits of processes, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ulimits: BTreeMap<String, UlimitPair>,
