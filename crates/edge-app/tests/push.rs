@@ -203,7 +203,7 @@ fn labels_of_edge_docker_are_refused_before_the_upload() {
         );
         project.fails(&["verify", "hello", "--version=v2"], 4, "not found");
     }
-    let from = copy(r#"{"config":{"Labels":{"a":"b"}}}"#);
+    let from = copy(r#"{"os":"linux","architecture":"amd64","config":{"Labels":{"a":"b"}}}"#);
     project.succeeds(&["push", "hello", "--version=v2", &from]);
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn push(
     let registry = project.registry().await?;
     let digest = match &source {
         Some(source) => mirror::copy(project, &registry, &image, source).await?,
-        None => upload::upload(&registry, &image).await?,
+        None => upload::upload(&registry, &image, &project.config.platform).await?,
     };
     let image = ImageRef {
         digest: Some(digest.clone()),

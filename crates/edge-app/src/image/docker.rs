@@ -13,6 +13,7 @@ use edge_common::exit::Failure;
 use tokio::process::{Child, Command};
 
 use crate::exit_code::CONFIGURATION;
+use crate::image::platform::{self, Stated};
 use crate::project::app::App;
 use crate::project::config::Platform;
 
@@ -57,7 +58,19 @@ pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result
     if !status.success() {
         bail!("docker did not build {}: see its output above", app.name);
     }
-    Ok(())
+    platform::require(image, &stated_platform(image).await?, platform)
+}
+
+/// Runs `docker image inspect` and returns the image's platform.
+async fn stated_platform(image: &str) -> Result<Stated> {
+    let mut command = docker()?;
+    command.args(["image", "inspect", "--format={{json .}}", "--", image]);
+    let output = command.output().await.context("starting docker")?;
+    check(image, output.status.success(), &output.stderr)?;
+    let found = serde_json::from_slice(&output.stdout);
+    Ok(Stated::of(
+        &found.context("reading the output of docker image inspect")?,
+    ))
 }
 
 /// Container image in the laptop's docker engine.

@@ -9,7 +9,7 @@ use edge_common::log;
 use edge_signature::{Digest, ImageRef, Manifest, Registry};
 
 use crate::exit_code::registry_error;
-use crate::image::{config_labels, upload};
+use crate::image::{config_labels, platform, upload};
 use crate::output::progress::Progress;
 use crate::project::config::Project;
 
@@ -46,16 +46,22 @@ pub(crate) async fn copy(
         .resolve_complete(source)
         .await
         .map_err(registry_error)?;
+    let mut configs = Vec::new();
+    for manifest in &manifests {
+        // Attestations, too: an engine that is given their digest reads them as images.
+        let config = match manifest.is_index().map_err(registry_error)? {
+            true => None,
+            false => Some(from.image_config(manifest).await.map_err(registry_error)?),
+        };
+        if let Some(config) = &config {
+            config_labels::require_none(config)?;
+        }
+        configs.push((manifest.clone(), config));
+    }
+    platform::require_all(&source.to_string(), &configs, &project.config.platform)?;
     let (top, children) = manifests
         .split_first()
         .context("the registry returned no manifest")?;
-    for manifest in &manifests {
-        // Attestations, too: an engine that is given their digest reads them as images.
-        if !manifest.is_index().map_err(registry_error)? {
-            let config = from.image_config(manifest).await.map_err(registry_error)?;
-            config_labels::require_none(&config)?;
-        }
-    }
     upload::is_tag_free(to, image, &top.digest).await?;
     let mut blobs = Vec::new();
     for manifest in &manifests {

@@ -7,5 +7,6 @@ mod config_labels;
 pub(crate) mod docker;
 pub(crate) mod layer_filter;
 pub(crate) mod mirror;
+mod platform;
 pub(crate) mod transfer;
 pub(crate) mod upload;

@@ -18,8 +18,9 @@ use tokio::sync::mpsc::channel;
 use crate::exit_code::{REGISTRY, registry_error};
 use crate::image::archive::SavedImage;
 use crate::image::compression::{Codec, compress};
-use crate::image::{cache, config_labels, docker};
+use crate::image::{cache, config_labels, docker, platform};
 use crate::output::progress::Progress;
+use crate::project::config::Platform;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -49,10 +50,15 @@ struct Blob {
 /// Uploads an image of the laptop's engine and returns the digest of its manifest.
 /// `docker push` is not used: it would overwrite an existing tag, and it needs the
 /// registry's password in docker's configuration.
-pub(crate) async fn upload(registry: &Registry, image: &ImageRef) -> Result<Digest> {
+pub(crate) async fn upload(
+    registry: &Registry,
+    image: &ImageRef,
+    platform: &Platform,
+) -> Result<Digest> {
     let saved = SavedImage::open(docker::save(&image.to_string()).await?)?;
     let (config, paths) = saved.image()?;
     config_labels::require_none(&config)?;
+    platform::require_config(&image.to_string(), &config, platform)?;
     let parsed: Config =
         serde_json::from_slice(&config).context("reading the image's configuration")?;
     let layers: Vec<_> = parsed.rootfs.diff_ids.into_iter().zip(paths).collect();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::Project;
@@ -80,16 +81,29 @@ impl Engine {
 
     /// Creates an image with one file, `content`, and options of `docker import`.
     pub fn import(&self, name: &str, content: &str, options: &[&str]) {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        archive
-            .append_data(&mut header, "file", content.as_bytes())
-            .unwrap();
+        let bytes = tarball(&[("file", content.as_bytes())]);
         let mut command = self.docker(&[&["import"], options, &["-", name]].concat());
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        let bytes = archive.into_inner().unwrap();
         child.stdin.take().unwrap().write_all(&bytes).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// Loads an image of one file for `architecture` and `variant`.
+    pub fn load(&self, name: &str, architecture: &str, variant: &str) {
+        let layer = tarball(&[("file", architecture.as_bytes())]);
+        let config = json!({
+            "os": "linux", "architecture": architecture, "variant": variant, "config": {},
+            "rootfs": { "type": "layers", "diff_ids": [edge_signature::Digest::of(&layer)] },
+        });
+        let contents = json!([{ "Config": "c.json", "RepoTags": [name], "Layers": ["l.tar"] }]);
+        let archive = tarball(&[
+            ("c.json", config.to_string().as_bytes()),
+            ("l.tar", &layer),
+            ("manifest.json", contents.to_string().as_bytes()),
+        ]);
+        let mut command = self.docker(&["load"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&archive).unwrap();
         assert!(child.wait().unwrap().success());
     }
 
@@ -117,4 +131,14 @@ pub fn which(program: &str) -> PathBuf {
         .map(|p| p.join(program))
         .find(|p| p.exists())
         .unwrap_or_else(|| panic!("{program} is missing: run scripts/setup"))
+}
+
+fn tarball(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, name, *content).unwrap();
+    }
+    archive.into_inner().unwrap()
 }
