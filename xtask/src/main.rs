@@ -75,8 +75,15 @@ enum Chore {
     Man(pages::Args),
 }
 
+/// Exit code after SIGINT, SIGTERM or SIGHUP.
+const INTERRUPTED: u8 = 130;
+
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let result = run(Args::parse());
+    if shell::going_on().is_err() {
+        return INTERRUPTED.into();
+    }
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -27,7 +27,8 @@ type Step = (&'static str, fn(&mut Testbed) -> Result<String>);
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave the local cloud and the test VM running and print how to connect to them
+    /// Leave local cloud, test VM and container engine running, and print how to change
+    /// the app, deploy it and connect to the device
     #[arg(long)]
     keep: bool,
     /// Continue with further refused requests, an escape that fails, and operation
@@ -50,8 +51,8 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let mut testbed = Testbed::new(args.release)?;
     let steps = if args.all { all() } else { steps::STEPS.into() };
     let passed = chain(&mut testbed, &steps).failed == 0;
-    if args.keep {
-        testbed.keep();
+    if args.keep && shell::going_on().is_ok() {
+        testbed.keep()?;
     } else {
         drop(testbed);
     }
@@ -83,6 +84,9 @@ fn chain(testbed: &mut Testbed, steps: &[Step]) -> Tally {
     let start = Instant::now();
     let live = std::io::stdout().is_terminal();
     for (name, step) in steps {
+        if shell::going_on().is_err() {
+            break;
+        }
         if live {
             print!("     ...  {name}");
             // A flush error is ignored, since the line is only for a user who watches the

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,6 @@ pub(crate) struct Testbed {
     directory: Option<tempfile::TempDir>,
     target: PathBuf,
     release: bool,
-    engine: Option<Child>,
     docker_host: Option<String>,
     /// Digest of the deployed container image; empty until the image is pushed.
     pub(crate) digest: String,
@@ -32,7 +31,6 @@ impl Testbed {
             directory: Some(directory),
             target: shell::target()?,
             release,
-            engine: None,
             docker_host: None,
             digest: String::new(),
         })
@@ -111,42 +109,19 @@ impl Testbed {
         shell::read(&mut self.ssh("vm-root", script)?)
     }
 
-    /// Uses the docker engine of this machine if it runs, or starts a temporary one for
-    /// builds.
+    /// Uses the docker engine of this machine if it runs, or starts one for builds in a
+    /// network namespace of its own.
     pub(crate) fn start_engine(&mut self) -> Result<String> {
         let info = ["info", "--format", "{{.ServerVersion}}"];
         let here = shell::output(shell::command("docker").args(info))?;
         if here.status.success() {
             return Ok("the one of this machine".into());
         }
-        let socket = format!("unix://{}", self.path("docker.sock").display());
-        let log = fs::File::create(self.path("dockerd.log"))?;
-        let mut engine = shell::command("dockerd");
-        engine
-            .arg("--host")
-            .arg(&socket)
-            .args(["--iptables=false", "--bridge=none"]);
-        for (flag, name) in [
-            ("--data-root", "docker"),
-            ("--exec-root", "docker-run"),
-            ("--pidfile", "docker.pid"),
-        ] {
-            engine.arg(flag).arg(self.path(name));
-        }
-        engine
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        self.engine = Some(engine.spawn().context("starting dockerd")?);
-        self.docker_host = Some(socket.clone());
-        until(Duration::from_secs(60), "dockerd", || {
-            let mut docker = shell::command("docker");
-            let answer = shell::output(docker.args(["--host", &socket]).args(info))?;
-            Ok(answer
-                .status
-                .success()
-                .then(|| "an own dockerd".to_string()))
-        })
+        let up = shell::read(&mut self.part("engine", "up"))?;
+        let host = up.trim().to_string();
+        let docker = shell::read(shell::command("docker").args(["--host", &host]).args(info))?;
+        self.docker_host = Some(host);
+        Ok(format!("an own dockerd {}", docker.trim()))
     }
 
     /// Prints failed units and warnings from the test VM's journal after a failed step.
@@ -165,27 +140,65 @@ impl Testbed {
         println!("the test VM's journal, warnings and worse:\n{journal}");
     }
 
-    /// Stops only the build engine and prints how to connect to the running test VM and
-    /// how to remove everything.
-    pub(crate) fn keep(mut self) {
-        self.stop_engine();
-        if let Some(directory) = self.directory.take() {
-            let (directory, sim) = (directory.keep(), self.target.join("debug/edge-sim"));
-            let (directory, sim) = (directory.display(), sim.display());
-            println!("Left running. A shell in the test VM, as user edge, or with --root:");
-            println!("  {sim} vm ssh --dir {directory}/vm");
-            println!("The end:");
-            println!("  {sim} vm stop --dir {directory}/vm");
-            println!("  {sim} cloud down --dir {directory}/cloud; rm -r {directory}");
-        }
+    /// Leaves everything running, and prints how to go on and how to remove everything.
+    pub(crate) fn keep(mut self) -> Result<()> {
+        let environment = self.environment()?;
+        let file = self.path("env.sh");
+        #[expect(clippy::disallowed_methods, reason = "a temporary file of the demo")]
+        fs::write(&file, environment)?;
+        let engine = self.docker_host.is_some();
+        let (file, directory) = (file.display().to_string(), self.path(""));
+        // From here on nothing is removed.
+        let kept = self.directory.take().map(tempfile::TempDir::keep);
+        let directory = kept.unwrap_or(directory);
+        print!("{}", guide(&file, &directory.display().to_string(), engine));
+        Ok(())
     }
 
-    fn stop_engine(&mut self) {
-        if let Some(mut engine) = self.engine.take() {
-            let _ = shell::command("kill").arg(engine.id().to_string()).status();
-            let _ = engine.wait();
+    /// Returns a script for sh that goes to the project and sets the variables of
+    /// [`Self::app`].
+    fn environment(&self) -> Result<String> {
+        let mut script = format!(
+            "# Environment of this demo, for sh: `. FILE`.\ncd {}\nPATH={}:$PATH\n",
+            self.path("project").display(),
+            self.target.join("debug").display(),
+        );
+        if let Some(host) = &self.docker_host {
+            script += &format!("export DOCKER_HOST={host}\n");
         }
+        script += &format!("export HTTPS_PROXY={}\n", self.endpoint("proxy")?);
+        Ok(script)
     }
+}
+
+/// Returns what a user can do with a demo that was kept in `directory`: one change of the
+/// app from the build to the way back, a shell, and the end.
+fn guide(environment: &str, directory: &str, engine: bool) -> String {
+    let engine = if engine {
+        format!("  edge-sim engine down --purge --dir {directory}/engine\n")
+    } else {
+        String::new()
+    };
+    format!(
+        "\nLeft running. In a shell of your own, first\n  \
+         . {environment}\n\
+         which goes to the project and sets PATH, HTTPS_PROXY and DOCKER_HOST. Then, for example,\n\
+         a changed app, and the way back:\n  \
+         sed -i 's/hello from/good day from/' hello/app.yaml\n  \
+         edge-app build hello --version v2\n  \
+         edge-app push hello --version v2\n  \
+         edge-app deploy hello vm --version v2\n  \
+         edge-app status\n  \
+         edge-sim vm ssh --dir {directory}/vm -- curl -s http://127.0.0.1:8080/\n  \
+         edge-app rollback hello vm\n\
+         A shell in the test VM, as user edge, or with --root:\n  \
+         edge-sim vm ssh --dir {directory}/vm\n\
+         The end:\n  \
+         edge-sim vm stop --dir {directory}/vm\n  \
+         edge-sim cloud down --dir {directory}/cloud\n\
+         {engine}  \
+         rm -r {directory}\n"
+    )
 }
 
 impl Drop for Testbed {
@@ -199,7 +212,9 @@ impl Drop for Testbed {
         if self.path("cloud").exists() {
             let _ = self.part("cloud", "down").output();
         }
-        self.stop_engine();
+        if self.path("engine").exists() {
+            let _ = self.part("engine", "down").arg("--purge").output();
+        }
     }
 }
 

@@ -2,72 +2,34 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use edge_sim::testbed::edge_sim;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::Project;
 
-/// Container engine of this machine, or one that is started for the test.
+/// Container engine in a network namespace of its own.
 pub struct Engine {
-    child: Option<Child>,
     directory: TempDir,
+    host: String,
 }
 
 impl Engine {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut engine = Self {
-            child: None,
-            directory,
-        };
-        if engine.docker(&["info"]).status().unwrap().success() {
-            return engine;
-        }
-        let mut command = Command::new("/usr/sbin/dockerd");
-        command
-            .arg("--host")
-            .arg(engine.host())
-            .args(["--iptables=false", "--bridge=none"]);
-        for (flag, name) in [
-            ("--data-root", "d"),
-            ("--exec-root", "r"),
-            ("--pidfile", "p"),
-        ] {
-            command.arg(flag).arg(engine.directory.path().join(name));
-        }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        engine.child = Some(
-            command
-                .spawn()
-                .expect("docker.io is missing: run scripts/setup"),
-        );
-        let start = Instant::now();
-        while !engine.docker(&["info"]).status().unwrap().success() {
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "dockerd does not answer"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        engine
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.directory.path().join("s").display())
+        let up = edge_sim(&["engine", "up"], &directory.path().join("engine"));
+        let message = String::from_utf8_lossy(&up.stderr);
+        assert!(up.status.success(), "{message}");
+        let host = String::from_utf8(up.stdout).unwrap().trim().to_string();
+        Self { directory, host }
     }
 
     pub fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(which("docker"));
-        if self.child.is_some() {
-            command.env("DOCKER_HOST", self.host());
-        }
         command
+            .env("DOCKER_HOST", &self.host)
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -108,20 +70,13 @@ impl Engine {
     }
 
     pub fn lend(&self, project: &mut Project) {
-        if self.child.is_some() {
-            project.variables.push(("DOCKER_HOST", self.host()));
-        }
+        project.variables.push(("DOCKER_HOST", self.host.clone()));
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = Command::new("/bin/kill")
-                .arg(child.id().to_string())
-                .status();
-            let _ = child.wait();
-        }
+        edge_sim(&["engine", "down"], &self.directory.path().join("engine"));
     }
 }
 

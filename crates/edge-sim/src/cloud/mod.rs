@@ -4,7 +4,6 @@
 
 pub(crate) mod answers;
 mod aws;
-mod daemons;
 pub(crate) mod pki;
 pub(crate) mod policy;
 pub(crate) mod provisioning;
@@ -13,16 +12,18 @@ pub(crate) mod responder;
 mod shadows;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use edge_common::{file, log};
+use edge_common::{Root, file, log};
 use serde_json::{Value, json};
 
-use crate::host::free_port;
+use crate::daemons::{self, Daemons};
+use crate::host::{find, free_port};
 use crate::signals;
-use daemons::Daemons;
 
 /// Host name in the certificate of every server of the local cloud.
 pub const HOST: &str = "cloud.edge.test";
@@ -178,7 +179,7 @@ fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
         ports.registry
     );
     put(dir, "registry.yml", &registry, 0o600)?;
-    put(dir, "htpasswd", &daemons::htpasswd(USER, password)?, 0o600)
+    put(dir, "htpasswd", &htpasswd(USER, password)?, 0o600)
 }
 
 fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<()> {
@@ -260,4 +261,22 @@ fn status(dir: &Path) -> Result<()> {
         if daemons::running(dir) { "up" } else { "down" }
     );
     Ok(())
+}
+
+/// Returns a line of an htpasswd file with the bcrypt hash of a password. htpasswd
+/// receives the password through a pipe, since every user can read command lines.
+fn htpasswd(user: &str, password: &str) -> Result<String> {
+    let mut command = Root::system().command(find("htpasswd")?);
+    command
+        .args(["-inB", user])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().context("starting htpasswd")?;
+    child
+        .stdin
+        .take()
+        .context("standard input")?
+        .write_all(password.as_bytes())?;
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_string() + "\n")
 }

@@ -1,8 +1,7 @@
-//! Start and stop of the local cloud's daemons. If one of them fails to start, all
-//! are killed.
+//! Start and stop of the daemons of a local cloud or a build engine. If one of them
+//! fails to start, all are killed.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +17,8 @@ use crate::signals;
 
 /// Time in which a daemon must listen on its port after its start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval of the attempts to connect.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Daemons that were started. Dropping the list kills them unless [`Daemons::keep`]
 /// is called.
@@ -51,7 +52,8 @@ impl Daemons {
         self.spawn("responder", Root::system().command(edge_sim).args(args))
     }
 
-    fn spawn(&mut self, name: &str, command: &mut Command) -> Result<()> {
+    /// Starts the daemon `name` by a command, with its output in `NAME.log`.
+    pub(crate) fn spawn(&mut self, name: &str, command: &mut Command) -> Result<()> {
         let log = File::create(self.dir.join(format!("{name}.log"))).context("creating a log")?;
         let error = log.try_clone().context("creating a log")?;
         let child = command
@@ -67,26 +69,41 @@ impl Daemons {
 
     /// Waits until a daemon listens on `port`. The end of any daemon is an error.
     pub(crate) fn wait_for(&mut self, port: u16) -> Result<()> {
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        self.wait_until(&format!("nothing listens on port {port}"), listens)
+    }
+
+    /// Waits until `ready` returns true. The end of any daemon is an error, and so is the
+    /// timeout, with `otherwise` as its message.
+    pub(crate) fn wait_until(&mut self, otherwise: &str, ready: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            signals::check()?;
-            for child in &mut self.children {
-                if let Some(status) = child.try_wait()? {
-                    bail!(
-                        "a daemon ended: {status}; see the logs in {}",
-                        self.dir.display()
-                    );
-                }
-            }
+        while !ready() {
+            self.check()?;
             if start.elapsed() > START_TIMEOUT {
+                bail!("{otherwise}; see the logs in {}", self.dir.display());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Returns an error if a stop signal was received or a daemon has ended.
+    fn check(&mut self) -> Result<()> {
+        signals::check()?;
+        for child in &mut self.children {
+            if let Some(status) = child.try_wait()? {
                 bail!(
-                    "nothing listens on port {port}; see the logs in {}",
+                    "a daemon ended: {status}; see the logs in {}",
                     self.dir.display()
                 );
             }
-            std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+
+    /// Returns the PID of the daemon that was started last.
+    pub(crate) fn last_pid(&self) -> Option<u32> {
+        self.children.last().map(Child::id)
     }
 
     /// Writes the PIDs of the daemons to `pids.json` and leaves the daemons
@@ -117,33 +134,15 @@ fn processes(dir: &Path) -> Vec<Process> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Returns whether all daemons of the local cloud in `dir` run.
+/// Returns whether all daemons of the local cloud or build engine in `dir` run.
 pub(crate) fn running(dir: &Path) -> bool {
     let processes = processes(dir);
     !processes.is_empty() && processes.iter().all(Process::alive)
 }
 
-/// Stops the daemons of the local cloud in `dir` and waits for their end.
+/// Stops the daemons of the local cloud or build engine in `dir` and waits for their end.
 pub(crate) fn stop(dir: &Path) -> Result<()> {
     process::stop(&processes(dir))?;
     let _ = fs::remove_file(dir.join("pids.json"));
     Ok(())
-}
-
-/// Returns a line of an htpasswd file with the bcrypt hash of a password. htpasswd
-/// receives the password through a pipe, since every user can read command lines.
-pub(crate) fn htpasswd(user: &str, password: &str) -> Result<String> {
-    let mut command = Root::system().command(find("htpasswd")?);
-    command
-        .args(["-inB", user])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().context("starting htpasswd")?;
-    child
-        .stdin
-        .take()
-        .context("standard input")?
-        .write_all(password.as_bytes())?;
-    let output = child.wait_with_output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().to_string() + "\n")
 }
