@@ -7,6 +7,7 @@ use edge_common::backoff::Backoff;
 use edge_common::mqtt::{CaBundle, ConnectError, Event, Options, Session};
 use edge_common::{Root, log};
 use openssl::pkey::{PKey, Private};
+use serde_json::Value;
 
 use crate::claim::Claim;
 use crate::device::Device;
@@ -218,13 +219,24 @@ impl Attempt<'_> {
         let answers = format!("{topic}/+");
         let requested =
             session.subscribe(&[&answers]).is_ok() && session.publish(&topic, "{}").is_ok();
-        let answered = requested && matches!(session.receive(SHADOW_LIMIT), Event::Message(_));
+        let registered = requested
+            && match session.receive(SHADOW_LIMIT) {
+                Event::Message(message) => !denied(&message.payload),
+                Event::Timeout | Event::Disconnected => false,
+            };
         session.close();
-        Ok(answered)
+        Ok(registered)
     }
 
     fn commit(&self) -> Result<(), AttemptError> {
         store::commit(self.root, self.location, self.device, self.claim)?;
         Ok(())
     }
+}
+
+/// Returns whether an answer of the shadow denies the access. Every other rejection, for
+/// example of a shadow that does not exist, comes from the thing's own shadow.
+fn denied(answer: &[u8]) -> bool {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    matches!(answer["code"].as_u64(), Some(401 | 403))
 }

@@ -11,7 +11,7 @@ use crate::exit_code::{NETWORK, REJECTED, TLS};
 /// Error of an attempt to obtain an identity.
 #[derive(Debug)]
 pub(crate) enum AttemptError {
-    /// The cloud rejected the connection or a request, and would reject it again.
+    /// The cloud rejected the connection or a request, and would reject it again soon.
     Rejected(String),
     /// The pre-provisioning hook of the cloud does not admit this device, or only with
     /// a proof of possession.
@@ -55,8 +55,9 @@ impl fmt::Display for AttemptError {
 }
 
 impl AttemptError {
-    /// Returns whether another attempt would fail in the same way. Such an attempt is
-    /// avoided, because rejected requests use up the quota of the whole fleet.
+    /// Returns whether another attempt within this run would fail in the same way. Such
+    /// an attempt is avoided, because rejected requests use up the quota of the whole
+    /// fleet; [`crate::schedule`] says when the next run attempts again.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(
             self,

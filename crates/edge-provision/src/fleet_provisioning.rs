@@ -17,16 +17,14 @@ use serde_json::{Value, json};
 
 use crate::device::Device;
 use crate::error::AttemptError;
-use crate::pki;
 use crate::store::PendingCertificate;
+use crate::{pki, rejection};
 
 /// Time limit of each network operation: connecting, subscribing, publishing, and
 /// waiting for an answer.
 pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// MQTT topic of requests for a certificate by signing request (CSR).
 const CREATE: &str = "$aws/certificates/create-from-csr/json";
-/// Length limit of a message of the cloud that an error quotes, in characters.
-const MAX_QUOTED_CHARS: usize = 300;
 
 fn register_topic(template: &str) -> String {
     format!("$aws/provisioning-templates/{template}/provision/json")
@@ -151,33 +149,10 @@ fn request_answer<T>(
                 // continues.
                 Err(reason) => failure = printable(&reason),
             },
-            ("/rejected", Ok(answer)) => return Err(rejection(&answer)),
+            ("/rejected", Ok(answer)) => return Err(rejection::classify(&answer)),
             (_, Err(reason)) => failure = reason,
             _ => {}
         }
-    }
-}
-
-/// Converts a rejection, `{"statusCode": …, "errorCode": …, "errorMessage": …}`, to an
-/// error.
-fn rejection(answer: &Value) -> AttemptError {
-    let status = answer["statusCode"].as_u64().unwrap_or(0);
-    let code = answer["errorCode"].as_str().unwrap_or("without a code");
-    let message = answer["errorMessage"]
-        .as_str()
-        .unwrap_or("without a message");
-    let short: String = printable(message).chars().take(MAX_QUOTED_CHARS).collect();
-    let error = format!(
-        "the cloud rejected the request: {} ({status}): {short}",
-        printable(code)
-    );
-    match status {
-        _ if code == "InvalidCertificateOwnershipToken" => AttemptError::ExpiredToken,
-        403 => AttemptError::Denied(error),
-        // 429 is throttling and is retried: the quota of the whole fleet becomes free
-        // again.
-        400..=428 | 430..=499 => AttemptError::Rejected(error),
-        _ => AttemptError::Transient(error),
     }
 }
 
@@ -185,35 +160,4 @@ fn text<'a>(answer: &'a Value, field: &str) -> Result<&'a str, String> {
     answer[field]
         .as_str()
         .ok_or_else(|| format!("the answer has no {field}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rejections_are_classified() {
-        let answer = |status: u64, code: &str| {
-            rejection(
-                &json!({"statusCode": status, "errorCode": code, "errorMessage": "x\u{1b}[2J"}),
-            )
-        };
-        let denied = answer(403, "AccessDenied");
-        assert!(matches!(denied, AttemptError::Denied(_)));
-        let rejected = answer(404, "NotFound");
-        assert!(matches!(rejected, AttemptError::Rejected(_)));
-        assert!(matches!(
-            answer(400, "InvalidCertificateOwnershipToken"),
-            AttemptError::ExpiredToken
-        ));
-        assert!(matches!(
-            answer(429, "TooManyRequests"),
-            AttemptError::Transient(_)
-        ));
-        let broken = answer(500, "InternalError");
-        assert!(matches!(broken, AttemptError::Transient(_)));
-        let empty = rejection(&json!([]));
-        assert!(matches!(empty, AttemptError::Transient(_)));
-        assert!(!answer(403, "a\nb").to_string().contains(['\u{1b}', '\n']));
-    }
 }

@@ -18,7 +18,9 @@ mod exit_code;
 mod fleet_provisioning;
 mod marker;
 mod pki;
+mod rejection;
 mod renewal;
+mod schedule;
 mod status;
 mod store;
 
@@ -65,6 +67,10 @@ pub struct Args {
     /// image takes precedence
     #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     spread: u64,
+    /// Do nothing if a rejection is too recent: attempt again after 5, 15 and 60
+    /// minutes, then every hour; for the units
+    #[arg(long, conflicts_with = "renew")]
+    scheduled: bool,
     /// Request another key and certificate and replace those in use
     #[arg(long)]
     renew: bool,
@@ -100,7 +106,14 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
             renewal::recover(root)?;
             renewal::run(root, &device, args.within, end)
         }),
-        None => boot::recorded(root, "edge-provision", || provision(root, args, end)),
+        None => {
+            // Not recorded: the record of the rejection stays.
+            if args.scheduled {
+                schedule::check(root)?;
+            }
+            let result = boot::recorded(root, "edge-provision", || provision(root, args, end));
+            schedule::note(root, result)
+        }
     }
 }
 

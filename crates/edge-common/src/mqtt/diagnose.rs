@@ -28,7 +28,12 @@ pub(super) fn diagnose(options: &Options, error: &paho::Error) -> ConnectError {
     };
     if let paho::Error::ConnectReturn(code) = error {
         let message = format!("{endpoint} rejected the connection: {code}");
-        return connect_error(ConnectErrorKind::Rejected, true, message);
+        // The return code 3 says that the server is overloaded or being maintained.
+        let kind = match code {
+            paho::ConnectReturnCode::ServerUnavailable => ConnectErrorKind::Network,
+            _ => ConnectErrorKind::Rejected,
+        };
+        return connect_error(kind, true, message);
     }
     let next_hop = options.proxy.map_or(endpoint.as_str(), |proxy| {
         proxy.strip_prefix("http://").unwrap_or(proxy)

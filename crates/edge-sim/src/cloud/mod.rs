@@ -9,7 +9,7 @@ pub(crate) mod policy;
 pub(crate) mod provisioning;
 mod proxy;
 pub(crate) mod responder;
-mod shadows;
+pub(crate) mod shadows;
 
 use std::fs;
 use std::io::Write as _;

@@ -15,7 +15,7 @@ use super::{Event, Shared, lock};
 use crate::cloud::TEMPLATE;
 use crate::cloud::answers::{Answers, rejected};
 use crate::cloud::policy::Policy;
-use crate::cloud::responder;
+use crate::cloud::{responder, shadows};
 
 /// Read timeout during the TLS handshake and for the first packet.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,6 +128,7 @@ fn admit(
         Some(Kind::Silent) => std::thread::sleep(Duration::from_secs(60)),
         Some(Kind::Late(time)) => std::thread::sleep(time),
         Some(Kind::Refused) => packet::connected(tls, 5)?,
+        Some(Kind::Return(code)) => packet::connected(tls, code)?,
         _ => {}
     }
     if !allowed || !in_time || fault.is_some_and(|f| !matches!(f, Kind::Late(_))) {
@@ -177,7 +178,7 @@ fn answer(
     let (kind, stage) = match topic {
         CREATE => ("create", Some(Stage::Create)),
         PROVISION => ("register", Some(Stage::Register)),
-        _ => ("shadow", None),
+        _ => ("shadow", Some(Stage::Shadow)),
     };
     let fault = stage.and_then(|stage| lock(&shared.script).next(stage));
     match fault {
@@ -222,7 +223,10 @@ fn decide(
     payload: &[u8],
 ) -> Answers {
     if let Some((status, code, message)) = fault.and_then(rejection) {
-        return rejected(status, code, message);
+        return match stage {
+            Some(Stage::Shadow) => shadows::rejected(status, message, &Value::Null),
+            _ => rejected(status, code, message),
+        };
     }
     let in_time = match stage {
         Some(Stage::Create) => lock(&shared.quotas).create(),

@@ -10,6 +10,7 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use serde_json::{Value, json};
 
+use super::published;
 use crate::cloud::pki;
 
 /// Stage of provisioning at which a fault occurs.
@@ -21,11 +22,17 @@ pub(crate) enum Stage {
     Create,
     /// Registration of the thing (`RegisterThing`).
     Register,
+    /// Request to a device shadow.
+    Shadow,
 }
 
 /// Reaction of the endpoint to a request that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// The request is rejected with this status and error code.
+    Rejected(u16, &'static str),
+    /// CONNECT is answered with this return code, and the connection is closed.
+    Return(u8),
     /// The request is rejected with status 403, CONNECT with return code 5.
     Refused,
     /// The request is rejected with status 429, as above a quota.
@@ -84,7 +91,8 @@ impl FromStr for Fault {
             "connect" => Stage::Connect,
             "create" => Stage::Create,
             "register" => Stage::Register,
-            _ => bail!("{stage} is none of connect, create, register"),
+            "shadow" => Stage::Shadow,
+            _ => bail!("{stage} is none of connect, create, register, shadow"),
         };
         let (kind, times) = match rest.split_once('*') {
             Some((kind, times)) => (
@@ -96,14 +104,31 @@ impl FromStr for Fault {
             None => (rest, usize::MAX),
         };
         let kind = match kind.split_once('=') {
-            Some(("late", ms)) => Kind::Late(Duration::from_millis(
-                ms.parse()
-                    .with_context(|| format!("{ms} is not a number"))?,
-            )),
-            _ => named(kind)?,
+            Some((name, value)) => with_value(name, value)?,
+            None => named(kind)?,
         };
         Ok(Self { stage, kind, times })
     }
+}
+
+/// Parses a kind of the form `NAME=VALUE`.
+fn with_value(name: &str, value: &str) -> Result<Kind> {
+    let invalid = || format!("{value} is not a number");
+    Ok(match name {
+        "late" => Kind::Late(Duration::from_millis(value.parse().with_context(invalid)?)),
+        "return" => Kind::Return(value.parse().with_context(invalid)?),
+        "rejected" => {
+            let (status, code) = value.split_once('/').unwrap_or((value, ""));
+            let status = status.parse().with_context(invalid)?;
+            if code.is_empty() {
+                return Ok(Kind::Rejected(status, ""));
+            }
+            let (status, code) = published::provisioning(status, code)
+                .with_context(|| format!("{value} is not a published rejection"))?;
+            Kind::Rejected(status, code)
+        }
+        _ => bail!("unknown kind of fault: {name}"),
+    })
 }
 
 fn named(kind: &str) -> Result<Kind> {
@@ -159,6 +184,7 @@ pub(crate) fn rejection(kind: Kind) -> Option<(u16, &'static str, &'static str)>
         ),
         Kind::Throttled => (429, "ThrottlingException", "Rate exceeded"),
         Kind::Broken => (500, "InternalServerError", "Internal error"),
+        Kind::Rejected(status, code) => (status, code, "As the script of faults says"),
         _ => return None,
     })
 }
@@ -211,6 +237,8 @@ mod tests {
         let played: Vec<_> = (0..3).map(|_| script.next(Stage::Register)).collect();
         assert_eq!(played, [Some(late), Some(late), None]);
         assert_eq!(script.next(Stage::Create), Some(Kind::Silent));
+        let throttled: Fault = "create:rejected=400/Throttling".parse().unwrap();
+        assert_eq!(throttled.kind, Kind::Rejected(400, "Throttling"));
         for bad in [
             "",
             "create",
@@ -218,6 +246,8 @@ mod tests {
             "x:silent",
             "create:late=x",
             "create:silent*x",
+            "create:rejected=x/Throttling",
+            "create:rejected=400/Unknown",
         ] {
             assert!(bad.parse::<Fault>().is_err(), "{bad}");
         }

@@ -8,6 +8,7 @@
 mod connection;
 pub(crate) mod fault;
 mod packet;
+pub mod published;
 mod quota;
 
 use std::collections::HashMap;
@@ -99,9 +100,9 @@ pub(crate) struct Args {
     #[arg(long, default_value = "proper")]
     server: Server,
     /// Fault STAGE:KIND[*TIMES], for example create:silent*1; can be repeated.
-    /// Stages: connect, create, register. Kinds: refused throttled broken silent
-    /// late=MS dropped lost cut twice malformed oversized incomplete other-key over
-    /// other-thing expired
+    /// Stages: connect, create, register, shadow. Kinds: refused throttled broken
+    /// rejected=STATUS/CODE return=N silent late=MS dropped lost cut twice malformed
+    /// oversized incomplete other-key over other-thing expired
     #[arg(long)]
     fault: Vec<Fault>,
 }
