@@ -94,12 +94,21 @@ fn a_new_app_builds() {
     let project = Project::new(PLAIN);
     for template in ["plain", "python", "gpu"] {
         let arguments = ["init", template, "--template", template];
-        assert_eq!(project.run(&arguments).0, 0);
+        let (code, _, next) = project.run(&arguments);
+        let signed = format!("edge-app push {template} --version v1");
+        assert!(code == 0 && next.contains(&signed), "{next}");
         project.fails(&arguments, 2, "not overwritten");
         // Its files are valid: only the version is wrong.
         project.fails(&["build", template, "--version", "v 1"], 2, "version");
     }
     project.fails(&["init", "../x"], 2, "is not the name of an app");
+    let ignored = project.directory.path().join(".gitignore");
+    assert!(fs::read_to_string(&ignored).unwrap().contains("*.key"));
+    fs::write(&ignored, "mine\n").unwrap();
+    assert_eq!(project.run(&["init", "another"]).0, 0);
+    assert_eq!(fs::read_to_string(&ignored).unwrap(), "mine\n");
+    let (code, _, next) = project.run(&["keygen", "own.key"]);
+    assert!(code == 0 && next.contains("signing_key: own.key"), "{next}");
     let empty = tempfile::tempdir().unwrap();
     let directory = empty.path().to_str().unwrap();
     assert_eq!(project.run(&["--project", directory, "init", "new"]).0, 0);

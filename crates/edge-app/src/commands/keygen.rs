@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_common::exit::Failure;
 use edge_common::file;
+use edge_common::log::printable;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
@@ -32,5 +33,14 @@ pub(crate) fn keygen(path: &Path) -> Result<()> {
     file::write(&in_directory(path), &key.private_key_to_pem_pkcs8()?, 0o600)?;
     file::write(&in_directory(public), &key.public_key_to_pem()?, 0o644)?;
     println!("{}\n{}", path.display(), public.display());
+    let name = printable(&path.display().to_string());
+    eprintln!(
+        "Next:\n  \
+         signing_key: {name}      # in edge-app.yaml\n  \
+         {name}.pub into the device image, as docs/keys.md says: a device runs what a key\n  \
+         of its image has signed\n\
+         Keep {name} secret, out of git, and with a copy in a safe place: without it no\n\
+         device accepts a further version"
+    );
     Ok(())
 }

@@ -22,7 +22,10 @@ pub(crate) enum Template {
 }
 
 const PROJECT: &str = include_str!("../../templates/edge-app.yaml");
-const IGNORE: &str = include_str!("../../templates/dockerignore");
+const DOCKERIGNORE: &str = include_str!("../../templates/dockerignore");
+const GITIGNORE: &str = include_str!("../../templates/gitignore");
+/// Files of the project that are written unless they exist.
+const PROJECT_FILES: [(&str, &str); 2] = [(FILE_NAME, PROJECT), (".gitignore", GITIGNORE)];
 
 /// Expands to the files of a template as `(name, content)`. The content is included at
 /// compile time, so that edge-app is a single file without a data directory.
@@ -61,11 +64,16 @@ pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Re
     }
     file::create_directory(&app, 0o755)?;
     let mut written = Vec::new();
-    if !directory.join(FILE_NAME).exists() {
-        file::write(&directory.join(FILE_NAME), PROJECT.as_bytes(), 0o644)?;
-        written.push(directory.join(FILE_NAME));
+    for (name, text) in PROJECT_FILES {
+        let path = directory.join(name);
+        // A dangling link is somebody's, too.
+        if path.symlink_metadata().is_err() {
+            file::write(&path, text.as_bytes(), 0o644)?;
+            written.push(path);
+        }
     }
-    for (file, text) in template.files().iter().chain([&(".dockerignore", IGNORE)]) {
+    let ignore = (".dockerignore", DOCKERIGNORE);
+    for (file, text) in template.files().iter().chain([&ignore]) {
         let text = text.replace("{name}", name);
         file::write(&app.join(file), text.as_bytes(), 0o644)?;
         written.push(app.join(file));
@@ -73,6 +81,15 @@ pub(crate) fn init(project: Option<&Path>, name: &str, template: Template) -> Re
     for path in written {
         println!("{}", path.strip_prefix(&current).unwrap_or(&path).display());
     }
-    eprintln!("Next: edge-app doctor; edge-app sandbox {name} DEVICE");
+    // A production device refuses unsigned images, so the signed way comes first.
+    eprintln!(
+        "Next:\n  \
+         edge-app doctor      # says what edge-app.yaml still lacks\n  \
+         edge-app build {name} --version v1\n  \
+         edge-app push {name} --version v1\n  \
+         edge-app deploy {name} DEVICE --version v1\n\
+         On a development device also, without a signature:\n  \
+         edge-app sandbox {name} DEVICE"
+    );
     Ok(())
 }
