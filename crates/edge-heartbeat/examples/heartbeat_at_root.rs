@@ -31,5 +31,6 @@ fn fast(milliseconds: u64) -> Timing {
         bounds: (Duration::from_secs(1), Duration::from_secs(60)),
         step: Duration::from_secs(2),
         pauses: (Duration::from_millis(50), Duration::from_millis(500)),
+        rejected: (Duration::from_millis(100), Duration::from_millis(1500)),
     }
 }

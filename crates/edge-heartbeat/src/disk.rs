@@ -1,10 +1,22 @@
 //! Free space, wear and errors of the disk that holds `/data`.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+
 use edge_common::{Root, file};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::files::{MAX_TEXT_BYTES, text};
+
+/// Table of the mounts in the namespace of this process.
+const MOUNTS: &str = "/proc/self/mountinfo";
+/// Size limit of the part of [`MOUNTS`] that is read, in bytes. Each container adds a
+/// line of some kilobytes.
+const MAX_MOUNTS_BYTES: u64 = 8 * 1024 * 1024;
+/// Options of a file system that accepts no writes: mounted so, remounted by the kernel
+/// after an error, and in newer kernels marked after an error or shut down.
+const READ_ONLY: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
 
 /// File with the output of `nvme smart-log`, written by `edge-disk-health.service`.
 /// Reading the data from the disk requires CAP_SYS_ADMIN, which a program with a
@@ -47,9 +59,11 @@ pub(crate) fn report(root: &Root) -> Option<Value> {
     let mut facts = Map::new();
     facts.insert("total_mb".into(), json!(megabytes(stat.f_blocks)));
     facts.insert("available_mb".into(), json!(megabytes(stat.f_bavail)));
-    let read_only = stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-    facts.insert("read_only".into(), json!(read_only));
-    facts.insert("errors".into(), errors(root).into());
+    let mount = Mount::of_data(root);
+    let read_only = mount.as_ref().map(|mount| mount.read_only);
+    facts.insert("read_only".into(), read_only.into());
+    let errors = mount.and_then(|mount| errors(root, &mount.source));
+    facts.insert("errors".into(), errors.into());
     for (key, value) in wear(root) {
         facts.insert(key.into(), value.into());
     }
@@ -95,15 +109,45 @@ fn emmc(root: &Root) -> Option<Value> {
     Some(json!(worst * 10))
 }
 
-/// Returns the number of errors that ext4 has recorded for the partition of `/data`.
-fn errors(root: &Root) -> Option<u64> {
-    let mounts = text(root, "/proc/self/mounts")?;
-    let data_device = |line: &str| -> Option<String> {
-        let mut fields = line.split(' ');
-        let device = fields.next()?.strip_prefix("/dev/")?;
-        (fields.next() == Some("/data")).then(|| device.to_string())
-    };
-    let device = mounts.lines().find_map(data_device)?;
+/// File system that is mounted at `/data`.
+struct Mount {
+    /// Device, for example `/dev/nvme0n1p16`.
+    source: String,
+    /// Whether the file system accepts no writes.
+    read_only: bool,
+}
+
+impl Mount {
+    /// Finds `/data` among the mounts of this process; `None` if it is not mounted.
+    fn of_data(root: &Root) -> Option<Self> {
+        let table = File::open(root.path(MOUNTS)).ok()?.take(MAX_MOUNTS_BYTES);
+        let lines = BufReader::new(table).split(b'\n').map_while(Result::ok);
+        // A later mount covers an earlier one at the same place.
+        lines
+            .filter_map(|line| Self::parse(&String::from_utf8_lossy(&line)))
+            .last()
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let (mount, file_system) = line.split_once(" - ")?;
+        if mount.split(' ').nth(4) != Some("/data") {
+            return None;
+        }
+        let mut fields = file_system.split(' ').skip(1);
+        let (source, options) = (fields.next()?, fields.next()?);
+        // The options of the file system, not those of the mount: ProtectSystem= of
+        // edge-heartbeat.service makes every mount of its own namespace read-only.
+        let read_only = options.split(',').any(|o| READ_ONLY.contains(&o));
+        Some(Self {
+            source: source.into(),
+            read_only,
+        })
+    }
+}
+
+/// Returns the number of errors that ext4 has recorded for the partition `source`.
+fn errors(root: &Root, source: &str) -> Option<u64> {
+    let device = source.strip_prefix("/dev/")?;
     let count = text(root, &format!("/sys/fs/ext4/{device}/errors_count"))?;
     count.trim().parse().ok()
 }
@@ -127,7 +171,6 @@ mod tests {
                 (&facts["warning"], &facts["media_errors"]),
                 (&json!(false), &json!(0))
             );
-            assert_eq!(facts["read_only"], false);
         }
         let (_directory, root) =
             root_with(&[(HEALTH, r#"{"critical_warning":4}"#), ("/data/x", "")]);
@@ -145,6 +188,7 @@ mod tests {
             "media_errors",
             "warning",
             "errors",
+            "read_only",
         ] {
             assert!(facts[key].is_null(), "{key}");
         }
@@ -155,10 +199,7 @@ mod tests {
         let (_directory, root) = root_with(&[
             ("/data/x", ""),
             ("/sys/block/mmcblk0/device/life_time", "0x02 0x03\n"),
-            (
-                "/proc/self/mounts",
-                "/dev/root / ext4 ro 0 0\n/dev/nvme0n1p16 /data ext4 rw 0 0\n",
-            ),
+            (MOUNTS, &mounts("ro", "rw")),
             ("/sys/fs/ext4/nvme0n1p16/errors_count", "4\n"),
         ]);
         let facts = report(&root).unwrap();
@@ -166,5 +207,40 @@ mod tests {
             (&facts["percent_used"], &facts["errors"]),
             (&json!(30), &json!(4))
         );
+    }
+
+    /// Returns the table of mounts of a sandboxed process, with the options of the mount
+    /// and of the file system of `/data`.
+    fn mounts(mount: &str, file_system: &str) -> String {
+        format!(
+            "21 1 259:1 / / ro,relatime shared:1 - ext4 /dev/root ro\n\
+             30 21 259:3 / /data {mount},noatime shared:9 master:1 - ext4 /dev/nvme0n1p16 {file_system},errors=remount-ro\n\
+             31 30 259:3 /config/vpn /data/config/vpn rw,noatime - ext4 /dev/nvme0n1p16 {file_system}\n\
+             32 30 0:40 / /data/docker/\u{e9} ro - overlay overlay ro,lowerdir=/data/x\n"
+        )
+    }
+
+    #[test]
+    fn the_file_system_counts_and_not_the_sandbox() {
+        for (mount, file_system, read_only) in [
+            ("ro", "rw", json!(false)),
+            ("rw", "rw", json!(false)),
+            ("ro", "ro", json!(true)),
+            ("rw", "rw,emergency_ro", json!(true)),
+            ("ro", "rw,shutdown", json!(true)),
+        ] {
+            let table = mounts(mount, file_system);
+            let (_directory, root) = root_with(&[("/data/x", ""), (MOUNTS, &table)]);
+            assert_eq!(report(&root).unwrap()["read_only"], read_only, "{table}");
+        }
+        for damaged in [
+            "",
+            "30 21 259:3 / /data",
+            "- - -\n\n",
+            "30 21 0:1 / /data rw - ext4",
+        ] {
+            let (_directory, root) = root_with(&[("/data/x", ""), (MOUNTS, damaged)]);
+            assert!(report(&root).unwrap()["read_only"].is_null(), "{damaged}");
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use edge_common::Root;
@@ -12,6 +11,7 @@ use edge_common::mqtt::{CaBundle, Options, PORT};
 use serde_json::json;
 
 use crate::shadow::{self, Shadow};
+use crate::timing::Timing;
 
 /// Exit code for a configuration of the device identity that is missing or invalid, as
 /// listed by `--help`.
@@ -38,11 +38,11 @@ impl Identity {
         })
     }
 
-    pub(crate) fn connect(&self, timeout: Duration) -> Result<Shadow> {
+    pub(crate) fn connect(&self, timing: &Timing) -> Result<Shadow> {
         let thing = &self.config.thing_name;
         let topic = shadow::will_topic(thing);
         let will = json!({ "thing": thing, "state": "offline" }).to_string();
-        Shadow::connect(&Options {
+        let options = Options {
             endpoint: &self.config.endpoint,
             port: self.config.port.unwrap_or(PORT),
             proxy: self.config.proxy.as_deref(),
@@ -54,9 +54,10 @@ impl Identity {
             certificate: self.certificate.clone(),
             key: self.key.clone(),
             ca_bundle: &self.ca_bundle,
-            timeout,
+            timeout: timing.step,
             will: Some((&topic, will.into_bytes())),
-        })
+        };
+        Shadow::connect(&options, timing.rejected)
     }
 }
 

@@ -14,6 +14,7 @@ mod disk;
 mod document;
 mod files;
 mod identity;
+mod rejections;
 mod reported_state;
 mod sd_notify;
 mod service;
@@ -22,11 +23,13 @@ mod temperature;
 mod timing;
 mod vpn;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use edge_common::Root;
 
+use document::MAX_DOCUMENT_BYTES;
 use identity::Identity;
+use shadow::Answer;
 pub use timing::Timing;
 
 /// Reports the state of the device to its AWS IoT shadow.
@@ -57,11 +60,17 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
         return serve(root, &timing);
     }
     let identity = Identity::load(root)?;
-    let mut shadow = identity.connect(timing.step)?;
-    shadow.report(reported_state::gather(root), timing.step)?;
+    let mut shadow = identity.connect(&timing)?;
+    shadow.fetch_state(timing.step)?;
+    let state = reported_state::gather(root);
+    let answer = shadow.report(state, MAX_DOCUMENT_BYTES, timing.step)?;
     service::note_cloud_time(root, &shadow);
     shadow.close();
-    Ok(())
+    match answer {
+        Answer::Accepted => Ok(()),
+        Answer::Rejected(rejection) => bail!("reporting: rejected: {rejection}"),
+        Answer::Missing => bail!("reporting: no answer within {} s", timing.step.as_secs()),
+    }
 }
 
 /// Runs the service until the process is ended, with intervals and time limits that

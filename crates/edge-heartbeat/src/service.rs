@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use edge_common::backoff::Backoff;
 use edge_common::{Root, exit, known_time, log};
 use serde_json::json;
 
 use crate::identity::{Identity, NO_IDENTITY, Version};
+use crate::rejections::Rejections;
 use crate::sd_notify::Notifier;
-use crate::shadow::Shadow;
+use crate::shadow::{Answer, Shadow};
 use crate::timing::Timing;
 use crate::{reported_state, vpn};
 
@@ -25,6 +26,7 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
         notifier: &notifier,
         timing,
         interval: timing.interval,
+        rejections: Rejections::new(timing),
     };
     Identity::load(root)?;
     // Ready before the first connection: units that are ordered after this service must
@@ -70,6 +72,7 @@ struct Reporter<'a> {
     notifier: &'a Notifier,
     timing: &'a Timing,
     interval: Duration,
+    rejections: Rejections,
 }
 
 impl Reporter<'_> {
@@ -81,17 +84,13 @@ impl Reporter<'_> {
         let version = Version::of(self.root);
         let identity = Identity::load(self.root)?;
         self.notifier.status("connecting");
-        let mut shadow = identity.connect(self.timing.step)?;
-        shadow.request_desired()?;
+        let mut shadow = identity.connect(self.timing)?;
+        shadow.fetch_state(self.timing.step)?;
+        self.apply_desired(&mut shadow);
         loop {
-            let next = Instant::now() + self.interval;
-            let mut state = reported_state::gather(self.root);
-            let seconds = self.interval.as_secs().max(1);
-            state.insert("heartbeat_seconds".into(), json!(seconds));
-            shadow.report(state, self.timing.step)?;
-            note_cloud_time(self.root, &shadow);
-            self.notifier.status("reported");
-            match self.wait(&mut shadow, next, version) {
+            let start = Instant::now();
+            let pause = self.report(&mut shadow)?;
+            match self.wait(&mut shadow, start + pause, version) {
                 Wake::Due => {}
                 Wake::Disconnected => return Ok(End::Disconnected),
                 Wake::IdentityRenewed => {
@@ -102,29 +101,48 @@ impl Reporter<'_> {
         }
     }
 
+    /// Sends one report and returns the time until the next one. A rejection does not
+    /// end the connection: it works, and its end would announce the device as offline.
+    fn report(&mut self, shadow: &mut Shadow) -> Result<Duration> {
+        let mut state = reported_state::gather(self.root);
+        let seconds = self.interval.as_secs().max(1);
+        state.insert("heartbeat_seconds".into(), json!(seconds));
+        state.insert("report_rejected".into(), self.rejections.report());
+        let limit = self.timing.step;
+        let answer = shadow.report(state, self.rejections.budget(), limit)?;
+        note_cloud_time(self.root, shadow);
+        let (pause, cause) = match answer {
+            Answer::Accepted => {
+                self.rejections.accepted();
+                self.notifier.status("reported");
+                return Ok(self.interval);
+            }
+            Answer::Rejected(rejection) => {
+                let cause = format!("the report was rejected: {rejection}");
+                (self.rejections.rejected(rejection), cause)
+            }
+            Answer::Missing => {
+                let cause = format!("the report was not answered within {} s", limit.as_secs());
+                match self.rejections.unanswered() {
+                    Some(pause) => (pause, cause),
+                    None => bail!("{cause}"),
+                }
+            }
+        };
+        let cause = format!("{cause}; the next one follows in {} s", pause.as_secs());
+        log::warn(&cause);
+        self.notifier.status(&cause);
+        Ok(pause)
+    }
+
     /// Waits until the next report is due at `next`. Meanwhile desired state that
     /// arrives is applied, and the watchdog is notified.
     fn wait(&mut self, shadow: &mut Shadow, mut next: Instant, version: Version) -> Wake {
         loop {
-            if let Some(desired) = shadow.take_desired_interval() {
-                let interval = self.timing.interval_for(desired);
-                if interval != self.interval {
-                    log::info(format_args!("reporting every {} s", interval.as_secs()));
-                    self.interval = interval;
-                    // The next report is sent at once, so that the operator can check
-                    // the new interval.
-                    next = Instant::now();
-                }
-            }
-            if let Some(desired) = shadow.take_desired_vpn() {
-                match vpn::save_desired(self.root, desired.as_ref()) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        log::info("desired.vpn changed: written for edge-vpn");
-                        next = Instant::now();
-                    }
-                    Err(error) => log::warn(format_args!("{error:#}")),
-                }
+            // The next report is sent at once, so that the operator can check what is
+            // in force.
+            if self.apply_desired(shadow) {
+                next = Instant::now();
             }
             self.notifier.alive();
             if version != Version::of(self.root) {
@@ -138,6 +156,30 @@ impl Reporter<'_> {
                 return Wake::Disconnected;
             }
         }
+    }
+
+    /// Applies desired state that has arrived; returns whether something changed.
+    fn apply_desired(&mut self, shadow: &mut Shadow) -> bool {
+        let mut changed = false;
+        if let Some(desired) = shadow.take_desired_interval() {
+            let interval = self.timing.interval_for(desired);
+            changed = interval != self.interval;
+            if changed {
+                log::info(format_args!("reporting every {} s", interval.as_secs()));
+                self.interval = interval;
+            }
+        }
+        if let Some(desired) = shadow.take_desired_vpn() {
+            match vpn::save_desired(self.root, desired.as_ref()) {
+                Ok(false) => {}
+                Ok(true) => {
+                    log::info("desired.vpn changed: written for edge-vpn");
+                    changed = true;
+                }
+                Err(error) => log::warn(format_args!("{error:#}")),
+            }
+        }
+        changed
     }
 }
 

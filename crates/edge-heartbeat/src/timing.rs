@@ -16,6 +16,9 @@ pub struct Timing {
     pub step: Duration,
     /// Shortest and longest random pause before the next connection.
     pub pauses: (Duration, Duration),
+    /// Shortest and longest random pause after a report that the cloud rejected or did
+    /// not answer.
+    pub rejected: (Duration, Duration),
 }
 
 impl Default for Timing {
@@ -29,6 +32,7 @@ impl Default for Timing {
             step: seconds(15),
             // AWS accepts a connection with the same client ID only every few seconds.
             pauses: (seconds(10), seconds(300)),
+            rejected: (seconds(30), seconds(3_600)),
         }
     }
 }

@@ -9,7 +9,7 @@ use edge_common::contract::path::{
     NORDVPN_HOSTNAME, VPN_DESIRED, WIREGUARD_ADDRESS, WIREGUARD_HOSTNAME, WIREGUARD_PUBLIC_KEY,
 };
 use edge_common::{Root, file};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::files::line;
 
@@ -43,9 +43,9 @@ fn load_desired(root: &Root) -> Option<Value> {
 }
 
 /// Saves `desired.vpn` for edge-vpn, or removes the saved file if the shadow has none.
-/// Returns whether the file changed. An object that is too large is an error, and the
-/// old file stays.
-pub(crate) fn save_desired(root: &Root, desired: Option<&Map<String, Value>>) -> Result<bool> {
+/// Returns whether the file changed. A value that is too large is an error, and the old
+/// file stays.
+pub(crate) fn save_desired(root: &Root, desired: Option<&Value>) -> Result<bool> {
     let path = root.path(VPN_DESIRED);
     let Some(desired) = desired else {
         return file::remove(&path);
@@ -70,11 +70,11 @@ mod tests {
         let (_directory, root) = root_with(&[("/data/config/vpn/x", "")]);
         assert!(report(&root).is_none() && hostname(&root).is_none());
         let desired = json!({ "address": "10.77.0.2", "peers": [{ "public_key": "k" }] });
-        assert!(save_desired(&root, desired.as_object()).unwrap());
-        assert!(!save_desired(&root, desired.as_object()).unwrap());
+        assert!(save_desired(&root, Some(&desired)).unwrap());
+        assert!(!save_desired(&root, Some(&desired)).unwrap());
         assert_eq!(report(&root).unwrap()["peers"], desired["peers"]);
         let large = json!({ "peers": "x".repeat(3000) });
-        assert!(save_desired(&root, large.as_object()).is_err());
+        assert!(save_desired(&root, Some(&large)).is_err());
         assert_eq!(report(&root).unwrap()["address"], "10.77.0.2");
         assert!(save_desired(&root, None).unwrap() && !save_desired(&root, None).unwrap());
         assert!(report(&root).is_none());

@@ -4,6 +4,8 @@
 
 mod broker;
 mod cable;
+mod rejections;
+mod sandbox;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::answers::Answers;
 
-/// Size limit of the payload of an update, in bytes.
+/// Size limit of the payload of an update, and of the desired and reported state
+/// together, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 
 /// Returns a rejection in the form of the shadow API.
@@ -72,6 +73,9 @@ pub(crate) fn update(dir: &Path, thing: &str, size: usize, request: &Value) -> A
         return rejected(409, "Version conflict", token);
     }
     merge(&mut shadow["state"], &Value::Object(state.clone()));
+    if shadow["state"].to_string().len() > MAX_DOCUMENT_BYTES {
+        return rejected(413, "The payload exceeds the maximum size allowed", token);
+    }
     shadow["version"] = json!(version + 1);
     let stored = file::write(&path(dir, thing), shadow.to_string().as_bytes(), 0o600);
     if stored.is_err() {
@@ -163,5 +167,10 @@ mod tests {
             update(dir.path(), "t", 9000, &json!({ "state": {} }))[0].1["code"],
             413
         );
+        // Desired and reported state count together.
+        let half = "x".repeat(5000);
+        send(json!({ "state": { "desired": { "x": half } } }));
+        let answer = send(json!({ "state": { "reported": { "x": half } } }));
+        assert_eq!(answer[0].1["code"], 413);
     }
 }

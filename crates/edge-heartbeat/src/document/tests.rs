@@ -1,0 +1,129 @@
+//! Reports of every size, against the limit of AWS and what a shadow already has.
+
+use super::*;
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap()
+}
+
+fn apps(count: usize) -> Vec<Value> {
+    let app = |n: usize| json!({ "name": format!("app-{n}"), "image": "x".repeat(90) });
+    (0..count).map(app).collect()
+}
+
+/// Bytes of the document after `update`, as AWS counts them.
+fn document_bytes(shadow: &Document, update: &Map<String, Value>) -> usize {
+    let mut after = shadow.clone();
+    after.merge(update);
+    json!({ "desired": after.desired, "reported": after.reported })
+        .to_string()
+        .len()
+}
+
+/// A report with every part at its worst.
+fn worst() -> Map<String, Value> {
+    let step = |n: usize| {
+        let value = json!({ "ok": n == 0, "code": n, "message": "\u{1}é".repeat(100), "time": "2026-01-01T00:00:00Z" });
+        (format!("edge-step-{n}"), value)
+    };
+    let sensor = |n: usize| (format!("sensor-{n}-{}", "x".repeat(20)), json!(47.125));
+    let mut state = object(json!({
+        "uptime_seconds": u64::MAX, "heartbeat_seconds": 300, "load": [0.1, 0.2, 0.3],
+        "software": { "image": "i".repeat(64_000), "version": "v".repeat(64_000), "edge": "1" },
+        "disk": { "total_mb": 1, "warning": "w".repeat(900) }, "address": "192.0.2.1",
+        "throttling": vec!["t".repeat(32); 16], "vpn_hostname": "h".repeat(253),
+        "vpn": { "public_key": "k".repeat(44), "address": "10.0.0.1", "peers": vec!["p".repeat(90); 21] },
+        "apps": apps(1000), "unknown": "u".repeat(5000), "containers": { "running": 1000 },
+    }));
+    state.insert("boot".into(), (0..32).map(step).collect());
+    state.insert("temperature_celsius".into(), (0..256).map(sensor).collect());
+    state
+}
+
+#[test]
+fn apps_beyond_the_limit_are_omitted_and_counted() {
+    for count in [0, 10, 60, 1000] {
+        let state = object(json!({ "apps": apps(count) }));
+        let shadow = Document::default();
+        let update = shadow.update(state, MAX_DOCUMENT_BYTES);
+        assert!(document_bytes(&shadow, &update) <= MAX_DOCUMENT_BYTES - DESIRED_BYTES);
+        let kept = update["apps"].as_array().unwrap().len();
+        let omitted = update["apps_omitted"].as_u64().unwrap_or(0);
+        assert_eq!(kept as u64 + omitted, count as u64);
+        assert!(count < 60 || kept > 40, "{kept}");
+        assert!(update["shortened"].is_null());
+    }
+}
+
+#[test]
+fn desired_and_reported_state_fit_together_whatever_is_reported() {
+    for desired in [0, 100, 2000, 2300, 4000, 6000] {
+        for foreign in [0, 1000] {
+            let mut shadow = Document::of(&json!({
+                "desired": { "x": "d".repeat(desired) },
+                "reported": { "of another program": "f".repeat(foreign), "boot": { "old": { "ok": true } } },
+            }));
+            for budget in [0, 600, 2048, MAX_DOCUMENT_BYTES] {
+                let update = shadow.update(worst(), budget);
+                let size = document_bytes(&shadow, &update);
+                assert!(
+                    size <= MAX_DOCUMENT_BYTES,
+                    "{desired} {foreign} {budget}: {size}"
+                );
+                let text = payload(&update, "ffff-ffff");
+                assert!(text.len() <= MAX_DOCUMENT_BYTES, "{}", text.len());
+                assert!(budget != 600 || size < 1000 + desired + foreign, "{size}");
+                assert_eq!(update["heartbeat_seconds"], 300, "{desired} {budget}");
+                shadow.merge(&update);
+                let boot = shadow.reported.get("boot");
+                assert!(boot.is_none_or(|boot| boot.get("old").is_none()));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_part_has_its_budget_and_is_named_if_shortened() {
+    let shadow = Document::default();
+    let update = shadow.update(worst(), MAX_DOCUMENT_BYTES);
+    for (part, value) in &update {
+        let size = value.to_string().len();
+        assert!(part == "apps" || size <= budget_of(part), "{part}: {size}");
+    }
+    for part in ["boot", "software", "temperature_celsius"] {
+        let shortened = update["shortened"].as_array().unwrap();
+        assert!(shortened.contains(&json!(part)), "{shortened:?}");
+        assert!(!update[part].is_null(), "{part}");
+    }
+    // A report within all budgets says nothing about omissions.
+    let update = shadow.update(object(json!({ "uptime_seconds": 1 })), MAX_DOCUMENT_BYTES);
+    assert!(update["shortened"].is_null() && update["apps_omitted"].is_null());
+}
+
+#[test]
+fn keys_of_earlier_reports_are_removed_and_those_of_others_stay() {
+    let mut shadow = Document::of(&json!({ "reported": {
+        "note": "of an operator",
+        "boot": { "edge-old": { "ok": true }, "edge-vpn": { "ok": false, "message": "x" } },
+        "temperature_celsius": { "gone": 1.5 }, "apps": ["a"] } }));
+    let state = json!({ "boot": { "edge-vpn": { "ok": true } },
+        "temperature_celsius": null, "apps": [] });
+    let update = shadow.update(object(state), MAX_DOCUMENT_BYTES);
+    shadow.merge(&update);
+    let expected =
+        json!({ "note": "of an operator", "boot": { "edge-vpn": { "ok": true } }, "apps": [] });
+    assert_eq!(Value::Object(shadow.reported), expected);
+}
+
+#[test]
+fn a_shadow_full_of_old_keys_is_cleaned_within_the_payload() {
+    let old: Map<_, _> = (0..500).map(|n| (format!("s{n}"), json!(1))).collect();
+    let mut shadow = Document::of(&json!({ "reported": { "temperature_celsius": old } }));
+    for _ in 0..2 {
+        let update = shadow.update(worst(), MAX_DOCUMENT_BYTES);
+        assert!(payload(&update, "t").len() <= MAX_DOCUMENT_BYTES);
+        shadow.merge(&update);
+    }
+    let left = shadow.reported["temperature_celsius"].as_object().unwrap();
+    assert!(!left.is_empty() && !left.contains_key("s1"), "{left:?}");
+}
