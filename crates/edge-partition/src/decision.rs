@@ -5,7 +5,7 @@ use std::path::Path;
 
 use edge_common::exit::Failure;
 
-use crate::exit_code::{DAMAGED, FOREIGN_CONTENT, UNREADABLE};
+use crate::exit_code::{DAMAGED, FOREIGN_CONTENT, NEWER, UNREADABLE};
 use crate::ext4::{self, Superblock};
 use crate::probe::Content;
 
@@ -15,7 +15,12 @@ pub(crate) struct Findings {
     pub content: Content,
     /// Whether the marker of an unfinished format is set (see `format_marker`).
     pub marked: bool,
+    /// First superblock, or a copy if the first one is damaged.
     pub superblock: Option<Superblock>,
+    /// Whether [`Findings::superblock`] is a copy.
+    pub copied: bool,
+    /// Whether files were found by a copy of the superblock.
+    pub files: bool,
     /// Size of the partition, in bytes.
     pub bytes: u64,
     /// Whether the partition is mounted or in exclusive use by another program.
@@ -29,6 +34,8 @@ pub(crate) enum Decision {
     Format(&'static str),
     /// Use the partition unchanged, because it is already in use.
     Keep,
+    /// Use the file system without a check, because e2fsck does not know its features.
+    KeepUnchecked(String),
     /// Check the file system, and repair it if necessary.
     Check,
     /// Grow the file system to this size in bytes.
@@ -44,8 +51,9 @@ pub(crate) enum Decision {
 pub(crate) fn decide(findings: &Findings) -> Decision {
     // A file system whose creation by this tool was interrupted, and which was never
     // mounted, contains no data.
-    let half_made =
-        findings.marked && !findings.superblock.as_ref().is_some_and(|s| s.ever_mounted);
+    let superblock = findings.superblock.as_ref();
+    let half_made = findings.marked && !superblock.is_some_and(|s| s.ever_mounted);
+    let ours = superblock.is_some_and(|s| s.labelled_data);
     let interrupted = "creating its file system was interrupted";
     let decision = match &findings.content {
         Content::Empty => Decision::Format("it holds nothing"),
@@ -54,17 +62,17 @@ pub(crate) fn decide(findings: &Findings) -> Decision {
             Decision::Format(interrupted)
         }
         Content::Known(kind) if kind == "ext4" => use_ext4(findings),
-        // blkid does not recognise a damaged superblock. The label `data` shows that
-        // this tool created the file system, and e2fsck repairs the superblock from a
-        // copy.
-        Content::Unknown(_)
-            if findings
-                .superblock
-                .as_ref()
-                .is_some_and(|s| s.labelled_data) =>
-        {
+        // blkid does not recognise a damaged superblock, or another kind of ext. The label
+        // `data` shows that this tool created the file system, and e2fsck repairs the
+        // superblock from a copy. Copies without files may be left from an earlier use.
+        Content::Unknown(_) if ours && (findings.files || !findings.copied) => use_ext4(findings),
+        Content::Known(kind) if kind.starts_with("ext") && ours && findings.files => {
             use_ext4(findings)
         }
+        Content::Unknown(_) if superblock.is_some() => Decision::Refuse(
+            FOREIGN_CONTENT,
+            "holds unknown data and the remains of an ext4 file system".into(),
+        ),
         Content::Known(kind) | Content::Unknown(kind) => {
             Decision::Refuse(FOREIGN_CONTENT, format!("holds {kind}"))
         }
@@ -96,18 +104,30 @@ fn use_ext4(findings: &Findings) -> Decision {
             ),
         );
     }
+    let [compatible, incompatible, reading] = superblock.unknown_features;
+    if incompatible != 0 || reading != 0 {
+        let reason = format!(
+            "has features of a newer version (incompatible {incompatible:#x}, read-only \
+             {reading:#x}): boot the newer image"
+        );
+        return Decision::Refuse(NEWER, reason);
+    }
+    if compatible != 0 {
+        let reason = format!("it has features of a newer version ({compatible:#x})");
+        return Decision::KeepUnchecked(reason);
+    }
     ext4::growth(superblock.bytes, findings.bytes).map_or(Decision::Check, Decision::Grow)
 }
 
 /// Creates the error of a refusal, including advice for the operator.
 pub(crate) fn refusal(device: &Path, code: u8, reason: &str) -> anyhow::Error {
-    let hint = if code == FOREIGN_CONTENT && reason.starts_with("holds") {
-        ": not formatting it; if nobody needs that, clear it with `wipefs --all` and \
-         `blkdiscard`, and start again"
+    // Advice to erase would be followed, and what the partition holds may be our own data.
+    let hint = if code == FOREIGN_CONTENT {
+        "not formatting it; copy what is needed, then see docs/operations.md"
     } else {
-        ": not touching it"
+        "not touching it"
     };
-    Failure::error(code, format_args!("{} {reason}{hint}", device.display()))
+    Failure::error(code, format_args!("{} {reason}: {hint}", device.display()))
 }
 
 #[cfg(test)]
@@ -120,6 +140,8 @@ mod tests {
             content,
             marked: false,
             superblock: None,
+            copied: false,
+            files: false,
             bytes: 1 << 30,
             busy: false,
         }
@@ -136,6 +158,7 @@ mod tests {
                 ever_mounted,
                 labelled_data: true,
                 clean: true,
+                ..Superblock::default()
             }),
             ..known("ext4")
         }
@@ -197,6 +220,46 @@ mod tests {
             decide(&damaged),
             Decision::Refuse(FOREIGN_CONTENT, _)
         ));
+    }
+
+    #[test]
+    fn a_copy_of_the_superblock_counts_only_with_files() {
+        let copied = |content, files| Findings {
+            content,
+            copied: true,
+            files,
+            ..ext4(1 << 30, false)
+        };
+        let unknown = || Content::Unknown("x".into());
+        assert_eq!(decide(&copied(unknown(), true)), Decision::Check);
+        assert_eq!(
+            decide(&copied(Content::Known("ext2".into()), true)),
+            Decision::Check
+        );
+        for content in [
+            unknown(),
+            Content::Known("ext2".into()),
+            Content::Known("xfs".into()),
+        ] {
+            let decision = decide(&copied(content, false));
+            assert!(matches!(decision, Decision::Refuse(FOREIGN_CONTENT, _)));
+        }
+        let foreign = decide(&copied(Content::Known("crypto_LUKS".into()), true));
+        assert!(matches!(foreign, Decision::Refuse(FOREIGN_CONTENT, _)));
+    }
+
+    #[test]
+    fn newer_features_are_no_damage() {
+        let with = |unknown_features| {
+            let mut found = ext4(1 << 30, true);
+            if let Some(superblock) = &mut found.superblock {
+                superblock.unknown_features = unknown_features;
+            }
+            decide(&found)
+        };
+        assert!(matches!(with([1 << 13, 0, 0]), Decision::KeepUnchecked(_)));
+        assert!(matches!(with([0, 1 << 25, 0]), Decision::Refuse(NEWER, _)));
+        assert!(matches!(with([0, 0, 1 << 20]), Decision::Refuse(NEWER, _)));
     }
 
     #[test]

@@ -10,5 +10,9 @@ pub const UNREADABLE: u8 = 5;
 pub const AMBIGUOUS: u8 = 6;
 /// The file system cannot be repaired, or is larger than the partition.
 pub const DAMAGED: u8 = 7;
+/// A repair would lose files; the partition is unchanged.
+pub const LOSSY: u8 = 9;
+/// The file system has features that this version does not know.
+pub const NEWER: u8 = 10;
 /// `--check`: the partition has to be formatted or grown.
 pub const NOT_READY: u8 = 8;

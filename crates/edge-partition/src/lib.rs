@@ -45,7 +45,9 @@ Exit codes: 0 ready, 1 failed, 2 wrong usage, 3 the device did not appear,
 4 it holds something else (refused), 5 it could not be read (refused),
 6 several partitions of equal rank are labelled DATA (refused),
 7 damaged beyond repair,
-8 with --check: not ready, something is to be done
+8 with --check: not ready, something is to be done,
+9 a repair would lose files (refused, nothing was changed),
+10 it has features of a newer version (refused)
 
 Example: edge-partition --check --device /dev/disk/by-partlabel/DATA"
 )]
@@ -80,7 +82,11 @@ fn prepare(root: &Root, args: &Args) -> Result<()> {
     let device = find(root, args)?;
     match decide(&examine(root, &device)?) {
         Decision::Keep => {}
-        Decision::Check => ext4::check(root, &device)?,
+        Decision::KeepUnchecked(reason) => log::warn(format_args!(
+            "using {} without a check: {reason}",
+            device.display()
+        )),
+        Decision::Check => ext4::check(root, &device, false)?,
         Decision::Grow(bytes) => ext4::grow(root, &device, bytes)?,
         Decision::Refuse(code, reason) => return Err(refusal(&device, code, &reason)),
         Decision::Format(reason) => format(root, &device, reason)?,
@@ -98,10 +104,21 @@ fn find(root: &Root, args: &Args) -> Result<PathBuf> {
 
 fn examine(root: &Root, device: &Path) -> Result<Findings> {
     let findings = || {
+        let content = probe::content(root, device)?;
+        let first = ext4::superblock(device)?;
+        let (superblock, copied) = match first {
+            Some(first) if first.geometry.is_some() => (Some(first), false),
+            first => match ext4::copies(device)?.into_iter().next() {
+                Some(copy) => (Some(copy.superblock), true),
+                None => (first, false),
+            },
+        };
         Ok(Findings {
-            content: probe::content(root, device)?,
+            files: copied && ext4::files_by_copies(device)?.sound > 0,
+            content,
             marked: format_marker::is_set(device)?,
-            superblock: ext4::superblock(device)?,
+            superblock,
+            copied,
             bytes: ext4::size(device)?,
             busy: busy(device)?,
         })
@@ -155,6 +172,10 @@ fn report(device: &Path, decision: &Decision) -> Result<()> {
     let action = match decision {
         Decision::Keep => {
             println!("{name}: ready, in use");
+            return Ok(());
+        }
+        Decision::KeepUnchecked(reason) => {
+            println!("{name}: ready, without a check: {reason}");
             return Ok(());
         }
         Decision::Check => {

@@ -7,16 +7,28 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 
-/// Number of bytes that are read at each end of the partition: more than the offset of
-/// every superblock and partition table that `blkid` knows.
-const EDGE_BYTES: u64 = 4 * 1024 * 1024;
+use crate::ext4;
+
+/// Number of bytes that are read at the beginning of the partition: enough for the
+/// tables of f2fs, the copies of FAT and the second superblock of btrfs, which remain
+/// if somebody clears the first megabytes.
+const BEGINNING_BYTES: u64 = 256 * MIB;
+/// Number of bytes that are read at the end of the partition, where partition tables,
+/// NTFS, RAID and others have copies.
+const END_BYTES: u64 = 16 * MIB;
 /// Number of sections of a large partition; a sample is read at the start of each.
-const SAMPLES: u64 = 1024;
+const SAMPLES: u64 = 4096;
 /// Size of a sample, in bytes.
 const SAMPLE_BYTES: u64 = 4096;
+/// Number of parts at whose boundaries more is read: file systems divide a disk into
+/// equal parts, each with a copy of the superblock (xfs: 4 to 32).
+const PARTS: u64 = 32;
+/// Number of bytes that are read on each side of a boundary.
+const BOUNDARY_BYTES: u64 = 128 * 1024;
 /// Size up to which a partition is read completely, in bytes. Reading a terabyte would
 /// delay the first boot by half an hour.
-const MAX_WHOLE_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_WHOLE_BYTES: u64 = BEGINNING_BYTES + END_BYTES;
+const MIB: u64 = 1024 * 1024;
 
 /// Result of probing a partition.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,10 +42,22 @@ pub(crate) enum Content {
     Unknown(String),
 }
 
+/// Copy of a superblock that the kind's repair program uses: name, the bytes that it
+/// contains, and its offset from the beginning (or from the end, if negative).
+const COPIES: [(&str, &[u8], i64); 7] = [
+    ("btrfs", b"_BHRfS_M", 64 * MIB as i64 + 64),
+    ("btrfs", b"_BHRfS_M", 256 * 1024 * MIB as i64 + 64),
+    ("f2fs", b"\x10\x20\xf5\xf2", 4096 + 1024),
+    ("vfat", b"FAT32   ", 6 * 512 + 0x52),
+    ("exfat", b"EXFAT   ", 12 * 512 + 3),
+    ("ntfs", b"NTFS    ", -512 + 3),
+    ("crypto_LUKS", b"SKUL\xba\xbe", 16 * 1024),
+];
+
 /// Determines the content of a partition. `blkid` searches for known signatures; if it
-/// finds none, samples of the data decide between [`Content::Empty`] and
-/// [`Content::Unknown`]. A read error or unexpected output of `blkid` is an error, never
-/// [`Content::Empty`].
+/// finds none, the places of copies are searched and samples of the data decide between
+/// [`Content::Empty`] and [`Content::Unknown`]. A read error or unexpected output of
+/// `blkid` is an error, never [`Content::Empty`].
 pub(crate) fn content(root: &Root, device: &Path) -> Result<Content> {
     if let Some(kind) = signature(root, device)? {
         return Ok(Content::Known(kind));
@@ -41,7 +65,43 @@ pub(crate) fn content(root: &Root, device: &Path) -> Result<Content> {
     if is_blank(device)? {
         return Ok(Content::Empty);
     }
-    Ok(Content::Unknown("data of an unknown kind".into()))
+    let context = || format!("reading {}", device.display());
+    let found = copy(device).with_context(context)?;
+    Ok(Content::Unknown(match found {
+        Some(kind) => format!("a copy of the superblock of {kind}"),
+        None => "data of an unknown kind".into(),
+    }))
+}
+
+/// Returns the kind of file system of which a copy of the superblock is found.
+fn copy(device: &Path) -> std::io::Result<Option<&'static str>> {
+    let mut file = File::open(device)?;
+    let size = file.seek(SeekFrom::End(0))?;
+    let allocation_groups = (1..PARTS).map(|n| {
+        let blocks = (size / 4096).div_ceil(PARTS / 8).saturating_mul(n);
+        (
+            "xfs",
+            &b"XFSB"[..],
+            i64::try_from(blocks * 4096).unwrap_or(i64::MAX),
+        )
+    });
+    for (kind, magic, offset) in COPIES.into_iter().chain(allocation_groups) {
+        let offset = if offset < 0 {
+            size.checked_sub(offset.unsigned_abs())
+        } else {
+            Some(offset.unsigned_abs())
+        };
+        let mut bytes = vec![0; magic.len()];
+        let Some(offset) = offset.filter(|o| o + magic.len() as u64 <= size) else {
+            continue;
+        };
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut bytes)?;
+        if bytes == magic {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the type of the file system or partition table that `blkid` finds.
@@ -89,8 +149,8 @@ fn is_blank(device: &Path) -> Result<bool> {
     if size == 0 {
         bail!("reading {}: the size is 0", device.display());
     }
-    let mut filler = None;
     let mut buffer = vec![0; 64 * 1024];
+    let mut filler: Option<Vec<u8>> = None;
     for (start, length) in samples(size) {
         file.seek(SeekFrom::Start(start)).with_context(context)?;
         let mut left = usize::try_from(length.min(size - start)).unwrap_or(usize::MAX);
@@ -98,11 +158,12 @@ fn is_blank(device: &Path) -> Result<bool> {
             let length = left.min(buffer.len());
             let sample = &mut buffer[..length];
             file.read_exact(sample).with_context(context)?;
-            let first = *filler.get_or_insert(sample[0]);
-            if !matches!(first, 0x00 | 0xff) || sample.iter().any(|byte| *byte != first) {
+            // The comparison of slices is a single call, which matters for 256 MB.
+            let filler = filler.get_or_insert_with(|| vec![sample[0]; 64 * 1024]);
+            if !matches!(filler[0], 0x00 | 0xff) || *sample != filler[..length] {
                 return Ok(false);
             }
-            left -= sample.len();
+            left -= length;
         }
     }
     Ok(true)
@@ -114,14 +175,22 @@ fn samples(size: u64) -> Vec<(u64, u64)> {
     if size <= MAX_WHOLE_BYTES {
         return vec![(0, size)];
     }
-    let mut samples = vec![(0, EDGE_BYTES), (size - EDGE_BYTES, EDGE_BYTES)];
-    // A tool may have cleared only the beginning of an ext4 file system. Copies of the
-    // superblock are in block group 1 and in the groups whose numbers are powers of 3,
-    // 5 and 7, at an offset that depends on the block size.
+    let mut samples = vec![(0, BEGINNING_BYTES), (size - END_BYTES, END_BYTES)];
+    // A tool may have cleared only the beginning of an ext4 file system. The offset of
+    // the copies of its superblock depends on the block size.
     for (block, first) in [(1024, 1), (2048, 0), (4096, 0)] {
-        let copies = [1, 3, 5, 7, 9, 25, 27, 49, 81];
-        samples.extend(copies.map(|g| ((g * 8 * block + first) * block, SAMPLE_BYTES)));
+        let copies = ext4::groups_with_copies(size / (8 * block * block));
+        samples.extend(
+            copies
+                .iter()
+                .map(|g| ((g * 8 * block + first) * block, SAMPLE_BYTES)),
+        );
     }
+    // btrfs's third superblock, NTFS's file table, and groups of a terabyte of xfs.
+    samples.extend([256 << 30, 3 << 30].map(|at| (at, BOUNDARY_BYTES)));
+    samples.extend((1..16).map(|n| (n << 40, BOUNDARY_BYTES)));
+    let boundaries = (1..PARTS).map(|n| size / PARTS * n - BOUNDARY_BYTES);
+    samples.extend(boundaries.map(|at| (at, 2 * BOUNDARY_BYTES)));
     samples.extend((1..SAMPLES).map(|n| (size / SAMPLES * n, SAMPLE_BYTES)));
     samples.retain(|(start, _)| *start < size);
     samples
@@ -163,11 +232,11 @@ mod tests {
         for size in [MAX_WHOLE_BYTES + 1, 1 << 30, 1 << 40] {
             let samples = samples(size);
             assert!(samples.iter().all(|(start, _)| *start < size));
-            assert!(samples.contains(&(size - EDGE_BYTES, EDGE_BYTES)));
-            assert!(samples.contains(&(0, EDGE_BYTES)));
+            assert!(samples.contains(&(size - END_BYTES, END_BYTES)));
+            assert!(samples.contains(&(0, BEGINNING_BYTES)));
         }
-        // First superblock copy for a block size of 4,096 bytes, and for 1,024 bytes.
-        assert!(samples(1 << 30).contains(&(128 * 1024 * 1024, SAMPLE_BYTES)));
+        // Second superblock copy for a block size of 4,096 bytes, first for 1,024 bytes.
+        assert!(samples(1 << 30).contains(&(3 * 128 * 1024 * 1024, SAMPLE_BYTES)));
         assert!(samples(1 << 30).contains(&(8193 * 1024, SAMPLE_BYTES)));
     }
 }

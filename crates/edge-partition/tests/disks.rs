@@ -23,7 +23,7 @@ impl Device {
     fn new() -> Self {
         let device = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(device.path("usr/sbin")).unwrap();
-        for tool in ["blkid", "mkfs.ext4", "tune2fs", "e2fsck"] {
+        for tool in ["blkid", "mkfs.ext4", "tune2fs", "e2fsck", "e2undo"] {
             let real = format!("/usr/sbin/{tool}");
             let link = device.path(&format!("usr/sbin/{tool}"));
             assert!(PathBuf::from(&real).exists(), "{tool} is missing");

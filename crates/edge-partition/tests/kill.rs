@@ -16,7 +16,14 @@ use rustix::process::{Pid, Signal, kill_process_group};
 const SIZE: u64 = 24 * 1024 * 1024;
 /// Large enough for a second copy of the superblock, which e2fsck writes separately.
 const GROWING: u64 = 160 * 1024 * 1024;
-const HELPERS: [&str; 5] = ["blkid", "mkfs.ext4", "tune2fs", "e2fsck", "resize2fs"];
+const HELPERS: [&str; 6] = [
+    "blkid",
+    "mkfs.ext4",
+    "tune2fs",
+    "e2fsck",
+    "e2undo",
+    "resize2fs",
+];
 
 fn find(name: &str) -> PathBuf {
     let places = ["/usr/sbin", "/usr/bin", "/sbin"].map(|p| Path::new(p).join(name));

@@ -24,7 +24,14 @@ impl Testbed {
         let directory = tempfile::tempdir().unwrap();
         let sbin = directory.path().join("usr/sbin");
         fs::create_dir_all(&sbin).unwrap();
-        for tool in ["blkid", "mkfs.ext4", "tune2fs", "e2fsck", "resize2fs"] {
+        for tool in [
+            "blkid",
+            "mkfs.ext4",
+            "tune2fs",
+            "e2fsck",
+            "e2undo",
+            "resize2fs",
+        ] {
             let real = [format!("/usr/sbin/{tool}"), format!("/sbin/{tool}")];
             let real = real.iter().find(|r| Path::new(r).exists());
             let real =

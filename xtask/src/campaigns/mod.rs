@@ -33,6 +33,13 @@ pub(crate) enum Campaign {
     },
     /// Kill edge-partition and its helpers at every system call
     Partition,
+    /// Damage file systems in 12 kinds, at several places and of several sizes:
+    /// edge-partition must keep as many files as the best way of plain e2fsck
+    Disk {
+        /// Number of cases of an earlier run that passed, which are skipped
+        #[arg(long, default_value_t = 0)]
+        resume: u32,
+    },
     /// Create containers with generated options: the boot audit must accept all of them
     Stored {
         /// Number of containers
@@ -64,9 +71,16 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
             )?;
         }
         Campaign::Partition => test("edge-partition", "kill_", every)?,
+        Campaign::Disk { resume } => disk(*resume)?,
         Campaign::Stored { count, resume } => stored(*count, *resume)?,
     }
     Ok(true)
+}
+
+/// Runs all cases of damaged file systems. The test prints the number of each case.
+fn disk(resume: u32) -> Result<()> {
+    let cases = format!("{resume}+1");
+    test("edge-partition", "damage_costs", ("EDGE_DAMAGES", &cases))
 }
 
 /// Number of containers that one device of the test has, below the limit of a device.

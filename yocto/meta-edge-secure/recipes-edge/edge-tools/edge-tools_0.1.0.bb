@@ -52,7 +52,14 @@ SYSTEMD_PACKAGES = "${EDGE_TOOLS}"
 # The package edge-tools itself is empty and depends on the others.
 ALLOW_EMPTY:${PN} = "1"
 RDEPENDS:${PN} = "${EDGE_TOOLS}"
-RDEPENDS:edge-partition = "e2fsprogs-mke2fs e2fsprogs-tune2fs util-linux-blkid"
+RDEPENDS:edge-partition = "\
+    e2fsprogs \
+    e2fsprogs-e2fsck \
+    e2fsprogs-mke2fs \
+    e2fsprogs-resize2fs \
+    e2fsprogs-tune2fs \
+    util-linux-blkid \
+"
 RDEPENDS:edge-docker = "docker"
 RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
