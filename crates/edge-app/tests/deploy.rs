@@ -5,7 +5,7 @@
 mod project;
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_sim::namespaces::Device;
@@ -80,7 +80,15 @@ fn a_device_keeps_an_app_that_works() {
     again(&real);
     real.push("v2", "echo broken >&2; exit 7");
     let (code, printed) = deploy(&real, "v2");
-    assert!(code == 8 && printed.contains("exit code 7"), "{printed}");
+    let expected = "exit code 7\nedge-app: its last lines:\nedge-app:   broken\n\
+                    edge-app: rolled back, hello v1 runs\n";
+    assert!(code == 8 && printed.ends_with(expected), "{printed}");
+    for step in ["stopping hello v1", "starting hello v2"] {
+        assert!(
+            printed.contains(&format!("edge-app: jetson: {step}\n")),
+            "{printed}"
+        );
+    }
     assert_eq!(real.version(), "v1");
     let status = real.project.succeeds(&["status"]);
     assert!(status.contains("the last deployment of hello"), "{status}");
@@ -162,6 +170,34 @@ fn recover(device: &Device) {
     assert!(output.status.success(), "{printed}");
 }
 
+/// Ctrl-C: the device finishes alone, and the user learns how to see the result.
+fn interrupted(real: &Real) {
+    let child = trial(real, "v6");
+    let pid = child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(killed.unwrap().success());
+    let (code, printed) = ended(child);
+    let expected = "jetson finishes the deployment of hello alone";
+    assert!(
+        code == 130 && printed.contains(expected),
+        "{code} {printed}"
+    );
+    assert!(printed.contains("edge-app status jetson"), "{printed}");
+    let record = real
+        .device
+        .path("/data/config/edge-docker/switches/hello.json");
+    let start = Instant::now();
+    while !fs::read_to_string(&record)
+        .unwrap_or_default()
+        .contains("\"switched\"")
+    {
+        assert!(start.elapsed() < Duration::from_secs(60), "no end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(real.version(), "v6");
+    real.project.succeeds(&["rollback", "hello", "jetson"]);
+}
+
 /// A working version, whose deployment loses its connection.
 fn finishes_without_a_connection(real: &Real) {
     let project = &real.project;
@@ -173,6 +209,7 @@ fn finishes_without_a_connection(real: &Real) {
     let list: Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list[0]["devices"], json!(["jetson"]), "{list}");
 
+    interrupted(real);
     let child = trial(real, "v6");
     real.device.cut_connections().unwrap();
     let (code, printed) = ended(child);

@@ -102,6 +102,8 @@ pub mod phase {
 pub mod deployment {
     /// Words after `NAME VERSION`: the same version runs and works, and nothing changed.
     pub const RUNS_ALREADY: &str = "runs already";
+    /// Beginning of a line of standard output that names a step.
+    pub const STEP: &str = "- ";
 }
 
 /// User as whom engineers and edge-app log in.

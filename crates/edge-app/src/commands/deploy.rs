@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use edge_common::contract::deployment::STEP;
 use edge_common::contract::{path, phase};
 use edge_common::exit::{Failure, code_of};
 use edge_common::log;
@@ -120,6 +121,9 @@ impl Release {
         }
         pull.push(&self.image);
         let password = self.login.as_ref().map(|l| l.password.as_str());
+        if show_progress {
+            log::info(format_args!("{name} pulls {} {}", self.app, self.version));
+        }
         let mut progress = PullProgress::new(show_progress.then_some(name));
         let pull = edge_docker(&pull);
         device
@@ -274,9 +278,15 @@ async fn carry_out(
     trial_seconds: u32,
 ) -> Result<String> {
     let before = last_deployment(device, app).await?.map(|d| d.new.id);
-    let lost = match device.run(arguments).await {
+    let underway = Underway { device, app };
+    let command = edge_docker(arguments);
+    let result = device.run_with(&command, None, |line| print_step(device, line));
+    let lost = match result.await {
         Err(error) if code_of(&error) == UNREACHABLE => error,
-        other => return other,
+        other => {
+            underway.end();
+            return other;
+        }
     };
     log::warn(format_args!("{lost:#}; asking for the result"));
     let seconds = u64::from(trial_seconds) + RECONNECT_SECONDS;
@@ -289,10 +299,11 @@ async fn carry_out(
             // appear.
             Ok(last) if last.as_ref().map(|d| &d.new.id) == before.as_ref() => idle += 1,
             Ok(Some(last)) => match last.phase.as_str() {
-                phase::SWITCHED => return Ok(String::new()),
-                phase::BACK => return Err(Failure::error(ROLLED_BACK, last.reason)),
-                phase::DOWN => return Err(Failure::error(NOT_RUNNING, last.reason)),
-                _ => {}
+                phase::TRIAL | phase::KEEP => {}
+                phase => {
+                    underway.end();
+                    return outcome(device, phase, last.reason);
+                }
             },
             Ok(None) | Err(_) => {}
         }
@@ -300,7 +311,53 @@ async fn carry_out(
         // router or a VPN.
         sleep(Duration::from_secs(1)).await;
     }
+    underway.end();
     Err(lost)
+}
+
+/// Returns the result of a deployment whose connection broke, from the device's journal.
+fn outcome(device: &Device, phase: &str, reason: String) -> Result<String> {
+    let (code, result) = match phase {
+        phase::SWITCHED => return Ok(String::new()),
+        phase::BACK => (ROLLED_BACK, "rolled back to the version before"),
+        _ => (NOT_RUNNING, "there is no older one, so it does not run"),
+    };
+    let name = device.name();
+    Err(Failure::error(
+        code,
+        format_args!("{name}: {reason}\n{result}"),
+    ))
+}
+
+/// Prints a step that a device reports. The other lines of its output are results.
+fn print_step(device: &Device, line: &str) {
+    if let Some(step) = line.strip_prefix(STEP) {
+        log::info(format_args!("{}: {step}", device.name()));
+    }
+}
+
+/// Deployment that a device carries out, and finishes even if edge-app is interrupted.
+struct Underway<'a> {
+    device: &'a Device,
+    app: &'a str,
+}
+
+impl Underway<'_> {
+    /// Ends the wait with a result.
+    fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+/// The user pressed Ctrl-C: the future of the deployment is dropped.
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        let (name, app) = (self.device.name(), self.app);
+        log::warn(format_args!(
+            "{name} finishes the deployment of {app} alone, or returns to the old version: \
+             edge-app status {name} shows the result"
+        ));
+    }
 }
 
 async fn last_deployment(device: &Device, app: &str) -> Result<Option<Deployment>> {

@@ -127,7 +127,7 @@ pub(crate) async fn query<T, F: Future<Output = Result<T>>>(
 pub(crate) fn log_result(several: bool, device: &str, result: &Result<Done>) {
     match result {
         Ok(done) if several => log::info(format_args!("{device}: {}", done.message)),
-        Err(error) if several => log::warn(format_args!("{error:#}")),
+        Err(error) if several => format!("{error:#}").lines().for_each(log::warn),
         // For a single device, `report` prints the message or returns the error.
         _ => {}
     }
@@ -200,6 +200,9 @@ fn reason(device: &str, error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = text.strip_prefix(device).unwrap_or(&text);
     let text = text.trim_start_matches([':', ' ']);
+    // Without the log of the app, whose lines are indented.
+    let lines = text.lines().filter(|line| !line.starts_with(' '));
+    let text = lines.collect::<Vec<_>>().join("; ");
     let cut: String = text.chars().take(MAX_REASON_CHARS).collect();
     if cut.len() < text.len() {
         cut + "…"

@@ -70,6 +70,11 @@ impl Device {
         })
     }
 
+    /// Returns the name of the device, as the user typed it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns an `ssh` command with the options that all calls need, without destination
     /// and remote command.
     fn ssh_command(&self) -> std::process::Command {
@@ -205,14 +210,14 @@ impl Device {
     /// Maps the exit status of a command on the device to an error with an exit code of
     /// edge-app. `output` is the command's standard error.
     pub(crate) fn check(&self, status: ExitStatus, output: &str) -> Result<()> {
-        let output = log::printable(&output.replace('\n', "; "));
         let name = &self.name;
         let code = match status.code() {
             Some(0) => return Ok(()),
-            Some(SSH_FAILED) => return Err(self.unreachable(&output)),
+            Some(SSH_FAILED) => return Err(self.unreachable(output)),
             Some(code) => u8::try_from(code).ok(),
             None => None,
         };
+        let output = messages(output);
         let failure = |code, message: std::fmt::Arguments| Err(Failure::error(code, message));
         match code {
             Some(exit_code::REFUSED) => failure(REFUSED, format_args!("{name}: {output}")),
@@ -263,6 +268,16 @@ impl Drop for Device {
         // An error is ignored, since the connection may be closed already.
         let _ = command.run();
     }
+}
+
+/// Returns the messages of edge-docker without the name of the program, one a line; the
+/// log of an app is indented.
+fn messages(output: &str) -> String {
+    let lines = output.trim_end().lines().map(|line| {
+        let line = line.strip_prefix("edge-docker: ").unwrap_or(line);
+        log::printable(line)
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 async fn read_lines(stream: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) -> Result<String> {

@@ -9,6 +9,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout};
 
+use super::steps::step;
 use crate::engine::client;
 use crate::engine::containers::{self, Container};
 use crate::engine::signals::{Event, listen};
@@ -16,6 +17,9 @@ use crate::engine::signals::{Event, listen};
 /// Time for which a container without a health check has to run before it counts as
 /// working.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// Time between two messages of a deployment that waits for the health check.
+const TICK: Duration = Duration::from_secs(4);
 
 /// Channel of signals and engine events, in the order of their arrival.
 pub(super) struct Watch {
@@ -100,6 +104,7 @@ impl Watch {
         limit: Duration,
     ) -> Result<String> {
         let start = Instant::now();
+        let mut shown = start;
         loop {
             // An event only reports that the state changed, so the state is always read.
             let container = containers::find(root, id).await?;
@@ -109,7 +114,12 @@ impl Watch {
                 Verdict::Broken(why) => bail!(why),
                 Verdict::Wait(time) => time,
             };
-            match timeout(wait, self.events.recv()).await {
+            if shown.elapsed() >= TICK && has_health(&container) {
+                let (elapsed, limit) = ((uptime + start.elapsed()).as_secs(), limit.as_secs());
+                step(format_args!("waiting for health, {elapsed} s of {limit}"));
+                shown = Instant::now();
+            }
+            match timeout(wait.min(TICK), self.events.recv()).await {
                 Ok(Some(Event::Stop)) => bail!("interrupted"),
                 Ok(Some(Event::Lost)) => bail!("the engine ended"),
                 // Also `Hangup`: a lost connection cancels nothing, because edge-app
@@ -118,6 +128,11 @@ impl Watch {
             }
         }
     }
+}
+
+fn has_health(container: &Container) -> bool {
+    let health = container.state.health.as_ref();
+    health.is_some_and(|health| health.status != "none")
 }
 
 /// Result of one check of a container on trial; `Wait` contains the time until the next

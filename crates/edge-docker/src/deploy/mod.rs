@@ -7,6 +7,7 @@ mod health;
 mod places;
 mod remake;
 mod same;
+mod steps;
 mod supervise;
 mod target;
 mod transaction;

@@ -18,12 +18,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::health::Watch;
+use super::steps::{step, title};
 use crate::engine::containers::Container;
 use crate::engine::error::EngineError;
 use crate::engine::{client, containers, docker_cli};
 use crate::image::unused::{self, Which};
 use crate::image::{identify, release_numbers};
 use crate::journal::{self, Journal, Kept, Phase};
+use crate::ledger::{Decision, Verdict};
 use crate::trust;
 use crate::units;
 
@@ -56,7 +58,7 @@ pub(super) async fn run(
     journal::withdraw(root, &journal.name)?;
     match attempt(root, watch, &journal, limit).await {
         Ok(reason) => {
-            log::info(format_args!("{}: {reason}", journal.name));
+            step(&reason);
             journal.reason = reason;
             journal.phase = Phase::Keep;
             journal.write(root)?;
@@ -64,9 +66,22 @@ pub(super) async fn run(
         }
         Err(error) => {
             journal.reason = format!("{error:#}");
+            record_failure(root, &journal);
             Err(roll_back(root, &mut journal, IfOldFails::StayOpen).await)
         }
     }
+}
+
+/// Records the reason of a failed deployment in the ledger. The error of the command has
+/// only the result.
+fn record_failure(root: &Root, journal: &Journal) {
+    let decision = Decision {
+        verb: if journal.fresh { "replace" } else { "rollback" },
+        image: &journal.image,
+        container: &journal.name,
+        ..Decision::default()
+    };
+    decision.record_failure(root, Verdict::Failed, &journal.reason);
 }
 
 async fn attempt(
@@ -100,8 +115,14 @@ async fn attempt(
         // Stopped as late as possible, for a short outage. The versions cannot run
         // together: both publish the same ports and write to the same directory.
         if let Some(old) = containers::find(root, &old.id).await? {
+            if old.state.running {
+                step(format_args!("stopping {}", title(name, &old)));
+            }
             containers::stop(root, &old).await?;
         }
+    }
+    if let Some(new) = containers::find(root, &new.id).await? {
+        step(format_args!("starting {}", title(name, &new)));
     }
     watch.trial(root, &new.id, may_be_job(new), limit).await
 }
@@ -153,7 +174,6 @@ async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
     }
     journal.phase = Phase::Deployed;
     journal.write(root)?;
-    log::info(format_args!("{name} runs {}", journal.image));
     units::update(root, &name).await;
     let report = |image: &str| log::info(format_args!("removed the old image {image}"));
     // An error is only a warning: `image prune` removes the images later.
@@ -202,13 +222,14 @@ pub(super) enum IfOldFails {
 /// starts and before the next deployment.
 async fn roll_back(root: &Root, journal: &mut Journal, rule: IfOldFails) -> anyhow::Error {
     let (name, reason) = (journal.name.clone(), journal.reason.clone());
-    log::warn(format_args!("{name}: {reason}"));
+    let new = find_new(root, journal).await;
+    log::warn(format_args!("{}: {reason}", new.unwrap_or(name.clone())));
     if let Err(error) = undo(root, journal, rule).await {
         // The phase in the journal is still open, which causes the next attempt.
         let later = "it is tried again when the engine starts and before the next deployment";
         return Failure::error(
             ROLLBACK_FAILED,
-            format_args!("{name}: {reason}; rolling back: {error:#}; {later}"),
+            format_args!("{name}: rolling back: {error:#}; {later}"),
         );
     }
     journal.phase = match journal.old {
@@ -221,19 +242,34 @@ async fn roll_back(root: &Root, journal: &mut Journal, rule: IfOldFails) -> anyh
     if let Err(error) = journal.write(root) {
         return error;
     }
+    let old = find_title(root, journal).await;
     match &journal.old {
-        Some(old) if old.running => Failure::error(
-            ROLLED_BACK,
-            format_args!("{name}: {reason}; rolled back, the old one runs"),
-        ),
+        Some(kept) if kept.running => {
+            Failure::error(ROLLED_BACK, format_args!("rolled back, {old} runs"))
+        }
         Some(_) => Failure::error(
             ROLLED_BACK,
-            format_args!("{name}: {reason}; rolled back, the old one is stopped as before"),
+            format_args!("rolled back, {old} is stopped as before"),
         ),
         None => Failure::error(
             ROLLBACK_FAILED,
-            format_args!("{name}: {reason}; there is no older one, so it does not run"),
+            format_args!("there is no older one, so {name} does not run"),
         ),
+    }
+}
+
+/// Returns name and version of the new container; `None` if it is gone.
+async fn find_new(root: &Root, journal: &Journal) -> Option<String> {
+    let new = containers::find(root, &journal.new.as_ref()?.id).await;
+    Some(title(&journal.name, &new.ok()??))
+}
+
+/// Returns name and version of the container that was restored.
+async fn find_title(root: &Root, journal: &Journal) -> String {
+    let name = &journal.name;
+    match containers::named(root, name).await {
+        Ok(Some(old)) => title(name, &old),
+        _ => name.clone(),
     }
 }
 
@@ -307,8 +343,11 @@ fn last_lines(root: &Root, id: &str) -> String {
     let bytes = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MAX_LOG_BYTES)..]);
     let lines: Vec<_> = text.lines().map(log::printable).collect();
+    if !lines.is_empty() {
+        log::info("its last lines:");
+    }
     for line in &lines {
-        log::info(format_args!("its log: {line}"));
+        log::info(format_args!("  {line}"));
     }
     lines.join("\n")
 }
@@ -331,7 +370,9 @@ pub(super) async fn wait_for_engine(root: &Root) -> Result<()> {
 pub(super) async fn recover(root: &Root, journal: &mut Journal, rule: IfOldFails) -> Result<()> {
     wait_for_engine(root).await?;
     let result = match journal.phase {
-        Phase::Keep => keep(root, journal).await,
+        Phase::Keep => keep(root, journal).await.inspect(|()| {
+            log::info(format_args!("{} runs {}", journal.name, journal.image));
+        }),
         Phase::Trial => {
             journal.reason = "the deployment was interrupted".into();
             Err(roll_back(root, journal, rule).await)

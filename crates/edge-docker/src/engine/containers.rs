@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::EngineError;
-use super::{client, docker_cli};
+use super::{client, docker_cli, ports};
 
 /// Fields of the engine's `inspect` response that edge-docker reads.
 #[derive(Deserialize, Clone, Default)]
@@ -178,7 +178,10 @@ pub(crate) async fn act(root: &Root, id: &str, action: &str) -> Result<()> {
 
 /// Starts a container that was created or has stopped.
 pub(crate) async fn start(root: &Root, id: &str) -> Result<()> {
-    act(root, id, "start").await
+    match act(root, id, "start").await {
+        Err(error) => Err(ports::explain(root, id, error).await),
+        done => done,
+    }
 }
 
 /// Stops a container with its own stop signal and stop timeout. Does nothing if it is not

@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod containers;
 pub(crate) mod docker_cli;
 pub(crate) mod error;
+mod ports;
 pub(crate) mod signals;
 mod streams;
 pub(crate) mod transfer;

@@ -111,7 +111,7 @@ fn a_broken_version_gives_way_to_the_old_one() {
         (
             replace("A=b", &crash, &["-c", "echo oops; exit 7"]),
             123,
-            "its log: oops",
+            "\nedge-docker:   oops\n",
         ),
         (
             replace("A=b", &["--entrypoint=/absent"], &[]),

@@ -1,6 +1,8 @@
 //! Deployments whose containers are gone, taken by others, or about to be removed.
 
 use std::fs;
+use std::io::Read as _;
+use std::process::Stdio;
 
 use super::device::{Device, code_and_output};
 use super::{GOOD, POLICY, first, hang, inner, kill, replace, unharmed};
@@ -213,4 +215,53 @@ fn commands_print_the_names_that_were_typed() {
     );
     let first = &device.inspect("job", "{{.Id}}")[..12].to_string();
     assert_eq!(good(&device, &["rm", first]), format!("{first}\n"));
+}
+
+#[test]
+fn a_taken_port_names_the_app_that_has_it() {
+    let device = Device::start();
+    first(&device);
+    device.docker(&["tag", "sandbox/hello", "sandbox/other"]);
+    let publish = "--publish=8080:8080";
+    let (code, said) = device.run(&["replace", "other", publish, "sandbox/other"]);
+    assert!(
+        code == 122 && said.contains("port 8080 is taken by hello: stop it"),
+        "{said}"
+    );
+    let (code, said) = device.run(&["run", "-d", publish, "sandbox/other"]);
+    assert!(
+        code == 125 && said.contains("port 8080 is taken by hello: stop it"),
+        "{said}"
+    );
+    unharmed_by_others(&device);
+    // By a program that is no container.
+    let mut listener = device.command(&[
+        "python3",
+        "-c",
+        "import socket,time; s = socket.create_server(('', 8081)); print(1, flush=True); time.sleep(99)",
+    ]);
+    let mut listener = listener.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = [0];
+    listener
+        .stdout
+        .take()
+        .unwrap()
+        .read_exact(&mut line)
+        .unwrap();
+    let (code, said) = device.run(&["run", "-d", "--publish=8081:8080", "sandbox/other"]);
+    assert!(
+        code == 125 && said.contains("that is no container"),
+        "{said}"
+    );
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+}
+
+fn unharmed_by_others(device: &Device) {
+    assert!(device.answer(8080).starts_with("one, request "));
+    for name in device.names() {
+        if name != "hello" {
+            good(device, &["rm", "-f", &name]);
+        }
+    }
 }
