@@ -25,7 +25,7 @@ use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
 use crate::image::release_numbers;
 use crate::ledger::Decision;
-use crate::mounts::{clones, collect};
+use crate::mounts::{clones, collect, owners};
 use crate::plan;
 use crate::signed_app::{self, SignedApp};
 use crate::stored::created;
@@ -275,10 +275,19 @@ impl Permitted {
         if has_clones && id.is_err() {
             clones::remove(root, &self.key)?;
         }
-        Ok(Created {
-            id: id?,
-            has_clones,
-        })
+        let id = id?;
+        // A deployment does it when the old container, which may have another user, has
+        // stopped.
+        if has_clones && verb != "replace" {
+            owners::give_to(root, &id, self.user(), &self.clone_record()).await?;
+        }
+        Ok(Created { id, has_clones })
+    }
+
+    /// Returns the user of the container, `USER[:GROUP]`; empty for root.
+    fn user(&self) -> &str {
+        let own = Some(&self.plan.body.user).filter(|user| !user.is_empty());
+        own.unwrap_or(&self.image.user)
     }
 
     async fn clone_mounts(&self, root: &Root) -> Result<()> {
@@ -288,8 +297,7 @@ impl Permitted {
         let record = self.clone_record();
         // A missing directory is created for the user of the container if that is
         // numeric, otherwise with the owner of the app's directory.
-        let user = Some(&self.plan.body.user).filter(|user| !user.is_empty());
-        let owner = users::owner(user.unwrap_or(&self.image.user));
+        let owner = users::owner(self.user());
         clones::create(root, &self.key, &record, owner, is_durable(&self.plan))
     }
 

@@ -59,3 +59,58 @@ pub fn owner(text: &str) -> Option<Owner> {
         group: group.parse().ok()?,
     })
 }
+
+/// Returns the numbers of `USER[:GROUP]` with names from `passwd` and `group`, the
+/// contents of these files of a container image; `None` if a name is missing. Without
+/// `GROUP` it is the group of the user in `passwd`.
+pub fn owner_of_names(text: &str, passwd: &str, group: &str) -> Option<Owner> {
+    let (user, group_name) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let account = entry(passwd, user);
+    let number = |text: &str| text.parse().ok();
+    let user = number(user).or_else(|| number(account.as_ref()?.get(2)?))?;
+    let group = match group_name {
+        Some(name) => number(name).or_else(|| number(entry(group, name)?.get(2)?))?,
+        None => number(account?.get(3)?)?,
+    };
+    Some(Owner { user, group })
+}
+
+/// Returns the fields of the first line of `passwd` or `group` with this name.
+fn entry<'a>(file: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let lines = file.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines
+        .into_iter()
+        .find(|fields| fields.first() == Some(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1001::/:\nbad:x:one:2\n";
+    const GROUP: &str = "root:x:0:\nvideo:x:44:node\nshort\n";
+
+    #[test]
+    fn names_are_looked_up_in_the_image() {
+        let look_up = |text| owner_of_names(text, PASSWD, GROUP).map(|o| (o.user, o.group));
+        assert_eq!(look_up("node"), Some((1000, 1001)));
+        assert_eq!(look_up("node:video"), Some((1000, 44)));
+        assert_eq!(look_up("node:7"), Some((1000, 7)));
+        assert_eq!(look_up("5:video"), Some((5, 44)));
+        for missing in [
+            "nobody",
+            "bad",
+            "node:short",
+            "node:none",
+            "",
+            ":",
+            "4294967296",
+        ] {
+            assert_eq!(look_up(missing), None, "{missing}");
+        }
+        assert!(owner_of_names("node", "", "").is_none());
+    }
+}

@@ -17,7 +17,7 @@ use crate::engine::client;
 use crate::engine::containers::{self, Container};
 use crate::journal;
 use crate::ledger::Decision;
-use crate::mounts::collect;
+use crate::mounts::{collect, owners};
 use crate::stored::remake::{self, Remake};
 use crate::stored::withheld::Withheld;
 use crate::stored::{created, disk, quarantine, top_layers};
@@ -76,6 +76,7 @@ async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Result<()> {
     created::remove(root, &pending.id);
     remake::done(root, pending)?;
     if is_started {
+        owners::give(root, &id).await?;
         containers::start(root, &id).await?;
     }
     log::warn(format_args!(

@@ -26,6 +26,7 @@ use crate::image::unused::{self, Which};
 use crate::image::{identify, release_numbers};
 use crate::journal::{self, Journal, Kept, Phase};
 use crate::ledger::{Decision, Verdict};
+use crate::mounts::owners;
 use crate::trust;
 use crate::units;
 
@@ -204,6 +205,7 @@ async fn running(root: &Root, journal: &Journal) -> Result<Kept> {
 /// policy may have changed with the device image since the deployment began.
 async fn start(root: &Root, id: &str) -> Result<()> {
     identify::verified(root, &trust::load(root)?, "replace", id).await?;
+    owners::give(root, id).await?;
     containers::start(root, id).await
 }
 

@@ -56,21 +56,38 @@ pub(crate) async fn find(root: &Root, path: &str) -> Result<Option<Value>> {
     }
 }
 
+/// Sends a GET request for bytes; returns `None` if the engine responds with status 404.
+///
+/// # Errors
+/// If the response has more than `limit` bytes.
+pub(crate) async fn download(root: &Root, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+    match send(root, Method::GET, path, no_body(), &[]).await {
+        Ok(response) => read_bytes(response, limit).await.map(Some),
+        Err(error) if EngineError::is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn read_json(response: Response<Incoming>) -> Result<Value> {
+    let bytes = read_bytes(response, MAX_RESPONSE_BYTES).await?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&bytes).context("parsing the engine's response")
+}
+
+async fn read_bytes(response: Response<Incoming>, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut incoming = response.into_body();
     while let Some(frame) = incoming.frame().await {
         let frame = frame.context("reading the engine's response")?;
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |d| &d[..]));
         // Checked for each frame, because a chunked response announces no length.
-        if bytes.len() > MAX_RESPONSE_BYTES {
-            bail!("reading the engine's response: more than {MAX_RESPONSE_BYTES} bytes");
+        if bytes.len() > limit {
+            bail!("reading the engine's response: more than {limit} bytes");
         }
     }
-    if bytes.is_empty() {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(&bytes).context("parsing the engine's response")
+    Ok(bytes)
 }
 
 /// Sends a POST request whose response reports progress as lines of JSON, and calls

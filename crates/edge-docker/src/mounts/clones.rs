@@ -91,6 +91,16 @@ fn clone_all(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>)
     Ok(())
 }
 
+/// Opens the sources of the mounts of `record`, in its order.
+pub(super) fn sources(root: &Root, record: &CloneRecord) -> Result<Vec<OwnedFd>> {
+    let (parent, app) = beneath::parent(root, &record.directory)?;
+    let directory = step(&parent, &record.directory, app, None)?;
+    let below = record.below.iter();
+    below
+        .map(|below| resolve(&directory, &record.directory, below, None))
+        .collect()
+}
+
 /// Opens the path `below` in an app's directory, component by component, and creates
 /// missing directories.
 fn resolve(directory: &OwnedFd, name: &str, below: &str, owner: Option<Owner>) -> Result<OwnedFd> {

@@ -4,4 +4,5 @@ mod beneath;
 pub(crate) mod clones;
 pub(crate) mod collect;
 pub(crate) mod env_file;
+pub(crate) mod owners;
 pub(crate) mod sync;
