@@ -302,6 +302,8 @@ async fn recover(root: &Root) -> Result<()> {
     let mut failed = remake::all(root).await?;
     let mut names = journal::names(root)?;
     names.extend(journal::announced_names(root)?);
+    // A lock without a record goes when it is released.
+    names.extend(journal::lock_names(root)?);
     names.sort();
     names.dedup();
     for name in names {
