@@ -106,6 +106,24 @@ pub mod deployment {
     pub const STEP: &str = "- ";
 }
 
+/// Units of the device image that a unit of `/data/services` may pull in, by `Wants=`,
+/// `Requires=` or `BindsTo=`: every boot starts them anyway. edge-generator refuses others,
+/// and edge-app refuses them in `unit.wants`.
+pub const MAY_NEED: [&str; 12] = [
+    "data.mount",
+    "docker.service",
+    "docker.socket",
+    "edge-bootstrap.service",
+    "edge-data.service",
+    "edge-heartbeat.service",
+    "local-fs.target",
+    "multi-user.target",
+    "network-online.target",
+    "network.target",
+    "sysinit.target",
+    "time-sync.target",
+];
+
 /// User as whom engineers and edge-app log in.
 pub mod login {
     /// Name of the user and of its group.

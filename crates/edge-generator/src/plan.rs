@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use edge_common::contract::MAY_NEED;
 use edge_common::contract::path::SERVICES;
 
 use crate::cycles;
 use crate::image::Image;
 use crate::links::Links;
 use crate::refusals::Refusals;
-use crate::rules::{self, MAY_NEED, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
+use crate::rules::{self, MAY_REQUIRE, MAY_WAIT, MAY_WANT};
 use crate::unit::{Key, Unit};
 use crate::units::{Units, owned};
 

@@ -94,23 +94,6 @@ const ALLOWED_KEYS: [(&str, &[&str]); 6] = [
 /// Unit types, as suffixes of file names, that are accepted in `/data/services`.
 const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
 
-/// Units of the device image that `Wants=`, `Requires=` and `BindsTo=` may name: every
-/// boot starts them anyway.
-pub(crate) const MAY_NEED: [&str; 12] = [
-    "data.mount",
-    "docker.service",
-    "docker.socket",
-    "edge-bootstrap.service",
-    "edge-data.service",
-    "edge-heartbeat.service",
-    "local-fs.target",
-    "multi-user.target",
-    "network-online.target",
-    "network.target",
-    "sysinit.target",
-    "time-sync.target",
-];
-
 /// Units of the device image that `WantedBy=` may name.
 pub(crate) const MAY_WANT: [&str; 7] = [
     "multi-user.target",

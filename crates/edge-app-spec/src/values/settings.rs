@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use edge_docker_policy::run_spec::{Requires, UlimitPair, Unit, is_calendar, is_unit_name};
+use edge_docker_policy::run_spec::{
+    MAY_NEED, Requires, UlimitPair, Unit, is_calendar, is_unit_name,
+};
 
 use super::scalar::{accepted, bytes, number, options, push_new};
 use crate::fields::Fields;
@@ -132,7 +134,7 @@ pub(crate) fn unit(node: &Node) -> Result<Unit, Problem> {
     let unit = Unit {
         after: fields.read(&["after"], units).unwrap_or_default(),
         timer: fields.read(&["timer"], calendar).unwrap_or_default(),
-        wants: fields.read(&["wants"], units).unwrap_or_default(),
+        wants: fields.read(&["wants"], wanted).unwrap_or_default(),
     };
     fields.first()?;
     Ok(unit)
@@ -149,6 +151,22 @@ fn units(node: &Node) -> Result<Vec<String>, Problem> {
             )));
         }
         push_new(&mut names, entry, text.into())?;
+    }
+    Ok(names)
+}
+
+/// Reads names of units that edge-generator lets an app pull in.
+fn wanted(node: &Node) -> Result<Vec<String>, Problem> {
+    let names = units(node)?;
+    let entries = node.one_or_more()?.iter().zip(&names);
+    for (entry, name) in entries {
+        if !MAY_NEED.contains(&name.as_str()) {
+            return Err(entry.problem(format_args!(
+                "{name:?} is refused: the units that an app may start are {}; write `after` for \
+                 one that the device starts by itself, such as another app's",
+                MAY_NEED.join(", ")
+            )));
+        }
     }
     Ok(names)
 }

@@ -13,6 +13,7 @@ mod unit;
 
 use anyhow::{Context, Result};
 
+pub use edge_common::contract::MAY_NEED;
 pub use request::DeviceNames;
 pub use types::{
     Healthcheck, Logging, Requires, RunSpec, SignedCommand, SpecVolume, UlimitPair, Unit,
