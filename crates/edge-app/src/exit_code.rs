@@ -18,8 +18,8 @@ pub(crate) const SIGNATURE: u8 = 7;
 pub(crate) const ROLLED_BACK: u8 = 8;
 /// Exit code if the new version failed and no other version runs in its place.
 pub(crate) const NOT_RUNNING: u8 = 9;
-/// Exit code if a deployment fails on any of several devices, or if `status` cannot query
-/// some of them.
+/// Exit code if a deployment fails on some of several devices, or on all with different
+/// exit codes, or if `status` cannot query some of them.
 pub(crate) const PARTIAL: u8 = 10;
 /// Exit code after Ctrl-C: 128 plus the number of SIGINT, the convention of shells.
 pub(crate) const INTERRUPTED: u8 = 130;

@@ -8,7 +8,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry, 5 device
 //! unreachable, 6 refused by the policy, 7 signature, 8 rolled back, 9 not running,
-//! 10 some of several devices failed, 130 interrupted.
+//! 10 several devices with different results, 130 interrupted.
 
 mod cli;
 mod cloud;

@@ -13,7 +13,7 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 configuration, 4 registry,
 5 device unreachable, 6 refused by the policy, 7 signature, 8 the new version
 failed and the old one runs again, 9 the new version failed and nothing runs
-in its place, 10 some of several devices failed, 130 interrupted.
+in its place, 10 several devices with different results, 130 interrupted.
 
 Example: edge-app build hello && edge-app push hello &&
          edge-app deploy hello DEVICE";

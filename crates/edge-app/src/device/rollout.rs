@@ -135,7 +135,7 @@ pub(crate) fn log_result(several: bool, device: &str, result: &Result<Done>) {
 
 /// Reports the results of a rollout. For one device: prints its message, or returns its
 /// error with the original exit code. For several: prints a table, and returns an error
-/// if any of them failed.
+/// if any of them failed, with their exit code if all failed in the same way.
 pub(crate) fn report(mut outcomes: Vec<Outcome<Done>>) -> Result<()> {
     if outcomes.len() == 1 {
         if let Some(result) = outcomes.pop().and_then(|o| o.result) {
@@ -162,9 +162,20 @@ pub(crate) fn report(mut outcomes: Vec<Outcome<Done>>) -> Result<()> {
     };
     let all = outcomes.len();
     Err(Failure::error(
-        PARTIAL,
+        exit_code(&outcomes),
         format_args!("{failed} of {all} devices failed{rest}"),
     ))
+}
+
+/// Returns the exit code that every device failed with, else [`PARTIAL`].
+fn exit_code(outcomes: &[Outcome<Done>]) -> u8 {
+    let code = |outcome: &Outcome<Done>| match &outcome.result {
+        Some(Err(error)) => Some(code_of(error)),
+        _ => None,
+    };
+    let first = outcomes.first().and_then(code);
+    let same = first.filter(|_| outcomes.iter().all(|outcome| code(outcome) == first));
+    same.unwrap_or(PARTIAL)
 }
 
 fn row(outcome: &Outcome<Done>) -> Vec<String> {
@@ -219,6 +230,31 @@ mod tests {
     fn block_on<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread();
         { runtime }.enable_all().build().unwrap().block_on(work)
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_every_device() {
+        let outcome = |code: Option<u8>| Outcome {
+            device: "d".into(),
+            result: Some(match code {
+                Some(code) => Err(Failure::error(code, "why")),
+                None => Ok(Done::changed(String::new())),
+            }),
+            duration: Duration::ZERO,
+        };
+        let code = |codes: &[Option<u8>]| {
+            let outcomes: Vec<_> = codes.iter().map(|c| outcome(*c)).collect();
+            let whole = report(outcomes);
+            whole.map_or_else(|error| code_of(&error), |()| 0)
+        };
+        assert_eq!(code(&[None, None]), 0);
+        assert_eq!(code(&[Some(REFUSED), Some(REFUSED)]), REFUSED);
+        assert_eq!(code(&[Some(NOT_RUNNING); 3]), NOT_RUNNING);
+        assert_eq!(code(&[Some(REFUSED), Some(UNREACHABLE)]), PARTIAL);
+        assert_eq!(code(&[Some(REFUSED), None]), PARTIAL);
+        let mut outcomes = vec![outcome(Some(REFUSED)), outcome(None)];
+        outcomes[1].result = None;
+        assert_eq!(code_of(&report(outcomes).unwrap_err()), PARTIAL);
     }
 
     #[test]
