@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt;
 use edge_common::contract::limit::ANCHOR_BYTES;
 use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
@@ -18,13 +18,31 @@ use crate::{load, plan};
 
 /// Copies the public keys and the repository URL of the device image to `/data/config`.
 /// If `/data/services` has accepted units, reloads systemd and starts the boot targets that
-/// want or require them.
+/// want or require them. Each step is tried even if another fails, because a full `/data`
+/// must not keep the units of `/data/services` from being started.
+///
+/// # Errors
+/// A step failed; the error names all that did.
 pub(crate) fn run(root: &Root) -> Result<()> {
-    boot::save_early(root)?;
-    copy_anchors(root, "/data/config/pki", |name| has_extension(name, "pub"))?;
-    copy_anchors(root, "/data/config/ecr", |name| {
-        REPOSITORY.rsplit('/').next() == Some(name)
-    })?;
+    let is_repository = |name: &str| REPOSITORY.rsplit('/').next() == Some(name);
+    let mut failures = Vec::new();
+    failures.extend(boot::save_early(root).err());
+    copy_anchors(
+        root,
+        "/data/config/pki",
+        |n| has_extension(n, "pub"),
+        &mut failures,
+    );
+    copy_anchors(root, "/data/config/ecr", is_repository, &mut failures);
+    failures.extend(start_units(root).err());
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let messages: Vec<_> = failures.iter().map(|e| format!("{e:#}")).collect();
+    bail!("{}", messages.join("; "))
+}
+
+fn start_units(root: &Root) -> Result<()> {
     let mut refusals = Refusals::default();
     let image = Image::read(root);
     let mut units = load::units(root, &image, &mut refusals);
@@ -60,26 +78,39 @@ fn has_extension(name: &str, extension: &str) -> bool {
 
 /// Copies the selected trust anchors to `directory` and removes all other files there.
 /// The copies are for programs that can read only `/data`; no tool of the device trusts
-/// them.
-fn copy_anchors(root: &Root, directory: &str, select: impl Fn(&str) -> bool) -> Result<()> {
+/// them. One file that cannot be copied or removed does not keep others from it.
+fn copy_anchors(
+    root: &Root,
+    directory: &str,
+    select: impl Fn(&str) -> bool,
+    failures: &mut Vec<anyhow::Error>,
+) {
     let target = root.path(directory);
     let anchors = root.path(CONTAINER_CONFIG);
-    let names: BTreeSet<_> = names(&anchors)?.into_iter().filter(|n| select(n)).collect();
-    file::create_directory(&target, 0o755)?;
+    let listed = file::create_directory(&target, 0o755)
+        .and_then(|()| Ok((names(&anchors)?, names(&target)?)));
+    let (names, present) = match listed {
+        Ok(listed) => listed,
+        Err(error) => return failures.push(error),
+    };
+    let names: BTreeSet<_> = names.into_iter().filter(|n| select(n)).collect();
     for name in &names {
-        let content = file::read(&anchors.join(name), ANCHOR_BYTES)?;
-        if file::ensure(&target.join(name), &content, 0o644)? {
-            log::info(format_args!("copied {name} to {directory}"));
+        let content = file::read(&anchors.join(name), ANCHOR_BYTES);
+        match content.and_then(|c| file::ensure(&target.join(name), &c, 0o644)) {
+            Ok(true) => log::info(format_args!("copied {name} to {directory}")),
+            Ok(false) => {}
+            Err(error) => failures.push(error),
         }
     }
-    for stale in self::names(&target)?.difference(&names) {
-        fs::remove_file(target.join(stale))
-            .with_context(|| format!("removing {directory}/{stale}"))?;
-        log::info(format_args!(
-            "removed {directory}/{stale}: the image has no such file"
-        ));
+    for stale in present.difference(&names) {
+        let removed = fs::remove_file(target.join(stale));
+        match removed.with_context(|| format!("removing {directory}/{stale}")) {
+            Ok(()) => log::info(format_args!(
+                "removed {directory}/{stale}: the image has no such file"
+            )),
+            Err(error) => failures.push(error),
+        }
     }
-    Ok(())
 }
 
 fn names(directory: &Path) -> Result<BTreeSet<String>> {

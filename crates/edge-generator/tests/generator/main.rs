@@ -344,6 +344,37 @@ fn a_directory_that_others_may_write_is_not_used() {
 }
 
 #[test]
+fn activate_goes_on_after_each_failed_step() {
+    let testbed = Testbed::new();
+    testbed.unit("app.service", UNIT);
+    for name in ["a.pub", "b.pub"] {
+        let path = testbed.path("etc/edge-ai/container-config").join(name);
+        fs::write(path, "KEY").unwrap();
+    }
+    // Directories in the places of files: a stray one, one of a key, and one of a result.
+    for place in [
+        "data/config/pki/stray",
+        "data/config/pki/a.pub/x",
+        "data/log/boot/x.json/y",
+    ] {
+        fs::create_dir_all(testbed.path(place)).unwrap();
+    }
+    fs::create_dir_all(testbed.path("run/edge-ai/boot")).unwrap();
+    let early = r#"{"tool":"x","result":"ok","code":0,"message":"","time":"t","boot_id":"b","duration_ms":1}"#;
+    fs::write(testbed.path("run/edge-ai/boot/x.json"), early).unwrap();
+    testbed.tool(
+        "systemctl",
+        "echo \"$@\" >>\"$(dirname \"$0\")/../../calls\"",
+    );
+    let message = format!("{:#}", testbed.activate().unwrap_err());
+    for part in ["stray", "a.pub", "x.json"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(testbed.read("data/config/pki/b.pub"), "KEY");
+    assert!(testbed.read("calls").contains("start multi-user.target"));
+}
+
+#[test]
 fn activate_reports_missing_anchors_and_a_failing_systemctl() {
     let testbed = Testbed::new();
     testbed.unit("app.service", UNIT);

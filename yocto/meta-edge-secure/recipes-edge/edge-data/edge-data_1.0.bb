@@ -7,9 +7,12 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 EDGE_UNITS = "data.mount edge-ssh-keys.service var-lib-containerd.mount var-log.mount"
+# Enabled by nothing: OnFailure= of others starts it.
+EDGE_RESCUE = "edge-rescue-ssh.service"
 
 SRC_URI = "file://data.mount \
            file://edge-data.conf \
+           file://edge-rescue-ssh.service \
            file://edge-ssh-keys.service \
            file://journald-audit.conf \
            file://journald-edge.conf \
@@ -31,7 +34,7 @@ do_compile[noexec] = "1"
 
 do_install() {
     install -d ${D}/data
-    for unit in ${EDGE_UNITS}; do
+    for unit in ${EDGE_UNITS} ${EDGE_RESCUE}; do
         install -D -m 0644 ${WORKDIR}/$unit ${D}${systemd_system_unitdir}/$unit
     done
     install -D -m 0644 ${WORKDIR}/edge-data.conf ${D}${nonarch_libdir}/tmpfiles.d/edge-data.conf
@@ -44,4 +47,4 @@ do_install() {
 
 FILES:${PN} += "/data ${nonarch_libdir} ${systemd_system_unitdir}"
 
-RDEPENDS:${PN} = "edge-generator edge-partition openssh-keygen"
+RDEPENDS:${PN} = "edge-generator edge-partition openssh-keygen openssh-sshd"
