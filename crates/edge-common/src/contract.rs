@@ -153,6 +153,12 @@ pub mod path {
     /// Directory of the device identity: key, certificate and configuration.
     /// edge-provision writes it.
     pub const IDENTITY: &str = "/data/config/aws-iot";
+    /// File in memory with the result of the last connection as the device, written by
+    /// edge-heartbeat and read by edge-provision.
+    pub const CONNECTION: &str = "/run/edge-ai/heartbeat/connection.json";
+    /// File with the time since when the cloud refuses the device identity, written and
+    /// read by edge-provision. It is kept across boots.
+    pub const REFUSED: &str = "/data/config/aws-iot-refused.json";
     /// File with `desired.vpn` of the shadow, written by edge-heartbeat and read by
     /// edge-vpn.
     pub const VPN_DESIRED: &str = "/data/config/vpn/desired.json";

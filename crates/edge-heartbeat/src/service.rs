@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use edge_common::backoff::Backoff;
+use edge_common::mqtt::ConnectError;
+use edge_common::refusal::Connection;
 use edge_common::{Root, exit, known_time, log};
 use serde_json::json;
 
@@ -67,6 +69,19 @@ enum Wake {
     IdentityRenewed,
 }
 
+/// Notes for edge-provision whether the cloud refused the identity. A cloud that was not
+/// reached says nothing about the identity.
+fn note_refusal(root: &Root, connected: &Result<Shadow>) {
+    let error = connected.as_ref().err();
+    let error = error.and_then(|e| e.downcast_ref::<ConnectError>());
+    if error.is_some_and(|e| !e.reached) {
+        return;
+    }
+    if let Err(error) = Connection::note(root, connected.is_err()) {
+        log::warn(format_args!("{error:#}"));
+    }
+}
+
 struct Reporter<'a> {
     root: &'a Root,
     notifier: &'a Notifier,
@@ -84,7 +99,9 @@ impl Reporter<'_> {
         let version = Version::of(self.root);
         let identity = Identity::load(self.root)?;
         self.notifier.status("connecting");
-        let mut shadow = identity.connect(self.timing)?;
+        let connected = identity.connect(self.timing);
+        note_refusal(self.root, &connected);
+        let mut shadow = connected?;
         shadow.fetch_state(self.timing.step)?;
         self.apply_desired(&mut shadow);
         loop {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use edge_common::backoff::Backoff;
 use edge_common::mqtt::{CaBundle, ConnectError, Event, Options, Session};
-use edge_common::{Root, log};
+use edge_common::{Root, known_time, log};
 use openssl::pkey::{PKey, Private};
 use serde_json::Value;
 
@@ -142,6 +142,7 @@ impl Attempt<'_> {
                     let name = &self.device.thing_name;
                     let fresh = fleet_provisioning::request_certificate(session, self.key, name)?;
                     store::save_pending(self.root, self.location, &fresh)?;
+                    self.note_time(&fresh);
                     fresh
                 }
             };
@@ -170,6 +171,17 @@ impl Attempt<'_> {
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Notes the start of a certificate that the cloud has just issued as a time that
+    /// has certainly passed, whatever the clock says.
+    fn note_time(&self, issued: &PendingCertificate) {
+        let begin = pki::certificate(issued.certificate.as_bytes());
+        let begin = begin.and_then(|certificate| pki::unix(certificate.not_before()));
+        let noted = begin.and_then(|begin| known_time::note_cloud(self.root, begin));
+        if let Err(error) = noted {
+            log::warn(format_args!("{error:#}"));
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use edge_common::log::printable;
+use edge_common::log::{self, printable};
 use edge_common::mqtt::{Event, Session};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
@@ -56,9 +56,16 @@ pub(crate) fn request_certificate(
         if !pki::is_key_of(key, &parsed) {
             return Err("the certificate is for another key".into());
         }
-        let early = pki::not_yet_valid(&parsed).unwrap_or(true);
-        if early || pki::expired(&parsed).unwrap_or(true) {
-            return Err("the certificate is not valid now: is the clock right?".into());
+        if pki::expired(&parsed).unwrap_or(true) {
+            return Err("the certificate has expired: is the clock right?".into());
+        }
+        // The cloud has just issued the certificate, so a start in the future shows that
+        // the clock is slow. The certificate is as good as any other.
+        if pki::not_yet_valid(&parsed).unwrap_or(false) {
+            log::warn(format_args!(
+                "the clock is slow: it is {} or later; is time synchronisation running?",
+                parsed.not_before()
+            ));
         }
         Ok(PendingCertificate::new(certificate.into(), token.into()))
     })

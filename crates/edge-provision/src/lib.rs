@@ -6,8 +6,9 @@
 //! commits both to `/data/config/aws-iot`. `edge-bootstrap.service` runs the program
 //! until the identity exists and then `edge-provision mark`, which writes
 //! `/data/.provisioned`. At each later boot `edge-provision-check.service` validates
-//! and repairs the identity, and `edge-provision-renew.timer` replaces the certificate
-//! before it expires.
+//! and repairs the identity, `edge-provision-renew.timer` replaces the certificate
+//! before it expires, and `edge-provision-refused.timer` an identity that the cloud
+//! refuses.
 
 mod attempt;
 mod claim;
@@ -18,6 +19,7 @@ mod exit_code;
 mod fleet_provisioning;
 mod marker;
 mod pki;
+mod refused;
 mod rejection;
 mod renewal;
 mod schedule;
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use edge_common::exit::Failure;
+use edge_common::identity::DeviceConfig;
 use edge_common::mqtt::CaBundle;
 use edge_common::{Root, backoff, boot, file, lock, log};
 
@@ -74,6 +77,10 @@ pub struct Args {
     /// Request another key and certificate and replace those in use
     #[arg(long)]
     renew: bool,
+    /// With --renew: only if the cloud has refused the identity for a day, and once
+    /// a day
+    #[arg(long, requires = "renew", conflicts_with = "within")]
+    refused: bool,
     /// With --renew: only if the certificate expires within so many days
     #[arg(long, value_name = "DAYS", requires = "renew")]
     within: Option<u32>,
@@ -99,6 +106,11 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
     match args.command {
         Some(Command::Status { json }) => status::print(root, &Device::read(root)?, json),
         Some(Command::Mark) => marker::write(root, &Device::read(root)?),
+        None if args.refused => {
+            let device = Device::read(root)?;
+            let _lock = lock(root)?;
+            refused::run(root, &device, end)
+        }
         None if args.renew => boot::recorded(root, "edge-provision-renew", || {
             let device = Device::read(root)?;
             let _lock = lock(root)?;
@@ -132,8 +144,12 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     renewal::recover(root)?;
     // The identity is validated at every boot and not only checked for existence: a
     // damaged file or the disk of another device must not be accepted.
-    let Err(reason) = store::validate(root, &device.thing_name) else {
-        return store::remove_pending(root, Location::Current);
+    let reason = match store::validate(root, &device.thing_name) {
+        Ok((config, _)) => {
+            store::remove_pending(root, Location::Current)?;
+            return adopt_endpoint(root, &device, &config);
+        }
+        Err(reason) => reason,
     };
     log::info(format_args!(
         "provisioning {}: {reason:#}",
@@ -162,6 +178,27 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     store::remove_pending(root, Location::Current)?;
     log::info(format_args!("provisioned as {}", device.thing_name));
     Ok(())
+}
+
+/// Writes endpoint, port and proxy of the device image to the configuration if they
+/// differ: the image may be newer than the identity. Without a usable claim the
+/// configuration is kept.
+fn adopt_endpoint(root: &Root, device: &Device, config: &DeviceConfig) -> Result<()> {
+    let claim = match claim::load(root) {
+        Ok(claim) => claim,
+        Err(error) => {
+            log::warn(format_args!("{error:#}; the endpoint in use is kept"));
+            return Ok(());
+        }
+    };
+    if store::configuration(device, &claim) == *config {
+        return Ok(());
+    }
+    let (endpoint, port) = (&claim.endpoint, claim.port);
+    log::info(format_args!(
+        "connecting to {endpoint}:{port} from now on, as the image says"
+    ));
+    store::commit(root, Location::Current, device, &claim)
 }
 
 /// Waits for a random time up to `spread`: a batch of devices is often switched on at

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use edge_common::hex;
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -64,6 +64,13 @@ pub(crate) fn not_yet_valid(certificate: &X509) -> Result<bool> {
 pub(crate) fn expired(certificate: &X509) -> Result<bool> {
     let now = Asn1Time::days_from_now(0)?;
     Ok(certificate.not_after().compare(&now)? == std::cmp::Ordering::Less)
+}
+
+/// Converts a time of a certificate to seconds of Unix time.
+pub(crate) fn unix(time: &Asn1TimeRef) -> Result<u64> {
+    let since = Asn1Time::from_unix(0)?.diff(time)?;
+    let seconds = i64::from(since.days) * 86_400 + i64::from(since.secs);
+    u64::try_from(seconds).context("a certificate that begins before 1970")
 }
 
 /// Returns eight random hexadecimal digits, for client IDs.

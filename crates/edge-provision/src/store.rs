@@ -92,12 +92,11 @@ impl PendingCertificate {
         }
     }
 
-    /// Returns whether AWS still accepts the ownership token. A token from the future
-    /// counts as expired: the clock was set back, so the age is unknown.
+    /// Returns whether AWS may still accept the ownership token. A token from the near
+    /// future counts as fresh, because the clock was set back by a few minutes; AWS
+    /// rejects it if it has expired after all.
     pub(crate) fn is_fresh(&self) -> bool {
-        now()
-            .checked_sub(self.issued)
-            .is_some_and(|age| age < MAX_TOKEN_AGE)
+        now().abs_diff(self.issued) < MAX_TOKEN_AGE
     }
 }
 
@@ -226,14 +225,9 @@ pub(crate) fn remove_pending(root: &Root, location: Location) -> Result<()> {
     file::remove(&location.pending(root)).map(drop)
 }
 
-/// Commits the identity in `location` by writing its configuration.
-pub(crate) fn commit(
-    root: &Root,
-    location: Location,
-    device: &Device,
-    claim: &Claim,
-) -> Result<()> {
-    let config = DeviceConfig {
+/// Returns the configuration of the device with the endpoint of the claim.
+pub(crate) fn configuration(device: &Device, claim: &Claim) -> DeviceConfig {
+    DeviceConfig {
         endpoint: claim.endpoint.clone(),
         thing_name: device.thing_name.clone(),
         cert_path: CERTIFICATE.into(),
@@ -241,7 +235,17 @@ pub(crate) fn commit(
         ca_path: CA.into(),
         port: (claim.port != mqtt::PORT).then_some(claim.port),
         proxy: claim.proxy.clone(),
-    };
+    }
+}
+
+/// Commits the identity in `location` by writing its configuration.
+pub(crate) fn commit(
+    root: &Root,
+    location: Location,
+    device: &Device,
+    claim: &Claim,
+) -> Result<()> {
+    let config = configuration(device, claim);
     let text = serde_json::to_vec_pretty(&config).context("writing the configuration")?;
     file::write(&location.config(root), &text, 0o644)
 }

@@ -136,7 +136,7 @@ pub const CASES: &[Case] = &[
         "expired certificate",
         &["create:over"],
         5,
-        "not valid now",
+        "certificate has expired",
         0,
     ),
     case(

@@ -238,6 +238,19 @@ pub fn allow(dir: &Path, serial: &str, again: bool) -> Result<()> {
     Ok(())
 }
 
+/// Deactivates the certificate of a device, as an operator does in the AWS console. The
+/// strict endpoint enforces it, mosquitto does not.
+///
+/// # Errors
+/// If the device is not registered, or the state cannot be written.
+pub fn deactivate(dir: &Path, serial: &str) -> Result<()> {
+    let current = dir.join("things").join(format!("edge-ai-{serial}.pem"));
+    let pem = file::read(&current, 64 * 1024)?;
+    let id = pki::common_name(&pem)?;
+    file::create_directory(&dir.join("inactive"), 0o700)?;
+    put(dir, &format!("inactive/{id}"), "", 0o600)
+}
+
 fn down(dir: &Path, purge: bool) -> Result<()> {
     daemons::stop(dir)?;
     if purge && dir.exists() {

@@ -56,6 +56,13 @@ impl Authority {
         self.sign_for(name, key, TEN_YEARS)
     }
 
+    /// Issues a device certificate for a public key. Like that of AWS it begins just
+    /// before it is issued.
+    pub(crate) fn issue<T: HasPublic>(&self, name: &str, key: &PKeyRef<T>) -> Result<X509> {
+        let name = subject(name)?;
+        certificate(&name, key, Some(self), &self.key, Kind::Device, TEN_YEARS)
+    }
+
     /// Issues a client certificate that expires `days` days from now; a negative
     /// number yields an expired certificate.
     pub(crate) fn sign_for<T: HasPublic>(
@@ -79,6 +86,7 @@ enum Kind<'a> {
     Authority,
     Server(&'a str),
     Client,
+    Device,
 }
 
 /// Issues a server certificate for `host` that clients must refuse: `host` is the
@@ -175,7 +183,7 @@ fn subject(name: &str) -> Result<X509Name> {
 
 /// Issues a certificate that expires `days` days from now; without an issuer the
 /// certificate is self-signed. The validity begins two days ago, so that `days` may
-/// be -1.
+/// be -1, and that of a device certificate two minutes ago.
 fn certificate<T: HasPublic>(
     name: &X509Name,
     key: &PKeyRef<T>,
@@ -194,8 +202,12 @@ fn certificate<T: HasPublic>(
     builder.set_issuer_name(issuer.map_or(name, |i| i.certificate.subject_name()))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let now = i64::try_from(now.as_secs())?;
+    let lead = match kind {
+        Kind::Device => 120,
+        _ => 2 * DAY,
+    };
     let (begin, end) = (
-        Asn1Time::from_unix(now - 2 * DAY)?,
+        Asn1Time::from_unix(now - lead)?,
         Asn1Time::from_unix(now + days * DAY)?,
     );
     builder.set_not_before(&begin)?;
@@ -205,7 +217,9 @@ fn certificate<T: HasPublic>(
         Kind::Authority => {
             builder.append_extension(BasicConstraints::new().critical().ca().build()?)?
         }
-        Kind::Client => builder.append_extension(BasicConstraints::new().build()?)?,
+        Kind::Client | Kind::Device => {
+            builder.append_extension(BasicConstraints::new().build()?)?
+        }
         Kind::Server(host) => {
             let mut names = SubjectAlternativeName::new();
             names.dns(host);
@@ -225,4 +239,14 @@ pub(crate) fn random_hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
     openssl::rand::rand_bytes(&mut buffer)?;
     Ok(edge_common::hex::encode(buffer))
+}
+
+/// Returns the common name of a certificate in PEM, which is the certificate ID.
+pub(crate) fn common_name(pem: &[u8]) -> Result<String> {
+    let certificate = X509::from_pem(pem)?;
+    let mut names = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+    let name = names
+        .next()
+        .context("a certificate without a common name")?;
+    Ok(String::from_utf8(name.data().as_slice().to_vec())?)
 }

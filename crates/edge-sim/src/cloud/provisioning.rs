@@ -72,10 +72,16 @@ impl Provisioning {
         })
     }
 
-    /// Returns the name of the thing to which the certificate with this id is
+    /// Returns the name of the thing to which the active certificate with this id is
     /// attached.
     pub(crate) fn thing_of(&self, certificate: &str) -> Option<&str> {
-        self.things.get(certificate).map(String::as_str)
+        let thing = self.things.get(certificate).map(String::as_str);
+        thing.filter(|_| self.active(certificate))
+    }
+
+    /// Returns whether no operator has deactivated the certificate with this id.
+    fn active(&self, certificate: &str) -> bool {
+        !self.dir.join("inactive").join(certificate).exists()
     }
 
     /// Invalidates all ownership tokens that were issued so far.
@@ -114,7 +120,7 @@ impl Provisioning {
         // The broker uses the common name as the user name, so the common name is the
         // certificate ID. The subject of the signing request is ignored.
         let issued = pki::random_hex(32).and_then(|id| {
-            let pem = self.authority.sign(&id, &key)?.to_pem()?;
+            let pem = self.authority.issue(&id, &key)?.to_pem()?;
             Ok((id, String::from_utf8(pem)?, pki::random_hex(32)?))
         });
         let Ok((id, pem, token)) = issued else {
@@ -223,7 +229,12 @@ impl Provisioning {
     /// the thing: the proof of possession of a renewal.
     fn proven(&self, thing: &str, issued: &Issued, proof: &Value) -> bool {
         let check = || {
-            let current = X509::from_pem(&fs::read(self.current(thing)).ok()?).ok()?;
+            let pem = fs::read(self.current(thing)).ok()?;
+            let id = pki::common_name(&pem).ok()?;
+            if !self.active(&id) {
+                return None;
+            }
+            let current = X509::from_pem(&pem).ok()?;
             let signature = openssl::base64::decode_block(proof.as_str()?).ok()?;
             let key = current.public_key().ok()?;
             let mut verifier = Verifier::new(MessageDigest::sha256(), &key).ok()?;
