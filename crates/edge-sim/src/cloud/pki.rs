@@ -183,7 +183,7 @@ fn subject(name: &str) -> Result<X509Name> {
 
 /// Issues a certificate that expires `days` days from now; without an issuer the
 /// certificate is self-signed. The validity begins two days ago, so that `days` may
-/// be -1, and that of a device certificate two minutes ago.
+/// be -1, and that of a device certificate a minute ago.
 fn certificate<T: HasPublic>(
     name: &X509Name,
     key: &PKeyRef<T>,
@@ -203,7 +203,7 @@ fn certificate<T: HasPublic>(
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let now = i64::try_from(now.as_secs())?;
     let lead = match kind {
-        Kind::Device => 120,
+        Kind::Device => 60,
         _ => 2 * DAY,
     };
     let (begin, end) = (
