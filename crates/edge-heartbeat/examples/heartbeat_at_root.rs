@@ -30,6 +30,7 @@ fn fast(milliseconds: u64) -> Timing {
         interval: Duration::from_millis(milliseconds),
         bounds: (Duration::from_secs(1), Duration::from_secs(60)),
         step: Duration::from_secs(2),
+        gather: Duration::from_secs(8),
         pauses: (Duration::from_millis(50), Duration::from_millis(500)),
         rejected: (Duration::from_millis(100), Duration::from_millis(1500)),
     }

@@ -2,23 +2,24 @@
 //! the container engine.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_common::Root;
 use edge_common::contract::label;
 use edge_common::contract::path::ENGINE_SOCKET;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// Size limit of the engine's response, in bytes. The rest is not read.
-const MAX_ANSWER_BYTES: u64 = 2 * 1024 * 1024;
+/// Size limit of the engine's response, in bytes. A longer one counts as no answer.
+const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 /// Length limit of a value in a report, in characters.
 const MAX_VALUE_CHARS: usize = 128;
-/// Time limit of a read or write on the engine's socket: a hanging engine must not stop
-/// the notifications to the watchdog.
-const SOCKET_LIMIT: Duration = Duration::from_secs(5);
+/// Time limit of the whole request on the engine's socket.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// All container states of the engine. A state without containers is reported as null,
 /// which removes the count of an earlier report from the shadow.
 const STATES: [&str; 7] = [
@@ -51,22 +52,48 @@ pub(crate) fn report(root: &Root) -> (Option<Value>, Option<Value>) {
 }
 
 fn list(root: &Root) -> Option<Vec<Container>> {
-    let mut socket = UnixStream::connect(root.path(ENGINE_SOCKET)).ok()?;
-    socket.set_read_timeout(Some(SOCKET_LIMIT)).ok()?;
-    socket.set_write_timeout(Some(SOCKET_LIMIT)).ok()?;
+    let end = Instant::now() + REQUEST_LIMIT;
+    let mut socket = connected(root)?;
     // With HTTP/1.0 the response ends with the connection and is not chunked, so this
     // request needs no HTTP library.
     socket
         .write_all(b"GET /containers/json?all=1 HTTP/1.0\r\nHost: docker\r\n\r\n")
         .ok()?;
-    let mut answer = String::new();
-    socket
-        .take(MAX_ANSWER_BYTES)
-        .read_to_string(&mut answer)
-        .ok()?;
+    let answer = read_until(&mut socket, end)?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     head.lines().next()?.contains(" 200 ").then_some(())?;
     serde_json::from_str(body).ok()
+}
+
+/// Connects to the engine. `UnixStream::connect` has no time limit, and waits for ever if
+/// an engine that hangs has as many connections as it allows to wait.
+fn connected(root: &Root) -> Option<UnixStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    set_socket_timeout(&socket, Timeout::Send, Some(REQUEST_LIMIT)).ok()?;
+    let address = SocketAddrUnix::new(root.path(ENGINE_SOCKET)).ok()?;
+    connect(&socket, &address).ok()?;
+    Some(UnixStream::from(socket))
+}
+
+/// Reads until the end of the stream; `None` if it does not end until `end`, or is too
+/// long.
+fn read_until(socket: &mut UnixStream, end: Instant) -> Option<String> {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() || answer.len() > MAX_ANSWER_BYTES {
+            return None;
+        }
+        socket.set_read_timeout(Some(left)).ok()?;
+        match socket.read(&mut buffer) {
+            Ok(0) => return String::from_utf8(answer).ok(),
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 fn counts(containers: &[Container]) -> Value {

@@ -13,6 +13,7 @@ mod containers;
 mod disk;
 mod document;
 mod files;
+mod gatherer;
 mod identity;
 mod rejections;
 mod reported_state;
@@ -28,6 +29,7 @@ use clap::Parser;
 use edge_common::Root;
 
 use document::MAX_DOCUMENT_BYTES;
+use gatherer::Gatherer;
 use identity::Identity;
 use shadow::Answer;
 pub use timing::Timing;
@@ -62,7 +64,7 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
     let identity = Identity::load(root)?;
     let mut shadow = identity.connect(&timing)?;
     shadow.fetch_state(timing.step)?;
-    let state = reported_state::gather(root);
+    let state = Gatherer::new(root).gather(timing.gather);
     let answer = shadow.report(state, MAX_DOCUMENT_BYTES, timing.step)?;
     service::note_cloud_time(root, &shadow);
     shadow.close();

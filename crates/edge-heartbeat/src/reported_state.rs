@@ -16,35 +16,69 @@ const MAX_MESSAGE_CHARS: usize = 200;
 /// Length of a SHA-256 in hexadecimal digits.
 const HASH_DIGITS: usize = 64;
 
-/// Returns the state to report. A value that cannot be read is null, so that a damaged
-/// sensor does not prevent the report.
-pub(crate) fn gather(root: &Root) -> Map<String, Value> {
-    let (containers, apps) = containers::report(root);
-    let all = [
-        ("uptime_seconds", uptime(root)),
-        ("load", load(root)),
-        ("memory", memory(root)),
-        ("disk", disk::report(root)),
-        ("temperature_celsius", temperature::temperatures(root)),
-        ("throttling", temperature::throttling(root)),
-        ("over_current_events", temperature::over_current(root)),
-        ("containers", containers),
-        ("apps", apps),
-        ("apps_omitted", None),
-        ("address", address()),
-        ("software", software(root)),
-        ("vpn_hostname", vpn::hostname(root)),
-        ("vpn", vpn::report(root)),
-        ("ledger", ledger(root)),
-        ("break_glass", break_glass(root)),
-        ("boot", boot_chain(root)),
-    ];
-    // Null removes the value of an earlier report from the shadow; a missing key would
-    // keep it.
-    all.into_iter()
-        .map(|(key, value)| (key.to_string(), value.unwrap_or_default()))
-        .collect()
+/// Parts of the state that are read from one place, and so hang together if it hangs.
+pub(crate) struct Source {
+    /// Name in a report whose source did not answer.
+    pub name: &'static str,
+    /// Keys of the report.
+    pub keys: &'static [&'static str],
+    /// Function that reads their values, in the order of the keys.
+    pub read: fn(&Root) -> Vec<Option<Value>>,
 }
+
+/// Sources of all that is reported.
+pub(crate) const SOURCES: [Source; 5] = [
+    Source {
+        name: "system",
+        keys: &["uptime_seconds", "load", "memory", "address", "software"],
+        read: |root| {
+            vec![
+                uptime(root),
+                load(root),
+                memory(root),
+                address(),
+                software(root),
+            ]
+        },
+    },
+    Source {
+        name: "disk",
+        keys: &["disk"],
+        read: |root| vec![disk::report(root)],
+    },
+    Source {
+        name: "sensors",
+        keys: &["temperature_celsius", "throttling", "over_current_events"],
+        read: |root| {
+            vec![
+                temperature::temperatures(root),
+                temperature::throttling(root),
+                temperature::over_current(root),
+            ]
+        },
+    },
+    Source {
+        name: "engine",
+        keys: &["containers", "apps"],
+        read: |root| {
+            let (containers, apps) = containers::report(root);
+            vec![containers, apps]
+        },
+    },
+    Source {
+        name: "files",
+        keys: &["vpn_hostname", "vpn", "ledger", "break_glass", "boot"],
+        read: |root| {
+            vec![
+                vpn::hostname(root),
+                vpn::report(root),
+                ledger(root),
+                break_glass(root),
+                boot_chain(root),
+            ]
+        },
+    },
+];
 
 /// Returns success, exit code, message and time of each boot step, by the name of the
 /// step.
@@ -144,8 +178,15 @@ fn software(root: &Root) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::files::root_with;
+    use crate::gatherer::Gatherer;
+
+    fn gather(root: &Root) -> Map<String, Value> {
+        Gatherer::new(root).gather(Duration::from_secs(30))
+    }
 
     #[test]
     fn readable_facts_are_reported_and_others_are_null() {

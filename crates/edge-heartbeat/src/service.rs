@@ -10,12 +10,13 @@ use edge_common::refusal::Connection;
 use edge_common::{Root, exit, known_time, log};
 use serde_json::json;
 
+use crate::gatherer::Gatherer;
 use crate::identity::{Identity, NO_IDENTITY, Version};
 use crate::rejections::Rejections;
 use crate::sd_notify::Notifier;
 use crate::shadow::{Answer, Shadow};
 use crate::timing::Timing;
-use crate::{reported_state, vpn};
+use crate::vpn;
 
 /// Reports until the process is ended, or until the device has no valid identity any
 /// more.
@@ -28,6 +29,7 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
         notifier: &notifier,
         timing,
         interval: timing.interval,
+        gatherer: Gatherer::new(root),
         rejections: Rejections::new(timing),
     };
     Identity::load(root)?;
@@ -87,6 +89,7 @@ struct Reporter<'a> {
     notifier: &'a Notifier,
     timing: &'a Timing,
     interval: Duration,
+    gatherer: Gatherer,
     rejections: Rejections,
 }
 
@@ -121,7 +124,7 @@ impl Reporter<'_> {
     /// Sends one report and returns the time until the next one. A rejection does not
     /// end the connection: it works, and its end would announce the device as offline.
     fn report(&mut self, shadow: &mut Shadow) -> Result<Duration> {
-        let mut state = reported_state::gather(self.root);
+        let mut state = self.gatherer.gather(self.timing.gather);
         let seconds = self.interval.as_secs().max(1);
         state.insert("heartbeat_seconds".into(), json!(seconds));
         state.insert("report_rejected".into(), self.rejections.report());

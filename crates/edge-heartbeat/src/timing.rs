@@ -14,6 +14,8 @@ pub struct Timing {
     /// Time limit of each network operation, such as connecting or the answer to a
     /// report.
     pub step: Duration,
+    /// Time limit of gathering all that is reported.
+    pub gather: Duration,
     /// Shortest and longest random pause before the next connection.
     pub pauses: (Duration, Duration),
     /// Shortest and longest random pause after a report that the cloud rejected or did
@@ -30,6 +32,7 @@ impl Default for Timing {
             // nor stop the reports for ever.
             bounds: (seconds(10), seconds(86_400)),
             step: seconds(15),
+            gather: seconds(20),
             // AWS accepts a connection with the same client ID only every few seconds.
             pauses: (seconds(10), seconds(300)),
             rejected: (seconds(30), seconds(3_600)),

@@ -110,3 +110,25 @@ fn valid_template(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     (1..=36).contains(&name.len()) && name.chars().all(allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_units_outlast_every_spread_that_is_accepted() {
+        for unit in [
+            include_str!("../systemd/edge-bootstrap.service"),
+            include_str!("../systemd/edge-provision-check.service"),
+        ] {
+            let value = |name: &str| {
+                let line = unit.lines().find_map(|line| line.strip_prefix(name));
+                line.unwrap_or_else(|| panic!("no {name}")).to_string()
+            };
+            let limit: u64 = value("TimeoutStartSec=").parse().unwrap();
+            // The default budget, and two minutes for the last attempt.
+            assert!(limit >= MAX_SPREAD_SECONDS + 240 + 120, "{limit}");
+            assert!(!value("ExecStart=").contains("--budget"));
+        }
+    }
+}

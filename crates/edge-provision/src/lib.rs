@@ -162,7 +162,9 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
         return Ok(());
     }
     clock::wait(&claim, end)?;
-    wait_spread(claim.spread.unwrap_or(Duration::from_secs(args.spread)));
+    let spread = claim.spread.unwrap_or(Duration::from_secs(args.spread));
+    // The spread may be longer than the budget, which is for the attempts.
+    let end = end + wait_spread(spread);
     let mut attempt = Attempt {
         root,
         location: Location::Current,
@@ -202,8 +204,8 @@ fn adopt_endpoint(root: &Root, device: &Device, config: &DeviceConfig) -> Result
 }
 
 /// Waits for a random time up to `spread`: a batch of devices is often switched on at
-/// once, and AWS serves ten provisionings per second and account.
-fn wait_spread(spread: Duration) {
+/// once, and AWS serves ten provisionings per second and account. Returns the time.
+fn wait_spread(spread: Duration) -> Duration {
     let wait = spread.mul_f64(backoff::random_fraction());
     if !wait.is_zero() {
         log::info(format_args!(
@@ -212,4 +214,5 @@ fn wait_spread(spread: Duration) {
         ));
         std::thread::sleep(wait);
     }
+    wait
 }

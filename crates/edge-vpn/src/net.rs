@@ -19,7 +19,8 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    fn host(address: IpAddr) -> Self {
+    /// Returns the range of a single address.
+    pub(crate) fn host(address: IpAddr) -> Self {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
         Self { address, prefix }
     }
@@ -29,6 +30,11 @@ impl Range {
         self.address.is_ipv4() == other.address.is_ipv4()
             && other.prefix >= self.prefix
             && masked(other.address, self.prefix) == self.address
+    }
+
+    /// Returns whether an address is in both ranges.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other) || other.contains(self)
     }
 
     /// Returns whether `address` is in this range. An IPv4 address is never in an IPv6
@@ -163,6 +169,9 @@ mod tests {
                 && !net.contains_address("10.78.0.1".parse().unwrap())
         );
         assert!(range("0.0.0.0/0").contains(&net));
+        let part = range("10.77.3.0/24");
+        assert!(net.overlaps(&part) && part.overlaps(&net) && net.overlaps(&net));
+        assert!(!part.overlaps(&range("10.77.4.0/24")) && !net.overlaps(&range("::/0")));
         assert_eq!(range("fd00::/8").to_string(), "fd00::/8");
     }
 

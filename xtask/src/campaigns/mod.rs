@@ -100,10 +100,39 @@ fn stored(count: u32, resume: u32) -> Result<()> {
     Ok(())
 }
 
+/// Crates whose programs and examples the tests of every campaign run.
+const PROGRAMS: [&str; 5] = [
+    "edge-docker",
+    "edge-heartbeat",
+    "edge-provision",
+    "edge-sim",
+    "edge-vpn",
+];
+
+/// Builds what the tests run. `cargo test` builds the programs of the tested crate alone,
+/// and its examples as tests if it is asked for them.
+fn build() -> Result<()> {
+    let mut build = shell::cargo();
+    build.args(["build", "--bins", "--examples"]);
+    for package in PROGRAMS {
+        build.args(["--package", package]);
+    }
+    shell::run(&mut build)
+}
+
 /// Runs the tests of a crate whose names contain `filter`, with an environment variable
 /// that selects all cases. A filter without a matching test is an error.
 fn test(package: &str, filter: &str, variable: (&str, &str)) -> Result<()> {
-    let tests = ["--package", package, "--tests", "--examples", filter, "--"];
+    build()?;
+    let tests = [
+        "--package",
+        package,
+        "--lib",
+        "--bins",
+        "--tests",
+        filter,
+        "--",
+    ];
     let mut list = shell::cargo();
     let names = shell::read(list.args(["test", "--quiet"]).args(tests).arg("--list"))?;
     // cargo succeeds even if no test matches the filter, so a renamed test would go

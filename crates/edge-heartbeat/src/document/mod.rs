@@ -23,10 +23,11 @@ const MIN_BUDGET_BYTES: usize = 512;
 const NOTES_BYTES: usize = 160;
 /// Budgets of the parts in bytes, the most important part first. A part that is not
 /// listed has [`OTHER_BYTES`] and comes before the last two, which take what is left.
-const BUDGETS: [(&str, usize); 18] = [
+const BUDGETS: [(&str, usize); 19] = [
     ("uptime_seconds", 24),
     ("heartbeat_seconds", 24),
     ("report_rejected", 240),
+    ("unanswered", 64),
     ("software", 256),
     ("address", 64),
     ("disk", 320),

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use broker::Broker;
 use cable::Cable;
 use edge_sim::testbed::{Cloud, DeviceRoot, edge_sim, example};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 use serde_json::{Value, json};
 
 /// Watchdog interval, a tenth of that of the unit.
@@ -347,4 +350,37 @@ fn the_desired_interval_is_applied_and_the_last_will_is_published() {
     let message = listener.wait_with_output().unwrap().stdout;
     let message = String::from_utf8(message).unwrap();
     assert!(message.contains(r#""state":"offline""#), "{message:?}");
+}
+
+/// An engine that hangs, with as many connections waiting as it allows.
+#[test]
+fn an_engine_with_a_full_backlog_does_not_stop_the_reports() {
+    let cloud = Cloud::up();
+    let device = DeviceRoot::allowed(&cloud, "s1");
+    device.provisioned(&[]);
+    let socket = device.path("run/docker.sock");
+    let listener = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    );
+    let listener = listener.unwrap();
+    let address = SocketAddrUnix::new(&socket).unwrap();
+    bind(&listener, &address).unwrap();
+    listen(&listener, 1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        if connect(&client, &address).is_err() {
+            break;
+        }
+        waiting.push(client);
+    }
+    let mut heartbeat = Heartbeat::start(&device, 100);
+    heartbeat.wait_for_reports(3);
+    let reported = cloud.shadow("edge-ai-s1")["state"]["reported"].clone();
+    assert!(reported["containers"].is_null() && reported["disk"].is_object());
+    assert!(waiting.len() < 10, "{} connections", waiting.len());
 }

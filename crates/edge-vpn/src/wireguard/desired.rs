@@ -5,13 +5,14 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use edge_common::contract::limit::VPN_DESIRED_BYTES;
 use edge_common::contract::path::VPN_DESIRED;
 use edge_common::{Root, file};
 use serde::Deserialize;
 
 use crate::config::{self, Peer, Wireguard};
+use crate::net::Range;
 
 /// Maximum number of peers in `desired.vpn`.
 const MAX_PEERS: usize = 32;
@@ -54,6 +55,10 @@ fn read(root: &Root, config: &Wireguard) -> Result<Desired> {
     );
     if let Some(address) = desired.address {
         config::validate_address(config, address)?;
+        // In a wider range, such as that of the hub, is every address of the VPN.
+        let mut image = config.peers.iter().flat_map(|p| &p.allowed_ips);
+        let taken = image.any(|range| *range == Range::host(address));
+        ensure!(!taken, "address {address} belongs to a peer of the image");
     }
     ensure!(
         desired.peers.len() <= MAX_PEERS,
@@ -78,13 +83,19 @@ fn validate(desired: &Desired, number: usize, peer: &Peer, config: &Wireguard) -
         !known || (peer.allowed_ips.is_empty() && peer.keepalive.is_none()),
         "a peer of the image may only get another endpoint"
     );
-    // WireGuard assigns a range to the peer that was set last, so a repeated range
-    // would remove addresses from the hub.
+    // WireGuard prefers the narrower range, and of equal ones the one that was set last. So
+    // a part of a range of the image would divert the traffic of its peer.
     let image = config.peers.iter().flat_map(|p| &p.allowed_ips);
     let before = desired.peers.iter().take(number);
-    for allowed in image.chain(before.flat_map(|p| &p.allowed_ips)) {
-        let same = peer.allowed_ips.contains(allowed);
-        ensure!(!same, "allowed_ips: {allowed} belongs to another peer");
+    for allowed in &peer.allowed_ips {
+        let taken = image.clone().find(|range| range.overlaps(allowed));
+        let taken = taken.or_else(|| {
+            let mut before = before.clone().flat_map(|p| &p.allowed_ips);
+            before.find(|range| *range == allowed)
+        });
+        if let Some(taken) = taken {
+            bail!("allowed_ips: {allowed} is in {taken}, which belongs to another peer");
+        }
     }
     Ok(())
 }

@@ -57,6 +57,8 @@ impl PeerState {
 pub(super) struct DesiredPeer {
     /// WireGuard public key of the peer, by which it is identified.
     pub key: String,
+    /// Endpoint as it is configured, `HOST:PORT`.
+    pub name: Option<String>,
     /// Address and port of the peer; `None` if unknown, so that the peer has to
     /// connect.
     pub endpoint: Option<SocketAddr>,
@@ -206,6 +208,7 @@ mod tests {
     fn peer(key: &str, endpoint: &str, allowed: &[&str], keepalive: u16) -> DesiredPeer {
         DesiredPeer {
             key: key.into(),
+            name: None,
             endpoint: endpoint.parse().ok(),
             allowed: allowed.iter().map(ToString::to_string).collect(),
             keepalive,

@@ -2,10 +2,11 @@
 //! peers, opens SSH on the address, and waits for a handshake.
 
 pub(crate) mod desired;
+mod endpoints;
 mod interface;
 mod key;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use crate::cause::Cause;
 use crate::config::{Peer, Wireguard};
 use crate::files::save_line;
-use crate::{net, programs, sshd};
+use crate::{programs, sshd};
 use desired::Desired;
 pub(crate) use interface::FRESH_HANDSHAKE;
 use interface::{DesiredInterface, DesiredPeer, PeerState};
@@ -72,14 +73,20 @@ fn connect(
     end: Instant,
 ) -> Result<()> {
     let address = address(config, desired, &pair.public)?;
-    let (peers, unresolved) = desired_peers(config, desired);
+    let mut peers = desired_peers(config, desired);
+    // Names are looked up meanwhile: a dead name server must not keep the interface down,
+    // and peers with an address answer without it.
+    let lookup = endpoints::Lookup::start(&peers);
     set_up_interface(root, config, address)?;
     set_peers(root, config, pair, &peers)?;
     // The address is saved before the handshake: the hub completes a handshake only
     // after it is configured with the key and the address that edge-heartbeat reports.
     save_line(root, WIREGUARD_ADDRESS, &address.to_string())?;
     save_line(root, WIREGUARD_HOSTNAME, &hostname(config, thing, address))?;
-    sshd::open(root, ssh, address, config.range)?;
+    let opened = sshd::open(root, ssh, address, config.range);
+    let unresolved = lookup.finish(&mut peers, end);
+    set_peers(root, config, pair, &peers)?;
+    opened?;
     // If an endpoint could not be resolved, this is the reason for the missing
     // handshake and the more helpful error.
     wait_for_handshake(root, config, end).map_err(|e| match unresolved {
@@ -112,10 +119,9 @@ fn hostname(config: &Wireguard, thing: &str, address: IpAddr) -> String {
     }
 }
 
-/// Returns the peers of `vpn.json` and of the shadow, and the first error of resolving
-/// an endpoint.
-fn desired_peers(config: &Wireguard, desired: &Desired) -> (Vec<DesiredPeer>, Option<String>) {
-    let mut unresolved = None;
+/// Returns the peers of `vpn.json` and of the shadow. Endpoints with a name have no
+/// address yet.
+fn desired_peers(config: &Wireguard, desired: &Desired) -> Vec<DesiredPeer> {
     let endpoint_of = |peer: &Peer| {
         let mut peers = desired.peers.iter();
         let other = peers.find(|p| p.public_key == peer.public_key);
@@ -125,32 +131,18 @@ fn desired_peers(config: &Wireguard, desired: &Desired) -> (Vec<DesiredPeer>, Op
     };
     let known = |peer: &&Peer| !config.peers.iter().any(|p| p.public_key == peer.public_key);
     let further = desired.peers.iter().filter(known);
-    let mut convert = |peer: &Peer| {
+    let convert = |peer: &Peer| {
         let name = endpoint_of(peer);
         let keepalive = if name.is_some() { KEEPALIVE } else { 0 };
-        let endpoint = name.and_then(|name| match resolve(&name) {
-            Ok(endpoint) => Some(endpoint),
-            Err(error) => {
-                unresolved.get_or_insert(format!("looking up {name}: {error:#}"));
-                None
-            }
-        });
         DesiredPeer {
             key: peer.public_key.clone(),
-            endpoint,
+            endpoint: name.as_deref().and_then(endpoints::literal),
+            name,
             allowed: peer.allowed_ips.iter().map(ToString::to_string).collect(),
             keepalive: peer.keepalive.unwrap_or(keepalive),
         }
     };
-    let peers = config.peers.iter().chain(further);
-    let peers = peers.map(&mut convert).collect();
-    (peers, unresolved)
-}
-
-fn resolve(endpoint: &str) -> Result<SocketAddr> {
-    let (host, port) = net::endpoint(endpoint).context("not HOST:PORT")?;
-    let mut addresses = (host, port).to_socket_addrs()?;
-    addresses.next().context("the name has no address")
+    config.peers.iter().chain(further).map(convert).collect()
 }
 
 /// Interface in the output of `ip -json address show`.

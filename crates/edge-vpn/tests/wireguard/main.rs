@@ -8,6 +8,7 @@ mod testbed;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use testbed::{NAME, Testbed, read_output};
@@ -24,6 +25,7 @@ fn a_device_joins_its_hub_and_stays() {
     a_damaged_interface_is_repaired(&testbed, &key);
     invalid_desired_state_is_not_applied(&testbed, &key);
     valid_desired_state_is_applied(&testbed);
+    dead_names_do_not_keep_the_interface_down(&testbed);
     sshd.kill().unwrap();
     sshd.wait().unwrap();
 }
@@ -156,7 +158,11 @@ fn invalid_desired_state_is_not_applied(testbed: &Testbed, key: &str) {
         r#"{"address":"10.77.0.2","private_key":"x"}"#.into(),
         peer(r#""allowed_ips":["0.0.0.0/0"]"#),
         peer(r#""allowed_ips":["192.0.2.0/24"]"#),
+        // Ranges of the hub, parts of them, and what contains them.
         peer(r#""allowed_ips":["10.77.0.0/16"]"#),
+        peer(r#""allowed_ips":["10.77.0.0/17"]"#),
+        peer(r#""allowed_ips":["10.77.5.0/24"]"#),
+        peer(r#""allowed_ips":["10.77.200.0/24","10.77.0.1/32"]"#),
         peer(r#""endpoint":"--help:1""#),
         hub,
     ] {
@@ -194,16 +200,62 @@ fn invalid_desired_state_is_not_applied(testbed: &Testbed, key: &str) {
 fn valid_desired_state_is_applied(testbed: &Testbed) {
     let other = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
     testbed.set_desired(&json!({ "address": "10.77.0.2", "peers": [
-        { "public_key": other, "allowed_ips": ["10.77.5.0/24"] },
+        { "public_key": other, "allowed_ips": ["10.77.200.0/24"] },
         { "public_key": testbed.hub.key(), "endpoint": "192.0.2.1:51820" }] }));
     let (code, output) = testbed.vpn(&[]);
     assert_eq!(code, 0, "{output}");
     let dump = testbed.sh("wg show edge-vpn allowed-ips");
-    assert!(dump.contains(&format!("{other}\t10.77.5.0/24")), "{dump}");
+    assert!(dump.contains(&format!("{other}\t10.77.200.0/24")), "{dump}");
     testbed.wait_for_ssh();
     testbed.set_desired(&json!({ "address": "10.77.0.2" }));
     assert_eq!(testbed.vpn(&[]).0, 0);
     assert_eq!(testbed.sh("wg show edge-vpn peers"), testbed.hub.key());
+}
+
+/// The hub has a name that is known, and 14 further peers have names that a silent name
+/// server is asked for.
+fn dead_names_do_not_keep_the_interface_down(testbed: &Testbed) {
+    let _silent = testbed.hub.silent_name_server();
+    testbed.write("/etc/resolv.conf", "nameserver 192.0.2.1\n");
+    let key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+    // Each key ends in another of the characters that a key can end in.
+    let peer = |n: usize| {
+        let last = [
+            "A", "E", "I", "M", "Q", "U", "Y", "c", "k", "o", "s", "w", "0", "4",
+        ][n];
+        let key = format!("{}{last}=", &key[..42]);
+        json!({ "public_key": key, "endpoint": format!("dead-{n}.test:51820") })
+    };
+    let peers: Vec<_> = (0..14).map(peer).collect();
+    testbed.set_desired(&json!({ "address": "10.77.0.2", "peers": peers }));
+    testbed.sh("ip link del edge-vpn");
+    let begun = Instant::now();
+    let mut vpn = testbed.device.command("/data/edge-vpn").spawn().unwrap();
+    let up =
+        "ip -brief address show edge-vpn | grep -q 10.77.0.2 && wg show edge-vpn peers | grep -c .";
+    let shown = loop {
+        let output = testbed
+            .device
+            .command("/bin/sh")
+            .args(["-c", up])
+            .output()
+            .unwrap();
+        let peers = String::from_utf8_lossy(&output.stdout).into_owned();
+        if peers.trim() == "15" {
+            break begun.elapsed();
+        }
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "the interface is not up: {output:?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    // A single dead name takes ten seconds.
+    assert!(shown.as_secs() < 8, "up after {shown:?}");
+    let status = vpn.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "the hub answers");
+    assert!(begun.elapsed().as_secs() < 45, "{:?}", begun.elapsed());
+    testbed.wait_for_ssh();
     let mut out = std::io::stdout();
     writeln!(
         out,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_sim::namespaces::{Device, Namespaces, Settings};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -82,6 +85,16 @@ impl Hub {
         command
     }
 
+    /// Takes requests at the DNS port and never answers, until it is dropped.
+    pub fn silent_name_server(&self) -> UdpSocket {
+        let network = fs::File::open(self.namespaces.network()).unwrap();
+        let bound = std::thread::spawn(move || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            UdpSocket::bind("192.0.2.1:53").unwrap()
+        });
+        bound.join().unwrap()
+    }
+
     pub fn key(&self) -> String {
         fs::read_to_string(self.directory.join("pub"))
             .unwrap()
@@ -151,7 +164,7 @@ impl Testbed {
         self.write("/data/config/aws-iot/config.json", &config.to_string());
         let vpn = json!({ "provider": "wireguard", "range": "10.77.0.0/16", "domain": "vpn.test",
             "peers_from_shadow": true, "peers": [{ "public_key": self.hub.key(),
-            "endpoint": "hub.test:51820", "allowed_ips": ["10.77.0.0/16"], "keepalive": 1 }] });
+            "endpoint": "hub.test:51820", "allowed_ips": ["10.77.0.0/17"], "keepalive": 1 }] });
         self.write("/etc/edge-ai/vpn.json", &vpn.to_string());
     }
 
