@@ -115,6 +115,10 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
         ("EDGE_RUN=any", "run", json!("any")),
         ("EDGE_ENGINEER=look", "engineer", json!("look")),
         ("EDGE_ENGINEER=debug", "engineer", json!("debug")),
+        // Absent: the default.
+        ("EDGE_LAYERS=background", "run", json!("signed")),
+        ("EDGE_LAYERS=", "run", json!("signed")),
+        ("EDGE_LAYERS=before-start", "layers", json!("before-start")),
     ] {
         // Without a request of the build, the policy is that of a device in the field.
         let mut policy =
@@ -151,7 +155,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
 
 /// Name of a recipe, invalid build inputs (as shell code) that its `do_install` must
 /// reject, and a word of the error message.
-const REFUSALS: [(&str, &str, &str); 12] = [
+const REFUSALS: [(&str, &str, &str); 14] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
     ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
@@ -170,6 +174,8 @@ const REFUSALS: [(&str, &str, &str); 12] = [
     ("edge-policy", "EDGE_FORWARDING=yes", "EDGE_FORWARDING"),
     ("edge-policy", "EDGE_RUN=unsigned", "EDGE_RUN"),
     ("edge-policy", "EDGE_ENGINEER=root", "EDGE_ENGINEER"),
+    ("edge-policy", "EDGE_LAYERS=never", "EDGE_LAYERS"),
+    ("edge-policy", "EDGE_LAYERS='before-start x'", "EDGE_LAYERS"),
     ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];

@@ -20,6 +20,7 @@ use crate::image::identify::{self, Judged};
 use crate::image::release_numbers;
 use crate::journal::{self, Journal};
 use crate::mounts::collect;
+use crate::stored::interrupted;
 use crate::trust;
 use crate::units;
 
@@ -109,6 +110,14 @@ async fn attach_first(root: &Root, judged: &Judged, parsed: &Parsed<'_>) -> Resu
 /// Carries out `stop`, `kill` and `pause`.
 pub(super) async fn stop(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<ExitCode> {
     let (targets, _) = find(root, parsed).await?;
+    if command != Command::Pause {
+        for target in &targets {
+            // On a file system that is read-only now, stopping comes first.
+            if let Err(error) = interrupted::forget(root, &target.id) {
+                edge_common::log::warn(format_args!("{error:#}"));
+            }
+        }
+    }
     act(root, command, parsed, &targets)
 }
 

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod health;
+mod interrupted;
 mod places;
 mod remake;
 mod same;
@@ -295,8 +296,8 @@ async fn settle(root: &Root, name: &str, rule: IfOldFails) -> Result<()> {
 }
 
 /// Carries out `replace --recover`: recreates containers that the boot audit has kept from
-/// the engine, and finishes every interrupted deployment, except those that another
-/// process has locked.
+/// the engine, finishes every interrupted deployment, except those that another process
+/// has locked, and starts the containers that ran when the engine was killed.
 async fn recover(root: &Root) -> Result<()> {
     // First, because the deployments name their containers.
     let mut failed = remake::all(root).await?;
@@ -315,6 +316,8 @@ async fn recover(root: &Root) -> Result<()> {
             failed += 1;
         }
     }
+    // Last, because the deployments decide which of their containers run.
+    failed += interrupted::all(root).await?;
     if failed > 0 {
         bail!("{failed} containers or deployments could not be recovered");
     }

@@ -19,7 +19,7 @@ use super::fault::Fault;
 use super::quarantine::Quarantine;
 use super::top_layers::TopLayers;
 use super::withheld::Withheld;
-use super::{created, disk, files, remake, reserve, state};
+use super::{created, disk, files, interrupted, remake, reserve, state};
 use crate::mounts::clones;
 
 /// PID file of the engine, which exists while the engine runs.
@@ -97,12 +97,14 @@ fn audit(root: &Root) -> Result<Vec<String>> {
         withheld,
         kept: BTreeMap::new(),
         records: BTreeSet::new(),
+        interrupted: Vec::new(),
         clones: BTreeSet::new(),
         is_incomplete: false,
         faults: Vec::new(),
     };
     audit.containers(&data_root)?;
     audit.finish(&data_root)?;
+    interrupted::mark(root, &audit.interrupted);
     state::audit(&data_root, &mut audit.quarantine)?;
     Ok(audit.faults)
 }
@@ -118,6 +120,8 @@ struct Audit<'a> {
     kept: BTreeMap<String, Kept>,
     /// IDs of containers whose create requests stay.
     records: BTreeSet<String>,
+    /// IDs of containers that ran when the engine ended without stopping them.
+    interrupted: Vec<String>,
     /// Keys of the mount clones that stay.
     clones: BTreeSet<String>,
     /// Whether a record of a withheld container could not be read, so that the key of its
@@ -135,6 +139,7 @@ impl Audit<'_> {
             let id = id.to_string_lossy().into_owned();
             let stored = files::read(&directory).map_err(|e| Fault::of(&e));
             let name = stored.as_ref().map_or("", Stored::name).to_string();
+            let is_interrupted = stored.as_ref().is_ok_and(interrupted::is_interrupted);
             let verdict = stored.and_then(|stored| self.auditor.audit(&stored));
             let verdict = verdict.and_then(|kept| match &kept.key {
                 Some(key) if !self.clones.insert(key.clone()) => {
@@ -145,6 +150,7 @@ impl Audit<'_> {
             match verdict {
                 Ok(kept) => {
                     self.records.insert(id.clone());
+                    self.interrupted.extend(is_interrupted.then(|| id.clone()));
                     self.kept.insert(id, kept);
                 }
                 Err(fault) => self.move_container(&directory, &id, &name, &fault)?,

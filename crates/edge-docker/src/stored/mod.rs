@@ -10,6 +10,7 @@ mod fault;
 mod files;
 pub(crate) mod fsck;
 mod images;
+pub(crate) mod interrupted;
 mod layer;
 mod layers;
 pub(crate) mod quarantine;

@@ -184,6 +184,11 @@ impl Device {
         engine.wait().unwrap();
     }
 
+    /// Waits for the end of an engine that was killed.
+    pub fn wait_for_engine(&mut self) {
+        self.engine.take().unwrap().wait().unwrap();
+    }
+
     /// Kills all processes at once and starts the device again, without the engine.
     pub fn restart_after_power_loss(&mut self) {
         self.device.cut_power();

@@ -161,6 +161,10 @@ impl Contents<'_> {
                 "/usr/lib/systemd/system/docker.service.d/edge.conf",
             ),
             (
+                "edge-policy/files/containerd-engine.conf",
+                "/usr/lib/systemd/system/containerd.service.d/edge.conf",
+            ),
+            (
                 "edge-policy/files/containerd.toml",
                 "/etc/containerd/config.toml",
             ),

@@ -8,6 +8,7 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 SRC_URI = "file://ca \
+           file://containerd-engine.conf \
            file://containerd.toml \
            file://daemon.json \
            file://devices.json \
@@ -32,6 +33,9 @@ EDGE_FORWARDING ??= "none"
 EDGE_RUN ??= "signed"
 # look, operate or debug: commands of edge-docker that engineers may give.
 EDGE_ENGINEER ??= "operate"
+# background: image layers are checked after each boot, while apps run; before-start:
+# before the engine starts, which then waits.
+EDGE_LAYERS ??= "background"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -92,8 +96,14 @@ do_install() {
         look|operate|debug) ;;
         *) bbfatal "EDGE_ENGINEER is not look, operate or debug: $engineer" ;;
     esac
-    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s" }\n' \
-        $sandbox $ssh $run $engineer >${WORKDIR}/policy.json
+    layers="${EDGE_LAYERS}"
+    case "${layers:=background}" in
+        background) layers= ;;
+        before-start) layers=', "layers": "before-start"' ;;
+        *) bbfatal "EDGE_LAYERS is neither background nor before-start: $layers" ;;
+    esac
+    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s"%s }\n' \
+        $sandbox $ssh $run $engineer "$layers" >${WORKDIR}/policy.json
     install -m 0644 ${WORKDIR}/policy.json $trust/policy.json
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
@@ -105,6 +115,8 @@ do_install() {
     install -D -m 0644 ${WORKDIR}/containerd.toml ${D}${sysconfdir}/containerd/config.toml
     install -D -m 0644 ${WORKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json
     install -D -m 0644 ${WORKDIR}/docker-data.conf ${D}${systemd_system_unitdir}/docker.service.d/edge.conf
+    install -D -m 0644 ${WORKDIR}/containerd-engine.conf \
+        ${D}${systemd_system_unitdir}/containerd.service.d/edge.conf
     install -D -m 0644 ${WORKDIR}/loopback.nft ${D}${sysconfdir}/edge-ai/loopback.nft
     install -D -m 0440 ${WORKDIR}/sudoers-edge ${D}${sysconfdir}/sudoers.d/edge
     sed "s/^AllowTcpForwarding .*/AllowTcpForwarding $forwarding/" \
