@@ -38,12 +38,23 @@ class WithoutData(unittest.TestCase):
                     self.assertIn("edge-data.service", values(text, "After"))
         self.assertGreater(wanting, 6)
 
+    def test_options_of_temporary_file_systems_hold_no_specifiers(self):
+        # systemd expands the path only: "25%%" is an invalid size, and the unit fails.
+        found = 0
+        for path, text in units().items():
+            for _, options in re.findall(r"^TemporaryFileSystem=([^:\n]*):(.*)$", text, re.M):
+                found += 1
+                self.assertNotIn("%%", options, path)
+        self.assertGreater(found, 0)
+
     def test_the_rescue_is_started_by_failures_and_needs_no_data(self):
         for name in ["data.mount", "edge-ssh-keys.service"]:
             self.assertIn(RESCUE, values(read(os.path.join(DATA, name)), "OnFailure"), name)
         text = read(os.path.join(DATA, RESCUE))
         needs = [values(text, key) for key in ["Requires", "BindsTo", "RequiresMountsFor"]]
         self.assertEqual(needs, [set()] * 3)
+        # sysinit.target would start data.mount again, and so this unit, without end.
+        self.assertEqual(values(text, "DefaultDependencies"), {"no"})
         self.assertNotIn("[Install]", text)
         self.assertFalse(re.search(r"^Exec.*[ =]/data/", text, re.M))
         # No host key is in the image.
