@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use edge_common::contract::label;
 use edge_common::{Root, log};
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
@@ -21,6 +22,7 @@ use edge_signature::Verified;
 use hyper::Method;
 use serde_json::Value;
 
+use crate::break_glass::{self, Change};
 use crate::engine::{attach, client, containers};
 use crate::image::identify::{self, Image};
 use crate::image::release_numbers;
@@ -98,11 +100,13 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
         app.require_same(&existing)?;
         if !existing.state.running {
             let judged = identify::verified(root, trust, "run", &existing.id).await?;
+            break_glass::change(root, &judged.found, Change::State)?;
             let decision = Decision {
                 verb: "run",
                 image: &app.reference,
                 identity: Some(&app.image.identity),
                 container: &app.spec.app,
+                ..Decision::default()
             };
             decision.record(root)?;
             attach::start(root, &existing.id).await?;
@@ -159,15 +163,17 @@ pub(crate) async fn create(root: &Root, args: &[&str]) -> Result<()> {
 pub(crate) async fn permit(root: &Root, request: Request) -> Result<Permitted> {
     let trust = trust::load(root)?;
     // Before the image, which may be a pull of minutes.
-    signed_app::require_typed_run(&trust)?;
+    signed_app::require_typed_run(root, &trust, None)?;
     if request.never_pull {
         identify::require_local(root, &trust, &request.image).await?;
     }
     let image = identify::find(root, &trust, &request.image, request.allow_downgrade).await?;
-    let permitted = permitted(root, image, request)?;
+    signed_app::require_typed_run(root, &trust, Some(&image))?;
+    let mut permitted = permitted(root, image, request)?;
     let host = serde_json::to_value(&permitted.plan.body.host_config);
     let held = grants::held(&host.context("writing the create body")?);
-    signed_app::require_no_grants(&permitted.image, &held)?;
+    signed_app::require_no_grants(root, &permitted.image, &held)?;
+    permitted.mark()?;
     Ok(permitted)
 }
 
@@ -176,6 +182,7 @@ pub(crate) fn permit_signed(root: &Root, app: SignedApp, request: Request) -> Re
     let digest = app.digest().cloned();
     let mut permitted = permitted(root, app.image, request)?;
     plan::set_run(&mut permitted.plan, digest.as_ref());
+    permitted.mark()?;
     Ok(permitted)
 }
 
@@ -222,6 +229,18 @@ impl Permitted {
         }
     }
 
+    /// Marks a container that needs a ticket, which removes it when it ends. Refuses it if
+    /// the ticket is another app's.
+    fn mark(&mut self) -> Result<()> {
+        let Some(ticket) = break_glass::in_use() else {
+            return Ok(());
+        };
+        break_glass::require_app(self.app())?;
+        let labels = &mut self.plan.body.labels;
+        labels.insert(label::TICKET.into(), ticket.id);
+        Ok(())
+    }
+
     /// Returns the image of the container.
     pub(crate) fn image(&self) -> &Image {
         &self.image
@@ -237,6 +256,7 @@ impl Permitted {
                 image: &self.reference,
                 identity: Some(&self.image.identity),
                 container: self.app(),
+                ..Decision::default()
             };
             decision.record(root)?;
             self.accept(root);
@@ -255,6 +275,8 @@ impl Permitted {
         // Without this lock, a collection in another process would remove the clones,
         // because no container references them yet.
         let _lock = collect::hold(root)?;
+        // Nor may the ticket end in between: its end would not see the container.
+        let _ticket = break_glass::hold(root)?;
         created::require_room(root)?;
         let has_clones = !self.plan.below.is_empty();
         if has_clones {
@@ -265,6 +287,7 @@ impl Permitted {
             image: &self.reference,
             identity: Some(&self.image.identity),
             container: &self.name,
+            ..Decision::default()
         };
         // Recorded after cloning, the last step that may refuse, and before the create
         // request, so that no container exists without a record.

@@ -12,9 +12,10 @@
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
 //! bottom: `commands`; `deploy`; `create` and `stored`; `plan`; `signed_app`; `image` and
-//! `mounts`; `engine`; `journal` and `ledger`; `tickets`.
+//! `mounts`; `engine`; `journal` and `ledger`; `break_glass` and `tickets`.
 
 mod authz;
+mod break_glass;
 mod caller;
 mod commands;
 mod create;

@@ -74,6 +74,17 @@ pub(crate) fn leave(root: &Root, key: &Key) -> Result<Ticket> {
     Ok(Ticket(path))
 }
 
+/// Withdraws all tickets, so that no request that was permitted before is sent after.
+pub(crate) fn withdraw_all(root: &Root) {
+    for entry in fs::read_dir(root.path(DIRECTORY))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
 /// Uses up one valid ticket for `key` and returns whether there was one. Also removes
 /// expired tickets that it finds first.
 pub(crate) fn take(root: &Root, key: &Key) -> bool {

@@ -9,7 +9,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use edge_common::contract::limit::ANCHOR_BYTES;
-use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
+use edge_common::contract::path::{CONTAINER_CONFIG, ENGINEER_KEYS, REPOSITORY};
 use edge_common::level::RunMode;
 use edge_common::policy::Policy;
 use edge_common::{Root, file};
@@ -20,6 +20,8 @@ use edge_docker_policy::refusal::refuse;
 
 /// Path of the board's table of grants: what each grant permits on this board.
 const GRANTS: &str = "/etc/edge-ai/devices.json";
+/// Prefix of the files with the public keys that sign container images.
+const CONTAINER_KEYS: &str = "container-signing";
 /// Size limit of the table of grants, in bytes.
 const MAX_GRANTS_BYTES: u64 = 256 * 1024;
 
@@ -55,7 +57,7 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
     let repository = file::read_text(&root.path(REPOSITORY), ANCHOR_BYTES)?;
     let policy = Policy::load(root)?;
     Ok(Trust {
-        keys: Keys::from_pems(&keys(root)?)
+        keys: Keys::from_pems(&keys(root, CONTAINER_KEYS)?)
             .with_context(|| format!("reading keys of {CONTAINER_CONFIG}"))?,
         repository: repository
             .trim()
@@ -66,15 +68,27 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
     })
 }
 
-/// Returns the content of every `container-signing*.pub`, sorted by file name.
-fn keys(root: &Root) -> Result<Vec<Vec<u8>>> {
+/// Reads the public keys that sign break-glass tickets; `None` if the image has none,
+/// which switches tickets off.
+pub(crate) fn engineer_keys(root: &Root) -> Result<Option<Keys>> {
+    let pems = keys(root, ENGINEER_KEYS)?;
+    if pems.is_empty() {
+        return Ok(None);
+    }
+    let keys = Keys::from_pems(&pems);
+    let context = || format!("reading {ENGINEER_KEYS}*.pub of {CONTAINER_CONFIG}");
+    keys.map(Some).with_context(context)
+}
+
+/// Returns the content of every file `PREFIX*.pub`, sorted by file name.
+fn keys(root: &Root, prefix: &str) -> Result<Vec<Vec<u8>>> {
     let directory = root.path(CONTAINER_CONFIG);
     let context = || format!("reading {CONTAINER_CONFIG}");
     let mut paths = Vec::new();
     for entry in fs::read_dir(&directory).with_context(context)? {
         let path = entry.with_context(context)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("container-signing") && name.ends_with(".pub") {
+        if name.starts_with(prefix) && name.ends_with(".pub") {
             paths.push(path);
         }
     }

@@ -112,6 +112,15 @@ commands! {
         .groups(&[("container", "rm"), ("container", "remove")]).takes(Containers)
         .options(&[flag('f', "force"), flag('v', "volumes")]).operate();
 
+    /// Takes a signed break-glass ticket from standard input, shows it or ends it.
+    Ticket = Entry::own("ticket", Manage, &[
+        ("ticket", "Take the signed break-glass ticket on standard input"),
+        ("ticket status [--json]", "Show the ticket in effect"),
+        ("ticket end", "End the ticket: what was created under it is removed"),
+        ("ticket wait", "Wait for the end of the ticket, then end it"),
+    ]).takes(Count(0, 1, "status, end, wait, or a ticket on standard input"))
+        .options(&[flag(' ', "json")]).look();
+
     /// Lists running containers, or all with `--all`.
     Ps = Entry::client("ps", Inspect, &[("ps", "List containers")])
         .groups(&[("container", "ps"), ("container", "ls"), ("container", "list")])

@@ -14,6 +14,8 @@ use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
 
 use super::passthrough::{self, client};
+use crate::break_glass::{self, Change};
+use crate::deploy::restore;
 use crate::engine::attach;
 use crate::engine::containers::{self, Container};
 use crate::image::identify::{self, Judged};
@@ -38,6 +40,7 @@ pub(super) async fn start(root: &Root, command: Command, parsed: &Parsed<'_>) ->
     let mut targets = Vec::new();
     for typed in &parsed.arguments {
         let one = identify::verified(root, &trust, command.entry().name, typed).await?;
+        break_glass::change(root, &one.found, Change::State)?;
         let id = one.id.clone();
         targets.push(Target { typed, id });
         judged.push(one);
@@ -207,6 +210,9 @@ async fn find<'a>(root: &Root, parsed: &Parsed<'a>) -> Result<(Vec<Target<'a>>, 
     let (mut targets, mut found) = (Vec::new(), Vec::new());
     for typed in &parsed.arguments {
         let container = containers::find(root, typed).await?;
+        if let Some(container) = &container {
+            restore::note_change(root, &container.id).await?;
+        }
         let id = container.as_ref().map_or("0".repeat(64), |c| c.id.clone());
         targets.push(Target { typed, id });
         found.extend(container);
@@ -223,6 +229,7 @@ fn by_id<'a>(parsed: &Parsed<'a>, targets: &'a [Target]) -> Parsed<'a> {
 
 /// Runs docker's client on the IDs, and prints its output with the names that were typed.
 fn act(root: &Root, command: Command, parsed: &Parsed<'_>, targets: &[Target]) -> Result<ExitCode> {
+    let _ticket = break_glass::hold(root)?;
     passthrough::record(root, command, parsed)?;
     let mut client = client(root, command, &by_id(parsed, targets));
     let output = client.stdin(Stdio::null()).output();

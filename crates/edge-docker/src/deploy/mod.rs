@@ -7,6 +7,7 @@ mod health;
 mod interrupted;
 mod places;
 mod remake;
+pub(crate) mod restore;
 mod same;
 mod steps;
 mod supervise;
@@ -30,6 +31,7 @@ use self::places::Places;
 use self::same::Relation;
 use self::target::Target;
 use self::transaction::IfOldFails;
+use crate::break_glass;
 use crate::create::Permitted;
 use crate::engine::containers::{self, Container};
 use crate::image::identify;
@@ -85,6 +87,7 @@ async fn replace_detached(root: &Root, args: &[&str]) -> Result<()> {
     // `no`: only the records of a container with a restart policy are durable.
     request.name = format!("{name}{}", suffix::NEXT);
     let permitted = target.permit(root).await?;
+    places.note(root).await?;
     // Checked before the container is created, so that a refused deployment is not logged
     // as allowed.
     places.require_app(permitted.app())?;
@@ -232,6 +235,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
     let judged = identify::verified(root, &trust::load(root)?, "rollback", &previous.id).await?;
     let app = previous.app().unwrap_or_default();
     places.require_app(app)?;
+    places.note(root).await?;
     let decision = Decision {
         verb: "rollback",
         image,
@@ -301,6 +305,10 @@ async fn settle(root: &Root, name: &str, rule: IfOldFails) -> Result<()> {
 async fn recover(root: &Root) -> Result<()> {
     // First, because the deployments name their containers.
     let mut failed = remake::all(root).await?;
+    if let Err(error) = break_glass::resume(root) {
+        log::error(format_args!("{error:#}"));
+        failed += 1;
+    }
     let mut names = journal::names(root)?;
     names.extend(journal::announced_names(root)?);
     // A lock without a record goes when it is released.

@@ -5,6 +5,7 @@ use edge_common::Root;
 use edge_common::contract::suffix;
 use edge_docker_policy::refusal::refuse;
 
+use super::restore::note_change;
 use crate::engine::containers::{self, Container};
 
 /// Containers that have the names of an app before a deployment.
@@ -41,6 +42,14 @@ impl Places {
             )));
         }
         Ok(Self { current, previous })
+    }
+
+    /// Notes the containers for the end of the ticket that the deployment needs, if any.
+    pub(super) async fn note(&self, root: &Root) -> Result<()> {
+        for container in [&self.current, &self.previous].into_iter().flatten() {
+            note_change(root, &container.id).await?;
+        }
+        Ok(())
     }
 
     /// Refuses a deployment of `app` if a container of another app has one of the names.

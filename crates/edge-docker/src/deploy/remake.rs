@@ -42,7 +42,8 @@ pub(super) async fn all(root: &Root) -> Result<usize> {
     Ok(failed)
 }
 
-async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Result<()> {
+/// Creates a container in the place of one that is withheld or was removed.
+pub(super) async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Result<()> {
     let decision = Decision {
         verb: "replace --recover",
         image: &pending.reference,
@@ -69,7 +70,11 @@ async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Result<()> {
     }
     journal::exchange_id(root, &pending.id, &id)?;
     // From here on the new container is the one: the old one is not audited again.
-    fs::remove_dir_all(&withheld).context("removing the withheld container")?;
+    match fs::remove_dir_all(&withheld) {
+        // Not withheld, but removed at the end of a ticket.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        removed => removed.context("removing the withheld container")?,
+    }
     if let Err(error) = top_layers::retire(data_root, &pending.id) {
         log::warn(format_args!("{error:#}"));
     }

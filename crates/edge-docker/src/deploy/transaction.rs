@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use edge_common::contract::exit_code::{ROLLBACK_FAILED, ROLLED_BACK};
-use edge_common::contract::suffix;
+use edge_common::contract::{label, suffix};
 use edge_common::exit::Failure;
 use edge_common::{Root, log};
 use edge_docker_policy::refusal::{Refusal, refuse};
@@ -153,7 +153,9 @@ async fn keep(root: &Root, journal: &mut Journal) -> Result<()> {
         names.push((old.id.as_str(), format!("{name}{}", suffix::PREVIOUS)));
     }
     containers::rename(root, &names).await?;
-    if let Some(number) = new.number {
+    let made = containers::find(root, &new.id).await?;
+    let is_temporary = made.is_some_and(|made| made.label(label::TICKET).is_some());
+    if let Some(number) = new.number.filter(|_| !is_temporary) {
         // The commit. An error is only logged: the version works, and the boot audit
         // raises the floor from what has run.
         let allow = journal.allow_downgrade;

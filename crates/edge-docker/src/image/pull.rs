@@ -14,6 +14,7 @@ use hyper::Method;
 
 use super::progress::{Downloads, print_progress};
 use super::{failure, login, release_numbers, signatures};
+use crate::break_glass;
 use crate::engine::client;
 use crate::ledger;
 use crate::trust::{self, Trust};
@@ -101,6 +102,7 @@ async fn pull_with(
     let verified = verified.map_err(failure::of)?;
     let annotations = &verified.annotations;
     let app = &annotations.app;
+    break_glass::require_app(app)?;
     // Checked before the download, which may take minutes and fill the disk.
     release_numbers::check(root, &verified, options.allow_downgrade)?;
     log::info(format_args!(

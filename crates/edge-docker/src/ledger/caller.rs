@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::processes::control_group;
 use super::sessions::{self, Key};
+use crate::break_glass;
 
 /// Limit of the name of a user or unit, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -29,6 +30,9 @@ pub(super) struct Caller {
     /// systemd unit of the process.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) unit: String,
+    /// ID of the break-glass ticket that the command needs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) ticket: String,
 }
 
 impl Caller {
@@ -54,6 +58,7 @@ impl Caller {
             login_uid: login_uid(root).filter(|login| *login != uid),
             keys,
             unit: super::shortened(&printable(unit), MAX_NAME_BYTES),
+            ticket: break_glass::in_use().map_or(String::new(), |ticket| ticket.id),
         }
     }
 
@@ -84,6 +89,9 @@ impl Caller {
             line += &format!(" with {}", keys.join(" or "));
         } else if !self.unit.is_empty() {
             line += &format!(" in {}", self.unit);
+        }
+        if !self.ticket.is_empty() {
+            line += &format!(" under the ticket {}", self.ticket);
         }
         line
     }

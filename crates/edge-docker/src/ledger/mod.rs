@@ -37,7 +37,7 @@ use self::record::Entry;
 
 /// Commands that act although the ledger cannot be written: they make room, or stop what
 /// must not run.
-const ACT_WITHOUT: [&str; 8] = [
+const ACT_WITHOUT: [&str; 9] = [
     "rm",
     "rmi",
     "system prune",
@@ -46,6 +46,7 @@ const ACT_WITHOUT: [&str; 8] = [
     "stop",
     "audit-stored",
     "replace --recover",
+    "ticket end",
 ];
 /// Commands that act without it if a unit of the boot calls them: they name a container,
 /// whose signature they have verified.
@@ -94,6 +95,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) identity: Option<&'a Identity>,
     /// Name of the container; empty if there is none.
     pub(crate) container: &'a str,
+    /// Why the command is permitted; empty for the identity of the image.
+    pub(crate) reason: &'a str,
 }
 
 /// Notes the arguments of the command that this thread is about to carry out.
@@ -132,7 +135,7 @@ pub(crate) fn record_pull(root: &Root, image: &str, verified: &Verified) -> Resu
         verb: "pull",
         image,
         identity: Some(&identity),
-        container: "",
+        ..Decision::default()
     };
     decision.record(root)
 }
@@ -145,6 +148,7 @@ impl Decision<'_> {
     /// The ledger cannot be written, and the command must not act without a record.
     pub(crate) fn record(&self, root: &Root) -> Result<()> {
         let rule = match self.identity {
+            _ if !self.reason.is_empty() => self.reason.into(),
             Some(Identity::Signed { app, version, .. }) => format!("signed as {app} {version}"),
             Some(Identity::Sandbox { app }) => format!("sandbox {app}"),
             None => "on the list".into(),

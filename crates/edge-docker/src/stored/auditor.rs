@@ -76,6 +76,12 @@ impl<'a> Auditor<'a> {
     /// Audits one container and creates its mount clones again.
     pub(super) fn audit(&mut self, container: &Stored) -> Result<Kept, Fault> {
         let record = created::find(self.root, &container.id).map_err(|e| Fault::of(&e));
+        let record_label = record.as_ref().ok().and_then(Option::as_ref);
+        let record_label = record_label.map(|record| &record["Labels"][label::TICKET]);
+        let labels = &container.config["Config"]["Labels"];
+        if is_set(&labels[label::TICKET]) || record_label.is_some_and(is_set) {
+            return Err("it was created under a ticket, which has ended".into());
+        }
         if self.takes_only_signed(record.as_ref().ok().and_then(Option::as_ref)) {
             return self.audit_signed(container, record);
         }

@@ -15,7 +15,7 @@ mod layer;
 mod layers;
 pub(crate) mod quarantine;
 pub(crate) mod remake;
-mod replacement;
+pub(crate) mod replacement;
 mod reserve;
 mod state;
 pub(crate) mod top_layers;

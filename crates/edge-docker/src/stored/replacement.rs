@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use edge_common::Root;
+use edge_common::contract::suffix;
 use edge_docker_policy::cli::users;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::stored::container::{Stored, is_hex};
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use super::expected::Expected;
 use super::remake::Remake;
+use crate::break_glass::AppState;
 use crate::journal;
 use crate::mounts::clones;
 use crate::signed_app::SignedApp;
@@ -28,18 +30,8 @@ pub(super) fn describe(
         true => container.name(),
         false => &app.spec.app,
     };
-    let key = clones::new_key()?;
-    let (body, below) = Expected::body(root, app, &key)?;
-    let has_clones = !below.is_empty();
-    if has_clones {
-        let user = body["User"].as_str().filter(|user| !user.is_empty());
-        let user = user
-            .or(image["config"]["User"].as_str())
-            .unwrap_or_default();
-        let directory = app.image.identity.directory();
-        let record = CloneRecord { directory, below };
-        clones::create(root, &key, &record, users::owner(user), true).context("its mounts")?;
-    }
+    let user = image["config"]["User"].as_str().unwrap_or_default();
+    let (body, key) = body(root, app, user)?;
     let policy = &body["HostConfig"]["RestartPolicy"]["Name"];
     let is_held_back = container.host["RestartPolicy"]["Name"] == "no" && *policy != "no";
     let volumes = volumes(container, &image["config"]);
@@ -48,13 +40,47 @@ pub(super) fn describe(
         id: container.id.clone(),
         app: app.spec.app.clone(),
         name: name.into(),
-        key: if has_clones { key } else { String::new() },
+        key,
         reference: app.reference.clone(),
         is_started,
         is_held_back,
         volumes,
         body,
     })
+}
+
+/// Describes the container of `app` that returns to the state `state` at the end of a
+/// ticket, and clones its mounts.
+pub(crate) fn of_app(root: &Root, app: &SignedApp, state: &AppState) -> Result<Remake> {
+    let (body, key) = body(root, app, &app.image.user)?;
+    Ok(Remake {
+        id: state.id.clone(),
+        app: app.spec.app.clone(),
+        name: state.name.clone(),
+        key,
+        reference: app.reference.clone(),
+        is_started: state.running,
+        // The engine starts no previous version.
+        is_held_back: state.name.ends_with(suffix::PREVIOUS),
+        volumes: state.volumes.clone(),
+        body,
+    })
+}
+
+/// Returns the create body of an app with new mount clones, and their key, which is empty
+/// if there are none. `user` is that of the image.
+fn body(root: &Root, app: &SignedApp, user: &str) -> Result<(Value, String)> {
+    let key = clones::new_key()?;
+    let (body, below) = Expected::body(root, app, &key)?;
+    if below.is_empty() {
+        return Ok((body, String::new()));
+    }
+    let requested = body["User"].as_str().filter(|user| !user.is_empty());
+    let owner = users::owner(requested.unwrap_or(user));
+    let directory = app.image.identity.directory();
+    let record = CloneRecord { directory, below };
+    clones::create(root, &key, &record, owner, true).context("its mounts")?;
+    Ok((body, key))
 }
 
 /// Returns whether the engine would start a stored container by itself, with the restart
