@@ -4,7 +4,6 @@
 //! Every step can be repeated. What is left to do stands in the durable record, so that an
 //! interrupted end is completed by the next call, at the latest after a restart.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -197,7 +196,7 @@ async fn restore(root: &Root, app: &AppState, is_vacant: bool) -> Result<()> {
 
 /// Locks the deployments of `name`, once the one under way has ended: its new container is
 /// gone.
-async fn lock_deployment(root: &Root, name: &str) -> Result<Option<File>> {
+async fn lock_deployment(root: &Root, name: &str) -> Result<Option<journal::Lock>> {
     let end = Instant::now() + DEPLOYMENT_TIMEOUT;
     while journal::has_lock(root, name) {
         match journal::lock(root, name) {
