@@ -17,7 +17,7 @@ use edge_common::{Root, file, log};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::locks::{has_lock, lock, lock_names, locked_names};
+pub(crate) use self::locks::{Lock, has_lock, lock, lock_names, locked_names};
 
 /// Directory of the journals and their locks, accessible to root only.
 // `switches` is an old word for deployments. Names on devices do not change, see
