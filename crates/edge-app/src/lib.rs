@@ -19,6 +19,7 @@ mod image;
 mod output;
 mod project;
 mod sandbox;
+mod temporary;
 
 use anyhow::Result;
 use edge_common::exit::{Failure, code_of};

@@ -222,6 +222,33 @@ fn finishes_without_a_connection(real: &Real) {
     let starts = real.device.path("/data/apps/hello/starts");
     let starts = fs::read_to_string(starts).unwrap();
     assert!(starts.lines().count() > 3, "data are kept");
-    project.succeeds(&["remove", "hello", "jetson"]);
+    for (command, result) in [
+        ("stop", "exited"),
+        ("start", "running"),
+        ("restart", "running"),
+    ] {
+        project.succeeds(&[command, "hello", "jetson"]);
+        let status = real.status();
+        let apps = status["apps"].as_array().unwrap();
+        let hello = apps.iter().find(|a| a["name"] == "hello").unwrap();
+        assert_eq!(hello["state"], result, "{command}");
+    }
+    let removed = project.succeeds(&["remove", "hello", "jetson"]);
+    assert!(removed.contains("hello removed"), "{removed}");
     assert_eq!(real.status()["apps"], json!([]));
+    let removed = project.succeeds(&["remove", "hello", "jetson"]);
+    assert!(removed.contains("there is no container hello"), "{removed}");
+    // A first deployment that fails leaves its last lines alone.
+    real.push("v7", "echo no luck; exit 7");
+    let (code, printed) = deploy(real, "v7");
+    assert!(
+        code == 9 && printed.contains("edge-app:   no luck"),
+        "{code} {printed}"
+    );
+    let (code, out, err) = project.run(&["logs", "hello", "jetson"]);
+    assert!(
+        code == 0 && out == "no luck\n" && err.contains("exit code 7"),
+        "{out}{err}"
+    );
+    project.fails(&["logs", "absent", "jetson"], 1, "absent");
 }

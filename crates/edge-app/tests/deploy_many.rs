@@ -109,6 +109,7 @@ fn limit_of_jobs_and_independent_results() {
         }
     }
 
+    lifecycle(&project, &fleet);
     let (code, out, err) = project.run(&[&DEPLOY[..], &["d03", "d04", "--jobs", "1"]].concat());
     assert!(code == 10 && out.contains("not started"), "{out}{err}");
     assert!(err.contains("raise --max-failures"), "{err}");
@@ -128,4 +129,41 @@ fn a_limit_holds(project: &Project, fleet: &Fleet) {
     }
     assert!(deploy.wait().unwrap().success());
     assert_eq!(fleet.max_concurrent().unwrap(), 5);
+}
+
+/// `start`, `restart`, `stop` and `remove` of one, of a group and of all; one is unreachable.
+fn lifecycle(project: &Project, fleet: &Fleet) {
+    project.set("groups", serde_json::json!({ "barn": ["d00", "d01"] }));
+    for command in ["start", "restart", "stop"] {
+        let out = project.succeeds(&[command, "hello", "--group", "barn"]);
+        assert_eq!(out.matches("done").count(), 2, "{out}");
+        for number in [0, 1] {
+            let got = fs::read_to_string(fleet.path(number, &format!("/data/{command}")));
+            assert_eq!(got.unwrap(), format!("{command}\0hello\0"));
+        }
+        assert!(!fleet.path(2, &format!("/data/{command}")).exists());
+    }
+    let (code, out, err) = project.run(&["stop", "hello", "--all", "--max-failures=2"]);
+    assert!(
+        code == 10 && err.contains("1 of 20 devices failed"),
+        "{out}{err}"
+    );
+    let out = project.succeeds(&["remove", "hello", "d00", "d01"]);
+    assert_eq!(out.matches("unchanged").count(), 2, "{out}");
+    project.fails(&["stop", "hello"], 2, "no device is named");
+    project.fails(&["stop", "hello", "--group", "bran"], 2, "barn");
+    project.fails(
+        &["stop", "hello", "d0x"],
+        5,
+        "edge-app.yaml has no d0x: did you mean d00?",
+    );
+    let mut stop = project.command(&["stop", "hello", "d00"]);
+    let output = stop.env("TMPDIR", "/proc").output().unwrap();
+    let printed = String::from_utf8(output.stderr).unwrap();
+    let expected = "/proc takes no temporary directory for the connection of ssh";
+    assert!(
+        printed.contains(expected) && printed.contains("set TMPDIR"),
+        "{printed}"
+    );
+    assert_eq!(output.status.code(), Some(1));
 }

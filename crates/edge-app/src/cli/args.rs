@@ -61,6 +61,17 @@ pub(crate) struct AppOnDevice {
     pub(crate) device: String,
 }
 
+/// App on devices, with limits for all.
+#[derive(clap::Args)]
+pub(crate) struct AppOnDevices {
+    /// Name of the app
+    pub(crate) app: String,
+    #[command(flatten)]
+    pub(crate) targets: Targets,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+}
+
 /// Format in which signatures are stored.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Formats {
@@ -258,12 +269,18 @@ pub(crate) enum ProjectCommand {
         #[command(flatten)]
         rollout: Rollout,
     },
-    /// Stop an app on a device
+    /// Start an app that is stopped, on one or several devices
+    #[command(after_help = "Example: edge-app start hello --group barn")]
+    Start(AppOnDevices),
+    /// Restart an app on one or several devices
+    #[command(after_help = "Example: edge-app restart hello DEVICE")]
+    Restart(AppOnDevices),
+    /// Stop an app on one or several devices
     #[command(after_help = "Example: edge-app stop hello DEVICE")]
-    Stop(AppOnDevice),
-    /// Remove an app's containers from a device; its data are kept
+    Stop(AppOnDevices),
+    /// Remove an app's containers from devices; its data are kept
     #[command(after_help = "Example: edge-app remove hello DEVICE")]
-    Remove(AppOnDevice),
+    Remove(AppOnDevices),
 }
 
 /// Commands that load neither an app nor the project.

@@ -1,11 +1,15 @@
-//! `logs`, `stop` and `remove`: commands for the containers of an app on a device.
+//! `logs`, `start`, `restart`, `stop` and `remove`: commands for the containers of an app
+//! on devices.
 
 use std::io::IsTerminal;
 
 use anyhow::Result;
 use edge_common::contract::suffix;
 use edge_common::log;
+use serde_json::Value;
 
+use crate::cli::args::AppOnDevices;
+use crate::device::rollout::{self, Done};
 use crate::device::ssh::Device;
 use crate::project::app::check_name;
 use crate::project::config::Project;
@@ -21,6 +25,9 @@ pub(crate) async fn logs(
 ) -> Result<()> {
     check_name(name)?;
     let device = Device::new(project, device)?;
+    if print_kept_log(&device, name).await? {
+        return Ok(());
+    }
     let mut arguments = vec!["logs".to_string()];
     if follow {
         arguments.push("--follow".into());
@@ -37,31 +44,92 @@ pub(crate) async fn logs(
     device.check(status, "see its output above")
 }
 
-/// Stops the container of an app on a device with `edge-docker stop`.
-pub(crate) async fn stop(project: &Project, name: &str, device: &str) -> Result<()> {
-    check_name(name)?;
-    let device = Device::new(project, device)?;
-    device.run(&["stop", name]).await.map(|_| ())
+/// Action on the container of an app.
+#[derive(Clone, Copy)]
+pub(super) enum Action {
+    /// Start of a container that is stopped.
+    Start,
+    /// Stop and start.
+    Restart,
+    /// Stop with the app's own signal.
+    Stop,
+    /// Removal, also of the old container that is kept for `rollback`.
+    Remove,
+}
+
+/// Carries out an action on one or several devices.
+pub(super) async fn act(project: &Project, apps: &AppOnDevices, action: Action) -> Result<()> {
+    check_name(&apps.app)?;
+    let names = apps.targets.names(project)?;
+    for name in &names {
+        Device::new(project, name)?;
+    }
+    let several = names.len() > 1;
+    let work = |name: String| async move {
+        let result = act_on(project, &apps.app, &name, action).await;
+        rollout::log_result(several, &name, &result);
+        result
+    };
+    rollout::report(rollout::run(&names, &apps.limits, work).await)
+}
+
+async fn act_on(project: &Project, app: &str, name: &str, action: Action) -> Result<Done> {
+    let device = Device::new(project, name)?;
+    let (command, step, done) = match action {
+        Action::Start => ("start", "starting", "started"),
+        Action::Restart => ("restart", "restarting", "restarted"),
+        Action::Stop => ("stop", "stopping", "stopped"),
+        Action::Remove => return remove(&device, app).await,
+    };
+    log::info(format_args!("{name}: {step} {app}"));
+    device.run(&[command, app]).await?;
+    Ok(Done::changed(format!("{app} {done}")))
 }
 
 /// Removes the container of an app and the old container that is kept for `rollback`.
 /// Absent containers are not an error, so that a script may repeat the command.
-pub(crate) async fn remove(project: &Project, name: &str, device: &str) -> Result<()> {
-    check_name(name)?;
-    let device = Device::new(project, device)?;
-    if exists(&device, name).await? {
+async fn remove(device: &Device, app: &str) -> Result<Done> {
+    let mut is_found = false;
+    if exists(device, app).await? {
+        is_found = true;
+        log::info(format_args!("{}: stopping {app}", device.name()));
         // `stop` comes first, since `rm --force` sends SIGKILL, and an app may have to
         // write its data before it ends.
-        device.run(&["stop", name]).await?;
-        device.run(&["rm", name]).await?;
-    } else {
-        log::info(format_args!("there is no container {name}"));
+        device.run(&["stop", app]).await?;
+        device.run(&["rm", app]).await?;
     }
-    let previous = format!("{name}{}", suffix::PREVIOUS);
-    if exists(&device, &previous).await? {
+    let previous = format!("{app}{}", suffix::PREVIOUS);
+    if exists(device, &previous).await? {
+        is_found = true;
         device.run(&["rm", &previous]).await?;
     }
-    Ok(())
+    Ok(match is_found {
+        true => Done::changed(format!("{app} removed; its data are kept")),
+        false => Done::unchanged(format!("there is no container {app}")),
+    })
+}
+
+/// Prints the log that a device keeps of a deployment that failed, if the app has no
+/// container. Returns false without one.
+async fn print_kept_log(device: &Device, app: &str) -> Result<bool> {
+    if exists(device, app).await? {
+        return Ok(false);
+    }
+    let status = device.run(&["replace", "--status", app]).await?;
+    let journal: Value = serde_json::from_str(&status).unwrap_or_default();
+    let text = |key: &str| journal[key].as_str().unwrap_or_default();
+    let (kept, reason) = (text("log"), text("reason"));
+    if kept.is_empty() && reason.is_empty() {
+        return Ok(false);
+    }
+    log::warn(format_args!(
+        "{app} does not run on {}; its last deployment: {reason}; its last lines:",
+        device.name()
+    ));
+    for line in kept.lines() {
+        println!("{}", log::printable(line));
+    }
+    Ok(true)
 }
 
 async fn exists(device: &Device, name: &str) -> Result<bool> {

@@ -21,6 +21,7 @@ use edge_common::log;
 
 use crate::cli::args::{AppCommand, AppVersion, Args, Command, OtherCommand, ProjectCommand};
 use crate::cli::pages;
+use crate::commands::containers::Action;
 use crate::exit_code::INTERRUPTED;
 use crate::image::docker;
 use crate::project::app::App;
@@ -79,12 +80,10 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
             follow,
             tail,
         } => containers::logs(project, &target.app, &target.device, follow, tail).await,
-        ProjectCommand::Stop(target) => {
-            containers::stop(project, &target.app, &target.device).await
-        }
-        ProjectCommand::Remove(target) => {
-            containers::remove(project, &target.app, &target.device).await
-        }
+        ProjectCommand::Start(apps) => containers::act(project, &apps, Action::Start).await,
+        ProjectCommand::Restart(apps) => containers::act(project, &apps, Action::Restart).await,
+        ProjectCommand::Stop(apps) => containers::act(project, &apps, Action::Stop).await,
+        ProjectCommand::Remove(apps) => containers::act(project, &apps, Action::Remove).await,
         ProjectCommand::Rollback { app, rollout } => {
             let names = rollout.targets.names(project)?;
             deploy::rollback(project, &app, &names, &rollout.limits, rollout.timeout).await

@@ -2,6 +2,7 @@
 //! parallel work on several devices.
 
 pub(crate) mod apps;
+mod known_names;
 pub(crate) mod rollout;
 pub(crate) mod ssh;
 pub(crate) mod targets;

@@ -48,14 +48,19 @@ impl Done {
         }
     }
 
+    /// Returns the success of work that found nothing to do.
+    pub(crate) fn unchanged(message: String) -> Self {
+        Self {
+            message,
+            changed: false,
+        }
+    }
+
     /// Returns the success that a device reports in its output; `message` is that of a
     /// deployment.
     pub(crate) fn parse(output: &str, message: String) -> Self {
         match output.lines().find(|line| line.contains(RUNS_ALREADY)) {
-            Some(line) => Self {
-                message: log::printable(line),
-                changed: false,
-            },
+            Some(line) => Self::unchanged(log::printable(line)),
             None => Self::changed(message),
         }
     }

@@ -17,8 +17,10 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::device::known_names;
 use crate::exit_code::{NOT_RUNNING, REFUSED, REGISTRY, ROLLED_BACK, UNREACHABLE};
 use crate::project::config::Project;
+use crate::temporary;
 
 /// Beginning of each command line on a device: edge-docker is the only program that the
 /// user `edge` may run as root. With `-n`, sudo fails instead of asking for a password at
@@ -38,6 +40,8 @@ pub(crate) struct Device {
     config: Option<PathBuf>,
     ssh: PathBuf,
     control: TempDir,
+    /// Known names, if this is not one of them.
+    hint: Option<String>,
     connected: OnceCell<()>,
 }
 
@@ -65,7 +69,8 @@ impl Device {
             config: config.map(|c| project.path(c)),
             ssh: which::which("ssh")
                 .map_err(|_| Failure::error(1, "ssh is not installed: install openssh-client"))?,
-            control: tempfile::Builder::new().prefix("edge-app-").tempdir()?,
+            control: temporary::directory("the connection of ssh")?,
+            hint: known_names::hint(name, &project.config.devices),
             connected: OnceCell::new(),
         })
     }
@@ -242,10 +247,12 @@ impl Device {
             attempt += &format!("{user}@");
         }
         let output = log::printable(&output.replace('\n', "; "));
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}"));
+        let hint = hint.unwrap_or_default();
         Failure::error(
             UNREACHABLE,
             format_args!(
-                "{} is unreachable: ssh: {output}; try `{attempt}{} true`",
+                "{} is unreachable: ssh: {output}; try `{attempt}{} true`{hint}",
                 self.name, self.destination
             ),
         )

@@ -16,6 +16,7 @@ use crate::exit_code::CONFIGURATION;
 use crate::image::platform::{self, Stated};
 use crate::project::app::App;
 use crate::project::config::Platform;
+use crate::temporary;
 
 fn docker() -> Result<Command> {
     let path = which::which("docker").map_err(|_| {
@@ -125,7 +126,7 @@ struct Config {
 /// Runs `docker image save` into an unnamed temporary file, which disappears even if
 /// edge-app is killed.
 pub(crate) async fn save(image: &str) -> Result<File> {
-    let file = tempfile::tempfile().context("creating a temporary file")?;
+    let file = temporary::file(&format!("the layers of {image}"))?;
     let mut command = docker()?;
     command.args(["image", "save", "--", image]);
     command.stdout(file.try_clone()?).stderr(Stdio::piped());

@@ -21,6 +21,7 @@ use crate::image::compression::{Codec, compress};
 use crate::image::{cache, config_labels, docker, platform};
 use crate::output::progress::Progress;
 use crate::project::config::Platform;
+use crate::temporary;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -205,7 +206,7 @@ async fn push_layer(
 /// the upload: the registry is first asked for its digest.
 fn compress_layer(mut reader: impl Read) -> Result<(File, Blob)> {
     let mut sink = Sink {
-        file: tempfile::tempfile().context("making a temporary file")?,
+        file: temporary::file("a compressed layer")?,
         hash: Sha256::new(),
         size: 0,
     };

@@ -6,6 +6,9 @@ use edge_common::log::printable;
 use edge_common::time::rfc3339;
 use serde::Serialize;
 
+/// Length up to which a cell determines the width of its column.
+const MAX_COLUMN_CHARS: usize = 48;
+
 /// Prints a table with aligned columns to standard output. Cells contain text from
 /// devices and registries: control characters are replaced, since escape sequences could
 /// move the cursor and hide text.
@@ -16,7 +19,11 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
         .map(|r| r.iter().map(|c| printable(c)).collect());
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(printable_rows).collect();
     let columns = rows[0].len();
-    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max();
+    // A cell that is a whole sentence moves the rest of its own row alone.
+    let width = |column: usize| {
+        let lengths = rows.iter().map(|row| row[column].chars().count());
+        lengths.filter(|length| *length <= MAX_COLUMN_CHARS).max()
+    };
     let widths: Vec<_> = (0..columns).map(|c| width(c).unwrap_or(0)).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths);
