@@ -230,9 +230,9 @@ impl Patient<'_> {
             options.push("-f".into());
         }
         let mut outcome = run(self.root, self.device, &options)?;
-        if matches!(outcome, Outcome::Bad) && *way != Way::Preen {
-            // Some repairs are complete only after a second run.
-            let options = [vec!["-y".to_string()], undo_options.to_vec()].concat();
+        if *way != Way::Preen && !matches!(outcome, Outcome::Stopped) && !self.is_in_order()? {
+            // Some repairs, as of quotas, are complete only after a second run.
+            let options = [vec!["-y".into(), "-f".into()], undo_options.to_vec()].concat();
             outcome = run(self.root, self.device, &options)?;
         }
         let stopped = matches!(outcome, Outcome::Stopped);
@@ -255,6 +255,11 @@ impl Patient<'_> {
             self.read_whole()?;
         }
         self.count()
+    }
+
+    fn is_in_order(&self) -> Result<bool> {
+        let checked = e2fsck(self.root, self.device, &["-n", "-f"])?;
+        Ok(checked.success())
     }
 
     /// Lets e2fsck read all metadata.
