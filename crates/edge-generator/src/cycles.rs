@@ -3,14 +3,29 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::unit::Key;
+use crate::image::Image;
+use crate::unit::{Key, Unit};
 use crate::units::{Units, owned};
 
+/// Ordering of targets in systemd's own units: the first is reached before the second.
+const TARGETS: [(&str, &str); 4] = [
+    ("sockets.target", BASIC),
+    ("paths.target", BASIC),
+    ("multi-user.target", "graphical.target"),
+    ("multi-user.target", "default.target"),
+];
+/// Target before which no service starts, unless it has no default dependencies.
+const BASIC: &str = "basic.target";
+
 /// Returns the names of the units on an ordering cycle of `After=` and `Before=`, or on
-/// a path between two cycles.
-pub(crate) fn members(units: &Units) -> Vec<String> {
+/// a path between two cycles, including the units of the device image.
+pub(crate) fn members(units: &Units, image: &Image) -> Vec<String> {
     let mut graph = Graph::default();
+    for (first, second) in TARGETS {
+        graph.edge(first, second);
+    }
     for unit in units.values() {
+        through_image(&mut graph, unit, units, image);
         let find = |name: &str| Some(&*owned(name, units)?.name);
         for first in unit.all(Key::After).filter_map(find) {
             graph.edge(first, &unit.name);
@@ -24,6 +39,35 @@ pub(crate) fn members(units: &Units) -> Vec<String> {
         }
     }
     graph.cyclic()
+}
+
+/// Adds the ordering between a unit of `/data/services` and units of the device image,
+/// with systemd's default dependencies.
+fn through_image<'a>(graph: &mut Graph<'a>, unit: &'a Unit, units: &Units, image: &Image) {
+    let name: &str = &unit.name;
+    match name.rsplit_once('.').map_or("", |(_, kind)| kind) {
+        "service" => graph.edge(BASIC, name),
+        "socket" => graph.edge(name, "sockets.target"),
+        "path" => graph.edge(name, "paths.target"),
+        _ => {}
+    }
+    let foreign = |n: &&str| owned(n, units).is_none();
+    for first in unit.all(Key::After).filter(foreign) {
+        graph.edge(first, name);
+        if first.ends_with(".service") && image.waits_for_basic(first) {
+            graph.edge(BASIC, first);
+        }
+    }
+    for second in unit.all(Key::Before).filter(foreign) {
+        graph.edge(name, second);
+    }
+    // A target waits for what it wants, unless that waits for the target.
+    let wanting = unit.all(Key::WantedBy).chain(unit.all(Key::RequiredBy));
+    for target in wanting.filter(|t| t.ends_with(".target")).filter(foreign) {
+        if !unit.all(Key::After).any(|first| first == target) {
+            graph.edge(name, target);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -89,6 +133,82 @@ mod tests {
         list.iter().map(unit).collect()
     }
 
+    /// Returns an image, whose files last as long as the directory.
+    fn image() -> (tempfile::TempDir, Image) {
+        let directory = tempfile::tempdir().unwrap();
+        let units = directory.path().join("usr/lib/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        for (name, text) in [
+            ("docker.service", "[Unit]\nAfter=network.target\n"),
+            ("early.service", "[Unit]\n DefaultDependencies = no\n"),
+        ] {
+            edge_common::file::write(&units.join(name), text.as_bytes(), 0o644).unwrap();
+        }
+        let image = Image::read(&edge_common::Root::at(directory.path()));
+        (directory, image)
+    }
+
+    #[test]
+    fn cycles_through_units_of_the_image_are_found() {
+        for (name, text, circle) in [
+            (
+                "a.socket",
+                "After=docker.service",
+                &[
+                    "a.socket",
+                    "basic.target",
+                    "docker.service",
+                    "sockets.target",
+                ][..],
+            ),
+            (
+                "a.path",
+                "After=docker.service",
+                &["a.path", "basic.target", "docker.service", "paths.target"],
+            ),
+            (
+                "a.service",
+                "After=multi-user.target\nBefore=multi-user.target",
+                &["a.service", "multi-user.target"],
+            ),
+            (
+                "a.service",
+                "After=graphical.target\n[Install]\nWantedBy=multi-user.target",
+                &["a.service", "graphical.target", "multi-user.target"],
+            ),
+            (
+                "a.service",
+                "[Install]\nWantedBy=sockets.target",
+                &["a.service", "basic.target", "sockets.target"],
+            ),
+        ] {
+            assert_eq!(
+                members(&units(&[(name, text)]), &image().1),
+                circle,
+                "{text}"
+            );
+        }
+        for (name, text) in [
+            ("a.socket", "After=early.service docker.socket"),
+            ("a.socket", "After=absent.service"),
+            (
+                "a.service",
+                "After=docker.service\n[Install]\nWantedBy=multi-user.target",
+            ),
+            (
+                "a.service",
+                "After=multi-user.target\n[Install]\nWantedBy=multi-user.target",
+            ),
+            (
+                "a.timer",
+                "After=docker.service\n[Install]\nWantedBy=timers.target",
+            ),
+        ] {
+            let found = members(&units(&[(name, text)]), &image().1);
+            assert!(found.is_empty(), "{text}: {found:?}");
+        }
+    }
+
     #[test]
     fn only_units_of_the_cycle_are_found() {
         let units = units(&[
@@ -101,7 +221,10 @@ mod tests {
             ("x.service", "After=a.service"),
             ("y.service", "Before=a.service y.service"),
         ]);
-        assert_eq!(members(&units), ["a.service", "b.service", "c.service"]);
+        assert_eq!(
+            members(&units, &image().1),
+            ["a.service", "b.service", "c.service"]
+        );
     }
 
     #[test]
@@ -115,7 +238,7 @@ mod tests {
             ("w.timer", ""),
         ]);
         let expected = ["t@.service", "u.service", "v.service", "v.timer"];
-        assert_eq!(members(&units), expected);
+        assert_eq!(members(&units, &image().1), expected);
     }
 
     #[test]
@@ -124,6 +247,6 @@ mod tests {
             .map(|n| (format!("u{n}.service"), format!("After=u{}.service", n + 1)))
             .collect();
         let list: Vec<_> = list.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert!(members(&units(&list)).is_empty());
+        assert!(members(&units(&list), &image().1).is_empty());
     }
 }

@@ -26,13 +26,21 @@ pub(crate) fn remove_refused(units: &mut Units, image: &Image, refusals: &mut Re
         refusals.push(format!("{name}: {reason}"));
         units.remove(&name);
     }
-    for name in cycles::members(units) {
+    let circle = cycles::members(units, image);
+    let shown: Vec<_> = circle.iter().take(MAX_SHOWN).map(String::as_str).collect();
+    for name in circle.iter().filter(|n| units.contains_key(n.as_str())) {
         refusals.push(format!(
-            "{name}: waits for itself through After= and Before="
+            "{name}: waits for itself through After= and Before=, in a circle of {}",
+            shown.join(", ")
         ));
+    }
+    for name in &circle {
         units.remove(name.as_str());
     }
 }
+
+/// Number of units of a circle that a message names.
+const MAX_SHOWN: usize = 8;
 
 /// Returns the links of all units, including drop-ins, aliases and `WantedBy=`. A link
 /// that is not allowed is omitted with a message.
