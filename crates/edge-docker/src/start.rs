@@ -1,5 +1,5 @@
 //! Reset of what a caller leaves to a process: umask, resource limits, priority, working
-//! directory, environment and ignored signals.
+//! directory, environment, and ignored or blocked signals.
 //!
 //! A caller of sudo sets them for root's process too. With a limit of open files or of
 //! CPU time a command would end between its effect and its record, and with
@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 
 use edge_common::Root;
+use nix::sys::signal::SigSet;
 use rustix::fs::Mode;
 use rustix::process::{
     Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit, umask,
@@ -73,6 +74,10 @@ const SIGTSTP: i32 = 20;
 /// be removed safely.
 pub fn reset(root: &Root) {
     umask(Mode::from_raw_mode(0o022));
+    // Before any thread, which would inherit the mask, as every program that this one
+    // executes does. With a blocked SIGTERM a deployment could not be cancelled, and with a
+    // blocked SIGCHLD the end of docker's client would not be noticed.
+    let _ = SigSet::empty().thread_set_mask();
     raise_limits();
     // Failure of any step is no reason to stop: a unit without the capability cannot
     // raise its limits, and has those of its unit file.

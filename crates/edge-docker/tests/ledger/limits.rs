@@ -9,7 +9,7 @@ cat /proc/self/limits /proc/self/oom_score_adj
 nice
 pwd
 env
-grep SigIgn /proc/self/status
+grep -E 'SigIgn|SigBlk' /proc/self/status
 ";
 
 #[test]
@@ -44,6 +44,27 @@ fn what_the_caller_sets_has_no_effect() {
         assert_eq!(printed.trim(), ordinary, "{caller}");
     }
     assert!(ordinary.starts_with("0022\n"), "{ordinary}");
+}
+
+/// Program that blocks all signals and executes its arguments.
+const BLOCK: &str = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execv(sys.argv[1], sys.argv[1:])";
+
+#[test]
+fn blocked_signals_are_unblocked() {
+    let device = Device::start();
+    device.write("/data/client", CLIENT.as_bytes());
+    device.good(&["chmod", "755", "/data/client"]);
+    device.good(&["mount", "--bind", "/data/client", "/usr/bin/docker"]);
+    let ordinary = device.good(&["edge-docker", "ps"]);
+    assert!(ordinary.contains("SigBlk:\t0000000000000000"), "{ordinary}");
+    let block = ["python3", "-c", BLOCK];
+    let blocked =
+        device.good(&[&block[..], &["/bin/grep", "SigBlk", "/proc/self/status"]].concat());
+    assert!(!blocked.contains("0000000000000000"), "{blocked}");
+    let printed = device.good(&[&block[..], &["/usr/bin/edge-docker", "ps"]].concat());
+    assert_eq!(printed, ordinary);
 }
 
 #[test]
