@@ -2,6 +2,7 @@
 //! duration. Every step asserts its result, and the first failure ends the run, because
 //! later steps depend on earlier ones.
 
+mod bad_days;
 mod build;
 mod device;
 mod escape;
@@ -73,6 +74,7 @@ fn all() -> Vec<Step> {
         &[escape::START],
         reboot,
         &[escape::END],
+        &bad_days::STEPS,
         &more::STEPS,
     ]
     .concat()

@@ -1,4 +1,5 @@
-//! Limits and settings of the caller, which sudo leaves to the processes of root.
+//! Limits and settings of the caller, which sudo leaves to the processes of root. Hard
+//! limits are tested in the test VM (`xtask`): root may not raise them on every machine.
 
 use crate::device::{Device, output_text};
 
@@ -65,27 +66,6 @@ fn blocked_signals_are_unblocked() {
     assert!(!blocked.contains("0000000000000000"), "{blocked}");
     let printed = device.good(&[&block[..], &["/usr/bin/edge-docker", "ps"]].concat());
     assert_eq!(printed, ordinary);
-}
-
-#[test]
-fn hard_limits_have_no_effect_either() {
-    let device = Device::start();
-    let raised = ["prlimit", "--nofile=9", "prlimit", "--nofile=10", "true"];
-    if !device.run(&raised).status.success() {
-        println!("skipped: root cannot raise limits here (CAP_SYS_RESOURCE)");
-        return;
-    }
-    for limit in [
-        "--nofile=9",
-        "--fsize=0",
-        "--cpu=1",
-        "--as=100000000",
-        "--stack=262144",
-    ] {
-        device.good(&["prlimit", limit, "edge-docker", "logout"]);
-    }
-    let text = device.good(&["edge-docker", "ledger"]);
-    assert_eq!(text.matches("allowed logout").count(), 5, "{text}");
 }
 
 #[test]
