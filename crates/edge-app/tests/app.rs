@@ -116,6 +116,7 @@ fn a_new_app_builds() {
     project.fails(&arguments, 2, "no device is named");
     let (code, found, _) = project.run(&["doctor", "--json"]);
     assert!(code == 1 && found.contains("\"next\""), "{found}");
+    assert!(found.contains("\"note\""), "{found}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(project.run(&["completions", shell]).1.contains("rollback"));
     }

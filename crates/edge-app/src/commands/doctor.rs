@@ -9,6 +9,7 @@ use edge_common::Root;
 use edge_common::exit::Failure;
 use edge_common::log::printable;
 use edge_common::time;
+use edge_signature::architecture;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::process::Command;
@@ -17,7 +18,7 @@ use crate::device::rollout;
 use crate::device::ssh::Device;
 use crate::exit_code::registry_error;
 use crate::output::table;
-use crate::project::config::Project;
+use crate::project::config::{Platform, Project};
 use crate::project::signing::Signer;
 
 /// Tolerated difference in seconds between the clocks of a device and of this machine. A
@@ -31,6 +32,8 @@ struct Check {
     name: String,
     #[serde(rename = "good")]
     passed: bool,
+    /// Whether this is only a note: what failed is needed by some projects only.
+    note: bool,
     /// Version or value that was found, or the error message.
     found: String,
     /// Next step for the user; `None` if the check passed.
@@ -43,16 +46,30 @@ impl Check {
         Self {
             name: name.into(),
             passed,
+            note: false,
             found: result.unwrap_or_else(|error| format!("{error:#}")),
             next: (!passed).then(|| next.into()),
         }
+    }
+
+    /// Turns a failure into a note, if what failed is not needed.
+    fn unless_needed(mut self, needed: bool) -> Self {
+        self.note = !self.passed && !needed;
+        self
+    }
+
+    fn failed(&self) -> bool {
+        !self.passed && !self.note
     }
 }
 
 /// Runs all checks and prints their results; returns an error if any check failed.
 /// Without a valid project, only the programs on this machine are checked.
 pub(super) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
-    let mut checks = check_machine().await;
+    // Without a project, the default of `platform` is what counts.
+    let platform = project.as_ref().ok().map(|p| p.config.platform.0.clone());
+    let platform = platform.unwrap_or_else(|| Platform::default().0);
+    let mut checks = check_machine(&platform).await;
     match project {
         Ok(project) => {
             let found = Ok(project
@@ -75,7 +92,7 @@ pub(super) async fn doctor(project: Result<Project>, json: bool) -> Result<()> {
     } else {
         print(&checks);
     }
-    match checks.iter().filter(|c| !c.passed).count() {
+    match checks.iter().filter(|c| c.failed()).count() {
         0 => Ok(()),
         failed => Err(Failure::error(
             1,
@@ -91,7 +108,11 @@ fn print(checks: &[Check]) {
         .max()
         .unwrap_or(0);
     for check in checks {
-        let mark = if check.passed { "ok    " } else { "FAILED" };
+        let mark = match (check.passed, check.note) {
+            (true, _) => "ok    ",
+            (false, true) => "note  ",
+            (false, false) => "FAILED",
+        };
         println!("{mark}  {:width$}  {}", check.name, printable(&check.found));
         if let Some(next) = &check.next {
             println!("        {:width$}  next: {next}", "");
@@ -99,7 +120,7 @@ fn print(checks: &[Check]) {
     }
 }
 
-async fn check_machine() -> Vec<Check> {
+async fn check_machine(platform: &str) -> Vec<Check> {
     let server = ["version", "--format", "{{.Server.Version}}"];
     let docker = Check::new(
         "docker",
@@ -110,7 +131,8 @@ async fn check_machine() -> Vec<Check> {
         "buildx",
         first_line("docker", &["buildx", "version"]).await,
         "install the docker-buildx plugin; without it only this machine's platform is built",
-    );
+    )
+    .unless_needed(platform != format!("linux/{}", architecture()));
     let ssh = Check::new(
         "ssh",
         first_line("ssh", &["-V"]).await,
@@ -144,9 +166,9 @@ async fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
 /// Checks the registry and the signing key, and thereby the access to AWS if the project
 /// uses AWS.
 async fn check_cloud(project: &Project) -> Vec<Check> {
-    let aws = "log in to AWS (`aws sso login`, AWS_PROFILE) and check AWS_REGION";
     let repository = project.repository().await.map(|r| r.to_string());
     let known = repository.is_ok();
+    let aws = cloud_step(&repository);
     let mut checks = vec![Check::new(
         "repository",
         repository,
@@ -160,9 +182,11 @@ async fn check_cloud(project: &Project) -> Vec<Check> {
             let tags = project.registry().await?.tags().await;
             Ok(format!("{} tags", tags.map_err(registry_error)?.len()))
         };
+        let tags = tags.await;
+        let aws = cloud_step(&tags);
         checks.push(Check::new(
             "registry",
-            tags.await,
+            tags,
             format!("{aws}; or `docker login`, `credentials` and `ca` in edge-app.yaml"),
         ));
     }
@@ -170,12 +194,51 @@ async fn check_cloud(project: &Project) -> Vec<Check> {
         Signer::new(project, None).await?.keys().await?;
         Ok("its public key can be read".into())
     };
+    let key: Result<String> = key.await;
+    let aws = cloud_step(&key);
     checks.push(Check::new(
         "signing key",
-        key.await,
+        key,
         format!("{aws}; or `edge-app keygen FILE` and `signing_key: FILE`"),
     ));
     checks
+}
+
+/// Texts of errors, in small letters, and the next step after each.
+const CLOUD_STEPS: [(&[&str], &str); 4] = [
+    (
+        &[
+            "dns",
+            "lookup address",
+            "name or service not known",
+            "name resolution",
+        ],
+        "check the network, DNS and HTTPS_PROXY: a name cannot be resolved",
+    ),
+    (
+        &["certificate", "tls", "unknownissuer"],
+        "check the clock, and `ca` in edge-app.yaml: a TLS certificate is not accepted",
+    ),
+    (
+        &["expired", "sso"],
+        "log in again: `aws sso login` with the same AWS_PROFILE",
+    ),
+    (
+        &["credential"],
+        "log in to AWS (`aws sso login`, AWS_PROFILE): there are no credentials",
+    ),
+];
+
+/// Returns the next step after an error of the cloud. The text of the error, which differs
+/// between versions, only selects the advice.
+fn cloud_step<T>(result: &Result<T>) -> &'static str {
+    let text = match result {
+        Ok(_) => return "",
+        Err(error) => format!("{error:#}").to_lowercase(),
+    };
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let step = CLOUD_STEPS.iter().find(|(words, _)| has(words));
+    step.map_or("check AWS_PROFILE and AWS_REGION", |(_, step)| step)
 }
 
 /// Checks each device of the project: connects by ssh, reads the engine's version and
@@ -211,4 +274,30 @@ async fn check_device(project: &Project, name: &str) -> Result<String> {
         );
     }
     Ok(format!("engine {version}, clocks {skew} s apart"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_step_follows_the_cause() {
+        for (error, step) in [
+            (
+                "dispatch failure: io error: failed to lookup address information",
+                "resolved",
+            ),
+            ("r.io does not answer: dns error", "resolved"),
+            ("invalid peer certificate: UnknownIssuer", "TLS certificate"),
+            ("the SSO session has expired", "log in again"),
+            ("no credentials in the property bag", "no credentials"),
+            ("AccessDenied", "AWS_PROFILE and AWS_REGION"),
+        ] {
+            let result = Err::<(), _>(anyhow::anyhow!(error));
+            assert!(cloud_step(&result).contains(step), "{error}");
+        }
+        let missing = || Check::new("buildx", Err(anyhow::anyhow!("unknown command")), "install");
+        assert!(missing().unless_needed(true).failed());
+        assert!(!missing().unless_needed(false).failed());
+    }
 }
