@@ -29,6 +29,9 @@ pub(crate) enum Cause {
     Refused,
     /// sshd does not answer on the address of the device in the VPN.
     Ssh,
+    /// NordVPN did not register the device. The client does not say why: the account is
+    /// full, a limit is reached, or its servers were not reached.
+    Registration,
 }
 
 impl Cause {
@@ -45,6 +48,7 @@ impl Cause {
             Self::Daemon => 10,
             Self::Refused => 11,
             Self::Ssh => 12,
+            Self::Registration => 13,
         }
     }
 

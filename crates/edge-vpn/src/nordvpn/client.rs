@@ -75,12 +75,22 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// Returns whether the client itself found that the device has no connection.
+    pub(super) fn is_offline(&self) -> bool {
+        messages::is_offline(&self.summary)
+    }
+
     /// Converts the reply to an error with the exit code of its cause.
     pub(super) fn error(&self) -> Error {
         match self.meaning {
             Meaning::Failure(cause) => cause.error(format_args!(
                 "{}: {}",
                 messages::describe(cause),
+                self.summary
+            )),
+            Meaning::NoTerminal => Cause::Config.error(format_args!(
+                "the app's command login gives the client no terminal; build the image as \
+                 docs/examples/nordvpn does: {}",
                 self.summary
             )),
             Meaning::LoggedOut => {

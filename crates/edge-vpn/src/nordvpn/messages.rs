@@ -13,17 +13,21 @@ pub(super) enum Meaning {
     MeshnetOff,
     /// The client is already in the requested state.
     Already,
+    /// The client could not ask for a token, because it has no terminal.
+    NoTerminal,
     /// The command failed, with the cause that determines edge-vpn's exit code.
     Failure(Cause),
     /// The output contains no message in [`KNOWN`].
     Unknown,
 }
 
-use Meaning::{Already, Failure, LoggedOut, MeshnetOff};
+use Meaning::{Already, Failure, LoggedOut, MeshnetOff, NoTerminal};
 
 /// Parts of messages in lower case, and their meanings. The first match decides, so
 /// more specific parts come first.
 const KNOWN: &[(&str, Meaning)] = &[
+    // Before the engine's "is not running".
+    ("not running in a terminal", NoTerminal),
     // Messages of the container engine and of edge-docker, which the client did not
     // print.
     ("no such container", Failure(Cause::Daemon)),
@@ -54,6 +58,20 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("limit for nickname changes", Failure(Cause::RateLimit)),
     ("too many requests", Failure(Cause::RateLimit)),
     ("too many attempts", Failure(Cause::RateLimit)),
+    // The client tried to register the device. Whether the account is full, a limit is
+    // reached or the servers were not reached is only in the daemon's log.
+    (
+        "reaching our servers. please try again later",
+        Failure(Cause::Registration),
+    ),
+    ("registration failed", Failure(Cause::Registration)),
+    ("failed to register", Failure(Cause::Registration)),
+    ("not registered", Failure(Cause::Registration)),
+    // The client's words for a Meshnet interface that it cannot set up, although they
+    // name the internet connection.
+    ("couldn't connect you to the vpn", Failure(Cause::Kernel)),
+    ("nordlynx technology must be set", Failure(Cause::Kernel)),
+    ("configuration utility is missing", Failure(Cause::Kernel)),
     ("nf_tables", Failure(Cause::Kernel)),
     ("nftables", Failure(Cause::Kernel)),
     ("netlink", Failure(Cause::Kernel)),
@@ -91,6 +109,14 @@ pub(super) fn meaning(output: &str) -> Meaning {
     known.map_or(Meaning::Unknown, |(_, meaning)| *meaning)
 }
 
+/// Returns whether the client states that it sent no request for want of a connection.
+pub(super) fn is_offline(output: &str) -> bool {
+    output
+        .replace('\u{2019}', "'")
+        .to_lowercase()
+        .contains("you're offline")
+}
+
 /// Returns a description of a cause, which precedes the client's own message in an
 /// error.
 pub(super) fn describe(cause: Cause) -> &'static str {
@@ -105,6 +131,10 @@ pub(super) fn describe(cause: Cause) -> &'static str {
         Cause::Refused => "edge-docker refuses the container",
         Cause::Config => "the configuration is invalid",
         Cause::Ssh => "SSH does not answer",
+        Cause::Registration => {
+            "NordVPN did not register the device: the account has its ten devices, a limit is \
+             reached, or its servers were not reached; the client's log has the cause"
+        }
     }
 }
 

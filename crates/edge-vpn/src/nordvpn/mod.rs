@@ -9,6 +9,7 @@ mod client;
 mod container;
 mod cooldown;
 mod messages;
+mod network;
 mod peers;
 
 use std::time::{Duration, Instant};
@@ -71,8 +72,8 @@ pub(crate) fn reconcile(root: &Root, config: &Nordvpn, ssh: SshAccess, end: Inst
     container::ensure(root, config)?;
     let client = Client::new(root, &config.app);
     let list = connect(root, &client, token.as_deref(), end)?;
-    cooldown::clear(root, "login");
-    cooldown::clear(root, "meshnet");
+    cooldown::clear(root, "login")?;
+    cooldown::clear(root, "meshnet")?;
     let named = set_nickname(root, &client, &list.own, &nickname(&identity.thing_name));
     let permitted = permit(&client, &config.peers, &list);
     save_line(root, NORDVPN_HOSTNAME, list.own.hostname()?)?;
@@ -100,7 +101,7 @@ pub(crate) fn own_device(root: &Root, config: &Nordvpn) -> Result<Device> {
 
 /// Returns the error of each request whose cooldown has not ended.
 pub(crate) fn cooldowns(root: &Root) -> Vec<Error> {
-    let requests = ["login", "meshnet", "nickname"].iter();
+    let requests = cooldown::REQUESTS.iter();
     requests
         .filter_map(|request| Some(cooldown::load(root, request)?.1))
         .collect()
@@ -151,6 +152,8 @@ pub(crate) fn check_kernel(root: &Root) -> Result<()> {
 
 /// Performs the missing steps until the client returns the list of devices.
 fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> Result<List> {
+    // Without a registration, even the list of devices makes the client request one.
+    cooldown::check(root, "meshnet", &key(token))?;
     let daemon_end = end.min(Instant::now() + DAEMON_WAIT);
     let mut done = Done::default();
     let mut pause = PAUSES.0;
@@ -163,6 +166,10 @@ fn connect(root: &Root, client: &Client, token: Option<&str>, end: Instant) -> R
         // Only a missing network and a starting daemon are temporary; other errors end
         // the run.
         let code = exit::code_of(&error);
+        let failed = |request| cooldown::check(root, request, &key(token)).is_err();
+        if failed("login") || failed("meshnet") {
+            return Err(error);
+        }
         let (limit, next) = match code {
             _ if code == Cause::Daemon.code() => (daemon_end, PAUSES.0),
             _ if code == Cause::Network.code() => (end, (pause * 2).min(PAUSES.1)),
@@ -202,7 +209,9 @@ fn step(
     };
     match reply.meaning {
         Meaning::LoggedOut if done.login => {
-            Err(Cause::Token.error("the client accepted the token and is still logged out"))
+            let message = "the client accepted the token and is still logged out";
+            let error = Cause::Token.error(message);
+            Err(cooldown::start(root, "login", &key(token), error))
         }
         Meaning::LoggedOut => {
             log_in(root, client, token)?;
@@ -210,11 +219,30 @@ fn step(
             Ok(None)
         }
         Meaning::MeshnetOff if !done.meshnet => {
-            switch_on(root, client)?;
+            switch_on(root, client, token)?;
             done.meshnet = true;
             Ok(None)
         }
+        Meaning::MeshnetOff | Meaning::Failure(Cause::Registration | Cause::Kernel) => {
+            Err(cooldown::start(root, "meshnet", &key(token), reply.error()))
+        }
         _ => Err(reply.error()),
+    }
+}
+
+/// Returns a key of the account: with another token, everything is requested at once.
+fn key(token: Option<&str>) -> String {
+    token.map_or_else(String::new, hash)
+}
+
+/// Returns whether a request certainly did not reach NordVPN's servers, so that it may be
+/// repeated within seconds.
+fn is_local(reply: &Reply) -> bool {
+    match reply.meaning {
+        Meaning::Failure(Cause::Daemon | Cause::Refused) | Meaning::NoTerminal => true,
+        // The client checks the connection itself and sends nothing.
+        Meaning::Failure(Cause::Network) => reply.is_offline(),
+        _ => false,
     }
 }
 
@@ -226,6 +254,7 @@ fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
     })?;
     let key = hash(token);
     cooldown::check(root, "login", &key)?;
+    network::check_route(root)?;
     // Without this setting the login waits for a person to answer a question.
     let consent = client.run(SignedCommand::AnalyticsOff, &[])?;
     if matches!(consent.meaning, Meaning::Failure(_)) {
@@ -238,15 +267,13 @@ fn log_in(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
             log::info("logged in");
             Ok(())
         }
-        Meaning::Failure(Cause::Token | Cause::RateLimit) => {
-            Err(cooldown::start(root, "login", &key, reply.error()))
-        }
-        _ => Err(reply.error()),
+        _ if is_local(&reply) => Err(reply.error()),
+        _ => Err(cooldown::start(root, "login", &key, reply.error())),
     }
 }
 
-fn switch_on(root: &Root, client: &Client) -> Result<()> {
-    cooldown::check(root, "meshnet", "")?;
+fn switch_on(root: &Root, client: &Client, token: Option<&str>) -> Result<()> {
+    network::check_route(root)?;
     let reply = client.run(SignedCommand::MeshnetOn, &[])?;
     match reply.meaning {
         // If the login has expired meanwhile, the next request for the list shows it.
@@ -255,10 +282,9 @@ fn switch_on(root: &Root, client: &Client) -> Result<()> {
             log::info("Meshnet is on");
             Ok(())
         }
-        Meaning::Failure(Cause::AccountFull | Cause::RateLimit) => {
-            Err(cooldown::start(root, "meshnet", "", reply.error()))
-        }
-        _ => Err(reply.error()),
+        _ if is_local(&reply) => Err(reply.error()),
+        // Each attempt registers the device, whatever the answer is.
+        _ => Err(cooldown::start(root, "meshnet", &key(token), reply.error())),
     }
 }
 
@@ -268,8 +294,7 @@ fn set_nickname(root: &Root, client: &Client, own: &Device, nickname: &str) -> R
     let bare = |n: &str| n.strip_suffix(".nord").unwrap_or(n).to_string();
     let old = own.get("Nickname").map(bare);
     if old.as_deref() == Some(nickname) {
-        cooldown::clear(root, "nickname");
-        return Ok(());
+        return cooldown::clear(root, "nickname");
     }
     cooldown::check(root, "nickname", nickname)?;
     let reply = client.run(SignedCommand::Nickname, &[nickname])?;

@@ -7,46 +7,87 @@ use crate::test_root::{THING, TOKEN, TestRoot};
 
 const LOGIN: &str = "login";
 const ON: &str = "meshnet-on";
-/// Command, message of the client, and the exit code of edge-vpn.
-const MESSAGES: [(&str, &str, i32); 14] = [
+/// Command, message of the client in a version of the last two years, and the exit code of
+/// edge-vpn.
+const MESSAGES: &[(&str, &str, i32)] = &[
     (
         LOGIN,
-        "We couldn't log you in - the access token is not valid. Please check it.",
+        "We couldn't log you in - the access token is not valid. Please check if you've entered the token correctly. If the issue persists, contact our customer support.",
+        5,
+    ),
+    (LOGIN, "Token parameter value is missing.", 5),
+    (
+        LOGIN,
+        "Your current access token has expired or been revoked. Please request a new one to continue.",
         5,
     ),
     (
         LOGIN,
-        "Your current access token has expired or been revoked.",
-        5,
-    ),
-    (
-        LOGIN,
-        "You’re offline.\nWe can’t run this action without an internet connection.",
+        "You’re offline.\nWe can’t run this action without an internet connection. Please check it and try again.",
         4,
     ),
     (
         LOGIN,
-        "It's not you, it's us. We're having trouble reaching our servers.",
+        "It's not you, it's us. We're having trouble reaching our servers. If the issue persists, please contact our customer support.",
         4,
+    ),
+    (
+        LOGIN,
+        "We couldn't prompt for a login token, because the command is not running in a terminal. For non-interactive mode, provide the token as an argument using the 'nordvpn login --token <TOKEN>' command.",
+        3,
+    ),
+    (
+        LOGIN,
+        "Something went wrong. Please try again. If the problem persists, contact our customer support.",
+        1,
+    ),
+    // A full account, 429 and a registration without a network.
+    (
+        ON,
+        "We're having trouble reaching our servers. Please try again later. If the issue persists, please contact our customer support.",
+        13,
+    ),
+    // A kernel without nf_tables.
+    (
+        ON,
+        "We couldn't connect you to the VPN. Please check your internet connection and try again. If the issue persists, contact our customer support.",
+        8,
     ),
     (
         ON,
-        "Maximum device count reached. Consider removing one or more of your devices.",
-        6,
+        "It's not you, it's us. We're having trouble with our servers. If the issue persists, please contact our customer support.",
+        4,
     ),
-    (ON, "Too many requests.", 7),
-    (ON, "Creating nf_tables rules: operation not supported.", 8),
+    (ON, "You are not connected to NordVPN.", 1),
+    (
+        ON,
+        "NordLynx technology must be set to use this feature.",
+        8,
+    ),
+    (ON, "Too Many Requests.", 7),
     (
         ON,
         "Current application version does not support the Meshnet feature.",
         9,
     ),
     (ON, "Command 'meshnet' doesn't exist.", 9),
-    (ON, "Something went wrong.", 1),
-    (LIST, "We couldn't reach System Daemon.", 10),
+    // The client registers a device again whose registration it has lost.
     (
         LIST,
-        "Couldn't find /run/nordvpn/nordvpnd.sock. To fix the issue, reinstall the app.",
+        "We're having trouble reaching our servers. Please try again later. If the issue persists, please contact our customer support.",
+        13,
+    ),
+    (LIST, "We couldn't reach System Daemon.", 10),
+    (LIST, "Cannot reach System Daemon.", 10),
+    (
+        LIST,
+        "Couldn't find /run/nordvpn/nordvpnd.sock. To fix the issue, you may need to reinstall the app.",
+        10,
+    ),
+    (LIST, "/run/nordvpn/nordvpnd.sock not found.", 10),
+    (
+        LIST,
+        "Permission denied accessing /run/nordvpn/nordvpnd.sock.",
         10,
     ),
     (LIST, "Error: No such container: nordvpn", 10),
@@ -56,10 +97,18 @@ const MESSAGES: [(&str, &str, i32); 14] = [
         11,
     ),
 ];
+/// Files of failed requests, which delay the next ones.
+const RECORDS: [&str; 2] = ["login", "meshnet"];
+
+fn remove_records(root: &TestRoot) {
+    for request in RECORDS {
+        let _ = fs::remove_file(root.path(&format!("data/config/nordvpn/failed-{request}.json")));
+    }
+}
 
 #[test]
 fn each_message_has_its_exit_code() {
-    for (key, message, code) in MESSAGES {
+    for &(key, message, code) in MESSAGES {
         let root = TestRoot::nordvpn();
         root.reply(key, "always", 1, message);
         let (exit_code, output) = root.run(&["--budget", "1"]);
@@ -76,14 +125,21 @@ fn each_message_has_its_exit_code() {
         let (again, output) = root.run(&["--budget", "1"]);
         assert_eq!(again, code, "{output}");
         let requested = root.journal().iter().any(|l| l.ends_with(key));
-        let cooldown = [5, 6, 7].contains(&code);
+        // What did not reach NordVPN's servers costs nothing.
+        let local = [3, 10, 11].contains(&code) || message.contains("offline");
+        let cooldown = !local;
         assert_eq!(
             (requested, output.contains("tried again later")),
             (!cooldown, cooldown),
             "{output}"
         );
-        // After the next boot, with the failure gone: ready.
+        // Neither after a reboot. With the failure and its record gone: ready.
         let _ = fs::remove_dir_all(root.path("run/edge-vpn"));
+        root.journal();
+        assert_eq!(root.run(&["--budget", "1"]).0, code);
+        let requested = root.journal().iter().any(|l| l.ends_with(key));
+        assert_eq!(requested, !cooldown, "{message}");
+        remove_records(&root);
         fs::remove_file(root.path(&format!("state/replies/{key}.always"))).unwrap();
         assert_eq!(root.run(&[]).0, 0, "{message}");
     }
@@ -105,12 +161,7 @@ fn transient_failures_are_waited_for() {
     let root = TestRoot::nordvpn();
     root.reply(LIST, "1", 1, "Error: No such container: nordvpn");
     root.reply(LIST, "2", 1, "We couldn't reach System Daemon.");
-    root.reply(
-        ON,
-        "1",
-        1,
-        "Please check your internet connection and try again.",
-    );
+    root.reply(ON, "1", 1, "We couldn't reach System Daemon.");
     let (code, output) = root.run(&[]);
     assert_eq!(code, 0, "{output}");
     // A rejected token is not used a second time.
@@ -217,4 +268,76 @@ fn truncated_hostile_and_endless_replies_are_errors() {
         "me-alps.nord\n"
     );
     assert!(!root.journal().iter().any(|l| l.contains("nickname")));
+}
+
+#[test]
+fn a_failed_registration_is_not_repeated_within_minutes() {
+    for (state, code) in [("state/unregistered", 13), ("state/no-nf-tables", 8)] {
+        let root = TestRoot::nordvpn();
+        root.write(state, "");
+        let registrations = || root.read("state/registrations").lines().count();
+        // The whole budget at the first boot, the timer, two reboots.
+        for number in 0..6 {
+            if number % 2 == 1 {
+                let _ = fs::remove_dir_all(root.path("run/edge-vpn"));
+            }
+            let (exit_code, output) = root.run(&["--budget", "20"]);
+            assert_eq!(exit_code, code, "{output}");
+            assert_eq!(registrations(), 1, "{output}");
+        }
+        let (exit_code, output) = root.run(&["status"]);
+        assert!(
+            exit_code != 0 && output.contains("tried again later"),
+            "{output}"
+        );
+        let record = root.read("data/config/nordvpn/failed-meshnet.json");
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(
+            (&record["v"], &record["code"], &record["failures"]),
+            (&1.into(), &code.into(), &1.into())
+        );
+        let noted = root.read("data/log/boot/edge-vpn.json");
+        assert!(noted.contains(&format!(r#""code":{code},"#)), "{noted}");
+        // Another token may belong to another account.
+        fs::remove_file(root.path(state)).unwrap();
+        root.write("state/token", "fedcba9876543210");
+        root.write("etc/edge-ai/claim/nordvpn-token", "fedcba9876543210");
+        assert_eq!(root.run(&[]).0, 0);
+        assert!(
+            !root
+                .path("data/config/nordvpn/failed-meshnet.json")
+                .exists()
+        );
+    }
+}
+
+#[test]
+fn a_removed_device_registers_once_and_silent_logins_are_no_success() {
+    // The client switches Meshnet off when its device was removed from the account.
+    let root = TestRoot::nordvpn();
+    assert_eq!(root.run(&[]).0, 0);
+    fs::remove_file(root.path("state/on")).unwrap();
+    assert_eq!(root.run(&[]).0, 0);
+    assert_eq!(root.read("state/registrations").lines().count(), 2);
+    // The client prints nothing for some answers to a login, and ends with 0.
+    let root = TestRoot::nordvpn();
+    root.reply(LOGIN, "always", 0, "");
+    for _ in 0..3 {
+        let (code, output) = root.run(&["--budget", "5"]);
+        assert_eq!(code, 5, "{output}");
+    }
+    let logins = root.journal().iter().filter(|l| l.ends_with(LOGIN)).count();
+    assert_eq!(logins, 1);
+}
+
+#[test]
+fn without_a_route_nothing_is_requested() {
+    let root = TestRoot::nordvpn();
+    root.write("proc/net/route", "Iface\tDestination\tGateway\tFlags\n");
+    root.write("proc/net/ipv6_route", "");
+    let (code, output) = root.run(&["--budget", "1"]);
+    assert!(code == 4 && output.contains("no default route"), "{output}");
+    assert!(!root.journal().iter().any(|l| l.ends_with(LOGIN)));
+    fs::remove_file(root.path("proc/net/route")).unwrap();
+    assert_eq!(root.run(&[]).0, 0);
 }

@@ -43,13 +43,16 @@ login)
 	[ ! -e "$s/in" ] || no "You're already logged in."
 	[ -e "$s/consent" ] || no "Do you allow us to collect and use limited app performance data? (y/n)"
 	echo "Enter access token: $token"
-	[ "$token" = "$(cat "$s/token")" ] || no "We couldn't log you in - the access token is not valid. Please check if you've entered the token correctly."
+	[ "$token" = "$(cat "$s/token")" ] || no "We couldn't log you in - the access token is not valid. Please check if you've entered the token correctly. If the issue persists, contact our customer support."
 	: >"$s/in"
 	echo "Welcome to NordVPN! You can now connect to the VPN by using 'nordvpn connect'."
 	;;
 analytics-off) : >"$s/consent" && echo "Analytics is set to 'disabled' successfully." ;;
 meshnet-on)
 	[ -e "$s/in" ] || no "You're not logged in."
+	echo registration >>"$s/registrations"
+	[ ! -e "$s/unregistered" ] || no "We're having trouble reaching our servers. Please try again later. If the issue persists, please contact our customer support."
+	[ ! -e "$s/no-nf-tables" ] || no "We couldn't connect you to the VPN. Please check your internet connection and try again. If the issue persists, contact our customer support."
 	[ ! -e "$s/on" ] || no "Meshnet is already enabled."
 	: >"$s/on"
 	echo "Meshnet is set to 'enabled' successfully."
@@ -73,6 +76,9 @@ peers)
 	printf 'IP: 100.64.0.15\nPublic Key: own\nOS: linux\nDistribution: Debian\n\n'
 	cat "$s/peers"
 	;;
-"allow-incoming "* | "deny-"*) echo "done" ;;
+"allow-incoming "*) echo "Incoming traffic for '${key##* }' has been allowed." ;;
+"deny-routing "*) echo "Traffic routing for '${key##* }' has been denied." ;;
+"deny-local "*) echo "Local network access for '${key##* }' has been denied." ;;
+"deny-files "*) echo "Fileshare for '${key##* }' has been denied." ;;
 *) no "Command '$key' doesn't exist." ;;
 esac
