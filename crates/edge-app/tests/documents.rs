@@ -87,6 +87,26 @@ fn edge_app_takes_every_documented_line() {
     assert!(lines.len() > 60, "only {} lines were found", lines.len());
 }
 
+/// A page that pushes an app builds it first, or copies an image.
+#[test]
+fn what_is_pushed_was_built() {
+    let mut found = vec![repository().join("README.md")];
+    pages(&repository().join("docs"), &mut found);
+    for page in found
+        .iter()
+        .filter(|p| !p.to_string_lossy().contains("/docs/cli/"))
+    {
+        let lines = lines(page);
+        let blocks = || lines.iter().filter(|line| line.whole);
+        let first =
+            |name: &str| blocks().position(|l| l.text.split_whitespace().nth(1) == Some(name));
+        let Some(push) = first("push") else { continue };
+        let copies = blocks().nth(push).unwrap().text.contains("--from");
+        let built = first("build").is_some_and(|build| build < push);
+        assert!(built || copies, "{}: build before push", page.display());
+    }
+}
+
 #[test]
 fn a_wrong_line_is_found() {
     let line = |text: &str, whole| Line {

@@ -6,6 +6,7 @@ mod bad_days;
 mod build;
 mod device;
 mod escape;
+mod first_app;
 mod more;
 mod registry;
 mod steps;

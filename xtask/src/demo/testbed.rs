@@ -61,7 +61,25 @@ impl Testbed {
     /// run.
     pub(crate) fn app(&self, args: &[&str]) -> Command {
         let mut command = shell::command(self.target.join("debug/edge-app"));
-        command.args(args).current_dir(self.path("project"));
+        command.args(args);
+        self.enter_project(&mut command);
+        command
+    }
+
+    /// Returns a command that runs `program` in the project of this run, with the programs
+    /// of this workspace in the search path.
+    pub(crate) fn in_project(&self, program: &str) -> Result<Command> {
+        let mut command = shell::command(program);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let own = [self.target.join("debug")];
+        let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
+        command.env("PATH", path.context("extending PATH")?);
+        self.enter_project(&mut command);
+        Ok(command)
+    }
+
+    fn enter_project(&self, command: &mut Command) {
+        command.current_dir(self.path("project"));
         command.stdin(Stdio::null());
         if let Some(host) = &self.docker_host {
             command.env("DOCKER_HOST", host);
@@ -70,7 +88,6 @@ impl Testbed {
         if let Ok(proxy) = self.endpoint("proxy") {
             command.env("HTTPS_PROXY", proxy);
         }
-        command
     }
 
     /// Returns whether the device has the programs of the release profile.
