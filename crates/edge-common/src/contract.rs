@@ -191,9 +191,6 @@ pub mod path {
     /// File with counter and hash of the last record of the ledger, written by
     /// edge-docker and reported by edge-heartbeat.
     pub const LEDGER_HEAD: &str = "/run/edge-ai/ledger.json";
-    /// Prefix of the files in [`CONTAINER_CONFIG`] with the public keys that sign
-    /// break-glass tickets, `engineer-signing*.pub`. Without one, tickets are off.
-    pub const ENGINEER_KEYS: &str = "engineer-signing";
     /// File with the break-glass ticket in effect, written by edge-docker and reported by
     /// edge-heartbeat.
     pub const BREAK_GLASS: &str = "/run/edge-ai/break-glass.json";

@@ -9,7 +9,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use edge_common::contract::limit::ANCHOR_BYTES;
-use edge_common::contract::path::{CONTAINER_CONFIG, ENGINEER_KEYS, REPOSITORY};
+use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
 use edge_common::level::RunMode;
 use edge_common::policy::Policy;
 use edge_common::{Root, file};
@@ -22,6 +22,9 @@ use edge_docker_policy::refusal::refuse;
 const GRANTS: &str = "/etc/edge-ai/devices.json";
 /// Prefix of the files with the public keys that sign container images.
 const CONTAINER_KEYS: &str = "container-signing";
+/// Beginning of the names of the keys of break-glass tickets, `engineer-signing*.pub`.
+/// Without one, tickets are off.
+const ENGINEER_KEYS: &str = "engineer-signing";
 /// Size limit of the table of grants, in bytes.
 const MAX_GRANTS_BYTES: u64 = 256 * 1024;
 
