@@ -1,39 +1,50 @@
 //! MQTT 3.1.1 session with AWS IoT over mutual TLS.
 //!
 //! The certificate of the server is verified only with the CA bundle of the device
-//! image, never with the trust store of the system. The MQTT client is the Paho C
-//! library: it supports mutual TLS with the system's OpenSSL, proxies and ALPN, and
-//! needs no asynchronous runtime.
-//!
-//! Dropping the last Paho client blocks for about a second, and dropping a client that
-//! is still trying to connect deadlocks the library. Therefore unused clients are put
-//! into a list and are dropped at a later connection, at least a minute after their
-//! last use. Clients that are left at the end of the program are freed by the kernel.
+//! image, never with the trust store of the system. The session has no thread of its own:
+//! whoever holds it waits in it ([`Session::receive`], [`Session::idle`]), which also
+//! answers and sends the keep-alive. Every step has one deadline. Why this is no client
+//! library: `docs/decisions/0041-own-mqtt-session.md`.
 
-mod diagnose;
+mod dial;
+mod error;
+mod packet;
+mod stream;
+mod tls;
 
-use std::fmt;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use paho_mqtt as paho;
+use openssl::ssl::{ErrorCode, SslStream};
+use openssl::x509::X509;
 
 use crate::contract::path;
 use crate::{Root, file, identity};
+pub use error::{ConnectError, ConnectErrorKind};
+use packet::Packet;
+use stream::Stream;
 
 /// TCP port of AWS IoT for MQTT with client certificates.
 pub const PORT: u16 = 8883;
-/// HTTPS port, which most firewalls leave open. AWS IoT accepts MQTT on this port if
-/// the client requests [`ALPN`].
+/// HTTPS port, which most firewalls leave open. AWS IoT accepts MQTT on this port by
+/// ALPN.
 const HTTPS_PORT: u16 = 443;
-/// ALPN protocol name that requests MQTT with client certificates on [`HTTPS_PORT`].
-const ALPN: &str = "x-amzn-mqtt-ca";
 /// Size limit of a received payload, in bytes, equal to the limit of AWS IoT.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024;
+/// Maximum number of received messages that wait for [`Session::receive`]; older ones
+/// are dropped.
+const MAX_WAITING: usize = 64;
+/// Keep-alive that the broker is promised, in seconds. It closes the connection after
+/// one and a half times as long without a packet.
+const KEEP_ALIVE: u16 = 60;
+/// Time within which a server that does not trust the client sends its alert.
+const ALERT_LIMIT: Duration = Duration::from_secs(1);
+/// Time without a packet in one direction after which PINGREQ is sent.
+const PING_AFTER: Duration = Duration::from_secs(40);
 
 /// Parameters of a [`Session`]: endpoint, credentials, time limit and last will.
 pub struct Options<'a> {
@@ -51,86 +62,43 @@ pub struct Options<'a> {
     pub key: PathBuf,
     /// CA certificates with which the server's certificate is verified.
     pub ca_bundle: &'a CaBundle,
-    /// Time limit of each step: connecting, subscribing, publishing.
+    /// Time limit of each step: connecting, from the name look-up to the answer of the
+    /// broker; subscribing; publishing.
     pub timeout: Duration,
     /// Topic and payload of the last will, published by the broker when the session
     /// ends without DISCONNECT.
     pub will: Option<(&'a str, Vec<u8>)>,
 }
 
-/// CA certificates of the device image, concatenated in a memfd: Paho reads a single
-/// file, and the device image may have several.
-pub struct CaBundle(OwnedFd);
+/// CA certificates of the device image.
+pub struct CaBundle(Vec<X509>);
 
 impl CaBundle {
-    /// Reads and concatenates `/etc/edge-ai/ca/*.pem`.
+    /// Reads `/etc/edge-ai/ca/*.pem`.
     ///
     /// # Errors
-    /// The directory contains no `*.pem` file, or a file cannot be read.
+    /// The directory contains no `*.pem` file, or a file cannot be read or parsed.
     pub fn load(root: &Root) -> Result<Self> {
         let directory = root.path(path::CA);
         let context = || format!("reading {}", directory.display());
-        let mut names = Vec::new();
+        let mut certificates = Vec::new();
         for entry in std::fs::read_dir(&directory).with_context(context)? {
             let path = entry.with_context(context)?.path();
             if path.extension().is_some_and(|e| e == "pem") {
-                names.push(path);
+                let pem = file::read(&path, identity::MAX_FILE_BYTES)?;
+                let parsed = X509::stack_from_pem(&pem);
+                certificates.extend(parsed.with_context(|| format!("parsing {}", path.display()))?);
             }
         }
-        if names.is_empty() {
+        if certificates.is_empty() {
             bail!("reading {}: no CA certificate found", directory.display());
         }
-        names.sort();
-        let mut bundle = Vec::new();
-        for name in names {
-            bundle.extend(file::read(&name, identity::MAX_FILE_BYTES)?);
-            bundle.push(b'\n');
-        }
-        let memory = rustix::fs::memfd_create("ca.pem", rustix::fs::MemfdFlags::CLOEXEC)
-            .context("creating a file in memory")?;
-        let mut memory = std::fs::File::from(memory);
-        memory
-            .write_all(&bundle)
-            .context("writing a file in memory")?;
-        Ok(Self(memory.into()))
-    }
-
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+        Ok(Self(certificates))
     }
 }
-
-/// Stage at which a connection failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectErrorKind {
-    /// Name look-up, TCP or proxy failed, or the endpoint did not answer.
-    Network,
-    /// The TLS handshake failed, usually because one side does not trust the other.
-    Tls,
-    /// The broker rejected the MQTT CONNECT request.
-    Rejected,
-}
-
-/// Error of [`Session::connect`], with the stage that failed.
-#[derive(Debug)]
-pub struct ConnectError {
-    /// Stage that failed.
-    pub kind: ConnectErrorKind,
-    /// Whether the server accepted a TCP connection, directly or through the proxy.
-    pub reached: bool,
-    message: String,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ConnectError {}
 
 /// MQTT message that was received from the broker.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Topic to which the message was published.
     pub topic: String,
@@ -149,29 +117,25 @@ pub enum Event {
     Disconnected,
 }
 
-/// Clients that are no longer used, each with the time of its retirement.
-static RETIRED: Mutex<Vec<(Instant, paho::Client)>> = Mutex::new(Vec::new());
-/// Time after which a retired client is dropped: twice the longest time for which Paho
-/// tries to connect, so that none of its threads uses the client any more.
-const RETIREMENT: Duration = Duration::from_secs(60);
-
-fn retire(client: paho::Client) {
-    let mut retired = RETIRED.lock().unwrap_or_else(PoisonError::into_inner);
-    retired.push((Instant::now(), client));
-}
-
-/// Drops the clients that were retired more than [`RETIREMENT`] ago, so that they do
-/// not accumulate in a process that reconnects for years.
-fn drop_retired() {
-    let mut retired = RETIRED.lock().unwrap_or_else(PoisonError::into_inner);
-    retired.retain(|(since, _)| since.elapsed() < RETIREMENT);
-}
-
 /// Connected MQTT session with AWS IoT.
-pub struct Session {
-    client: Option<paho::Client>,
-    inbox: paho::SyncReceiver<Option<paho::Message>>,
+pub struct Session(RefCell<Connection>);
+
+/// State of a session.
+struct Connection {
+    tls: SslStream<Stream>,
+    buffer: Vec<u8>,
+    inbox: VecDeque<Message>,
+    last_id: u16,
+    timeout: Duration,
+    sent: Instant,
+    received: Instant,
+    pinged: Option<Instant>,
+    open: bool,
 }
+
+/// The connection was lost.
+#[derive(Debug)]
+struct Lost(Option<openssl::ssl::Error>);
 
 impl Session {
     /// Connects to the endpoint and waits until the broker has accepted the connection.
@@ -179,30 +143,22 @@ impl Session {
     /// # Errors
     /// [`ConnectError`], or the certificate, the key or the CA bundle cannot be used.
     pub fn connect(options: &Options) -> Result<Self> {
-        let create = paho::CreateOptionsBuilder::new()
-            .server_uri(format!("ssl://{}:{}", options.endpoint, options.port))
-            .client_id(options.client_id)
-            .persistence(None)
-            .finalize();
-        drop_retired();
-        let mut client = paho::Client::new(create).context("creating an MQTT client")?;
-        client.set_timeout(options.timeout);
-        let inbox = client.start_consuming();
-        let connect = connect_options(options)?;
-        match client.connect(connect) {
-            Ok(_) => Ok(Self {
-                client: Some(client),
-                inbox,
-            }),
-            Err(error) => {
-                retire(client);
-                Err(diagnose::diagnose(options, &error).into())
-            }
-        }
-    }
-
-    fn client(&self) -> Result<&paho::Client> {
-        self.client.as_ref().context("the session has ended")
+        let end = Instant::now() + options.timeout;
+        let now = Instant::now();
+        let mut connection = Connection {
+            tls: dial::dial(options, end)?,
+            buffer: Vec::new(),
+            inbox: VecDeque::new(),
+            last_id: 0,
+            timeout: options.timeout,
+            sent: now,
+            received: now,
+            pinged: None,
+            open: true,
+        };
+        let accepted = connection.request_connection(options, end);
+        accepted.map_err(|error| diagnose(options, error, end).of(options))?;
+        Ok(Self(RefCell::new(connection)))
     }
 
     /// Subscribes to all topic `filters` with QoS 1 in one packet, because a round trip
@@ -211,11 +167,20 @@ impl Session {
     /// # Errors
     /// The broker does not answer in time or rejects a filter.
     pub fn subscribe(&self, filters: &[&str]) -> Result<()> {
-        let qos = vec![1; filters.len()];
-        let answer = self.client()?.subscribe_many(filters, &qos);
-        let answer = answer.with_context(|| format!("subscribing to {}", filters.join(", ")))?;
-        let granted = answer.subscribe_many_response().unwrap_or_default();
-        match granted.iter().position(|q| !(0..=2).contains(q)) {
+        let context = || format!("subscribing to {}", filters.join(", "));
+        let mut connection = self.0.borrow_mut();
+        let id = connection.next_id();
+        connection
+            .send(&packet::subscribe(id, filters))
+            .with_context(context)?;
+        let codes = connection
+            .wait_for(|packet| match packet {
+                Packet::Subscribed(answered, codes) if answered == id => Some(codes),
+                _ => None,
+            })
+            .with_context(context)?;
+        let rejected = |index: &usize| codes.get(*index).is_none_or(|code| *code > 2);
+        match (0..filters.len()).find(rejected) {
             Some(index) => bail!(
                 "subscribing to {}: rejected",
                 filters.get(index).unwrap_or(&"?")
@@ -231,83 +196,218 @@ impl Session {
     /// # Errors
     /// The broker does not acknowledge in time.
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<()> {
-        let message = paho::Message::new(topic, payload, 1);
-        self.client()?
-            .publish(message)
-            .with_context(|| format!("publishing to {topic}"))
+        let context = || format!("publishing to {topic}");
+        let mut connection = self.0.borrow_mut();
+        let id = connection.next_id();
+        let publish = packet::publish(id, topic, &payload.into());
+        connection.send(&publish).with_context(context)?;
+        connection
+            .wait_for(|packet| (packet == Packet::Published(id)).then_some(()))
+            .with_context(context)
     }
 
     /// Waits at most `limit` for a message. Payloads of more than 128 KiB are skipped.
     pub fn receive(&self, limit: Duration) -> Event {
         let end = Instant::now() + limit;
+        let mut connection = self.0.borrow_mut();
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.inbox.recv_timeout(left) {
-                Ok(Some(message)) if message.payload().len() > MAX_MESSAGE_BYTES => {}
-                Ok(Some(message)) => {
-                    let topic = message.topic().to_string();
-                    return Event::Message(Message {
-                        topic,
-                        payload: message.payload().to_vec(),
-                    });
-                }
-                Ok(None) => return Event::Disconnected,
-                Err(_) if self.is_connected() => return Event::Timeout,
-                Err(_) => return Event::Disconnected,
+            if let Some(message) = connection.inbox.pop_front() {
+                return Event::Message(message);
+            }
+            match connection.step(end) {
+                Ok(Some(_)) => {}
+                Ok(None) => return Event::Timeout,
+                Err(_) if connection.inbox.is_empty() => return Event::Disconnected,
+                Err(_) => {}
             }
         }
     }
 
+    /// Keeps the session alive for `time`; messages that arrive wait for
+    /// [`Session::receive`].
+    pub fn idle(&self, time: Duration) {
+        let end = Instant::now() + time;
+        let mut connection = self.0.borrow_mut();
+        while let Ok(Some(_)) = connection.step(end) {}
+        std::thread::sleep(end.saturating_duration_since(Instant::now()));
+    }
+
     /// Returns whether the connection is up. A broken network is noticed only by the
-    /// MQTT keep-alive, which is sent every 60 seconds.
+    /// keep-alive.
     pub fn is_connected(&self) -> bool {
-        self.client.as_ref().is_some_and(paho::Client::is_connected)
+        let end = Instant::now() + Duration::from_millis(1);
+        let mut connection = self.0.borrow_mut();
+        while let Ok(Some(_)) = connection.step(end) {}
+        connection.open
     }
 
     /// Sends DISCONNECT, which cancels the last will.
     pub fn close(self) {
-        if let Some(client) = &self.client {
-            let _ = client.disconnect(None);
+        let mut connection = self.0.into_inner();
+        if connection.open && connection.send(&packet::DISCONNECT).is_ok() {
+            let _ = connection.tls.shutdown();
         }
+        connection.tls.get_ref().shut_down();
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            retire(client);
+/// Returns the error of a connection that was closed before the server accepted it. A
+/// server that does not trust the client sends an alert, which is lost if CONNECT arrives
+/// after it; so another connection waits for the alert and sends nothing.
+fn diagnose(options: &Options, error: ConnectError, end: Instant) -> ConnectError {
+    let probed = (error.kind == ConnectErrorKind::Network && Instant::now() < end)
+        .then(|| dial::dial(options, end).ok())
+        .flatten();
+    let Some(mut stream) = probed else {
+        return error;
+    };
+    stream.get_mut().deadline = end.min(Instant::now() + ALERT_LIMIT);
+    match stream.ssl_read(&mut [0]) {
+        Err(refusal) => {
+            let refusal = tls::not_accepted(&refusal);
+            let alert = refusal.kind == ConnectErrorKind::Tls;
+            if alert { refusal } else { error }
         }
+        Ok(_) => error,
     }
 }
 
-fn connect_options(options: &Options) -> Result<paho::ConnectOptions> {
-    let file = |path: &Path| format!("using {}", path.display());
-    let mut tls = paho::SslOptionsBuilder::new();
-    tls.trust_store(options.ca_bundle.path())
-        .context("using the CA bundle")?;
-    tls.key_store(&options.certificate)
-        .with_context(|| file(&options.certificate))?;
-    tls.private_key(&options.key)
-        .with_context(|| file(&options.key))?;
-    tls.verify(true)
-        .enable_server_cert_auth(true)
-        .disable_default_trust_store(true);
-    if options.port == HTTPS_PORT {
-        tls.alpn_protos(&[ALPN]);
+impl Connection {
+    /// Sends CONNECT and waits for CONNACK until `end`.
+    fn request_connection(&mut self, options: &Options, end: Instant) -> Result<(), ConnectError> {
+        let will = options.will.as_ref();
+        let will = will.map(|(topic, payload)| (*topic, payload.as_slice()));
+        let connect = packet::connect(options.client_id, KEEP_ALIVE, will);
+        self.tls.get_mut().deadline = end;
+        let closed = "closed by the server before it answered";
+        // If the server has closed the connection, its alert can still be read.
+        let _ = self.tls.write_all(&connect);
+        match self.step(end) {
+            Ok(Some(Packet::Connected(0))) => Ok(()),
+            Ok(Some(Packet::Connected(code))) => Err(ConnectError::return_code(code)),
+            Ok(Some(_)) | Err(Lost(None)) => Err(ConnectError::network(true, closed.into())),
+            Ok(None) => {
+                let silent = "the server does not answer CONNECT in time";
+                Err(ConnectError::network(true, silent.into()))
+            }
+            Err(Lost(Some(error))) => Err(tls::not_accepted(&error)),
+        }
     }
-    let mut connect = paho::ConnectOptionsBuilder::new_v3();
-    connect
-        .ssl_options(tls.finalize())
-        .keep_alive_interval(Duration::from_secs(60))
-        .connect_timeout(options.timeout)
-        // The tools subscribe and request the desired state again after each
-        // connection, so the broker need not keep messages for a disconnected device.
-        .clean_session(true);
-    if let Some(proxy) = options.proxy {
-        connect.https_proxy(proxy);
+
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.wrapping_add(1).max(1);
+        self.last_id
     }
-    if let Some((topic, payload)) = &options.will {
-        connect.will_message(paho::Message::new(*topic, payload.clone(), 1));
+
+    fn send(&mut self, packet: &[u8]) -> Result<()> {
+        if !self.open {
+            bail!("the connection was lost");
+        }
+        self.tls.get_mut().deadline = Instant::now() + self.timeout;
+        if let Err(error) = self.tls.write_all(packet) {
+            self.lose();
+            bail!("the connection was lost: {error}");
+        }
+        self.sent = Instant::now();
+        Ok(())
     }
-    Ok(connect.finalize())
+
+    fn lose(&mut self) {
+        self.open = false;
+        self.tls.get_ref().shut_down();
+    }
+
+    /// Waits until `find` returns a value for a packet of the broker.
+    fn wait_for<T>(&mut self, find: impl Fn(Packet) -> Option<T>) -> Result<T> {
+        let end = Instant::now() + self.timeout;
+        loop {
+            match self.step(end) {
+                Ok(Some(packet)) => {
+                    if let Some(found) = find(packet) {
+                        return Ok(found);
+                    }
+                }
+                Ok(None) => bail!("no answer within {} s", self.timeout.as_secs_f32()),
+                Err(_) => bail!("the connection was lost"),
+            }
+        }
+    }
+
+    /// Waits until `end` for a packet, keeps the connection alive meanwhile, and returns
+    /// the packet; a message is put into the inbox.
+    fn step(&mut self, end: Instant) -> Result<Option<Packet>, Lost> {
+        let packet = self.read_packet(end);
+        match packet {
+            Ok(Some(Packet::Message(message, id))) => {
+                // A connection that is lost here is noticed by the next step.
+                if let Some(id) = id {
+                    let _ = self.send(&packet::acknowledge(id));
+                }
+                if message.payload.len() <= MAX_MESSAGE_BYTES {
+                    if self.inbox.len() == MAX_WAITING {
+                        self.inbox.pop_front();
+                    }
+                    self.inbox.push_back(message);
+                }
+                Ok(Some(Packet::Pong))
+            }
+            Ok(packet) => Ok(packet),
+            Err(lost) => {
+                self.lose();
+                Err(lost)
+            }
+        }
+    }
+
+    fn read_packet(&mut self, end: Instant) -> Result<Option<Packet>, Lost> {
+        loop {
+            if !self.open {
+                return Err(Lost(None));
+            }
+            if let Some(packet) = packet::take(&mut self.buffer).map_err(|_| Lost(None))? {
+                return Ok(Some(packet));
+            }
+            let alive = self.keep_alive()?;
+            let deadline = end
+                .min(alive)
+                .max(Instant::now() + Duration::from_millis(1));
+            self.tls.get_mut().deadline = deadline;
+            let mut chunk = [0; 4096];
+            match self.tls.ssl_read(&mut chunk) {
+                Ok(0) => return Err(Lost(None)),
+                Ok(count) => {
+                    self.buffer.extend(&chunk[..count]);
+                    self.received = Instant::now();
+                    self.pinged = None;
+                }
+                Err(e) if matches!(e.code(), ErrorCode::WANT_READ | ErrorCode::WANT_WRITE) => {
+                    if Instant::now() >= end {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(Lost(Some(error))),
+            }
+        }
+    }
+
+    /// Sends PINGREQ if it is due, and returns when to look again. Fails if the last one
+    /// was not answered in time.
+    fn keep_alive(&mut self) -> Result<Instant, Lost> {
+        if let Some(pinged) = self.pinged {
+            let end = pinged + self.timeout;
+            return if Instant::now() < end {
+                Ok(end)
+            } else {
+                Err(Lost(None))
+            };
+        }
+        let due = self.sent.min(self.received) + PING_AFTER;
+        if Instant::now() < due {
+            return Ok(due);
+        }
+        self.send(&packet::PING).map_err(|_| Lost(None))?;
+        let now = Instant::now();
+        self.pinged = Some(now);
+        Ok(now + self.timeout)
+    }
 }

@@ -65,7 +65,10 @@ impl Attempt<'_> {
                 "{error}; trying again in {:.0} s",
                 pause.as_secs_f32()
             ));
-            std::thread::sleep(pause);
+            match &self.session {
+                Some(session) => session.idle(pause),
+                None => std::thread::sleep(pause),
+            }
         }
     }
 

@@ -12,7 +12,7 @@ pub mod published;
 mod quota;
 
 use std::collections::HashMap;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,9 @@ use crate::cloud::pki;
 use crate::cloud::provisioning::{Provisioning, Rights};
 use fault::{Fault, Script};
 use quota::Quotas;
+
+/// Address on which the endpoint listens by default.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Certificate that the endpoint presents to its clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,7 +68,9 @@ pub struct Behaviour {
     pub server: Server,
     /// TLS versions that clients may use; by default 1.2 and 1.3.
     pub tls: Tls,
-    /// Port of 127.0.0.1 to listen on; 0 selects a free port.
+    /// Address to listen on, by default 127.0.0.1.
+    pub address: Option<IpAddr>,
+    /// Port to listen on; 0 selects a free port.
     pub port: u16,
 }
 
@@ -89,7 +94,10 @@ pub(crate) struct Args {
     /// Directory of the endpoint's state; can be the directory of a local cloud
     #[arg(long)]
     dir: PathBuf,
-    /// Port of 127.0.0.1 to listen on; 0 selects a free port. The port is printed
+    /// Address of this machine to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// Port to listen on; 0 selects a free port. The port is printed
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Quota of provisionings per second; without this option there are no quotas
@@ -118,6 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         faults: args.fault.clone(),
         rate: args.rate,
         server: args.server,
+        address: Some(args.address),
         port: args.port,
         ..Behaviour::default()
     };
@@ -141,6 +150,7 @@ pub struct Event {
 
 /// Running endpoint. Dropping it closes its connections and its port.
 pub struct Endpoint {
+    address: IpAddr,
     port: u16,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
@@ -171,7 +181,8 @@ impl Endpoint {
     /// # Errors
     /// If a file in `dir` is missing, or the port is in use.
     pub fn start(dir: &Path, behaviour: &Behaviour) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", behaviour.port)).context("listening")?;
+        let address = behaviour.address.unwrap_or(LOOPBACK);
+        let listener = TcpListener::bind((address, behaviour.port)).context("listening")?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             dir: dir.into(),
@@ -188,13 +199,14 @@ impl Endpoint {
         let accepting = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || accept(&listener, &accepting));
         Ok(Self {
+            address,
             port,
             shared,
             accepting: Some(accepting),
         })
     }
 
-    /// Returns the port of 127.0.0.1 on which the endpoint listens.
+    /// Returns the port on which the endpoint listens.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -233,7 +245,7 @@ impl Drop for Endpoint {
         self.hang_up();
         // The thread blocks in `accept`: a connection wakes it, and it reads
         // `over`.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect((self.address, self.port));
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
         }

@@ -8,7 +8,7 @@ LIC_FILES_CHKSUM = "file://LICENSE-MIT;md5=b5a3affcc3707883342665f500f33d33 \
                     file://LICENSE-APACHE;md5=3b83ef96387f14655fc854ddc3c6bd57 \
                     "
 
-DEPENDS = "cmake-native openssl"
+DEPENDS = "openssl"
 
 require edge-tools-crates.inc
 

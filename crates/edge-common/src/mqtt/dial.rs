@@ -1,0 +1,281 @@
+//! Connection to the endpoint: name look-up, TCP, proxy and TLS, over all addresses at
+//! once by Happy Eyeballs (<https://www.rfc-editor.org/rfc/rfc8305>), until one deadline.
+//!
+//! The race includes TLS: an address on which TCP connects and TLS does not begin is as
+//! dead as one that does not answer.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use openssl::ssl::{SslContext, SslStream};
+
+use super::stream::Stream;
+use super::{ConnectError, Options, tls};
+
+/// Pause before the next address is tried while the last one has not connected, as
+/// RFC 8305 recommends.
+const STAGGER: Duration = Duration::from_millis(250);
+/// Pause before another connection is tried while TCP is connected and TLS has not ended:
+/// several round trips of a slow mobile network.
+const TLS_PATIENCE: Duration = Duration::from_secs(3);
+/// Time for the attempts to report why they ended at the deadline.
+const GRACE: Duration = Duration::from_millis(500);
+/// Maximum number of addresses that are tried.
+const MAX_ADDRESSES: usize = 16;
+/// Size limit of the head of a proxy's answer, in bytes.
+const MAX_HEAD_BYTES: usize = 4096;
+
+/// Parameters that all attempts share.
+#[derive(Clone)]
+struct Target {
+    context: SslContext,
+    endpoint: String,
+    port: u16,
+    through_proxy: bool,
+    end: Instant,
+}
+
+/// Event of an attempt.
+enum Event {
+    /// TCP is connected to this address.
+    Connected(SocketAddr),
+    /// The attempt has ended.
+    Done(SocketAddr, Result<SslStream<Stream>, ConnectError>),
+}
+
+/// Connects to the endpoint until `end` and returns the first stream whose TLS handshake
+/// succeeds.
+pub(super) fn dial(options: &Options, end: Instant) -> Result<SslStream<Stream>> {
+    let target = Target {
+        context: tls::context(options)?,
+        endpoint: options.endpoint.into(),
+        port: options.port,
+        through_proxy: options.proxy.is_some(),
+        end,
+    };
+    let endpoint = format!("{}:{}", options.endpoint, options.port);
+    let next_hop = options.proxy.map_or(endpoint.as_str(), |proxy| {
+        proxy.strip_prefix("http://").unwrap_or(proxy)
+    });
+    let addresses = interleave(look_up(next_hop, end)?);
+    Ok(race(&target, addresses).map_err(|error| error.of(options))?)
+}
+
+/// Resolves `HOST:PORT` to socket addresses until `end`.
+fn look_up(address: &str, end: Instant) -> Result<Vec<SocketAddr>, ConnectError> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let (sender, receiver) = mpsc::channel();
+    let owned = address.to_string();
+    // In a separate thread, because the time limits of the system's resolver add up to
+    // half a minute and cannot be set for a single look-up.
+    std::thread::spawn(move || {
+        let found = owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let _ = sender.send(found);
+    });
+    let failed =
+        |cause: String| ConnectError::network(false, format!("looking up {host}: {cause}"));
+    match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(failed("no address".into())),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("no answer in time".into())),
+    }
+}
+
+/// Orders addresses so that the families alternate, beginning with the one that the
+/// system prefers: a device with one working family then waits for one address only.
+fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut ordered = VecDeque::new();
+    while ordered.len() < MAX_ADDRESSES {
+        let pair = [one.next(), other.next()];
+        if pair == [None, None] {
+            break;
+        }
+        let fresh: Vec<_> = pair
+            .into_iter()
+            .flatten()
+            .filter(|a| !ordered.contains(a))
+            .collect();
+        ordered.extend(fresh);
+    }
+    ordered
+}
+
+/// Race over addresses: attempts that run, and addresses that wait for their turn.
+struct Race {
+    queue: VecDeque<SocketAddr>,
+    /// Addresses that connected and whose TLS has not ended. Each is tried a second time:
+    /// a server may have lost the first connection.
+    stalled: Vec<SocketAddr>,
+    repeated: Vec<SocketAddr>,
+    running: usize,
+    next_start: Instant,
+    error: Option<ConnectError>,
+}
+
+fn race(
+    target: &Target,
+    addresses: VecDeque<SocketAddr>,
+) -> Result<SslStream<Stream>, ConnectError> {
+    let (sender, receiver) = mpsc::channel();
+    let mut race = Race {
+        queue: addresses,
+        stalled: Vec::new(),
+        repeated: Vec::new(),
+        running: 0,
+        next_start: Instant::now(),
+        error: None,
+    };
+    loop {
+        race.start_due(target, &sender);
+        if let Some(stream) = race.wait(&receiver, target.end) {
+            return Ok(stream);
+        }
+        let over = Instant::now() >= target.end + GRACE;
+        if over || (race.running == 0 && race.queue.is_empty()) {
+            let silent = || ConnectError::network(false, "no answer in time".into());
+            return Err(race.error.unwrap_or_else(silent));
+        }
+    }
+}
+
+impl Race {
+    fn start_due(&mut self, target: &Target, sender: &Sender<Event>) {
+        let now = Instant::now();
+        if now < self.next_start || now >= target.end {
+            return;
+        }
+        if self.queue.is_empty()
+            && let Some(address) = self.stalled.pop()
+        {
+            self.repeated.push(address);
+            self.queue.push_back(address);
+        }
+        let Some(address) = self.queue.pop_front() else {
+            return;
+        };
+        let (target, sender) = (target.clone(), sender.clone());
+        std::thread::spawn(move || {
+            let result = attempt(&target, address, &sender);
+            let _ = sender.send(Event::Done(address, result));
+        });
+        self.running += 1;
+        self.next_start = now + STAGGER;
+    }
+
+    /// Waits for an event, or until the next attempt is due.
+    fn wait(&mut self, receiver: &Receiver<Event>, end: Instant) -> Option<SslStream<Stream>> {
+        let now = Instant::now();
+        let more = !self.queue.is_empty() || !self.stalled.is_empty();
+        let until = if more && self.next_start < end {
+            self.next_start
+        } else {
+            end + GRACE
+        };
+        match receiver.recv_timeout(until.saturating_duration_since(now)) {
+            Ok(Event::Connected(address)) => {
+                if !self.repeated.contains(&address) {
+                    self.stalled.push(address);
+                }
+                self.next_start = Instant::now() + TLS_PATIENCE;
+            }
+            Ok(Event::Done(_, Ok(stream))) => return Some(stream),
+            Ok(Event::Done(address, Err(error))) => {
+                self.running -= 1;
+                self.stalled.retain(|a| *a != address);
+                self.next_start = Instant::now();
+                let worse = |old: &ConnectError| old.progress() < error.progress();
+                if self.error.as_ref().is_none_or(worse) {
+                    self.error = Some(error);
+                }
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        None
+    }
+}
+
+/// Connects to one address, directly or as the proxy, and performs the TLS handshake.
+fn attempt(
+    target: &Target,
+    address: SocketAddr,
+    sender: &Sender<Event>,
+) -> Result<SslStream<Stream>, ConnectError> {
+    let unreached = |cause: String| ConnectError::network(false, format!("{address}: {cause}"));
+    let left = target.end.saturating_duration_since(Instant::now());
+    let tcp = TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)))
+        .map_err(|error| unreached(error.to_string()))?;
+    let _ = sender.send(Event::Connected(address));
+    let mut stream = Stream::new(tcp, target.end);
+    if target.through_proxy {
+        request_tunnel(&mut stream, target).map_err(unreached)?;
+        stream.received = 0;
+    }
+    let ssl = tls::client(&target.context, &target.endpoint);
+    let ssl = ssl.map_err(|error| ConnectError::tls(format!("{error:#}")))?;
+    tls::handshake(ssl, stream).map_err(|error| error.at(address))
+}
+
+/// Requests a tunnel to the endpoint from the proxy.
+fn request_tunnel(stream: &mut Stream, target: &Target) -> Result<(), String> {
+    let endpoint = format!("{}:{}", target.endpoint, target.port);
+    let mut request = || {
+        let request = format!("CONNECT {endpoint} HTTP/1.1\r\nHost: {endpoint}\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut head = Vec::new();
+        // The response is read byte by byte, because the data after its head belongs to
+        // TLS.
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD_BYTES {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&head).into_owned())
+    };
+    let head = request().map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => "the proxy does not answer in time".to_string(),
+        _ => format!("the proxy does not answer: {e}"),
+    })?;
+    if !head.ends_with("\r\n\r\n") {
+        return Err("the proxy's answer is too long".into());
+    }
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if head.starts_with("HTTP/1.") && status.len() == 3 && status.starts_with('2') {
+        return Ok(());
+    }
+    let line = head.lines().next().unwrap_or_default();
+    Err(format!(
+        "the proxy rejected the connection: {}",
+        crate::log::printable(line)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_alternate_from_the_preferred_one() {
+        let parse = |text: &&str| text.parse::<SocketAddr>().unwrap();
+        let found = [
+            "10.0.0.1:1",
+            "10.0.0.2:1",
+            "10.0.0.1:1",
+            "[::1]:1",
+            "[::2]:1",
+        ];
+        let ordered: Vec<_> = interleave(found.iter().map(parse).collect()).into();
+        let expected = ["10.0.0.1:1", "[::1]:1", "10.0.0.2:1", "[::2]:1"];
+        assert_eq!(ordered, expected.iter().map(parse).collect::<Vec<_>>());
+        let many = (1..100).map(|n| SocketAddr::from(([10, 0, 0, n], 1)));
+        assert_eq!(interleave(many.collect()).len(), MAX_ADDRESSES);
+        assert!(interleave(Vec::new()).is_empty());
+    }
+}
