@@ -200,6 +200,9 @@ pub mod path {
     /// File with the time of the device image, `YYYYMMDDhhmmss` in UTC, which the build
     /// writes.
     pub const IMAGE_TIME: &str = "/etc/timestamp";
+    /// File with the results of the check of image layers in this boot, written by
+    /// edge-docker and reported by edge-heartbeat.
+    pub const LAYERS_CHECKED: &str = "/run/edge-ai/layers.json";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }

@@ -26,6 +26,22 @@ pub struct Policy {
     /// Commands that engineers may give; by default only those that look.
     #[serde(default)]
     pub engineer: Level,
+    /// Time of the check of image layers; by default in the background.
+    #[serde(default)]
+    pub layers: LayerCheck,
+}
+
+/// Time at which the layers of all images are checked in each boot: `background` or
+/// `before-start`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerCheck {
+    /// While the apps run already. This is the default, because the check takes seconds
+    /// for each gigabyte.
+    #[default]
+    Background,
+    /// Before the engine starts, so that no changed program ever runs.
+    BeforeStart,
 }
 
 /// Network interfaces over which sshd accepts logins: `any` or `vpn`.
@@ -77,6 +93,9 @@ mod tests {
             (policy.run, policy.engineer),
             (RunMode::Any, Level::Operate)
         );
+        assert_eq!(policy.layers, LayerCheck::Background);
+        let policy = load(r#"{"layers":"before-start"}"#).unwrap();
+        assert_eq!(policy.layers, LayerCheck::BeforeStart);
         assert!(Level::Look < Level::Operate && Level::Operate < Level::Debug);
     }
 
@@ -93,6 +112,9 @@ mod tests {
             r#"{"run":true}"#,
             r#"{"engineer":"root"}"#,
             r#"{"engineer":"Debug"}"#,
+            r#"{"layers":"never"}"#,
+            r#"{"layers":"beforestart"}"#,
+            r#"{"layers":null}"#,
         ] {
             assert!(load(text).is_err(), "{text}");
         }

@@ -31,9 +31,9 @@ pub(crate) fn least_level(root: &Root) -> Level {
     }
 }
 
-/// Refuses a command that belongs to the start of the engine, if an engineer or a unit of
+/// Refuses a command that belongs to a unit of the engine, if an engineer or a unit of
 /// `/data/services` called it.
-pub(crate) fn require_service_manager(root: &Root) -> Result<()> {
+pub(crate) fn require_service_manager(root: &Root, command: &str) -> Result<()> {
     // sudo sets the variable, and its caller cannot remove it. The control group alone
     // says less: on a developer's machine the engine may run below any unit.
     let is_typed = std::env::var_os("SUDO_UID").is_some();
@@ -44,9 +44,9 @@ pub(crate) fn require_service_manager(root: &Root) -> Result<()> {
     let mut units = units.filter(|unit| unit.ends_with(".service"));
     let is_app = units.any(|unit| root.path(SERVICES).join(unit).exists());
     if is_typed || is_app {
-        return Err(refuse(
-            "audit-stored is refused: systemd calls it before it starts the engine",
-        ));
+        return Err(refuse(format_args!(
+            "{command} is refused: systemd calls it at the start of the engine"
+        )));
     }
     Ok(())
 }

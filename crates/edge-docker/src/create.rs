@@ -30,7 +30,7 @@ use crate::ledger::Decision;
 use crate::mounts::{clones, collect, owners};
 use crate::plan;
 use crate::signed_app::{self, SignedApp};
-use crate::stored::created;
+use crate::stored::{created, damage};
 use crate::trust::{self, Trust};
 use crate::units;
 
@@ -100,6 +100,7 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
         app.require_same(&existing)?;
         if !existing.state.running {
             let judged = identify::verified(root, trust, "run", &existing.id).await?;
+            damage::require_intact(root, "run", &app.spec.app, &existing.image)?;
             break_glass::change(root, &judged.found, Change::State)?;
             let decision = Decision {
                 verb: "run",
@@ -272,6 +273,7 @@ impl Permitted {
     /// Clones the mounts, records the permitted command `verb`, and sends the create request
     /// to the engine.
     pub(crate) async fn create(&self, root: &Root, verb: &str) -> Result<Created> {
+        damage::require_intact(root, verb, &self.reference, &self.image.id)?;
         // Without this lock, a collection in another process would remove the clones,
         // because no container references them yet.
         let _lock = collect::hold(root)?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use edge_common::contract::limit::ANCHOR_BYTES;
 use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
 use edge_common::level::RunMode;
-use edge_common::policy::Policy;
+use edge_common::policy::{LayerCheck, Policy};
 use edge_common::{Root, file};
 use edge_signature::{Keys, Repository};
 
@@ -39,6 +39,8 @@ pub(crate) struct Trust {
     pub(crate) sandbox: bool,
     /// Origin of the settings of containers, from `policy.json`.
     pub(crate) run: RunMode,
+    /// Time of the check of image layers, from `policy.json`.
+    pub(crate) layers: LayerCheck,
 }
 
 impl Trust {
@@ -68,6 +70,7 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
             .with_context(|| format!("parsing {REPOSITORY}"))?,
         sandbox: policy.sandbox,
         run: policy.run,
+        layers: policy.layers,
     })
 }
 

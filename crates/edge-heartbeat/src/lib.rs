@@ -15,6 +15,7 @@ mod document;
 mod files;
 mod gatherer;
 mod identity;
+mod layers;
 mod rejections;
 mod reported_state;
 mod sd_notify;

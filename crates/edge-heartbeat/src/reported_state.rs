@@ -8,7 +8,7 @@ use edge_common::{Root, boot, log};
 use serde_json::{Map, Value, json};
 
 use crate::files::text;
-use crate::{containers, disk, temperature, vpn};
+use crate::{containers, disk, layers, temperature, vpn};
 
 /// Length limit of a boot step's error message in a report, in characters.
 const MAX_MESSAGE_CHARS: usize = 200;
@@ -67,12 +67,20 @@ pub(crate) const SOURCES: [Source; 5] = [
     },
     Source {
         name: "files",
-        keys: &["vpn_hostname", "vpn", "ledger", "break_glass", "boot"],
+        keys: &[
+            "vpn_hostname",
+            "vpn",
+            "ledger",
+            "layers",
+            "break_glass",
+            "boot",
+        ],
         read: |root| {
             vec![
                 vpn::hostname(root),
                 vpn::report(root),
                 ledger(root),
+                layers::report(root),
                 break_glass(root),
                 boot_chain(root),
             ]

@@ -267,6 +267,10 @@ commands! {
         ("audit-stored", "Audit stored containers before the engine starts"),
         // systemd units of earlier device images use the old name `sweep`.
     ]).aliases(&["sweep"]);
+    /// Checks the layers of all images after the engine's start.
+    CheckLayers = Entry::own("check-layers", Hidden, &[
+        ("check-layers", "Check the layers of all images, and stop containers of damaged ones"),
+    ]).takes(Count(0, 0, "no arguments"));
 }
 
 impl Command {

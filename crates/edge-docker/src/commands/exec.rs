@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::passthrough;
 use crate::break_glass::{self, Change};
 use crate::image::identify;
+use crate::stored::damage;
 use crate::{tickets, trust};
 
 /// Size limit of an argument of a signed command.
@@ -48,6 +49,8 @@ pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let app = break_glass::app_of(&judged.found);
     break_glass::require_app(app)?;
     let id = judged.id.as_str();
+    let image = judged.found["Image"].as_str().unwrap_or_default();
+    damage::require_intact(root, "exec", container, image)?;
     let spec = judged.spec()?;
     if let Some(signed) = spec.as_ref().and_then(|s| s.commands.get(command[0])) {
         if let Some((options, command)) = signed_command(signed, parsed, &command[1..])? {

@@ -23,7 +23,7 @@ use edge_docker_policy::cli::commands::Command;
 use edge_docker_policy::cli::levels;
 use edge_docker_policy::refusal::{Refusal, refuse};
 
-use crate::image::{build, load, login, pull, push};
+use crate::image::{build, load, login, push};
 use crate::ledger::{self, Decision, Verdict};
 use crate::mounts::sync;
 use crate::stored::{self, fsck};
@@ -138,7 +138,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Rollback => done(deploy::rollback(root, args).await),
         Command::Exec => done(exec::run(root, parsed).await),
         Command::Remove => operate::remove(root, parsed).await,
-        Command::Pull => done(pull::run(root, parsed).await),
+        Command::Pull => done(deploy::repair::pull(root, parsed).await),
         Command::Push => done(push::run(root, args).await),
         Command::Login => done(login::login(root, parsed).await),
         Command::Logout => done(login::logout(root, args)),
@@ -176,11 +176,19 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         | Command::History => done(passthrough::become_client(root, command, parsed)),
         Command::Authz => done(authz::serve(root)),
         Command::NoteSshKey => done(ssh_key::run(root, args)),
-        Command::AuditStored => {
-            caller::require_service_manager(root)
-                .inspect_err(|refusal| audit(root, "audit-stored", refusal))?;
-            ledger::record(root, "audit-stored")?;
-            done(stored::audit::run(root))
+        Command::AuditStored | Command::CheckLayers => {
+            done(of_service_manager(root, command).await)
         }
+    }
+}
+
+/// Carries out a command that only systemd gives.
+async fn of_service_manager(root: &Root, command: Command) -> Result<()> {
+    let name = command.entry().name;
+    caller::require_service_manager(root, name).inspect_err(|e| audit(root, name, e))?;
+    ledger::record(root, name)?;
+    match command {
+        Command::CheckLayers => deploy::damaged::check(root).await,
+        _ => stored::audit::run(root),
     }
 }

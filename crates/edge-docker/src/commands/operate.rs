@@ -22,6 +22,7 @@ use crate::image::identify::{self, Judged};
 use crate::image::release_numbers;
 use crate::journal::{self, Journal};
 use crate::mounts::collect;
+use crate::stored::damage;
 use crate::stored::interrupted;
 use crate::trust;
 use crate::units;
@@ -40,6 +41,8 @@ pub(super) async fn start(root: &Root, command: Command, parsed: &Parsed<'_>) ->
     let mut targets = Vec::new();
     for typed in &parsed.arguments {
         let one = identify::verified(root, &trust, command.entry().name, typed).await?;
+        let image = one.found["Image"].as_str().unwrap_or_default();
+        damage::require_intact(root, command.entry().name, typed, image)?;
         break_glass::change(root, &one.found, Change::State)?;
         let id = one.id.clone();
         targets.push(Target { typed, id });

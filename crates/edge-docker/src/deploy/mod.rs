@@ -3,10 +3,12 @@
 //! restored.
 
 mod arguments;
+pub(crate) mod damaged;
 mod health;
 mod interrupted;
 mod places;
 mod remake;
+pub(crate) mod repair;
 pub(crate) mod restore;
 mod same;
 mod steps;
@@ -38,7 +40,7 @@ use crate::image::identify;
 use crate::journal::{self, Journal, Kept};
 use crate::ledger::Decision;
 use crate::mounts::collect;
-use crate::stored::created;
+use crate::stored::{created, damage};
 use crate::trust;
 
 /// First argument of the process that carries out the deployment. A caller may also type
@@ -233,6 +235,7 @@ async fn rollback_detached(root: &Root, args: &[&str]) -> Result<()> {
     let image = previous.label(label::IMAGE).ok_or_else(none)?;
     // The signing key may have been withdrawn since the container was deployed.
     let judged = identify::verified(root, &trust::load(root)?, "rollback", &previous.id).await?;
+    damage::require_intact(root, "rollback", name, &previous.image)?;
     let app = previous.app().unwrap_or_default();
     places.require_app(app)?;
     places.note(root).await?;

@@ -20,7 +20,7 @@ use crate::ledger::Decision;
 use crate::mounts::{collect, owners};
 use crate::stored::remake::{self, Remake};
 use crate::stored::withheld::Withheld;
-use crate::stored::{created, disk, quarantine, top_layers};
+use crate::stored::{created, damage, disk, quarantine, top_layers};
 
 /// Recreates all pending containers, and deletes what is left of earlier boots. Returns
 /// the number of containers that failed.
@@ -81,6 +81,8 @@ pub(super) async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Resu
     created::remove(root, &pending.id);
     remake::done(root, pending)?;
     if is_started {
+        let image = pending.body["Image"].as_str().unwrap_or_default();
+        damage::require_intact(root, "replace --recover", &pending.name, image)?;
         owners::give(root, &id).await?;
         containers::start(root, &id).await?;
     }

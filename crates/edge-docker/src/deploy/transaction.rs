@@ -27,6 +27,7 @@ use crate::image::{identify, release_numbers};
 use crate::journal::{self, Journal, Kept, Phase};
 use crate::ledger::{Decision, Verdict};
 use crate::mounts::owners;
+use crate::stored::damage;
 use crate::trust;
 use crate::units;
 
@@ -206,7 +207,9 @@ async fn running(root: &Root, journal: &Journal) -> Result<Kept> {
 /// Starts a container after the same checks as `edge-docker start`: keys and sandbox
 /// policy may have changed with the device image since the deployment began.
 async fn start(root: &Root, id: &str) -> Result<()> {
-    identify::verified(root, &trust::load(root)?, "replace", id).await?;
+    let judged = identify::verified(root, &trust::load(root)?, "replace", id).await?;
+    let image = judged.found["Image"].as_str().unwrap_or_default();
+    damage::require_intact(root, "replace", id, image)?;
     owners::give(root, id).await?;
     containers::start(root, id).await
 }

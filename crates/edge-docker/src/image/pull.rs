@@ -5,11 +5,13 @@
 //! cached. A tag alone cannot be verified, because it may refer to other content a moment
 //! later.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use edge_common::{Root, log};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
-use edge_signature::{CachedSignature, Credentials, Error, ImageRef, Registry, Select, Verified};
+use edge_signature::{
+    CachedSignature, Credentials, Digest, Error, ImageRef, Registry, Select, Verified,
+};
 use hyper::Method;
 
 use super::progress::{Downloads, print_progress};
@@ -36,7 +38,14 @@ struct Options {
 /// Carries out `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`.
 /// Credentials of the command line are used only for this pull and are not stored:
 /// edge-app passes the credentials of the developer, which must not stay on a device.
-pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
+///
+/// `prepare` is called with the ID of the verified image before the engine pulls it. Returns
+/// that ID.
+pub(crate) async fn run(
+    root: &Root,
+    parsed: &Parsed<'_>,
+    prepare: impl AsyncFnOnce(&Digest) -> Result<()>,
+) -> Result<Digest> {
     let [reference] = parsed.arguments[..] else {
         return Err(refuse("pull takes one image"));
     };
@@ -48,9 +57,9 @@ pub(crate) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
         allow_downgrade: parsed.is_set("allow-downgrade"),
         login: login.or_else(|| login::credentials(root, image.repository.host())),
     };
-    let (verified, _) = pull_with(root, &trust, &image, &options).await?;
+    let (verified, local) = pull_with(root, &trust, &image, &options, prepare).await?;
     println!("{}@{}", image.repository, verified.digest);
-    Ok(())
+    local.id.parse().context("the engine's image ID")
 }
 
 /// Parses an image reference; refuses an image of any other than the trusted repository.
@@ -84,7 +93,7 @@ pub(super) async fn pull(
         allow_downgrade,
         login: login::credentials(root, image.repository.host()),
     };
-    pull_with(root, trust, image, &options).await
+    pull_with(root, trust, image, &options, async |_| Ok(())).await
 }
 
 async fn pull_with(
@@ -92,6 +101,7 @@ async fn pull_with(
     trust: &Trust,
     image: &ImageRef,
     options: &Options,
+    prepare: impl AsyncFnOnce(&Digest) -> Result<()>,
 ) -> Result<(Verified, Local)> {
     let proved = prove(trust, image, options.login.clone()).await;
     let (verified, proof) = proved.map_err(failure::of)?;
@@ -111,6 +121,7 @@ async fn pull_with(
         &verified.signer[..SHOWN_KEY_DIGITS]
     ));
     ledger::record_pull(root, &image.to_string(), &verified)?;
+    prepare(&proof.image_id().map_err(failure::of)?).await?;
     let local = fetch(root, image, &proof, options).await?;
     signatures::store(root, image, &verified.digest, &proof)?;
     if options.allow_downgrade {

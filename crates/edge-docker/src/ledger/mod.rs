@@ -37,7 +37,7 @@ use self::record::Entry;
 
 /// Commands that act although the ledger cannot be written: they make room, or stop what
 /// must not run.
-const ACT_WITHOUT: [&str; 9] = [
+const ACT_WITHOUT: [&str; 10] = [
     "rm",
     "rmi",
     "system prune",
@@ -45,6 +45,7 @@ const ACT_WITHOUT: [&str; 9] = [
     "image prune",
     "stop",
     "audit-stored",
+    "check-layers",
     "replace --recover",
     "ticket end",
 ];

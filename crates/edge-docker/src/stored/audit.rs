@@ -10,16 +10,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use edge_common::contract::label;
 use edge_common::level::RunMode;
+use edge_common::policy::LayerCheck;
 use edge_common::{Root, boot, file, lock, log};
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::container::Stored;
 
 use super::auditor::{Auditor, Kept};
 use super::fault::Fault;
+use super::layer_check::Verdicts;
 use super::quarantine::Quarantine;
 use super::top_layers::TopLayers;
 use super::withheld::Withheld;
-use super::{created, disk, files, interrupted, remake, reserve, state};
+use super::{created, disk, files, interrupted, recreation, remake, reserve, state, top_layers};
 use crate::mounts::clones;
 
 /// PID file of the engine, which exists while the engine runs.
@@ -89,12 +91,16 @@ fn audit(root: &Root) -> Result<Vec<String>> {
     let withheld = Withheld::below(&data_root);
     withheld.prepare();
     withheld.restore(&mut quarantine)?;
+    let auditor = Auditor::new(root, &data_root)?;
+    let trust = &auditor.trust;
     let mut audit = Audit {
         root,
         top_layers: TopLayers::new(root, &data_root)?,
-        auditor: Auditor::new(root, &data_root)?,
         quarantine,
         withheld,
+        verdicts: Verdicts::load(root, &data_root, trust.layers == LayerCheck::BeforeStart)?,
+        auditor,
+        of_damaged: Vec::new(),
         kept: BTreeMap::new(),
         records: BTreeSet::new(),
         interrupted: Vec::new(),
@@ -105,6 +111,7 @@ fn audit(root: &Root) -> Result<Vec<String>> {
     audit.containers(&data_root)?;
     audit.finish(&data_root)?;
     interrupted::mark(root, &audit.interrupted);
+    audit.release_damaged(&data_root);
     state::audit(&data_root, &mut audit.quarantine)?;
     Ok(audit.faults)
 }
@@ -116,6 +123,10 @@ struct Audit<'a> {
     top_layers: TopLayers,
     quarantine: Quarantine,
     withheld: Withheld,
+    /// Images that must not run.
+    verdicts: Verdicts,
+    /// IDs of containers of damaged images.
+    of_damaged: Vec<String>,
     /// Containers that the engine gets, by ID.
     kept: BTreeMap<String, Kept>,
     /// IDs of containers whose create requests stay.
@@ -140,7 +151,7 @@ impl Audit<'_> {
             let stored = files::read(&directory).map_err(|e| Fault::of(&e));
             let name = stored.as_ref().map_or("", Stored::name).to_string();
             let is_interrupted = stored.as_ref().is_ok_and(interrupted::is_interrupted);
-            let verdict = stored.and_then(|stored| self.auditor.audit(&stored));
+            let verdict = stored.and_then(|stored| self.judge(&stored));
             let verdict = verdict.and_then(|kept| match &kept.key {
                 Some(key) if !self.clones.insert(key.clone()) => {
                     Err("its mount clones are another's".into())
@@ -157,6 +168,34 @@ impl Audit<'_> {
             }
         }
         Ok(())
+    }
+
+    fn judge(&mut self, stored: &Stored) -> Result<Kept, Fault> {
+        match self.verdicts.of(stored.image()) {
+            None => self.auditor.audit(stored),
+            Some((why, true)) => {
+                self.of_damaged.push(stored.id.clone());
+                match recreation::require_signed(self.root, &stored.id) {
+                    Ok(()) => Err(Fault::Unreadable(why)),
+                    // Nothing could recreate it.
+                    Err(_) => Err(Fault::Breaks(why)),
+                }
+            }
+            Some((why, false)) => Err(Fault::Unreadable(why)),
+        }
+    }
+
+    /// Removes the layers of containers of damaged images, which the engine does not get:
+    /// they would keep it from removing the damaged layers below.
+    fn release_damaged(&self, data_root: &Path) {
+        for id in &self.of_damaged {
+            if data_root.join("containers").join(id).exists() {
+                continue;
+            }
+            if let Err(error) = top_layers::retire(data_root, id) {
+                log::warn(format_args!("{error:#}"));
+            }
+        }
     }
 
     /// Keeps a container with a fault from the engine, as the fault demands.

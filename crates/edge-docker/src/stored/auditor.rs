@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::expected::Expected;
 use super::fault::Fault;
 use super::layers::Layers;
+use super::remake::Remake;
 use super::{created, replacement};
 use crate::engine::containers;
 use crate::image::{identify, release_numbers, signatures};
@@ -161,6 +162,17 @@ impl<'a> Auditor<'a> {
         if let Err(error) = release_numbers::raise(self.root, app, number, false) {
             log::error(format_args!("release numbers of {app}: {error:#}"));
         }
+    }
+
+    /// Describes the container that takes the place of a withheld one.
+    pub(super) fn recreation(&mut self, container: &Stored) -> Result<Remake, Fault> {
+        let record = created::find(self.root, &container.id).map_err(|e| Fault::of(&e))?;
+        let app = self.signed_app(container, record.as_ref())?;
+        if let Some(verified) = &app.image.verified {
+            self.check_number(verified, container)?;
+        }
+        let image = self.image(&app.image.id)?;
+        replacement::describe(self.root, container, &app, &image).map_err(|e| Fault::of(&e))
     }
 
     fn compare(

@@ -1,7 +1,7 @@
 //! `fsck [APP]`: checks that the image layers on the disk are those that were signed.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use edge_common::contract::exit_code::REFUSED;
@@ -65,12 +65,17 @@ pub(super) struct Checker {
 #[derive(Default)]
 pub(super) struct Report {
     count: usize,
-    /// Faults of the layers that are not what was signed, with the name of the layer.
-    pub(super) damaged: Vec<String>,
-    /// Faults of the layers that could not be read.
-    pub(super) unchecked: Vec<String>,
-    /// Directories of the damaged layers.
-    pub(super) directories: Vec<PathBuf>,
+    /// Layers that are not what was signed.
+    pub(super) damaged: Vec<FaultyLayer>,
+    /// Layers that could not be read.
+    pub(super) unchecked: Vec<FaultyLayer>,
+}
+
+/// Layer with its fault.
+pub(super) struct FaultyLayer {
+    /// Directory of the layer; `None` for metadata of the image.
+    directory: Option<PathBuf>,
+    why: String,
 }
 
 impl Checker {
@@ -86,7 +91,7 @@ impl Checker {
         let layers = match image.layers(&mut self.layers) {
             Ok(layers) => layers,
             Err(fault) => {
-                report.add(String::new(), is_damage(&fault), &fault.to_string());
+                report.add(None, is_damage(&fault), fault.to_string());
                 return report;
             }
         };
@@ -97,11 +102,9 @@ impl Checker {
                 Some((is_damage(&fault), fault.to_string()))
             });
             if let Some((is_damaged, why)) = fault {
-                let name = format!("layer {at} of {} ({}): ", layers.len(), layer.digest);
-                report.add(name, *is_damaged, why);
-                if *is_damaged {
-                    report.directories.push(layer.directory.clone());
-                }
+                let (count, digest) = (layers.len(), &layer.digest);
+                let why = format!("layer {at} of {count} ({digest}): {why}");
+                report.add(Some(layer.directory.clone()), *is_damaged, why);
             }
         }
         report
@@ -109,18 +112,33 @@ impl Checker {
 }
 
 impl Report {
-    fn add(&mut self, layer: String, is_damaged: bool, why: &str) {
+    fn add(&mut self, directory: Option<PathBuf>, is_damaged: bool, why: String) {
         let list = match is_damaged {
             true => &mut self.damaged,
             false => &mut self.unchecked,
         };
-        list.push(layer + why);
+        list.push(FaultyLayer { directory, why });
+    }
+
+    /// Returns the first fault; empty if there is none.
+    pub(super) fn first(&self) -> String {
+        let mut all = self.damaged.iter().chain(&self.unchecked);
+        all.next().map_or(String::new(), |layer| layer.why.clone())
+    }
+
+    /// Returns directory and fault of each damaged layer.
+    pub(super) fn faults(&self) -> Vec<(Option<&Path>, &str)> {
+        let mut faults = Vec::new();
+        for FaultyLayer { directory, why } in &self.damaged {
+            faults.push((directory.as_deref(), why.as_str()));
+        }
+        faults
     }
 
     fn print(&self, image: &Image) {
         let name = &image.name;
-        for why in self.damaged.iter().chain(&self.unchecked) {
-            log::error(format_args!("{name}: {why}"));
+        for layer in self.damaged.iter().chain(&self.unchecked) {
+            log::error(format_args!("{name}: {}", layer.why));
         }
         if self.damaged.is_empty() && self.unchecked.is_empty() {
             let origin = if image.is_signed { "signed" } else { "loaded" };

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use edge_common::file;
@@ -74,6 +75,12 @@ impl Layers {
         Ok(paths.into_iter().filter_map(id).collect())
     }
 
+    /// Returns whether the engine has the image `id`.
+    pub(super) fn has(&self, id: &Digest) -> bool {
+        let path = self.images.join("imagedb/content/sha256").join(id.hex());
+        fs::symlink_metadata(path).is_ok()
+    }
+
     /// Reads the configuration of the image `id` and checks that its digest is the image
     /// ID.
     pub(super) fn image(&self, id: &Digest) -> Result<Value, Fault> {
@@ -90,6 +97,9 @@ impl Layers {
     /// its own layer. `image` is the configuration of the image.
     pub(super) fn check(&mut self, id: &str, image: &Value) -> Result<(), Fault> {
         let mount = self.images.join("layerdb/mounts").join(id);
+        if matches!(fs::symlink_metadata(&mount), Err(e) if e.kind() == ErrorKind::NotFound) {
+            return Err("its own layer is gone".into());
+        }
         let chain = chain(image)?;
         let parent = optional_text(&mount.join("parent"))?;
         let top = chain.last().map_or("", |(chain, _)| chain.as_str());

@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 mod auditor;
 pub(crate) mod created;
+pub(crate) mod damage;
 pub(crate) mod disk;
 mod expected;
 mod fault;
@@ -12,8 +13,10 @@ pub(crate) mod fsck;
 mod images;
 pub(crate) mod interrupted;
 mod layer;
+pub(crate) mod layer_check;
 mod layers;
 pub(crate) mod quarantine;
+pub(crate) mod recreation;
 pub(crate) mod remake;
 pub(crate) mod replacement;
 mod reserve;

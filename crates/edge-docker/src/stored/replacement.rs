@@ -11,6 +11,7 @@ use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::stored::container::{Stored, is_hex};
 use serde_json::Value;
 
+use super::damage;
 use super::expected::Expected;
 use super::remake::Remake;
 use crate::break_glass::AppState;
@@ -35,7 +36,9 @@ pub(super) fn describe(
     let policy = &body["HostConfig"]["RestartPolicy"]["Name"];
     let is_held_back = container.host["RestartPolicy"]["Name"] == "no" && *policy != "no";
     let volumes = volumes(container, &image["config"]);
-    let is_started = !is_held_back && starts(container, policy.as_str().unwrap_or_default());
+    let was_stopped = damage::was_stopped(root, &container.id);
+    let is_started =
+        !is_held_back && (was_stopped || starts(container, policy.as_str().unwrap_or_default()));
     Ok(Remake {
         id: container.id.clone(),
         app: app.spec.app.clone(),

@@ -112,18 +112,29 @@ impl TopLayers {
 /// Removes the layers of the container `id`, which the engine no longer has. The content
 /// of its top layer is kept until the next boot.
 pub(crate) fn retire(data_root: &Path, id: &str) -> Result<()> {
-    let context = || format!("removing the layers of {id}");
+    keep(data_root, id)?;
     let layers = Layers::new(data_root);
-    let Some(own) = layers.own(id) else {
+    match layers.own(id) {
+        Some(own) => layers.remove(id, &own),
+        None => Ok(()),
+    }
+    .with_context(|| format!("removing the layers of {id}"))
+}
+
+/// Moves the content of the top layer of a container aside, where it is kept until the next
+/// boot. The container cannot start afterwards.
+pub(crate) fn keep(data_root: &Path, id: &str) -> Result<()> {
+    let Some(own) = Layers::new(data_root).own(id) else {
         return Ok(());
     };
     let last = data_root.join("emptied/last");
     file::create_directory(&last, 0o700)?;
-    let kept = last.join(id);
-    if fs::symlink_metadata(&kept).is_err() {
-        fs::rename(own.join("diff"), kept).with_context(context)?;
+    let (diff, kept) = (own.join("diff"), last.join(id));
+    let exists = |path: &Path| fs::symlink_metadata(path).is_ok();
+    if exists(&kept) || !exists(&diff) {
+        return Ok(());
     }
-    layers.remove(id, &own).with_context(context)
+    fs::rename(diff, kept).with_context(|| format!("keeping the top layer of {id}"))
 }
 
 /// Deletes the content of layers that was moved aside before the last boot.

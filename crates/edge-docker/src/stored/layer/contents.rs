@@ -180,7 +180,10 @@ impl<'a> Contents<'a> {
         if let Some(text) = self.surplus {
             return Err(text.into());
         }
-        if let Some((path, open)) = self.open.first_key_value() {
+        // A link that leads elsewhere explains the modes of the files that it shared.
+        let is_consequence = |open: &Open| !matches!(open.difference, Difference::Other(_));
+        let differences = self.open.iter();
+        if let Some((path, open)) = differences.min_by_key(|(_, open)| is_consequence(open)) {
             return Err(describe(path, open.difference).into());
         }
         // Not by recursion: directories nest as deeply as a path is long.

@@ -77,8 +77,11 @@ impl Item {
                 Ok("gid") => item.owner.1 = number().context("reading a header")?,
                 Ok(key) => {
                     if let Some(name) = key.strip_prefix(ARCHIVED) {
-                        let value = extension.value_bytes().to_vec();
-                        item.attributes.insert(name.into(), value);
+                        // An empty value stands for none in PAX.
+                        match extension.value_bytes() {
+                            [] => item.attributes.remove(name.as_bytes()),
+                            value => item.attributes.insert(name.into(), value.into()),
+                        };
                     }
                 }
                 Err(_) => {}

@@ -47,6 +47,18 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 impl Layer {
+    /// Returns the name under which the engine keeps the layer. Another extraction of the
+    /// same archive has another name.
+    pub(super) fn name(&self) -> String {
+        Self::name_of(&self.directory)
+    }
+
+    /// Returns the name of a layer with this directory.
+    pub(super) fn name_of(directory: &Path) -> String {
+        let name = directory.parent().and_then(Path::file_name);
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Checks the layer. The fault names the first path that differs; it is `Unreadable` if
     /// the disk failed.
     pub(super) fn check(&self) -> Result<(), Fault> {
