@@ -32,7 +32,9 @@ pub(crate) async fn give(root: &Root, id: &str) -> Result<()> {
     let path = format!("/containers/{id}/json");
     let container = client::request(root, Method::GET, &path, None).await?;
     let config = &container["Config"];
-    let Some(key) = config["Labels"][label::MOUNTS].as_str() else {
+    let key = config["Labels"][label::MOUNTS].as_str();
+    // Empty for a container without mounts.
+    let Some(key) = key.filter(|key| !key.is_empty()) else {
         return Ok(());
     };
     let user = config["User"].as_str().unwrap_or_default();
