@@ -48,7 +48,14 @@ fn boot(device: &mut Device) {
     device.good(&["rm", "-f", "/run/docker.pid"]);
     device.start_plugin();
     device.start_engine();
-    device.run(&["edge-docker", "replace", "--recover"]);
+    device.good(&["edge-docker", "replace", "--recover"]);
+}
+
+/// Waits until both apps run: the engine starts them after it answers.
+fn both_run(device: &Device) {
+    device::until("both apps", || {
+        (device.running() == ["bar", "foo"]).then_some(())
+    });
 }
 
 fn result(device: &Device, id: &str) -> Value {
@@ -67,7 +74,7 @@ fn a_damaged_image_is_stopped_and_stays_down() {
     let lower = device.good(&["docker", "inspect", "-f", form, &image.id]);
     let shared = format!("{lower}/bin/sleep");
     boot(&mut device);
-    assert_eq!(device.running(), ["bar", "foo"]);
+    both_run(&device);
     fs::set_permissions(device.path(&shared), fs::Permissions::from_mode(0o4755)).unwrap();
     let told = device.run(&["edge-docker", "check-layers"]);
     let told = output_text(&told);
@@ -107,7 +114,7 @@ fn a_damaged_image_is_stopped_and_stays_down() {
     device.good(&["edge-docker", "check-layers"]);
     assert_eq!(result(&device, &image.id)["state"], "ok");
     boot(&mut device);
-    assert_eq!(device.running(), ["bar", "foo"]);
+    both_run(&device);
     assert!(!device.path("/data/docker/quarantine").exists());
 }
 
@@ -137,7 +144,7 @@ fn refused(device: &Device) {
 fn before_start_no_changed_program_runs() {
     let (mut device, image, ids) = production(BEFORE_START);
     boot(&mut device);
-    assert_eq!(device.running(), ["bar", "foo"]);
+    both_run(&device);
     let file = own_file(&device, &image);
     device.stop_engine();
     let content = fs::read(device.path(&file)).unwrap();
@@ -153,7 +160,7 @@ fn before_start_no_changed_program_runs() {
     assert_eq!(result(&device, &image.id)["state"], "damaged");
     fs::write(device.path(&file), content).unwrap();
     boot(&mut device);
-    assert_eq!(device.running(), ["bar", "foo"]);
+    both_run(&device);
 }
 
 #[test]
@@ -165,7 +172,7 @@ fn an_interrupted_check_goes_on() {
     let file = own_file(&device, &image);
     fs::write(device.path(&file), "changed").unwrap();
     device.good(&["edge-docker", "check-layers"]);
-    assert_eq!(device.running(), ["bar", "foo"]);
+    both_run(&device);
     let text = fs::read_to_string(&path).unwrap();
     for broken in [
         String::new(),
