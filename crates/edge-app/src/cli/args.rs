@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use edge_signature::Format;
 
+use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
 use crate::device::targets::Targets;
 use crate::project::init::Template;
@@ -268,6 +269,23 @@ pub(crate) enum ProjectCommand {
         app: String,
         #[command(flatten)]
         rollout: Rollout,
+    },
+    /// Permit more on one device, for one app and some minutes
+    ///
+    /// A break-glass ticket is signed with the engineer's key. What is created
+    /// under it is removed when it ends.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    #[command(after_help = "\
+Example: edge-app ticket DEVICE --app camera --level debug --minutes 30 \\
+           --reason \"the picture is dark\"")]
+    Ticket {
+        #[command(subcommand)]
+        command: Option<TicketCommand>,
+        /// Name from edge-app.yaml, or a host of your ssh configuration
+        #[arg(required = true)]
+        device: Option<String>,
+        #[command(flatten)]
+        options: TicketOptions,
     },
     /// Start an app that is stopped, on one or several devices
     #[command(after_help = "Example: edge-app start hello --group barn")]

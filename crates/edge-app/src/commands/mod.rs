@@ -11,6 +11,7 @@ mod list;
 mod push;
 mod release_number;
 mod status;
+mod ticket;
 mod verify;
 
 use std::path::Path;
@@ -80,6 +81,13 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
             follow,
             tail,
         } => containers::logs(project, &target.app, &target.device, follow, tail).await,
+        ProjectCommand::Ticket {
+            command: Some(command),
+            ..
+        } => ticket::run(project, command).await,
+        ProjectCommand::Ticket {
+            device, options, ..
+        } => ticket::give(project, &device.unwrap_or_default(), &options).await,
         ProjectCommand::Start(apps) => containers::act(project, &apps, Action::Start).await,
         ProjectCommand::Restart(apps) => containers::act(project, &apps, Action::Restart).await,
         ProjectCommand::Stop(apps) => containers::act(project, &apps, Action::Stop).await,

@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) credentials: Option<Login>,
     /// Signing key, with which `push` signs and `verify` verifies images.
     pub(crate) signing_key: Option<SigningKey>,
+    /// Key that signs break-glass tickets. One key has one role.
+    pub(crate) engineer_key: Option<SigningKey>,
     /// Platform for which `build` and `sandbox` build images.
     #[serde(default)]
     pub(crate) platform: Platform,

@@ -39,6 +39,20 @@ impl Signer {
         }
     }
 
+    /// Loads the key that signs break-glass tickets: the one in `file`, or else the
+    /// project's.
+    pub(crate) async fn engineer(project: &Project, file: Option<&Path>) -> Result<Self> {
+        match (file, &project.config.engineer_key) {
+            (Some(path), _) => Self::read(path),
+            (None, Some(SigningKey::File(path))) => Self::read(&project.path(path)),
+            (None, Some(SigningKey::Kms(key))) => Ok(Self::Kms(KmsKey::new(&key.kms).await)),
+            (None, None) => Err(Failure::error(
+                CONFIGURATION,
+                "edge-app.yaml has no engineer_key: set it to FILE or kms: ALIAS, or give --key FILE",
+            )),
+        }
+    }
+
     fn read(path: &Path) -> Result<Self> {
         let key = file::read(path, ANCHOR_BYTES);
         key.map(Self::Pem)
