@@ -285,7 +285,7 @@ Example: edge-app ticket DEVICE --app camera --level debug --minutes 30 \\
         #[arg(required = true)]
         device: Option<String>,
         #[command(flatten)]
-        options: TicketOptions,
+        options: Box<TicketOptions>,
     },
     /// Start an app that is stopped, on one or several devices
     #[command(after_help = "Example: edge-app start hello --group barn")]

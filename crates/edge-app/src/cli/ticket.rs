@@ -63,7 +63,7 @@ pub(crate) enum TicketCommand {
     /// Write an unsigned ticket to --out, for a key on another machine
     Make {
         #[command(flatten)]
-        options: TicketOptions,
+        options: Box<TicketOptions>,
     },
     /// Sign a ticket that `make` has written
     Sign {
