@@ -56,14 +56,24 @@ fn lines(path: &Path) -> Vec<Line> {
         .collect()
 }
 
+/// Splits a line at blanks outside double quotes, as a shell does.
+fn words(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, part) in line.split('"').enumerate() {
+        if number % 2 == 1 {
+            found.push(part.to_owned());
+        } else {
+            found.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    found
+}
+
 /// Returns why edge-app refuses a line, if it does.
 fn wrong(line: &Line) -> Option<String> {
     // Alternatives and pipes of a sentence are no arguments.
     let command = line.text.split(" > ").next().unwrap_or_default();
-    let words = command
-        .split_whitespace()
-        .map(|w| w.trim_matches(['\'', '"']));
-    let error = Args::try_parse_from(words).err()?;
+    let error = Args::try_parse_from(words(command)).err()?;
     let fine = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => true,
         ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand => !line.whole,
