@@ -15,6 +15,9 @@ const LIMIT: f32 = 4.0;
 /// container in the mount namespace of the engine, so they cannot have one of their own.
 const SAME_NAMESPACE: [&str; 2] = ["edge-docker-ticket-end.service", "edge-vpn-client.service"];
 const SAME_NAMESPACE_LIMIT: f32 = 4.7;
+/// Services that are rated without a limit: the sessions of engineers are their child
+/// processes, and a sandbox of the service would be one of sudo and edge-docker, too.
+const SESSIONS: [&str; 1] = ["edge-rescue-ssh.service"];
 /// Directory of the manual pages, relative to the staged root.
 const MANUAL: &str = "usr/share/man";
 
@@ -89,7 +92,9 @@ fn stage(units: &[PathBuf]) -> Result<tempfile::TempDir> {
     fs::copy("/bin/true", generators.join("edge-generator"))?;
     let sbin = root.path().join("usr/sbin");
     fs::create_dir_all(&sbin)?;
-    fs::copy("/bin/true", sbin.join("nvme"))?;
+    for program in ["nvme", "sshd"] {
+        fs::copy("/bin/true", sbin.join(program))?;
+    }
     manual(root.path())?;
     Ok(root)
 }
@@ -172,9 +177,11 @@ fn rate(units: &[PathBuf]) -> Result<bool> {
         let printed = String::from_utf8_lossy(&text.stdout).into_owned();
         let score =
             score(&printed).with_context(|| format!("rating {name}: {}", shell::tail(&text)))?;
-        let limit = match SAME_NAMESPACE.iter().any(|service| name == *service) {
-            true => SAME_NAMESPACE_LIMIT,
-            false => LIMIT,
+        let is_one_of = |services: &[&str]| services.contains(&&*name);
+        let limit = match () {
+            () if is_one_of(&SESSIONS) => f32::INFINITY,
+            () if is_one_of(&SAME_NAMESPACE) => SAME_NAMESPACE_LIMIT,
+            () => LIMIT,
         };
         let verdict = if score <= limit { "" } else { "over the limit" };
         passed &= score <= limit;
