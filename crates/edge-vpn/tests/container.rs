@@ -198,6 +198,10 @@ fn the_container_gets_the_signed_grants_and_no_others() {
     let testbed = Testbed::new();
     let id = testbed.build();
     testbed.write("/etc/edge-ai/container-config/policy.json", PRODUCTION);
+    // edge-vpn requests nothing without a default route.
+    let uplink = "ip link add uplink type bridge && ip address add 10.9.9.2/24 dev uplink && \
+                  ip link set uplink up && ip route add default via 10.9.9.1";
+    testbed.read_output("/bin/sh", &["-c", uplink]);
     testbed.read_output("/data/edge-vpn", &["sshd"]);
     let mut sshd = testbed.device.command("/usr/sbin/sshd");
     let mut sshd = sshd.args(["-D"]).stdin(Stdio::null()).spawn().unwrap();
