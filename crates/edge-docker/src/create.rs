@@ -304,7 +304,12 @@ impl Permitted {
         // A deployment does it when the old container, which may have another user, has
         // stopped.
         if has_clones && verb != "replace" {
-            owners::give_to(root, &id, self.user(), &self.clone_record()).await?;
+            let record = self.clone_record();
+            // Only a warning: the container exists, and a program that exchanges its
+            // directory at this moment has itself to blame.
+            if let Err(error) = owners::give_to(root, &id, self.user(), &record).await {
+                log::warn(format_args!("{error:#}"));
+            }
         }
         Ok(Created { id, has_clones })
     }
