@@ -40,6 +40,13 @@ no_marks() {
 	[ -z "$(ls /data/config/edge-docker/interrupted)" ]
 }
 await no_marks
+pid=$(systemctl show -P MainPID containerd)
 systemctl kill -s KILL containerd
+# The app may go on meanwhile, so the containerd that comes next is awaited first.
+is_back() {
+	[ "$(systemctl show -P MainPID containerd)" != "$pid" ] &&
+		systemctl --quiet is-active containerd docker && ctr version >/dev/null 2>&1
+}
+await is_back
 await serves
 echo "killed 10 times: recovered $started times; containerd killed: hello serves"

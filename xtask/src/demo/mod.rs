@@ -51,7 +51,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         Some(Before::note()?)
     };
     let mut testbed = Testbed::new(args.release)?;
-    let steps = if args.all { all() } else { steps::STEPS.into() };
+    let steps = if args.all {
+        long()
+    } else {
+        steps::STEPS.into()
+    };
     let passed = chain(&mut testbed, &steps).failed == 0;
     if args.keep && shell::going_on().is_ok() {
         testbed.keep()?;
@@ -66,6 +70,15 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 /// counts.
 pub(crate) fn test() -> Result<Tally> {
     Ok(chain(&mut Testbed::new(true)?, &all()))
+}
+
+/// Returns all steps with those of several minutes, which the test suite leaves out.
+fn long() -> Vec<Step> {
+    let mut steps = all();
+    let more = steps.len() - more::STEPS.len();
+    let follow: Step = ("docs/first-app.md, followed", first_app::follow);
+    steps.splice(more..more, [bad_days::FULL, follow]);
+    steps
 }
 
 fn all() -> Vec<Step> {

@@ -4,14 +4,13 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Step;
 use super::steps::{answers, login};
 use super::testbed::Testbed;
-use super::{Step, first_app};
 use crate::shell;
 
 /// Steps that continue from the state in which the demo ends.
-pub(super) const STEPS: [Step; 8] = [
-    ("docs/first-app.md, followed", first_app::follow),
+pub(super) const STEPS: [Step; 7] = [
     ("sandbox: unsigned, in a directory of its own", sandbox),
     ("logs, stop, remove", manage),
     ("signed by another key: refused", stranger),
