@@ -178,10 +178,12 @@ fn rate(units: &[PathBuf]) -> Result<bool> {
         let score =
             score(&printed).with_context(|| format!("rating {name}: {}", shell::tail(&text)))?;
         let is_one_of = |services: &[&str]| services.contains(&&*name);
-        let limit = match () {
-            () if is_one_of(&SESSIONS) => f32::INFINITY,
-            () if is_one_of(&SAME_NAMESPACE) => SAME_NAMESPACE_LIMIT,
-            () => LIMIT,
+        let limit = if is_one_of(&SESSIONS) {
+            f32::INFINITY
+        } else if is_one_of(&SAME_NAMESPACE) {
+            SAME_NAMESPACE_LIMIT
+        } else {
+            LIMIT
         };
         let verdict = if score <= limit { "" } else { "over the limit" };
         passed &= score <= limit;

@@ -6,30 +6,13 @@ mod device;
 
 use device::{Device, output_text};
 
-/// Builds `sandbox/lamp:TAG` with this `USER`.
-fn build(device: &Device, tag: &str, user: &str) {
-    let dockerfile = format!("FROM sandbox/lamp:base\nUSER {user}\n");
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_size(dockerfile.len() as u64);
-    header.set_mode(0o644);
-    let content = dockerfile.as_bytes();
-    archive
-        .append_data(&mut header, "Dockerfile", content)
-        .unwrap();
-    let name = format!("sandbox/lamp:{tag}");
-    let context = archive.into_inner().unwrap();
-    let output = device.feed(&["edge-docker", "build", "-t", &name, "-"], &context);
-    assert!(output.status.success(), "{}", output_text(&output));
-}
-
 #[test]
 fn no_container_takes_the_login_user() {
     let mut device = Device::start();
     device.start_engine();
     device.image("lamp", 10);
     for (tag, user) in [("a", "61000"), ("b", "0061000:5"), ("c", "7:+61000")] {
-        build(&device, tag, user);
+        device.build_lamp(tag, user, &[]);
         let image = format!("sandbox/lamp:{tag}");
         for command in ["run", "create"] {
             let output = device.feed(&["edge-docker", command, &image], b"");

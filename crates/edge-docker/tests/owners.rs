@@ -6,7 +6,7 @@ mod device;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 
-use device::{Device, output_text};
+use device::Device;
 
 const DATA: &str = "/data/sandbox/lamp";
 
@@ -83,26 +83,6 @@ fn the_choice_of_a_program_that_starts_as_root_stays() {
     assert_eq!(owner(&device, DATA), "1000:1000");
 }
 
-/// Builds `sandbox/lamp:TAG` from `sandbox/lamp:base` and these files in `/etc`.
-fn build(device: &Device, tag: &str, user: &str, files: &[(&str, &str)]) {
-    let copies = files.iter().map(|(name, _)| format!("COPY {name} /etc/\n"));
-    let copies: String = copies.collect();
-    let dockerfile = format!("FROM sandbox/lamp:base\n{copies}USER {user}\n");
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, text) in files.iter().chain(&[("Dockerfile", &*dockerfile)]) {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        archive
-            .append_data(&mut header, name, text.as_bytes())
-            .unwrap();
-    }
-    let name = format!("sandbox/lamp:{tag}");
-    let context = archive.into_inner().unwrap();
-    let output = device.feed(&["edge-docker", "build", "-t", &name, "-"], &context);
-    assert!(output.status.success(), "{}", output_text(&output));
-}
-
 #[test]
 fn a_name_is_looked_up_in_the_image() {
     let device = device();
@@ -111,7 +91,7 @@ fn a_name_is_looked_up_in_the_image() {
         "root:x:0:0::/:/bin/sh\nnode:x:1500:1600::/:/bin/sh\n",
     );
     let group = ("group", "root:x:0:\nvideo:x:44:\n");
-    build(&device, "named", "node", &[passwd, group]);
+    device.build_lamp("named", "node", &[passwd, group]);
     script(
         &device,
         "",
@@ -129,7 +109,7 @@ fn a_name_is_looked_up_in_the_image() {
 
     // The name of the device's login user is no way to its directory.
     let login = ("passwd", "edge:x:61000:61000::/:/bin/sh\n");
-    build(&device, "login", "edge", &[login]);
+    device.build_lamp("login", "edge", &[login]);
     let run = [
         "edge-docker",
         "create",

@@ -81,8 +81,7 @@ fn clone_all(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>)
     let mut builder = fs::DirBuilder::new();
     let created = builder.recursive(true).mode(0o700).create(&place);
     created.with_context(|| format!("creating {DIRECTORY}/{key}"))?;
-    let (parent, app) = beneath::parent(root, &record.directory)?;
-    let directory = step(&parent, &record.directory, app, None)?;
+    let directory = app_directory(root, record)?;
     for (number, below) in record.below.iter().enumerate() {
         let source = resolve(&directory, &record.directory, below, owner)?;
         clone(&source, &place.join(number.to_string()))
@@ -93,12 +92,17 @@ fn clone_all(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>)
 
 /// Opens the sources of the mounts of `record`, in its order.
 pub(super) fn sources(root: &Root, record: &CloneRecord) -> Result<Vec<OwnedFd>> {
-    let (parent, app) = beneath::parent(root, &record.directory)?;
-    let directory = step(&parent, &record.directory, app, None)?;
+    let directory = app_directory(root, record)?;
     let below = record.below.iter();
     below
         .map(|below| resolve(&directory, &record.directory, below, None))
         .collect()
+}
+
+/// Opens the app's directory of `record`, or creates it.
+fn app_directory(root: &Root, record: &CloneRecord) -> Result<OwnedFd> {
+    let (parent, app) = beneath::parent(root, &record.directory)?;
+    step(&parent, &record.directory, app, None)
 }
 
 /// Opens the path `below` in an app's directory, component by component, and creates

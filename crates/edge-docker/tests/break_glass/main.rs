@@ -141,7 +141,7 @@ fn a_good_ticket_works_ends_by_itself_and_leaves_nothing() {
     assert_recorded(&device);
 }
 
-/// What a ticket for `net` at `debug` does not permit.
+/// Commands that a ticket for `net` at `debug` does not permit.
 fn assert_refused(device: &Device, tag: &str) {
     let other = format!("{REPOSITORY}:other-v1");
     for refused in [

@@ -25,7 +25,24 @@ impl Device {
         self.release(app, 1, &["sleep", "1000"], ballast)
     }
 
-    /// The same with a release number, and with the command of its version.
+    /// Builds `sandbox/lamp:TAG` from `sandbox/lamp:base` with this `USER` and these files in
+    /// `/etc`.
+    pub fn build_lamp(&self, tag: &str, user: &str, files: &[(&str, &str)]) {
+        let copies = files.iter().map(|(name, _)| format!("COPY {name} /etc/\n"));
+        let copies: String = copies.collect();
+        let dockerfile = format!("FROM sandbox/lamp:base\n{copies}USER {user}\n");
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, text) in files.iter().chain(&[("Dockerfile", &*dockerfile)]) {
+            add(&mut archive, name, 0o644, text.as_bytes());
+        }
+        let name = format!("sandbox/lamp:{tag}");
+        let context = archive.into_inner().unwrap();
+        let output = self.feed(&["edge-docker", "build", "-t", &name, "-"], &context);
+        assert!(output.status.success(), "{}", output_text(&output));
+    }
+
+    /// Loads and signs the image as [`Self::image`] does, with a release number and with the
+    /// command of its version.
     pub fn release(&self, app: &str, number: u64, command: &[&str], ballast: usize) -> Image {
         let layers = [programs(), extra(ballast)];
         let digests = layers.each_ref().map(|l| Digest::of(l).to_string());

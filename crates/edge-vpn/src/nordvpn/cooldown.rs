@@ -33,7 +33,7 @@ const MAX_MESSAGE_CHARS: usize = 500;
 struct Record {
     /// Version of the format.
     v: u32,
-    /// What was requested, for example the hash of the token. Another one may be
+    /// Key of the request, for example the hash of the token. Another one may be
     /// requested at once.
     key: String,
     /// Exit code of the last failure.
