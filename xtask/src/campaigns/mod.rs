@@ -31,6 +31,8 @@ pub(crate) enum Campaign {
         #[arg(long, default_value_t = 2000)]
         intervals: u32,
     },
+    /// Kill the engine after each of its answers to a deployment: one version must run
+    Deploy,
     /// Kill edge-partition and its helpers at every system call
     Partition,
     /// Damage file systems in 12 kinds, at several places and of several sizes:
@@ -70,6 +72,7 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
                 ("EDGE_INTERVALS", &intervals),
             )?;
         }
+        Campaign::Deploy => test("edge-docker", "killed_after_any_request", every)?,
         Campaign::Partition => test("edge-partition", "kill_", every)?,
         Campaign::Disk { resume } => disk(*resume)?,
         Campaign::Stored { count, resume } => stored(*count, *resume)?,

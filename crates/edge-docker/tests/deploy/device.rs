@@ -66,6 +66,11 @@ impl Device {
         self.base.stop_engine();
     }
 
+    /// Waits for the end of an engine that was killed.
+    pub fn wait_for_engine(&mut self) {
+        self.base.wait_for_engine();
+    }
+
     /// Kills all processes at once and starts the device again, without the engine.
     pub fn power_cut(&mut self) {
         self.base.restart_after_power_loss();

@@ -10,7 +10,7 @@ use super::{GOOD, POLICY, first, hang, inner, kill, replace, unharmed};
 const JOURNAL: &str = "/data/config/edge-docker/switches/hello.json";
 
 /// `replace hello` without a health check, which takes a second.
-fn quick(version: &str) -> Vec<&str> {
+pub fn quick(version: &str) -> Vec<&str> {
     let words = "replace hello --timeout 1 --restart always --stop-signal KILL -p 8080:8080 \
          -v /data/sandbox/hello:/data -e";
     words
