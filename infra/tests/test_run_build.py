@@ -243,7 +243,7 @@ def test_a_device_without_vpn_needs_no_token(build):
 @pytest.mark.parametrize("wrong", [
     {
         "fleet-provisioning/claim-key": (SIGNING_KEY, "claim-key does not belong to"),
-        "fleet-provisioning/config": ("{}", "config is not JSON"),
+        "fleet-provisioning/config": ('{"endpoint": "a.example"}', "config has no template_name"),
         "pki/container-signing-public-key": (SIGNING_KEY, "public-key is not a public key"),
         "pki/container-signing-public-key-old": ("nonsense", "key-old is not a public key"),
         "ecr/repository-url": ("https://a.example/edge-ai", "is not HOST/REPOSITORY"),
@@ -263,6 +263,39 @@ def test_invalid_parameters_are_named(build, wrong):
         assert objection in output
     assert len([line for line in output.splitlines() if line.startswith("  ")]) == len(wrong)
     assert "nonsense" not in output
+
+
+@pytest.mark.parametrize("keys", [
+    '"port": 443',
+    '"proxy": "http://proxy.example:3128", "spread_seconds": 0',
+    '"port": 8883, "proxy": "http://10.0.0.1:80", "spread_seconds": 3600',
+])
+def test_every_documented_key_of_the_claim_is_accepted(build, keys):
+    claim = f'{{"endpoint": "a.example", "template_name": "edge-ai-fleet", {keys}}}'
+    build.put("/edge-ai/fleet-provisioning/config", claim)
+    code, output = build.run("--dry-run")
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("keys,objection", [
+    ('"proxy": "http://user:secret@proxy:1"', "another proxy than http://HOST:PORT"),
+    ('"proxy": "http://proxy:65536"', "another proxy than"),
+    ('"proxy": 3128', "another proxy than"),
+    ('"port": 0', "another port than 1 to 65535"),
+    ('"port": true', "another port than"),
+    ('"port": "443"', "another port than"),
+    ('"spread_seconds": 3601', "another spread_seconds than 0 to 3600"),
+    ('"spread_seconds": 1.5', "another spread_seconds than"),
+    ('"template_name": "a/b"', "another template_name than"),
+    ('"endpoint": "https://a.example"', "another endpoint than a host name"),
+    ('"spread": 1', "the unknown key 'spread'"),
+])
+def test_what_a_device_would_reject_is_rejected_before_the_build(build, keys, objection):
+    claim = f'{{"endpoint": "a.example", "template_name": "edge-ai-fleet", {keys}}}'
+    build.put("/edge-ai/fleet-provisioning/config", claim)
+    code, output = build.run("--dry-run")
+    assert code == 3 and objection in output, output
+    assert "secret" not in output
 
 
 def test_an_unreachable_cloud_is_reported(build):

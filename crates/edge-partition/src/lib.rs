@@ -54,7 +54,7 @@ Example: edge-partition --check --device /dev/disk/by-partlabel/DATA"
 pub struct Args {
     /// Partition to prepare [default: GPT label DATA, on the disk of the root file
     /// system first, never on a removable disk]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = absolute)]
     device: Option<PathBuf>,
     /// Time to wait for the device to appear
     #[arg(long, value_name = "SECS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
@@ -62,6 +62,19 @@ pub struct Args {
     /// Print what would be done and write nothing
     #[arg(long)]
     check: bool,
+}
+
+/// Parses `--device`: waiting for a relative path would end in "did not appear", and in
+/// `sda` a device of `/dev` is meant.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('/') {
+        return Ok(text.into());
+    }
+    let name = text.rsplit('/').find(|part| !part.is_empty());
+    let name = name.unwrap_or("disk/by-partlabel/DATA");
+    Err(format!(
+        "a relative path: write the whole path, for example /dev/{name}"
+    ))
 }
 
 /// Prepares the data partition, or with `--check` reports the action that is needed.

@@ -395,6 +395,18 @@ fn command_line() {
     );
     assert!(run(&["--version"]).status.success());
     assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
+    for (relative, example) in [
+        ("disk", "/dev/disk"),
+        ("./disk", "/dev/disk"),
+        ("sda3", "/dev/sda3"),
+        ("", "/dev/disk/by-partlabel/DATA"),
+    ] {
+        // Without `--timeout`: it is an error at once, not after 30 seconds.
+        let output = run(&["--check", "--device", relative]);
+        assert_eq!(output.status.code(), Some(2), "{relative}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(example), "{text}");
+    }
     let absent = run(&["--device", "/nonexistent/disk", "--timeout", "0"]);
     assert_eq!(absent.status.code(), Some(3));
 }
