@@ -3,120 +3,110 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::image::Image;
+use crate::graph::Graph;
+use crate::image::{Image, Ordering, defaults, mounts};
 use crate::unit::{Key, Unit};
 use crate::units::{Units, owned};
 
-/// Ordering of targets in systemd's own units: the first is reached before the second.
-const TARGETS: [(&str, &str); 4] = [
-    ("sockets.target", BASIC),
-    ("paths.target", BASIC),
-    ("multi-user.target", "graphical.target"),
-    ("multi-user.target", "default.target"),
-];
-/// Target before which no service starts, unless it has no default dependencies.
-const BASIC: &str = "basic.target";
+/// Maximum number of circles that are searched for their shortest form.
+const MAX_SHOWN: usize = 20;
 
-/// Returns the names of the units on an ordering cycle of `After=` and `Before=`, or on
-/// a path between two cycles, including the units of the device image.
-pub(crate) fn members(units: &Units, image: &Image) -> Vec<String> {
+/// Unit of `/data/services` that waits for itself.
+pub(crate) struct Member {
+    /// File name of the unit.
+    pub(crate) name: String,
+    /// Circle from the unit to itself, each unit before the one that waits for it; empty
+    /// for all but the first members.
+    pub(crate) circle: Vec<String>,
+}
+
+/// Returns the units of `/data/services` on a cycle of `After=` and `Before=`, including
+/// the units of the device image and systemd's default dependencies.
+pub(crate) fn members(units: &Units, image: &Image) -> Vec<Member> {
+    if units.is_empty() {
+        return Vec::new();
+    }
+    let names = Names::new(units);
+    let stated = |unit| Unit::all(unit, Key::After).chain(Unit::all(unit, Key::Needs));
+    let foreign: HashSet<&str> = units
+        .values()
+        .flat_map(stated)
+        .filter(|name| names.find(name).is_none())
+        .collect();
+    let ordering = image.ordering(foreign.into_iter());
     let mut graph = Graph::default();
-    for (first, second) in TARGETS {
+    for (first, second) in &ordering.edges {
         graph.edge(first, second);
     }
     for unit in units.values() {
-        through_image(&mut graph, unit, units, image);
-        let find = |name: &str| Some(&*owned(name, units)?.name);
-        for first in unit.all(Key::After).filter_map(find) {
-            graph.edge(first, &unit.name);
-        }
-        // systemd implicitly orders a timer, path or socket before the unit that it
-        // starts.
-        let implied = unit.implied();
-        let after = unit.all(Key::Before).chain(unit.all(Key::Fires));
-        for after in after.chain(implied.as_deref()).filter_map(find) {
-            graph.edge(&unit.name, after);
-        }
+        add(&mut graph, unit, &names, &ordering);
     }
-    graph.cyclic()
+    let cyclic = graph.cyclic();
+    let ours = cyclic.iter().filter(|name| units.contains_key(**name));
+    ours.enumerate()
+        .map(|(number, name)| Member {
+            name: (*name).into(),
+            circle: if number < MAX_SHOWN {
+                graph.circle(name)
+            } else {
+                Vec::new()
+            },
+        })
+        .collect()
 }
 
-/// Adds the ordering between a unit of `/data/services` and units of the device image,
-/// with systemd's default dependencies.
-fn through_image<'a>(graph: &mut Graph<'a>, unit: &'a Unit, units: &Units, image: &Image) {
-    let name: &str = &unit.name;
-    match name.rsplit_once('.').map_or("", |(_, kind)| kind) {
-        "service" => graph.edge(BASIC, name),
-        "socket" => graph.edge(name, "sockets.target"),
-        "path" => graph.edge(name, "paths.target"),
-        _ => {}
-    }
-    let foreign = |n: &&str| owned(n, units).is_none();
-    for first in unit.all(Key::After).filter(foreign) {
-        graph.edge(first, name);
-        if first.ends_with(".service") && image.waits_for_basic(first) {
-            graph.edge(BASIC, first);
+/// Names of the units of `/data/services`.
+struct Names<'a> {
+    units: &'a Units,
+    aliases: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn new(units: &'a Units) -> Self {
+        let named = |unit: &'a Unit| unit.all(Key::Alias).map(|alias| (alias, &*unit.name));
+        Self {
+            units,
+            aliases: units.values().flat_map(named).collect(),
         }
     }
-    for second in unit.all(Key::Before).filter(foreign) {
+
+    /// Returns the unit of this name, alias, or of which it is an instance.
+    fn find(&self, name: &str) -> Option<&'a str> {
+        let unit = owned(name, self.units).map(|unit| &*unit.name);
+        unit.or_else(|| self.aliases.get(name).copied())
+    }
+}
+
+/// Adds the ordering of a unit, with systemd's default dependencies.
+fn add<'a>(graph: &mut Graph<'a>, unit: &'a Unit, names: &Names<'a>, image: &'a Ordering) {
+    let name: &str = &unit.name;
+    let real = |other: &'a str| names.find(other).unwrap_or_else(|| image.name(other));
+    for (first, second) in defaults(name, unit.is_calendar()) {
+        graph.edge(first, second);
+    }
+    for first in unit.all(Key::After) {
+        graph.edge(real(first), name);
+    }
+    for mount in unit.all(Key::WaitsForPath).flat_map(mounts) {
+        graph.edge_from(mount, name);
+    }
+    // systemd orders a timer, path or socket before the unit that it starts.
+    let implied = unit.implied();
+    let implied = implied.as_deref().and_then(|name| names.find(name));
+    let after = unit.all(Key::Before).chain(unit.all(Key::Fires));
+    for second in after.map(real).chain(implied) {
         graph.edge(name, second);
     }
     // A target waits for what it wants, unless that waits for the target.
     let wanting = unit.all(Key::WantedBy).chain(unit.all(Key::RequiredBy));
-    for target in wanting.filter(|t| t.ends_with(".target")).filter(foreign) {
-        if !unit.all(Key::After).any(|first| first == target) {
+    for target in wanting.filter(|target| image.has_defaults(target)) {
+        let target = image.name(target);
+        let waits = unit
+            .all(Key::After)
+            .any(|first| image.name(first) == target);
+        if target.ends_with(".target") && !waits {
             graph.edge(name, target);
         }
-    }
-}
-
-#[derive(Default)]
-struct Graph<'a> {
-    /// `[successors, predecessors]` of each unit, by its name.
-    sides: [HashMap<&'a str, Vec<&'a str>>; 2],
-}
-
-impl<'a> Graph<'a> {
-    fn edge(&mut self, from: &'a str, to: &'a str) {
-        if from != to {
-            self.sides[0].entry(from).or_default().push(to);
-            self.sides[1].entry(to).or_default().push(from);
-        }
-    }
-
-    /// Removes nodes without predecessors and nodes without successors until none is
-    /// left, and returns the remaining ones. The algorithm is linear in the number of
-    /// edges and not recursive, because a chain of ten thousand units would overflow
-    /// the stack.
-    fn cyclic(self) -> Vec<String> {
-        let mut degrees = self.sides.each_ref().map(|side| {
-            let counts = side.iter().map(|(name, others)| (*name, others.len()));
-            counts.collect::<HashMap<_, _>>()
-        });
-        let nodes = || self.sides[0].keys().chain(self.sides[1].keys()).copied();
-        let mut removed = HashSet::new();
-        let mut free: Vec<_> = nodes()
-            .filter(|n| !degrees[0].contains_key(n) || !degrees[1].contains_key(n))
-            .collect();
-        while let Some(name) = free.pop() {
-            if !removed.insert(name) {
-                continue;
-            }
-            for (side, opposite) in [(0, 1), (1, 0)] {
-                for other in self.sides[side].get(name).into_iter().flatten() {
-                    if let Some(degree) = degrees[opposite].get_mut(other) {
-                        *degree -= 1;
-                        if *degree == 0 {
-                            free.push(other);
-                        }
-                    }
-                }
-            }
-        }
-        let mut members: Vec<_> = nodes().filter(|n| !removed.contains(n)).collect();
-        members.sort_unstable();
-        members.dedup();
-        members.into_iter().map(String::from).collect()
     }
 }
 
@@ -133,6 +123,14 @@ mod tests {
         list.iter().map(unit).collect()
     }
 
+    /// Returns the names of the members, and the circle of the first.
+    fn found(list: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+        let mut members = members(&units(list), &image().1);
+        let circle = members.first_mut().map(|m| std::mem::take(&mut m.circle));
+        let names = members.into_iter().map(|m| m.name).collect();
+        (names, circle.unwrap_or_default())
+    }
+
     /// Returns an image, whose files last as long as the directory.
     fn image() -> (tempfile::TempDir, Image) {
         let directory = tempfile::tempdir().unwrap();
@@ -140,6 +138,15 @@ mod tests {
         std::fs::create_dir_all(&units).unwrap();
         for (name, text) in [
             ("docker.service", "[Unit]\nAfter=network.target\n"),
+            ("sysinit.target", "[Unit]\n"),
+            (
+                "basic.target",
+                "[Unit]\nAfter=sysinit.target sockets.target paths.target\n",
+            ),
+            ("sockets.target", "[Unit]\n"),
+            ("paths.target", "[Unit]\n"),
+            ("multi-user.target", "[Unit]\nAfter=basic.target\n"),
+            ("graphical.target", "[Unit]\nAfter=multi-user.target\n"),
             ("early.service", "[Unit]\n DefaultDependencies = no\n"),
         ] {
             edge_common::file::write(&units.join(name), text.as_bytes(), 0o644).unwrap();
@@ -149,104 +156,99 @@ mod tests {
     }
 
     #[test]
-    fn cycles_through_units_of_the_image_are_found() {
+    fn the_shortest_circle_through_units_of_the_image_is_named() {
         for (name, text, circle) in [
             (
                 "a.socket",
                 "After=docker.service",
-                &[
-                    "a.socket",
-                    "basic.target",
-                    "docker.service",
-                    "sockets.target",
-                ][..],
-            ),
-            (
-                "a.path",
-                "After=docker.service",
-                &["a.path", "basic.target", "docker.service", "paths.target"],
-            ),
-            (
-                "a.service",
-                "After=multi-user.target\nBefore=multi-user.target",
-                &["a.service", "multi-user.target"],
+                "a.socket sockets.target basic.target docker.service a.socket",
             ),
             (
                 "a.service",
                 "After=graphical.target\n[Install]\nWantedBy=multi-user.target",
-                &["a.service", "graphical.target", "multi-user.target"],
+                "a.service multi-user.target graphical.target a.service",
             ),
             (
                 "a.service",
                 "[Install]\nWantedBy=sockets.target",
-                &["a.service", "basic.target", "sockets.target"],
+                "a.service sockets.target basic.target a.service",
             ),
         ] {
-            assert_eq!(
-                members(&units(&[(name, text)]), &image().1),
-                circle,
-                "{text}"
-            );
+            let (names, found) = found(&[(name, text)]);
+            assert_eq!((names, found.join(" ")), (vec![name.into()], circle.into()));
         }
         for (name, text) in [
             ("a.socket", "After=early.service docker.socket"),
-            ("a.socket", "After=absent.service"),
-            (
-                "a.service",
-                "After=docker.service\n[Install]\nWantedBy=multi-user.target",
-            ),
-            (
-                "a.service",
-                "After=multi-user.target\n[Install]\nWantedBy=multi-user.target",
-            ),
             (
                 "a.timer",
                 "After=docker.service\n[Install]\nWantedBy=timers.target",
             ),
         ] {
-            let found = members(&units(&[(name, text)]), &image().1);
-            assert!(found.is_empty(), "{text}: {found:?}");
+            assert_eq!(found(&[(name, text)]).0, [""; 0], "{text}");
         }
     }
 
     #[test]
     fn only_units_of_the_cycle_are_found() {
-        let units = units(&[
+        let (names, circle) = found(&[
             ("a.service", "After=b.service"),
             ("b.service", "After=c.service"),
             (
                 "c.service",
                 "Before=x.service\nAfter=a.service docker.service",
             ),
-            ("x.service", "After=a.service"),
+            ("x.service", "After=a.service\nBefore=l.service"),
             ("y.service", "Before=a.service y.service"),
+            ("l.service", "After=m.service"),
+            ("m.service", "After=l.service"),
         ]);
         assert_eq!(
-            members(&units, &image().1),
-            ["a.service", "b.service", "c.service"]
+            names,
+            [
+                "a.service",
+                "b.service",
+                "c.service",
+                "l.service",
+                "m.service"
+            ]
         );
+        assert_eq!(circle, ["a.service", "c.service", "b.service", "a.service"]);
     }
 
     #[test]
-    fn cycles_through_templates_and_timers_are_found() {
-        let units = units(&[
+    fn cycles_through_templates_aliases_and_timers_are_found() {
+        let (names, _) = found(&[
             ("t@.service", "After=u.service"),
             ("u.service", "After=t@1.service"),
             ("v.service", "Before=v.timer"),
             ("v.timer", ""),
             ("w.service", "After=w.timer"),
             ("w.timer", ""),
+            ("x.service", "After=z.service\n[Install]\nAlias=y.service"),
+            ("z.service", "After=y.service"),
         ]);
-        let expected = ["t@.service", "u.service", "v.service", "v.timer"];
-        assert_eq!(members(&units, &image().1), expected);
+        let expected = [
+            "t@.service",
+            "u.service",
+            "v.service",
+            "v.timer",
+            "x.service",
+            "z.service",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
-    fn a_long_chain_is_no_cycle() {
-        let list: Vec<_> = (0..3000)
+    fn a_long_chain_is_no_cycle_and_a_long_circle_is_one() {
+        let mut list: Vec<_> = (0..3000)
             .map(|n| (format!("u{n}.service"), format!("After=u{}.service", n + 1)))
             .collect();
-        let list: Vec<_> = list.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert!(members(&units(&list), &image().1).is_empty());
+        let count = |list: &[(String, String)]| {
+            let list: Vec<_> = list.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+            found(&list).0.len()
+        };
+        assert_eq!(count(&list), 0);
+        list.push(("u3000.service".into(), "After=u0.service".into()));
+        assert_eq!(count(&list), 3001);
     }
 }

@@ -11,6 +11,7 @@
 
 mod activate;
 mod cycles;
+mod graph;
 mod image;
 mod links;
 mod load;

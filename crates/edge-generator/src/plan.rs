@@ -7,7 +7,7 @@ use std::path::Path;
 use edge_common::contract::MAY_NEED;
 use edge_common::contract::path::SERVICES;
 
-use crate::cycles;
+use crate::cycles::{self, Member};
 use crate::image::Image;
 use crate::links::Links;
 use crate::refusals::Refusals;
@@ -26,21 +26,21 @@ pub(crate) fn remove_refused(units: &mut Units, image: &Image, refusals: &mut Re
         refusals.push(format!("{name}: {reason}"));
         units.remove(&name);
     }
-    let circle = cycles::members(units, image);
-    let shown: Vec<_> = circle.iter().take(MAX_SHOWN).map(String::as_str).collect();
-    for name in circle.iter().filter(|n| units.contains_key(n.as_str())) {
-        refusals.push(format!(
-            "{name}: waits for itself through After= and Before=, in a circle of {}",
-            shown.join(", ")
-        ));
-    }
-    for name in &circle {
+    for Member { name, circle } in cycles::members(units, image) {
+        refusals.push(match circle.len() {
+            0 => format!("{name}: waits for itself through After= and Before="),
+            length => format!(
+                "{name}: waits for itself through After= and Before=, in a circle: {}{}",
+                circle[..length.min(MAX_SHOWN)].join(" before "),
+                if length > MAX_SHOWN { " …" } else { "" }
+            ),
+        });
         units.remove(name.as_str());
     }
 }
 
 /// Number of units of a circle that a message names.
-const MAX_SHOWN: usize = 8;
+const MAX_SHOWN: usize = 9;
 
 /// Returns the links of all units, including drop-ins, aliases and `WantedBy=`. A link
 /// that is not allowed is omitted with a message.

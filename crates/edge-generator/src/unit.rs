@@ -27,6 +27,8 @@ pub(crate) enum Key {
     After,
     /// `Before=`: unit that is started only after this unit.
     Before,
+    /// `PathExists=` and the like: path for whose mount this unit waits.
+    WaitsForPath,
     /// Drop-in file of this unit, as a path relative to `/data/services`.
     DropIn,
     /// Instance of this template that a link in `/data/services` requests.
@@ -41,6 +43,7 @@ pub(crate) struct Unit {
     pub name: Box<str>,
     values: Vec<(Key, Box<str>)>,
     accept: bool,
+    calendar: bool,
 }
 
 /// Parses and checks `text`, the main file of the unit `name`. An error names file,
@@ -102,15 +105,23 @@ impl Unit {
             "After" => Key::After,
             "Before" => Key::Before,
             "DefaultInstance" => Key::DefaultInstance,
+            "PathExists" | "PathExistsGlob" | "PathChanged" | "PathModified"
+            | "DirectoryNotEmpty" => Key::WaitsForPath,
+            "OnCalendar" => {
+                self.calendar = !value.is_empty();
+                return;
+            }
             "Accept" => {
-                self.accept = matches!(value, "yes" | "true" | "1" | "on" | "y" | "t");
+                let yes = ["yes", "true", "1", "on", "y", "t"];
+                self.accept = yes.iter().any(|yes| value.eq_ignore_ascii_case(yes));
                 return;
             }
             _ => return,
         };
         // An empty value resets a list, and a new `DefaultInstance=` replaces the old
-        // one.
-        if value.is_empty() || list == Key::DefaultInstance {
+        // one; but systemd keeps dependencies and what a timer starts.
+        let kept = matches!(list, Key::After | Key::Before | Key::Needs | Key::Fires);
+        if (value.is_empty() && !kept) || list == Key::DefaultInstance {
             self.values.retain(|(key, _)| *key != list);
         }
         for item in value.split([' ', '\t']).filter(|item| !item.is_empty()) {
@@ -122,6 +133,11 @@ impl Unit {
     /// an instance.
     pub(crate) fn is_template(&self) -> bool {
         self.name.contains("@.")
+    }
+
+    /// Returns whether this is a timer that waits for the clock.
+    pub(crate) fn is_calendar(&self) -> bool {
+        self.calendar
     }
 
     /// Returns the unit that a timer, path or socket without `Unit=` or `Service=`
@@ -319,6 +335,22 @@ mod tests {
         }
     }
 
+    /// systemd keeps dependencies, and the first unit that a timer starts.
+    #[test]
+    fn an_empty_value_hides_nothing_that_systemd_keeps() {
+        for (key, section, list) in [
+            ("After", "Unit", Key::After),
+            ("Before", "Unit", Key::Before),
+            ("Wants", "Unit", Key::Needs),
+            ("BindsTo", "Unit", Key::Needs),
+            ("Unit", "Timer", Key::Fires),
+        ] {
+            let text = format!("[{section}]\n{key}=a.service\n{key}=\n{key}=b.service\n");
+            let unit = parse("x.timer", &text).unwrap();
+            assert!(unit.all(list).eq(["a.service", "b.service"]), "{key}");
+        }
+    }
+
     #[test]
     fn implied_units_are_named_after_the_unit() {
         let implied = |name: &str, text: &str| parse(name, text).unwrap().implied();
@@ -328,10 +360,10 @@ mod tests {
             some("a.service")
         );
         assert_eq!(implied("a@.timer", ""), some("a@.service"));
-        assert_eq!(
-            implied("a.socket", "[Socket]\nAccept=yes"),
-            some("a@.service")
-        );
+        for yes in ["yes", "YES", "True", "1", "On", "y", "T"] {
+            let text = format!("[Socket]\nAccept={yes}");
+            assert_eq!(implied("a.socket", &text), some("a@.service"), "{yes}");
+        }
         assert_eq!(implied("a.service", ""), None);
         assert_eq!(implied("a.path", "[Path]\nUnit=b.service"), None);
     }

@@ -94,10 +94,25 @@ fn hostile() -> Testbed {
     testbed.unit("x.mount", "[Mount]\n");
     testbed.unit("off.timer", "[Timer]\nOnBootSec=1\nUnit=poweroff.target\n");
     testbed.unit("tool2.path", "[Path]\nPathExists=/\nUnit=tool.service\n");
+    // systemd starts the first of them.
+    let hidden = "[Timer]\nOnBootSec=1\nUnit=poweroff.target\nUnit=\nUnit=good.service\n";
+    testbed.unit("hidden.timer", hidden);
+    testbed.unit(
+        "instances.socket",
+        "[Socket]\nListenStream=4000\nAccept=YES\n",
+    );
+    testbed.unit("instances.service", "[Service]\nExecStart=/bin/sh\n");
     testbed.unit("lonely.timer", "[Timer]\nOnBootSec=1\n");
     testbed.unit(
         "pull.service",
         UNIT.replace("[Service]", "[Unit]\nWants=debug-shell.service\n[Service]"),
+    );
+    testbed.unit(
+        "pull2.service",
+        UNIT.replace(
+            "[Service]",
+            "[Unit]\nWants=debug-shell.service\nWants=\n[Service]",
+        ),
     );
     testbed.unit(
         "hold.service",
@@ -140,9 +155,12 @@ fn hostile_files_are_ignored_by_name() {
         "gate@one",
         "x.mount",
         "off.timer",
+        "hidden.timer: may not start poweroff.target",
+        "instances.socket: may not start instances@.service",
         "tool2.path",
         "lonely.timer: may not start lonely.service",
         "pull.service: may not pull in debug-shell.service",
+        "pull2.service: may not pull in debug-shell.service",
         "hold.service: may not hold up data.mount",
         "open",
         "tool.service.d",

@@ -1,0 +1,188 @@
+//! Units of the device image, whose names are not allowed in `/data/services`.
+
+mod ordering;
+mod settings;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use edge_common::{Root, file};
+
+use self::settings::Settings;
+pub(crate) use ordering::{Ordering, defaults, mounts};
+
+use crate::rules;
+use crate::units::template;
+
+/// Directories in which systemd finds units besides the generator's directory: a
+/// generated link with the same name would hide such a unit, or be hidden by it.
+const DIRECTORIES: [&str; 6] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.early",
+];
+
+/// Size limit of a unit of the device image, in bytes. A larger one is taken for a unit
+/// with default dependencies.
+const MAX_UNIT_BYTES: u64 = 64 * 1024;
+
+/// Maximum number of links from one name of a unit to another.
+const MAX_LINKS: usize = 8;
+
+/// Units of the device image.
+pub(crate) struct Image {
+    root: Root,
+    /// File names in [`DIRECTORIES`].
+    names: HashSet<String>,
+    /// Those of symbolic links: aliases, and units that an administrator linked.
+    links: Vec<String>,
+}
+
+impl Image {
+    /// Lists all of [`DIRECTORIES`] once, so that each look-up needs no system call.
+    pub(crate) fn read(root: &Root) -> Self {
+        let entries = DIRECTORIES
+            .iter()
+            .filter_map(|directory| fs::read_dir(root.path(directory)).ok())
+            .flat_map(|entries| entries.flatten());
+        let (mut names, mut links) = (HashSet::new(), Vec::new());
+        for entry in entries {
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                links.push(name.clone());
+            }
+            names.insert(name);
+        }
+        Self {
+            root: root.clone(),
+            names,
+            links,
+        }
+    }
+
+    /// Returns the order of the units that a boot starts, and of `more` units.
+    pub(crate) fn ordering<'a>(&self, more: impl Iterator<Item = &'a str>) -> Ordering {
+        Ordering::read(self, more)
+    }
+
+    /// Returns the names of the image that are links to units of another name, with these.
+    fn aliases(&self) -> HashMap<String, String> {
+        let pairs = self.links.iter().map(|name| (name, self.real_name(name)));
+        let others = pairs.filter(|(name, real)| *name != real);
+        others.map(|(name, real)| (name.clone(), real)).collect()
+    }
+
+    /// Returns the name of the unit that `name` is a link to, or `name` itself.
+    fn real_name(&self, name: &str) -> String {
+        let mut real = name.to_string();
+        for _ in 0..MAX_LINKS {
+            let Some(target) = self.paths(&real).find_map(|path| fs::read_link(path).ok()) else {
+                break;
+            };
+            let next = target.file_name().map(|n| n.to_string_lossy().into_owned());
+            match next {
+                // A link of the same name leads to another directory.
+                Some(next) if next != real && next != "null" => real = next,
+                _ => break,
+            }
+        }
+        real
+    }
+
+    /// Returns the paths that a unit file may have, in the order of their precedence.
+    fn paths(&self, name: &str) -> impl Iterator<Item = PathBuf> + '_ {
+        let name = self.names.get(name);
+        let of = move |directory| Some(self.root.path(directory).join(name?));
+        DIRECTORIES.iter().filter_map(of)
+    }
+
+    /// Returns the settings of a unit from its file, its drop-ins, and the directories of
+    /// what it wants and requires. `None` if the image has no such unit, or masks it.
+    fn settings(&self, name: &str) -> Option<Settings> {
+        let (instance, template) = match template(name) {
+            Some(template) => (instance(name), template),
+            None => ("", name.to_string()),
+        };
+        let file = if self.names.contains(name) {
+            name
+        } else {
+            &template
+        };
+        let mut settings = Settings::default();
+        let found = self.paths(file).find_map(|path| Some((form(&path)?, path)));
+        match found {
+            Some((Form::Masked, _)) => return None,
+            // A unit that cannot be read has default dependencies.
+            Some((Form::Text, path)) => {
+                let text = file::read_text(&path, MAX_UNIT_BYTES).unwrap_or_default();
+                settings.read(&text, instance);
+            }
+            None if self.names.contains(file) => {}
+            None => return None,
+        }
+        let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+        for of in [name, &template, kind] {
+            self.each_entry(&format!("{of}.d"), |path| {
+                if let Ok(text) = file::read_text(&path, MAX_UNIT_BYTES) {
+                    settings.read(&text, instance);
+                }
+            });
+            for list in ["wants", "requires"] {
+                self.each_entry(&format!("{of}.{list}"), |path| {
+                    let name = path.file_name().unwrap_or_default();
+                    settings.pulls_in.push(name.to_string_lossy().into_owned());
+                });
+            }
+        }
+        Some(settings)
+    }
+
+    /// Calls `each` with the entries of this subdirectory of all [`DIRECTORIES`].
+    fn each_entry(&self, subdirectory: &str, mut each: impl FnMut(PathBuf)) {
+        for directory in self.paths(subdirectory) {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.for_each(|entry| each(entry.path()));
+        }
+    }
+
+    /// Returns whether `name` is reserved for the system, or the device image has a
+    /// unit of this name or its template.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        rules::is_system_name(name)
+            || self.names.contains(name)
+            || template(name).is_some_and(|t| self.names.contains(&t))
+    }
+}
+
+/// Form of a unit file.
+enum Form {
+    /// Empty, or a link to `/dev/null`: the unit does not exist.
+    Masked,
+    Text,
+}
+
+/// Returns the form of the file; `None` if there is none, or a link to one of the same name
+/// in another directory.
+fn form(path: &Path) -> Option<Form> {
+    let data = fs::symlink_metadata(path).ok()?;
+    if data.is_symlink() {
+        let target = fs::read_link(path).ok()?;
+        return (target == Path::new("/dev/null")).then_some(Form::Masked);
+    }
+    if data.is_file() && data.len() == 0 {
+        return Some(Form::Masked);
+    }
+    data.is_file().then_some(Form::Text)
+}
+
+/// Returns the instance of a name: `b` for `a@b.service`.
+fn instance(name: &str) -> &str {
+    let (_, rest) = name.split_once('@').unwrap_or_default();
+    rest.rsplit_once('.').map_or("", |(instance, _)| instance)
+}
