@@ -79,6 +79,26 @@ fn push_signs_once_and_a_tag_never_moves() {
     project.fails(&["list"], 4, "does not answer");
 }
 
+/// A tag whose content the registry has lost stops no push of the app.
+#[test]
+fn a_stale_tag_is_skipped() {
+    let (cloud, engine) = (Cloud::up(), Engine::start());
+    let mut project = Project::new(&cloud, cloud.value("registry"), &json!({}));
+    engine.lend(&mut project);
+    let push = |version: &str, content: &str| {
+        engine.image(&format!("{}:hello-{version}", project.registry), content);
+        project.run(&["push", "hello", "--version", version])
+    };
+    let (code, first, printed) = push("v1", "one");
+    assert_eq!(code, 0, "{printed}");
+    let hex = first.trim().rsplit_once("sha256:").unwrap().1;
+    let blobs = cloud.file("registry/docker/registry/v2/blobs/sha256");
+    fs::remove_file(blobs.join(&hex[..2]).join(hex).join("data")).unwrap();
+    let (code, _, printed) = push("v2", "two");
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("tag hello-v1 cannot be read"), "{printed}");
+}
+
 /// An image that did not change is signed again for the next version, and for another app.
 #[test]
 fn each_version_of_one_manifest_has_its_own_signature() {

@@ -40,10 +40,16 @@ pub(crate) async fn push(
     let run_spec = app.spec.run_spec().to_bytes()?;
     let image = project.image(&app.name, version).await?;
     let registry = project.registry().await?;
-    let digest = match &source {
-        Some(source) => mirror::copy(project, &registry, &image, source).await?,
-        None => upload::upload(&registry, &image, &project.config.platform).await?,
+    // The signatures of earlier versions are read during the upload. The number itself is
+    // taken after it: another laptop may push in the meantime.
+    let upload = async {
+        match &source {
+            Some(source) => mirror::copy(project, &registry, &image, source).await,
+            None => upload::upload(&registry, &image, &project.config.platform).await,
+        }
     };
+    let highest = release_number::highest(&registry, &keys, &app.name, version);
+    let (digest, highest) = tokio::try_join!(upload, highest)?;
     let image = ImageRef {
         digest: Some(digest.clone()),
         ..image
@@ -57,7 +63,7 @@ pub(crate) async fn push(
         annotations: Annotations {
             app: app.name.clone(),
             version: version.into(),
-            release_number: release_number::next(&registry, &keys, &app.name, version).await?,
+            release_number: release_number::above(highest)?,
             grants: app.spec.grants(),
             run: Some(push_run_spec(&registry, run_spec).await?),
         },

@@ -1,4 +1,4 @@
-//! Release number of the next signature of an app.
+//! Release number of the next signature of an app, above those of earlier ones.
 
 use std::cmp::Reverse;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use edge_common::log;
 use edge_signature::{Error, Format, ImageRef, Keys, Registry, Select};
+use futures_util::stream::{self, StreamExt as _};
 
 use crate::exit_code::registry_error;
 
@@ -15,38 +16,51 @@ const MAX_COMPARED_VERSIONS: usize = 16;
 /// Maximum number of tags that are examined. Some are of other apps: the tag `a-b-1` may be
 /// of app `a` or of app `a-b`, and only the signature decides.
 const MAX_EXAMINED_TAGS: usize = 256;
+/// Maximum number of tags whose signatures are read at the same time.
+const PARALLEL_REQUESTS: usize = 8;
 
-/// Returns a release number above those of the last versions of the app.
+/// Returns the highest release number that the last versions of the app were signed with;
+/// 0 if there is none.
 ///
-/// The number is the Unix time in seconds, so that several laptops need no shared
+/// A number is the Unix time in seconds, so that several laptops need no shared
 /// counter. After a push from a laptop with a slow clock, devices would refuse the
 /// version as a downgrade; therefore the signed numbers of the last versions are
 /// compared, and those of the same version, which may be signed a second time.
-pub(super) async fn next(
+pub(super) async fn highest(
     registry: &Registry,
     keys: &Keys,
     app: &str,
     version: &str,
 ) -> Result<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut number = now;
-    let mut compared = 0;
     let tags = registry.tags().await.map_err(registry_error)?;
-    for tag in candidates(tags, app, version) {
-        if let Some(signed) = signed_number(registry, keys, app, tag).await? {
-            number = number.max(signed.saturating_add(1));
+    // In the order of the tags, so that the highest versions count however fast the
+    // registry answers for the others.
+    let mut numbers = stream::iter(candidates(tags, app, version))
+        .map(|tag| signed_number(registry, keys, app, tag))
+        .buffered(PARALLEL_REQUESTS);
+    let (mut highest, mut compared) = (0, 0);
+    while compared < MAX_COMPARED_VERSIONS
+        && let Some(number) = numbers.next().await
+    {
+        if let Some(number) = number? {
+            highest = highest.max(number);
             compared += 1;
         }
-        if compared == MAX_COMPARED_VERSIONS {
-            break;
-        }
     }
-    if number > now {
+    Ok(highest)
+}
+
+/// Returns the release number of a signature that is made now, after one with the number
+/// `highest`.
+pub(super) fn above(highest: u64) -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let next = highest.saturating_add(1);
+    if next > now {
         log::warn(format_args!(
-            "the clock is behind an earlier signature: using release number {number}, the next one"
+            "the clock is behind an earlier signature: using release number {next}, the next one"
         ));
     }
-    Ok(number)
+    Ok(next.max(now))
 }
 
 /// Returns the tags that may be versions of the app: first that of `version`, then the
@@ -95,6 +109,7 @@ async fn signed_number(
     app: &str,
     tag: String,
 ) -> Result<Option<u64>> {
+    let name = tag.clone();
     let image = ImageRef {
         repository: registry.repository().clone(),
         tag: Some(tag),
@@ -109,9 +124,14 @@ async fn signed_number(
     };
     match signed.await {
         Ok(verified) => Ok(Some(verified.annotations.release_number)),
-        // A registry that does not answer may hide a higher number.
-        Err(error @ (Error::Unverifiable(_) | Error::Unauthorized(_))) => {
-            Err(registry_error(error))
+        Err(error @ Error::Unauthorized(_)) => Err(registry_error(error)),
+        // Registries keep tags whose content they have lost, and answer for them with any
+        // error. A registry that does not answer at all fails the push in other requests.
+        Err(error @ Error::Unverifiable(_)) => {
+            log::warn(format_args!(
+                "tag {name} cannot be read, so its release number is not compared: {error}"
+            ));
+            Ok(None)
         }
         // Release numbers by other keys cannot be trusted.
         Err(_) => Ok(None),

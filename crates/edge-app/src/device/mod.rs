@@ -3,6 +3,7 @@
 
 pub(crate) mod apps;
 mod known_names;
+mod options;
 pub(crate) mod rollout;
 pub(crate) mod ssh;
 pub(crate) mod targets;

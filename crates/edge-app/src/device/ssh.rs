@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use edge_app_spec::quote;
@@ -13,11 +14,13 @@ use edge_common::contract::exit_code;
 use edge_common::exit::Failure;
 use edge_common::{Root, file, log};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
-use crate::device::known_names;
+use crate::device::{known_names, options};
 use crate::exit_code::{NOT_RUNNING, REFUSED, REGISTRY, ROLLED_BACK, UNREACHABLE};
 use crate::project::config::Project;
 use crate::temporary;
@@ -31,6 +34,16 @@ const EDGE_DOCKER: [&str; 3] = ["sudo", "-n", "/usr/bin/edge-docker"];
 const SSH_FAILED: i32 = 255;
 /// Size limit in bytes of ssh's own error messages, which an error of edge-app repeats.
 const MAX_SSH_OUTPUT_BYTES: u64 = 64 * 1024;
+
+/// Time limit for opening a connection. It includes the time in which a user types a
+/// passphrase.
+const OPEN_LIMIT: Duration = Duration::from_secs(180);
+/// Time without output after which a command on a device counts as hung: longer than any
+/// container may take to stop.
+const STEP_LIMIT: Duration = Duration::from_secs(300);
+/// The same limit for commands that report their progress. An engine that unpacks a large
+/// layer onto a slow disk prints nothing meanwhile.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Device with its ssh settings, and its connection after the first command.
 pub(crate) struct Device {
@@ -51,10 +64,10 @@ impl Device {
     pub(crate) fn new(project: &Project, name: &str) -> Result<Self> {
         let known = project.config.devices.get(name).and_then(Option::as_ref);
         let host = known.and_then(|d| d.host.as_deref()).unwrap_or(name);
-        check_destination(host)?;
+        options::check_destination(host)?;
         let user = match known.and_then(|d| d.user.as_deref()) {
             Some(user) => {
-                check_destination(user)?;
+                options::check_destination(user)?;
                 Some(user.to_string())
             }
             // `USER@HOST` names the user already, and `-l` would override it.
@@ -92,8 +105,9 @@ impl Device {
         // most of which $TMPDIR may take.
         let path = self.control.path().join("s");
         command.arg("-o");
-        command.arg(format!("ControlPath={}", option_value(&path)));
+        command.arg(format!("ControlPath={}", options::value(&path)));
         command.args(["-o", "ConnectTimeout=15"]);
+        options::override_session(&mut command);
         // With keepalives, an interrupted link is noticed after half a minute; TCP alone
         // would wait for a quarter of an hour.
         command.args([
@@ -136,7 +150,11 @@ impl Device {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&messages).context("creating a file for ssh's messages")?);
         let mut command = Command::from(command);
-        let status = command.kill_on_drop(true).status().await;
+        let status = timeout(OPEN_LIMIT, command.kill_on_drop(true).status()).await;
+        let Ok(status) = status else {
+            let limit = OPEN_LIMIT.as_secs();
+            return Err(self.unreachable(&format!("no connection within {limit} s")));
+        };
         let status = status.context("starting ssh")?;
         if status.success() {
             return Ok(());
@@ -157,9 +175,8 @@ impl Device {
         self.connect().await?;
         let mut command = self.ssh_command();
         command.args(["-o", "ControlMaster=no", "-o", "BatchMode=yes"]);
-        if terminal {
-            command.arg("-tt");
-        } else {
+        options::override_command(&mut command, &self.ssh, terminal);
+        if !terminal {
             // The terminal sends SIGINT after Ctrl-C to its whole foreground process
             // group. In a separate group, ssh does not receive SIGINT, and edge-app
             // decides which of its processes ends.
@@ -179,7 +196,7 @@ impl Device {
 
     /// Runs a command line in the device's shell and returns its standard output.
     pub(crate) async fn run_line(&self, line: &str) -> Result<String> {
-        self.run_with(line, None, |_| ()).await
+        self.run_within(STEP_LIMIT, line, None, |_| ()).await
     }
 
     /// Runs a command line in the device's shell, with `input` as standard input. Calls
@@ -187,6 +204,16 @@ impl Device {
     /// output.
     pub(crate) async fn run_with(
         &self,
+        line: &str,
+        input: Option<&str>,
+        each: impl FnMut(&str),
+    ) -> Result<String> {
+        self.run_within(PROGRESS_LIMIT, line, input, each).await
+    }
+
+    async fn run_within(
+        &self,
+        limit: Duration,
         line: &str,
         input: Option<&str>,
         each: impl FnMut(&str),
@@ -204,10 +231,24 @@ impl Device {
         }
         // Both pipes are read at the same time: a command blocks if one of its pipes is
         // full.
-        let out = read_lines(child.stdout.take().context("standard output")?, each);
-        let err = read_lines(child.stderr.take().context("standard error")?, |_| ());
-        let (out, err) = tokio::try_join!(out, err)?;
-        let status = child.wait().await?;
+        let out = read_lines(child.stdout.take().context("standard output")?, limit, each);
+        let mut errors = child.stderr.take().context("standard error")?;
+        let err = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            errors.read_to_end(&mut bytes).await.map(|_| bytes)
+        });
+        let ended = async {
+            let out = out.await?;
+            let err = timeout(limit, err).await???;
+            let status = timeout(limit, child.wait()).await??;
+            let err = String::from_utf8_lossy(&err).into_owned();
+            Ok::<_, anyhow::Error>((out, err, status))
+        };
+        let (out, err, status) = match ended.await {
+            // Ends ssh; the command itself is left to the device.
+            Err(error) if error.is::<Elapsed>() => return Err(self.hung(limit)),
+            ended => ended?,
+        };
         self.check(status, &err)?;
         Ok(out)
     }
@@ -234,6 +275,19 @@ impl Device {
             Some(code) => failure(1, format_args!("{name}: exit code {code}: {output}")),
             None => failure(1, format_args!("{name}: ended by a signal: {output}")),
         }
+    }
+
+    /// Returns the error for a command that is not done within its time limit.
+    fn hung(&self, limit: Duration) -> anyhow::Error {
+        Failure::error(
+            UNREACHABLE,
+            format_args!(
+                "{}: edge-docker has been silent for {} s: see `edge-docker ps` and `edge-docker \
+                 info` on the device",
+                self.name,
+                limit.as_secs()
+            ),
+        )
     }
 
     /// Returns an error with ssh's messages and an ssh command that reproduces them: the
@@ -287,11 +341,16 @@ fn messages(output: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-async fn read_lines(stream: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) -> Result<String> {
+/// Reads lines until the end of the stream, with a time limit for each of them.
+async fn read_lines(
+    stream: impl AsyncRead + Unpin,
+    limit: Duration,
+    mut each: impl FnMut(&str),
+) -> Result<String> {
     let mut reader = BufReader::new(stream);
     let mut text = String::new();
     let mut bytes = Vec::new();
-    while reader.read_until(b'\n', &mut bytes).await? > 0 {
+    while timeout(limit, reader.read_until(b'\n', &mut bytes)).await?? > 0 {
         // The output can contain any bytes, for example in the log of an app.
         let line = String::from_utf8_lossy(&bytes);
         each(&line);
@@ -301,49 +360,22 @@ async fn read_lines(stream: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) 
     Ok(text)
 }
 
-/// Quotes a path as the value of an ssh option: ssh splits values at blanks and expands
-/// `%` sequences.
-fn option_value(path: &Path) -> String {
-    let path = path.display().to_string();
-    let path = path.replace('\\', r"\\").replace('"', "\\\"");
-    format!("\"{}\"", path.replace('%', "%%"))
-}
-
-/// Checks that ssh can interpret `text` only as a host or a user. A leading `-` would
-/// begin an option, and `-oProxyCommand=` runs a program on the laptop. Characters of
-/// shell syntax are rejected too, since `ProxyCommand` and `Match exec` in the user's
-/// configuration can pass host and user to a shell.
-fn check_destination(text: &str) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@:[]%".contains(c);
-    if text.is_empty() || text.starts_with('-') || !text.chars().all(allowed) {
-        return Err(Failure::error(
-            2,
-            format_args!("{text:?} is not the name of a device"),
-        ));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn destinations() {
-        for valid in ["jetson", "edge@10.0.0.1", "fe80::1%eth0", "a-b.c_d"] {
-            assert!(check_destination(valid).is_ok(), "{valid}");
-        }
-        for invalid in [
-            "",
-            "-oProxyCommand=id",
-            "a b",
-            "a;b",
-            "$(id)",
-            "a\nb",
-            "a/b",
-            "'a'",
-        ] {
-            assert!(check_destination(invalid).is_err(), "{invalid}");
-        }
+    #[tokio::test]
+    async fn a_silent_command_is_not_awaited_for_ever() {
+        let limit = Duration::from_millis(20);
+        let (mut device, here) = tokio::io::duplex(64);
+        device.write_all(b"a line\nno end").await.unwrap();
+        let mut lines = 0;
+        let error = read_lines(here, limit, |_| lines += 1).await.unwrap_err();
+        assert!(error.is::<Elapsed>() && lines == 1, "{error:#}");
+        let (mut device, here) = tokio::io::duplex(64);
+        device.write_all(b"a line\nthe end").await.unwrap();
+        drop(device);
+        let text = read_lines(here, limit, |_| ()).await.unwrap();
+        assert_eq!(text, "a line\nthe end");
     }
 }

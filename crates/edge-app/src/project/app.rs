@@ -11,6 +11,7 @@ use edge_signature::{valid_app, valid_version};
 
 use crate::exit_code::CONFIGURATION;
 use crate::project::config::{MAX_FILE_BYTES, Project};
+use crate::project::git::{self, Git};
 
 /// Size limit of a file of `env_file` in bytes, that of a run specification.
 const MAX_ENV_FILE_BYTES: u64 = edge_docker_policy::run_spec::MAX_RUN_SPEC_BYTES as u64;
@@ -81,10 +82,22 @@ impl App {
     }
 
     async fn describe(&self) -> Result<String> {
-        let described = self.git(&["describe", "--always", "--dirty", "--tags"]);
-        let text = described.await.ok_or_else(|| {
-            Failure::error(2, "the app is in no git repository: give --version V")
-        })?;
+        let text = match git::run(
+            &self.directory,
+            &["describe", "--always", "--dirty", "--tags"],
+        )
+        .await
+        {
+            Git::Output(text) => text,
+            Git::Failed(output) => {
+                let why = format!("git names no version: {output}; or give --version V");
+                return Err(Failure::error(2, why));
+            }
+            Git::Absent => {
+                let why = "git is not installed, so there is no version: give --version V";
+                return Err(Failure::error(2, why));
+            }
+        };
         // Git tags may contain slashes (`release/1.2`), but image tags may not.
         Ok(text.replace('/', "-"))
     }
@@ -93,24 +106,16 @@ impl App {
     /// differ from the commit; `None` outside a git repository. The commit is signed only
     /// as information for people, so its absence is not an error.
     pub(crate) async fn commit(&self) -> Option<String> {
-        let commit = self.git(&["rev-parse", "HEAD"]).await?;
-        let changes = self.git(&["status", "--porcelain", "--", "."]).await?;
-        let mark = if changes.is_empty() { "" } else { "-dirty" };
-        Some(format!("{commit}{mark}"))
-    }
-
-    async fn git(&self, arguments: &[&str]) -> Option<String> {
-        let git = which::which("git").ok()?;
-        let output = tokio::process::Command::from(edge_common::Root::system().command(git))
-            .arg("-C")
-            .arg(&self.directory)
-            .args(arguments)
-            .kill_on_drop(true)
-            .output()
+        let commit = git::run(&self.directory, &["rev-parse", "HEAD"])
             .await
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        output.status.success().then(|| text.trim().to_string())
+            .output()?;
+        let changes = git::run(&self.directory, &["status", "--porcelain", "--", "."]).await;
+        let mark = if changes.output()?.is_empty() {
+            ""
+        } else {
+            "-dirty"
+        };
+        Some(format!("{commit}{mark}"))
     }
 }
 
