@@ -4,6 +4,7 @@
 
 pub(crate) mod answers;
 mod aws;
+pub mod jobs;
 pub(crate) mod pki;
 pub(crate) mod policy;
 pub(crate) mod provisioning;

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Policy variable for the name of the thing that is connected.
 const THING: &str = "${iot:Connection.Thing.ThingName}";
 /// ARN prefix of every resource, with an invented account number.
-const ARN: &str = "arn:aws:iot:eu-central-1:123456789012";
+pub(crate) const ARN: &str = "arn:aws:iot:eu-central-1:123456789012";
 
 macro_rules! deployed {
     ($name:literal) => {
