@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree as ET
 
@@ -24,6 +25,7 @@ LAYOUT = "recipes-bsp/tegra-binaries/files/edge-layout.py"
 layout = load(LAYOUT)
 keys = load("lib/edge/keys.py")
 anchors = load("lib/edge/anchors.py")
+times = load("lib/edge/times.py")
 
 
 def disk(*partitions):
@@ -179,7 +181,52 @@ class Anchors(unittest.TestCase):
         with open(os.path.join(LAYER, "recipes-edge/edge-policy/edge-policy_1.0.bb")) as file:
             self.assertIn('do_install[prefuncs] += "edge_check_anchors"', file.read())
         with open(os.path.join(LAYER, "classes/edge_hardened.bbclass")) as file:
-            self.assertRegex(file.read(), 'POSTPROCESS_COMMAND:append = ".* edge_refuse_anchors"')
+            self.assertRegex(file.read(), 'POSTPROCESS_COMMAND:append = ".* edge_refuse_anchors[ "]')
+
+
+class Times(unittest.TestCase):
+    """Time of the image, which bitbake's fixed date of 2018 must not be."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+
+    def commit(self, unix):
+        author = dict(GIT_AUTHOR_NAME="a", GIT_AUTHOR_EMAIL="a", GIT_COMMITTER_NAME="a", GIT_COMMITTER_EMAIL="a")
+        author.update(GIT_COMMITTER_DATE="@%d +0200" % unix, GIT_AUTHOR_DATE="@0 +0000", GIT_CONFIG_GLOBAL="/dev/null")
+        for args in [["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]]:
+            subprocess.run(["git", "-C", self.directory, *args], check=True, env={**os.environ, **author})
+
+    def test_it_is_that_of_the_commit(self):
+        self.assertEqual(times.committed(self.directory), "")
+        self.assertEqual(times.committed(self.directory + "/absent"), "")
+        self.commit(1790000000)
+        self.assertEqual(times.committed(self.directory), "1790000000")
+        self.commit(int(time.time()) + 7200)
+        self.assertEqual(times.committed(self.directory), "")
+        self.assertGreater(int(times.committed() or time.time()), 1790000000)
+
+    def test_an_image_with_another_time_is_refused(self):
+        self.commit(1790000000)
+        path = os.path.join(self.directory, "timestamp")
+        self.assertIn("states no time", times.problem(path, self.directory))
+        later = time.strftime(times.FORM, time.gmtime(time.time() + 7200))
+        now = time.strftime(times.FORM, time.gmtime())
+        good = ["20260921141320", "20260921141320\n", "20260914141320", now]
+        for text in good + ["20260914141319", "20180309123456", later, "", "2026", "99999999999999", "20260921141320 x", "\x00"]:
+            with self.subTest(text), open(path, "w") as file:
+                file.write(text)
+                file.flush()
+                self.assertEqual(times.problem(path, self.directory) is None, text in good)
+
+    def test_images_state_it_and_are_checked(self):
+        with open(os.path.join(LAYER, "recipes-core/images/edge-ai-image.inc")) as file:
+            self.assertIn('\nREPRODUCIBLE_TIMESTAMP_ROOTFS = "${@edge.times.committed()}"', file.read())
+        with open(os.path.join(LAYER, "classes/edge_hardened.bbclass")) as file:
+            self.assertRegex(file.read(), 'POSTPROCESS_COMMAND:append = ".* edge_refuse_time"')
+        with open(os.path.join(LAYER, "lib/edge/__init__.py")) as file:
+            self.assertIn('"times"', file.read())
 
 
 class Names(unittest.TestCase):

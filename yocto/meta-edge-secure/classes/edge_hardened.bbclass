@@ -43,6 +43,14 @@ python edge_refuse_anchors () {
     if problems:
         bb.fatal('trust anchors of the image:\n  ' + '\n  '.join(problems))
 }
+
+# By this time a device knows that a ticket has expired, whatever its clock says.
+python edge_refuse_time () {
+    import edge.times
+    problem = edge.times.problem(d.getVar('IMAGE_ROOTFS') + d.getVar('sysconfdir') + '/timestamp')
+    if problem:
+        bb.fatal(problem)
+}
 # Last, because rootfs-postcommands.bbclass removes root's empty password in an
 # earlier command.
-ROOTFS_POSTPROCESS_COMMAND:append = " edge_refuse_programs edge_refuse_anchors"
+ROOTFS_POSTPROCESS_COMMAND:append = " edge_refuse_programs edge_refuse_anchors edge_refuse_time"

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use edge_common::contract::login;
-use edge_common::file;
+use edge_common::contract::{login, path};
+use edge_common::{file, known_time, time};
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
@@ -278,6 +278,7 @@ impl Contents<'_> {
             bytes(format!("{}\n", self.serial), "/etc/machine-id", 0o444),
             bytes("AllowUsers root\n", "/etc/ssh/sshd_config.d/vm.conf", 0o644),
             bytes(bundle, CA_BUNDLE, 0o644),
+            bytes(image_time(), path::IMAGE_TIME, 0o644),
             bytes(docker_key()?, "/etc/docker/key.json", 0o600),
             key("/home/edge", login::ID),
             key("/root", 0),
@@ -338,6 +339,12 @@ fn docker_key() -> Result<String> {
         "kty": "EC", "crv": "P-256", "x": text(&x)?, "y": text(&y)?, "d": text(key.private_key())?,
     });
     Ok(key.to_string())
+}
+
+/// Returns the present time in the form of `/etc/timestamp`.
+fn image_time() -> String {
+    let text = time::rfc3339(known_time::clock());
+    text.chars().filter(char::is_ascii_digit).collect()
 }
 
 fn copy(from: PathBuf, to: &str, mode: u32) -> Entry {
