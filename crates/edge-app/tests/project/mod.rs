@@ -107,10 +107,14 @@ impl<'a> Real<'a> {
         let directory = tempfile::tempdir().unwrap();
         let registry = cloud.value("registry");
         let port = registry.split(['/', ':']).nth(1).unwrap().parse().unwrap();
+        // The second one exists if the local cloud has an AWS API.
+        let engineers = ["engineer.pub", "kms-engineer.pub"].map(|name| cloud.file(name));
+        let engineers: Vec<_> = engineers.into_iter().filter(|key| key.exists()).collect();
         let settings = Settings {
             name: "jetson",
             repository: &registry,
             keys: &[cloud.file("signing.pub")],
+            engineer_keys: &engineers,
             ca_bundle: &[cloud.file("ca.pem")],
             ports: &[port],
             ..Settings::default()

@@ -151,11 +151,14 @@ fn status(root: &Root, is_json: bool) -> Result<()> {
 }
 
 async fn end(root: &Root) -> Result<()> {
-    if break_glass::current(root).is_none() && break_glass::open(root)?.is_none() {
-        println!("no ticket is in effect");
-        return Ok(());
-    }
-    restore::end(root, "it was ended by hand").await
+    let is_open = break_glass::current(root).is_some() || break_glass::open(root)?.is_some();
+    let ended = match is_open {
+        true => restore::end(root, "it was ended by hand").await?,
+        false => None,
+    };
+    let ended = ended.as_deref();
+    println!("{}", ended.unwrap_or("no ticket is in effect"));
+    Ok(())
 }
 
 /// Waits until the ticket in effect ends, and undoes what was done under it. The service
@@ -167,5 +170,8 @@ async fn wait(root: &Root) -> Result<()> {
         let left = Duration::from_millis(effect.left_ms());
         tokio::time::sleep(left.min(WAIT_INTERVAL)).await;
     }
-    restore::end(root, "its time has passed").await
+    if let Some(ended) = restore::end(root, "its time has passed").await? {
+        log::info(&ended);
+    }
+    Ok(())
 }

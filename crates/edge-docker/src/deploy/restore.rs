@@ -75,15 +75,16 @@ fn is_of_ticket(container: &Value) -> Option<&str> {
     id.filter(|id| !id.is_empty())
 }
 
-/// Ends the ticket in effect, and undoes what was done under it. Does nothing if no ticket
-/// is open.
-pub(crate) async fn end(root: &Root, why: &str) -> Result<()> {
+/// Ends the ticket in effect, and undoes what was done under it. Returns a line about it,
+/// or `None` if no ticket is open.
+pub(crate) async fn end(root: &Root, why: &str) -> Result<Option<String>> {
     let path = root.path(LOCK);
     file::create_directory(path.parent().unwrap_or(&path), 0o700)?;
     file::put(&path, b"", 0o600)?;
     let _lock = lock::exclusive(&path)?;
     let Some(open) = break_glass::stop(root)? else {
-        return break_glass::close(root);
+        break_glass::close(root)?;
+        return Ok(None);
     };
     let reason = format!("the ticket {} has ended: {why}", open.id);
     let decision = Decision {
@@ -115,8 +116,8 @@ pub(crate) async fn end(root: &Root, why: &str) -> Result<()> {
             "{reason}; {failed} containers are not restored yet: edge-docker ticket end tries again"
         );
     }
-    log::info(&reason);
-    break_glass::close(root)
+    break_glass::close(root)?;
+    Ok(Some(reason))
 }
 
 /// Removes all containers that were created under a ticket. Returns their names.
