@@ -2,6 +2,8 @@
 //! attempts to make such an app do something else.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+#[path = "signed_run/attempts.rs"]
+mod attempts;
 mod device;
 
 use std::fs;
@@ -20,10 +22,6 @@ const GRANTS: &str = r#"{ "grants": {
     "board": { "mounts": [{ "source": "/etc/docker/daemon.json", "target": "/etc/engine" }],
                "root": true } },
   "sandbox": ["clock", "board"] }"#;
-
-/// Attempts on a production device, one a line: options, entry points, other images,
-/// names, commands.
-const ATTEMPTS: &str = include_str!("signed_run/attempts.txt");
 
 /// Specification of the app `net`, which holds every grant of the board.
 fn net() -> RunSpec {
@@ -97,35 +95,8 @@ fn an_app_runs_as_it_was_signed_and_no_other_way() {
     let runs = records.filter(|r| r["verb"] == "run" && r["verdict"] == "allowed");
     assert_eq!(runs.count(), 2, "{ledger}");
 
-    let before = state(&device);
-    let attempts = ATTEMPTS
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let mut count = 0;
-    for line in attempts {
-        let line = line
-            .replace("REPO", REPOSITORY)
-            .replace("IMAGE", &image.name);
-        let args: Vec<_> = ["edge-docker"].into_iter().chain(line.split(' ')).collect();
-        let (code, text) = device.bad(&args);
-        // 124: a version that this device has never had, without a registry.
-        assert!([124, 125].contains(&code), "{line}: {code} {text}");
-        assert_eq!(state(&device), before, "{line}: {text}");
-        count += 1;
-    }
+    let count = attempts::assert_refused(&device, &image.name, "without a ticket", |_| true);
     assert!(count >= 60, "{count} attempts");
-}
-
-/// Containers of the engine, with what would differ after an attempt that succeeded.
-fn state(device: &Device) -> String {
-    let ids = device.good(&["docker", "ps", "-aq", "--no-trunc"]);
-    let mut state = String::new();
-    for id in ids.lines() {
-        let container = inspect(device, id);
-        let parts = ["Id", "Name", "State", "HostConfig", "Config", "ExecIDs"];
-        state += &parts.map(|part| container[part].to_string()).join("\n");
-    }
-    state + &device.good(&["docker", "images", "-a", "--no-trunc"])
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! not, and what is left after their end.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+#[path = "../signed_run/attempts.rs"]
+mod attempts;
 #[path = "../device/mod.rs"]
 mod device;
 mod killed;

@@ -1,11 +1,14 @@
-//! Tickets that are none.
+//! Tickets that are none, and tickets of something else, against a running app that holds
+//! grants.
 
+use edge_docker_policy::break_glass::{ALL_APPS, TicketLevel};
 use edge_signature::dsse::Role;
 use openssl::pkey::PKey;
 use serde_json::{Value, json};
 
+use crate::attempts;
 use crate::device::Device;
-use crate::tickets::{Engineer, THING, give, name, ticket};
+use crate::tickets::{Engineer, THING, give, let_pass, name, ticket};
 
 /// Signed payload with these replacements in the text of a good ticket.
 fn edited(engineer: &Engineer, from: &str, to: &str) -> Vec<u8> {
@@ -49,6 +52,22 @@ fn inputs(device: &Device, engineer: &Engineer) -> Vec<(String, Vec<u8>)> {
         (THING, "edge-ai-s2"),
         ("4000000000", "1600000000"),
         ("\"debug\"", "\"look\""),
+        ("\"debug\"", "\"root\""),
+        ("\"debug\"", "null"),
+        ("\"minutes\":30", "\"minutes\":0"),
+        ("\"minutes\":30", "\"minutes\":-30"),
+        ("\"minutes\":30", "\"minutes\":3e1"),
+        ("\"minutes\":30", "\"minutes\":4294967326"),
+        ("\"minutes\":30,", ""),
+        ("\"v\":1", "\"v\":\"1\""),
+        ("\"v\":1,", ""),
+        ("\"net\"", "\"net-previous\""),
+        ("\"net\"", "[\"net\",\"other\"]"),
+        ("\"net\"", "\"../net\""),
+        (THING, "*"),
+        (THING, ""),
+        ("anna", "an\u{202e}na"),
+        ("the camera is dark", ""),
     ] {
         inputs.push((format!("signed {to}"), edited(engineer, from, to)));
     }
@@ -98,9 +117,61 @@ fn what_is_no_ticket_has_no_effect() {
             "{what}"
         );
     }
-    assert!(count >= 28, "{count}");
+    assert!(count >= 44, "{count}");
     // None of them has used the ticket up.
     assert_eq!(give(&device, &engineer.ticket(&ticket(9, "net"))).0, 0);
+}
+
+/// Parts of attempts that concern the grants of the app.
+const GRANTED: [&str; 4] = ["exec ", "--grant", "--cap-add", "--network host"];
+
+/// What a ticket that is none, or is one of something else, permits on the app `net`.
+#[test]
+fn only_its_own_ticket_lets_an_app_with_grants_do_more() {
+    let engineer = Engineer::new();
+    let (device, images) = crate::device(&["net", "other"], &engineer);
+    let image = &images[0].name;
+    let refused = |when: &str| {
+        // A ticket for all apps covers the image, without grants.
+        let is_tried: fn(&str) -> bool = match when {
+            ALL_APPS => |line| GRANTED.iter().any(|part| line.contains(part)),
+            _ => |_| true,
+        };
+        attempts::assert_refused(&device, image, when, is_tried)
+    };
+    let mut count = refused("without a ticket");
+    let before = attempts::state(&device);
+    for (what, input) in inputs(&device, &engineer) {
+        assert_eq!(give(&device, &input).0, 125, "{what}");
+        let (code, text) = device.bad(&["edge-docker", "exec", "net", "sh", "-c", "id"]);
+        assert_eq!(code, 125, "{what}: {text}");
+        assert_eq!(attempts::state(&device), before, "{what}");
+        count += 1;
+    }
+    let good = |n, app: &str| engineer.ticket(&ticket(n, app));
+    let mut operate = ticket(3, "net");
+    operate.level = TicketLevel::Operate;
+    let tickets = [
+        ("of another app", good(1, "other")),
+        (ALL_APPS, good(2, ALL_APPS)),
+        ("of its own level", engineer.ticket(&operate)),
+    ];
+    for (when, envelope) in &tickets {
+        assert_eq!(give(&device, envelope).0, 0, "{when}");
+        count += refused(when);
+        device.good(&["edge-docker", "ticket", "end"]);
+        let (code, text) = give(&device, envelope);
+        assert!(code == 125 && text.contains("valid once"), "{when}: {text}");
+    }
+    assert_eq!(attempts::state(&device), before);
+    // Its own ticket, whose time has passed; nobody has ended it yet.
+    let own = good(4, "net");
+    assert_eq!(give(&device, &own).0, 0);
+    let_pass(&device);
+    count += refused("after its time");
+    assert_eq!(give(&device, &own).0, 125);
+    println!("{count} attempts");
+    assert!(count >= 350, "{count} attempts");
 }
 
 #[test]
