@@ -188,6 +188,13 @@ pub mod path {
     pub const EDGE_DOCKER: &str = "/usr/bin/edge-docker";
     /// Directory of the ledger: the decisions of edge-docker, hash-chained.
     pub const LEDGER: &str = "/data/log/ledger";
+    /// Directory of the highest release numbers accepted, one file for each app, written
+    /// by edge-docker and reported by edge-heartbeat.
+    // `serials` is an old word for release numbers, see
+    // docs/decisions/0021-names-on-devices-stay.md.
+    pub const RELEASE_NUMBERS: &str = "/data/config/edge-docker/serials";
+    /// Directory of the copies of these files.
+    pub const RELEASE_NUMBER_COPIES: &str = "/data/config/edge-docker/serials-copy";
     /// File with counter and hash of the last record of the ledger, written by
     /// edge-docker and reported by edge-heartbeat.
     pub const LEDGER_HEAD: &str = "/run/edge-ai/ledger.json";

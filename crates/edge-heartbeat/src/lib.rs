@@ -17,6 +17,7 @@ mod gatherer;
 mod identity;
 mod layers;
 mod rejections;
+mod release_numbers;
 mod reported_state;
 mod sd_notify;
 mod service;

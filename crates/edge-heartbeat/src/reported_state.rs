@@ -8,7 +8,7 @@ use edge_common::{Root, boot, log};
 use serde_json::{Map, Value, json};
 
 use crate::files::text;
-use crate::{containers, disk, layers, temperature, vpn};
+use crate::{containers, disk, layers, release_numbers, temperature, vpn};
 
 /// Length limit of a boot step's error message in a report, in characters.
 const MAX_MESSAGE_CHARS: usize = 200;
@@ -71,6 +71,7 @@ pub(crate) const SOURCES: [Source; 5] = [
             "vpn_hostname",
             "vpn",
             "ledger",
+            "release_numbers",
             "layers",
             "break_glass",
             "boot",
@@ -80,6 +81,7 @@ pub(crate) const SOURCES: [Source; 5] = [
                 vpn::hostname(root),
                 vpn::report(root),
                 ledger(root),
+                release_numbers::report(root),
                 layers::report(root),
                 break_glass(root),
                 boot_chain(root),

@@ -8,6 +8,8 @@ mod bounds;
 
 use serde_json::{Map, Value, json};
 
+use crate::release_numbers;
+
 /// Size limit of a shadow document in AWS IoT, in bytes: desired and reported state
 /// without metadata.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
@@ -23,7 +25,7 @@ const MIN_BUDGET_BYTES: usize = 512;
 const NOTES_BYTES: usize = 160;
 /// Budgets of the parts in bytes, the most important part first. A part that is not
 /// listed has [`OTHER_BYTES`] and comes before the last two, which take what is left.
-const BUDGETS: [(&str, usize); 19] = [
+const BUDGETS: [(&str, usize); 21] = [
     ("uptime_seconds", 24),
     ("heartbeat_seconds", 24),
     ("report_rejected", 240),
@@ -33,8 +35,10 @@ const BUDGETS: [(&str, usize); 19] = [
     ("disk", 320),
     ("boot", 1536),
     ("break_glass", 1024),
+    ("release_numbers_fell", 256),
     ("memory", 96),
     ("ledger", 128),
+    ("release_numbers", 512),
     ("load", 96),
     ("containers", 192),
     ("vpn_hostname", 272),
@@ -87,7 +91,13 @@ impl Document {
 
     /// Returns the update that reports `state` in at most `budget` bytes of the
     /// document, with null for each key to remove.
-    pub(crate) fn update(&self, state: Map<String, Value>, budget: usize) -> Map<String, Value> {
+    pub(crate) fn update(
+        &self,
+        mut state: Map<String, Value>,
+        budget: usize,
+    ) -> Map<String, Value> {
+        // Before the reduction: a number for which there is no room has not fallen.
+        release_numbers::note_fallen(&mut state, &self.reported);
         let budget = budget.clamp(MIN_BUDGET_BYTES, self.room(&state));
         let mut update = fit(state, budget.saturating_sub(NOTES_BYTES));
         remove_stale(&mut update, &self.reported);

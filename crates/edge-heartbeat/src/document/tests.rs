@@ -35,6 +35,8 @@ fn worst() -> Map<String, Value> {
         "vpn": { "public_key": "k".repeat(44), "address": "10.0.0.1", "peers": vec!["p".repeat(90); 21] },
         "apps": apps(1000), "unknown": "u".repeat(5000), "containers": { "running": 1000 },
     }));
+    let number = |n: usize| (format!("app-{n}-{}", "x".repeat(50)), json!(u64::MAX));
+    state.insert("release_numbers".into(), (0..512).map(number).collect());
     state.insert("boot".into(), (0..32).map(step).collect());
     state.insert("temperature_celsius".into(), (0..256).map(sensor).collect());
     state
@@ -126,4 +128,33 @@ fn a_shadow_full_of_old_keys_is_cleaned_within_the_payload() {
     }
     let left = shadow.reported["temperature_celsius"].as_object().unwrap();
     assert!(!left.is_empty() && !left.contains_key("s1"), "{left:?}");
+}
+
+#[test]
+fn a_release_number_without_room_has_not_fallen() {
+    let numbers = |count: usize| {
+        let number = |n: usize| (format!("app-{n:03}"), json!(1));
+        let numbers: Map<_, _> = (0..count).map(number).collect();
+        object(json!({ "release_numbers": numbers }))
+    };
+    let mut shadow = Document::default();
+    let mut report = |count| {
+        let update = shadow.update(numbers(count), MAX_DOCUMENT_BYTES);
+        shadow.merge(&update);
+        (update, shadow.reported.clone())
+    };
+    let (_, reported) = report(10);
+    assert_eq!(reported["release_numbers"].as_object().unwrap().len(), 10);
+    let (update, reported) = report(300);
+    assert_eq!(update["shortened"], json!(["release_numbers"]));
+    let kept = reported["release_numbers"].as_object().unwrap().len();
+    assert!((20..300).contains(&kept), "{kept}");
+    assert_eq!(reported.get("release_numbers_fell"), None);
+    // Then they are removed from the disk; the note stays with later reports.
+    for _ in 0..2 {
+        let (_, reported) = report(0);
+        let fallen = reported["release_numbers_fell"].as_object().unwrap();
+        assert!(!fallen.is_empty() && fallen.values().all(|n| *n == 1));
+        assert_eq!(reported["release_numbers"], json!({}));
+    }
 }

@@ -8,18 +8,15 @@ use std::fs;
 use std::io::ErrorKind;
 
 use anyhow::{Context, Result, bail};
+pub(super) use edge_common::contract::path::{
+    RELEASE_NUMBER_COPIES as COPIES, RELEASE_NUMBERS as DIRECTORY,
+};
 use edge_common::{Root, file, lock, log};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::journal;
 
-/// Directory of the records, one file named after each app, accessible to root only.
-// `serials` is an old word for release numbers, see
-// docs/decisions/0021-names-on-devices-stay.md.
-pub(super) const DIRECTORY: &str = "/data/config/edge-docker/serials";
-/// Directory of the copies of the records.
-pub(super) const COPIES: &str = "/data/config/edge-docker/serials-copy";
 /// Size limit of the record of an app, in bytes.
 const MAX_RECORD_BYTES: u64 = 4096;
 /// Maximum number of older numbers in a record. A longer list could exceed the size limit
