@@ -82,7 +82,28 @@ pub(crate) struct Health {
     pub(crate) interval: i64,
     pub(crate) timeout: i64,
     pub(crate) start_period: i64,
+    /// Interval during the start period; engines before API version 1.44 ignore it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) start_interval: i64,
     pub(crate) retries: i64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+impl Create {
+    /// Returns whether the health check has an interval of its own while the container
+    /// starts, which not every engine knows.
+    pub fn has_start_interval(&self) -> bool {
+        self.healthcheck
+            .as_ref()
+            .is_some_and(|h| h.start_interval != 0)
+    }
 }
 
 /// Configuration of the container that depends on the host. Devices, capabilities beyond

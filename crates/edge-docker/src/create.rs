@@ -19,11 +19,10 @@ use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
-use hyper::Method;
 use serde_json::Value;
 
 use crate::break_glass::{self, Change};
-use crate::engine::{attach, client, containers};
+use crate::engine::{self, attach, client, containers};
 use crate::image::identify::{self, Image};
 use crate::image::release_numbers;
 use crate::ledger::Decision;
@@ -332,20 +331,14 @@ impl Permitted {
     }
 
     async fn send(&self, root: &Root) -> Result<String> {
-        let path = match self.name.as_str() {
-            "" => "/containers/create".into(),
-            // The parser refuses a name with a character that would end the query
-            // parameter.
-            name => format!("/containers/create?name={name}"),
-        };
-        let body = serde_json::to_vec(&self.plan.body).context("writing the create body")?;
-        let response = client::request(root, Method::POST, &path, Some(&body)).await?;
-        let id = response["Id"].as_str();
-        let id = id.context("the engine's response has no ID")?;
+        let body = &self.plan.body;
+        let has_start_interval = body.has_start_interval();
+        let body = serde_json::to_vec(body).context("writing the create body")?;
+        let id = engine::create::container(root, &self.name, &body, has_start_interval).await?;
         // Written before the container is started, because the boot audit quarantines a
         // container without this record.
-        created::write(root, id, &body, is_durable(&self.plan))?;
-        Ok(id.into())
+        created::write(root, &id, &body, is_durable(&self.plan))?;
+        Ok(id)
     }
 }
 

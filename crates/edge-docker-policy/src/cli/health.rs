@@ -27,9 +27,7 @@ pub(crate) fn apply(health: &mut Health, option: &str, text: &str) -> Result<()>
         "health-interval" => health.interval = time(option, text)?,
         "health-timeout" => health.timeout = time(option, text)?,
         "health-start-period" => health.start_period = duration(option, text)?,
-        // Checked, and not sent: the version of the API that edge-docker uses does not
-        // know it, and the interval holds from the start.
-        "health-start-interval" => drop(time(option, text)?),
+        "health-start-interval" => health.start_interval = time(option, text)?,
         _ => health.retries = number(option, text, 0..=1000)?,
     }
     Ok(())

@@ -149,7 +149,13 @@ pub(crate) fn check(
     let all = &stored.config;
     compare(FIELDS, all, requested, "container")?;
     compare(STATE, &all["State"], &Value::Null, "State")?;
-    let wanted = merge(requested, image);
+    let mut wanted = merge(requested, image);
+    // An engine before API version 1.44 does not keep it.
+    if zero(&all["Config"]["Healthcheck"]["StartInterval"])
+        && let Some(health) = wanted["Healthcheck"].as_object_mut()
+    {
+        health.remove("StartInterval");
+    }
     compare(CONFIG, &all["Config"], &wanted, "Config")?;
     let user = &all["Config"]["User"];
     if user.as_str().is_some_and(is_login_user) {

@@ -69,7 +69,10 @@ fn program(requested: &Value) -> Result<(), String> {
     }
     let health = &requested["Healthcheck"];
     let is_time = |name: &str| health[name].as_i64().is_none_or(cli::health::is_time);
-    if !is_time("Interval") || !is_time("Timeout") {
+    if !["Interval", "Timeout", "StartInterval"]
+        .into_iter()
+        .all(is_time)
+    {
         return Err(format!("Healthcheck is {}", short(health)));
     }
     Ok(())

@@ -6,15 +6,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use edge_common::contract::label;
 use edge_common::{Root, log};
 use edge_docker_policy::stored::container::is_hex;
 use hyper::Method;
 
 use super::transaction;
-use crate::engine::client;
 use crate::engine::containers::{self, Container};
+use crate::engine::{self, client};
 use crate::journal;
 use crate::ledger::Decision;
 use crate::mounts::{collect, owners};
@@ -108,12 +108,12 @@ fn require_same(made: &Container, pending: &Remake) -> Result<()> {
 async fn create(root: &Root, pending: &Remake) -> Result<String> {
     let _lock = collect::hold(root)?;
     let body = serde_json::to_vec(&pending.body).context("writing the create body")?;
-    let path = format!("/containers/create?name={}", pending.name);
-    let response = client::request(root, Method::POST, &path, Some(&body)).await?;
-    let id = response["Id"].as_str().filter(|id| is_hex(id));
-    let id = id.context("the engine's response has no ID")?;
-    created::write(root, id, &body, true)?;
-    Ok(id.into())
+    let has_start_interval = !pending.body["Healthcheck"]["StartInterval"].is_null();
+    let id = engine::create::container(root, &pending.name, &body, has_start_interval).await?;
+    // It is part of paths.
+    ensure!(is_hex(&id), "the engine's response has no ID");
+    created::write(root, &id, &body, true)?;
+    Ok(id)
 }
 
 /// Moves the log of the old container to the new one. A log that cannot be moved is no

@@ -19,8 +19,8 @@ use tokio::net::UnixStream;
 use super::error::EngineError;
 use crate::tickets;
 
-/// API version of every request: that of docker 20.10, the oldest with all requests that
-/// edge-docker sends.
+/// API version of requests: that of docker 20.10, the oldest with all requests that
+/// edge-docker sends. [`super::create`] has the only exception.
 const API_VERSION: &str = "v1.41";
 /// Size limit of a response in memory, or of one line of a streamed response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
@@ -198,7 +198,11 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
-    let uri = format!("/{API_VERSION}{path}");
+    // Only a request that needs another version names one.
+    let uri = match path.starts_with("/v1.") {
+        true => path.to_string(),
+        false => format!("/{API_VERSION}{path}"),
+    };
     // The plugin uses up the ticket before the response begins. An unused ticket is
     // withdrawn when this function returns, so that nobody else can use it.
     let _ticket = match method {

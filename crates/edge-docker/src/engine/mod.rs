@@ -4,6 +4,7 @@
 pub(crate) mod attach;
 pub(crate) mod client;
 pub(crate) mod containers;
+pub(crate) mod create;
 pub(crate) mod docker_cli;
 pub(crate) mod error;
 mod ports;

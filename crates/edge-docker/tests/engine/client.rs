@@ -19,7 +19,7 @@ fn comparable(line: &[String]) -> bool {
         "--grant",
         "--allow-downgrade",
         "--env-file",
-        // Docker's client refuses it for this version of the API.
+        // Docker's client refuses it for this version of the API; compared below.
         "--health-start-interval",
         "-d=false",
         "--detach=false",
@@ -300,4 +300,40 @@ fn allowed_lines_mean_what_the_real_client_means() {
         "{count} lines compared with docker's client"
     )
     .unwrap();
+}
+
+/// The only request of another version of the API: as docker's client sends it.
+#[test]
+fn a_start_interval_is_sent_to_engines_that_know_it() {
+    let line = split("run --health-cmd true --health-start-interval 1500ms @H sleep 9");
+    let sent = |minor| {
+        let test_root = TestRoot::new();
+        test_root.recorder.set_minor(minor);
+        let typed: Vec<_> = ["run", "-d"]
+            .into_iter()
+            .chain(line[1..].iter().map(|w| &w[..]))
+            .collect();
+        let outcome = test_root.run_line(&typed);
+        let created = outcome.created()[0].clone();
+        let body: Value = serde_json::from_slice(&created.body).unwrap();
+        (created.target, body, theirs(&test_root, &line))
+    };
+    for minor in [44, 45, 50] {
+        let (target, ours, theirs) = sent(minor);
+        assert!(target.starts_with("/v1.44/"), "{target}");
+        let none = BTreeMap::new();
+        assert_eq!(
+            meaning(&ours, &none),
+            meaning(&theirs.unwrap(), &none),
+            "{minor}"
+        );
+        assert_eq!(ours["Healthcheck"]["StartInterval"], 1_500_000_000);
+    }
+    for minor in [41, 43] {
+        let (target, _, theirs) = sent(minor);
+        assert!(
+            target.starts_with("/v1.41/") && theirs.is_none(),
+            "{target}"
+        );
+    }
 }

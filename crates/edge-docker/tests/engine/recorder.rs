@@ -22,6 +22,8 @@ struct State {
     requests: Vec<Request>,
     images: BTreeMap<String, String>,
     containers: BTreeMap<String, Value>,
+    /// Minor version of the API; 0 stands for 41.
+    minor: u32,
 }
 
 /// Knows images and containers, and what it was request.
@@ -53,6 +55,16 @@ impl Recorder {
         state.containers.insert(name.into(), found);
     }
 
+    /// Sets the minor version of the API, which is 41 before.
+    pub fn set_minor(&self, minor: u32) {
+        self.0.lock().unwrap().minor = minor;
+    }
+
+    fn version(&self) -> String {
+        let minor = self.0.lock().unwrap().minor;
+        format!("1.{}", if minor == 0 { 41 } else { minor })
+    }
+
     /// Everything request since the last call.
     pub fn take(&self) -> Vec<Request> {
         std::mem::take(&mut self.0.lock().unwrap().requests)
@@ -71,7 +83,8 @@ impl Recorder {
                 answer.to_string()
             };
             let head = format!(
-                "HTTP/1.1 {status} X\r\nApi-Version: 1.41\r\nOstype: linux\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                "HTTP/1.1 {status} X\r\nApi-Version: {}\r\nOstype: linux\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                self.version(),
                 body.len()
             );
             let mut writer = stream;
@@ -92,6 +105,9 @@ impl Recorder {
             Some(rest) => rest.find('/').map_or("", |i| &rest[i..]),
             None => path,
         };
+        if path == "/version" {
+            return (200, json!({ "ApiVersion": self.version() }));
+        }
         let state = self.0.lock().unwrap();
         let missing = || (404, json!({ "message": "no such thing" }));
         if let Some(name) = path
