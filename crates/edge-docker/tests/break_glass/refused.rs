@@ -28,6 +28,34 @@ fn stretched(envelope: &[u8], from: &str, to: &str) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
+/// Replacements in the text of a good ticket that is then signed.
+const WRONG: [(&str, &str); 24] = [
+    ("\"minutes\":30", "\"minutes\":481"),
+    ("\"minutes\":30", "\"minutes\":30,\"minutes\":480"),
+    ("\"v\":1", "\"v\":2"),
+    ("\"v\":1", "\"v\":1,\"x\":0"),
+    ("{", "{ "),
+    (THING, "edge-ai-s2"),
+    ("4000000000", "1600000000"),
+    ("\"debug\"", "\"look\""),
+    ("\"debug\"", "\"root\""),
+    ("\"debug\"", "null"),
+    ("\"minutes\":30", "\"minutes\":0"),
+    ("\"minutes\":30", "\"minutes\":-30"),
+    ("\"minutes\":30", "\"minutes\":3e1"),
+    ("\"minutes\":30", "\"minutes\":4294967326"),
+    ("\"minutes\":30,", ""),
+    ("\"v\":1", "\"v\":\"1\""),
+    ("\"v\":1,", ""),
+    ("\"net\"", "\"net-previous\""),
+    ("\"net\"", "[\"net\",\"other\"]"),
+    ("\"net\"", "\"../net\""),
+    (THING, "*"),
+    (THING, ""),
+    ("anna", "an\u{202e}na"),
+    ("the camera is dark", ""),
+];
+
 /// All inputs that are refused, with a name for each.
 fn inputs(device: &Device, engineer: &Engineer) -> Vec<(String, Vec<u8>)> {
     let good = engineer.ticket(&ticket(9, "net"));
@@ -43,32 +71,7 @@ fn inputs(device: &Device, engineer: &Engineer) -> Vec<(String, Vec<u8>)> {
     ] {
         inputs.push((format!("stretched {to}"), stretched(&good, from, to)));
     }
-    for (from, to) in [
-        ("\"minutes\":30", "\"minutes\":481"),
-        ("\"minutes\":30", "\"minutes\":30,\"minutes\":480"),
-        ("\"v\":1", "\"v\":2"),
-        ("\"v\":1", "\"v\":1,\"x\":0"),
-        ("{", "{ "),
-        (THING, "edge-ai-s2"),
-        ("4000000000", "1600000000"),
-        ("\"debug\"", "\"look\""),
-        ("\"debug\"", "\"root\""),
-        ("\"debug\"", "null"),
-        ("\"minutes\":30", "\"minutes\":0"),
-        ("\"minutes\":30", "\"minutes\":-30"),
-        ("\"minutes\":30", "\"minutes\":3e1"),
-        ("\"minutes\":30", "\"minutes\":4294967326"),
-        ("\"minutes\":30,", ""),
-        ("\"v\":1", "\"v\":\"1\""),
-        ("\"v\":1,", ""),
-        ("\"net\"", "\"net-previous\""),
-        ("\"net\"", "[\"net\",\"other\"]"),
-        ("\"net\"", "\"../net\""),
-        (THING, "*"),
-        (THING, ""),
-        ("anna", "an\u{202e}na"),
-        ("the camera is dark", ""),
-    ] {
+    for (from, to) in WRONG {
         inputs.push((format!("signed {to}"), edited(engineer, from, to)));
     }
     for role in [Role::Container, Role::ReleaseSet, Role::Os] {
