@@ -210,6 +210,9 @@ pub mod path {
     /// File with the results of the check of image layers in this boot, written by
     /// edge-docker and reported by edge-heartbeat.
     pub const LAYERS_CHECKED: &str = "/run/edge-ai/layers.json";
+    /// File with the reasons why units of `/data/services` are not used, written by
+    /// edge-generator beside its links and read by edge-docker.
+    pub const UNIT_REFUSALS: &str = "/run/systemd/generator/edge-refusals.json";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }
@@ -226,6 +229,8 @@ pub mod limit {
     pub const RUN_SPEC_BYTES: u64 = 64 * 1024;
     /// Size limit of a break-glass ticket, in its canonical JSON.
     pub const BREAK_GLASS_BYTES: u64 = 2048;
+    /// Size limit of the file with the reasons why units are not used.
+    pub const UNIT_REFUSALS_BYTES: u64 = 512 * 1024;
     /// Size limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

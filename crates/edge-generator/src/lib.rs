@@ -88,8 +88,13 @@ fn generate(root: &Root, normal: &Path) -> Result<()> {
     let links = plan::links(&units, &image, &mut refusals);
     let written = links::write(normal, &links);
     drop(links);
-    for message in refusals.into_messages() {
-        kernel_log(root, &message);
+    let messages = refusals.into_messages();
+    for message in &messages {
+        kernel_log(root, message);
+    }
+    // The links count: without the file, the reasons are in the kernel log alone.
+    if let Err(error) = refusals::write(normal, &messages) {
+        kernel_log(root, &format!("{error:#}"));
     }
     // Not an error of the generator: the slice has a limit of its own.
     if let Err(error) = memory::write(root, normal) {

@@ -36,6 +36,9 @@ const STATES: [&str; 7] = [
 struct Container {
     #[serde(rename = "State")]
     state: String,
+    /// State in words, for example `Up 5 minutes (healthy)`.
+    #[serde(rename = "Status", default)]
+    status: String,
     #[serde(rename = "Names", default)]
     names: Vec<String>,
     #[serde(rename = "Labels", default)]
@@ -130,6 +133,7 @@ fn apps(containers: &[Container]) -> Value {
                 container_name.map(shorten).filter(|c| *c != name),
             ),
             ("state", Some(shorten(&container.state))),
+            ("health", health(&container.status).map(String::from)),
             ("version", signed(label::VERSION)),
             ("image", set(label::IMAGE)),
             ("signer", signed(label::SIGNER)),
@@ -143,6 +147,19 @@ fn apps(containers: &[Container]) -> Value {
     // An array instead of an object: the shadow merges objects, so a removed app would
     // stay in the shadow.
     json!(apps)
+}
+
+/// Returns the result of the health check in the status of a container: the engine's list
+/// has it in no field of its own. `None` without a health check.
+fn health(status: &str) -> Option<&'static str> {
+    let (_, last) = status.rsplit_once(" (")?;
+    match last {
+        "healthy)" => Some("healthy"),
+        "unhealthy)" => Some("unhealthy"),
+        "health: starting)" => Some("starting"),
+        // For example `Exited (1) 2 hours ago` or `Up 2 hours (Paused)`.
+        _ => None,
+    }
 }
 
 /// Returns the last [`MAX_VALUE_CHARS`] characters of a value: an image reference ends
@@ -167,7 +184,7 @@ mod tests {
             // edge-docker let them through.
             { "State": "running", "Names": ["/c"], "Labels": { label::SANDBOX: "c",
                 label::APP: "b", label::VERSION: "v9", label::SIGNER: "k1" } },
-            { "State": "running", "Names": ["/d"], "Labels": { label::SANDBOX: "", label::APP: "d",
+            { "State": "running", "Status": "Up 5 minutes (unhealthy)", "Names": ["/d"], "Labels": { label::SANDBOX: "", label::APP: "d",
                 label::VERSION: "v1", label::SIGNER: "", label::IMAGE: "" } },
             { "State": "running", "Names": ["/foreign"], "Labels": {} },
             { "State": "running", "Names": [], "Labels": null },
@@ -182,7 +199,7 @@ mod tests {
         let expected = json!([
             { "name": "a", "container": "one", "state": "exited", "sandbox": "yes" },
             { "name": "c", "state": "running", "sandbox": "yes" },
-            { "name": "d", "state": "running", "version": "v1" },
+            { "name": "d", "state": "running", "health": "unhealthy", "version": "v1" },
             { "name": "b", "state": "running", "version": "v2", "image": "host/x@sha256:1", "signer": "k1" },
         ]);
         let found = apps(&containers);
@@ -192,6 +209,21 @@ mod tests {
             texts
         };
         assert_eq!(sorted(&found), sorted(&expected));
+    }
+
+    #[test]
+    fn health_is_the_last_word_of_the_status() {
+        for (status, expected) in [
+            ("Up 5 minutes (healthy)", Some("healthy")),
+            ("Up 5 minutes (unhealthy)", Some("unhealthy")),
+            ("Up 1 second (health: starting)", Some("starting")),
+            ("Up 2 hours (Paused)", None),
+            ("Exited (1) 2 hours ago", None),
+            ("Up 2 hours", None),
+            ("", None),
+        ] {
+            assert_eq!(health(status), expected, "{status}");
+        }
     }
 
     #[test]

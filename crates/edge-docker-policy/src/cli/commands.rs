@@ -165,12 +165,20 @@ commands! {
     SystemInfo = Entry::client("system info", Inspect, &[("system info", "The same as info")])
         .groups(&[("system", "info")]).options(&[value('f', "format")]).look();
 
+    /// Explains why apps do not run.
+    Why = Entry::own("why", Inspect, &[
+        ("why [APP]", "Say why an app does not run, or the last change to it was refused, and \
+          what to type next"),
+    ]).takes(Count(0, 1, "one app, or none for all")).look();
     /// Prints or verifies the ledger of decisions.
     Ledger = Entry::own("ledger", Inspect, &[
-        ("ledger [--json] [--tail N]", "Print who did what on this device"),
+        ("ledger [--json] [--tail N] [--since TIME]",
+            "Print who did what on this device; TIME is RFC 3339, or an age such as 90s, 15m, \
+             2h or 3d"),
         ("ledger verify [--head N:HASH]",
             "Check that no record was changed, and that the one that the shadow reported is there"),
-    ]).takes(Any).options(&[flag(' ', "json"), value('n', "tail"), value(' ', "head")]).look();
+    ]).takes(Any).options(&[flag(' ', "json"), value('n', "tail"), value(' ', "head"),
+            value(' ', "since")]).look();
     /// Prints the help page of edge-docker or of one command.
     Help = Entry::own("help", Inspect, &[("help [COMMAND]", "Show the options of a command")])
         .takes(Any).look();

@@ -11,6 +11,7 @@ mod prune;
 mod ssh_key;
 mod tag;
 mod ticket;
+mod why;
 
 use std::process::ExitCode;
 
@@ -147,6 +148,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Tag => done(tag::run(root, args).await),
         Command::Sync => done(sync::run(root, args)),
         Command::Fsck => done(fsck::run(root, args)),
+        Command::Why => done(why::run(root, parsed).await),
         Command::Ledger => ledger::show::run(root, parsed),
         Command::Help => done(help::print(args)),
         Command::Start | Command::Restart | Command::Unpause => {

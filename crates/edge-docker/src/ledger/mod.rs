@@ -8,6 +8,7 @@
 
 mod append;
 mod caller;
+pub(crate) mod events;
 mod journal;
 mod pending;
 mod processes;

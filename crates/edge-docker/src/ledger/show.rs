@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use edge_common::contract::path::{LEDGER, LEDGER_HEAD};
 use edge_common::log::printable;
-use edge_common::{Root, file};
+use edge_common::{Root, file, known_time, time};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
 
@@ -19,7 +19,7 @@ const DAMAGED: u8 = 3;
 /// Size limit of the file with the head, in bytes.
 const MAX_HEAD_BYTES: u64 = 4096;
 
-/// Carries out `ledger [--json] [--tail N]` and `ledger verify [--head N:HASH]`.
+/// Carries out `ledger [--json] [--tail N] [--since TIME]` and `ledger verify [--head N:HASH]`.
 pub(crate) fn run(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
     let directory = root.path(LEDGER);
     match parsed.arguments[..] {
@@ -38,6 +38,10 @@ fn print(directory: &Path, parsed: &Parsed<'_>) -> Result<()> {
         number.ok_or_else(|| refuse(format_args!("--tail {text}: not a number")))
     });
     let tail = tail.transpose()?.unwrap_or(usize::MAX);
+    let since = parsed
+        .last("since")
+        .map(|text| since(text, known_time::clock()));
+    let since = since.transpose()?;
     // From the newest segment backwards, because often only the end is asked for.
     let mut lines: Vec<String> = Vec::new();
     for number in segments::list(directory)?.into_iter().rev() {
@@ -48,7 +52,7 @@ fn print(directory: &Path, parsed: &Parsed<'_>) -> Result<()> {
         let is_json = parsed.is_set("json");
         let found = bytes
             .split(|b| *b == b'\n')
-            .filter_map(|l| text(l, is_json));
+            .filter_map(|l| text(l, is_json, since));
         lines.splice(0..0, found.collect::<Vec<_>>());
     }
     let mut out = std::io::stdout().lock();
@@ -62,9 +66,41 @@ fn print(directory: &Path, parsed: &Parsed<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Returns a record as it is printed, `None` for bytes that are no record.
-fn text(line: &[u8], is_json: bool) -> Option<String> {
+/// Parses the value of `--since`: an RFC 3339 time, or an age before `now`. Returns seconds
+/// of Unix time.
+fn since(text: &str, now: u64) -> Result<u64> {
+    let age = || {
+        let (number, unit) = text.split_at(text.len().checked_sub(1)?);
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return None,
+        };
+        let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let age = number.parse::<u64>().ok().filter(|_| is_number)?;
+        Some(now.saturating_sub(age.checked_mul(seconds)?))
+    };
+    // The last character may have several bytes.
+    let age = text.is_ascii().then(age).flatten();
+    age.or_else(|| time::parse(text)).ok_or_else(|| {
+        refuse(format_args!(
+            "--since {text}: give a time such as 2026-11-26T08:00:00Z, or an age such as 90s, \
+             15m, 2h or 3d"
+        ))
+    })
+}
+
+/// Returns a record as it is printed, `None` for bytes that are no record and for records
+/// before `since`.
+fn text(line: &[u8], is_json: bool, since: Option<u64>) -> Option<String> {
     let (record, head) = Record::decode(line)?;
+    // A record without a readable time is shown: it must not be hidden by a wrong clock.
+    let is_older = |since: u64| time::parse(&record.entry.time).is_some_and(|t| t < since);
+    if since.is_some_and(is_older) {
+        return None;
+    }
     if is_json {
         // The stored bytes, with the hash, so that others can verify the chain.
         let json = std::str::from_utf8(&line[HASH_LENGTH + 1..]).ok()?;
@@ -87,7 +123,8 @@ fn text(line: &[u8], is_json: bool) -> Option<String> {
 /// Verifies the chain, and that it contains the given head or, without one, the head of
 /// this boot.
 fn verify_chain(root: &Root, directory: &Path, parsed: &Parsed<'_>) -> Result<ExitCode> {
-    if parsed.last("tail").is_some() || parsed.is_set("json") {
+    let prints = ["tail", "since"].iter().any(|o| parsed.last(o).is_some());
+    if prints || parsed.is_set("json") {
         return Err(refuse("ledger verify takes --head N:HASH only"));
     }
     let head = match parsed.last("head") {

@@ -22,6 +22,7 @@ use super::quarantine::Quarantine;
 use super::top_layers::TopLayers;
 use super::withheld::Withheld;
 use super::{created, disk, files, interrupted, recreation, remake, reserve, state, top_layers};
+use crate::ledger::{Decision, Verdict};
 use crate::mounts::clones;
 
 /// PID file of the engine, which exists while the engine runs.
@@ -211,6 +212,7 @@ impl Audit<'_> {
             self.stay(id);
             return Ok(());
         }
+        self.note(name, fault);
         match fault {
             Fault::Breaks(rule) => {
                 self.quarantine.receive(path, &what, rule)?;
@@ -230,6 +232,21 @@ impl Audit<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Records in the ledger that the engine does not get a container: engineers who may
+    /// only look cannot read the journal.
+    fn note(&self, name: &str, fault: &Fault) {
+        let verdict = match fault {
+            Fault::Breaks(_) => Verdict::Denied,
+            Fault::Unreadable(_) | Fault::Differs(..) => Verdict::Failed,
+        };
+        let decision = Decision {
+            verb: "audit-stored",
+            container: name,
+            ..Decision::default()
+        };
+        decision.record_failure(self.root, verdict, &fault.to_string());
     }
 
     /// Keeps the records of a container that the engine does not get now.

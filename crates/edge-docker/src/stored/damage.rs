@@ -174,6 +174,13 @@ pub(super) fn was_stopped(root: &Root, id: &str) -> bool {
     Damage::load(root).stopped.contains(id)
 }
 
+/// Returns why the image `id` must not run; `None` if no damage of it is known.
+pub(crate) fn reason(root: &Root, id: &str) -> Option<String> {
+    let damage = Damage::load(root);
+    let data_root = disk::data_root(root).ok()?;
+    damage.of(&mut Layers::new(&data_root), id)
+}
+
 /// Refuses to start a container, named `name`, of an image with a damaged layer.
 pub(crate) fn require_intact(root: &Root, verb: &str, name: &str, image: &str) -> Result<()> {
     let damage = Damage::load(root);

@@ -13,6 +13,8 @@ use super::disk::{entries, require_directory};
 /// Number of directories that the quarantine keeps. They are for people to look at, and a
 /// device that breaks a rule at each boot must not fill its disk with them.
 const MAX_PLACES: usize = 64;
+/// Size limit of a file `rule` that is read, in bytes.
+const MAX_RULE_BYTES: u64 = 16 * 1024;
 
 /// Directory `quarantine` among the engine's data, which the engine does not read. It is
 /// accessible to root only, and on the same file system as the data, so that a move is a
@@ -83,6 +85,25 @@ pub(crate) fn trim(data_root: &Path) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Returns time and text, `WHAT: RULE`, of what is in the quarantine, the newest first. What
+/// cannot be read is left out.
+pub(crate) fn contents(data_root: &Path) -> Vec<(u64, String)> {
+    let paths = entries(&data_root.join("quarantine")).unwrap_or_default();
+    let mut found: Vec<_> = paths
+        .iter()
+        .filter_map(|path| {
+            let text = file::read_text(&path.join("rule"), MAX_RULE_BYTES).ok()?;
+            Some((age(path)?, text))
+        })
+        .collect();
+    found.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+    found.truncate(MAX_PLACES);
+    found
+        .into_iter()
+        .map(|((time, _), text)| (time, text))
+        .collect()
 }
 
 /// Returns time and number of the directory `TIME-N`; `None` for another name, which

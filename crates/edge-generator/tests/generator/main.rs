@@ -177,6 +177,19 @@ fn hostile_files_are_ignored_by_name() {
             "{name}: {log}"
         );
     }
+    // The same reasons for `edge-docker why`, without what a unit's name could forge.
+    let file: serde_json::Value =
+        serde_json::from_str(&testbed.read("normal/edge-refusals.json")).unwrap();
+    let messages = file["messages"].as_array().unwrap();
+    assert_eq!(
+        (&file["v"], messages.len()),
+        (&1.into(), log.lines().count())
+    );
+    assert!(
+        messages
+            .iter()
+            .any(|m| m.as_str().unwrap().starts_with("sh.service: line 2"))
+    );
 }
 
 #[test]
