@@ -108,6 +108,61 @@ fn stopped(device: &Device) {
 }
 
 #[test]
+fn lists_name_app_and_version_and_keep_dockers_formats() {
+    let mut device = Device::start();
+    device.start_engine();
+    let image = device.image("lamp", 10).name;
+    device.good(&[&RUN[..], &[&image]].concat());
+    device.good(&[
+        "edge-docker",
+        "run",
+        "-d",
+        "--name",
+        "sand",
+        "sandbox/lamp:base",
+    ]);
+    let list = device.good(&["edge-docker", "ps", "-a"]);
+    let row = |name: &str| {
+        let row = list.lines().find(|line| line.ends_with(name));
+        row.unwrap_or_else(|| panic!("{list}")).to_string()
+    };
+    assert!(row("NAMES").contains("CONTAINER ID   IMAGE  "), "{list}");
+    assert!(
+        row(" lamp").contains("   lamp v1   ") && row(" sand").contains("sandbox/lamp:base"),
+        "{list}"
+    );
+    assert!(
+        device
+            .good(&["edge-docker", "ps", "-s"])
+            .contains("virtual")
+    );
+    let own = device.good(&[
+        "edge-docker",
+        "ps",
+        "--format",
+        "{{.Names}}",
+        "--filter",
+        "name=lamp",
+    ]);
+    assert_eq!(own, "lamp");
+    let json = device.good(&["edge-docker", "images", "--format", "{{json .}}"]);
+    let json: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(json["Repository"], "sandbox/lamp");
+    let images = device.good(&["edge-docker", "images"]);
+    assert!(images.contains("sandbox/lamp:base"), "{images}");
+    // Without its name of the sandbox, as an image that was pulled by its digest.
+    device.good(&["docker", "rmi", "-f", "sandbox/lamp:base"]);
+    let images = device.good(&["edge-docker", "images"]);
+    assert!(
+        images.lines().any(|line| line.starts_with("lamp v1 ")),
+        "{images}"
+    );
+    assert_eq!(device.good(&["edge-docker", "images", "-q"]).len(), 12);
+    let (code, _) = device.bad(&["edge-docker", "images", "--filter", "bogus=1"]);
+    assert_eq!(code, 1);
+}
+
+#[test]
 fn the_boot_audit_and_the_generator_are_quoted() {
     let mut device = Device::start();
     device.start_engine();

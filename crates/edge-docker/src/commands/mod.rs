@@ -5,6 +5,7 @@
 mod exec;
 mod explain;
 mod help;
+mod list;
 mod operate;
 mod passthrough;
 mod prune;
@@ -163,8 +164,9 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Ticket => done(ticket::run(root, parsed).await),
         Command::RemoveImage => prune::remove_images(root, parsed).await,
         Command::Wait => operate::wait(root, parsed).await,
-        Command::Ps
-        | Command::Logs
+        Command::Ps => done(list::containers(root, parsed)),
+        Command::Images => list::images(root, parsed),
+        Command::Logs
         | Command::Top
         | Command::Stats
         | Command::Port
@@ -174,7 +176,6 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         | Command::Info
         | Command::SystemDf
         | Command::SystemInfo
-        | Command::Images
         | Command::History => done(passthrough::become_client(root, command, parsed)),
         Command::Authz => done(authz::serve(root)),
         Command::NoteSshKey => done(ssh_key::run(root, args)),

@@ -66,6 +66,12 @@ pub(super) fn all(
     Ok(images)
 }
 
+/// Returns apps and versions of all signed images, for example `hello 1.2`, by their IDs.
+pub(crate) fn names(root: &Root, trust: &Trust) -> Result<BTreeMap<String, String>> {
+    let names = signed(root, trust, None)?.into_iter();
+    Ok(names.map(|(id, name)| (id.to_string(), name)).collect())
+}
+
 /// Returns the names of the images whose cached signatures are valid, by their IDs.
 fn signed(root: &Root, trust: &Trust, app: Option<&str>) -> Result<BTreeMap<Digest, String>> {
     let mut names: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
