@@ -20,16 +20,15 @@ def add(name, kind=tarfile.REGTYPE, data=b"", **more):
     item.type, item.size, item.mode = kind, len(data), more.pop("mode", 0o644)
     for key, value in more.items(): setattr(item, key, value)
     out.addfile(item, io.BytesIO(data))
-folder = tarfile.DIRTYPE
 if sys.argv[1] == "0":
-    add("./", folder, mode=0o755)
-    add("usr/", folder, mode=0o755)
-    add("usr/lib/", folder, mode=0o2775, gid=50)
+    add("./", tarfile.DIRTYPE, mode=0o755)
+    add("usr/", tarfile.DIRTYPE, mode=0o755)
+    add("usr/lib/", tarfile.DIRTYPE, mode=0o2775, gid=50)
     for name in ("gone", "kept"): add("old/" + name, data=b"x")
     add("hidden/below", data=b"x")
 else:
     # A path through a link of the same layer, and one that leads out of the root.
-    add("usr/lib/", folder, mode=0o2775, gid=50)
+    add("usr/lib/", tarfile.DIRTYPE, mode=0o2775, gid=50)
     add("lib", tarfile.SYMTYPE, linkname="usr/lib")
     add("lib/by-link", data=b"through the link")
     add("abs", tarfile.SYMTYPE, linkname="/usr/lib")
@@ -53,7 +52,7 @@ else:
     add("big-id", data=b"x", uid=4000000000, gid=3000000)
     add("old/.wh.gone"); add("old/.wh.back"); add("old/back", data=b"x")
     add("hidden/.wh..wh..opq"); add("hidden/new", data=b"x")
-    add("empty/", folder, mode=0o1777)
+    add("empty/", tarfile.DIRTYPE, mode=0o1777)
     add("zeros", data=bytes(3 << 20))
 out.close()
 "#;
@@ -150,6 +149,14 @@ const EDITS: &[(&str, &str)] = &[
     ("rm -r dddd*", "is missing"),
     ("touch \"$(echo dddd*/dddd*)/x\"", "was added"),
     ("chmod 777 empty", "the mode of /empty"),
+    // Directories that no entry of the archive names.
+    ("chmod 777 old", "owner or mode of /old"),
+    ("chmod 4755 dev", "owner or mode of /dev"),
+    ("chown 1000 dev", "owner or mode of /dev"),
+    (
+        "chown 0:50 \"$(echo dddd*/dddd*)\"",
+        "owner or mode of /dddd",
+    ),
     ("chown 1 latin*", "the owner of /latin"),
 ];
 

@@ -51,6 +51,16 @@ pub(crate) enum Campaign {
         #[arg(long, default_value_t = 0)]
         resume: u32,
     },
+    /// Edit the disk of a device that is off: after the next boot nothing of an edit may
+    /// run, and what does not run must be reported
+    StoredEdits {
+        /// Number of edits
+        #[arg(long, default_value_t = 5000)]
+        count: u32,
+        /// Number of edits of an earlier run that passed, which are skipped
+        #[arg(long, default_value_t = 0)]
+        resume: u32,
+    },
 }
 
 /// Runs the tests of a campaign and shows all their output; the first failed test ends
@@ -75,7 +85,8 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
         Campaign::Deploy => test("edge-docker", "killed_after_any_request", every)?,
         Campaign::Partition => test("edge-partition", "kill_", every)?,
         Campaign::Disk { resume } => disk(*resume)?,
-        Campaign::Stored { count, resume } => stored(*count, *resume)?,
+        Campaign::Stored { count, resume } => shared(*count, *resume, &ACCEPTED)?,
+        Campaign::StoredEdits { count, resume } => shared(*count, *resume, &EDITED)?,
     }
     Ok(true)
 }
@@ -86,19 +97,43 @@ fn disk(resume: u32) -> Result<()> {
     test("edge-partition", "damage_costs", ("EDGE_DAMAGES", &cases))
 }
 
-/// Number of containers that one device of the test has, below the limit of a device.
-const STORED_AT_ONCE: u32 = 100;
+/// Test of a campaign that a device after the other takes a part of.
+struct Shared {
+    /// Name of the test.
+    test: &'static str,
+    /// Environment variable with the range of cases.
+    variable: &'static str,
+    /// Cases for one device.
+    size: u32,
+    /// Noun for the cases.
+    cases: &'static str,
+}
 
-/// Runs the property test of stored containers, a device after the other.
-fn stored(count: u32, resume: u32) -> Result<()> {
+/// Containers that the boot audit must accept: below the limit of a device.
+const ACCEPTED: Shared = Shared {
+    test: "what_run_accepts",
+    variable: "EDGE_CONTAINERS",
+    size: 100,
+    cases: "containers",
+};
+/// Edits of the disk: after this many a run is resumed.
+const EDITED: Shared = Shared {
+    test: "nothing_of_an_edit",
+    variable: "EDGE_EDITS",
+    size: 245,
+    cases: "edits",
+};
+
+/// Runs the cases from `resume` to `count`, a device after the other.
+fn shared(count: u32, resume: u32, campaign: &Shared) -> Result<()> {
     let mut first = resume;
     while first < count {
-        let size = STORED_AT_ONCE.min(count - first);
+        let size = campaign.size.min(count - first);
         let range = format!("{first}+{size}");
-        let variable = ("EDGE_CONTAINERS", range.as_str());
-        test("edge-docker", "what_run_accepts", variable)?;
+        test("edge-docker", campaign.test, (campaign.variable, &range))?;
         first += size;
-        println!("{first} containers passed; continue with --resume {first}");
+        let cases = campaign.cases;
+        println!("{first} {cases} passed; continue with --resume {first}");
     }
     Ok(())
 }

@@ -15,32 +15,13 @@ use edge_docker_policy::stored::container::is_hex;
 
 use super::disk;
 use super::fault::Fault;
-use super::layer::Layer;
+use super::layer::{ExpectedInit, Layer};
 
 /// Size limit of `lower`, `link` and similar files of the engine, in bytes. `lower` is
 /// the longest, with up to 128 layers of about 28 bytes each.
 const MAX_LINK_FILE_BYTES: u64 = 8 * 1024;
 /// Size limit of the configuration of an image, in bytes.
 const MAX_IMAGE_CONFIG_BYTES: u64 = 8 * 1024 * 1024;
-/// Paths that are permitted in the init layer, which the engine places between a
-/// container's own layer and the image.
-const INIT: [&str; 14] = [
-    "",
-    "dev",
-    "dev/console",
-    "dev/pts",
-    "dev/shm",
-    "etc",
-    "etc/hostname",
-    "etc/hosts",
-    "etc/mtab",
-    "etc/resolv.conf",
-    "proc",
-    "sys",
-    ".dockerenv",
-    "run",
-];
-
 /// Rule that a link of a layer breaks.
 const ELSEWHERE: &str = "the link of a layer leads elsewhere";
 
@@ -53,6 +34,8 @@ pub(super) struct Layers {
     /// Cache of checked images: overlay2 links of the layers, top layer first, by the
     /// chain ID of the top layer.
     checked: HashMap<String, Vec<String>>,
+    /// Cache: init layer of a container of an image, by the chain ID of its top layer.
+    expected: HashMap<String, ExpectedInit>,
 }
 
 impl Layers {
@@ -62,6 +45,7 @@ impl Layers {
             overlay: data_root.join("overlay2"),
             images: data_root.join("image/overlay2"),
             checked: HashMap::new(),
+            expected: HashMap::new(),
         }
     }
 
@@ -127,7 +111,26 @@ impl Layers {
                 directory(&path)?;
             }
         }
-        skeleton(&self.overlay.join(&init).join("diff"), "")
+        self.check_init(&chain, &self.overlay.join(&init).join("diff"))
+    }
+
+    /// Checks the init layer in the directory `init`, above the layers of `chain`.
+    fn check_init(&mut self, chain: &[(String, Digest)], init: &Path) -> Result<(), Fault> {
+        let top = chain.last().map_or("", |(chain, _)| chain.as_str());
+        if !self.expected.contains_key(top) {
+            let expected = ExpectedInit::above(&self.directories(chain)?)?;
+            self.expected.insert(top.into(), expected);
+        }
+        self.expected[top].check(init)
+    }
+
+    /// Returns the directories of the layers of a checked image, beginning with the highest.
+    fn directories(&self, chain: &[(String, Digest)]) -> Result<Vec<PathBuf>, Fault> {
+        let directory = |(id, _): &(String, Digest)| {
+            let cache = text(&self.metadata(id).join("cache-id"))?;
+            Ok(self.overlay.join(cache).join("diff"))
+        };
+        chain.iter().rev().map(directory).collect()
     }
 
     /// Returns the directory of the layer that container `id` writes to, with `diff` and
@@ -188,18 +191,29 @@ impl Layers {
             return Ok(links.clone());
         }
         let mut links = Vec::new();
-        for (at, (id, diff)) in chain.iter().enumerate().rev() {
+        for (at, (id, diff)) in chain.iter().enumerate() {
             let layer = self.metadata(id);
             let below = at.checked_sub(1).map_or("", |b| chain[b].0.as_str());
             let parent = optional_text(&layer.join("parent"))?;
             if text(&layer.join("diff"))? != diff.as_str() || parent != below {
                 return Err(format!("layer {} of its image is another", at + 1).into());
             }
+            // With another size the engine would skip the layer, and containers on it.
+            if text(&layer.join("size"))?.parse::<i64>().is_err() {
+                return Err(
+                    format!("the size of layer {} of its image is no number", at + 1).into(),
+                );
+            }
             let cache = text(&layer.join("cache-id"))?;
             if !is_hex(&cache) {
                 return Err(format!("layer {} of its image lies elsewhere", at + 1).into());
             }
-            links.push(self.link(&cache)?);
+            // The engine puts it below each new container, without looking at the layers.
+            let lower = optional_text(&self.overlay.join(&cache).join("lower"))?;
+            if lower != links.join(":") {
+                return Err(format!("other layers lie under layer {} of its image", at + 1).into());
+            }
+            links.insert(0, self.link(&cache)?);
         }
         self.checked.insert(top, links.clone());
         Ok(links)
@@ -271,30 +285,4 @@ fn directory(path: &Path) -> Result<(), Fault> {
         Ok(_) => Err("a link lies where a layer should be".into()),
         Err(error) => Err(Fault::io("a layer is missing", &error)),
     }
-}
-
-/// Checks that the init layer contains only paths of [`INIT`], which are empty
-/// directories, empty files, or the link to `/proc/mounts`.
-fn skeleton(path: &Path, inside: &str) -> Result<(), Fault> {
-    let data = fs::symlink_metadata(path);
-    let data = data.map_err(|e| Fault::io("its first layer is missing", &e))?;
-    let link = fs::read_link(path).is_ok_and(|t| t == Path::new("/proc/mounts"));
-    let empty = data.is_dir() || data.is_file() && data.len() == 0 || link;
-    if !INIT.contains(&inside) || !empty {
-        return Err(format!("its first layer has /{inside}").into());
-    }
-    if data.is_dir() {
-        let entries = fs::read_dir(path);
-        let entries = entries.map_err(|e| Fault::io("its first layer cannot be read", &e))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let inside = if inside.is_empty() {
-                name
-            } else {
-                format!("{inside}/{name}")
-            };
-            skeleton(&entry.path(), &inside)?;
-        }
-    }
-    Ok(())
 }

@@ -12,6 +12,7 @@ use edge_common::{Root, file, log};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::disk::{entries, require_directory};
+use super::layer;
 use super::layers::Layers;
 
 /// Marker of a boot in which the layers were emptied: the engine starts again within a
@@ -96,7 +97,9 @@ impl TopLayers {
             // Left by an interrupted audit, before or after the exchange.
             fs::rename(&new, last.join(format!("{id}.new"))).with_context(context)?;
         }
-        if fs::read_dir(&diff).with_context(context)?.next().is_none() {
+        let is_empty = fs::read_dir(&diff).with_context(context)?.next().is_none();
+        // Owner, mode and attributes of the root are those that the container sees.
+        if is_empty && layer::is_plain_root(&diff).with_context(context)? {
             return Ok(());
         }
         let mut builder = fs::DirBuilder::new();

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+pub mod dice;
 pub mod image;
 
 use std::fs;
@@ -158,6 +159,11 @@ impl Device {
             self.start_plugin();
         }
         self.good(&["edge-docker", "audit-stored"]);
+        self.start_audited_engine();
+    }
+
+    /// Starts the engine, after the plugin and the boot audit.
+    pub fn start_audited_engine(&mut self) {
         let log = fs::File::options()
             .create(true)
             .append(true)

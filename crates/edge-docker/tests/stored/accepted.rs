@@ -2,6 +2,7 @@
 //! its options are. `EDGE_CONTAINERS` is `FIRST+COUNT`, the range of the generated
 //! containers: their options are the same in every run.
 
+use crate::device::dice::Dice;
 use crate::device::{self, Device};
 use crate::edited::entries;
 
@@ -101,29 +102,17 @@ const COMMANDS: [&[&str]; 5] = [
     &["sleep", "0"],
 ];
 
-/// xorshift64*: the same numbers in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).unwrap() % limit
+/// Returns the options of the next container.
+fn line(dice: &mut Dice) -> Vec<String> {
+    let mut line = Vec::new();
+    for _ in 0..dice.below(9) {
+        let (name, values) = dice.pick(OPTIONS);
+        line.push(format!("--{name}={}", dice.pick(values)));
     }
-
-    fn line(&mut self) -> Vec<String> {
-        let mut line = Vec::new();
-        for _ in 0..self.below(9) {
-            let (name, values) = OPTIONS[self.below(OPTIONS.len())];
-            line.push(format!("--{name}={}", values[self.below(values.len())]));
-        }
-        if self.below(3) == 0 {
-            line.push(format!("--{}", FLAGS[self.below(FLAGS.len())]));
-        }
-        line
+    if dice.below(3) == 0 {
+        line.push(format!("--{}", dice.pick(&FLAGS)));
     }
+    line
 }
 
 /// Options that were once accepted and then quarantined, or are at a limit.
@@ -148,11 +137,11 @@ fn what_run_accepts_the_audit_accepts() {
     let range = std::env::var("EDGE_CONTAINERS").unwrap_or_else(|_| "0+60".into());
     let (first, count) = range.split_once('+').unwrap();
     let (first, count): (usize, usize) = (first.parse().unwrap(), count.parse().unwrap());
-    let mut dice = Dice(0x5eed_0018);
+    let mut dice = Dice::new(0x5eed_0018);
     let mut device = Device::start();
     device.start_engine();
     let image = device.image("foo", 0);
-    let generated: Vec<_> = (0..first + count).map(|_| dice.line()).collect();
+    let generated: Vec<_> = (0..first + count).map(|_| line(&mut dice)).collect();
     let generated = generated.into_iter().skip(first);
     let mut accepted = Vec::new();
     for (number, line) in special().into_iter().chain(generated).enumerate() {

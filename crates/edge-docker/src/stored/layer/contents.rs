@@ -219,7 +219,14 @@ impl<'a> Contents<'a> {
         if is_opaque != self.opaque.contains(&key) || is_redirected {
             return Err(format!("/{} hides what lies below", shown(path)).into());
         }
-        Ok(())
+        // Owner and mode of the root are those of the container's own layer.
+        let is_root = path.as_os_str().is_empty();
+        match found.has_engine_defaults() {
+            false if is_implicit && !is_root => {
+                Err(format!("owner or mode of /{} is another", shown(path)).into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -72,6 +72,22 @@ impl Directory {
         }
     }
 
+    /// Returns the entry `path`; `None` if it is absent, or if a part of the path is a link
+    /// or a file.
+    pub(super) fn find_plain(&self, path: &Path) -> io::Result<Option<Found>> {
+        let shown = match path.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => path,
+        };
+        match self.found(shown, path, ResolveFlags::NO_SYMLINKS) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
     fn found(&self, path: &Path, named: &Path, more: ResolveFlags) -> io::Result<Found> {
         let open = self.at(path, OFlags::PATH | OFlags::NOFOLLOW, more)?;
         let stat = fstat(&open)?;
@@ -133,6 +149,13 @@ impl Found {
     /// Returns the number of the file, which hard links share.
     pub(super) fn inode(&self) -> (u64, u64) {
         (self.stat.st_dev, self.stat.st_ino)
+    }
+
+    /// Returns whether owner and mode are those of a directory that the engine creates by
+    /// itself: above an entry of an archive, or for a container.
+    pub(super) fn has_engine_defaults(&self) -> bool {
+        let stat = &self.stat;
+        (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) == (0, 0, 0o755)
     }
 
     /// Returns the target of a symbolic link.

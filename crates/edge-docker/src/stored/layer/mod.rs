@@ -7,6 +7,7 @@
 mod archive;
 mod contents;
 mod directory;
+mod init;
 mod item;
 
 use std::ffi::OsStr;
@@ -22,6 +23,7 @@ use tar::Archive;
 use self::archive::LayerArchive;
 use self::contents::Contents;
 use self::directory::Directory;
+pub(super) use self::init::{ExpectedInit, is_plain_root};
 use super::fault::Fault;
 
 /// Layer of an image in the engine's storage.
