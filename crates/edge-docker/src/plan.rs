@@ -29,12 +29,13 @@ pub(crate) fn plan(root: &Root, mut request: Request, image: &Image) -> Result<(
     }
     let key = clones::new_key()?;
     let files = std::mem::take(&mut request.env_files);
-    let mut from_files = Vec::new();
+    let mut read = Vec::new();
     for file in files {
-        from_files.extend(env_file::read(root, &image.identity.directory(), &file)?);
+        let variables = env_file::read(root, &image.identity.directory(), &file)?;
+        read.push((file.after, variables));
     }
-    // Variables of files come first, so that -e overrides them, as with docker's client.
-    request.body.env.splice(0..0, from_files);
+    let env = &mut request.body.env;
+    *env = with_files(std::mem::take(env), read);
     let mut plan = without_groups(root, request, image, &key)?;
     device_groups::add(root, &mut plan.body.host_config);
     Ok((plan, key))
@@ -63,4 +64,39 @@ fn without_groups(root: &Root, request: Request, image: &Image, key: &str) -> Re
         plan.body.labels.insert(label::SIGNER.into(), signer);
     }
     Ok(plan)
+}
+
+/// Adds the variables of files to those of `--env`. Of two variables of one name, the
+/// engine takes the last one: those of docker's files come first, as with its client,
+/// those of a unit's where it names the file.
+fn with_files(mut env: Vec<String>, files: Vec<(Option<usize>, Vec<String>)>) -> Vec<String> {
+    let (mut first, mut between) = (0, 0);
+    for (after, variables) in files {
+        let (place, count) = match after {
+            None => (first, &mut first),
+            Some(after) => (after + first + between, &mut between),
+        };
+        *count += variables.len();
+        env.splice(place..place, variables);
+    }
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_a_unit_s_file_override_those_before_it() {
+        let list = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        let files = vec![
+            (Some(1), list("B C")),
+            (None, list("D E")),
+            (Some(1), list("F")),
+            (None, list("G")),
+            (Some(2), list("H")),
+        ];
+        assert_eq!(with_files(list("A X"), files), list("D E G A B C F X H"));
+        assert_eq!(with_files(list("A"), Vec::new()), list("A"));
+    }
 }

@@ -50,6 +50,9 @@ fn start_units(root: &Root) -> Result<()> {
     let links = plan::links(&units, &image, &mut refusals);
     let (any, targets) = (!links.is_empty(), plan::targets(&links));
     drop(links);
+    for note in refusals.take_notes() {
+        log::warn(note);
+    }
     for message in refusals.into_messages() {
         log::warn(format_args!("ignoring {message}"));
     }

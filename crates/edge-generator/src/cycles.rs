@@ -118,7 +118,7 @@ mod tests {
     fn units(list: &[(&str, &str)]) -> Units {
         let unit = |(name, text): &(&str, &str)| {
             let text = format!("[Unit]\n{text}\n");
-            ((*name).into(), parse(name, &text).unwrap())
+            ((*name).into(), parse(name, &text))
         };
         list.iter().map(unit).collect()
     }

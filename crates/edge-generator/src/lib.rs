@@ -11,16 +11,22 @@
 
 mod activate;
 mod cycles;
+mod environment;
 mod graph;
 mod image;
+mod keys;
+mod lines;
 mod links;
 mod load;
 mod memory;
 mod plan;
 mod refusals;
+mod rewrite;
 mod rules;
 mod unit;
 mod units;
+mod values;
+mod words;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -86,8 +92,12 @@ fn generate(root: &Root, normal: &Path) -> Result<()> {
     let mut units = load::units(root, &image, &mut refusals);
     plan::remove_refused(&mut units, &image, &mut refusals);
     let links = plan::links(&units, &image, &mut refusals);
-    let written = links::write(normal, &links);
+    let files = units.values().flat_map(|unit| unit.written()).collect();
+    let written = links::write(normal, &links, &files);
     drop(links);
+    for note in refusals.take_notes() {
+        kernel_log(root, &note);
+    }
     let messages = refusals.into_messages();
     for message in &messages {
         kernel_log(root, message);

@@ -15,8 +15,18 @@ use rustix::io::Errno;
 /// `Path`s component by component took a sixth of the run time with 10,000 units.
 pub(crate) type Links<'a> = BTreeMap<String, &'a str>;
 
-/// Creates all links below `normal`, the output directory for normal priority.
-pub(crate) fn write(normal: &Path, links: &Links) -> Result<()> {
+/// Files of units that are written again, by their names relative to `/data/services`.
+pub(crate) type Written<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Creates all links below `normal`, the output directory for normal priority, and the
+/// files of `written` in the place of links to them.
+pub(crate) fn write(normal: &Path, links: &Links<'_>, written: &Written<'_>) -> Result<()> {
+    for (name, text) in written {
+        let path = normal.join(name);
+        file::create_directory(path.parent().unwrap_or(normal), 0o755)?;
+        // In memory: nothing to sync.
+        file::put(&path, text.as_bytes(), 0o644)?;
+    }
     // Each directory is opened only once, because resolving the whole path for every
     // link is slower.
     let mut directories = HashMap::new();
@@ -31,7 +41,12 @@ pub(crate) fn write(normal: &Path, links: &Links) -> Result<()> {
                 opened.with_context(|| format!("opening {directory}"))?,
             );
         }
-        let target = format!("{SERVICES}/{file}");
+        let target = match written.contains_key(file) {
+            true if link == file => continue,
+            // The original sets variables of edge-docker: no name may lead to it.
+            true => format!("{}{file}", "../".repeat(link.matches('/').count())),
+            false => format!("{SERVICES}/{file}"),
+        };
         write_link(&directories[directory], name, &target)
             .with_context(|| format!("linking {link}"))?;
     }

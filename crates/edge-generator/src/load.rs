@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use edge_common::Root;
 use edge_common::contract::path::SERVICES;
+use edge_common::level::RunMode;
+use edge_common::policy::Policy;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -30,8 +32,8 @@ const MAX_THREADS: usize = 4;
 /// longer than reading.
 const MIN_FILES_PER_THREAD: usize = 500;
 
-/// Reads `/data/services` and returns the units that comply with [`crate::rules`]. If
-/// the directory is absent, as before `/data` is mounted, there are none.
+/// Reads `/data/services` and returns its units, also those with faults. If the directory
+/// is absent, as before `/data` is mounted, there are none.
 pub(crate) fn units(root: &Root, image: &Image, refusals: &mut Refusals) -> Units {
     let path = root.path(SERVICES);
     let mut units = Units::new();
@@ -63,6 +65,11 @@ pub(crate) fn units(root: &Root, image: &Image, refusals: &mut Refusals) -> Unit
         if let Err(message) = added {
             refusals.push(message);
         }
+    }
+    // A policy that cannot be read is edge-docker's to judge, when the unit starts.
+    let signed_only = Policy::load(root).is_ok_and(|policy| policy.run == RunMode::Signed);
+    for unit in units.values_mut() {
+        unit.finish(signed_only);
     }
     units
 }
@@ -159,7 +166,7 @@ fn classify(directory: &File, name: &str, image: &Image) -> Result<Entry, String
         return Err(format!("{name}: the image has a unit of this name"));
     }
     match read(directory, name) {
-        Ok(text) => Ok(Entry::Unit(Box::new(unit::parse(name, &text)?))),
+        Ok(text) => Ok(Entry::Unit(Box::new(unit::parse(name, &text)))),
         Err(ReadError::Link) => Ok(Entry::Reference(Reference::Link(name.into()))),
         Err(ReadError::Other(reason)) => Err(format!("{name}: {reason}")),
     }
@@ -198,7 +205,13 @@ fn read(directory: &impl AsFd, name: &str) -> Result<String, ReadError> {
         return Err(other("changed while it was read".into()));
     }
     text.truncate(count);
-    String::from_utf8(text).map_err(|_| other("not UTF-8".into()))
+    let utf16 = text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff]);
+    String::from_utf8(text).map_err(|_| {
+        other(match utf16 {
+            true => "UTF-16, as Windows writes text: save it as UTF-8".into(),
+            false => "not UTF-8: save it as UTF-8".into(),
+        })
+    })
 }
 
 /// Registers a symbolic link within `/data/services` as an alias of a unit or as an
@@ -224,8 +237,8 @@ fn link(directory: &Path, name: &str, units: &mut Units) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds the drop-ins of a unit, `a.service.d/*.conf`. If one is refused, the unit is
-/// removed: the drop-in may contain a restriction without which the unit must not run.
+/// Adds the drop-ins of a unit, `a.service.d/*.conf`. If one is refused, so is the unit:
+/// the drop-in may contain a restriction without which the unit must not run.
 fn drop_ins(
     directory: &Path,
     name: &str,
@@ -242,33 +255,31 @@ fn drop_ins(
             .ok_or_else(|| format!("{name}: drop-ins of a unit that is not in {SERVICES}"))?
     };
     let path = directory.join(name);
-    let read_all = || -> Result<Vec<(String, String)>, String> {
-        let opened = open_directory(&path)
-            .ok_or_else(|| format!("{name}: not a directory that only root may write"))?;
-        let mut texts = Vec::new();
-        for conf in names(&path, left, refusals) {
-            if conf.starts_with('.') || !conf.ends_with(".conf") {
-                continue;
-            }
-            let file = format!("{name}/{conf}");
-            match read(&opened, &conf) {
-                Ok(text) => texts.push((file, text)),
-                Err(ReadError::Link) => return Err(format!("{file}: a link")),
-                Err(ReadError::Other(reason)) => return Err(format!("{file}: {reason}")),
-            }
-        }
-        Ok(texts)
+    let names = match open_directory(&path) {
+        Some(opened) => Ok((opened, names(&path, left, refusals))),
+        None => Err(format!("{name}: not a directory that only root may write")),
     };
-    let added = { read_all }().and_then(|texts| {
-        let unit = units.get_mut(owner.as_str()).ok_or("no unit")?;
-        for (file, text) in texts {
-            unit.read(&file, &text)?;
-            unit.add(Key::DropIn, &file);
+    let unit = units.get_mut(owner.as_str()).ok_or("no unit")?;
+    let refuse = |unit: &mut Unit, message: String| {
+        unit.refuse(format!("{message} (so {owner} is not used)"));
+    };
+    let (opened, names) = match names {
+        Ok(found) => found,
+        Err(message) => {
+            refuse(unit, message);
+            return Ok(());
         }
-        Ok(())
-    });
-    if added.is_err() {
-        units.remove(owner.as_str());
+    };
+    for conf in names {
+        if conf.starts_with('.') || !conf.ends_with(".conf") {
+            continue;
+        }
+        let file = format!("{name}/{conf}");
+        match read(&opened, &conf) {
+            Ok(text) => unit.read(&file, &text),
+            Err(ReadError::Link) => refuse(unit, format!("{file}: a link")),
+            Err(ReadError::Other(reason)) => refuse(unit, format!("{file}: {reason}")),
+        }
     }
-    added.map_err(|message| format!("{message} (so {owner} is not used)"))
+    Ok(())
 }

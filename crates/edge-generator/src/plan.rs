@@ -18,13 +18,22 @@ use crate::units::{Units, owned};
 /// Removes the units whose dependencies or ordering are not allowed, with a message for
 /// each.
 pub(crate) fn remove_refused(units: &mut Units, image: &Image, refusals: &mut Refusals) {
-    let refused: Vec<(Box<str>, String)> = units
+    let refused: Vec<(Box<str>, Vec<String>)> = units
         .values()
-        .filter_map(|unit| Some((unit.name.clone(), refusal(unit, units, image)?)))
+        .map(|unit| {
+            let faults = unit.faults(dependency_faults(unit, units, image));
+            (unit.name.clone(), faults)
+        })
+        .filter(|(_, faults)| !faults.is_empty())
         .collect();
-    for (name, reason) in refused {
-        refusals.push(format!("{name}: {reason}"));
+    for (name, faults) in refused {
+        for fault in faults {
+            refusals.push(fault);
+        }
         units.remove(&name);
+    }
+    for note in units.values().flat_map(|unit| &unit.notes) {
+        refusals.note(note);
     }
     for Member { name, circle } in cycles::members(units, image) {
         refusals.push(match circle.len() {
@@ -83,27 +92,55 @@ pub(crate) fn targets(links: &Links<'_>) -> BTreeSet<&'static str> {
     BOOT_TARGETS.iter().filter(requested).copied().collect()
 }
 
-/// Returns the reason for refusing a unit that would start or delay a unit outside of
-/// `/data/services`, or `None` if the unit is accepted.
-fn refusal(unit: &Unit, units: &Units, image: &Image) -> Option<String> {
-    let not_ours = |name: &&str| owned(name, units).is_none();
+/// Returns the faults of a unit that would start or delay a unit outside of
+/// `/data/services`.
+fn dependency_faults(unit: &Unit, units: &Units, image: &Image) -> Vec<String> {
+    let not_ours = |name: &str| owned(name, units).is_none();
+    let mut faults = Vec::new();
+    let mut fault = |place, reason: String| faults.push(unit.fault(place, &reason));
+    for (place, other) in unit.placed(Key::Fires).filter(|(_, n)| not_ours(n)) {
+        fault(place, may_not_start(other));
+    }
+    for (place, other) in unit.placed(Key::OnFailure).filter(|(_, n)| not_ours(n)) {
+        // An absent unit starts nothing; a target could be one of systemd's own.
+        if !rules::valid_name(other) || image.has(other) {
+            fault(place, may_not_start(other));
+        }
+    }
+    let pulled_in = |name: &str| !MAY_NEED.contains(&name) && !is_device(name) && not_ours(name);
+    for (place, other) in unit.placed(Key::Needs).filter(|(_, n)| pulled_in(n)) {
+        fault(
+            place,
+            format!(
+                "may not pull in {other}: neither a unit of {SERVICES} nor of the boot; remove it, or \
+                 write After= to start later"
+            ),
+        );
+    }
+    let delayed =
+        |name: &str| !MAY_WAIT.contains(&name) && not_ours(name) && !harmless(name, image);
+    for (place, other) in unit.placed(Key::Before).filter(|(_, n)| delayed(n)) {
+        fault(
+            place,
+            format!("may not hold up {other} (Before=): remove it"),
+        );
+    }
     // A timer without `Unit=` starts the service of the same name, which could be a
     // unit of the device image.
-    let implied = unit.implied();
-    let mut fires = unit.all(Key::Fires).chain(implied.as_deref());
-    if let Some(other) = fires.find(not_ours) {
-        return Some(format!("may not start {other}: not a unit of {SERVICES}"));
+    if let Some(other) = unit.implied().filter(|n| not_ours(n)) {
+        faults.push(format!("{}: {}", unit.name, may_not_start(&other)));
     }
-    let mut needs = unit.all(Key::Needs).filter(|n| !MAY_NEED.contains(n));
-    if let Some(other) = needs.find(not_ours) {
-        return Some(format!(
-            "may not pull in {other}: neither a unit of {SERVICES} nor of the boot"
-        ));
-    }
-    let mut before = unit.all(Key::Before).filter(|n| !MAY_WAIT.contains(n));
-    before
-        .find(|n| not_ours(n) && !harmless(n, image))
-        .map(|other| format!("may not hold up {other} (Before=)"))
+    faults
+}
+
+fn may_not_start(other: &str) -> String {
+    format!("may not start {other}: not a unit of {SERVICES}")
+}
+
+/// Returns whether `name` is a device. systemd makes such a unit for a device node and
+/// starts nothing with it.
+fn is_device(name: &str) -> bool {
+    name.ends_with(".device") && !name.contains('/')
 }
 
 /// Returns whether a relation to `name` has no effect: the device image has no such

@@ -15,12 +15,15 @@ use serde_json::json;
 const MAX_MESSAGES: usize = 200;
 /// Length limit of a message in the file, in characters.
 const MAX_MESSAGE_CHARS: usize = 400;
+/// Maximum number of messages about settings that are used.
+const MAX_NOTES: usize = 20;
 
 /// Messages of one run: the first [`MAX_MESSAGES`] and the number of all others.
 #[derive(Default)]
 pub(crate) struct Refusals {
     messages: Vec<String>,
     dropped: usize,
+    notes: Vec<String>,
 }
 
 impl Refusals {
@@ -30,6 +33,18 @@ impl Refusals {
         } else {
             self.dropped += 1;
         }
+    }
+
+    /// Adds a message about a setting that is used, as far as there is room.
+    pub(crate) fn note(&mut self, message: &str) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(message.into());
+        }
+    }
+
+    /// Returns the messages about settings that are used.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     pub(crate) fn into_messages(self) -> Vec<String> {

@@ -1,95 +1,5 @@
-//! Rules for a single unit of `/data/services`, as lists of allowed settings. Each
-//! version of systemd adds settings, so everything that is not listed is refused.
-
-use edge_common::contract::path::EDGE_DOCKER;
-
-/// Allowed keys by section. Except for the keys that [`check_value`] restricts, none of
-/// them runs a program, changes a program's environment or accesses the content of a
-/// file.
-const ALLOWED_KEYS: [(&str, &[&str]); 6] = [
-    (
-        "Unit",
-        &[
-            "Description",
-            "Documentation",
-            "After",
-            "Before",
-            "Wants",
-            "Requires",
-            "BindsTo",
-            "PartOf",
-            "StartLimitIntervalSec",
-            "StartLimitBurst",
-            "ConditionPathExists",
-            "ConditionPathIsDirectory",
-        ],
-    ),
-    (
-        "Service",
-        &[
-            "Type",
-            "ExecCondition",
-            "ExecStartPre",
-            "ExecStart",
-            "ExecStartPost",
-            "ExecReload",
-            "ExecStop",
-            "ExecStopPost",
-            "Restart",
-            "RestartSec",
-            "RemainAfterExit",
-            "TimeoutSec",
-            "TimeoutStartSec",
-            "TimeoutStopSec",
-            "RuntimeMaxSec",
-            "KillMode",
-            "KillSignal",
-            "SuccessExitStatus",
-            "RestartPreventExitStatus",
-            "SyslogIdentifier",
-        ],
-    ),
-    (
-        "Timer",
-        &[
-            "OnActiveSec",
-            "OnBootSec",
-            "OnStartupSec",
-            "OnUnitActiveSec",
-            "OnUnitInactiveSec",
-            "OnCalendar",
-            "AccuracySec",
-            "RandomizedDelaySec",
-            "Persistent",
-            "Unit",
-        ],
-    ),
-    (
-        "Path",
-        &[
-            "PathExists",
-            "PathExistsGlob",
-            "PathChanged",
-            "PathModified",
-            "DirectoryNotEmpty",
-            "Unit",
-        ],
-    ),
-    (
-        "Socket",
-        &[
-            "ListenStream",
-            "ListenDatagram",
-            "Accept",
-            "BindIPv6Only",
-            "Service",
-        ],
-    ),
-    (
-        "Install",
-        &["WantedBy", "RequiredBy", "Alias", "DefaultInstance", "Also"],
-    ),
-];
+//! Rules for the names of units in `/data/services`, and for the units of the device
+//! image that they may name.
 
 /// Unit types, as suffixes of file names, that are accepted in `/data/services`.
 const KINDS: [&str; 4] = ["service", "socket", "timer", "path"];
@@ -186,67 +96,6 @@ pub(crate) fn valid_target(name: &str) -> bool {
         && name.chars().all(allowed)
 }
 
-/// Checks that [`ALLOWED_KEYS`] lists `key` for `section`.
-pub(crate) fn check_key(section: &str, key: &str) -> Result<(), String> {
-    let (_, keys) = ALLOWED_KEYS
-        .iter()
-        .find(|(name, _)| *name == section)
-        .ok_or_else(|| format!("section [{section}] is not allowed in /data/services"))?;
-    if keys.contains(&key) {
-        return Ok(());
-    }
-    Err(format!(
-        "{key}= is not allowed in [{section}] of a unit in /data/services"
-    ))
-}
-
-/// Checks the value of a key that runs a program (`Exec…=`) or opens a socket
-/// (`Listen…=`).
-pub(crate) fn check_value(key: &str, value: &str) -> Result<(), String> {
-    if key.starts_with("Exec") {
-        return check_command(key, value);
-    }
-    if key.starts_with("Listen") {
-        return check_address(key, value);
-    }
-    Ok(())
-}
-
-/// Checks that a command line starts edge-docker, which applies the container policy, and
-/// nothing else. An empty value resets the list and is allowed.
-fn check_command(key: &str, value: &str) -> Result<(), String> {
-    let args: Vec<_> = value.split([' ', '\t']).filter(|w| !w.is_empty()).collect();
-    let Some(program) = args.first() else {
-        return Ok(());
-    };
-    // Of systemd's prefixes only `-` (ignore a failure) and `:` (do not expand
-    // variables) are allowed; the others change the program's name or its privileges.
-    if program.trim_start_matches(['-', ':']) != EDGE_DOCKER {
-        return Err(format!(
-            "{key}= may only start {EDGE_DOCKER}, not {program}"
-        ));
-    }
-    // A quoted or escaped `;` is refused as well. No container needs such an argument,
-    // and the check does not depend on how a version of systemd unquotes.
-    if args
-        .iter()
-        .any(|arg| arg.trim_matches(['\\', '"', '\'']) == ";")
-    {
-        return Err(format!("{key}= holds a second command after \";\""));
-    }
-    Ok(())
-}
-
-/// Checks that a socket unit listens on a port from 1024 on. A path is refused, because
-/// it could replace the socket of another program.
-fn check_address(key: &str, value: &str) -> Result<(), String> {
-    let port = value.rsplit_once(':').map_or(value, |(_, port)| port);
-    if value.is_empty() || port.parse::<u16>().is_ok_and(|p| p >= 1024) {
-        return Ok(());
-    }
-    Err(format!("{key}= may only name a port from 1024 on"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,23 +137,6 @@ mod tests {
         }
         for name in ["app.service", "docker-app.service", "get@ty.service"] {
             assert!(!is_system_name(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn sockets_listen_on_high_ports_only() {
-        for allowed in ["8080", "127.0.0.1:8080", "[::]:8080", ""] {
-            assert!(check_value("ListenStream", allowed).is_ok(), "{allowed}");
-        }
-        for refused in [
-            "22",
-            "/run/docker.sock",
-            "@abstract",
-            "vsock:1:22",
-            "%t/x",
-            "0.0.0.0:443",
-        ] {
-            assert!(check_value("ListenStream", refused).is_err(), "{refused}");
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Parser of unit files and drop-ins in the syntax of systemd.syntax(7). A file that
-//! systemd could split into other lines than this parser is refused, because a
-//! forbidden key could be hidden there. Examples are a carriage return, and a backslash
-//! before a blank.
+//! Units of `/data/services`: the settings that name other units, and the faults of their
+//! files.
 
-use crate::rules;
+use crate::environment::Environment;
+use crate::keys::{self, Verdict};
+use crate::lines::{self, Line};
+use crate::{rewrite, values};
 
 /// Setting of a unit that names other units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,9 @@ pub(crate) enum Key {
     DefaultInstance,
     /// `Unit=` or `Service=`: unit that this timer, path or socket starts.
     Fires,
-    /// `Wants=`, `Requires=` or `BindsTo=`: unit that this unit pulls in.
+    /// `OnFailure=`: unit that is started if this unit fails.
+    OnFailure,
+    /// `Wants=`, `Requires=`, `Requisite=` or `BindsTo=`: unit that this unit pulls in.
     Needs,
     /// `After=`: unit that is started before this unit.
     After,
@@ -35,73 +38,255 @@ pub(crate) enum Key {
     Instance,
 }
 
-/// Parsed unit that complies with [`crate::rules`]. All values are in one list instead
-/// of a list for each key, to save memory with ten thousand units.
+/// Maximum number of faults of a unit that are reported.
+const MAX_FAULTS: usize = 20;
+
+/// Parsed unit. All values are in one list instead of a list for each key, to save memory
+/// with ten thousand units.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unit {
     /// File name in `/data/services`, for example `app.service`.
     pub name: Box<str>,
-    values: Vec<(Key, Box<str>)>,
+    values: Vec<(Key, Place, Box<str>)>,
     accept: bool,
     calendar: bool,
+    /// Reasons for which the unit is refused, each with its file and line.
+    faults: Vec<String>,
+    /// Notes for the author of an accepted unit, each with its file and line.
+    pub notes: Vec<String>,
+    /// Variables for the container.
+    environment: Environment,
+    /// First line that sets or resets a variable.
+    variables: Option<Place>,
+    /// Whether a line sets a variable or is left out, so that the unit is written again.
+    again: bool,
+    /// Files of a service by their names, until [`Unit::finish`], and of a unit that is
+    /// written again.
+    files: Vec<(Box<str>, Box<str>)>,
 }
 
-/// Parses and checks `text`, the main file of the unit `name`. An error names file,
-/// line and reason.
-pub(crate) fn parse(name: &str, text: &str) -> Result<Unit, String> {
+/// Place of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the drop-in, 0 for the main file.
+    file: u16,
+    /// Number of the line, 0 for a link.
+    line: u32,
+}
+
+/// Parses and checks `text`, the main file of the unit `name`.
+pub(crate) fn parse(name: &str, text: &str) -> Unit {
     let mut unit = Unit {
         name: name.into(),
         ..Unit::default()
     };
-    unit.read(name, text)?;
-    Ok(unit)
+    unit.read(name, text);
+    unit
 }
 
 impl Unit {
     /// Returns all values of `key` in the order of the files.
     pub(crate) fn all(&self, key: Key) -> impl Iterator<Item = &str> {
-        self.values
-            .iter()
-            .filter(move |(k, _)| *k == key)
-            .map(|(_, value)| &**value)
+        self.placed(key).map(|(_, value)| value)
     }
 
+    /// Returns all values of `key` with their places.
+    pub(crate) fn placed(&self, key: Key) -> impl Iterator<Item = (Place, &str)> {
+        self.values
+            .iter()
+            .filter(move |(k, ..)| *k == key)
+            .map(|(_, place, value)| (*place, &**value))
+    }
+
+    /// Adds a value that no line of the unit sets, such as the name of a link.
     pub(crate) fn add(&mut self, key: Key, value: &str) {
+        self.push(key, Place { file: 0, line: 0 }, value);
+    }
+
+    fn push(&mut self, key: Key, place: Place, value: &str) {
         // The list grows by one element, because most units have only two or three
         // values and doubling would waste memory.
         self.values.reserve_exact(1);
-        self.values.push((key, value.into()));
+        self.values.push((key, place, value.into()));
     }
 
-    /// Parses and checks one file of this unit, the main file or a drop-in, and adds
-    /// its values. An error names file, line and reason.
-    pub(crate) fn read(&mut self, file: &str, text: &str) -> Result<(), String> {
-        let mut section = String::new();
-        let read = for_each_line(text, |line| {
-            if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-                header.clone_into(&mut section);
+    /// Returns a fault with its place.
+    pub(crate) fn fault(&self, place: Place, reason: &str) -> String {
+        let number = usize::from(place.file).checked_sub(1);
+        let file = number.and_then(|n| self.all(Key::DropIn).nth(n));
+        let file = file.unwrap_or(&self.name);
+        match place.line {
+            0 => format!("{file}: {reason}"),
+            line => format!("{file}: line {line}: {reason}"),
+        }
+    }
+
+    /// Adds a reason for which the unit is refused.
+    pub(crate) fn refuse(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
+    /// Returns the reasons for which the unit is refused, with those of `others`: all of
+    /// a unit of a person, and the first ones of a file that is something else.
+    pub(crate) fn faults(&self, others: Vec<String>) -> Vec<String> {
+        let count = self.faults.len() + others.len();
+        let faults = self.faults.iter().cloned().chain(others);
+        let mut faults: Vec<_> = faults.take(MAX_FAULTS).collect();
+        if count > MAX_FAULTS {
+            faults.push(format!("{}: {} more faults", self.name, count - MAX_FAULTS));
+        }
+        faults
+    }
+
+    /// Parses and checks one file of this unit, the main file or a drop-in, and adds its
+    /// values and its faults.
+    pub(crate) fn read(&mut self, file: &str, text: &str) {
+        let number = match file == &*self.name {
+            true => 0,
+            false => {
+                self.add(Key::DropIn, file);
+                u16::try_from(self.all(Key::DropIn).count()).unwrap_or(u16::MAX)
+            }
+        };
+        if self.name.ends_with(".service") {
+            self.files.reserve_exact(1);
+            self.files.push((file.into(), text.into()));
+        }
+        // A section without a name is the beginning of the file, one that is `None` is
+        // ignored, or has a fault already.
+        let mut section = Some(String::new());
+        lines::for_each(text, |line, content| {
+            let line = u32::try_from(line).unwrap_or(u32::MAX);
+            let place = Place { file: number, line };
+            let checked = match (content, &section) {
+                (Line::Section(name), _) => {
+                    let checked = self.check_section(name);
+                    section = (checked == Ok(true)).then(|| name.into());
+                    checked.map(drop)
+                }
+                (_, None) => Ok(()),
+                (Line::Assignment(key, value), Some(name)) => self.assign(place, name, key, value),
+                (Line::Fault(reason), _) => Err(reason),
+            };
+            if let Err(reason) = checked {
+                self.faults.push(self.fault(place, &reason));
+            }
+        });
+    }
+
+    /// Returns whether the settings of a section count; systemd ignores those of an
+    /// extension.
+    fn check_section(&self, name: &str) -> Result<bool, String> {
+        if keys::is_extension(name) {
+            return Ok(false);
+        }
+        keys::check_section(name)?;
+        let (stem, kind) = self.name.rsplit_once('.').unwrap_or_default();
+        let of_kind = ["Service", "Timer", "Path", "Socket"].contains(&name);
+        if of_kind && !name.eq_ignore_ascii_case(kind) {
+            let other = name.to_ascii_lowercase();
+            return Err(format!(
+                "section [{name}] belongs in a file of its own, {stem}.{other}"
+            ));
+        }
+        Ok(true)
+    }
+
+    fn assign(
+        &mut self,
+        place: Place,
+        section: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), String> {
+        match keys::check(section, key) {
+            Verdict::Allowed => {}
+            Verdict::Renamed(note) => self.notes.push(self.fault(place, &note)),
+            Verdict::LeftOut(note) => {
+                self.notes.push(self.fault(place, &note));
+                self.again = true;
                 return Ok(());
             }
-            let (key, value) = line
-                .split_once('=')
-                .ok_or("neither a section nor key=value")?;
-            let (key, value) = (strip(key), strip(value));
-            rules::check_key(&section, key)?;
-            rules::check_value(key, value)?;
-            self.set(key, value);
-            Ok(())
-        });
-        read.map_err(|(number, reason)| format!("{file}: line {number}: {reason}"))
+            Verdict::Refused(reason) => return Err(reason),
+        }
+        values::check(key, value)?;
+        if matches!(key, "Environment" | "EnvironmentFile") {
+            self.variables.get_or_insert(place);
+            self.again = true;
+            self.set_environment(place, key, value)?;
+        }
+        self.set(place, key, value);
+        Ok(())
     }
 
-    fn set(&mut self, key: &str, value: &str) {
+    /// Completes a unit whose files are all read. With `signed_only`, the policy of the
+    /// device lets nothing change what was signed.
+    pub(crate) fn finish(&mut self, signed_only: bool) {
+        if !self.again || !self.faults.is_empty() {
+            self.files = Vec::new();
+            return;
+        }
+        let Some(place) = self.variables.filter(|_| !self.environment.is_empty()) else {
+            return self.write_again();
+        };
+        let mut creates = false;
+        for (_, text) in &self.files {
+            lines::for_each(text, |_, line| {
+                creates |= matches!(line, Line::Assignment(key, value)
+                    if key.starts_with("Exec") && rewrite::creates(value));
+            });
+        }
+        let reason = if signed_only {
+            "variables are part of what is signed on this device (\"run\": \"signed\"): write them \
+             into env of app.yaml"
+        } else if !creates {
+            "variables reach a container only through edge-docker run or create, which no line of \
+             this unit has: remove them, or set them where the container is created"
+        } else {
+            return self.write_again();
+        };
+        self.faults.push(self.fault(place, reason));
+    }
+
+    fn write_again(&mut self) {
+        for (name, text) in std::mem::take(&mut self.files) {
+            match rewrite::file(&name, &text, &self.environment) {
+                Ok(written) => self.files.push((name, written.into())),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+    }
+
+    /// Returns the names and texts of the files of a unit that is written again for systemd.
+    /// A unit that is linked has none.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(name, text)| (&**name, &**text))
+    }
+
+    fn set_environment(&mut self, place: Place, key: &str, value: &str) -> Result<(), String> {
+        // A drop-in of one instance would reach all of them.
+        let of_unit = |file: &str| file.split('/').next() == Some(&*format!("{}.d", self.name));
+        let number = usize::from(place.file).checked_sub(1);
+        let file = number.and_then(|n| self.all(Key::DropIn).nth(n));
+        if file.is_some_and(|file| !of_unit(file)) {
+            return Err(format!(
+                "{key}= of one instance cannot be passed on: write it into {} with %i, or a unit for \
+                 each",
+                self.name
+            ));
+        }
+        self.environment.set(key, value)
+    }
+
+    fn set(&mut self, place: Place, key: &str, value: &str) {
         let list = match key {
             "WantedBy" => Key::WantedBy,
             "RequiredBy" => Key::RequiredBy,
             "Alias" => Key::Alias,
             "Also" => Key::Also,
             "Unit" | "Service" => Key::Fires,
-            "Wants" | "Requires" | "BindsTo" => Key::Needs,
+            "OnFailure" => Key::OnFailure,
+            "Wants" | "Requires" | "Requisite" | "BindsTo" => Key::Needs,
             "After" => Key::After,
             "Before" => Key::Before,
             "DefaultInstance" => Key::DefaultInstance,
@@ -120,12 +305,15 @@ impl Unit {
         };
         // An empty value resets a list, and a new `DefaultInstance=` replaces the old
         // one; but systemd keeps dependencies and what a timer starts.
-        let kept = matches!(list, Key::After | Key::Before | Key::Needs | Key::Fires);
+        let kept = matches!(
+            list,
+            Key::After | Key::Before | Key::Needs | Key::Fires | Key::OnFailure
+        );
         if (value.is_empty() && !kept) || list == Key::DefaultInstance {
-            self.values.retain(|(key, _)| *key != list);
+            self.values.retain(|(key, ..)| *key != list);
         }
         for item in value.split([' ', '\t']).filter(|item| !item.is_empty()) {
-            self.add(list, item);
+            self.push(list, place, item);
         }
     }
 
@@ -154,217 +342,5 @@ impl Unit {
     }
 }
 
-/// Strips spaces and tabs, as systemd does. Other white space of Unicode is kept, so
-/// that a key with such a character is refused as unknown.
-fn strip(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
-}
-
-/// Calls `each` with every logical line: comments are skipped and continuation lines
-/// are joined. An error contains the line number.
-fn for_each_line(
-    text: &str,
-    mut each: impl FnMut(&str) -> Result<(), String>,
-) -> Result<(), (usize, String)> {
-    let mut joined = String::new();
-    let mut begun = None;
-    for (index, raw) in text.split('\n').enumerate() {
-        let number = index + 1;
-        check_unambiguous(raw, begun.is_some()).map_err(|reason| (number, reason.into()))?;
-        let line = strip(raw);
-        if line.starts_with(['#', ';']) || (line.is_empty() && begun.is_none()) {
-            continue;
-        }
-        let part = line.strip_suffix('\\');
-        if begun.is_none() && part.is_none() {
-            each(line).map_err(|reason| (number, reason))?;
-            continue;
-        }
-        let first = *begun.get_or_insert(number);
-        joined.push_str(part.unwrap_or(line));
-        joined.push(' ');
-        if part.is_none() {
-            each_joined(&joined, first, &mut each)?;
-            joined.clear();
-            begun = None;
-        }
-    }
-    begun.map_or(Ok(()), |first| each_joined(&joined, first, &mut each))
-}
-
-fn each_joined(
-    joined: &str,
-    first: usize,
-    each: &mut impl FnMut(&str) -> Result<(), String>,
-) -> Result<(), (usize, String)> {
-    match strip(joined) {
-        "" => Ok(()),
-        line => each(line).map_err(|reason| (first, reason)),
-    }
-}
-
-/// Refuses a line that systemd and this parser could interpret differently.
-fn check_unambiguous(raw: &str, continued: bool) -> Result<(), &'static str> {
-    if raw.contains(|c: char| c.is_control() && c != '\t') {
-        return Err("contains a control character");
-    }
-    let line = strip(raw);
-    // systemd counts backslashes, and looks for a continuation before it strips blanks.
-    // To systemd neither of these lines is continued.
-    if line.ends_with("\\\\") || (line.ends_with('\\') && !raw.ends_with('\\')) {
-        return Err("ends in several backslashes or in a backslash and blanks");
-    }
-    if continued && line.starts_with(';') {
-        // This parser skips such a line as a comment, but old versions of systemd read
-        // a second command.
-        return Err("a \";\" at the beginning of a continuation line");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VALID: &str = "[Unit]\nAfter=docker.service\n# words\n[Service]\nExecStart=/usr/bin/edge-docker run \\\n  # between\n  --rm x\n[Install]\nWantedBy=multi-user.target timers.target\nAlias=b.service\n";
-
-    fn error(text: &str) -> String {
-        parse("a.service", text).unwrap_err()
-    }
-
-    #[test]
-    fn a_unit_and_its_drop_in_are_parsed() {
-        let mut unit = parse("a.service", VALID).unwrap();
-        let wanted: Vec<_> = unit.all(Key::WantedBy).collect();
-        assert_eq!(wanted, ["multi-user.target", "timers.target"]);
-        assert!(unit.all(Key::Alias).eq(["b.service"]));
-        let file = "a.service.d/x.conf";
-        unit.read(file, "[Install]\nWantedBy=\nWantedBy=paths.target\n")
-            .unwrap();
-        assert!(unit.all(Key::WantedBy).eq(["paths.target"]));
-        let refused = unit.read(file, "[Service]\nExecStart=\nExecStart=/bin/sh\n");
-        assert!(
-            refused
-                .unwrap_err()
-                .starts_with("a.service.d/x.conf: line 3: ")
-        );
-    }
-
-    #[test]
-    fn only_edge_docker_is_started() {
-        for value in [
-            "/bin/sh -c x",
-            "+/usr/bin/edge-docker x",
-            "!/usr/bin/edge-docker",
-            "!!/usr/bin/edge-docker",
-            "-+/usr/bin/edge-docker",
-            "@/usr/bin/edge-docker sh",
-            "-@/usr/bin/edge-docker sh",
-            "|/usr/bin/edge-docker",
-            "\"/usr/bin/edge-docker\"",
-            "/usr/bin/edge-docker2",
-            "/usr/bin/../bin/sh",
-            "%h/edge-docker",
-            "edge-docker",
-            "/usr/bin/edge-docker ps ; /bin/sh",
-            "/usr/bin/edge-docker ps\t;\t/bin/sh",
-            "/usr/bin/edge-docker ps \";\" /bin/sh",
-            "/usr/bin/edge-docker\u{a0}ps",
-            "-/bin/sh",
-            ":/bin/sh",
-        ] {
-            for key in ["ExecStart", "ExecStartPre", "ExecStopPost", "ExecReload"] {
-                let error = error(&format!("[Service]\n{key}={value}\n"));
-                assert!(error.starts_with("a.service: line 2: "), "{error}");
-            }
-        }
-        for value in ["-/usr/bin/edge-docker ps", ":-/usr/bin/edge-docker ps", ""] {
-            let text = format!("[Service]\nExecStart = {value}\n");
-            assert!(parse("a.service", &text).is_ok(), "{value}");
-        }
-    }
-
-    #[test]
-    fn keys_and_sections_that_are_not_listed_are_refused() {
-        for text in [
-            "[Service]\nEnvironment=LD_PRELOAD=/data/x.so",
-            "[Service]\nEnvironmentFile=/data/x",
-            "[Service]\nPassEnvironment=X",
-            "[Service]\nExecSearchPath=/data",
-            "[Service]\nRootDirectory=/data/x",
-            "[Service]\nRootImage=/data/x",
-            "[Service]\nBindPaths=/data/x:/usr/bin",
-            "[Service]\nTemporaryFileSystem=/etc",
-            "[Service]\nStandardOutput=file:/etc/passwd",
-            "[Unit]\nOnFailure=poweroff.target",
-            "[Unit]\nConflicts=sshd.service",
-            "[Unit]\nFailureAction=poweroff",
-            "[Unit]\nDefaultDependencies=no",
-            "[Mount]\nWhat=/dev/sda",
-            "ExecStart=/bin/sh",
-            "[Socket]\nExecStartPost=/bin/sh",
-            "[Service]\nUser=edge",
-            "nonsense",
-            "[Service]\n.include /x",
-            "[service]\nExecStart=/bin/sh",
-            "[Service]\nEXECSTART=/bin/sh",
-            "[Service]\nExecStart\u{a0}=/usr/bin/edge-docker",
-            "\u{feff}[Service]\nExecStart=/usr/bin/edge-docker",
-        ] {
-            assert!(!error(text).is_empty());
-        }
-    }
-
-    /// Files in which systemd finds a line that a simpler parser would miss.
-    #[test]
-    fn ambiguous_lines_are_refused() {
-        for text in [
-            "[Service]\n\\\nExecStart=/bin/sh",
-            "[Service]\nSyslogIdentifier=x\\\\\nExecStart=/bin/sh",
-            "[Service]\nSyslogIdentifier=x\\ \nExecStart=/bin/sh",
-            "[Service]\nSyslogIdentifier=x\\\t\nExecStart=/bin/sh",
-            "[Service]\nSyslogIdentifier=x\rExecStart=/bin/sh",
-            "[Service]\r\nExecStart=/usr/bin/edge-docker\r\n",
-            "[Service]\nSyslogIdentifier=x\0ExecStart=/bin/sh",
-            "[Service]\nSyslogIdentifier=x\u{b}ExecStart=/bin/sh",
-            "[Service]\nSyslogIdentifier=x\\\n\nExecStart=/bin/sh",
-            "[Service]\n#x\\\nExecStart=/bin/sh",
-            "[Service]\nExecStart=/usr/bin/edge-docker ps \\\n; /bin/sh\n; /bin/sh \\\n  \\\n ; /bin/sh\nExecStart=/bin/sh",
-        ] {
-            assert!(parse("a.service", text).is_err(), "{text:?}");
-        }
-    }
-
-    /// systemd keeps dependencies, and the first unit that a timer starts.
-    #[test]
-    fn an_empty_value_hides_nothing_that_systemd_keeps() {
-        for (key, section, list) in [
-            ("After", "Unit", Key::After),
-            ("Before", "Unit", Key::Before),
-            ("Wants", "Unit", Key::Needs),
-            ("BindsTo", "Unit", Key::Needs),
-            ("Unit", "Timer", Key::Fires),
-        ] {
-            let text = format!("[{section}]\n{key}=a.service\n{key}=\n{key}=b.service\n");
-            let unit = parse("x.timer", &text).unwrap();
-            assert!(unit.all(list).eq(["a.service", "b.service"]), "{key}");
-        }
-    }
-
-    #[test]
-    fn implied_units_are_named_after_the_unit() {
-        let implied = |name: &str, text: &str| parse(name, text).unwrap().implied();
-        let some = |name: &str| Some(name.to_string());
-        assert_eq!(
-            implied("a.timer", "[Timer]\nOnBootSec=1"),
-            some("a.service")
-        );
-        assert_eq!(implied("a@.timer", ""), some("a@.service"));
-        for yes in ["yes", "YES", "True", "1", "On", "y", "T"] {
-            let text = format!("[Socket]\nAccept={yes}");
-            assert_eq!(implied("a.socket", &text), some("a@.service"), "{yes}");
-        }
-        assert_eq!(implied("a.service", ""), None);
-        assert_eq!(implied("a.path", "[Path]\nUnit=b.service"), None);
-    }
-}
+mod tests;

@@ -33,8 +33,8 @@ pub struct Request {
     /// Requested permissions (`--grant`, `--gpus`, `--device`, `--cap-add`, ...) that
     /// need a grant.
     pub(crate) grants: Vec<RequestedGrant>,
-    /// Paths from `--env-file`, only permitted below the app's directory.
-    pub env_files: Vec<String>,
+    /// Files from `--env-file`, only permitted below the app's directory.
+    pub env_files: Vec<EnvFile>,
     /// Permission of the operator for a lower release number (`--allow-downgrade`).
     pub allow_downgrade: bool,
     /// Refusal to pull an image that the device does not have (`--pull never`).
@@ -43,6 +43,41 @@ pub struct Request {
     pub image: String,
     /// Additional host names of the container in its network (`--network-alias`).
     aliases: Vec<String>,
+}
+
+/// File of `--env-file`: a path for a file in docker's form, or `systemd:PATH` for one of
+/// `EnvironmentFile=` of a unit, with which edge-generator passes it on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EnvFile {
+    /// Path as it was typed, without the prefixes.
+    pub path: String,
+    /// Syntax of systemd.exec(5) instead of docker's.
+    pub systemd: bool,
+    /// Permission that the file is absent, `systemd:-PATH`.
+    pub optional: bool,
+    /// Number of the variables from `--env` before the file, which its own override. docker's
+    /// files have none: `--env` overrides them wherever it stands.
+    pub after: Option<usize>,
+}
+
+impl EnvFile {
+    fn parse(text: &str, variables: usize) -> Self {
+        let Some(path) = text.strip_prefix("systemd:") else {
+            return Self {
+                path: text.into(),
+                systemd: false,
+                optional: false,
+                after: None,
+            };
+        };
+        let plain = path.strip_prefix('-');
+        Self {
+            path: plain.unwrap_or(path).into(),
+            systemd: true,
+            optional: plain.is_some(),
+            after: Some(variables),
+        }
+    }
 }
 
 /// Parses the options, image and command that follow `run` or `create`.
@@ -120,7 +155,10 @@ impl Request {
             "sig-proxy" => self.streams.signals = yes,
             "quiet" => {}
             "allow-downgrade" => self.allow_downgrade = yes,
-            "env-file" => self.env_files.push(text.into()),
+            "env-file" => {
+                let file = EnvFile::parse(text, self.body.env.len());
+                self.env_files.push(file);
+            }
             // `always` is not accepted: edge-docker pulls by verified digest, and only if
             // necessary.
             "pull" if text == "never" || text == "missing" => self.never_pull = text == "never",

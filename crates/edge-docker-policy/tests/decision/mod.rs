@@ -77,7 +77,7 @@ fn run(request: Request) -> Decision {
     let identity = identity(&request.image)?;
     let directory = identity.directory();
     for file in &request.env_files {
-        path_below(&directory, file).ok_or("an env file of another directory")?;
+        path_below(&directory, &file.path).ok_or("an env file of another directory")?;
     }
     let table = Table::parse(board::table().to_string().as_bytes()).unwrap();
     let granted = table.granted(&identity);

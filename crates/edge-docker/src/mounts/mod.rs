@@ -6,3 +6,4 @@ pub(crate) mod collect;
 pub(crate) mod env_file;
 pub(crate) mod owners;
 pub(crate) mod sync;
+mod unit_variables;

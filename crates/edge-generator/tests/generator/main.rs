@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod testbed;
+mod units;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -155,13 +156,13 @@ fn hostile_files_are_ignored_by_name() {
         "gate@one",
         "x.mount",
         "off.timer",
-        "hidden.timer: may not start poweroff.target",
+        "hidden.timer: line 3: may not start poweroff.target",
         "instances.socket: may not start instances@.service",
         "tool2.path",
         "lonely.timer: may not start lonely.service",
-        "pull.service: may not pull in debug-shell.service",
-        "pull2.service: may not pull in debug-shell.service",
-        "hold.service: may not hold up data.mount",
+        "pull.service: line 2: may not pull in debug-shell.service",
+        "pull2.service: line 2: may not pull in debug-shell.service",
+        "hold.service: line 2: may not hold up data.mount",
         "open",
         "tool.service.d",
         "service.d",
@@ -305,7 +306,7 @@ fn ten_thousand_units_and_as_many_messages() {
             if number % 2 == 0 {
                 UNIT
             } else {
-                "[Service]\nUser=x\n"
+                "[Service]\nSlice=x\n"
             },
         );
     }
