@@ -17,7 +17,8 @@ use super::{HOST, Ports, TEMPLATE};
 pub(crate) const KEY_ALIAS: &str = "alias/edge-container-signing";
 /// Alias in KMS of the key that signs break-glass tickets.
 pub(crate) const TICKET_KEY_ALIAS: &str = "alias/edge-engineer-signing";
-const REGION: &str = "eu-central-1";
+/// Region of the local cloud.
+pub(crate) const REGION: &str = "eu-central-1";
 
 /// Public keys in KMS, PEM.
 pub(crate) struct PublicKeys {

@@ -4,13 +4,17 @@
 
 pub(crate) mod answers;
 mod aws;
+mod control;
+pub(crate) mod http;
 pub mod jobs;
+pub(crate) mod jobs_service;
 pub(crate) mod pki;
 pub(crate) mod policy;
 pub(crate) mod provisioning;
 mod proxy;
 pub(crate) mod responder;
 pub(crate) mod shadows;
+pub(crate) mod sigv4;
 
 use std::fs;
 use std::io::Write as _;
@@ -120,6 +124,7 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         registry: free_port()?,
         aws: free_port()?,
         proxy: free_port()?,
+        control: free_port()?,
     };
     create(dir, allow)?;
     let claim = policy::Policy::claim(TEMPLATE)?.access_list("claim", "")?;
@@ -152,6 +157,8 @@ pub(crate) struct Ports {
     registry: u16,
     aws: u16,
     proxy: u16,
+    /// Control plane of AWS IoT.
+    control: u16,
 }
 
 fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
@@ -197,10 +204,11 @@ fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<
     put(
         dir,
         "responder.json",
-        &json!({ "mqtt": ports.mqtt, "proxy": ports.proxy }).to_string(),
+        &json!({ "mqtt": ports.mqtt, "proxy": ports.proxy, "control": ports.control }).to_string(),
         0o600,
     )?;
     daemons.start_responder(&["cloud", "serve", "--dir", &dir.display().to_string()])?;
+    daemons.wait_for(ports.control)?;
     daemons.wait_for(ports.proxy)
 }
 
@@ -212,6 +220,7 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "registry_host": format!("{HOST}:{}", ports.registry),
         "registry_user": USER, "registry_password_file": path("registry.password"),
         "proxy": format!("http://127.0.0.1:{}", ports.proxy),
+        "iot_control": format!("http://127.0.0.1:{}", ports.control),
         "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
         "engineer_key": path("engineer.key"), "engineer_pub": path("engineer.pub"),

@@ -3,7 +3,9 @@
 //! no type with the device tools, so that a wrong field name in a tool is not
 //! repeated in the answers.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,15 +14,21 @@ use paho_mqtt as paho;
 use serde_json::{Value, json};
 
 use super::answers::{Answers, rejected};
+use super::jobs::Publication;
+use super::jobs_service::JobsService;
 use super::provisioning::{Provisioning, Rights};
-use super::{proxy, shadows};
+use super::{control, proxy, shadows};
 
 /// Topic filters of all requests that the responder answers.
-const FILTERS: [&str; 4] = [
+const FILTERS: [&str; 8] = [
     "$aws/certificates/create-from-csr/json",
     "$aws/provisioning-templates/+/provision/json",
     "$aws/things/+/shadow/update",
     "$aws/things/+/shadow/get",
+    "$aws/things/+/jobs/get",
+    "$aws/things/+/jobs/start-next",
+    "$aws/things/+/jobs/+/get",
+    "$aws/things/+/jobs/+/update",
 ];
 
 /// Answers requests until the process is killed or the broker closes the
@@ -36,10 +44,11 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     let client = connect(dir, port("mqtt")?)?;
     let inbox = client.start_consuming();
     client
-        .subscribe_many(&FILTERS, &[1; 4])
+        .subscribe_many(&FILTERS, &[1; 8])
         .context("subscribing")?;
     // `cloud up` waits for this port: the broker has all subscriptions by then.
     let listening = port("proxy")?;
+    let jobs = jobs(dir, &client, port("control")?)?;
     std::thread::spawn(move || proxy::serve(listening));
     let mut provisioning = Provisioning::load(dir, Rights::AccessList)?;
     for message in &inbox {
@@ -47,6 +56,12 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
             bail!("the broker closed the connection");
         };
         let topic = message.topic();
+        if topic.contains("/jobs/") {
+            jobs.receive(topic, message.payload(), |answer| {
+                answer.map_or(Ok(()), |answer| publish(&client, &answer))
+            })?;
+            continue;
+        }
         for (kind, payload) in answer(dir, &mut provisioning, topic, message.payload()) {
             let to = format!("{topic}/{kind}");
             log::info(format_args!("{topic} → {kind}"));
@@ -56,6 +71,31 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Starts the Jobs service: its clock, and its control plane on `port`.
+fn jobs(dir: &Path, client: &paho::Client, port: u16) -> Result<Arc<JobsService>> {
+    let client = client.clone();
+    let deliver = move |publication: &Publication| {
+        if let Err(error) = publish(&client, publication) {
+            log::error(format_args!("{error:#}"));
+        }
+    };
+    let service = Arc::new(JobsService::load(dir, Box::new(deliver))?);
+    let listener = TcpListener::bind(("127.0.0.1", port)).context("listening")?;
+    let (clock, served) = (Arc::clone(&service), Arc::clone(&service));
+    std::thread::spawn(move || clock.keep_time());
+    std::thread::spawn(move || control::serve(&listener, &served));
+    Ok(service)
+}
+
+fn publish(client: &paho::Client, publication: &Publication) -> Result<()> {
+    let (topic, payload) = (&publication.topic, publication.payload.to_string());
+    log::info(format_args!("→ {topic}"));
+    let message = paho::Message::new(topic.as_str(), payload, 1);
+    client
+        .publish(message)
+        .context("publishing a message of jobs")
 }
 
 fn connect(dir: &Path, port: u16) -> Result<paho::Client> {

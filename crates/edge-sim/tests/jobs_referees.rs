@@ -1,0 +1,71 @@
+//! AWS IoT Jobs of the local cloud, judged by AWS's own clients.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use edge_sim::testbed::{Cloud, DeviceRoot};
+use serde_json::{Value, json};
+
+fn python() -> Command {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
+    let path = cache.join("edge-ai/venv/bin/python");
+    assert!(
+        path.exists(),
+        "{} is missing: run scripts/setup",
+        path.display()
+    );
+    Command::new(path)
+}
+
+#[test]
+fn boto3_and_awsiotsdk_drive_a_job_to_its_end() {
+    let cloud = Cloud::up();
+    let device = DeviceRoot::allowed(&cloud, "s1");
+    device.provisioned(&[]);
+    let identity = device.path("data/config/aws-iot");
+    let output = python()
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/jobs_referees.py"
+        ))
+        .arg(cloud.path())
+        .arg(identity.join("device.crt"))
+        .arg(identity.join("private.key"))
+        .arg("edge-ai-s1")
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let wanted = json!({
+        "empty": [[], []],
+        "members": ["edge-ai-s1"],
+        "notified": [{ "QUEUED": ["edge-barn-5-canary"] }, { "set": "sha256:00", "release": 5 }],
+        "tags": [{ "Key": "stage", "Value": "canary / 1" }],
+        "again": "ResourceAlreadyExistsException",
+        "invalid": "InvalidRequestException",
+        "absent": "ResourceNotFoundException",
+        "unsigned": "InvalidSignatureException",
+        "described": { "set": "sha256:00", "release": 5 },
+        "started": ["IN_PROGRESS", 2, { "phase": "fetch" }],
+        "stale": ["VersionMismatch", "IN_PROGRESS", 2],
+        "pending": [["edge-barn-5-canary"], []],
+        "execution": ["IN_PROGRESS", { "phase": "fetch" }, true],
+        "final": [
+            ["InvalidStateTransition", "SUCCEEDED", 3],
+            ["TerminalStateReached", null, null],
+        ],
+        "completed": ["COMPLETED", "über 5 %", 1, 12.5, true],
+        "next": ["edge-barn-6", "IN_PROGRESS", 2],
+        "running": "InvalidStateTransitionException",
+        "canceled": ["VersionMismatch", "CANCELED", 3],
+        "listed": [["edge-barn-6", "CANCELED"], ["edge-barn-5-canary", "SUCCEEDED"]],
+        "pages": ["edge-barn-5-canary", "edge-barn-6"],
+        "deleted": "ResourceNotFoundException",
+    });
+    for (name, wanted) in wanted.as_object().unwrap() {
+        assert_eq!(&seen[name], wanted, "{name}");
+    }
+}
