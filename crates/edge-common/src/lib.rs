@@ -35,6 +35,8 @@ pub mod mqtt;
 #[cfg(feature = "system")]
 pub mod policy;
 #[cfg(feature = "system")]
+pub mod quotas;
+#[cfg(feature = "system")]
 pub mod refusal;
 #[cfg(feature = "system")]
 mod root;

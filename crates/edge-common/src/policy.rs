@@ -29,6 +29,69 @@ pub struct Policy {
     /// Time of the check of image layers; by default in the background.
     #[serde(default)]
     pub layers: LayerCheck,
+    /// Limit of the data of an app that names none; by default 80 % of `/data`.
+    #[serde(default)]
+    pub storage: Storage,
+}
+
+/// Limit of what an app stores on `/data`: a share such as `80%`, or a size such as `8g`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Storage {
+    /// Share of the file system, in percent: from 1 to 100.
+    Percent(u8),
+    /// Size in bytes.
+    Bytes(u64),
+}
+
+impl Storage {
+    /// Returns the limit on a file system of `size`, in the unit of `size`: bytes, or for
+    /// a share also files.
+    pub fn of(self, size: u64) -> u64 {
+        match self {
+            // Divided first: a product could overflow.
+            Self::Percent(percent) => size / 100 * u64::from(percent),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// So large that an app which fills it was not written for the device, and so small that
+/// engine, operating system and other apps go on.
+impl Default for Storage {
+    fn default() -> Self {
+        Self::Percent(80)
+    }
+}
+
+impl TryFrom<String> for Storage {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = match text.strip_suffix('%') {
+            Some(percent) => number(percent)
+                .filter(|percent| (1..=100).contains(percent))
+                .and_then(|percent| Some(Self::Percent(percent.try_into().ok()?))),
+            None => bytes(&text).filter(|bytes| *bytes > 0).map(Self::Bytes),
+        };
+        let error = || format!("storage {text:?} is neither a share like 80% nor a size like 8g");
+        parsed.ok_or_else(error)
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let unit = text.chars().last().and_then(|unit| "kmgt".find(unit));
+    let (digits, shift) = match unit {
+        Some(power) => (&text[..text.len() - 1], 10 * (power + 1)),
+        None => (text, 0),
+    };
+    number(digits)?.checked_mul(1 << shift)
+}
+
+/// Parses a number of digits alone: `parse` would also take a sign.
+fn number(digits: &str) -> Option<u64> {
+    let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| digits.parse().ok()).flatten()
 }
 
 /// Time at which the layers of all images are checked in each boot: `background` or
@@ -96,6 +159,20 @@ mod tests {
         assert_eq!(policy.layers, LayerCheck::Background);
         let policy = load(r#"{"layers":"before-start"}"#).unwrap();
         assert_eq!(policy.layers, LayerCheck::BeforeStart);
+        assert_eq!(policy.storage, Storage::Percent(80));
+        for (text, storage) in [
+            ("1%", Storage::Percent(1)),
+            ("100%", Storage::Percent(100)),
+            ("8g", Storage::Bytes(8 << 30)),
+            ("512m", Storage::Bytes(512 << 20)),
+            ("65536", Storage::Bytes(65536)),
+        ] {
+            let policy = load(&format!(r#"{{"storage":"{text}"}}"#)).unwrap();
+            assert_eq!(policy.storage, storage);
+        }
+        assert_eq!(Storage::default().of(1000), 800);
+        assert_eq!(Storage::Percent(100).of(u64::MAX), u64::MAX / 100 * 100);
+        assert_eq!(Storage::Bytes(7).of(1000), 7);
         assert!(Level::Look < Level::Operate && Level::Operate < Level::Debug);
     }
 
@@ -115,6 +192,19 @@ mod tests {
             r#"{"layers":"never"}"#,
             r#"{"layers":"beforestart"}"#,
             r#"{"layers":null}"#,
+            r#"{"storage":8}"#,
+            r#"{"storage":""}"#,
+            r#"{"storage":"0"}"#,
+            r#"{"storage":"0%"}"#,
+            r#"{"storage":"101%"}"#,
+            r#"{"storage":"-1g"}"#,
+            r#"{"storage":"+1g"}"#,
+            r#"{"storage":"1.5g"}"#,
+            r#"{"storage":"8gb"}"#,
+            r#"{"storage":"g"}"#,
+            r#"{"storage":"8 g"}"#,
+            r#"{"storage":"99999999999t"}"#,
+            r#"{"storage":"8\u00e4"}"#,
         ] {
             assert!(load(text).is_err(), "{text}");
         }

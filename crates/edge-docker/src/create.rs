@@ -29,7 +29,7 @@ use crate::ledger::Decision;
 use crate::mounts::{clones, collect, owners};
 use crate::plan;
 use crate::signed_app::{self, SignedApp};
-use crate::stored::{created, damage};
+use crate::stored::{app_limits, created, damage};
 use crate::trust::{self, Trust};
 use crate::units;
 
@@ -300,8 +300,11 @@ impl Permitted {
             clones::remove(root, &self.key)?;
         }
         let id = id?;
-        // A deployment does it when the old container, which may have another user, has
-        // stopped.
+        // A deployment does both when the old container, which may have another user and
+        // limit, has stopped.
+        if verb != "replace" {
+            app_limits::apply(root, &id).await;
+        }
         if has_clones && verb != "replace" {
             let record = self.clone_record();
             // Only a warning: the container exists, and a program that exchanges its

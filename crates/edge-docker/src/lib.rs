@@ -11,8 +11,8 @@
 //! whenever it is used.
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
-//! bottom: `commands`; `deploy`; `create` and `stored`; `plan`; `signed_app`; `image` and
-//! `mounts`; `engine`; `journal` and `ledger`; `break_glass` and `tickets`.
+//! bottom: `commands`; `deploy`; `create` and `stored`; `plan`; `signed_app`; `storage`;
+//! `image` and `mounts`; `engine`; `journal` and `ledger`; `break_glass` and `tickets`.
 
 mod authz;
 mod break_glass;
@@ -29,6 +29,7 @@ mod mounts;
 mod plan;
 mod signed_app;
 pub mod start;
+mod storage;
 mod stored;
 mod tickets;
 mod trust;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use edge_common::contract::limit::ANCHOR_BYTES;
 use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
 use edge_common::level::RunMode;
-use edge_common::policy::{LayerCheck, Policy};
+use edge_common::policy::{LayerCheck, Policy, Storage};
 use edge_common::{Root, file};
 use edge_signature::{Keys, Repository};
 
@@ -41,6 +41,8 @@ pub(crate) struct Trust {
     pub(crate) run: RunMode,
     /// Time of the check of image layers, from `policy.json`.
     pub(crate) layers: LayerCheck,
+    /// Limit of the data of apps that name none, from `policy.json`.
+    pub(crate) storage: Storage,
 }
 
 impl Trust {
@@ -71,6 +73,7 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
         sandbox: policy.sandbox,
         run: policy.run,
         layers: policy.layers,
+        storage: policy.storage,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
-use edge_common::{Root, file};
+use edge_common::{Root, file, quotas};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -51,8 +51,8 @@ impl Number {
     }
 }
 
-/// Returns size and free space of `/data` in megabytes, the wear of the disk, and the
-/// errors of the file system. An unknown value is null.
+/// Returns size and free space of `/data` in megabytes, whether it limits the storage of
+/// apps, the wear of the disk, and the errors of the file system. An unknown value is null.
 pub(crate) fn report(root: &Root) -> Option<Value> {
     let stat = rustix::fs::statvfs(root.path("/data")).ok()?;
     let megabytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize) / 1_000_000;
@@ -62,6 +62,11 @@ pub(crate) fn report(root: &Root) -> Option<Value> {
     let mount = Mount::of_data(root);
     let read_only = mount.as_ref().map(|mount| mount.read_only);
     facts.insert("read_only".into(), read_only.into());
+    let quotas = mount.as_ref().and_then(|mount| {
+        let device = mount.source.strip_prefix("/dev/")?;
+        quotas::apply(root, device)
+    });
+    facts.insert("quotas".into(), quotas.into());
     let errors = mount.and_then(|mount| errors(root, &mount.source));
     facts.insert("errors".into(), errors.into());
     for (key, value) in wear(root) {
@@ -188,6 +193,7 @@ mod tests {
             "media_errors",
             "warning",
             "errors",
+            "quotas",
             "read_only",
         ] {
             assert!(facts[key].is_null(), "{key}");
@@ -201,12 +207,14 @@ mod tests {
             ("/sys/block/mmcblk0/device/life_time", "0x02 0x03\n"),
             (MOUNTS, &mounts("ro", "rw")),
             ("/sys/fs/ext4/nvme0n1p16/errors_count", "4\n"),
+            ("/proc/fs/ext4/nvme0n1p16/options", "rw\nprjquota\n"),
         ]);
         let facts = report(&root).unwrap();
         assert_eq!(
             (&facts["percent_used"], &facts["errors"]),
             (&json!(30), &json!(4))
         );
+        assert_eq!(facts["quotas"], true);
     }
 
     /// Returns the table of mounts of a sandboxed process, with the options of the mount

@@ -119,6 +119,9 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
         ("EDGE_LAYERS=background", "run", json!("signed")),
         ("EDGE_LAYERS=", "run", json!("signed")),
         ("EDGE_LAYERS=before-start", "layers", json!("before-start")),
+        ("EDGE_STORAGE=", "run", json!("signed")),
+        ("EDGE_STORAGE=100%", "storage", json!("100%")),
+        ("EDGE_STORAGE=8g", "storage", json!("8g")),
     ] {
         // Without a request of the build, the policy is that of a device in the field.
         let mut policy =
@@ -155,7 +158,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
 
 /// Name of a recipe, invalid build inputs (as shell code) that its `do_install` must
 /// reject, and a word of the error message.
-const REFUSALS: [(&str, &str, &str); 14] = [
+const REFUSALS: [(&str, &str, &str); 18] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
     ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
@@ -175,6 +178,10 @@ const REFUSALS: [(&str, &str, &str); 14] = [
     ("edge-policy", "EDGE_RUN=unsigned", "EDGE_RUN"),
     ("edge-policy", "EDGE_ENGINEER=root", "EDGE_ENGINEER"),
     ("edge-policy", "EDGE_LAYERS=never", "EDGE_LAYERS"),
+    ("edge-policy", "EDGE_STORAGE=0", "EDGE_STORAGE"),
+    ("edge-policy", "EDGE_STORAGE=101%", "EDGE_STORAGE"),
+    ("edge-policy", "EDGE_STORAGE=1.5g", "EDGE_STORAGE"),
+    ("edge-policy", "EDGE_STORAGE='8g\"'", "EDGE_STORAGE"),
     ("edge-policy", "EDGE_LAYERS='before-start x'", "EDGE_LAYERS"),
     ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),

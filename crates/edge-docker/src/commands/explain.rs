@@ -9,6 +9,7 @@ use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
 
 use crate::image::identify::{self, Image};
+use crate::storage::{self, Demand};
 use crate::{plan, trust};
 
 /// Carries out `explain IMAGE`, and `explain run` or `explain create` with their
@@ -47,6 +48,9 @@ fn print_image(root: &Root, image: &Image) -> Result<()> {
     let granted = trust::grants(root)?.granted(&image.identity);
     let directory = image.identity.directory();
     println!("may mount {directory} and what is below");
+    let demand = Demand::of(&image.identity, image.verified.as_ref());
+    let default = trust::load(root)?.storage;
+    println!("storage   {}", storage::describe(root, default, &demand)?);
     println!("granted   {}", list(&granted.names));
     if !granted.root.is_empty() {
         let names = list(&granted.root);

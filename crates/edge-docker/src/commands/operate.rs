@@ -22,8 +22,7 @@ use crate::image::identify::{self, Judged};
 use crate::image::release_numbers;
 use crate::journal::{self, Journal};
 use crate::mounts::collect;
-use crate::stored::damage;
-use crate::stored::interrupted;
+use crate::stored::{app_limits, damage, interrupted};
 use crate::trust;
 use crate::units;
 
@@ -189,6 +188,7 @@ pub(super) async fn remove(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode>
     for container in &found {
         units::update(root, container.name()).await;
     }
+    app_limits::release(root).await;
     collect::collect(root).await?;
     Ok(code)
 }

@@ -22,6 +22,7 @@ use crate::image::unused::{self, Which};
 use crate::journal;
 use crate::ledger::Decision;
 use crate::mounts::collect;
+use crate::stored::app_limits;
 
 /// Carries out `system prune`, `container prune` and `image prune`.
 pub(super) async fn run(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<()> {
@@ -41,6 +42,7 @@ pub(super) async fn run(root: &Root, command: Command, parsed: &Parsed<'_>) -> R
     let before = layers_size(root).await;
     if command != Command::ImagePrune {
         remove_containers(root).await?;
+        app_limits::release(root).await;
         collect::collect(root).await?;
     }
     if command != Command::ContainerPrune {

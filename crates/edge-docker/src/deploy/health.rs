@@ -14,6 +14,7 @@ use crate::engine::client;
 use crate::engine::containers::{self, Container};
 use crate::engine::signals::{Event, listen};
 use crate::mounts::owners;
+use crate::stored::app_limits;
 
 /// Time for which a container without a health check has to run before it counts as
 /// working.
@@ -61,6 +62,7 @@ impl Watch {
     ) -> Result<String> {
         // The subscription precedes the start, because the container can fail at once.
         self.subscribe(root, id).await?;
+        app_limits::apply(root, id).await;
         owners::give(root, id).await?;
         containers::start(root, id).await?;
         self.wait(root, id, once, Duration::ZERO, limit).await

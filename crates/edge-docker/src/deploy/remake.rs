@@ -20,7 +20,7 @@ use crate::ledger::Decision;
 use crate::mounts::{collect, owners};
 use crate::stored::remake::{self, Remake};
 use crate::stored::withheld::Withheld;
-use crate::stored::{created, damage, disk, quarantine, top_layers};
+use crate::stored::{app_limits, created, damage, disk, quarantine, top_layers};
 
 /// Recreates all pending containers, and deletes what is left of earlier boots. Returns
 /// the number of containers that failed.
@@ -33,6 +33,7 @@ pub(super) async fn all(root: &Root) -> Result<usize> {
             failed += 1;
         }
     }
+    app_limits::disown_emptied(root, &data_root);
     if let Err(error) = top_layers::delete_expired(&data_root) {
         log::warn(format_args!("{error:#}"));
     }
@@ -83,6 +84,7 @@ pub(super) async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Resu
     if is_started {
         let image = pending.body["Image"].as_str().unwrap_or_default();
         damage::require_intact(root, "replace --recover", &pending.name, image)?;
+        app_limits::apply(root, &id).await;
         owners::give(root, &id).await?;
         containers::start(root, &id).await?;
     }

@@ -27,7 +27,7 @@ use crate::image::{identify, release_numbers};
 use crate::journal::{self, Journal, Kept, Phase};
 use crate::ledger::{Decision, Verdict};
 use crate::mounts::owners;
-use crate::stored::damage;
+use crate::stored::{app_limits, damage};
 use crate::trust;
 use crate::units;
 
@@ -210,6 +210,7 @@ async fn start(root: &Root, id: &str) -> Result<()> {
     let judged = identify::verified(root, &trust::load(root)?, "replace", id).await?;
     let image = judged.found["Image"].as_str().unwrap_or_default();
     damage::require_intact(root, "replace", id, image)?;
+    app_limits::apply(root, id).await;
     owners::give(root, id).await?;
     containers::start(root, id).await
 }

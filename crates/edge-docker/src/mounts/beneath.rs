@@ -14,6 +14,7 @@ use edge_docker_policy::refusal::refuse;
 use edge_signature::valid_app;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 /// Resolution of a path below an app's directory: no link is followed and no other mount
 /// entered, because a mount inside the directory shows data that does not belong to the
@@ -45,7 +46,11 @@ pub(crate) fn parent<'a>(root: &Root, directory: &'a str) -> Result<(OwnedFd, &'
 
 /// Opens the relative path `name` below `directory`, without following a link or crossing
 /// to another mount.
-pub(crate) fn open(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open(
+    directory: impl AsFd,
+    name: impl Arg,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
     let opened = openat2(
         directory,
         name,

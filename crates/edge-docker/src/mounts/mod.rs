@@ -1,6 +1,6 @@
 //! Access to the directories of apps: mount clones, `--env-file` and `sync`.
 
-mod beneath;
+pub(crate) mod beneath;
 pub(crate) mod clones;
 pub(crate) mod collect;
 pub(crate) mod env_file;

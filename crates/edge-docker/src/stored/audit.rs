@@ -15,6 +15,7 @@ use edge_common::{Root, boot, file, lock, log};
 use edge_docker_policy::refusal::refuse;
 use edge_docker_policy::stored::container::Stored;
 
+use super::app_limits::{self, Held};
 use super::auditor::{Auditor, Kept};
 use super::fault::Fault;
 use super::layer_check::Verdicts;
@@ -105,12 +106,14 @@ fn audit(root: &Root) -> Result<Vec<String>> {
         kept: BTreeMap::new(),
         records: BTreeSet::new(),
         interrupted: Vec::new(),
+        held: Vec::new(),
         clones: BTreeSet::new(),
         is_incomplete: false,
         faults: Vec::new(),
     };
     audit.containers(&data_root)?;
     audit.finish(&data_root)?;
+    app_limits::apply_all(root, &audit.auditor.trust, &data_root, &audit.held);
     interrupted::mark(root, &audit.interrupted);
     audit.release_damaged(&data_root);
     state::audit(&data_root, &mut audit.quarantine)?;
@@ -134,6 +137,8 @@ struct Audit<'a> {
     records: BTreeSet<String>,
     /// IDs of containers that ran when the engine ended without stopping them.
     interrupted: Vec<String>,
+    /// Containers whose apps are limited.
+    held: Vec<Held>,
     /// Keys of the mount clones that stay.
     clones: BTreeSet<String>,
     /// Whether a record of a withheld container could not be read, so that the key of its
@@ -152,6 +157,8 @@ impl Audit<'_> {
             let stored = files::read(&directory).map_err(|e| Fault::of(&e));
             let name = stored.as_ref().map_or("", Stored::name).to_string();
             let is_interrupted = stored.as_ref().is_ok_and(interrupted::is_interrupted);
+            let points = stored.as_ref().map(|s| &s.config["MountPoints"]);
+            let volumes = points.map(app_limits::volumes).unwrap_or_default();
             let verdict = stored.and_then(|stored| self.judge(&stored));
             let verdict = verdict.and_then(|kept| match &kept.key {
                 Some(key) if !self.clones.insert(key.clone()) => {
@@ -163,6 +170,12 @@ impl Audit<'_> {
                 Ok(kept) => {
                     self.records.insert(id.clone());
                     self.interrupted.extend(is_interrupted.then(|| id.clone()));
+                    self.held.push(Held {
+                        id: id.clone(),
+                        name,
+                        demand: kept.demand.clone(),
+                        volumes,
+                    });
                     self.kept.insert(id, kept);
                 }
                 Err(fault) => self.move_container(&directory, &id, &name, &fault)?,

@@ -26,6 +26,7 @@ use crate::image::{identify, release_numbers, signatures};
 use crate::journal::{self, Phase};
 use crate::mounts::clones;
 use crate::signed_app::SignedApp;
+use crate::storage::Demand;
 use crate::trust::{self, Trust};
 
 /// Container that the engine may have.
@@ -34,6 +35,8 @@ pub(super) struct Kept {
     pub(super) key: Option<String>,
     /// Whether its settings are those of its signed run specification.
     pub(super) is_signed: bool,
+    /// Storage that its app demands.
+    pub(super) demand: Demand,
 }
 
 /// Trust anchors, engine data and caches for the audit of containers.
@@ -93,11 +96,14 @@ impl<'a> Auditor<'a> {
         self.check(container, &requested, &identity, clones)?;
         let image = self.image(container.image())?;
         self.layers.check(&container.id, &image)?;
-        if let Identity::Signed { .. } = identity {
-            let (verified, _) = self.prove(&requested["Labels"])?;
-            self.accept(container, &verified);
+        let verified = match identity {
+            Identity::Signed { .. } => Some(self.prove(&requested["Labels"])?.0),
+            Identity::Sandbox { .. } => None,
+        };
+        if let Some(verified) = &verified {
+            self.accept(container, verified);
         }
-        self.restore(clones, false)
+        self.restore(clones, false, Demand::of(&identity, verified.as_ref()))
     }
 
     /// Returns whether a container must be that of a signed run specification: all where
@@ -202,7 +208,8 @@ impl<'a> Auditor<'a> {
         if let Some(verified) = &app.image.verified {
             self.accept(container, verified);
         }
-        self.restore(clones, true)
+        let verified = app.image.verified.as_ref();
+        self.restore(clones, true, Demand::of(&app.image.identity, verified))
     }
 
     fn check(
@@ -230,6 +237,7 @@ impl<'a> Auditor<'a> {
         &self,
         clones: Option<(&str, &CloneRecord)>,
         is_signed: bool,
+        demand: Demand,
     ) -> Result<Kept, Fault> {
         if let Some((key, record)) = clones {
             let restored = clones::restore(self.root, key, record);
@@ -238,6 +246,7 @@ impl<'a> Auditor<'a> {
         Ok(Kept {
             key: clones.map(|(key, _)| key.to_string()),
             is_signed,
+            demand,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Data that the engine has stored: audit of containers before the engine starts, and
 //! `fsck` of image layers.
 
+pub(crate) mod app_limits;
 pub(crate) mod audit;
 mod auditor;
 pub(crate) mod created;

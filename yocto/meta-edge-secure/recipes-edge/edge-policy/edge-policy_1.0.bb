@@ -36,6 +36,8 @@ EDGE_ENGINEER ??= "operate"
 # background: image layers are checked after each boot, while apps run; before-start:
 # before the engine starts, which then waits.
 EDGE_LAYERS ??= "background"
+# Limit of what an app stores that states none: a share of /data or a size, such as 8g.
+EDGE_STORAGE ??= "80%"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -102,8 +104,17 @@ do_install() {
         before-start) layers=', "layers": "before-start"' ;;
         *) bbfatal "EDGE_LAYERS is neither background nor before-start: $layers" ;;
     esac
-    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s"%s }\n' \
-        $sandbox $ssh $run $engineer "$layers" >${WORKDIR}/policy.json
+    storage="${EDGE_STORAGE}"
+    : "${storage:=80%}"
+    if ! printf '%s\n' "$storage" | grep -qxE '([1-9][0-9]?|100)%|[1-9][0-9]{0,11}[kmgt]?'; then
+        bbfatal "EDGE_STORAGE is neither a share such as 80% nor a size such as 8g: $storage"
+    fi
+    case "$storage" in
+        80%) storage= ;;
+        *) storage=", \"storage\": \"$storage\"" ;;
+    esac
+    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s"%s%s }\n' \
+        $sandbox $ssh $run $engineer "$layers" "$storage" >${WORKDIR}/policy.json
     install -m 0644 ${WORKDIR}/policy.json $trust/policy.json
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
