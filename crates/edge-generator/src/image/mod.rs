@@ -3,7 +3,7 @@
 mod ordering;
 mod settings;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +36,8 @@ const MAX_LINKS: usize = 8;
 /// Units of the device image.
 pub(crate) struct Image {
     root: Root,
-    /// File names in [`DIRECTORIES`].
-    names: HashSet<String>,
+    /// File names, each with a bit for each of [`DIRECTORIES`] that has it.
+    names: HashMap<String, u8>,
     /// Those of symbolic links: aliases, and units that an administrator linked.
     links: Vec<String>,
 }
@@ -45,19 +45,18 @@ pub(crate) struct Image {
 impl Image {
     /// Lists all of [`DIRECTORIES`] once, so that each look-up needs no system call.
     pub(crate) fn read(root: &Root) -> Self {
-        let entries = DIRECTORIES
-            .iter()
-            .filter_map(|directory| fs::read_dir(root.path(directory)).ok())
-            .flat_map(|entries| entries.flatten());
-        let (mut names, mut links) = (HashSet::new(), Vec::new());
-        for entry in entries {
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                links.push(name.clone());
+        let (mut names, mut links) = (HashMap::new(), Vec::new());
+        for (number, directory) in DIRECTORIES.iter().enumerate() {
+            let entries = fs::read_dir(root.path(directory)).into_iter().flatten();
+            for entry in entries.flatten() {
+                let Ok(name) = entry.file_name().into_string() else {
+                    continue;
+                };
+                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                    links.push(name.clone());
+                }
+                *names.entry(name).or_default() |= 1_u8 << number;
             }
-            names.insert(name);
         }
         Self {
             root: root.clone(),
@@ -97,9 +96,13 @@ impl Image {
 
     /// Returns the paths that a unit file may have, in the order of their precedence.
     fn paths(&self, name: &str) -> impl Iterator<Item = PathBuf> + '_ {
-        let name = self.names.get(name);
-        let of = move |directory| Some(self.root.path(directory).join(name?));
-        DIRECTORIES.iter().filter_map(of)
+        let name = self.names.get_key_value(name);
+        let of = move |(number, directory)| {
+            let (name, bits) = name?;
+            let is_there = *bits & (1_u8 << number) != 0;
+            is_there.then(|| self.root.path(directory).join(name))
+        };
+        DIRECTORIES.iter().enumerate().filter_map(of)
     }
 
     /// Returns the settings of a unit from its file, its drop-ins, and the directories of
@@ -109,7 +112,7 @@ impl Image {
             Some(template) => (instance(name), template),
             None => ("", name.to_string()),
         };
-        let file = if self.names.contains(name) {
+        let file = if self.names.contains_key(name) {
             name
         } else {
             &template
@@ -123,7 +126,7 @@ impl Image {
                 let text = file::read_text(&path, MAX_UNIT_BYTES).unwrap_or_default();
                 settings.read(&text, instance);
             }
-            None if self.names.contains(file) => {}
+            None if self.names.contains_key(file) => {}
             None => return None,
         }
         let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
@@ -155,8 +158,8 @@ impl Image {
     /// unit of this name or its template.
     pub(crate) fn has(&self, name: &str) -> bool {
         rules::is_system_name(name)
-            || self.names.contains(name)
-            || template(name).is_some_and(|t| self.names.contains(&t))
+            || self.names.contains_key(name)
+            || template(name).is_some_and(|t| self.names.contains_key(&t))
     }
 }
 
