@@ -25,6 +25,13 @@ pub(crate) enum Benchmark {
         #[arg(long, default_value_t = 1000)]
         devices: usize,
     },
+    /// Connect, publish and wait for the acknowledgement with our MQTT session, paho-mqtt
+    /// and rumqttc, also on networks with dead addresses
+    Mqtt {
+        /// Number of runs; the table shows the median
+        #[arg(long, default_value_t = 15)]
+        runs: usize,
+    },
     /// Benchmarks of a single tool
     #[command(flatten)]
     Tool(tables::Table),
@@ -35,6 +42,7 @@ pub(crate) fn run(benchmark: &Benchmark) -> Result<bool> {
     match benchmark {
         Benchmark::Provision { runs } => provision(*runs)?,
         Benchmark::Fleet { devices } => fleet(*devices)?,
+        Benchmark::Mqtt { runs } => mqtt(*runs)?,
         Benchmark::Tool(table) => tables::run(table)?,
     }
     Ok(true)
@@ -54,6 +62,25 @@ fn fleet(devices: usize) -> Result<()> {
         command.args(["--svg", "docs/fleet.svg"]);
     }
     shell::run(&mut command)
+}
+
+/// MQTT clients of `crates/edge-common/interop`.
+const MQTT_CLIENTS: [&str; 3] = ["own", "paho", "rumqttc"];
+
+/// Builds edge-sim and the clients, which are outside of the workspace, and measures them.
+fn mqtt(runs: usize) -> Result<()> {
+    let mut build = shell::cargo();
+    build.args(["build", "--quiet", "--release", "--package=edge-sim"]);
+    shell::run(build.arg("--bins"))?;
+    let clients = shell::target()?.join("interop");
+    let mut build = shell::cargo();
+    build.args(["build", "--quiet", "--release", "--manifest-path"]);
+    build.arg("crates/edge-common/interop/Cargo.toml");
+    shell::run(build.env("CARGO_TARGET_DIR", &clients))?;
+    let mut sim = shell::command(shell::target()?.join("release/edge-sim"));
+    sim.args(["bench", "mqtt", "--runs", &runs.to_string(), "--programs"]);
+    sim.arg(clients.join("release")).args(MQTT_CLIENTS);
+    shell::run(&mut sim)
 }
 
 /// Builds edge-sim and edge-provision and returns the command `edge-sim bench TABLE`.

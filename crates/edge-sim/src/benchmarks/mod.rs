@@ -4,6 +4,7 @@
 mod deploy;
 mod devices;
 pub mod fleet;
+mod mqtt;
 mod plot;
 mod provision;
 mod sandbox;
@@ -33,6 +34,19 @@ pub(crate) enum Command {
         earlier: PathBuf,
         /// Number of runs of which the median is printed
         #[arg(long, default_value_t = 7)]
+        runs: usize,
+    },
+    /// Time, traffic, memory, size and processor time of MQTT clients with the same
+    /// broker, and networks on which some addresses are dead
+    Mqtt {
+        /// Directory of the clients
+        #[arg(long, value_name = "DIR")]
+        programs: PathBuf,
+        /// Names of the clients
+        #[arg(required = true)]
+        clients: Vec<String>,
+        /// Number of runs of which the median is printed
+        #[arg(long, default_value_t = 15)]
         runs: usize,
     },
     /// Provisioning of a fleet that is switched on at once, with the published
@@ -79,6 +93,11 @@ pub(crate) fn run(command: Command) -> Result<()> {
             earlier,
             runs,
         } => provision::run(&tool, &earlier, runs),
+        Command::Mqtt {
+            programs,
+            clients,
+            runs,
+        } => mqtt::run(&programs, &clients, runs),
         Command::Fleet {
             tool,
             devices,
