@@ -1,15 +1,9 @@
-//! Temporary files and directories. An error says what they are for and how to repair it.
+//! Temporary directories. An error says what they are for and how to repair it.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-
-/// Creates an unnamed file, which disappears even if edge-app is killed, for `purpose`.
-pub(crate) fn file(purpose: &str) -> Result<File> {
-    tempfile::tempfile().with_context(|| advice("file", purpose))
-}
 
 /// Creates a directory for `purpose`.
 pub(crate) fn directory(purpose: &str) -> Result<TempDir> {

@@ -61,6 +61,8 @@ pub use keys::{Keys, sign_with_pem};
 pub use manifest::{Descriptor, Manifest, architecture};
 pub use names::{reserved_suffix, valid_app, valid_version};
 pub use reference::{Digest, ImageRef, Repository};
+#[cfg(feature = "push")]
+pub use registry::BlobUpload;
 #[cfg(feature = "pull")]
 pub use registry::{Credentials, Registry};
 #[cfg(feature = "verify")]

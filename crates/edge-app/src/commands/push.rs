@@ -1,5 +1,7 @@
 //! `push`: uploads or copies an image, signs it, and verifies what was stored.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use edge_common::contract::annotation;
 use edge_common::exit::Failure;
@@ -39,7 +41,7 @@ pub(crate) async fn push(
     consent::confirm_grants(app, options)?;
     let run_spec = app.spec.run_spec().to_bytes()?;
     let image = project.image(&app.name, version).await?;
-    let registry = project.registry().await?;
+    let registry = Arc::new(project.registry().await?);
     // The signatures of earlier versions are read during the upload. The number itself is
     // taken after it: another laptop may push in the meantime.
     let upload = async {

@@ -3,20 +3,22 @@
 //! configured.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 use edge_common::exit::Failure;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::exit_code::CONFIGURATION;
+use crate::image::config_labels;
 use crate::image::platform::{self, Stated};
 use crate::project::app::App;
 use crate::project::config::Platform;
-use crate::temporary;
 
 fn docker() -> Result<Command> {
     let path = which::which("docker").map_err(|_| {
@@ -55,23 +57,47 @@ pub(crate) async fn build(app: &App, image: &str, platform: &Platform) -> Result
     }
     command.args(["--platform", &platform.0, "--tag", image, "--"]);
     command.arg(&app.directory).stdout(std::io::stderr());
-    let status = command.status().await.context("starting docker")?;
+    let status = match buildx {
+        true => command.status().await,
+        false => without_advice(command).await,
+    };
+    let status = status.context("starting docker")?;
     if !status.success() {
         bail!("docker did not build {}: see its output above", app.name);
     }
     platform::require(image, &stated_platform(image).await?, platform)
 }
 
+/// Runs `docker build` and forwards its messages, except for the paragraph that advises
+/// against the builder which edge-app selected.
+async fn without_advice(mut command: Command) -> std::io::Result<ExitStatus> {
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    if let Some(messages) = child.stderr.take() {
+        let mut messages = BufReader::new(messages);
+        let (mut line, mut advice) = (Vec::new(), false);
+        while messages.read_until(b'\n', &mut line).await? > 0 {
+            advice |= line.starts_with(b"DEPRECATED: The legacy builder");
+            if !advice {
+                std::io::stderr().write_all(&line)?;
+            }
+            advice &= !line.trim_ascii().is_empty();
+            line.clear();
+        }
+    }
+    child.wait().await
+}
+
 /// Runs `docker image inspect` and returns the image's platform.
 async fn stated_platform(image: &str) -> Result<Stated> {
+    Ok(Stated::of(&inspected(image).await?))
+}
+
+async fn inspected(image: &str) -> Result<Value> {
     let mut command = docker()?;
     command.args(["image", "inspect", "--format={{json .}}", "--", image]);
     let output = command.output().await.context("starting docker")?;
     check(image, output.status.success(), &output.stderr)?;
-    let found = serde_json::from_slice(&output.stdout);
-    Ok(Stated::of(
-        &found.context("reading the output of docker image inspect")?,
-    ))
+    serde_json::from_slice(&output.stdout).context("reading the output of docker image inspect")
 }
 
 /// Container image in the laptop's docker engine.
@@ -123,20 +149,71 @@ struct Config {
     volumes: Option<BTreeMap<String, serde::de::IgnoredAny>>,
 }
 
-/// Runs `docker image save` into an unnamed temporary file, which disappears even if
-/// edge-app is killed.
-pub(crate) async fn save(image: &str) -> Result<File> {
-    let file = temporary::file(&format!("the layers of {image}"))?;
+/// Compares the labels and the platform of an image with what may be pushed, before the
+/// image is sent. The configuration that arrives is checked again.
+pub(super) async fn check_before_push(image: &str, platform: &Platform) -> Result<()> {
+    let found = inspected(image).await?;
+    let config = serde_json::json!({ "config": found["Config"] });
+    config_labels::require_none(config.to_string().as_bytes())?;
+    platform::require(image, &Stated::of(&found), platform)
+}
+
+/// Tag for a push, which is removed when this value is dropped.
+pub(crate) struct Tag(String);
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        let Ok(path) = which::which("docker") else {
+            return;
+        };
+        let mut command = Root::system().command(path);
+        command.args(["image", "rm", "--no-prune", "--", &self.0]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // An error is ignored: a tag that stays is only a name.
+        let _ = command.stderr(Stdio::null()).status();
+    }
+}
+
+/// Gives an image the name `name` until the result is dropped.
+pub(crate) async fn tag(image: &str, name: &str) -> Result<Tag> {
     let mut command = docker()?;
-    command.args(["image", "save", "--", image]);
-    command.stdout(file.try_clone()?).stderr(Stdio::piped());
-    let output = command
-        .spawn()
-        .context("starting docker")?
-        .wait_with_output()
-        .await?;
+    command.args(["image", "tag", "--", image, name]);
+    let tag = Tag(name.into());
+    let output = command.output().await.context("starting docker")?;
     check(image, output.status.success(), &output.stderr)?;
-    Ok(file)
+    Ok(tag)
+}
+
+/// Runs `docker push`; the inner error is docker's message.
+pub(crate) async fn push(name: &str) -> Result<Result<(), String>> {
+    let mut command = docker()?;
+    command.args(["push", "--", name]).stdout(Stdio::null());
+    // The endpoint has no signatures for docker's own scheme.
+    command.env("DOCKER_CONTENT_TRUST", "0");
+    let output = command.output().await.context("starting docker")?;
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    let message = String::from_utf8_lossy(&output.stderr);
+    Ok(Err(message
+        .trim()
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .into()))
+}
+
+/// Returns the address of an engine on another computer; `None` for one on this computer,
+/// also in a virtual machine of it.
+pub(crate) async fn remote_host() -> Option<String> {
+    let mut command = docker().ok()?;
+    let format = "--format={{.Endpoints.docker.Host}}";
+    command.args(["context", "inspect", format]);
+    let output = command.output().await.ok()?;
+    let host = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    let local = ["unix://", "npipe://", "fd://"];
+    let remote = output.status.success() && !local.iter().any(|l| host.starts_with(l));
+    (remote && !host.is_empty()).then_some(host)
 }
 
 /// Starts `docker image save` and returns the process and the pipe to which it writes the

@@ -14,13 +14,22 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::device::ssh::{Device, edge_docker};
 use crate::exit_code::REFUSED;
+use crate::image::change_archive::ChangeArchive;
 use crate::image::compression::{Codec, compress};
 use crate::image::docker::{self, LocalImage};
+use crate::image::endpoint::{Arrived, Endpoint, Outcome, Target};
+use crate::image::layer_cache;
 use crate::image::layer_filter::{self, LayerNames};
 use crate::output::progress::Progress;
 
 /// Number of attempts to query the images of a device before the error is returned.
 const QUERY_ATTEMPTS: u32 = 3;
+/// Number of pushes of the engine: it is denied layers that the device lacks although an
+/// earlier push went elsewhere.
+const MAX_PUSHES: usize = 3;
+/// Size limit in bytes of the compressed layers of a change, which are kept in memory: an
+/// archive states the size of a layer before its content.
+const MAX_CHANGE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Container images that a device has, with names and layers.
 pub(crate) struct DeviceImages(Vec<Image>);
@@ -110,6 +119,15 @@ pub(crate) fn remove_replaced(new: &str, before: &DeviceImages) -> String {
     )
 }
 
+/// Way in which an image was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Docker pushed the layers that changed.
+    Change,
+    /// Docker saved the whole image.
+    Whole,
+}
+
 /// Sends `image` to the device: first only the missing layers, and after an error, for
 /// example because a layer was removed since the query, the whole image.
 pub(crate) async fn send(
@@ -118,15 +136,113 @@ pub(crate) async fn send(
     image: &str,
     local: &LocalImage,
     on_device: &DeviceImages,
-) -> Result<()> {
+) -> Result<Sent> {
     let skip = on_device.common(&local.layers);
-    match stream(device, app, image, local, skip).await {
+    let sent = match skip {
+        // `docker image save` and compression on all cores are faster than the engine's
+        // own compression if everything is new.
+        0 => Ok(false),
+        _ => change(device, image, local, skip).await,
+    };
+    let sent = match sent {
+        Ok(false) => stream(device, app, image, local, skip)
+            .await
+            .map(|()| Sent::Whole),
+        sent => sent.map(|_| Sent::Change),
+    };
+    match sent {
         Err(error) if skip > 0 && [1, REFUSED].contains(&exit::code_of(&error)) => {
             log::warn(format_args!("{error:#}; sending the whole image"));
-            stream(device, app, image, local, 0).await
+            stream(device, app, image, local, 0).await?;
+            Ok(Sent::Whole)
         }
-        result => result,
+        sent => sent,
     }
+}
+
+/// Lets the engine compute the digests of its layers, without sending them anywhere: it
+/// then knows them when the image changes.
+pub(crate) async fn prepare_next(local: &LocalImage) -> Result<()> {
+    let endpoint = Endpoint::open(&local.id, Target::Discard).await?;
+    if let Outcome::Arrived(image) = endpoint.receive(local).await? {
+        remember(&image);
+    }
+    Ok(())
+}
+
+fn remember(image: &Arrived) {
+    for layer in &image.layers {
+        layer_cache::remember_diff_id(&layer.digest, &layer.diff_id);
+    }
+}
+
+/// Sends the layers above the lowest `skip`, which docker pushes to an endpoint of edge-app.
+/// Returns false if the engine does not reach it or if they are too large to be kept in
+/// memory.
+async fn change(device: &Device, name: &str, local: &LocalImage, skip: usize) -> Result<bool> {
+    let target = Target::Memory {
+        present: local.layers[..skip].iter().cloned().collect(),
+        limit: MAX_CHANGE_BYTES,
+    };
+    let endpoint = Endpoint::open(&local.id, target).await?;
+    for _ in 0..MAX_PUSHES {
+        let image = match endpoint.receive(local).await? {
+            Outcome::Arrived(image) => image,
+            Outcome::Unreachable(why) => {
+                log::info(format_args!(
+                    "docker cannot push to edge-app on this computer, so the whole image is \
+                     read: {why}"
+                ));
+                return Ok(false);
+            }
+            Outcome::TooLarge => return Ok(false),
+        };
+        remember(&image);
+        let new = image.layers[skip..].iter();
+        let missing: Vec<_> = new
+            .filter(|layer| layer.content.is_none())
+            .map(|layer| layer.digest.clone())
+            .collect();
+        if missing.is_empty() {
+            let archive = ChangeArchive {
+                name: name.into(),
+                image,
+                skip,
+            };
+            return load(device, archive).await.map(|()| true);
+        }
+        endpoint.deny(missing);
+    }
+    Ok(false)
+}
+
+/// Sends an archive to `edge-docker load`.
+async fn load(device: &Device, archive: ChangeArchive) -> Result<()> {
+    let mut load = device.edge_docker(&["load"], false).await?;
+    load.stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut load = load.spawn().context("starting ssh")?;
+    let to = load.stdin.take().context("standard input")?;
+    let to = to.into_owned_fd()?;
+    let all = archive.image.layers.len();
+    let label = format!("sending {} of {all} layers", all - archive.skip);
+    let sending = tokio::task::spawn_blocking(move || {
+        let progress = Progress::new(label, None);
+        let mut sink = CountingWriter {
+            to: File::from(to),
+            progress: &progress,
+        };
+        compress(Codec::Zstd, &mut sink, |to| archive.write(to))?;
+        progress.finish();
+        Ok(())
+    });
+    let mut output = String::new();
+    let mut stderr = load.stderr.take().context("standard error")?;
+    let (sent, _) = tokio::join!(sending, stderr.read_to_string(&mut output));
+    let sent = sent.map_err(|_| anyhow!("the transfer panicked"))?;
+    device.check(load.wait().await?, output.trim())?;
+    sent
 }
 
 async fn stream(

@@ -1,86 +1,66 @@
-//! Upload of a container image from docker to the registry: only missing layers,
-//! compressed on all cores. The digest of each compressed layer is cached, so that a
-//! layer is compressed only once.
+//! Upload of a container image from docker to the registry: only missing layers. The
+//! engine pushes them to an endpoint of edge-app, which forwards them; an engine that
+//! cannot reach it saves the whole image.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use edge_common::exit::Failure;
-use edge_common::{file, log};
-use edge_signature::{Digest, Error, ImageRef, Registry};
-use openssl::sha::Sha256;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use tokio::sync::mpsc::channel;
+use edge_common::log;
+use edge_signature::{Digest, Error, ImageRef, Manifest, Registry};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde_json::json;
 
 use crate::exit_code::{REGISTRY, registry_error};
-use crate::image::archive::SavedImage;
-use crate::image::compression::{Codec, compress};
-use crate::image::{cache, config_labels, docker, platform};
-use crate::output::progress::Progress;
+use crate::image::docker::LocalImage;
+use crate::image::endpoint::{Arrived, Endpoint, Layer, Outcome, Target};
+use crate::image::layer_cache::{self, Blob, GZIP_TYPE};
+use crate::image::{config_labels, docker, platform, saved_image};
 use crate::project::config::Platform;
-use crate::temporary;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-const GZIP_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const ZSTD_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-/// Size in bytes of the pieces in which a layer is read for the upload; the progress
-/// advances by one piece.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Maximum number of parallel requests to the registry.
+const PARALLEL_REQUESTS: usize = 8;
+/// Number of times that docker pushes: the second time after the registry turned out to
+/// lack layers that docker pushed elsewhere before.
+const MAX_PUSHES: usize = 3;
 
-#[derive(Deserialize)]
-struct Config {
-    rootfs: RootFs,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<String>,
-}
-
-/// Descriptor of a compressed layer, as the manifest lists it.
-struct Blob {
-    media_type: &'static str,
-    size: u64,
-    digest: Digest,
-}
-
-/// Uploads an image of the laptop's engine and returns the digest of its manifest.
-/// `docker push` is not used: it would overwrite an existing tag, and it needs the
-/// registry's password in docker's configuration.
+/// Uploads an image of the laptop's engine and returns the digest of its manifest. The
+/// engine does not push to the registry itself: it would overwrite an existing tag, and it
+/// needs the registry's password in docker's configuration.
 pub(crate) async fn upload(
-    registry: &Registry,
+    registry: &Arc<Registry>,
     image: &ImageRef,
     platform: &Platform,
 ) -> Result<Digest> {
-    let saved = SavedImage::open(docker::save(&image.to_string()).await?)?;
-    let (config, paths) = saved.image()?;
+    let name = image.to_string();
+    docker::check_before_push(&name, platform).await?;
+    let (local, old) = tokio::try_join!(docker::inspect(&name), tagged(registry, image))?;
+    // The configuration states the digests of the layers, so it is the whole image.
+    if let Some(old) = &old
+        && old.config().is_ok_and(|config| config.as_str() == local.id)
+        && is_complete(registry, old).await?
+    {
+        return Ok(old.digest.clone());
+    }
+    let (config, blobs) = match push_to_endpoint(registry, &local).await? {
+        Some(pushed) => pushed,
+        None => save(registry, &name, &local).await?,
+    };
     config_labels::require_none(&config)?;
-    platform::require_config(&image.to_string(), &config, platform)?;
-    let parsed: Config =
-        serde_json::from_slice(&config).context("reading the image's configuration")?;
-    let layers: Vec<_> = parsed.rootfs.diff_ids.into_iter().zip(paths).collect();
-    let mut blobs = Vec::new();
-    let total = layers.len();
-    for (number, (diff_id, path)) in layers.into_iter().enumerate() {
-        let label = format!("layer {} of {total}", number + 1);
-        let uploaded = find_uploaded(registry, &diff_id).await?;
-        let blob = match uploaded {
-            Some(blob) => blob,
-            None => {
-                let reader = saved.reader(&path)?;
-                push_layer(registry, label, &diff_id, reader).await?
-            }
-        };
-        let Blob {
-            media_type,
-            size,
-            digest,
-        } = blob;
-        blobs.push(json!({ "mediaType": media_type, "size": size, "digest": digest }));
+    platform::require_config(&name, &config, platform)?;
+    let config_digest = Digest::of(&config);
+    if let Some(old) = old {
+        if old.config().is_ok_and(|config| config == config_digest)
+            && is_complete(registry, &old).await?
+        {
+            return Ok(old.digest);
+        }
+        if old.config().is_ok_and(|config| config != config_digest) {
+            return Err(other_content(image, &old.digest));
+        }
     }
     let bytes = manifest(registry, config, &blobs).await?;
     let digest = Digest::of(&bytes);
@@ -92,16 +72,130 @@ pub(crate) async fn upload(
     Ok(digest)
 }
 
+/// Returns the manifest with the tag of `image`; `None` if the tag is unused.
+async fn tagged(registry: &Registry, image: &ImageRef) -> Result<Option<Manifest>> {
+    match registry.resolve(image).await {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(registry_error(error)),
+    }
+}
+
+/// Returns whether the registry has all blobs of a manifest.
+async fn is_complete(registry: &Registry, manifest: &Manifest) -> Result<bool> {
+    let blobs = manifest.blobs().map_err(registry_error)?;
+    let has = |digest: Digest| async move { registry.blob_size(&digest).await };
+    let mut sizes = stream::iter(blobs)
+        .map(|blob| has(blob.digest))
+        .buffer_unordered(PARALLEL_REQUESTS);
+    while let Some(size) = sizes.next().await {
+        if size.map_err(registry_error)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Lets docker push to an endpoint that forwards to the registry. Returns the configuration
+/// and the layers; `None` if the engine does not reach the endpoint.
+async fn push_to_endpoint(
+    registry: &Arc<Registry>,
+    local: &LocalImage,
+) -> Result<Option<(Vec<u8>, Vec<Blob>)>> {
+    let endpoint = Endpoint::open(&local.id, Target::Registry(Arc::clone(registry))).await?;
+    for _ in 0..MAX_PUSHES {
+        let Arrived { config, layers } = match endpoint.receive(local).await? {
+            Outcome::Arrived(arrived) => arrived,
+            Outcome::Unreachable(why) => {
+                log::info(format_args!(
+                    "docker cannot push to edge-app on this computer, so the whole image is \
+                     read: {why}"
+                ));
+                return Ok(None);
+            }
+            Outcome::TooLarge => return Ok(None),
+        };
+        let mut missing = Vec::new();
+        let blobs: Vec<_> = stream::iter(layers)
+            .map(|layer| in_registry(registry, layer))
+            .buffered(PARALLEL_REQUESTS)
+            .try_collect()
+            .await?;
+        let mut found = Vec::new();
+        for blob in blobs {
+            match blob {
+                Ok(blob) => found.push(blob),
+                Err(digest) => missing.push(digest),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(Some((config, found)));
+        }
+        endpoint.deny(missing);
+    }
+    let why = "docker does not push layers that the registry lacks: push again";
+    Err(Failure::error(REGISTRY, why))
+}
+
+/// Returns the blob of a layer in the registry, to which it sends a layer that is in
+/// memory; or the digest of a layer that the registry lacks.
+async fn in_registry(
+    registry: &Registry,
+    mut layer: Layer,
+) -> Result<std::result::Result<Blob, Digest>> {
+    let blob = match (layer.content.take(), layer.size) {
+        (content, Some(size)) => {
+            if let Some(content) = content {
+                let pushed = registry.push_blob(content).await;
+                pushed.map_err(registry_error)?;
+            }
+            let media_type = layer_cache::media_type(&layer.media_type);
+            Blob {
+                media_type: media_type.unwrap_or(GZIP_TYPE),
+                size,
+                digest: layer.digest.clone(),
+            }
+        }
+        (_, None) => match layer_cache::find_uploaded(registry, &layer.diff_id).await? {
+            Some(blob) => blob,
+            None => return Ok(Err(layer.digest)),
+        },
+    };
+    layer_cache::remember_diff_id(&layer.digest, &layer.diff_id);
+    layer_cache::remember_uploaded(&layer.diff_id, &blob);
+    Ok(Ok(blob))
+}
+
+/// Saves the whole image and uploads the layers that the registry lacks.
+async fn save(registry: &Registry, name: &str, local: &LocalImage) -> Result<(Vec<u8>, Vec<Blob>)> {
+    let find = |diff_id: String| async move {
+        let blob = layer_cache::find_uploaded(registry, &diff_id).await?;
+        Ok::<_, anyhow::Error>((diff_id, blob))
+    };
+    let found: Vec<_> = stream::iter(local.layers.clone())
+        .map(find)
+        .buffer_unordered(PARALLEL_REQUESTS)
+        .try_collect()
+        .await?;
+    let known: HashMap<_, _> = found
+        .into_iter()
+        .filter_map(|(diff_id, blob)| Some((diff_id, blob?)))
+        .collect();
+    let (config, blobs) = saved_image::upload(registry, name, local, known).await?;
+    Ok((config, blobs))
+}
+
 /// Pushes the image's configuration and returns the manifest. The manifest contains
-/// nothing that varies, such as a time, so that the same image has the same digest on
+/// nothing that varies, such as a time, so that the same layers have the same digest on
 /// every laptop.
-async fn manifest(registry: &Registry, config: Vec<u8>, layers: &[Value]) -> Result<Vec<u8>> {
+async fn manifest(registry: &Registry, config: Vec<u8>, blobs: &[Blob]) -> Result<Vec<u8>> {
     let size = config.len();
     let config = registry.push_blob(config).await.map_err(registry_error)?;
+    let layer = |blob: &Blob| json!({ "mediaType": blob.media_type, "size": blob.size, "digest": blob.digest });
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
         "config": { "mediaType": CONFIG_TYPE, "size": size, "digest": config },
-        "layers": layers,
+        "layers": blobs.iter().map(layer).collect::<Vec<_>>(),
     });
     Ok(serde_json::to_vec(&manifest)?)
 }
@@ -113,151 +207,16 @@ pub(super) async fn is_tag_free(
     image: &ImageRef,
     digest: &Digest,
 ) -> Result<bool> {
-    match registry.resolve(image).await {
-        Ok(old) if old.digest == *digest => Ok(false),
-        Ok(old) => Err(Failure::error(
-            REGISTRY,
-            format_args!(
-                "{image} is there with other content ({}): choose another --version",
-                old.digest
-            ),
-        )),
-        Err(Error::NotFound(_)) => Ok(true),
-        Err(error) => Err(registry_error(error)),
+    match tagged(registry, image).await? {
+        Some(old) if old.digest == *digest => Ok(false),
+        Some(old) => Err(other_content(image, &old.digest)),
+        None => Ok(true),
     }
 }
 
-/// Returns the cache file of a layer. `diff_id` is validated, since it comes from the
-/// image's configuration and becomes part of a path.
-fn cache_file(diff_id: &str) -> Option<PathBuf> {
-    let hex = diff_id.strip_prefix("sha256:")?;
-    let plain = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
-    plain.then(|| cache::directory().map(|c| c.join("layers").join(hex)))?
-}
-
-/// Returns the compressed layer of an earlier upload, if the registry still has it.
-async fn find_uploaded(registry: &Registry, diff_id: &str) -> Result<Option<Blob>> {
-    let text = cache_file(diff_id).and_then(|path| file::read_text(&path, 4096).ok());
-    let Some(blob) = text.as_deref().and_then(parse_blob) else {
-        return Ok(None);
-    };
-    let exists = registry
-        .has_blob(&blob.digest)
-        .await
-        .map_err(registry_error)?;
-    Ok(exists.then_some(blob))
-}
-
-fn parse_blob(text: &str) -> Option<Blob> {
-    let mut fields = text.split_whitespace();
-    let media_type = [GZIP_TYPE, ZSTD_TYPE]
-        .into_iter()
-        .find(|k| fields.clone().next() == Some(k))?;
-    Some(Blob {
-        media_type,
-        size: fields.nth(1)?.parse().ok()?,
-        digest: fields.next()?.parse().ok()?,
-    })
-}
-
-async fn push_layer(
-    registry: &Registry,
-    label: String,
-    diff_id: &str,
-    reader: impl Read + Send + 'static,
-) -> Result<Blob> {
-    let compressed = tokio::task::spawn_blocking(move || compress_layer(reader)).await;
-    let (mut file, blob) = compressed.map_err(|_| anyhow!("compression worker panicked"))??;
-    if registry
-        .has_blob(&blob.digest)
-        .await
-        .map_err(registry_error)?
-    {
-        log::info(format_args!("{label}: already in the registry"));
-    } else {
-        let progress = Progress::new(label, Some(blob.size));
-        let (sender, pieces) = channel(4);
-        let reading = tokio::task::spawn_blocking(move || -> std::io::Result<Progress> {
-            let mut piece = vec![0; PIECE_BYTES];
-            loop {
-                let length = file.read(&mut piece)?;
-                if length == 0 || sender.blocking_send(piece[..length].to_vec()).is_err() {
-                    return Ok(progress);
-                }
-                progress.add(length as u64);
-            }
-        });
-        let pushed = registry.push_chunks(&blob.digest, blob.size, pieces).await;
-        pushed.map_err(registry_error)?;
-        reading
-            .await
-            .map_err(|_| anyhow!("the reader of the layer panicked"))??
-            .finish();
-    }
-    if let Some(path) = cache_file(diff_id) {
-        let text = format!("{} {} {}\n", blob.media_type, blob.size, blob.digest);
-        cache::write(&path, &text);
-    }
-    Ok(blob)
-}
-
-/// Compresses a layer into an unnamed temporary file, or copies it if docker saved it
-/// compressed, as the containerd store does. The compressed layer must be complete before
-/// the upload: the registry is first asked for its digest.
-fn compress_layer(mut reader: impl Read) -> Result<(File, Blob)> {
-    let mut sink = Sink {
-        file: temporary::file("a compressed layer")?,
-        hash: Sha256::new(),
-        size: 0,
-    };
-    let mut start = Vec::new();
-    reader.by_ref().take(4).read_to_end(&mut start)?;
-    let mut whole = start.as_slice().chain(reader);
-    // Magic numbers of gzip (two bytes) and zstd (four bytes).
-    let media_type = match start[..] {
-        [0x1f, 0x8b, ..] => GZIP_TYPE,
-        [0x28, 0xb5, 0x2f, 0xfd] => ZSTD_TYPE,
-        _ => {
-            compress(Codec::Gzip, &mut sink, |to| {
-                Ok(std::io::copy(&mut whole, to)?)
-            })?;
-            return sink.finish(GZIP_TYPE);
-        }
-    };
-    std::io::copy(&mut whole, &mut sink)?;
-    sink.finish(media_type)
-}
-
-/// Writer to a file that computes digest and size of the written bytes.
-struct Sink {
-    file: File,
-    hash: Sha256,
-    size: u64,
-}
-
-impl Sink {
-    fn finish(mut self, media_type: &'static str) -> Result<(File, Blob)> {
-        self.file.seek(SeekFrom::Start(0))?;
-        let hex = edge_common::hex::encode(self.hash.finish());
-        let digest = format!("sha256:{hex}").parse();
-        let blob = Blob {
-            media_type,
-            size: self.size,
-            digest: digest.map_err(|e| anyhow!("{e}"))?,
-        };
-        Ok((self.file, blob))
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let length = self.file.write(bytes)?;
-        self.hash.update(&bytes[..length]);
-        self.size += length as u64;
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
+fn other_content(image: &ImageRef, digest: &Digest) -> anyhow::Error {
+    Failure::error(
+        REGISTRY,
+        format_args!("{image} is there with other content ({digest}): choose another --version"),
+    )
 }

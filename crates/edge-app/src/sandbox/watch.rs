@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::sandbox::ignore::Ignored;
 use anyhow::{Context, Result};
 use edge_app_spec::Mapping;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -21,6 +22,7 @@ const MAX_SERIES: Duration = Duration::from_millis(200);
 pub(crate) struct Watcher {
     directory: PathBuf,
     events: UnboundedReceiver<PathBuf>,
+    ignored: Ignored,
     seen: Changes,
     _inner: RecommendedWatcher,
 }
@@ -59,6 +61,7 @@ impl Watcher {
             .watch(&directory, RecursiveMode::Recursive)
             .with_context(context)?;
         Ok(Self {
+            ignored: Ignored::load(&directory),
             directory,
             events,
             seen: Changes::default(),
@@ -71,28 +74,36 @@ impl Watcher {
     pub(crate) async fn next(&mut self, sync: &[Mapping]) -> Result<Changes> {
         while self.seen.synced.is_empty() && !self.seen.rebuild {
             let path = self.events.recv().await.context("the watch ended")?;
-            self.seen.add(&self.directory, &path, sync);
+            self.add(&path, sync);
         }
         let end = Instant::now() + MAX_SERIES;
         while Instant::now() < end {
             match timeout(QUIET_PERIOD, self.events.recv()).await {
-                Ok(Some(path)) => self.seen.add(&self.directory, &path, sync),
+                Ok(Some(path)) => self.add(&path, sync),
                 _ => break,
             }
         }
         Ok(std::mem::take(&mut self.seen))
     }
+
+    fn add(&mut self, path: &Path, sync: &[Mapping]) {
+        if path.extension().is_some_and(|e| e == "dockerignore") || path.ends_with(".dockerignore")
+        {
+            self.ignored = Ignored::load(&self.directory);
+        }
+        self.seen.add(&self.directory, path, sync, &self.ignored);
+    }
 }
 
 impl Changes {
-    fn add(&mut self, directory: &Path, path: &Path, sync: &[Mapping]) {
+    fn add(&mut self, directory: &Path, path: &Path, sync: &[Mapping], ignored: &Ignored) {
         let Ok(path) = path.strip_prefix(directory) else {
             return;
         };
         if path.as_os_str().is_empty() || is_temporary(path) {
         } else if sync.iter().any(|m| m.target(path).is_some()) {
             self.synced.insert(path.into());
-        } else {
+        } else if !ignored.contains(path) {
             self.rebuild = true;
         }
     }
@@ -118,15 +129,20 @@ mod tests {
     fn synced_and_other_changes() {
         let sync = [Mapping::try_from("web:www".to_string()).unwrap()];
         let directory = Path::new("/p/hello");
+        let ignored = Ignored::parse("*.log\nweb\nbuild/\n");
         let seen = |path: &str| {
             let mut changes = Changes::default();
-            changes.add(directory, Path::new(path), &sync);
+            changes.add(directory, Path::new(path), &sync, &ignored);
             (changes.synced.len(), changes.rebuild)
         };
         assert_eq!(seen("/p/hello/web/a.html"), (1, false));
         assert_eq!(seen("/p/hello/main.rs"), (0, true));
+        // docker does not send these, but `sync` does.
+        assert_eq!(seen("/p/hello/web/b.html"), (1, false));
         for path in [
             "/p/hello",
+            "/p/hello/out.log",
+            "/p/hello/build/target/x",
             "/p/other",
             "/p/hello/.git/index",
             "/p/hello/.main.rs.swp",

@@ -24,6 +24,9 @@ pub struct Project<'a> {
     pub cloud: &'a Cloud,
     pub registry: String,
     pub variables: Vec<(&'static str, String)>,
+    /// PID of a process in whose network namespace edge-app runs: an engine can push to
+    /// edge-app only from the same one.
+    pub network: Option<u32>,
 }
 
 impl<'a> Project<'a> {
@@ -34,6 +37,7 @@ impl<'a> Project<'a> {
             cloud,
             registry,
             variables: Vec::new(),
+            network: None,
         };
         let config = json!({
             "registry": project.registry, "ca": cloud.file("ca.pem"), "devices": devices,
@@ -64,7 +68,7 @@ impl<'a> Project<'a> {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-app"));
+        let mut command = edge_app(self.network);
         command.args(arguments).current_dir(self.directory.path());
         command.env("HTTPS_PROXY", self.cloud.value("proxy"));
         command.env("NO_PROXY", "localhost");
@@ -93,6 +97,17 @@ impl<'a> Project<'a> {
         assert_eq!(code, 0, "{arguments:?}: {out}{err}");
         out
     }
+}
+
+/// Returns the command edge-app, in the network namespace of the process `network`.
+pub fn edge_app(network: Option<u32>) -> Command {
+    let program = env!("CARGO_BIN_EXE_edge-app");
+    let Some(pid) = network else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("nsenter");
+    command.args([&format!("--net=/proc/{pid}/ns/net"), "--", program]);
+    command
 }
 
 /// Device with the real edge-docker and an engine, and a registry to pull from.

@@ -30,6 +30,11 @@ fn the_loop_from_a_change_to_the_device() {
     let (bytes, printed) = testbed.sandbox();
     let target = CHANGE as u64 * 11 / 10 + 50_000;
     assert!(bytes <= target, "{bytes} bytes, target {target}: {printed}");
+    // Docker pushed the change; it did not read the whole image.
+    assert!(!printed.contains("cannot push to edge-app"), "{printed}");
+    assert!(printed.contains("sending 1 of 3 layers"), "{printed}");
+    assert!(!printed.contains("whole image"), "{printed}");
+    assert!(!testbed.laptop_images().contains("127.0.0.1"));
     let second = testbed.running();
     assert!(second.ends_with(" true") && second != first, "{second}");
     assert_eq!(testbed.on_device(&["images", "--quiet"]).lines().count(), 1);
@@ -68,6 +73,7 @@ fn the_loop_from_a_change_to_the_device() {
     testbed.device.set_link(Link::default()).unwrap();
     let (bytes, _) = testbed.sandbox();
     assert!(bytes <= target);
+    fs::write(testbed.path("hello/.dockerignore"), "*.log\nweb\n").unwrap();
     watch(&testbed);
 }
 
@@ -76,10 +82,25 @@ fn watch(testbed: &Testbed) {
     let before = testbed.running();
     let mut command = testbed.app(&["sandbox", "--watch", "hello", "device"]);
     let mut app = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(app.stderr.take().unwrap()).lines();
-    let line = lines.find(|l| l.as_ref().unwrap().contains("watching hello"));
-    assert!(line.is_some());
-    std::thread::spawn(move || lines.for_each(drop));
+    let lines = BufReader::new(app.stderr.take().unwrap()).lines();
+    let (sender, printed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let printed_until = |text: &str| {
+        let mut lines = Vec::new();
+        loop {
+            let line = printed.recv_timeout(Duration::from_secs(60)).expect(text);
+            let found = line.contains(text);
+            lines.push(line);
+            if found {
+                return lines.join("\n");
+            }
+        }
+    };
+    printed_until("watching hello");
     let container = testbed.on_device(&["ps", "--quiet"]);
     let target = testbed.device.path("/data/sandbox/hello/www/index.html");
     let mut times: Vec<_> = (0..9)
@@ -96,6 +117,13 @@ fn watch(testbed: &Testbed) {
     assert!(times[4] < Duration::from_millis(300), "{times:?}");
     fs::remove_file(testbed.path("hello/web/index.html")).unwrap();
     until("the removal", || !target.exists());
+    assert_eq!(testbed.on_device(&["ps", "--quiet"]), container);
+
+    // A file that docker does not send causes no build, and an equal image no restart.
+    fs::write(testbed.path("hello/notes.log"), "x").unwrap();
+    testbed.change(3);
+    let log = printed_until("the image is the same");
+    assert_eq!(log.matches("Successfully built").count(), 1, "{log}");
     assert_eq!(testbed.on_device(&["ps", "--quiet"]), container);
 
     testbed.change(4);

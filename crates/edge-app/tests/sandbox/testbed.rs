@@ -133,8 +133,11 @@ impl Testbed {
     }
 
     pub fn app(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-app"));
+        // The engine pushes to edge-app, so both are in one network namespace.
+        let network = format!("--net=/proc/{}/ns/net", self.laptop.pid());
+        let mut command = Command::new("nsenter");
         command
+            .args([&network, "--", env!("CARGO_BIN_EXE_edge-app")])
             .args(arguments)
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
@@ -160,6 +163,14 @@ impl Testbed {
             .output()
             .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().into()
+    }
+
+    /// Names of the images in the laptop's engine.
+    pub fn laptop_images(&self) -> String {
+        let output = self
+            .docker(&["images", "--format={{.Repository}}"])
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
     }
 
     pub fn running(&self) -> String {

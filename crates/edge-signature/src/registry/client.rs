@@ -1,5 +1,6 @@
 //! Client that reads manifests and small blobs of a repository.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::credentials::Credentials;
@@ -20,7 +21,7 @@ const ANY_TYPE: [&str; 4] = [
 /// Client of one repository: reads and verifies signatures, and with the feature `push`
 /// writes to the repository.
 pub struct Registry {
-    pub(super) http: Http,
+    pub(super) http: Arc<Http>,
     pub(super) repository: Repository,
     pub(super) timeout: Duration,
     #[cfg(feature = "push")]
@@ -60,7 +61,7 @@ impl Registry {
         Ok(Self {
             #[cfg(feature = "push")]
             credentials: credentials.clone(),
-            http: Http::new(host, path, credentials, ca_bundle, timeout)?,
+            http: Arc::new(Http::new(host, path, credentials, ca_bundle, timeout)?),
             repository: repository.clone(),
             timeout,
             #[cfg(feature = "push")]

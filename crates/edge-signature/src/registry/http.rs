@@ -110,9 +110,18 @@ impl Http {
         })
     }
 
-    /// Sends a request and reads the complete response. If the registry demands a bearer
-    /// token, requests a token and sends the request again.
+    /// Sends a request and reads the complete response.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Complete, Error> {
+        let response = self.respond(request).await?;
+        let headers = response.headers().clone();
+        let body = read_body(request.name, response, request.limit).await?;
+        Ok(Complete { headers, body })
+    }
+
+    /// Sends a request and returns the response with a status of 2xx, whose body is not
+    /// read yet. If the registry demands a bearer token, requests a token and sends the
+    /// request again.
+    pub(super) async fn respond(&self, request: &Request<'_>) -> Result<Response, Error> {
         let url = self.url(&request.path, request.name)?;
         let authorization = self.authorization(request.access);
         let mut response = self.send_to(request, url.clone(), authorization).await?;
@@ -138,14 +147,12 @@ impl Http {
         if !response.status().is_success() {
             return Err(status_error(request.name, response).await);
         }
-        let headers = response.headers().clone();
-        let body = read_body(request.name, response, request.limit).await?;
-        Ok(Complete { headers, body })
+        Ok(response)
     }
 
     /// Returns the URL of a path or of a `Link` header. A URL on another host is an
     /// error, because the request carries credentials for this registry.
-    fn url(&self, path: &str, name: &str) -> Result<Url, Error> {
+    pub(super) fn url(&self, path: &str, name: &str) -> Result<Url, Error> {
         let url = self.base.join(path).ok();
         url.filter(|u| u.origin() == self.base.origin())
             .ok_or_else(|| {
@@ -192,7 +199,31 @@ impl Http {
         sent.map_err(|e| unreachable(request.name, e))
     }
 
-    /// Follows redirects of a `GET` over https: to the registry's own host and, for
+    /// Sends a body of unknown length with `PATCH` to the URL of an upload, and returns the
+    /// response. The time limit of the client does not apply: who produces the body limits
+    /// the time of each piece.
+    #[cfg(feature = "push")]
+    pub(super) async fn patch(
+        &self,
+        url: Url,
+        name: &str,
+        body: reqwest::Body,
+        limit: Duration,
+    ) -> Result<Response, Error> {
+        let mut builder = self.client.patch(url).timeout(limit);
+        if let Some(authorization) = self.authorization(Access::Push) {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
+        let builder = builder.header(CONTENT_TYPE, "application/octet-stream");
+        let response = builder.body(body).send().await;
+        let response = response.map_err(|e| unreachable(name, e))?;
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(status_error(name, response).await),
+        }
+    }
+
+    /// Follows redirects of a `GET` or `HEAD` over https: to the registry's own host and, for
     /// content whose digest is known, to any host.
     async fn follow(
         &self,
@@ -201,7 +232,8 @@ impl Http {
         mut response: Response,
     ) -> Result<Response, Error> {
         for _ in 0..MAX_REDIRECTS {
-            if !response.status().is_redirection() || request.method != Method::GET {
+            let reads = [Method::GET, Method::HEAD].contains(&request.method);
+            if !response.status().is_redirection() || !reads {
                 return Ok(response);
             }
             let location = response.headers().get(LOCATION);

@@ -5,6 +5,8 @@
 //! of a response, and chooses an image of an index on its own
 //! (docs/decisions/0003-oci-client-on-the-laptop-only.md).
 
+#[cfg(feature = "push")]
+mod blob_upload;
 mod client;
 mod credentials;
 mod http;
@@ -18,5 +20,7 @@ mod token;
 #[cfg(feature = "push")]
 mod uploads;
 
+#[cfg(feature = "push")]
+pub use blob_upload::BlobUpload;
 pub use client::Registry;
 pub use credentials::Credentials;
