@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tarfile
 import time
 
 import boto3
@@ -19,9 +20,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_terraform import found_in_checks
 
+# Programs that scripts/run-build looks for.
+HOST = ("chrpath", "cpio", "diffstat", "file", "g++", "gawk", "gcc", "git", "lz4c", "make", "patch",
+        "perl", "rpcgen", "wget", "xz", "zstd")
 # Creates the output of kas: an archive to flash and a bill of materials.
 KAS = """#!/bin/sh
 set -eu
+if [ "$1" = dump ]; then
+	echo '{"machine": "jetson"}'
+	exit
+fi
 echo "$@" >kas.args
 for directory in "$EDGE_CLAIM_DIR" "$EDGE_POLICY_DIR"; do
 	stat -c '%a %n' "$directory" "$directory"/*
@@ -33,9 +41,15 @@ if [ -e wait ]; then
 	exec sleep 600
 fi
 images=build/tmp/deploy/images/jetson
-mkdir -p "$images" build/sstate-cache/aa
-echo state >build/sstate-cache/aa/sstate:zlib.tar.zst
-echo secret >build/sstate-cache/aa/sstate:edge-claim.tar.zst
+mkdir -p "$images" build/sstate-cache/aa build/tmp/deploy/sources/zlib
+echo state | zstd -q >build/sstate-cache/aa/sstate:zlib:1.tar.zst
+echo secret >build/sstate-cache/aa/sstate:edge-claim:1.tar.zst
+echo source >build/tmp/deploy/sources/zlib/zlib.tar.xz
+licences=build/tmp/deploy/licenses/jetson/edge-ai-image-dev-jetson.rootfs-1
+mkdir -p "$licences" build/tmp/deploy/images/other
+echo licence >"$licences/license.manifest"
+echo other >build/tmp/deploy/images/other/edge-ai-image-dev-other.manifest-1
+ln -sf edge-ai-image-dev-other.manifest-1 build/tmp/deploy/images/other/edge-ai-image-dev-other.manifest
 for name in tegraflash.tar.zst spdx.tar.zst manifest; do
 	[ -e "no-$name" ] && continue
 	echo "$name" >"$images/edge-ai-image-dev-1.$name"
@@ -97,13 +111,32 @@ class Build:
         (tools / "kas").write_text(KAS)
         (tools / "kas").chmod(0o755)
         (tools / "aws").symlink_to(found_in_checks("aws"))
+        # Programs of a build machine, which a machine that only runs tests may lack.
+        for name in HOST:
+            if not shutil.which(name, path="/usr/bin:/bin"):
+                (tools / name).write_text("#!/bin/sh\n")
+                (tools / name).chmod(0o755)
+        self.program("locale", "echo en_US.utf8")
+        for name in ("edge-ai.yml", "production.yml"):
+            (self.root / "kas").mkdir(exist_ok=True)
+            shutil.copy2(REPOSITORY / "kas" / name, self.root / "kas")
+        (directory / "authorized_keys").write_text("ssh-ed25519 AAAA an engineer\n")
         self.env = {**os.environ, "AWS_ENDPOINT_URL": endpoint, "XDG_RUNTIME_DIR": str(self.runtime),
-                    "TMPDIR": str(directory), "PATH": f"{tools}:/usr/bin:/bin"}
+                    "TMPDIR": str(directory), "PATH": f"{tools}:/usr/bin:/bin",
+                    "EDGE_AUTHORIZED_KEYS": str(directory / "authorized_keys")}
+        self.env.pop("KAS_MACHINE", None)
         self.ssm = boto3.client("ssm", endpoint_url=endpoint)
         for name in self.ssm.describe_parameters()["Parameters"]:
             self.ssm.delete_parameter(Name=name["Name"])
         for name, value in PARAMETERS.items():
             self.put(name, value)
+
+    def program(self, name, line):
+        """Replaces a program by a shell script of one line."""
+        file = self.runtime.parent / "bin" / name
+        file.unlink(missing_ok=True)
+        file.write_text(f"#!/bin/sh\n{line}\n")
+        file.chmod(0o755)
 
     def put(self, name, value):
         secret = name.endswith(("claim-key", "nordvpn-token"))
@@ -204,13 +237,67 @@ def test_a_key_has_one_role(build, name, value, objection):
 
 def test_artefacts_come_with_checksums_and_a_bill_of_materials(build):
     code, output = build.run()
-    assert code == 0 and "3 artefacts" in output, output
-    place, = (build.root / "out").iterdir()
+    assert code == 0 and "5 artefacts" in output and "remove the card" in output, output
+    place, = (build.root / "out/jetson").iterdir()
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     names = {"edge-ai-image-dev." + end for end in ("tegraflash.tar.zst", "spdx.tar.zst", "manifest")}
+    names |= {"license.manifest", "sources.tar"}
     assert {p.name for p in place.iterdir()} == names | {"SHA256SUMS"}
+    with tarfile.open(place / "sources.tar") as sources:
+        assert "sources/zlib/zlib.tar.xz" in sources.getnames()
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=place, check=True,
                    capture_output=True)
+
+
+def test_each_machine_has_its_own_directory(build):
+    assert build.run()[0] == 0
+    build.env["KAS_MACHINE"] = "other"
+    code, output = build.run()
+    assert code == 1 and "no SBOM" in output, output
+    assert [p.name for p in (build.root / "out").iterdir()] == ["jetson"]
+
+
+@pytest.mark.parametrize("program,package", [("chrpath", "chrpath"), ("lz4c", "lz4"), ("rpcgen", "rpcsvc-proto")])
+def test_a_machine_that_cannot_build_is_told_what_it_lacks(build, program, package):
+    build.env["PATH"] = str(build.runtime.parent / "bin")
+    for name in {*HOST, "openssl", "stat", "cat", "mkdir", "locale"} - {program}:
+        build.program(name, "exit 0")
+    (build.runtime.parent / "bin" / program).unlink(missing_ok=True)
+    build.env["EDGE_AUTHORIZED_KEYS"] = "/nonexistent"
+    code, output = build.run("--dry-run", "--config", "kas/edge-ai.yml:kas/absent.yml")
+    assert code == 3 and "fetched" not in output, output
+    assert f"{program} is missing: apt install {package}" in output
+    for word in ("en_US.UTF-8 is missing", "EDGE_AUTHORIZED_KEYS", "kas/absent.yml is missing"):
+        assert word in output
+    assert len([line for line in output.splitlines() if line.startswith("  ")]) == 4
+
+
+@pytest.mark.parametrize("name,content", [
+    ("sstate:edge-other:1.tar.zst", CLAIM_KEY),
+    ("sstate:edge-other:1.tar.zst.siginfo", "psk=password of the Wi-Fi"),
+    ("sstate:optee-nvsamples:1.tar.zst", "x" * (1 << 20) + "-----BEGIN RSA PRIVATE KEY-----"),
+    ("sstate:networkmanager:1.tar.zst", "[802-1x]\npassword=secret"),
+])
+def test_shared_state_with_a_secret_is_not_uploaded(build, name, content):
+    bucket = "edge-build-cache"
+    s3 = boto3.client("s3", endpoint_url=build.env["AWS_ENDPOINT_URL"], region_name="us-east-1")
+    s3.create_bucket(Bucket=bucket)
+    build.env["EDGE_BUILD_CACHE"] = f"s3://{bucket}"
+    state = build.root / "build/sstate-cache/bb"
+    state.mkdir(parents=True)
+    subprocess.run(["zstd", "-q", "-o", state / name], input=content.encode(), check=True)
+    done = subprocess.run(build.command(), env=build.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and name in done.stderr and "a private key or a password" in done.stderr
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    (state / name).unlink()
+    code, output = build.run()
+    assert code == 0, output
+    kept = {item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]}
+    assert "sstate-cache/aa/sstate:zlib:1.tar.zst" in kept
+    assert not [key for key in kept if "edge-claim" in key]
+    for key in kept:
+        s3.delete_object(Bucket=bucket, Key=key)
+    s3.delete_bucket(Bucket=bucket)
 
 
 @pytest.mark.parametrize("absent,objection", [

@@ -25,6 +25,7 @@ LAYOUT = "recipes-bsp/tegra-binaries/files/edge-layout.py"
 layout = load(LAYOUT)
 keys = load("lib/edge/keys.py")
 anchors = load("lib/edge/anchors.py")
+sources = load("lib/edge/sources.py")
 times = load("lib/edge/times.py")
 
 

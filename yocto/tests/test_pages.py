@@ -43,6 +43,11 @@ class Pages(unittest.TestCase):
                     if anchor:
                         self.assertIn(anchor, anchors(read(path)))
 
+    def test_no_page_contains_an_unsolved_conflict(self):
+        for page in pages():
+            for line in read(page).splitlines():
+                self.assertNotRegex(line, "^(<<<<<<< |>>>>>>> |=======$)", page)
+
     def test_the_index_names_each_page(self):
         index = read("docs/README.md")
         for page in pages():

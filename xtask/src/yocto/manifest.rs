@@ -14,7 +14,7 @@ use crate::shell;
 
 /// Path prefixes of files that only the device image has, and the reason. A prefix
 /// without a matching file is an error.
-const IMAGE_ONLY: [(&str, &str); 13] = [
+const IMAGE_ONLY: [(&str, &str); 15] = [
     (
         "/etc/edge-ai/ca/",
         "Amazon's roots; the local cloud has its own",
@@ -35,6 +35,11 @@ const IMAGE_ONLY: [(&str, &str); 13] = [
     ),
     ("/usr/lib/systemd/system/edge-cdi.service", "no GPU"),
     (
+        "/usr/lib/systemd/pstore.conf.d/",
+        "no memory that a reset keeps",
+    ),
+    ("/usr/lib/systemd/system.conf.d/", "no hardware watchdog"),
+    (
         "/usr/lib/systemd/system/sshdgenkeys.service.d/",
         "Debian's sshd has no such unit",
     ),
@@ -50,9 +55,10 @@ const IMAGE_ONLY: [(&str, &str); 13] = [
 const NETWORKD: &str = "the VM's network is that of its distribution";
 
 /// Path prefixes of files that only the test VM has, and the reason.
-const VM_ONLY: [(&str, &str); 9] = [
+const VM_ONLY: [(&str, &str); 10] = [
     ("/etc/docker/certs.d/", "the CA of the local registry"),
     ("/etc/docker/key.json", "its engine is older"),
+    ("/etc/timestamp", "bitbake writes it into the image"),
     (
         "/etc/edge-ai/ca/local-cloud.pem",
         "the CA of the local cloud",

@@ -25,3 +25,11 @@ TEGRA_UEFI_DB_CERT = "${EDGE_UEFI_DB_CERT}"
 EXTRA_OEMAKE:append:pn-optee-os = " TA_SIGN_KEY=${EDGE_TA_SIGN_KEY}"
 # nooelint: oelint.vars.specific
 EXTRA_OEMAKE:append:pn-optee-os-tadevkit = " TA_SIGN_KEY=${EDGE_TA_SIGN_KEY}"
+# The applications are signed where they are built.
+# nooelint: oelint.vars.specific
+EXTRA_OEMAKE:append:pn-optee-nvsamples = " TA_SIGN_KEY=${EDGE_TA_SIGN_KEY}"
+# nooelint: oelint.vars.specific
+EXTRA_OEMAKE:append:pn-optee-test = " TA_SIGN_KEY=${EDGE_TA_SIGN_KEY}"
+# The development kit contains the key.
+# nooelint: oelint.vars.specific,oelint.vars.mispell.unknown
+SSTATE_SKIP_CREATION:pn-optee-os-tadevkit = "1"

@@ -13,6 +13,7 @@ RDEPENDS:${PN} = "\
     edge-data \
     edge-network \
     edge-policy \
+    edge-system \
     edge-tools \
     edge-user \
     kernel-modules \

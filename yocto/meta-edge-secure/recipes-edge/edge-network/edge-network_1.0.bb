@@ -22,6 +22,10 @@ SYSTEMD_SERVICE:${PN} = "var-lib-NetworkManager.mount"
 
 EDGE_NETWORK_DIR ??= ""
 
+# Shared state would carry Wi-Fi passwords to every machine that fetches it.
+# nooelint: oelint.vars.mispell.unknown
+SSTATE_SKIP_CREATION = "1"
+
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 

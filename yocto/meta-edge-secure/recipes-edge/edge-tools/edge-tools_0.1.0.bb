@@ -65,6 +65,23 @@ RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
 
+# externalsrc.bbclass hashes every file below the checkout, its build directory
+# included, where bitbake runs inside of it: the hash of an unchanged source would differ
+# at each build.
+# nooelint: oelint.task.noanonpython
+python () {
+    import edge.sources
+    files = edge.sources.files(d.getVar('EXTERNALSRC'), d.getVar('EDGE_TOOLS').split())
+    d.setVarFlag('do_compile', 'file-checksums', ' '.join(f + ':True' for f in files))
+    d.setVarFlag('do_configure', 'file-checksums', '')
+    # do_install copies them.
+    units = edge.sources.installed(d.getVar('EXTERNALSRC'), d.getVar('EDGE_TOOLS').split())
+    d.setVarFlag('do_install', 'file-checksums', ' '.join(f + ':True' for f in units))
+    # Neither the place of the checkout nor that of the build is part of a hash.
+    for name in ('B', 'EXTERNALSRC', 'EXTERNALSRC_BUILD', 'S'):
+        d.setVarFlag(name, 'vardepvalue', name)
+}
+
 # Files and units of each package are read from the source directories, so that no
 # list can miss one.
 # nooelint: oelint.task.noanonpython

@@ -8,3 +8,8 @@ do_configure:append:edge() {
         bbfatal "chrony would be built without NTS, which chrony.conf asks for"
     fi
 }
+
+# The user of chronyd keeps the drift and the cookies of NTS there.
+do_install:append:edge() {
+    echo "d ${localstatedir}/lib/chrony 0750 chronyd chronyd -" >${D}${sysconfdir}/tmpfiles.d/chronyd.conf
+}
