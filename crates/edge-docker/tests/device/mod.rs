@@ -83,8 +83,11 @@ impl Device {
         let public = key.public_key_to_pem().unwrap();
         let anchor = "/etc/edge-ai/container-config/container-signing.pub";
         self.write(anchor, &public);
-        let daemon = "../../yocto/meta-edge-secure/recipes-edge/edge-policy/files/daemon.json";
-        self.write("/etc/docker/daemon.json", &fs::read(daemon).unwrap());
+        for name in ["daemon.json", "seccomp.json"] {
+            let files = "../../yocto/meta-edge-secure/recipes-edge/edge-policy/files";
+            let content = fs::read(format!("{files}/{name}")).unwrap();
+            self.write(&format!("/etc/docker/{name}"), &content);
+        }
         for directory in ["/data/docker", "/data/config/edge-docker"] {
             fs::create_dir_all(self.path(directory)).unwrap();
         }
@@ -92,10 +95,18 @@ impl Device {
 
     /// Removes the plugin from the configuration of the engine.
     pub fn without_plugin(&self) {
+        self.without("authorization-plugins");
+    }
+
+    /// Removes the seccomp profile from the configuration of the engine.
+    pub fn without_profile(&self) {
+        self.without("seccomp-profile");
+    }
+
+    fn without(&self, key: &str) {
         let path = "/etc/docker/daemon.json";
         let mut daemon = self.json(path);
-        let plugins = daemon.as_object_mut().unwrap();
-        assert!(plugins.remove("authorization-plugins").is_some());
+        assert!(daemon.as_object_mut().unwrap().remove(key).is_some());
         self.write(path, daemon.to_string().as_bytes());
     }
 

@@ -35,7 +35,8 @@ AllowUsers root
 UsePAM no
 ";
 /// Files of the product that are copied unchanged: source, target and mode.
-const PRODUCT: [(&str, &str, u32); 2] = [
+const PRODUCT: [(&str, &str, u32); 3] = [
+    ("seccomp.json", "root/etc/docker/seccomp.json", 0o644),
     ("sudoers-edge", "root/etc/sudoers.d/edge", 0o440),
     (
         "sshd-edge.conf",
@@ -82,7 +83,8 @@ pub(crate) fn write(directory: &Path, settings: &Settings) -> Result<()> {
         put(to, &file::read(&source.join(from), 64 * 1024)?, mode)?;
     }
     if settings.engine {
-        let daemon = json!({ "data-root": "/data/docker", "log-driver": "json-file" });
+        let daemon = json!({ "data-root": "/data/docker", "log-driver": "json-file",
+            "seccomp-profile": "/etc/docker/seccomp.json" });
         put(
             "root/etc/docker/daemon.json",
             daemon.to_string().as_bytes(),

@@ -156,6 +156,7 @@ impl Contents<'_> {
                 "/usr/lib/systemd/journald@edge-audit.conf.d/edge.conf",
             ),
             ("edge-policy/files/daemon.json", "/etc/docker/daemon.json"),
+            ("edge-policy/files/seccomp.json", "/etc/docker/seccomp.json"),
             (
                 "edge-policy/files/docker-data.conf",
                 "/usr/lib/systemd/system/docker.service.d/edge.conf",

@@ -14,6 +14,7 @@ SRC_URI = "file://ca \
            file://devices.json \
            file://docker-data.conf \
            file://loopback.nft \
+           file://seccomp.json \
            file://sshd-edge.conf \
            file://sudoers-edge \
            file://vpn.json \
@@ -125,6 +126,7 @@ do_install() {
     install -m 0644 ${WORKDIR}/ca/*.pem ${D}${sysconfdir}/edge-ai/ca/
     install -D -m 0644 ${WORKDIR}/containerd.toml ${D}${sysconfdir}/containerd/config.toml
     install -D -m 0644 ${WORKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json
+    install -m 0644 ${WORKDIR}/seccomp.json ${D}${sysconfdir}/docker/seccomp.json
     install -D -m 0644 ${WORKDIR}/docker-data.conf ${D}${systemd_system_unitdir}/docker.service.d/edge.conf
     install -D -m 0644 ${WORKDIR}/containerd-engine.conf \
         ${D}${systemd_system_unitdir}/containerd.service.d/edge.conf
