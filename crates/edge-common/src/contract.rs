@@ -58,6 +58,9 @@ pub mod annotation {
 
 /// Exit codes of edge-docker that callers distinguish. All others are those of docker.
 pub mod exit_code {
+    /// Every device tool: an unprivileged user may not read what the command needs; the
+    /// value is `EX_NOPERM` of sysexits(3).
+    pub const NEEDS_ROOT: u8 = 77;
     /// `replace`: the new version failed, and so did the rollback.
     pub const ROLLBACK_FAILED: u8 = 122;
     /// `replace`: the new version failed and was rolled back.

@@ -6,6 +6,8 @@ use std::process::{ExitCode, Termination};
 
 use anyhow::Result;
 
+#[cfg(feature = "system")]
+use crate::contract::exit_code::NEEDS_ROOT;
 use crate::log;
 
 /// Error with an exit code, so that callers of the program can distinguish failures.
@@ -39,6 +41,51 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Converts an error to one that says "run as root" and has the exit code
+/// [`NEEDS_ROOT`], if a file or the kernel denied an unprivileged user something.
+/// Otherwise a status command would call unreadable what is sound, and absent what is there.
+#[cfg(feature = "system")]
+pub fn denied(error: anyhow::Error) -> anyhow::Error {
+    let is_ours = error.downcast_ref::<Failure>().is_some();
+    match !is_ours && is_denied(&error) && !rustix::process::geteuid().is_root() {
+        true => Failure::error(
+            NEEDS_ROOT,
+            format_args!("cannot be read: run as root ({error:#})"),
+        ),
+        false => error,
+    }
+}
+
+/// Fails with [`NEEDS_ROOT`] if this user may not write below a directory of the state,
+/// and so may not read all of it.
+#[cfg(feature = "system")]
+pub fn denied_access(directory: &std::path::Path) -> Result<()> {
+    use rustix::fs::{Access, access};
+    use rustix::io::Errno;
+    match access(directory, Access::WRITE_OK) {
+        Err(error @ (Errno::ACCESS | Errno::PERM)) => {
+            let error = anyhow::Error::from(error);
+            Err(denied(
+                error.context(format!("opening {}", directory.display())),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether the cause of an error is that a file or the kernel denied something.
+#[cfg(feature = "system")]
+pub fn is_denied(error: &anyhow::Error) -> bool {
+    use std::io;
+    error.chain().any(|cause| {
+        let file = cause.downcast_ref::<io::Error>();
+        let call = cause.downcast_ref::<rustix::io::Errno>();
+        file.is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+            || call
+                .is_some_and(|e| matches!(*e, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM))
+    })
+}
 
 /// Returns the exit code of the [`Failure`] in the chain of `error`, or 1 without one.
 pub fn code_of(error: &anyhow::Error) -> u8 {

@@ -3,10 +3,15 @@
 
 use anyhow::Result;
 use edge_common::Root;
+use edge_common::contract::exit_code::NEEDS_ROOT;
 use edge_common::contract::path::SERVICES;
+use edge_common::exit::Failure;
 use edge_common::level::Level;
+use edge_docker_policy::cli::commands::Command;
 use edge_docker_policy::refusal::refuse;
 
+/// Number of arguments that a message repeats.
+const MAX_SHOWN: usize = 12;
 /// Control groups of the units that need the level `operate` on every device: they start
 /// and finish what was signed, and their files are in the read-only root.
 const SYSTEM_UNITS: [&str; 5] = [
@@ -16,6 +21,32 @@ const SYSTEM_UNITS: [&str; 5] = [
     "/system.slice/edge-vpn-client.service",
     "/system.slice/docker.service",
 ];
+
+/// Refuses a command that was not started by root, and says what to type: docker's client
+/// would only name the engine's socket, and advise to join a group that does not exist.
+pub(crate) fn require_root(command: Command, args: &[&str]) -> Result<()> {
+    let is_help = command == Command::Help || args.contains(&"--help");
+    // sshd runs a hidden command as another user.
+    if is_help || command.entry().is_hidden() || rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,+%".contains(c);
+    let is_plain = |arg: &&&str| !arg.is_empty() && arg.chars().all(plain);
+    let typed: Vec<_> = args
+        .iter()
+        .take(MAX_SHOWN)
+        .take_while(is_plain)
+        .copied()
+        .collect();
+    let rest = if typed.len() < args.len() { " …" } else { "" };
+    Err(Failure::error(
+        NEEDS_ROOT,
+        format_args!(
+            "only root reaches the engine: type sudo edge-docker {}{rest}",
+            typed.join(" ")
+        ),
+    ))
+}
 
 /// Returns the least level that the caller has by itself: `operate` for a unit of the
 /// read-only root, otherwise `look`, so that the policy of the device decides.

@@ -47,7 +47,7 @@ use refusals::Refusals;
     subcommand_negates_reqs = true,
     after_help = "\
 Exit codes: 0 done (a refused unit is ignored with a message in the kernel log),
-1 failed, 2 wrong usage
+1 failed, 2 wrong usage, 77 only root may write what is to be written
 
 systemd passes the three directories, see systemd.generator(7).
 

@@ -7,8 +7,6 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-generator");
-    exit::finish(edge_generator::run(
-        &Root::system(),
-        &edge_generator::Args::parse(),
-    ))
+    let result = edge_generator::run(&Root::system(), &edge_generator::Args::parse());
+    exit::finish(result.map_err(exit::denied))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use edge_common::Root;
-use edge_common::exit::Failure;
+use edge_common::exit::{Failure, denied};
 use edge_common::identity::{CERTIFICATE, CONFIG, DeviceConfig, KEY};
 use edge_common::mqtt::{CaBundle, Options, PORT};
 use serde_json::json;
@@ -28,7 +28,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn load(root: &Root) -> Result<Self> {
-        let config = DeviceConfig::load(root).map_err(|e| Failure::wrap(NO_IDENTITY, e))?;
+        let config = DeviceConfig::load(root).map_err(|e| Failure::wrap(NO_IDENTITY, denied(e)))?;
         let ca_bundle = CaBundle::load(root)?;
         Ok(Self {
             config,

@@ -47,7 +47,8 @@ shadow says, over one connection. When the connection breaks, the broker
 publishes to edge-ai/THING/offline.
 
 Exit codes: 0 reported with --once, 1 failed, 2 wrong usage, 3 the device has
-no valid identity. Without --once the program runs until it is stopped.
+no valid identity, 77 only root may read it. Without --once the program runs
+until it is stopped.
 
 Example: edge-heartbeat --once"
 )]

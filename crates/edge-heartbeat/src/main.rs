@@ -7,8 +7,6 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-heartbeat");
-    exit::finish(edge_heartbeat::run(
-        &Root::system(),
-        &edge_heartbeat::Args::parse(),
-    ))
+    let result = edge_heartbeat::run(&Root::system(), &edge_heartbeat::Args::parse());
+    exit::finish(result.map_err(exit::denied))
 }

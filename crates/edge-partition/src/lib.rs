@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use edge_common::exit::Failure;
+use edge_common::exit::{Failure, denied};
 use edge_common::{Root, boot, file, log};
 
 use decision::{Decision, Findings, decide, refusal};
@@ -47,7 +47,8 @@ Exit codes: 0 ready, 1 failed, 2 wrong usage, 3 the device did not appear,
 7 damaged beyond repair,
 8 with --check: not ready, something is to be done,
 9 a repair would lose files (refused, nothing was changed),
-10 it has features of a newer version (refused)
+10 it has features of a newer version (refused),
+77 only root may read the device: nothing is known about it
 
 Example: edge-partition --check --device /dev/disk/by-partlabel/DATA"
 )]
@@ -117,6 +118,8 @@ fn find(root: &Root, args: &Args) -> Result<PathBuf> {
 
 fn examine(root: &Root, device: &Path) -> Result<Findings> {
     let findings = || {
+        // Before blkid, whose message for a device that it may not open is one of many.
+        File::open(device).with_context(|| format!("opening {}", device.display()))?;
         let content = probe::content(root, device)?;
         let first = ext4::superblock(device)?;
         let (superblock, copied) = match first {
@@ -137,7 +140,7 @@ fn examine(root: &Root, device: &Path) -> Result<Findings> {
         })
     };
     // A read error has its own exit code and is never treated as an empty partition.
-    findings().map_err(|e| Failure::wrap(exit_code::UNREADABLE, e))
+    findings().map_err(|e| Failure::wrap(exit_code::UNREADABLE, denied(e)))
 }
 
 /// Returns whether a block device is mounted or in exclusive use, for example by device

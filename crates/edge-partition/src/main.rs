@@ -7,8 +7,6 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-partition");
-    exit::finish(edge_partition::run(
-        &Root::system(),
-        &edge_partition::Args::parse(),
-    ))
+    let result = edge_partition::run(&Root::system(), &edge_partition::Args::parse());
+    exit::finish(result.map_err(exit::denied))
 }

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use edge_common::exit::Failure;
+use edge_common::exit::{Failure, denied};
 use edge_common::identity::DeviceConfig;
 use edge_common::mqtt::CaBundle;
 use edge_common::{Root, backoff, boot, file, lock, log};
@@ -53,7 +53,8 @@ damaged identity is repaired.
 
 Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage, 3 claim files
 missing or unusable, 4 the clock is not set, 5 no network or no answer, 6 the
-cloud rejected the device, 7 the server or the claim certificate is not trusted
+cloud rejected the device, 7 the server or the claim certificate is not trusted,
+77 only root may read the identity: nothing is known about it
 
 Examples: edge-provision --budget 60
           edge-provision --renew --within 30
@@ -155,7 +156,7 @@ fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
         "provisioning {}: {reason:#}",
         device.thing_name
     ));
-    let claim = claim::load(root).map_err(|e| Failure::wrap(exit_code::CLAIM, e))?;
+    let claim = claim::load(root).map_err(|e| Failure::wrap(exit_code::CLAIM, denied(e)))?;
     let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(exit_code::CLAIM, e))?;
     let key = store::load_or_create_key(root, Location::Current)?;
     if store::restore_config(root, &device, &claim, &key)? {

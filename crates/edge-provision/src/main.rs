@@ -7,8 +7,6 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-provision");
-    exit::finish(edge_provision::run(
-        &Root::system(),
-        &edge_provision::Args::parse(),
-    ))
+    let result = edge_provision::run(&Root::system(), &edge_provision::Args::parse());
+    exit::finish(result.map_err(exit::denied))
 }

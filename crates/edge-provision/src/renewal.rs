@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use edge_common::contract::path::IDENTITY;
-use edge_common::exit::Failure;
+use edge_common::exit::{Failure, denied};
 use edge_common::mqtt::CaBundle;
 use edge_common::{Root, file, log};
 use openssl::asn1::Asn1Time;
@@ -65,7 +65,7 @@ pub(crate) fn run(root: &Root, device: &Device, within: Option<u32>, end: Instan
             return Ok(());
         }
     }
-    let claim = claim::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
+    let claim = claim::load(root).map_err(|e| Failure::wrap(CLAIM, denied(e)))?;
     let ca_bundle = CaBundle::load(root).map_err(|e| Failure::wrap(CLAIM, e))?;
     clock::wait(&claim, end)?;
     let known_key = store::load_or_create_key(root, Location::Current)?;

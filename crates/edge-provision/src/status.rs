@@ -1,8 +1,11 @@
 //! Command `status`, which prints the state of the identity on disk without using the
 //! network.
 
+use std::io::ErrorKind;
+
 use anyhow::Result;
 use edge_common::contract::path::PROVISIONED;
+use edge_common::exit::{denied, is_denied};
 use edge_common::{Root, file, hex, log};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::hash::MessageDigest;
@@ -10,6 +13,9 @@ use serde_json::{Value, json};
 
 use crate::device::Device;
 use crate::store::{self, Location};
+
+/// State of what an unprivileged user may not read, which is neither valid nor absent.
+const UNREADABLE: &str = "cannot be read";
 
 /// Prints the state of the identity, as text or as one JSON object. Without a valid
 /// identity the error follows, with exit code 1.
@@ -31,12 +37,16 @@ pub(crate) fn print(root: &Root, device: &Device, as_json: bool) -> Result<()> {
 }
 
 fn gather(root: &Root, device: &Device) -> (Value, Result<()>) {
-    let marker = file::read_text(&root.path(PROVISIONED), 64).ok();
+    let marker = file::read_text(&root.path(PROVISIONED), 64).map(|m| m.trim().to_string());
+    let marker = marker.or_else(|error| match is_denied(&error) {
+        true => Ok(UNREADABLE.to_string()),
+        false => Err(error),
+    });
     let mut facts = json!({
         "thing": device.thing_name,
-        "provisioned": marker.map(|m| m.trim().to_string()),
+        "provisioned": marker.ok(),
         "identity": "none",
-        "renewal": Location::Next.directory(root).exists().then_some("begun"),
+        "renewal": renewal(root),
     });
     match store::validate(root, &device.thing_name) {
         Ok((config, certificate)) => {
@@ -51,6 +61,11 @@ fn gather(root: &Root, device: &Device) -> (Value, Result<()>) {
                 .into();
             (facts, Ok(()))
         }
+        Err(error) if is_denied(&error) => {
+            facts["identity"] = UNREADABLE.into();
+            facts["reason"] = "run as root".into();
+            (facts, Err(denied(error)))
+        }
         Err(error) => {
             let states = [
                 (Location::Current.config(root), "broken"),
@@ -63,6 +78,15 @@ fn gather(root: &Root, device: &Device) -> (Value, Result<()>) {
             facts["reason"] = format!("{error:#}").into();
             (facts, Err(error))
         }
+    }
+}
+
+/// Returns the state of a renewal, if there is one.
+fn renewal(root: &Root) -> Option<&'static str> {
+    match std::fs::metadata(Location::Next.directory(root)) {
+        Ok(_) => Some("begun"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Some(UNREADABLE),
+        Err(_) => None,
     }
 }
 

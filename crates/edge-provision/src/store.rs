@@ -8,6 +8,7 @@
 //! with a proof of possession of a key that it knows.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -110,9 +111,13 @@ fn now() -> u64 {
 /// and certificate, expiry, and mode of the key. Returns the configuration and the
 /// certificate.
 pub(crate) fn validate(root: &Root, thing_name: &str) -> Result<(DeviceConfig, X509)> {
-    if !root.path(CONFIG).exists() {
-        bail!("no identity is committed yet");
-    }
+    match fs::metadata(root.path(CONFIG)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("no identity is committed yet")
+        }
+        // Also for a user who may not see whether there is one.
+        found => found.with_context(|| format!("reading {CONFIG}"))?,
+    };
     let config = DeviceConfig::load(root)?;
     // The disk may belong to another device, or be a copy of its disk.
     if config.thing_name != thing_name {

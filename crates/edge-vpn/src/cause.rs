@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use anyhow::Error;
-use edge_common::exit::Failure;
+use edge_common::exit::{Failure, denied};
 
 /// Cause for which the device is not in the VPN, or not reachable over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,6 @@ impl Cause {
 
     /// Attaches the exit code of this cause to `error`, unless `error` already has one.
     pub(crate) fn wrap(self, error: Error) -> Error {
-        Failure::wrap(self.code(), error)
+        Failure::wrap(self.code(), denied(error))
     }
 }

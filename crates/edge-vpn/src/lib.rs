@@ -48,7 +48,7 @@ rejected or expired; 6 the account has its ten devices; 7 the vendor's limit of
 changes is reached; 8 the kernel lacks WireGuard, TUN or nf_tables; 9 the vendor
 has switched Meshnet off; 10 the client's container is down; 11 edge-docker
 refuses the container; 12 SSH does not answer on the VPN's address; 13 NordVPN
-did not register the device
+did not register the device; 77 only root may read the state of the VPN
 
 Examples: edge-vpn --budget 60
           edge-vpn status --json"

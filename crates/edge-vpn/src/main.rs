@@ -7,5 +7,6 @@ use edge_common::{Root, exit, log};
 
 fn main() -> ExitCode {
     log::start("edge-vpn");
-    exit::finish(edge_vpn::run(&Root::system(), &edge_vpn::Args::parse()))
+    let result = edge_vpn::run(&Root::system(), &edge_vpn::Args::parse());
+    exit::finish(result.map_err(exit::denied))
 }

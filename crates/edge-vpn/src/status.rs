@@ -7,6 +7,7 @@ use anyhow::{Error, Result};
 use edge_common::contract::path::{
     NORDVPN_HOSTNAME, WIREGUARD_ADDRESS, WIREGUARD_HOSTNAME, WIREGUARD_PUBLIC_KEY,
 };
+use edge_common::exit::denied_access;
 use edge_common::policy::SshAccess;
 use edge_common::{Root, boot, file, log};
 use serde_json::{Map, Value, json};
@@ -18,6 +19,9 @@ use crate::{nordvpn, ssh_probe, sshd};
 
 /// Size limit of a file that contains a single line, in bytes.
 const MAX_LINE_FILE_BYTES: u64 = 256;
+
+/// Directory of the state of all tools.
+const STATE: &str = "/data/config";
 
 /// Properties of the VPN to print, and an error for everything that is missing.
 struct Status {
@@ -83,12 +87,22 @@ fn gather(root: &Root) -> Status {
     let Some(config) = status.require(Config::load(root)) else {
         return status;
     };
+    let is_used = !matches!(config.provider, Provider::None);
+    if is_used && status.require(may_read(root)).is_none() {
+        return status;
+    }
     match config.provider {
         Provider::None => status.fact("provider", "none"),
         Provider::Nordvpn(config) => gather_nordvpn(root, &config, &mut status),
         Provider::Wireguard(config) => gather_wireguard(root, &config, &mut status),
     }
     status
+}
+
+/// Fails for a user who may not read the state of the VPN. The programs that are asked for
+/// it would call it down.
+fn may_read(root: &Root) -> Result<()> {
+    denied_access(&root.path(STATE))
 }
 
 fn line(root: &Root, path: &str) -> Option<String> {

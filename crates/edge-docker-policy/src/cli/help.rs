@@ -51,9 +51,9 @@ Exit codes: 0 done; 125 refused by the policy, or an error of the engine; 124
 the signature cannot be verified now, because the registry does not answer; 123
 the new version failed and was rolled back; 122 the new version failed, and the
 rollback too, or there was nothing to return to; 3 fsck found a layer that is
-not what was signed, or ledger verify a change; 2 wrong usage; 1 failed; 127 and
-126 no such command in the image, or none that can be run; else the container's
-own, as docker's.
+not what was signed, or ledger verify a change; 2 wrong usage; 1 failed; 77 not
+started by root: type sudo before it; 127 and 126 no such command in the image,
+or none that can be run; else the container's own, as docker's.
 ";
 
 const EXAMPLE: &str = "

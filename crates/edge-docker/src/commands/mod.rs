@@ -44,6 +44,7 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<ExitCode> {
         _ => {}
     }
     let (command, rest) = Command::find(args).inspect_err(|e| audit(root, args[0], e))?;
+    caller::require_root(command, args)?;
     let result = carry_out(root, command, rest);
     let entry = command.entry();
     result.inspect_err(|error| {
