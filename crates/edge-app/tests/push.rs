@@ -101,6 +101,58 @@ fn a_stale_tag_is_skipped() {
     assert!(printed.contains("tag hello-v1 cannot be read"), "{printed}");
 }
 
+/// Other tools list bundles under the type of their configuration, or under none.
+#[test]
+fn bundles_are_found_under_any_type() {
+    let (cloud, engine) = (Cloud::up(), Engine::start());
+    let mut project = Project::new(&cloud, cloud.local_registry(), &json!({}));
+    engine.lend(&mut project);
+    engine.image(&format!("{}:hello-v1", project.registry), "one");
+    let push = ["push", "hello", "--version=v1", "--format=v3"];
+    let pushed = project.succeeds(&push);
+    let hex = pushed.trim().rsplit_once("sha256:").unwrap().1;
+    for kind in [None, Some("application/vnd.oci.empty.v1+json")] {
+        rewrite_index(&project, &format!("sha256-{hex}"), kind);
+        project.succeeds(&["verify", "hello", "--version=v1"]);
+        let printed = project.run(&push).2;
+        assert!(printed.contains("already signed"), "{printed}");
+    }
+}
+
+/// Replaces the artifact type of each entry of an index, and removes the annotations.
+fn rewrite_index(project: &Project, tag: &str, kind: Option<&str>) {
+    let registry = registry(project);
+    let image = format!("{}:{tag}", project.registry).parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let rewritten = runtime.unwrap().block_on(async {
+        let index = registry.resolve(&image).await?;
+        let mut index: serde_json::Value = serde_json::from_slice(&index.bytes).unwrap();
+        for entry in index["manifests"].as_array_mut().unwrap() {
+            let entry = entry.as_object_mut().unwrap();
+            entry.remove("annotations");
+            entry.remove("artifactType");
+            if let Some(kind) = kind {
+                entry.insert("artifactType".into(), kind.into());
+            }
+        }
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let bytes = index.to_string().into_bytes();
+        registry.push_manifest(tag, bytes, media_type).await
+    });
+    rewritten.unwrap();
+}
+
+fn registry(project: &Project) -> Registry {
+    let login = Credentials {
+        username: "AWS".into(),
+        password: project.cloud.password(),
+    };
+    let ca = fs::read(project.cloud.file("ca.pem")).unwrap();
+    Registry::new(&project.registry.parse().unwrap(), Some(login), &[ca]).unwrap()
+}
+
 /// An image that did not change is signed again for the next version, and for another app.
 #[test]
 fn each_version_of_one_manifest_has_its_own_signature() {
@@ -231,12 +283,7 @@ fn labels_of_edge_docker_are_refused_before_the_upload() {
 
 /// Puts an image with this configuration into the registry and returns its digest.
 fn foreign_image(project: &Project, config: &str) -> String {
-    let login = Credentials {
-        username: "AWS".into(),
-        password: project.cloud.password(),
-    };
-    let ca = fs::read(project.cloud.file("ca.pem")).unwrap();
-    let registry = Registry::new(&project.registry.parse().unwrap(), Some(login), &[ca]).unwrap();
+    let registry = registry(project);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -3,7 +3,7 @@
 use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Public};
+use openssl::pkey::{Id, PKey, Public};
 use openssl::sign::{Signer, Verifier};
 
 use crate::error::Error;
@@ -60,9 +60,21 @@ fn public_key(pem: &[u8]) -> Result<PKey<Public>, Error> {
     // choose the weakest of them.
     let curve = key.ec_key().ok().and_then(|k| k.group().curve_name());
     if curve != Some(Nid::X9_62_PRIME256V1) {
-        return Err(malformed("not on curve P-256"));
+        return Err(malformed(&other_key(key.id())));
     }
     Ok(key)
+}
+
+/// Returns the reason why a key of this type, or on another curve, is not accepted.
+fn other_key(id: Id) -> String {
+    let kind = match id {
+        Id::ED25519 => "an Ed25519 key",
+        Id::ED448 => "an Ed448 key",
+        Id::RSA | Id::RSA_PSS => "an RSA key",
+        Id::EC => "an ECDSA key on another curve",
+        _ => "a key of another type",
+    };
+    format!("{kind}, and not on curve P-256: devices accept ECDSA on P-256 alone")
 }
 
 /// Signs `payload` with a private key in PKCS#8 PEM. Returns the DER signature and the
@@ -82,8 +94,47 @@ pub fn sign_with_pem(pem: &[u8], payload: &[u8]) -> Result<(Vec<u8>, Vec<u8>), E
                 .into(),
         )
     })?;
+    let curve = key.ec_key().ok().and_then(|k| k.group().curve_name());
+    if curve != Some(Nid::X9_62_PRIME256V1) {
+        let why = format!("signing key: {}", other_key(key.id()));
+        return Err(Error::Malformed(why));
+    }
     let mut signer = Signer::new(MessageDigest::sha256(), &key).map_err(failed)?;
     let signature = signer.sign_oneshot_to_vec(payload).map_err(failed)?;
     let public_key = key.public_key_to_pem().map_err(failed)?;
     Ok((signature, public_key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::rsa::Rsa;
+
+    #[test]
+    fn other_keys_are_named() {
+        let curve = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
+        let curve = EcKey::generate(&curve).unwrap();
+        for (key, expected) in [
+            (PKey::generate_ed25519().unwrap(), "an Ed25519 key"),
+            (
+                PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap(),
+                "an RSA key",
+            ),
+            (PKey::from_ec_key(curve).unwrap(), "on another curve"),
+        ] {
+            let secret = key.private_key_to_pem_pkcs8().unwrap();
+            let error = sign_with_pem(&secret, b"x").unwrap_err().to_string();
+            assert!(
+                error.contains(expected) && error.contains("P-256"),
+                "{error}"
+            );
+            let public = key.public_key_to_pem().unwrap();
+            let error = Keys::from_pems(&[public]).err().unwrap().to_string();
+            assert!(
+                error.contains(expected) && error.contains("P-256"),
+                "{error}"
+            );
+        }
+    }
 }

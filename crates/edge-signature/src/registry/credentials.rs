@@ -33,7 +33,13 @@ impl Credentials {
         // Parsed without a fixed type: entries of other hosts may have any form, and an
         // entry is empty if a credential helper stores the password.
         let config: Value = serde_json::from_slice(json).ok()?;
-        Self::from_base64(config["auths"][host]["auth"].as_str()?)
+        // Other tools, and old versions of docker, name a registry by an address.
+        let forms = ["", "https://"].map(|scheme| format!("{scheme}{host}"));
+        let ends = ["", "/", "/v1/", "/v2/"];
+        let mut keys = forms
+            .iter()
+            .flat_map(|form| ends.map(|end| format!("{form}{end}")));
+        keys.find_map(|key| Self::from_base64(config["auths"][&key]["auth"].as_str()?))
     }
 
     /// Returns the text of a `config.json` that contains only these credentials, for the
@@ -68,7 +74,13 @@ mod tests {
             (read.username, read.password),
             ("AWS".into(), "a:b c".into())
         );
+        for key in ["https://r.io", "https://r.io/v1/", "r.io/"] {
+            let text = credentials.to_docker_config(key);
+            let read = Credentials::from_docker_config(text.as_bytes(), "r.io");
+            assert!(read.is_some(), "{key}");
+        }
         for (text, host) in [
+            ("{\"auths\":{\"http://r.io\":{\"auth\":\"YTpi\"}}}", "r.io"),
             (text.as_str(), "other.io"),
             ("{}", "r.io"),
             (r#"{"auths":{"r.io":{}}}"#, "r.io"),

@@ -36,6 +36,10 @@ const BOTH: [Format; 2] = [Format::V2, Format::V3];
 enum Candidate {
     Layer(Descriptor),
     Bundle(Descriptor),
+    /// Manifest that is listed under another type, or none. Some tools write that of the
+    /// configuration into the index under the fallback tag, so only the manifest shows
+    /// whether it is a bundle.
+    Other(Descriptor),
 }
 
 /// Trusted signatures that were found, and the reasons why others are not trusted.
@@ -181,7 +185,13 @@ impl Registry {
             let skipped = listed.len().saturating_sub(MAX_SIGNATURES);
             for candidate in &listed[skipped..] {
                 let read = self.read(digest, candidate).await;
-                let Some(signed) = skip(read, &mut found.reasons)? else {
+                // A list of contents, for example, is no signature that is malformed.
+                let mut ignored = Vec::new();
+                let reasons = match candidate {
+                    Candidate::Other(_) => &mut ignored,
+                    _ => &mut found.reasons,
+                };
+                let Some(signed) = skip(read, reasons)? else {
                     continue;
                 };
                 match verify_one(keys, &self.repository, digest, &signed) {
@@ -203,7 +213,9 @@ impl Registry {
         for format in BOTH {
             let listed = self.candidates(digest, format).await;
             let candidates = skip(listed, &mut Vec::new())?.unwrap_or_default();
-            for candidate in candidates.iter().take(MAX_SIGNATURES) {
+            // Signers append, so the last signatures are the newest ones.
+            let skipped = candidates.len().saturating_sub(MAX_SIGNATURES);
+            for candidate in &candidates[skipped..] {
                 let read = self.read(digest, candidate).await;
                 signatures.extend(skip(read, &mut Vec::new())?);
             }
@@ -226,10 +238,16 @@ impl Registry {
             }
             Format::V3 => {
                 let referrers = self.referrers(digest).await?;
-                let bundles = referrers
+                let manifests = referrers
                     .into_iter()
-                    .filter(|d| d.media_type == OCI_MANIFEST && d.artifact_type == BUNDLE);
-                Ok(bundles.map(Candidate::Bundle).collect())
+                    .filter(|d| d.media_type == OCI_MANIFEST);
+                let (bundles, others): (Vec<_>, Vec<_>) =
+                    manifests.partition(|d| d.artifact_type == BUNDLE);
+                // Only the last ones are read, so those that say what they are come last.
+                let others = others.into_iter().map(Candidate::Other);
+                Ok(others
+                    .chain(bundles.into_iter().map(Candidate::Bundle))
+                    .collect())
             }
         }
     }
@@ -242,7 +260,7 @@ impl Registry {
                 Signed::from_text(payload, text)
                     .ok_or_else(|| Error::Malformed("a signature that is not Base64".into()))
             }
-            Candidate::Bundle(descriptor) => {
+            Candidate::Bundle(descriptor) | Candidate::Other(descriptor) => {
                 let manifest = self.referenced(descriptor).await?;
                 let malformed = || Error::Malformed("a referrer without a bundle for it".into());
                 let subject = manifest.subject()?;
