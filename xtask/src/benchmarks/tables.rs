@@ -22,6 +22,16 @@ pub(crate) enum Table {
         /// Size of the changed layer in kB
         #[arg(long, default_value_t = 200)]
         change: u32,
+        /// Only measure edge-app, with unchanged layers of these sizes in MB
+        #[arg(long, value_name = "MB,…")]
+        bases: Option<String>,
+    },
+    /// Time of `edge-app push`, bytes sent and disk used, with unchanged layers of several
+    /// sizes
+    Push {
+        /// Sizes of the unchanged layers in MB
+        #[arg(long, value_name = "MB,…", default_value = "300,2000,6000")]
+        bases: String,
     },
     /// Time of `edge-app deploy` to many devices, one after another and in parallel
     Devices {
@@ -46,15 +56,32 @@ pub(super) fn run(table: &Table) -> Result<()> {
     match table {
         Table::Generator => generator(),
         Table::Memory => memory(),
-        Table::Sandbox { base, change } => apps("sandbox", &[("base", *base), ("change", *change)]),
+        Table::Sandbox {
+            bases: Some(bases), ..
+        } => apps(
+            "changes",
+            &[("tool", "sandbox".into()), ("bases", bases.clone())],
+        ),
+        Table::Push { bases } => apps(
+            "changes",
+            &[("tool", "push".into()), ("bases", bases.clone())],
+        ),
+        Table::Sandbox { base, change, .. } => {
+            let options = [("base", base.to_string()), ("change", change.to_string())];
+            apps("sandbox", &options)
+        }
         Table::Devices { devices, seconds } => {
-            apps("devices", &[("devices", *devices), ("seconds", *seconds)])
+            let options = [
+                ("devices", devices.to_string()),
+                ("seconds", seconds.to_string()),
+            ];
+            apps("devices", &options)
         }
     }
 }
 
 /// Prints a table of edge-app, which `edge-sim bench` measures.
-fn apps(table: &str, options: &[(&str, u32)]) -> Result<()> {
+fn apps(table: &str, options: &[(&str, String)]) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--release"]);
     shell::run(cargo.args(["--package=edge-app", "--package=edge-sim"]))?;

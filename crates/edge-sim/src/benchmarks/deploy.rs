@@ -110,10 +110,11 @@ fn project(cloud: &Cloud, fleet: &Fleet) -> Result<TempDir> {
 
 /// Local cloud without the AWS API, in a temporary directory. Dropping it stops the
 /// daemons.
-struct Cloud(TempDir);
+pub(super) struct Cloud(TempDir);
 
 impl Cloud {
-    fn up() -> Result<Self> {
+    /// Starts the local cloud.
+    pub(super) fn up() -> Result<Self> {
         let cloud = Self(tempfile::tempdir().context("creating a temporary directory")?);
         cloud.command("up")?.arg("--no-aws").read()?;
         Ok(cloud)
@@ -125,7 +126,13 @@ impl Cloud {
         Ok(command)
     }
 
-    fn value(&self, key: &str) -> Result<String> {
+    /// Returns the path of a file of the local cloud.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Returns a value of `endpoints.json`.
+    pub(super) fn value(&self, key: &str) -> Result<String> {
         let text = file::read(&self.0.path().join("endpoints.json"), 64 * 1024)?;
         let values: Value = serde_json::from_slice(&text)?;
         let value = values[key].as_str();
@@ -136,7 +143,7 @@ impl Cloud {
 
     /// Returns the cloud's repository with the host name `localhost`, which clients
     /// of this machine reach without the cloud's proxy.
-    fn registry(&self) -> Result<String> {
+    pub(super) fn registry(&self) -> Result<String> {
         Ok(self.value("registry")?.replace(HOST, "localhost"))
     }
 }

@@ -1,6 +1,7 @@
 //! Benchmarks of the tools, some in comparison with the scripts that they replace.
 //! Benchmarks print tables and no verdict, since the machine may be busy.
 
+mod changes;
 mod deploy;
 mod devices;
 pub mod fleet;
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     /// Time from a change of an app until its new container runs, with `sandbox` of
     /// edge-app
     Sandbox(Args),
+    /// Time, bytes sent and disk used of one change on base images of several sizes
+    Changes(changes::Args),
     /// Time to deploy an app to many devices, one after another and in parallel
     Devices(deploy::Args),
     /// Time, memory and traffic of one provisioning, at round trips of 0 and 100 ms
@@ -87,6 +90,7 @@ pub(crate) struct Args {
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Sandbox(args) => sandbox::run(&args),
+        Command::Changes(args) => changes::run(&args),
         Command::Devices(args) => deploy::run(&args),
         Command::Provision {
             tool,

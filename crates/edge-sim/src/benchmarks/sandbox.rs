@@ -311,7 +311,10 @@ impl Testbed {
     }
 
     fn edge_app(&self, args: &[&str]) -> std::process::Command {
-        let mut command = Root::system().command(self.programs.join("edge-app"));
+        // The engine pushes to edge-app, so both are in one network namespace.
+        let mut command = Root::system().command("/usr/bin/nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.laptop.pid()));
+        command.arg("--").arg(self.programs.join("edge-app"));
         command.args(args).current_dir(self.directory.path());
         command.env("DOCKER_HOST", self.laptop.engine());
         command.env("XDG_CACHE_HOME", self.directory.path().join("cache"));
