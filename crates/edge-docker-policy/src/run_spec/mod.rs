@@ -51,8 +51,8 @@ impl RunSpec {
         }
         // The version is read first: a later format has keys that this program does not
         // know, and the version is the better reason.
-        let version: Version =
-            serde_json::from_slice(bytes).context("parsing a run specification")?;
+        let malformed = |why| refuse(format_args!("run specification is refused: {why}"));
+        let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
         if version.v != RUN_SPEC_VERSION {
             return Err(refuse(format_args!(
                 "run specification of version {} is refused: this program knows version \
@@ -60,7 +60,7 @@ impl RunSpec {
                 version.v
             )));
         }
-        let spec: Self = serde_json::from_slice(bytes).context("parsing a run specification")?;
+        let spec: Self = serde_json::from_slice(bytes).map_err(malformed)?;
         // Two texts with one meaning would have two digests, and a parser that takes
         // more than one form invites a second parser to read another meaning.
         if spec.to_bytes()? != bytes {
