@@ -2,22 +2,20 @@
 //! with grants, and a simulated client with NordVPN's documented messages. Needs root.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
+mod nordvpn_image;
+
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use edge_app_spec::Spec;
-use edge_docker_policy::run_spec::RunSpec;
-use edge_signature::{Annotations, CachedSignature, Digest, ImageRef, Manifest, Signed};
 use edge_sim::namespaces::{Device, Settings};
 use edge_sim::testbed::build_image;
+use nordvpn_image::{REPOSITORY, TOKEN};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use serde_json::{Value, json};
 
-const REPOSITORY: &str = "registry.test/edge-ai";
-const TOKEN: &str = "e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2e79f42d7a18c11b2";
 /// Simulated systemctl: it runs the command line of the one unit of the read-only root.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 case $* in
@@ -26,40 +24,8 @@ case $* in
 "reload-or-restart sshd.service") kill -HUP "$(cat /run/sshd.pid)" ;;
 esac
 "#;
-/// Simulated client. Setting its address takes NET_ADMIN.
-const CLIENT: &str = r#"#!/bin/sh
-s=/var/lib/nordvpn
-case "$*" in
-daemon) [ -c /dev/net/tun ] && hostname >$s/host || exit 1
-	[ ! -e /on ] || ip address add 100.64.0.15/32 dev lo
-	exec sleep 100000 ;;
-"set analytics off") : >$s/consent ;;
-"login") read -r token; [ -e $s/consent ] && [ "$token" = TOKEN ] && : >$s/in && echo Welcome ;;
-"set meshnet on") ip address add 100.64.0.15/32 dev lo && : >/on && echo "Meshnet is set to 'enabled' successfully." ;;
-"meshnet set nickname "*) echo "$4" >$s/nick ;;
-"meshnet peer list")
-	[ -e $s/in ] || { echo "You're not logged in."; exit 1; }
-	[ -e /on ] || { echo "Meshnet is not enabled."; exit 1; }
-	echo "This device:"
-	[ ! -e $s/nick ] || echo "Nickname: $(cat $s/nick)"
-	printf 'Hostname: me-alps.nord\nIP: 100.64.0.15\n\nLocal Peers:\n[no peers]\n'
-	;;
-esac
-"#;
-const DOCKERFILE: &str = "FROM scratch\nCOPY busybox /bin/busybox\n\
-    RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\nENV PATH=/bin\n\
-    COPY nordvpn nordvpn-login /bin/\nSTOPSIGNAL SIGKILL\nCMD [\"/bin/nordvpn\", \"daemon\"]\n";
-
 /// Policy of a production image that reserves SSH for the VPN.
 const PRODUCTION: &str = r#"{"sandbox":false,"run":"signed","engineer":"operate","ssh":"vpn"}"#;
-
-/// Run specification of `docs/examples/nordvpn`.
-fn specification() -> RunSpec {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/nordvpn/app.yaml");
-    let text = fs::read_to_string(path).unwrap();
-    let none = |_: &str| Ok(None);
-    Spec::parse(&text, "app.yaml", &none).unwrap().run_spec()
-}
 
 struct Testbed {
     device: Device,
@@ -145,45 +111,17 @@ impl Testbed {
 
     /// Builds the client's image; returns its image ID.
     fn build(&self) -> String {
-        let client = CLIENT.replace("TOKEN", TOKEN);
-        let files: [(&str, &[u8]); 3] = [
-            ("Dockerfile", DOCKERFILE.as_bytes()),
-            ("nordvpn", client.as_bytes()),
-            ("nordvpn-login", b"#!/bin/sh\nexec nordvpn login\n"),
-        ];
-        build_image(&self.device, "sandbox/nordvpn", &files);
+        build_image(&self.device, "sandbox/nordvpn", &nordvpn_image::FILES);
         self.read_output("docker", &["inspect", "-f", "{{.Id}}", "sandbox/nordvpn"])
     }
 
     /// Caches a signature of the image and the run specification of the example, as a pull
     /// does; returns the digest.
     fn sign(&self, id: &str, version: &str, grants: &[&str]) -> String {
-        let spec = specification().to_bytes().unwrap();
-        let manifest = Manifest::new(json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": id, "size": 2 },
-            "layers": [], "annotations": { "grants": grants.join(","), "version": version },
-        }).to_string().into_bytes());
-        let annotations = Annotations {
-            app: "nordvpn".into(),
-            version: version.into(),
-            release_number: 1,
-            grants: grants.iter().map(ToString::to_string).collect(),
-            run: Some(Digest::of(&spec)),
-        };
-        let reference: ImageRef = format!("{REPOSITORY}:nordvpn-{version}").parse().unwrap();
-        let payload = edge_signature::payload(&reference, &manifest.digest, &annotations);
-        let (signature, _) = edge_signature::sign_with_pem(&self.key, &payload).unwrap();
-        let proof = CachedSignature::new(&manifest, vec![Signed::new(payload, signature)]);
-        let proof = proof.with_run_spec(spec);
-        let path = format!(
-            "/data/config/edge-docker/proofs/{}.json",
-            manifest.digest.hex()
-        );
-        self.write(&path, &serde_json::to_string(&proof).unwrap());
-        let digest = manifest.digest.to_string();
-        let tag = format!("/data/config/edge-docker/tags/nordvpn-{version}");
-        self.write(&tag, &digest);
+        let (digest, files) = nordvpn_image::signed(&self.key, id, version, grants);
+        for (path, text) in files {
+            self.write(&path, &text);
+        }
         digest
     }
 

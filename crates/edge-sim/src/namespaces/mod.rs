@@ -3,11 +3,13 @@
 //! two seconds and occupies no TCP port of this machine; tests of the kernel, of
 //! systemd units or of the boot use the test VM instead. Root is required.
 
+mod booted;
 mod files;
 mod fleet;
 mod holder;
 mod network;
 
+pub use booted::Booted;
 pub use fleet::Fleet;
 pub use holder::Namespaces;
 

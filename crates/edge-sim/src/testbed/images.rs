@@ -16,12 +16,12 @@ use crate::namespaces::Device;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// Builds the container image `name` on a device. The build context contains
-/// `files`, among them a Dockerfile, and a statically linked `busybox`.
+/// Returns a build context with `files`, among them a Dockerfile, and a statically linked
+/// `busybox`.
 ///
 /// # Panics
-/// If busybox-static is not installed, or the build fails.
-pub fn build_image(device: &Device, name: &str, files: &[(&str, &[u8])]) {
+/// If busybox-static is not installed.
+pub fn build_context(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let busybox = fs::read("/bin/busybox").expect("install busybox-static");
     for (name, content) in files.iter().chain(&[("busybox", &busybox[..])]) {
@@ -30,6 +30,14 @@ pub fn build_image(device: &Device, name: &str, files: &[(&str, &[u8])]) {
         header.set_mode(0o755);
         tar.append_data(&mut header, name, *content).unwrap();
     }
+    tar.into_inner().unwrap()
+}
+
+/// Builds the container image `name` on a device from [`build_context`].
+///
+/// # Panics
+/// If busybox-static is not installed, or the build fails.
+pub fn build_image(device: &Device, name: &str, files: &[(&str, &[u8])]) {
     let mut command = device.command("edge-docker");
     command.args(["build", "-q", "-t", name, "-"]);
     let mut child = command
@@ -39,7 +47,7 @@ pub fn build_image(device: &Device, name: &str, files: &[(&str, &[u8])]) {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    input.write_all(&tar.into_inner().unwrap()).unwrap();
+    input.write_all(&build_context(files)).unwrap();
     drop(input);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}\n{}", device.log());

@@ -16,7 +16,7 @@ mod programs;
 pub use cloud::{Cloud, StrictEndpoint, edge_sim};
 pub use command_line::{check_help, check_wrong_usage};
 pub use device_root::{DeviceRoot, IdentityFile};
-pub use images::{build_image, push_image};
+pub use images::{build_context, build_image, push_image};
 pub use programs::{example, program};
 
 use std::os::unix::process::ExitStatusExt as _;

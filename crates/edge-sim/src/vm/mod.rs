@@ -1,7 +1,7 @@
 //! Test VM: a virtual device with the real units and programs, a read-only root
 //! file system and an NVMe disk of 16 partitions.
 
-mod base;
+pub(crate) mod base;
 mod contents;
 mod disk;
 mod entry;

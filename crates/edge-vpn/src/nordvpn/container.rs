@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use edge_common::command::Completed;
 use edge_common::contract::path::{EDGE_DOCKER, SERVICES};
 use edge_common::contract::{exit_code, label};
+use edge_common::exit::Failure;
 use edge_common::{Root, file, log};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,10 +101,39 @@ pub(crate) fn reconcile(root: &Root, provider: &Provider) -> Result<()> {
     }
     let verb = match state(root, config) {
         State::Other => "replace",
-        State::Absent | State::Down | State::Running => "run",
+        State::Down if !starts_again(root, config)? => "replace",
+        // What runs is left alone, also if its version was signed again meanwhile: a
+        // connection is not interrupted for that.
+        State::Down | State::Running => return Ok(()),
+        State::Absent => "run",
     };
     let mut command = root.command(EDGE_DOCKER);
     Err(command.args([verb, &config.image]).exec()).context("starting edge-docker")
+}
+
+/// Starts the container that does not run, also without the registry. Returns false if
+/// edge-docker refuses that: its version may have been signed again for another image
+/// meanwhile, which `replace` deploys in its place.
+fn starts_again(root: &Root, config: &Nordvpn) -> Result<bool> {
+    let mut command = root.command(EDGE_DOCKER);
+    let status = command.args(["run", &config.image]).status();
+    let status = status.context("starting edge-docker")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    match code {
+        Some(0) => Ok(true),
+        Some(exit_code::REFUSED) => {
+            log::warn(format_args!(
+                "the container {} does not start as {}: deploying that in its place",
+                config.app, config.image
+            ));
+            Ok(false)
+        }
+        // The code tells edge-vpn the cause, see `explain`.
+        code => Err(Failure::error(
+            code.unwrap_or(1),
+            format_args!("edge-docker run {}: {status}", config.image),
+        )),
+    }
 }
 
 /// Returns whether the container of the configured version runs.
