@@ -5,7 +5,6 @@
 mod nordvpn_image;
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 
 use edge_sim::namespaces::{Device, Settings};
