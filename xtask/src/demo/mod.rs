@@ -77,7 +77,7 @@ fn long() -> Vec<Step> {
     let mut steps = all();
     let more = steps.len() - more::STEPS.len();
     let follow: Step = ("docs/first-app.md, followed", first_app::follow);
-    steps.splice(more..more, [bad_days::FULL, follow]);
+    steps.splice(more..more, [bad_days::FULL, bad_days::RESCUE, follow]);
     steps
 }
 
