@@ -1,9 +1,11 @@
 """Drives a job through AWS's own clients: boto3 on the control plane, the Jobs client of
 awsiotsdk on the device.
 
-Arguments: directory of the local cloud, certificate, key, thing name. Prints what it saw, JSON.
+Arguments: file of endpoints, CA file, certificate, key, thing name, version of MQTT (3 or 5).
+Prints what it saw, JSON.
 """
 
+import concurrent.futures
 import json
 import pathlib
 import queue
@@ -12,7 +14,7 @@ import sys
 import awsiot
 import boto3
 from awscrt import mqtt_request_response
-from awsiot import iotjobs, mqtt5_client_builder
+from awsiot import iotjobs, mqtt5_client_builder, mqtt_connection_builder
 from botocore.exceptions import ClientError
 
 LIMIT = 20
@@ -39,17 +41,11 @@ def rejected(future):
 
 
 class Device:
-    def __init__(self, port, ca, certificate, key, thing):
-        import concurrent.futures
-        connected = concurrent.futures.Future()
+    def __init__(self, port, ca, certificate, key, thing, version):
         self.thing = thing
-        self.client = mqtt5_client_builder.mtls_from_path(
-            endpoint="localhost", port=port, ca_filepath=ca, cert_filepath=certificate,
-            pri_key_filepath=key, client_id=thing,
-            on_lifecycle_connection_success=connected.set_result,
-            on_lifecycle_connection_failure=lambda e: connected.set_exception(e.exception))
-        self.client.start()
-        connected.result(LIMIT)
+        options = dict(endpoint="localhost", port=port, ca_filepath=ca, cert_filepath=certificate,
+                       pri_key_filepath=key, client_id=thing)
+        self.client = self.connect5(options) if version == "5" else self.connect3(options)
         self.jobs = iotjobs.IotJobsClientV2(
             self.client, mqtt_request_response.ClientOptions(
                 max_request_response_subscriptions=8, max_streaming_subscriptions=4,
@@ -61,9 +57,30 @@ class Device:
             self.stream(self.jobs.create_next_job_execution_changed_stream,
                         iotjobs.NextJobExecutionChangedSubscriptionRequest, self.next)]
 
+    @staticmethod
+    def connect5(options):
+        connected = concurrent.futures.Future()
+        client = mqtt5_client_builder.mtls_from_path(
+            **options, on_lifecycle_connection_success=connected.set_result,
+            on_lifecycle_connection_failure=lambda e: connected.set_exception(e.exception))
+        client.start()
+        connected.result(LIMIT)
+        return client
+
+    @staticmethod
+    def connect3(options):
+        connection = mqtt_connection_builder.mtls_from_path(**options, clean_session=True)
+        connection.connect().result(LIMIT)
+        return connection
+
+    def close(self):
+        if hasattr(self.client, "stop"):
+            self.client.stop()
+        else:
+            self.client.disconnect().result(LIMIT)
+
     def stream(self, create, request, events):
         """Opens a stream; returns it once the broker has confirmed the subscription."""
-        import concurrent.futures
         open_ = concurrent.futures.Future()
         status = lambda event: (
             event.type == mqtt_request_response.SubscriptionStatusEventType.SUBSCRIPTION_ESTABLISHED
@@ -100,10 +117,10 @@ def control(endpoint, secret="test"):
 
 
 def main():
-    cloud, certificate, key, thing = pathlib.Path(sys.argv[1]), *sys.argv[2:5]
-    endpoints = json.loads((cloud / "endpoints.json").read_text())
+    endpoints, identity = json.loads(pathlib.Path(sys.argv[1]).read_text()), sys.argv[2:7]
     iot = control(endpoints["iot_control"])
-    device = Device(endpoints["iot_port"], str(cloud / "ca.pem"), certificate, key, thing)
+    device = Device(endpoints["iot_port"], *identity)
+    thing = device.thing
     seen = {"empty": device.pending()}
 
     group = iot.create_thing_group(thingGroupName="barn:1")["thingGroupArn"]
@@ -158,7 +175,7 @@ def main():
     seen["pages"] = sorted(job["jobId"] for page in pages for job in page["jobs"])
     iot.delete_job(jobId="edge-barn-6")
     seen["deleted"] = refused(iot.get_job_document, jobId="edge-barn-6")
-    device.client.stop()
+    device.close()
     print(json.dumps(seen))
 
 

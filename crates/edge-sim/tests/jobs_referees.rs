@@ -1,10 +1,12 @@
 //! AWS IoT Jobs of the local cloud, judged by AWS's own clients.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edge_sim::testbed::{Cloud, DeviceRoot};
+use edge_sim::endpoint::Behaviour;
+use edge_sim::testbed::{Cloud, DeviceRoot, StrictEndpoint};
 use serde_json::{Value, json};
 
 fn python() -> Command {
@@ -19,10 +21,8 @@ fn python() -> Command {
     Command::new(path)
 }
 
-#[test]
-fn boto3_and_awsiotsdk_drive_a_job_to_its_end() {
-    let cloud = Cloud::up();
-    let device = DeviceRoot::allowed(&cloud, "s1");
+/// Runs the clients against endpoints, with the MQTT version `version`; compares what they saw.
+fn judge(endpoints: &Path, ca: &Path, device: &DeviceRoot, version: &str) {
     device.provisioned(&[]);
     let identity = device.path("data/config/aws-iot");
     let output = python()
@@ -30,10 +30,10 @@ fn boto3_and_awsiotsdk_drive_a_job_to_its_end() {
             env!("CARGO_MANIFEST_DIR"),
             "/tests/jobs_referees.py"
         ))
-        .arg(cloud.path())
+        .args([endpoints, ca])
         .arg(identity.join("device.crt"))
         .arg(identity.join("private.key"))
-        .arg("edge-ai-s1")
+        .args(["edge-ai-s1", version])
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
@@ -68,4 +68,27 @@ fn boto3_and_awsiotsdk_drive_a_job_to_its_end() {
     for (name, wanted) in wanted.as_object().unwrap() {
         assert_eq!(&seen[name], wanted, "{name}");
     }
+}
+
+#[test]
+fn clients_of_aws_drive_a_job_in_the_local_cloud() {
+    let cloud = Cloud::up();
+    let device = DeviceRoot::allowed(&cloud, "s1");
+    judge(
+        &cloud.file("endpoints.json"),
+        &cloud.file("ca.pem"),
+        &device,
+        "5",
+    );
+}
+
+#[test]
+fn clients_of_aws_drive_a_job_at_the_strict_endpoint() {
+    let cloud = StrictEndpoint::with(&Behaviour::default());
+    let device = DeviceRoot::strict(&cloud, "s1");
+    let control = format!("http://127.0.0.1:{}", cloud.endpoint.control_port());
+    let endpoints = json!({ "iot_port": cloud.endpoint.port(), "iot_control": control });
+    let file = cloud.file("endpoints.json");
+    fs::write(&file, endpoints.to_string()).unwrap();
+    judge(&file, &cloud.file("ca.pem"), &device, "3");
 }

@@ -19,6 +19,9 @@ type Deliver = Box<dyn Fn(&Publication) + Send>;
 struct State {
     engine: Engine,
     deliver: Deliver,
+    /// Seconds by which the clock of the service is ahead.
+    ahead: u64,
+    over: bool,
 }
 
 /// Jobs engine of a running cloud. Its state is `jobs.json`, of which it is the only writer.
@@ -40,7 +43,12 @@ impl JobsService {
             true => Engine::load(&file::read(&path, MAX_STATE)?)?,
             false => Engine::default(),
         };
-        let state = State { engine, deliver };
+        let state = State {
+            engine,
+            deliver,
+            ahead: 0,
+            over: false,
+        };
         Ok(Self {
             dir: dir.into(),
             state: Mutex::new(state),
@@ -52,10 +60,10 @@ impl JobsService {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what happens by itself at its time, as long as the process runs.
+    /// Does what happens by itself at its time, until [`JobsService::end`].
     pub(crate) fn keep_time(&self) {
         let mut state = self.lock();
-        loop {
+        while !state.over {
             let wait = match state.engine.due() {
                 None => Duration::MAX,
                 Some(due) => Duration::from_secs(due.saturating_sub(state.now())),
@@ -69,6 +77,18 @@ impl JobsService {
             let waited = self.changed.wait_timeout(state, wait);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Ends [`JobsService::keep_time`].
+    pub(crate) fn end(&self) {
+        self.lock().over = true;
+        self.changed.notify_all();
+    }
+
+    /// Turns the clock of the service ahead.
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.lock().ahead += seconds;
+        self.changed.notify_all();
     }
 
     /// Handles a message that a device published. Notifications are delivered after
@@ -124,7 +144,7 @@ impl JobsService {
 impl State {
     fn now(&self) -> u64 {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH);
-        clock.map_or(0, |clock| clock.as_secs())
+        clock.map_or(0, |clock| clock.as_secs()) + self.ahead
     }
 }
 

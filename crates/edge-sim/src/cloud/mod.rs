@@ -4,7 +4,7 @@
 
 pub(crate) mod answers;
 mod aws;
-mod control;
+pub(crate) mod control;
 pub(crate) mod http;
 pub mod jobs;
 pub(crate) mod jobs_service;

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssl::nid::Nid;
@@ -10,8 +11,10 @@ use openssl::ssl::SslStream;
 use serde_json::Value;
 
 use super::fault::{Kind, Stage, rejection, spoil};
+use super::jobs::{self, End};
 use super::packet::{self, Packet};
-use super::{Event, Shared, lock};
+use super::sessions::{Outbox, Wake};
+use super::{Shared, lock};
 use crate::cloud::TEMPLATE;
 use crate::cloud::answers::{Answers, rejected};
 use crate::cloud::policy::Policy;
@@ -43,6 +46,8 @@ struct Client {
     policy: Policy,
     filters: Vec<String>,
     sent: u16,
+    outbox: Arc<Outbox>,
+    wake: Wake,
 }
 
 impl Client {
@@ -51,14 +56,42 @@ impl Client {
     }
 
     fn subscribed(&self, topic: &str) -> bool {
-        let fits = |filter: &String| match filter
-            .strip_suffix('+')
-            .or_else(|| filter.strip_suffix('#'))
-        {
-            Some(start) => topic.starts_with(start),
-            None => filter == topic,
-        };
-        self.filters.iter().any(fits)
+        self.filters.iter().any(|filter| matches(filter, topic))
+    }
+
+    /// Sends a message if the client subscribed to its topic and may receive it.
+    fn send(
+        &mut self,
+        tls: &mut SslStream<TcpStream>,
+        topic: &str,
+        content: &[u8],
+    ) -> io::Result<()> {
+        if !self.subscribed(topic) || !self.may("iot:Receive", &format!("topic/{topic}")) {
+            return Ok(());
+        }
+        self.sent = self.sent.wrapping_add(1).max(1);
+        packet::publish(tls, self.sent, topic, content)
+    }
+
+    /// Sends the messages that wait for the client.
+    fn flush(&mut self, tls: &mut SslStream<TcpStream>) -> io::Result<()> {
+        while let Some((topic, content)) = self.outbox.pop() {
+            self.send(tls, &topic, &content)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a topic filter of MQTT matches a topic.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some("+"), Some(_)) => {}
+            (Some(wanted), Some(level)) if wanted == level => {}
+            _ => return false,
+        }
     }
 }
 
@@ -72,6 +105,10 @@ fn handle(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let timeout = Duration::from_secs(u64::from(keep_alive.max(30)) * 3 / 2);
     raw.set_read_timeout(Some(timeout))?;
     loop {
+        client.flush(&mut tls)?;
+        if tls.ssl().pending() == 0 && !client.wake.wait(&raw, timeout)? {
+            continue;
+        }
         match packet::read(&mut tls)? {
             Packet::Subscribe(id, filters) => {
                 if filters.len() > 8
@@ -83,6 +120,10 @@ fn handle(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 }
                 packet::subscribed(&mut tls, id, filters.len())?;
                 client.filters.extend(filters);
+            }
+            Packet::Unsubscribe(id, filters) => {
+                client.filters.retain(|filter| !filters.contains(filter));
+                packet::unsubscribed(&mut tls, id)?;
             }
             Packet::Publish(id, topic, payload, retain) => {
                 if retain || !client.may("iot:Publish", &format!("topic/{topic}")) {
@@ -123,7 +164,7 @@ fn admit(
     let allowed = known && policy.allows("iot:Connect", &client_name, thing.as_deref());
     let in_time = lock(&shared.quotas).connect(&id);
     let fault = lock(&shared.script).next(Stage::Connect);
-    note(shared, "connect", allowed && in_time && fault.is_none());
+    shared.note("connect", allowed && in_time && fault.is_none());
     match fault {
         Some(Kind::Silent) => std::thread::sleep(Duration::from_secs(60)),
         Some(Kind::Late(time)) => std::thread::sleep(time),
@@ -135,14 +176,16 @@ fn admit(
         return Err(forbidden("CONNECT"));
     }
     packet::connected(tls, 0)?;
-    if let Some(old) = lock(&shared.sessions).insert(id, raw.try_clone()?) {
-        let _ = old.shutdown(std::net::Shutdown::Both);
-    }
+    let (outbox, wake) = Outbox::new()?;
+    let sessions = &shared.sessions;
+    sessions.insert(id, raw.try_clone()?, Arc::clone(&outbox));
     let client = Client {
         thing,
         policy,
         filters: Vec::new(),
         sent: 0,
+        outbox,
+        wake,
     };
     Ok((client, keep_alive))
 }
@@ -158,15 +201,6 @@ fn user(tls: &SslStream<TcpStream>) -> Option<String> {
     String::from_utf8(name.data().as_slice().to_vec()).ok()
 }
 
-fn note(shared: &Shared, kind: &'static str, succeeded: bool) {
-    let at = shared.start.elapsed();
-    lock(&shared.events).push(Event {
-        at,
-        kind,
-        succeeded,
-    });
-}
-
 /// Answers a published request, correctly or with the next fault of the script.
 fn answer(
     tls: &mut SslStream<TcpStream>,
@@ -175,6 +209,14 @@ fn answer(
     topic: &str,
     payload: &[u8],
 ) -> io::Result<()> {
+    if let Some(stage) = jobs::stage(topic) {
+        let end = jobs::answer(shared, &client.outbox, stage, (topic, payload))?;
+        client.flush(tls)?;
+        return match end {
+            End::Open => Ok(()),
+            End::Cut => Err(forbidden("cut")),
+        };
+    }
     let (kind, stage) = match topic {
         CREATE => ("create", Some(Stage::Create)),
         PROVISION => ("register", Some(Stage::Register)),
@@ -189,7 +231,7 @@ fn answer(
     }
     let answers = decide(shared, stage, fault, topic, payload);
     let succeeded = answers.iter().all(|(level, _)| *level != "rejected");
-    note(shared, kind, succeeded);
+    shared.note(kind, succeeded);
     match fault {
         Some(Kind::Late(time)) => std::thread::sleep(time),
         Some(Kind::Lost) => return Err(forbidden("lost")),
@@ -204,10 +246,7 @@ fn answer(
             _ => content.to_string().into_bytes(),
         };
         let to = format!("{topic}/{level}");
-        if client.subscribed(&to) {
-            client.sent = client.sent.wrapping_add(1).max(1);
-            packet::publish(tls, client.sent, &to, &content)?;
-        }
+        client.send(tls, &to, &content)?;
     }
     if fault == Some(Kind::Cut) {
         return Err(forbidden("cut"));
@@ -239,4 +278,27 @@ fn decide(
     let answers: Vec<(&str, Value)> =
         responder::answer(&shared.dir, &mut lock(&shared.provisioning), topic, payload);
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn filters_match_level_by_level() {
+        for (filter, topic, wanted) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/+", "a/b", true),
+            ("a/+", "a/b/c", false),
+            ("a/+", "a", false),
+            ("jobs/+/update/+", "jobs/j1/update/accepted", true),
+            ("jobs/+/update/+", "jobs/j1/get/accepted", false),
+            ("a/#", "a/b/c", true),
+            ("a/#", "a", true),
+            ("a/#", "ab", false),
+        ] {
+            assert_eq!(matches(filter, topic), wanted, "{filter} {topic}");
+        }
+    }
 }

@@ -24,7 +24,29 @@ pub(crate) enum Stage {
     Register,
     /// Request to a device shadow.
     Shadow,
+    /// Request for the pending executions of jobs.
+    JobsList,
+    /// Request for one execution of a job.
+    JobsDescribe,
+    /// Change of an execution of a job.
+    JobsUpdate,
+    /// Notification about jobs.
+    JobsNotify,
+    /// Request of an operator about jobs or thing groups.
+    Control,
 }
+
+const STAGES: [(&str, Stage); 9] = [
+    ("connect", Stage::Connect),
+    ("create", Stage::Create),
+    ("register", Stage::Register),
+    ("shadow", Stage::Shadow),
+    ("jobs-list", Stage::JobsList),
+    ("jobs-describe", Stage::JobsDescribe),
+    ("jobs-update", Stage::JobsUpdate),
+    ("jobs-notify", Stage::JobsNotify),
+    ("control", Stage::Control),
+];
 
 /// Reaction of the endpoint to a request that a fault affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +87,14 @@ pub(crate) enum Kind {
     OtherThing,
     /// All ownership tokens expire before the request is executed.
     Expired,
+    /// The list of executions lacks the newest one.
+    Stale,
+    /// The execution is not found.
+    Gone,
+    /// The message has wrong types, and a document that is a thousand levels deep.
+    Hostile,
+    /// The request about jobs is rejected with this code.
+    Code(&'static str),
 }
 
 /// Scripted fault in the form `STAGE:KIND[*TIMES]`, for example `create:silent` or
@@ -87,13 +117,12 @@ impl FromStr for Fault {
         let (stage, rest) = text
             .split_once(':')
             .context("a fault must be STAGE:KIND[*TIMES]")?;
-        let stage = match stage {
-            "connect" => Stage::Connect,
-            "create" => Stage::Create,
-            "register" => Stage::Register,
-            "shadow" => Stage::Shadow,
-            _ => bail!("{stage} is none of connect, create, register, shadow"),
-        };
+        let known = STAGES.iter().find(|(name, _)| *name == stage);
+        let (_, stage) = known.with_context(|| {
+            let names = STAGES.map(|(name, _)| name).join(", ");
+            format!("{stage} is none of {names}")
+        })?;
+        let stage = *stage;
         let (kind, times) = match rest.split_once('*') {
             Some((kind, times)) => (
                 kind,
@@ -107,7 +136,37 @@ impl FromStr for Fault {
             Some((name, value)) => with_value(name, value)?,
             None => named(kind)?,
         };
+        if !occurs(stage, kind) {
+            bail!("{rest} does not occur at this stage: {text}");
+        }
         Ok(Self { stage, kind, times })
+    }
+}
+
+/// Returns whether a kind of fault can occur at a stage.
+fn occurs(stage: Stage, kind: Kind) -> bool {
+    use Kind::{
+        Broken, Code, Cut, Dropped, Gone, Hostile, Incomplete, Late, Lost, Malformed, Oversized,
+        Silent, Stale, Throttled, Twice,
+    };
+    let special = matches!(kind, Stale | Gone | Hostile | Code(_));
+    let common = matches!(
+        kind,
+        Silent | Late(_) | Dropped | Lost | Throttled | Broken | Malformed
+    );
+    let spoiled = matches!(
+        kind,
+        Cut | Twice | Oversized | Incomplete | Hostile | Code(_)
+    );
+    match stage {
+        Stage::Connect | Stage::Create | Stage::Register | Stage::Shadow => !special,
+        Stage::JobsList => common || spoiled || kind == Stale,
+        Stage::JobsDescribe | Stage::JobsUpdate => common || spoiled || kind == Gone,
+        Stage::JobsNotify => matches!(
+            kind,
+            Silent | Twice | Malformed | Oversized | Incomplete | Hostile
+        ),
+        Stage::Control => common,
     }
 }
 
@@ -117,6 +176,10 @@ fn with_value(name: &str, value: &str) -> Result<Kind> {
     Ok(match name {
         "late" => Kind::Late(Duration::from_millis(value.parse().with_context(invalid)?)),
         "return" => Kind::Return(value.parse().with_context(invalid)?),
+        "code" => {
+            let known = published::JOBS.iter().find(|code| **code == value);
+            Kind::Code(known.with_context(|| format!("{value} is not a published code"))?)
+        }
         "rejected" => {
             let (status, code) = value.split_once('/').unwrap_or((value, ""));
             let status = status.parse().with_context(invalid)?;
@@ -148,6 +211,9 @@ fn named(kind: &str) -> Result<Kind> {
         "over" => Kind::Over,
         "other-thing" => Kind::OtherThing,
         "expired" => Kind::Expired,
+        "stale" => Kind::Stale,
+        "gone" => Kind::Gone,
+        "hostile" => Kind::Hostile,
         _ => bail!("unknown kind of fault: {kind}"),
     })
 }
@@ -248,6 +314,11 @@ mod tests {
             "create:silent*x",
             "create:rejected=x/Throttling",
             "create:rejected=400/Unknown",
+            "create:stale",
+            "jobs-list:gone",
+            "jobs-notify:lost",
+            "jobs-update:code=Unknown",
+            "control:cut",
         ] {
             assert!(bad.parse::<Fault>().is_err(), "{bad}");
         }

@@ -7,11 +7,13 @@
 
 mod connection;
 pub(crate) mod fault;
+mod jobs;
+mod operators;
 mod packet;
 pub mod published;
 mod quota;
+mod sessions;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -26,10 +28,13 @@ use openssl::ssl::{
 };
 use openssl::x509::X509;
 
+use crate::cloud::jobs::{Call, Response};
+use crate::cloud::jobs_service::JobsService;
 use crate::cloud::pki;
 use crate::cloud::provisioning::{Provisioning, Rights};
 use fault::{Fault, Script};
 use quota::Quotas;
+use sessions::Sessions;
 
 /// Address on which the endpoint listens by default.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -72,6 +77,8 @@ pub struct Behaviour {
     pub address: Option<IpAddr>,
     /// Port to listen on; 0 selects a free port.
     pub port: u16,
+    /// Port of the control plane; 0 selects a free port.
+    pub control: u16,
 }
 
 impl FromStr for Server {
@@ -100,6 +107,10 @@ pub(crate) struct Args {
     /// Port to listen on; 0 selects a free port. The port is printed
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Port of the control plane of jobs; 0 selects a free port. The port is printed
+    /// on a second line
+    #[arg(long)]
+    control_port: Option<u16>,
     /// Quota of provisionings per second; without this option there are no quotas
     #[arg(long)]
     rate: Option<u32>,
@@ -108,9 +119,11 @@ pub(crate) struct Args {
     #[arg(long, default_value = "proper")]
     server: Server,
     /// Fault STAGE:KIND[*TIMES], for example create:silent*1; can be repeated.
-    /// Stages: connect, create, register, shadow. Kinds: refused throttled broken
+    /// Stages: connect, create, register, shadow, jobs-list, jobs-describe,
+    /// jobs-update, jobs-notify, control. Kinds: refused throttled broken
     /// rejected=STATUS/CODE return=N silent late=MS dropped lost cut twice malformed
-    /// oversized incomplete other-key over other-thing expired
+    /// oversized incomplete other-key over other-thing expired; of jobs also
+    /// stale gone hostile code=CODE
     #[arg(long)]
     fault: Vec<Fault>,
 }
@@ -128,10 +141,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         server: args.server,
         address: Some(args.address),
         port: args.port,
+        control: args.control_port.unwrap_or(0),
         ..Behaviour::default()
     };
     let endpoint = Endpoint::start(&args.dir, &behaviour)?;
     println!("{}", endpoint.port());
+    if args.control_port.is_some() {
+        println!("{}", endpoint.control_port());
+    }
     loop {
         std::thread::park();
     }
@@ -142,7 +159,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 pub struct Event {
     /// Time since the start of the endpoint.
     pub at: Duration,
-    /// Kind of the request: `connect`, `create`, `register` or `shadow`.
+    /// Kind of the request: `connect`, `create`, `register`, `shadow`, `jobs` or
+    /// `control`.
     pub kind: &'static str,
     /// Whether the request was accepted.
     pub succeeded: bool,
@@ -152,8 +170,9 @@ pub struct Event {
 pub struct Endpoint {
     address: IpAddr,
     port: u16,
+    control: u16,
     shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// State that all connections share.
@@ -163,11 +182,24 @@ struct Shared {
     acceptor: SslAcceptor,
     authority: pki::Authority,
     provisioning: Mutex<Provisioning>,
-    script: Mutex<Script>,
+    script: Arc<Mutex<Script>>,
     quotas: Mutex<Quotas>,
-    sessions: Mutex<HashMap<String, TcpStream>>,
+    sessions: Arc<Sessions>,
+    jobs: JobsService,
     events: Mutex<Vec<Event>>,
     over: AtomicBool,
+}
+
+impl Shared {
+    /// Records a request.
+    fn note(&self, kind: &'static str, succeeded: bool) {
+        let at = self.start.elapsed();
+        lock(&self.events).push(Event {
+            at,
+            kind,
+            succeeded,
+        });
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -184,31 +216,61 @@ impl Endpoint {
         let address = behaviour.address.unwrap_or(LOOPBACK);
         let listener = TcpListener::bind((address, behaviour.port)).context("listening")?;
         let port = listener.local_addr()?.port();
+        let control = TcpListener::bind((address, behaviour.control)).context("listening")?;
+        let script = Arc::new(Mutex::new(Script::new(&behaviour.faults)));
+        let sessions = Arc::<Sessions>::default();
+        let delivery = jobs::delivery(
+            Arc::clone(&sessions),
+            Arc::clone(&script),
+            pki::Authority::load(dir, "device-ca")?,
+        );
         let shared = Arc::new(Shared {
             dir: dir.into(),
             start: Instant::now(),
             acceptor: acceptor(dir, behaviour)?,
             authority: pki::Authority::load(dir, "device-ca")?,
             provisioning: Mutex::new(Provisioning::load(dir, Rights::Memory)?),
-            script: Mutex::new(Script::new(&behaviour.faults)),
+            script,
             quotas: Mutex::new(Quotas::new(behaviour.rate)),
-            sessions: Mutex::default(),
+            sessions,
+            jobs: JobsService::load(dir, Box::new(delivery))?,
             events: Mutex::default(),
             over: AtomicBool::new(false),
         });
-        let accepting = Arc::clone(&shared);
-        let accepting = std::thread::spawn(move || accept(&listener, &accepting));
+        let control_port = control.local_addr()?.port();
+        let [devices, operators, clock] = [(); 3].map(|()| Arc::clone(&shared));
+        let threads = vec![
+            std::thread::spawn(move || accept(&listener, &devices)),
+            std::thread::spawn(move || operators::accept(&control, &operators)),
+            std::thread::spawn(move || clock.jobs.keep_time()),
+        ];
         Ok(Self {
             address,
             port,
+            control: control_port,
             shared,
-            accepting: Some(accepting),
+            threads,
         })
     }
 
     /// Returns the port on which the endpoint listens.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns the port of the control plane of jobs and thing groups.
+    pub fn control_port(&self) -> u16 {
+        self.control
+    }
+
+    /// Handles a request to the control plane, without a connection and without faults.
+    pub fn call(&self, call: &Call) -> Response {
+        self.shared.jobs.call(call)
+    }
+
+    /// Turns the clock of jobs ahead.
+    pub fn pass(&self, seconds: u64) {
+        self.shared.jobs.pass(seconds);
     }
 
     /// Replaces the script of faults for the requests that follow.
@@ -230,24 +292,19 @@ impl Endpoint {
     pub fn keys_seen(&self) -> usize {
         lock(&self.shared.provisioning).keys_seen()
     }
-
-    /// Closes the connections of all clients that have sent CONNECT.
-    fn hang_up(&self) {
-        for (_, stream) in lock(&self.shared.sessions).drain() {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
-        self.hang_up();
-        // The thread blocks in `accept`: a connection wakes it, and it reads
-        // `over`.
-        let _ = TcpStream::connect((self.address, self.port));
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
+        self.shared.sessions.close();
+        self.shared.jobs.end();
+        // The threads block in `accept`: a connection wakes them, and they read `over`.
+        for port in [self.port, self.control] {
+            let _ = TcpStream::connect((self.address, port));
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
         }
     }
 }

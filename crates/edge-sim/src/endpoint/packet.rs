@@ -13,6 +13,8 @@ pub(crate) enum Packet {
     Connect(String, u16),
     /// SUBSCRIBE: packet id and topic filters.
     Subscribe(u16, Vec<String>),
+    /// UNSUBSCRIBE: packet id and topic filters.
+    Unsubscribe(u16, Vec<String>),
     /// PUBLISH: packet id (0 with QoS 0), topic, payload and the retain flag.
     Publish(u16, String, Vec<u8>, bool),
     /// PUBACK: acknowledgement of a message.
@@ -79,6 +81,14 @@ fn parse(head: u8, body: &[u8]) -> Option<Packet> {
             }
             Packet::Subscribe(id, filters)
         }
+        10 => {
+            let id = number(&mut rest)?;
+            let mut filters = Vec::new();
+            while !rest.is_empty() {
+                filters.push(text(&mut rest)?);
+            }
+            Packet::Unsubscribe(id, filters)
+        }
         12 => Packet::Ping,
         14 => Packet::Disconnect,
         _ => return None,
@@ -127,6 +137,11 @@ pub(crate) fn subscribed(to: &mut impl Write, id: u16, count: usize) -> io::Resu
     send(to, 0x90, &body)
 }
 
+/// Sends UNSUBACK.
+pub(crate) fn unsubscribed(to: &mut impl Write, id: u16) -> io::Result<()> {
+    send(to, 0xb0, &id.to_be_bytes())
+}
+
 /// Sends PUBACK, the acknowledgement of the message with this packet id.
 pub(crate) fn published(to: &mut impl Write, id: u16) -> io::Result<()> {
     send(to, 0x40, &id.to_be_bytes())
@@ -161,6 +176,9 @@ mod tests {
         let subscribe = b"\x82\x09\0\x07\0\x04a/+b\x01";
         let wanted = Packet::Subscribe(7, vec!["a/+b".into()]);
         assert_eq!(read(&mut &subscribe[..]).unwrap(), wanted);
+        let unsubscribe = b"\xa2\x07\0\x07\0\x03a/+";
+        let wanted = Packet::Unsubscribe(7, vec!["a/+".into()]);
+        assert_eq!(read(&mut &unsubscribe[..]).unwrap(), wanted);
         let mut sent = Vec::new();
         publish(&mut sent, 9, "t", &[b'x'; 200]).unwrap();
         assert_eq!(sent[..3], [0x32, 0xcd, 0x01]);

@@ -1,5 +1,5 @@
-//! Rejections that AWS publishes for `CreateCertificateFromCsr`, `RegisterThing` and
-//! device shadows, with their status codes. See
+//! Rejections that AWS publishes for `CreateCertificateFromCsr`, `RegisterThing`, device
+//! shadows and jobs, with their status codes. See
 //! <https://docs.aws.amazon.com/iot/latest/apireference/API_RegisterThing.html>,
 //! <https://docs.aws.amazon.com/iot/latest/apireference/CommonErrors.html> and
 //! <https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-error-messages.html>.
@@ -43,6 +43,19 @@ pub const PROVISIONING: &[(u16, &str)] = &[
 
 /// Status codes of rejections by device shadows.
 pub const SHADOW: &[u16] = &[400, 401, 403, 404, 409, 413, 415, 429, 500];
+
+/// Codes of rejections by jobs.
+pub const JOBS: &[&str] = &[
+    "InvalidTopic",
+    "InvalidJson",
+    "InvalidRequest",
+    "InvalidStateTransition",
+    "ResourceNotFound",
+    "VersionMismatch",
+    "InternalError",
+    "RequestThrottled",
+    "TerminalStateReached",
+];
 
 /// Returns the entry of [`PROVISIONING`] with this status and code.
 pub(crate) fn provisioning(status: u16, code: &str) -> Option<(u16, &'static str)> {
