@@ -14,6 +14,7 @@ RECIPES = os.path.join(LAYER, "recipes-*")
 # each program. None: every image has it (packagegroup-core-boot, systemd, the shell).
 PACKAGES = {
     "blkid": "util-linux-blkid",
+    "chronyc": "chronyc",
     "docker": "docker",
     "e2fsck": "e2fsprogs-e2fsck",
     "e2undo": "e2fsprogs",
@@ -23,6 +24,7 @@ PACKAGES = {
     "mount": "util-linux-mount",
     "mv": None,
     "nft": "nftables",
+    "nmcli": "networkmanager-nmcli",
     "nvidia-ctk": "nvidia-container-toolkit",
     "nvme": "nvme-cli",
     "resize2fs": "e2fsprogs-resize2fs",

@@ -213,6 +213,15 @@ pub mod path {
     /// File with the results of the check of image layers in this boot, written by
     /// edge-docker and reported by edge-heartbeat.
     pub const LAYERS_CHECKED: &str = "/run/edge-ai/layers.json";
+    /// Directory of NetworkManager's connections on the data partition, in which edge-docker
+    /// writes those of the device's settings.
+    pub const NETWORK_CONNECTIONS: &str = "/data/config/NetworkManager";
+    /// File with the proxy of the device's network settings, written by edge-docker and read
+    /// by edge-provision and edge-heartbeat. Absent without one: the image's counts.
+    pub const NETWORK_PROXY: &str = "/run/edge-ai/network/proxy.json";
+    /// File with the time servers of the device's network settings, written by edge-docker
+    /// and read by chrony.
+    pub const NTP_SOURCES: &str = "/run/edge-ai/network/edge.sources";
     /// File with the reasons why units of `/data/services` are not used, written by
     /// edge-generator beside its links and read by edge-docker.
     pub const UNIT_REFUSALS: &str = "/run/systemd/generator/edge-refusals.json";

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::contract::path::NETWORK_PROXY;
 use crate::{Root, file};
 
 /// Path of the private key of the device, a PEM file with mode 0600.
@@ -57,8 +58,21 @@ impl DeviceConfig {
         if config.proxy.as_deref().is_some_and(|p| !valid_proxy(p)) {
             bail!("parsing {CONFIG}: proxy is not http://HOST:PORT");
         }
-        Ok(config)
+        Ok(Self {
+            proxy: proxy_of_settings(root).or(config.proxy),
+            ..config
+        })
     }
+}
+
+/// Returns the proxy of the device's network settings, which counts before the image's;
+/// `None` if there is none, or the file is invalid. A proxy is no trust anchor: the
+/// endpoint's certificate is verified through it.
+pub fn proxy_of_settings(root: &Root) -> Option<String> {
+    let text = file::read(&root.path(NETWORK_PROXY), MAX_FILE_BYTES).ok()?;
+    let file: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    let proxy = file["proxy"].as_str()?;
+    valid_proxy(proxy).then(|| proxy.to_string())
 }
 
 /// Returns whether `proxy` is `http://HOST:PORT`. User and password are not accepted,
@@ -88,6 +102,29 @@ pub fn valid_endpoint(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_of_the_device_counts_and_a_damaged_one_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::at(directory.path());
+        let path = root.path(NETWORK_PROXY);
+        file::create_directory(path.parent().unwrap(), 0o755).unwrap();
+        for (text, expected) in [
+            (
+                r#"{"v":1,"proxy":"http://p:1","later":2}"#,
+                Some("http://p:1"),
+            ),
+            (r#"{"v":1,"proxy":"http://u:p@p:1"}"#, None),
+            (r#"{"v":1}"#, None),
+            ("[]", None),
+            ("", None),
+        ] {
+            file::write(&path, text.as_bytes(), 0o644).unwrap();
+            assert_eq!(proxy_of_settings(&root).as_deref(), expected, "{text}");
+        }
+        file::remove(&path).unwrap();
+        assert_eq!(proxy_of_settings(&root), None);
+    }
 
     #[test]
     fn proxies_are_a_host_and_a_port() {

@@ -11,8 +11,9 @@
 //! whenever it is used.
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
-//! bottom: `commands`; `deploy`; `create` and `stored`; `plan`; `signed_app`; `storage`;
-//! `image` and `mounts`; `engine`; `journal` and `ledger`; `break_glass` and `tickets`.
+//! bottom: `commands`; `deploy` and `network`; `create` and `stored`; `plan`; `signed_app`;
+//! `storage`; `image` and `mounts`; `engine`; `journal` and `ledger`; `break_glass` and
+//! `tickets`.
 
 mod authz;
 mod break_glass;
@@ -26,6 +27,7 @@ mod image;
 mod journal;
 mod ledger;
 mod mounts;
+mod network;
 mod plan;
 mod signed_app;
 pub mod start;

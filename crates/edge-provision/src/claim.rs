@@ -70,7 +70,8 @@ pub(crate) fn load(root: &Root) -> Result<Claim> {
     Ok(Claim {
         endpoint: config.endpoint,
         port: config.port,
-        proxy: config.proxy,
+        // Set on the device itself, it counts before the image's.
+        proxy: identity::proxy_of_settings(root).or(config.proxy),
         template: config.template_name,
         spread: config.spread_seconds.map(Duration::from_secs),
         certificate: path("claim.crt"),

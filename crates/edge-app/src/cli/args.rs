@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use edge_signature::Format;
 
+use crate::cli::network::NetworkCommand;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
 use crate::device::targets::Targets;
@@ -269,6 +270,12 @@ pub(crate) enum ProjectCommand {
         app: String,
         #[command(flatten)]
         rollout: Rollout,
+    },
+    /// Check, show or set the network settings of a device
+    #[command(after_help = "Example: edge-app network set DEVICE office.yaml")]
+    Network {
+        #[command(subcommand)]
+        command: NetworkCommand,
     },
     /// Permit more on one device, for one app and some minutes
     ///

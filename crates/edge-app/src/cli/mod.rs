@@ -2,5 +2,6 @@
 //! generated from their definition.
 
 pub(crate) mod args;
+pub(crate) mod network;
 pub(crate) mod pages;
 pub(crate) mod ticket;

@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod keygen;
 mod list;
+mod network;
 mod push;
 mod release_number;
 mod status;
@@ -81,6 +82,7 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
             follow,
             tail,
         } => containers::logs(project, &target.app, &target.device, follow, tail).await,
+        ProjectCommand::Network { command } => network::run(project, command).await,
         ProjectCommand::Ticket {
             command: Some(command),
             ..

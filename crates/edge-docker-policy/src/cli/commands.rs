@@ -121,6 +121,14 @@ commands! {
     ]).takes(Count(0, 1, "status, end, wait, or a ticket on standard input"))
         .options(&[flag(' ', "json")]).look();
 
+    /// Shows, tries and confirms the network settings of the device.
+    Network = Entry::own("network", Manage, &[
+        ("network show", "Show the network settings, without passwords, and the last trial"),
+        ("network set", "Try the settings on standard input, JSON: the device returns to the \
+          earlier ones if neither `network confirm` nor the cloud is reached within 120 s"),
+        ("network confirm TOKEN", "Keep the settings on trial; over a new connection"),
+    ]).takes(Count(1, 2, "show, set or confirm TOKEN")).operate();
+
     /// Lists running containers, or all with `--all`.
     Ps = Entry::client("ps", Inspect, &[("ps", "List containers")])
         .groups(&[("container", "ps"), ("container", "ls"), ("container", "list")])
@@ -275,6 +283,14 @@ commands! {
         ("audit-stored", "Audit stored containers before the engine starts"),
         // systemd units of earlier device images use the old name `sweep`.
     ]).aliases(&["sweep"]);
+    /// Carries out the trial of network settings.
+    TryNetwork = Entry::own("try-network", Hidden, &[
+        ("try-network", "Carry out the trial of network settings"),
+    ]);
+    /// Writes the files of the network settings, and ends an interrupted trial.
+    RestoreNetwork = Entry::own("restore-network", Hidden, &[
+        ("restore-network", "Write the files of the network settings; end an interrupted trial"),
+    ]);
     /// Checks the layers of all images after the engine's start.
     CheckLayers = Entry::own("check-layers", Hidden, &[
         ("check-layers", "Check the layers of all images, and stop containers of damaged ones"),

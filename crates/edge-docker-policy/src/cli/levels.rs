@@ -70,7 +70,7 @@ pub fn required(command: Command, args: &[&str], mode: RunMode) -> Level {
     let is_signed = || signed_form(args, mode).is_some();
     let lowers = || args.iter().any(|a| a.starts_with("--allow-downgrade"));
     match (command, args.first()) {
-        (Command::Replace, Some(&"--status")) => Level::Look,
+        (Command::Replace, Some(&"--status")) | (Command::Network, Some(&"show")) => Level::Look,
         (Command::Replace, Some(&"--recover")) => Level::Operate,
         // The part of a deployment that runs in a process of its own.
         (Command::Replace, Some(&"--apart")) => required(command, &args[1..], mode),
@@ -150,8 +150,9 @@ const COSTS: [(Level, &str); 3] = [
 ];
 
 /// Forms of commands with another level than the table's.
-const FORMS: [(Level, &str); 7] = [
+const FORMS: [(Level, &str); 8] = [
     (Level::Look, "replace --status"),
+    (Level::Look, "network show"),
     (Level::Operate, "run APP-VERSION"),
     (Level::Operate, "replace APP-VERSION"),
     (Level::Operate, "replace --recover"),

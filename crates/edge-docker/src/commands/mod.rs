@@ -29,7 +29,7 @@ use crate::image::{build, load, login, push};
 use crate::ledger::{self, Decision, Verdict};
 use crate::mounts::sync;
 use crate::stored::{self, fsck};
-use crate::{authz, caller, create, deploy, start};
+use crate::{authz, caller, create, deploy, network, start};
 
 /// Carries out the command in `args` and returns its exit code. A refusal or failure is
 /// also recorded in the ledger.
@@ -162,6 +162,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::SystemPrune | Command::ContainerPrune | Command::ImagePrune => {
             done(prune::run(root, command, parsed).await)
         }
+        Command::Network => done(network::run(root, parsed)),
         Command::Ticket => done(ticket::run(root, parsed).await),
         Command::RemoveImage => prune::remove_images(root, parsed).await,
         Command::Wait => operate::wait(root, parsed).await,
@@ -180,9 +181,10 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         | Command::History => done(passthrough::become_client(root, command, parsed)),
         Command::Authz => done(authz::serve(root)),
         Command::NoteSshKey => done(ssh_key::run(root, args)),
-        Command::AuditStored | Command::CheckLayers => {
-            done(of_service_manager(root, command).await)
-        }
+        Command::AuditStored
+        | Command::CheckLayers
+        | Command::TryNetwork
+        | Command::RestoreNetwork => done(of_service_manager(root, command).await),
     }
 }
 
@@ -193,6 +195,8 @@ async fn of_service_manager(root: &Root, command: Command) -> Result<()> {
     ledger::record(root, name)?;
     match command {
         Command::CheckLayers => deploy::damaged::check(root).await,
+        Command::TryNetwork => network::run_trial(root),
+        Command::RestoreNetwork => network::restore(root),
         _ => stored::audit::run(root),
     }
 }

@@ -36,9 +36,9 @@ use rustix::time::{ClockId, clock_gettime};
 use self::caller::Caller;
 use self::record::Entry;
 
-/// Commands that act although the ledger cannot be written: they make room, or stop what
-/// must not run.
-const ACT_WITHOUT: [&str; 10] = [
+/// Commands that act although the ledger cannot be written: they make room, stop what
+/// must not run, or return to a network that works.
+const ACT_WITHOUT: [&str; 12] = [
     "rm",
     "rmi",
     "system prune",
@@ -49,6 +49,8 @@ const ACT_WITHOUT: [&str; 10] = [
     "check-layers",
     "replace --recover",
     "ticket end",
+    "try-network",
+    "restore-network",
 ];
 /// Commands that act without it if a unit of the boot calls them: they name a container,
 /// whose signature they have verified.

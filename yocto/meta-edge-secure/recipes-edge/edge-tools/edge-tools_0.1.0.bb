@@ -60,7 +60,7 @@ RDEPENDS:edge-partition = "\
     e2fsprogs-tune2fs \
     util-linux-blkid \
 "
-RDEPENDS:edge-docker = "docker nftables"
+RDEPENDS:edge-docker = "chronyc docker networkmanager-nmcli nftables"
 RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
