@@ -272,7 +272,6 @@ fn read(mut from: impl Read, skip: &[String], parts: &Sender<Part>) -> Result<()
     }
     // The stream is read to its end, including tar's padding: otherwise docker would fail
     // because of a closed pipe.
-    drop(archive);
     std::io::copy(&mut from, &mut std::io::sink()).context(context)?;
     Ok(())
 }
