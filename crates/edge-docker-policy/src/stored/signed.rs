@@ -1,10 +1,25 @@
 //! Comparison of a recorded create request with the one that the signed run specification
 //! gives.
 
+use std::collections::BTreeSet;
+
 use edge_common::contract::label;
 use serde_json::Value;
 
 use crate::stored::compare::{parts, short, strings};
+
+/// Objects whose names count without a value, too: an empty `Tmpfs` entry covers a
+/// directory, and an empty endpoint joins a network.
+const NAMED: [&str; 8] = [
+    "/ExposedPorts",
+    "/HostConfig/LogConfig/Config",
+    "/HostConfig/PortBindings",
+    "/HostConfig/StorageOpt",
+    "/HostConfig/Sysctls",
+    "/HostConfig/Tmpfs",
+    "/NetworkingConfig/EndpointsConfig",
+    "/Volumes",
+];
 
 /// Create request of a signed run specification, with the parts that may differ.
 pub struct Expected<'a> {
@@ -42,10 +57,22 @@ pub fn check(record: &Value, expected: &Expected) -> Result<(), String> {
     if more.is_some_and(|more| more.iter().all(is_known)) {
         wanted["HostConfig"]["GroupAdd"] = groups.clone();
     }
+    for pointer in NAMED {
+        if names(record, pointer) != names(&wanted, pointer) {
+            let value = record.pointer(pointer).unwrap_or(&Value::Null);
+            let field = pointer[1..].replace('/', ".");
+            return Err(format!("{field} {} is not as signed", short(value)));
+        }
+    }
     match difference(&parts(record), &parts(&wanted), "") {
         Some(field) => Err(format!("{field} is not as signed")),
         None => Ok(()),
     }
+}
+
+fn names<'a>(value: &'a Value, pointer: &str) -> BTreeSet<&'a String> {
+    let object = value.pointer(pointer).and_then(Value::as_object);
+    object.into_iter().flat_map(serde_json::Map::keys).collect()
 }
 
 /// Returns the path and the value of the first part of `one` that differs from `other`.
@@ -123,6 +150,24 @@ mod tests {
             ("/HostConfig/Memory", json!(5), "HostConfig.Memory 5"),
             (&image, json!("other"), "Labels.edge.image"),
             (&run, json!("x"), "Labels.edge.run"),
+            // Names without a value.
+            ("/ExposedPorts", json!({ "80/tcp": {} }), "ExposedPorts"),
+            ("/Volumes", json!({ "/bin": {} }), "Volumes"),
+            (
+                "/HostConfig/Tmpfs",
+                json!({ "/bin": "" }),
+                "HostConfig.Tmpfs",
+            ),
+            (
+                "/HostConfig/PortBindings",
+                json!({ "80/tcp": [] }),
+                "HostConfig.PortBindings",
+            ),
+            (
+                "/NetworkingConfig",
+                json!({ "EndpointsConfig": { "evil": {} } }),
+                "NetworkingConfig.EndpointsConfig",
+            ),
         ] {
             let mut record = body.clone();
             let (parent, name) = pointer.rsplit_once('/').unwrap();

@@ -15,6 +15,7 @@ mod steps;
 mod supervise;
 mod target;
 mod transaction;
+mod unloaded;
 
 use std::io::Write;
 
@@ -40,7 +41,7 @@ use crate::image::identify;
 use crate::journal::{self, Journal, Kept};
 use crate::ledger::Decision;
 use crate::mounts::collect;
-use crate::stored::{created, damage};
+use crate::stored::{created, damage, disk};
 use crate::trust;
 
 /// First argument of the process that carries out the deployment. A caller may also type
@@ -306,8 +307,9 @@ async fn settle(root: &Root, name: &str, rule: IfOldFails) -> Result<()> {
 /// the engine, finishes every interrupted deployment, except those that another process
 /// has locked, and starts the containers that ran when the engine was killed.
 async fn recover(root: &Root) -> Result<()> {
+    let mut failed = unloaded::withhold(root, &disk::data_root(root)?).await?;
     // First, because the deployments name their containers.
-    let mut failed = remake::all(root).await?;
+    failed += remake::all(root).await?;
     if let Err(error) = break_glass::resume(root) {
         log::error(format_args!("{error:#}"));
         failed += 1;

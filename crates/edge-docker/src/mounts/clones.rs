@@ -102,7 +102,14 @@ pub(super) fn sources(root: &Root, record: &CloneRecord) -> Result<Vec<OwnedFd>>
 /// Opens the app's directory of `record`, or creates it.
 fn app_directory(root: &Root, record: &CloneRecord) -> Result<OwnedFd> {
     let (parent, app) = beneath::parent(root, &record.directory)?;
-    step(&parent, &record.directory, app, None)
+    let directory = step(&parent, &record.directory, app, None)?;
+    match beneath::kind(&directory).context("reading the kind of an app's directory")? {
+        FileType::Directory => Ok(directory),
+        _ => Err(refuse(format_args!(
+            "mounting {} is refused: it is not a directory; move it away",
+            record.directory
+        ))),
+    }
 }
 
 /// Opens the path `below` in an app's directory, component by component, and creates

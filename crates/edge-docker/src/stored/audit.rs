@@ -93,6 +93,8 @@ fn audit(root: &Root) -> Result<Vec<String>> {
     let withheld = Withheld::below(&data_root);
     withheld.prepare();
     withheld.restore(&mut quarantine)?;
+    // Before the layers are looked at: what is moved here belongs to some image.
+    state::audit_images(&data_root, &mut quarantine)?;
     let auditor = Auditor::new(root, &data_root)?;
     let trust = &auditor.trust;
     let mut audit = Audit {

@@ -20,6 +20,21 @@ pub(crate) fn require_signed(root: &Root, id: &str) -> Result<()> {
     }
 }
 
+/// Withholds the container `id`, which the engine has not loaded, and leaves a record from
+/// which it is recreated.
+pub(crate) fn unloaded(root: &Root, id: &str) -> Result<()> {
+    require_signed(root, id)?;
+    let data_root = disk::data_root(root)?;
+    let path = data_root.join("containers").join(id);
+    let container = files::read(&path)?;
+    let remake = Auditor::new(root, &data_root)?.recreation(&container);
+    let remake = remake.map_err(|fault| anyhow!("{}: {fault}", container.name()))?;
+    let what = format!("container {id} {}", container.name());
+    let why = "the engine has not loaded it";
+    Withheld::below(&data_root).receive(&path, &what, why)?;
+    remake::write(root, &remake)
+}
+
 /// Leaves records of the withheld containers of `image`, from which they are recreated.
 /// Returns their number.
 pub(crate) fn withheld(root: &Root, image: &Digest) -> Result<usize> {

@@ -15,6 +15,14 @@ use super::quarantine::Quarantine;
 /// Size limit of a volume's `opts.json`, in bytes.
 const MAX_VOLUME_OPTIONS_BYTES: u64 = 64 * 1024;
 
+/// Size limit of the engine's files on images and layers, in bytes: it reads them whole.
+const MAX_ENGINE_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// File of the engine that may be larger, because it is read in parts and never at the
+/// start.
+const DESCRIPTION: &str = "tar-split.json.gz";
+/// Depth of the directories with the engine's files on images and layers.
+const MAX_DEPTH: u32 = 5;
+
 /// Fails if one of the engine's own directories is a link or a file; it may be absent.
 pub(super) fn require_directories(data_root: &Path) -> Result<()> {
     let below = [
@@ -76,6 +84,28 @@ pub(super) fn audit(data_root: &Path, quarantine: &mut Quarantine) -> Result<()>
             &format!("swarm {name}"),
             "this device is in no swarm",
         )?;
+    }
+    Ok(())
+}
+
+/// Quarantines files on images and layers that the engine could not read: with a device or
+/// a file of a terabyte it would take all memory at its start.
+pub(super) fn audit_images(data_root: &Path, quarantine: &mut Quarantine) -> Result<()> {
+    let mut unread = vec![(data_root.join("image"), 0)];
+    while let Some((directory, depth)) = unread.pop() {
+        for path in entries(&directory)? {
+            let Ok(data) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let may_be_large = path.ends_with(DESCRIPTION);
+            let is_small = may_be_large || data.len() <= MAX_ENGINE_FILE_BYTES;
+            if data.is_dir() && depth < MAX_DEPTH {
+                unread.push((path, depth + 1));
+            } else if !data.is_file() || !is_small {
+                let rule = "it is no file of the engine's, or oversized";
+                quarantine.receive(&path, "file on images", rule)?;
+            }
+        }
     }
     Ok(())
 }

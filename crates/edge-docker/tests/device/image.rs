@@ -44,7 +44,7 @@ impl Device {
     /// Loads and signs the image as [`Self::image`] does, with a release number and with the
     /// command of its version.
     pub fn release(&self, app: &str, number: u64, command: &[&str], ballast: usize) -> Image {
-        let layers = [programs(), extra(ballast)];
+        let layers = layers(ballast);
         let digests = layers.each_ref().map(|l| Digest::of(l).to_string());
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2026-01-01T00:00:00Z",
@@ -161,6 +161,11 @@ fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8
     header.set_mode(mode);
     header.set_size(content.len() as u64);
     archive.append_data(&mut header, name, content).unwrap();
+}
+
+/// Returns two layers, the lowest first. `ballast` is the size of additional files.
+pub fn layers(ballast: usize) -> [Vec<u8>; 2] {
+    [programs(), extra(ballast)]
 }
 
 /// Returns a layer of programs of this machine, with their libraries.

@@ -53,17 +53,35 @@ pub struct Device {
 
 impl Device {
     pub fn start() -> Self {
+        Self::with(&Settings {
+            repository: REPOSITORY,
+            ..Settings::default()
+        })
+    }
+
+    /// Starts a device whose repository is that of a registry of this machine, which the
+    /// device reaches as `localhost`. `authority` is the file of its CA certificate.
+    pub fn with_registry(repository: &str, authority: &Path) -> Self {
+        let port = repository.split([':', '/']).nth(1).unwrap();
+        Self::with(&Settings {
+            repository,
+            ca_bundle: &[authority.into()],
+            ports: &[port.parse().unwrap()],
+            ..Settings::default()
+        })
+    }
+
+    fn with(settings: &Settings) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("edge-device-")
             .tempdir()
             .unwrap();
         let settings = Settings {
             edge_docker: Some(Path::new(env!("CARGO_BIN_EXE_edge-docker"))),
-            repository: REPOSITORY,
             // The test starts and stops the engine itself.
             engine: false,
             ssh: false,
-            ..Settings::default()
+            ..*settings
         };
         let device = Self {
             device: namespaces::Device::start(directory.path(), &settings).unwrap(),
@@ -175,6 +193,14 @@ impl Device {
 
     /// Starts the engine, after the plugin and the boot audit.
     pub fn start_audited_engine(&mut self) {
+        if !self.try_start_engine() {
+            let log = fs::read_to_string(self.path("/data/engine.log"));
+            panic!("{}", log.unwrap_or_default());
+        }
+    }
+
+    /// Starts the engine, and returns whether it answers. It may end at once.
+    pub fn try_start_engine(&mut self) -> bool {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -183,15 +209,15 @@ impl Device {
         let mut engine = self.command(&["dockerd"]);
         engine.stdout(log.try_clone().unwrap()).stderr(log);
         let mut engine = engine.spawn().unwrap();
-        until("the engine", || {
-            let log = || fs::read_to_string(self.path("/data/engine.log")).unwrap_or_default();
-            assert!(engine.try_wait().unwrap().is_none(), "{}", log());
-            self.run(&["docker", "version"])
-                .status
-                .success()
-                .then_some(())
+        let answers = until("the engine", || {
+            if engine.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            let output = self.run(&["docker", "version"]);
+            output.status.success().then_some(true)
         });
         self.engine = Some(engine);
+        answers
     }
 
     pub fn stop_engine(&mut self) {

@@ -41,7 +41,7 @@ pub struct Edit {
 }
 
 /// Edits of which something once ran.
-pub const KNOWN: [&str; 8] = [
+pub const KNOWN: [&str; 12] = [
     "cd $OWN-init/diff && attr etc trusted.overlay.redirect bin",
     "cd $OWN-init/diff && attr etc trusted.overlay.opaque y",
     "cd $OWN-init/diff && chmod 777 dev",
@@ -51,6 +51,11 @@ pub const KNOWN: [&str; 8] = [
     // The container is recreated on the layers of another image.
     "cat $OTHER_LAYER/link | sed 's,^,l/,' > $LAYER/lower && sed -i 's/VERSION=2/VERSION=3/' $RECORD",
     "printf x > $METADATA/size",
+    // The engine cannot decode it and skips the container.
+    "put $STORED/config.v2.json Created false",
+    "put $STORED/hostconfig.json ExtraHosts 0",
+    "put $RECORD HostConfig.Tmpfs '{\"/bin\":\"\"}'; put $STORED/hostconfig.json Tmpfs '{\"/bin\":\"\"}'",
+    "rm -rf /data/apps/$NAME && mkfifo /data/apps/$NAME",
 ];
 
 /// Returns the edits of [`KNOWN`], one of each app.
@@ -219,8 +224,9 @@ fn variables(own: &App, other: &App, dice: &mut Dice) -> String {
     ];
     let directories = directories.map(|(variable, path)| format!("{variable}={}\n", name(path)));
     format!(
-        "ID={own_id} OTHER_ID={other_id} NAME={}\nRECORD={} METADATA={}\n{}{numbers}",
+        "ID={own_id} OTHER_ID={other_id} NAME={}\nSTORED={}\nRECORD={} METADATA={}\n{}{numbers}",
         own.name,
+        own.stored(""),
         own.record(),
         own.metadata,
         directories.concat(),

@@ -50,6 +50,7 @@ fn host_settings() -> Vec<(&'static str, Value)> {
         ("CgroupParent", json!("/")),
         ("Sysctls", json!({ "net.ipv4.ip_forward": "1" })),
         ("Tmpfs", json!({ "/bin": "exec" })),
+        ("Tmpfs", json!({ "/bin": "" })),
         (
             "Mounts/1",
             json!({ "Type": "bind", "Source": "/", "Target": "/host" }),

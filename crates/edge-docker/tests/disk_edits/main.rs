@@ -92,15 +92,19 @@ impl Testbed {
             let output = self.device.run(args);
             (output.status.success(), output_text(&output))
         };
-        let (is_audited, mut messages) = run(&["edge-docker", "audit-stored"]);
-        if is_audited {
-            self.device.start_audited_engine();
+        let (mut is_started, mut messages) = run(&["edge-docker", "audit-stored"]);
+        if is_started && !self.device.try_start_engine() {
+            is_started = false;
+            messages += "the engine does not start";
+            println!("{messages}: {}", edits[0].what);
+        }
+        if is_started {
             for command in [&["replace", "--recover"][..], &["check-layers"]] {
                 let args = [&["edge-docker"], command].concat();
                 messages += &run_on(&self.device, &args);
             }
         }
-        Boot::read(&self.device, is_audited, messages)
+        Boot::read(&self.device, is_started, messages)
     }
 
     /// Returns what runs, by the name of the container.

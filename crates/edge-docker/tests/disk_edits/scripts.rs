@@ -1,7 +1,8 @@
 //! Edits of the disk by shell scripts.
 
 /// Functions that the scripts use: `evil PATH` writes a program that leaves a trace where
-/// the app keeps its state, `attr PATH NAME VALUE` sets an extended attribute.
+/// the app keeps its state, `attr PATH NAME VALUE` sets an extended attribute,
+/// and `put FILE NAMES VALUE` a value of a JSON file.
 pub const FUNCTIONS: &str = r#"
 evil() {
 	mkdir -p "$(dirname "$1")" && rm -rf "$1"
@@ -12,6 +13,16 @@ attr() {
 	python3 -c 'import os, sys
 path, name, value = sys.argv[1:]
 os.setxattr(path, name, bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode(), follow_symlinks=False)' "$@"
+}
+put() {
+	python3 -c 'import json, sys
+path, names, value = sys.argv[1:]
+data = json.load(open(path))
+*above, last = names.split(".")
+at = data
+for name in above: at = at.setdefault(name, {})
+at[last] = json.loads(value)
+json.dump(data, open(path, "w"))' "$@"
 }
 CAPABILITY=0x0100000200200000000000000000000000000000
 "#;
@@ -101,9 +112,7 @@ pub const INIT: &[&str] = &[
     "attr etc/hosts security.capability $CAPABILITY",
     "attr etc/hosts trusted.overlay.metacopy ''",
     "attr etc/hosts user.note x",
-    "rm -r etc",
     "rm etc/mtab && ln -s /state etc/mtab",
-    "rm etc/mtab",
     "rm etc/hosts && mkdir etc/hosts",
     "rm etc/hosts && ln -s /state/evil etc/hosts",
     "rm etc/hosts && ln ../lower etc/hosts",
@@ -236,7 +245,7 @@ pub const DAMAGES: &[&str] = &[
     "printf '7' | dd of=$F conv=notrunc bs=1 seek=$(($RANDOM_NUMBER % ($(stat -c %s $F) + 1)))",
     "sed -i 's/{/{\"Image\":\"x\",\"Image\":\"y\",/' $F",
     "sed -i 's/:\\[/:[\"evil\",/' $F",
-    "cat $F $F > $F.x; mv $F.x $F",
+    "head -c 1000000 $F > $F.x; cat $F.x >> $F; rm $F.x",
     "rm -rf $F && ln -s /etc/shadow $F",
     "mv $F $F.x; ln -s $F.x $F",
     "ln $F $F.x",

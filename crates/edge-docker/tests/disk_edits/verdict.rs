@@ -160,6 +160,9 @@ impl Judge<'_> {
                 false => wrong("it does not run, and nothing is reported".into()),
             };
         };
+        if let Some(ended) = container["ended"].as_str() {
+            return wrong(format!("its process or its files are gone: {ended}"));
+        }
         let honest = &self.testbed.honest[&app.name];
         if let Some(difference) = difference(honest, container, "") {
             return wrong(difference);

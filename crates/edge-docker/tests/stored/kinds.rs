@@ -162,6 +162,9 @@ pub fn state(device: &Device) {
     fs::write(data("swarm/docker-state.json"), "{}").unwrap();
     fs::create_dir_all(data("containers/not-hex")).unwrap();
     symlink("/", data("containers").join("c".repeat(64))).unwrap();
+    // The engine would read it whole.
+    let large = fs::File::create(data("image/overlay2/large")).unwrap();
+    large.set_len(1 << 40).unwrap();
     let messages = device::output_text(&device.run(&["edge-docker", "audit-stored"]));
     for what in [
         "volume evil",
@@ -169,10 +172,11 @@ pub fn state(device: &Device) {
         "plugin 0123",
         "swarm docker-state.json",
         "not-hex",
+        "it is no file of the engine's, or oversized",
     ] {
         assert!(messages.contains(what), "{what}: {messages}");
     }
-    assert_eq!(messages.lines().count(), 6, "{messages}");
+    assert_eq!(messages.lines().count(), 7, "{messages}");
     assert!(data("volumes/plain/_data").exists());
     fs::remove_dir_all(data("volumes/plain")).unwrap();
 }

@@ -155,7 +155,7 @@ fn honest_alone(device: &Device, image: &Image) {
         "{all}"
     );
     let kept = fs::read_dir(device.path("/data/docker/quarantine")).unwrap();
-    assert_eq!(kept.count(), 9 + 6);
+    assert_eq!(kept.count(), 9 + 7);
     // It has its directory, by its pin.
     device.write("/data/apps/foo/state/seen", b"");
     let listed = device.good(&["edge-docker", "exec", "honest", "ls", "/data"]);
