@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use edge_common::contract::path::{LEDGER, LEDGER_HEAD};
 use edge_common::log::printable;
-use edge_common::{Root, file, known_time, time};
+use edge_common::{Root, file, known_time, log, time};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
 
@@ -42,6 +42,10 @@ fn print(directory: &Path, parsed: &Parsed<'_>) -> Result<()> {
         .last("since")
         .map(|text| since(text, known_time::clock()));
     let since = since.transpose()?;
+    if is_absent(directory) {
+        log::info("no records yet");
+        return Ok(());
+    }
     // From the newest segment backwards, because often only the end is asked for.
     let mut lines: Vec<String> = Vec::new();
     for number in segments::list(directory)?.into_iter().rev() {
@@ -64,6 +68,12 @@ fn print(directory: &Path, parsed: &Parsed<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns whether no command was recorded on this device so far.
+fn is_absent(directory: &Path) -> bool {
+    let found = std::fs::symlink_metadata(directory);
+    found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Parses the value of `--since`: an RFC 3339 time, or an age before `now`. Returns seconds
@@ -132,6 +142,11 @@ fn verify_chain(root: &Root, directory: &Path, parsed: &Parsed<'_>) -> Result<Ex
         // Read before the records, which another process may append to.
         None => current_head(root),
     };
+    // With a head, records were there and are gone.
+    if head.is_none() && is_absent(directory) {
+        log::info("no records yet");
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = verify::verify(directory, head.as_ref())?;
     for finding in &report.findings {
         println!("{finding}");

@@ -50,6 +50,24 @@ fn a_command_is_recorded_before_its_effect_and_looking_is_not() {
 }
 
 #[test]
+fn a_device_without_records_says_so() {
+    let root = TestRoot::new();
+    for args in [
+        &["ledger"][..],
+        &["ledger", "--json"],
+        &["ledger", "verify"],
+    ] {
+        let (code, text) = root.say(args);
+        assert_eq!(code, 0, "{args:?}: {text}");
+        assert!(text.contains("no records yet"), "{args:?}: {text}");
+    }
+    // A head that the cloud knows: records were here.
+    let head = format!("3:{}", "a".repeat(64));
+    let (code, text) = root.say(&["ledger", "verify", "--head", &head]);
+    assert_ne!(code, 0, "{text}");
+}
+
+#[test]
 fn values_and_passwords_are_not_recorded() {
     let root = TestRoot::new();
     for line in [
