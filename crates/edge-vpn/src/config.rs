@@ -1,6 +1,7 @@
 //! Configuration of the VPN in the device image, `/etc/edge-ai/vpn.json`.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -82,7 +83,10 @@ pub(crate) struct Wireguard {
     pub range: Range,
     /// Address of this device in the VPN. Without it the address in the shadow is used,
     /// and if there is none, an address that is derived from the public key.
+    #[serde(default, deserialize_with = "net::own_address")]
     pub address: Option<IpAddr>,
+    /// Largest packet on the interface, in bytes; by default the kernel chooses it.
+    pub mtu: Option<u16>,
     /// UDP port of WireGuard on this device; by default the kernel chooses one.
     pub listen_port: Option<u16>,
     /// Domain that is appended to the thing name to form the device's host name in the
@@ -101,12 +105,26 @@ fn default_interface() -> String {
     "edge-vpn".into()
 }
 
+/// Text that is not shown in messages.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
 /// Peer of the WireGuard interface, from `vpn.json` or from the shadow.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Peer {
     /// WireGuard public key of the peer in Base64.
     pub public_key: String,
+    /// Second, symmetric key that both sides share, in Base64, secret. Only the image sets
+    /// it: the shadow is no place for secrets.
+    pub preshared_key: Option<Secret>,
     /// Endpoint of the peer, `HOST:PORT`. Without an endpoint the peer has to connect
     /// to this device.
     pub endpoint: Option<String>,
@@ -227,6 +245,11 @@ fn validate_wireguard(config: &Wireguard) -> Result<()> {
         config.listen_port != Some(0),
         "listen_port is not 1..=65535"
     );
+    if let Some(mtu) = config.mtu {
+        // IPv6 needs 1280 bytes; more than 8,920 does not fit into a jumbo frame.
+        let valid = (1280..=8920).contains(&mtu);
+        ensure!(valid, "mtu is not 1280..=8920: {mtu}");
+    }
     if let Some(domain) = &config.domain {
         let valid = net::valid_name(domain);
         ensure!(valid, "domain is not a host name: {domain:?}");
@@ -260,6 +283,12 @@ pub(crate) fn validate_peer(config: &Wireguard, peer: &Peer) -> Result<()> {
     ensure!(
         net::valid_key(key),
         "public_key is not a WireGuard key: {key:?}"
+    );
+    // The error does not quote the value.
+    let shared = peer.preshared_key.as_ref();
+    ensure!(
+        shared.is_none_or(|secret| net::valid_key(&secret.0)),
+        "preshared_key of {key} is not a WireGuard key: make one with wg genpsk"
     );
     if let Some(endpoint) = &peer.endpoint {
         let valid = net::endpoint(endpoint).is_some();

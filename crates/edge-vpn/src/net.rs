@@ -107,6 +107,24 @@ impl<'de> Deserialize<'de> for Range {
     }
 }
 
+/// Reads the address of this device, as `ADDRESS` or, as in a `.conf` of wg-quick,
+/// `ADDRESS/PREFIX`. What is routed into the VPN is [`crate::config::Wireguard::range`].
+pub(crate) fn own_address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let (address, prefix) = text.split_once('/').unwrap_or((&text, "0"));
+    let parsed = address.parse().ok().filter(|address: &IpAddr| {
+        let digits = prefix.len() <= 3 && prefix.chars().all(|c| c.is_ascii_digit());
+        let longest = Range::host(*address).prefix;
+        digits && prefix.parse::<u8>().is_ok_and(|p| p <= longest)
+    });
+    let invalid = || format!("{text:?} is not ADDRESS or ADDRESS/PREFIX, one of them");
+    parsed
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(invalid()))
+}
+
 /// Returns whether `text` is a WireGuard key: 32 bytes in canonical Base64, so that
 /// equal keys are equal strings.
 pub(crate) fn valid_key(text: &str) -> bool {

@@ -12,7 +12,7 @@ use edge_common::{Root, file};
 use serde::Deserialize;
 
 use crate::config::{self, Peer, Wireguard};
-use crate::net::Range;
+use crate::net::{self, Range};
 
 /// Maximum number of peers in `desired.vpn`.
 const MAX_PEERS: usize = 32;
@@ -22,6 +22,7 @@ const MAX_PEERS: usize = 32;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Desired {
     /// Address of this device in the VPN, unless `vpn.json` sets one.
+    #[serde(default, deserialize_with = "net::own_address")]
     pub address: Option<IpAddr>,
     /// Peers in addition to those in `vpn.json`. A peer with a key from `vpn.json` may
     /// only change the endpoint.
@@ -74,6 +75,11 @@ fn read(root: &Root, config: &Wireguard) -> Result<Desired> {
 /// against the other peers of the shadow.
 fn validate(desired: &Desired, number: usize, peer: &Peer, config: &Wireguard) -> Result<()> {
     config::validate_peer(config, peer)?;
+    ensure!(
+        peer.preshared_key.is_none(),
+        "preshared_key of {}: write it into vpn.json, the shadow is no place for secrets",
+        peer.public_key
+    );
     let key = &peer.public_key;
     let mut others = desired.peers.iter().skip(number + 1);
     let twice = others.any(|p| p.public_key == *key);

@@ -90,6 +90,7 @@ mod tests {
     fn peer(name: Option<&str>) -> DesiredPeer {
         DesiredPeer {
             key: "k".into(),
+            preshared: None,
             name: name.map(String::from),
             endpoint: name.and_then(literal),
             allowed: BTreeSet::new(),

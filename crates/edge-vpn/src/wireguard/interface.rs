@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use edge_common::Root;
 
+use crate::config::Secret;
 use crate::programs;
 
 /// Time limit of one call of `wg`.
@@ -33,6 +34,8 @@ pub(super) struct State {
 pub(super) struct PeerState {
     /// Public key of the peer in Base64.
     pub key: String,
+    /// Key that is shared with the peer, in Base64, secret.
+    pub preshared: Option<Secret>,
     /// Source address of the last packet, or the configured endpoint before the first
     /// packet.
     pub endpoint: Option<SocketAddr>,
@@ -57,6 +60,8 @@ impl PeerState {
 pub(super) struct DesiredPeer {
     /// WireGuard public key of the peer, by which it is identified.
     pub key: String,
+    /// Key to share with the peer, secret.
+    pub preshared: Option<Secret>,
     /// Endpoint as it is configured, `HOST:PORT`.
     pub name: Option<String>,
     /// Address and port of the peer; `None` if unknown, so that the peer has to
@@ -92,12 +97,13 @@ fn parse(text: &str, now: u64) -> Result<State> {
         bail!("the line of the interface is missing");
     };
     let peer = |line: Vec<&str>| {
-        let [key, _, endpoint, allowed, last, _, _, keepalive] = line[..] else {
+        let [key, preshared, endpoint, allowed, last, _, _, keepalive] = line[..] else {
             bail!("a line has {} fields", line.len());
         };
         let last: u64 = last.parse().context("parsing the time of a handshake")?;
         Ok(PeerState {
             key: key.into(),
+            preshared: (preshared != "(none)").then(|| Secret(preshared.into())),
             endpoint: endpoint.parse().ok(),
             allowed: allowed
                 .split(',')
@@ -189,6 +195,39 @@ pub(super) fn set(root: &Root, interface: &str, args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Sets the shared keys that differ. Each goes to standard input of a call of its own,
+/// because every user can read the arguments of a process.
+pub(super) fn share_keys(
+    root: &Root,
+    interface: &str,
+    state: &State,
+    peers: &[DesiredPeer],
+) -> Result<()> {
+    for peer in peers {
+        let old = state.peers.iter().find(|old| old.key == peer.key);
+        if old.and_then(|old| old.preshared.as_ref()) == peer.preshared.as_ref() {
+            continue;
+        }
+        let mut command = programs::find(root, "wg");
+        let command = command.args(["set", interface, "peer", &peer.key]);
+        // `wg` takes an empty file for no key, but not an empty pipe.
+        let (file, input) = match &peer.preshared {
+            Some(secret) => ("/dev/stdin", &*secret.0),
+            None => ("/dev/null", ""),
+        };
+        let command = command.args(["preshared-key", file]);
+        let completed = programs::run(command, input, WG_LIMIT)?;
+        if !completed.success() {
+            bail!(
+                "setting the shared key of {}: {}",
+                peer.key,
+                completed.summary()
+            );
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +247,7 @@ mod tests {
     fn peer(key: &str, endpoint: &str, allowed: &[&str], keepalive: u16) -> DesiredPeer {
         DesiredPeer {
             key: key.into(),
+            preshared: None,
             name: None,
             endpoint: endpoint.parse().ok(),
             allowed: allowed.iter().map(ToString::to_string).collect(),

@@ -136,6 +136,7 @@ fn desired_peers(config: &Wireguard, desired: &Desired) -> Vec<DesiredPeer> {
         let keepalive = if name.is_some() { KEEPALIVE } else { 0 };
         DesiredPeer {
             key: peer.public_key.clone(),
+            preshared: peer.preshared_key.clone(),
             endpoint: name.as_deref().and_then(endpoints::literal),
             name,
             allowed: peer.allowed_ips.iter().map(ToString::to_string).collect(),
@@ -148,6 +149,8 @@ fn desired_peers(config: &Wireguard, desired: &Desired) -> Vec<DesiredPeer> {
 /// Interface in the output of `ip -json address show`.
 #[derive(Deserialize)]
 struct Link {
+    #[serde(default)]
+    mtu: u32,
     #[serde(default)]
     flags: Vec<String>,
     #[serde(default)]
@@ -216,6 +219,9 @@ fn set_up_interface(root: &Root, config: &Wireguard, address: IpAddr) -> Result<
         }
         must_succeed(root, &args)?;
     }
+    if let Some(mtu) = config.mtu.filter(|mtu| u32::from(*mtu) != link.mtu) {
+        must_succeed(root, &["link", "set", name, "mtu", &mtu.to_string()])?;
+    }
     if !link.flags.iter().any(|f| f == "UP") {
         must_succeed(root, &["link", "set", name, "up"])?;
     }
@@ -253,9 +259,10 @@ fn set_peers(
     let state = interface::state(root, &config.interface)?;
     let args = interface::changes(&state, &desired, peers);
     if args.is_empty() {
-        return Ok(());
+        return interface::share_keys(root, &config.interface, &state, peers);
     }
     interface::set(root, &config.interface, &args)?;
+    interface::share_keys(root, &config.interface, &state, peers)?;
     log::info(format_args!(
         "set up {} with {} peers",
         config.interface,

@@ -25,6 +25,7 @@ fn a_device_joins_its_hub_and_stays() {
     a_damaged_interface_is_repaired(&testbed, &key);
     invalid_desired_state_is_not_applied(&testbed, &key);
     valid_desired_state_is_applied(&testbed);
+    settings_of_a_configuration_of_wg_quick_are_accepted(&testbed);
     dead_names_do_not_keep_the_interface_down(&testbed);
     sshd.kill().unwrap();
     sshd.wait().unwrap();
@@ -138,6 +139,35 @@ fn a_damaged_interface_is_repaired(testbed: &Testbed, key: &str) {
         assert_eq!(after.lines().count(), 3, "{damage}: {after}");
         testbed.wait_for_ssh();
     }
+}
+
+/// Address with prefix, MTU and shared key; the key is on no command line and in no output.
+fn settings_of_a_configuration_of_wg_quick_are_accepted(testbed: &Testbed) {
+    let shared = testbed.sh("wg genpsk");
+    let interface = json!({ "address": "10.77.0.2/16", "mtu": 1380 });
+    testbed.configure(&interface, &json!({ "preshared_key": shared }));
+    let key = testbed.read("/data/config/wireguard/public.key");
+    let set = format!("wg set wghub peer {key} preshared-key");
+    let share = format!("echo '{shared}' | {set} /dev/stdin");
+    read_output(&mut testbed.hub.sh(&share));
+    for _ in 0..2 {
+        let (code, output) = testbed.vpn(&[]);
+        assert!(code == 0 && !output.contains(&shared), "{output}");
+        assert_eq!(
+            testbed.sh("wg show edge-vpn preshared-keys | cut -f 2"),
+            shared
+        );
+        assert!(testbed.sh("ip link show edge-vpn").contains("mtu 1380"));
+    }
+    testbed.wait_for_ssh();
+    // Without the key in the configuration, it is removed.
+    testbed.configure(&json!({}), &json!({}));
+    read_output(&mut testbed.hub.sh(&format!("{set} /dev/null")));
+    let (code, output) = testbed.vpn(&[]);
+    assert_eq!(code, 0, "{output}");
+    let keys = testbed.sh("wg show edge-vpn preshared-keys | cut -f 2");
+    assert_eq!(keys, "(none)");
+    testbed.wait_for_ssh();
 }
 
 fn invalid_desired_state_is_not_applied(testbed: &Testbed, key: &str) {

@@ -162,9 +162,21 @@ impl Testbed {
         let config = json!({ "endpoint": "e.test", "thing_name": THING, "cert_path": "c",
             "key_path": "k", "ca_path": "a" });
         self.write("/data/config/aws-iot/config.json", &config.to_string());
-        let vpn = json!({ "provider": "wireguard", "range": "10.77.0.0/16", "domain": "vpn.test",
-            "peers_from_shadow": true, "peers": [{ "public_key": self.hub.key(),
-            "endpoint": "hub.test:51820", "allowed_ips": ["10.77.0.0/17"], "keepalive": 1 }] });
+        self.configure(&json!({}), &json!({}));
+    }
+
+    /// Writes `vpn.json` with further settings of the interface and of the hub.
+    pub fn configure(&self, interface: &serde_json::Value, hub: &serde_json::Value) {
+        let merge = |base: &mut serde_json::Value, more: &serde_json::Value| {
+            let base = base.as_object_mut().unwrap();
+            base.extend(more.as_object().unwrap().clone());
+        };
+        let mut peer = json!({ "public_key": self.hub.key(), "endpoint": "hub.test:51820",
+            "allowed_ips": ["10.77.0.0/17"], "keepalive": 1 });
+        merge(&mut peer, hub);
+        let mut vpn = json!({ "provider": "wireguard", "range": "10.77.0.0/16",
+            "domain": "vpn.test", "peers_from_shadow": true, "peers": [peer] });
+        merge(&mut vpn, interface);
         self.write("/etc/edge-ai/vpn.json", &vpn.to_string());
     }
 
