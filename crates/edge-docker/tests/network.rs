@@ -108,6 +108,19 @@ fn keep(root: &TestRoot, settings: &str) {
     assert!(child.wait().unwrap().success());
 }
 
+/// Checks that a boot brings the files in memory back and changes nothing else.
+fn restored_at_boot(root: &TestRoot) {
+    let changed = || {
+        let metadata = fs::metadata(root.path(KEYFILE)).unwrap();
+        metadata.modified().unwrap()
+    };
+    let before = changed();
+    fs::remove_dir_all(root.path("run/edge-ai/network")).unwrap();
+    root.good(&["restore-network"]);
+    assert!(root.path("run/edge-ai/network/proxy.json").exists());
+    assert_eq!(changed(), before);
+}
+
 #[test]
 fn a_confirmed_trial_is_kept() {
     let root = device();
@@ -161,21 +174,7 @@ fn a_confirmed_trial_is_kept() {
     for text in [ledger, calls, shown.to_string()] {
         assert!(!text.contains("hunter2"), "{text}");
     }
-    // At each boot: files in memory come back, nothing else changes.
-    let before = fs::metadata(root.path(KEYFILE))
-        .unwrap()
-        .modified()
-        .unwrap();
-    fs::remove_dir_all(root.path("run/edge-ai/network")).unwrap();
-    root.good(&["restore-network"]);
-    assert!(root.path("run/edge-ai/network/proxy.json").exists());
-    assert_eq!(
-        fs::metadata(root.path(KEYFILE))
-            .unwrap()
-            .modified()
-            .unwrap(),
-        before
-    );
+    restored_at_boot(&root);
     // All automatic again.
     keep(&root, "{}");
     assert!(!root.path(KEYFILE).exists() && !root.path("run/edge-ai/network/proxy.json").exists());

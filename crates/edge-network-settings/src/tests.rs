@@ -72,74 +72,77 @@ fn refused(json: &str, part: &str) {
     assert!(!error.contains('\n'), "{error}");
 }
 
+/// Values beside `"method":"manual"`, and a part of the error.
+const WRONG_ADDRESSES: &[(&str, &str)] = &[
+    (r#""addresses":[]"#, "needs one"),
+    (
+        r#""addresses":["192.168.1.5"]"#,
+        "not a value of the documented form",
+    ),
+    (r#""addresses":["192.168.1.5/33"]"#, "documented form"),
+    (r#""addresses":["192.168.1.5/+8"]"#, "documented form"),
+    (
+        r#""addresses":["192.168.1.0/24"]"#,
+        "the network or its broadcast",
+    ),
+    (
+        r#""addresses":["192.168.1.255/24"]"#,
+        "the network or its broadcast",
+    ),
+    (r#""addresses":["127.0.0.2/8"]"#, "no address of a host"),
+    (r#""addresses":["224.0.0.2/8"]"#, "no address of a host"),
+    (r#""addresses":["0.0.0.0/0"]"#, "no address of a host"),
+    (r#""addresses":["2001:db8::5/64"]"#, "other family"),
+    (
+        r#""addresses":["10.0.0.5/24","10.0.0.5/16"]"#,
+        "given twice",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"gateway":"10.0.1.1""#,
+        "network of none",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"gateway":"10.0.0.5""#,
+        "own address",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"gateway":"10.0.0.255""#,
+        "broadcast",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"gateway":"fe80::1""#,
+        "other family",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"dns":["127.0.0.1"]"#,
+        "no address of a server",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"dns":["0.0.0.0"]"#,
+        "no address of a server",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"dns":["1.1.1.1","1.1.1.1","1.1.1.1","1.1.1.1"]"#,
+        "at most",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"routes":[{"to":"10.9.0.1/16","via":"10.0.0.1"}]"#,
+        "host bits",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"routes":[{"to":"10.9.0.0/16","via":"10.1.0.1"}]"#,
+        "network of none",
+    ),
+    (
+        r#""addresses":["10.0.0.5/24"],"routes":[{"to":"0.0.0.0/0","via":"10.0.0.1"}]"#,
+        "default route",
+    ),
+];
+
 #[test]
 fn wrong_addresses() {
     let manual = |rest: &str| wired(&format!(r#"{{"method":"manual",{rest}}}"#));
-    for (rest, part) in [
-        (r#""addresses":[]"#, "needs one"),
-        (
-            r#""addresses":["192.168.1.5"]"#,
-            "not a value of the documented form",
-        ),
-        (r#""addresses":["192.168.1.5/33"]"#, "documented form"),
-        (r#""addresses":["192.168.1.5/+8"]"#, "documented form"),
-        (
-            r#""addresses":["192.168.1.0/24"]"#,
-            "the network or its broadcast",
-        ),
-        (
-            r#""addresses":["192.168.1.255/24"]"#,
-            "the network or its broadcast",
-        ),
-        (r#""addresses":["127.0.0.2/8"]"#, "no address of a host"),
-        (r#""addresses":["224.0.0.2/8"]"#, "no address of a host"),
-        (r#""addresses":["0.0.0.0/0"]"#, "no address of a host"),
-        (r#""addresses":["2001:db8::5/64"]"#, "other family"),
-        (
-            r#""addresses":["10.0.0.5/24","10.0.0.5/16"]"#,
-            "given twice",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"gateway":"10.0.1.1""#,
-            "network of none",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"gateway":"10.0.0.5""#,
-            "own address",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"gateway":"10.0.0.255""#,
-            "broadcast",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"gateway":"fe80::1""#,
-            "other family",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"dns":["127.0.0.1"]"#,
-            "no address of a server",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"dns":["0.0.0.0"]"#,
-            "no address of a server",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"dns":["1.1.1.1","1.1.1.1","1.1.1.1","1.1.1.1"]"#,
-            "at most",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"routes":[{"to":"10.9.0.1/16","via":"10.0.0.1"}]"#,
-            "host bits",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"routes":[{"to":"10.9.0.0/16","via":"10.1.0.1"}]"#,
-            "network of none",
-        ),
-        (
-            r#""addresses":["10.0.0.5/24"],"routes":[{"to":"0.0.0.0/0","via":"10.0.0.1"}]"#,
-            "default route",
-        ),
-    ] {
+    for (rest, part) in WRONG_ADDRESSES {
         refused(&manual(rest), part);
     }
     refused(&wired(r#"{"method":"link-local"}"#), "for ipv6");
@@ -151,6 +154,47 @@ fn wrong_addresses() {
     Settings::parse(manual(r#""addresses":["10.0.0.4/31"],"gateway":"10.0.0.5""#).as_bytes())
         .unwrap();
 }
+
+/// Values beside the name of an interface, and a part of the error.
+const WRONG_INTERFACES: &[(&str, &str)] = &[
+    (r#""type":"wired","mtu":68"#, "1280 to 9216"),
+    (
+        r#""type":"wired","mtu":575,"ipv6":{"method":"disabled"}"#,
+        "576 to 9216",
+    ),
+    (r#""type":"wired","mtu":70000"#, "mtu"),
+    (r#""type":"wifi""#, "give ssid"),
+    (r#""type":"bond""#, "unknown variant"),
+    (
+        r#""type":"wired","wifi":{"ssid":"a","security":"open"}"#,
+        "belongs to",
+    ),
+    (
+        r#""type":"wifi","wifi":{"ssid":"","security":"open"}"#,
+        "1 to 32",
+    ),
+    (
+        r#""type":"wifi","wifi":{"ssid":"a","security":"sae"}"#,
+        "is missing",
+    ),
+    (
+        r#""type":"wifi","wifi":{"ssid":"a","security":"wep","password":"x"}"#,
+        "unknown variant",
+    ),
+    (
+        r#""type":"wifi","wifi":{"ssid":"a","security":"sae","password":"1234567"}"#,
+        "8 to 63",
+    ),
+    (
+        r#""type":"wifi","wifi":{"ssid":"a","security":"wpa-psk","password":"12345678\n"}"#,
+        "printable",
+    ),
+    (
+        r#""type":"wired","ipv4":{"method":"disabled"},"ipv6":{"method":"disabled"}"#,
+        "both disabled",
+    ),
+    (r#""type":"wired","dhcp":true"#, "unknown field"),
+];
 
 #[test]
 fn wrong_interfaces() {
@@ -173,45 +217,7 @@ fn wrong_interfaces() {
         refused(&named(name), "belongs to the engine");
     }
     let with = |rest: &str| format!(r#"{{"interfaces":[{{"name":"eth0",{rest}}}]}}"#);
-    for (rest, part) in [
-        (r#""type":"wired","mtu":68"#, "1280 to 9216"),
-        (
-            r#""type":"wired","mtu":575,"ipv6":{"method":"disabled"}"#,
-            "576 to 9216",
-        ),
-        (r#""type":"wired","mtu":70000"#, "mtu"),
-        (r#""type":"wifi""#, "give ssid"),
-        (r#""type":"bond""#, "unknown variant"),
-        (
-            r#""type":"wired","wifi":{"ssid":"a","security":"open"}"#,
-            "belongs to",
-        ),
-        (
-            r#""type":"wifi","wifi":{"ssid":"","security":"open"}"#,
-            "1 to 32",
-        ),
-        (
-            r#""type":"wifi","wifi":{"ssid":"a","security":"sae"}"#,
-            "is missing",
-        ),
-        (
-            r#""type":"wifi","wifi":{"ssid":"a","security":"wep","password":"x"}"#,
-            "unknown variant",
-        ),
-        (
-            r#""type":"wifi","wifi":{"ssid":"a","security":"sae","password":"1234567"}"#,
-            "8 to 63",
-        ),
-        (
-            r#""type":"wifi","wifi":{"ssid":"a","security":"wpa-psk","password":"12345678\n"}"#,
-            "printable",
-        ),
-        (
-            r#""type":"wired","ipv4":{"method":"disabled"},"ipv6":{"method":"disabled"}"#,
-            "both disabled",
-        ),
-        (r#""type":"wired","dhcp":true"#, "unknown field"),
-    ] {
+    for (rest, part) in WRONG_INTERFACES {
         refused(&with(rest), part);
     }
     let two = |other: &str| {

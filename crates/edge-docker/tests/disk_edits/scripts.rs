@@ -232,7 +232,7 @@ pub const DAMAGES: &[&str] = &[
     ": > $F",
     "truncate -s $(($(stat -c %s $F) / 2)) $F",
     "truncate -s -1 $F",
-    "truncate -s 1T $F",
+    "truncate -s 64M $F",
     "head -c 9000000 /dev/zero | tr '\\0' ' ' >> $F",
     "head -c 9000000 /dev/zero | tr '\\0' '[' > $F",
     "printf x >> $F",

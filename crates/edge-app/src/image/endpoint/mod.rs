@@ -7,16 +7,16 @@
 //! serves one image.
 
 mod routes;
+mod shared;
 mod uploads;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, bail};
 use edge_common::exit::Failure;
-use edge_signature::{Digest, Registry};
+use edge_signature::Digest;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -24,28 +24,12 @@ use tokio::task::JoinHandle;
 
 use crate::exit_code::SIGNATURE;
 use crate::image::docker::{self, LocalImage};
-use crate::image::endpoint::uploads::Upload;
-use crate::output::progress::Progress;
+use crate::image::endpoint::shared::Shared;
+pub(crate) use crate::image::endpoint::shared::Target;
 
 /// Number of pushes of one image: the first one may show that the target lacks layers of
 /// which the engine knew a digest, the second one sends them.
 const MAX_PUSHES: usize = 3;
-
-/// Receiver of the layers.
-pub(crate) enum Target {
-    /// Registry, to which each layer is forwarded while it arrives.
-    Registry(Arc<Registry>),
-    /// Memory, for a device that has the layers with the given diff IDs.
-    Memory {
-        /// Diff IDs of the layers on the device.
-        present: HashSet<String>,
-        /// Maximum number of bytes that are kept.
-        limit: u64,
-    },
-    /// Nothing: the engine only computes the digests of its layers, and knows them when
-    /// the image changes.
-    Discard,
-}
 
 /// Result of a push to the endpoint.
 pub(crate) enum Outcome {
@@ -85,36 +69,6 @@ pub(crate) struct Endpoint {
     shared: Arc<Shared>,
     name: String,
     server: JoinHandle<()>,
-}
-
-/// State that the connections share.
-struct Shared {
-    secret: String,
-    image: String,
-    target: Target,
-    contacted: AtomicBool,
-    held: AtomicU64,
-    failed: Notify,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    uploads: HashMap<String, Upload>,
-    received: BTreeMap<Digest, Received>,
-    /// Digests that the target has, with their sizes.
-    present: BTreeMap<Digest, u64>,
-    /// Digests that the target lacks, although the engine has been told otherwise.
-    denied: BTreeSet<Digest>,
-    manifest: Option<Vec<u8>>,
-    failure: Option<anyhow::Error>,
-    too_large: bool,
-    progress: Option<Progress>,
-}
-
-struct Received {
-    size: u64,
-    content: Option<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -222,16 +176,6 @@ impl Drop for Endpoint {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the push with an error.
-    fn fail(&self, error: anyhow::Error) {
-        self.state().failure.get_or_insert(error);
-        self.failed.notify_one();
-    }
-
     /// Returns the image of the last manifest; `None` if the engine must send its
     /// configuration again.
     fn arrived(&self, image: &LocalImage) -> Result<Option<Arrived>> {

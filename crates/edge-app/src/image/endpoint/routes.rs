@@ -18,8 +18,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::uploads::Upload;
-use super::{Shared, Target};
+use super::shared::{Shared, Target, Upload};
 use crate::exit_code::registry_error;
 use crate::image::layer_cache;
 

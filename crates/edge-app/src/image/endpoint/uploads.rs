@@ -4,25 +4,17 @@
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow};
-use edge_signature::{BlobUpload, Digest};
+use edge_signature::Digest;
 use hyper::body::Bytes;
 use openssl::sha::Sha256;
 
-use super::{Received, Shared, Target};
+use super::shared::{Received, Shared, Target, Upload};
 use crate::exit_code::registry_error;
 use crate::output::progress::Progress;
 
 /// Size in bytes up to which a blob is kept: the configuration is among these, and a small
 /// layer is compared with those in the registry before it is sent.
 const SMALL_BYTES: usize = 1024 * 1024;
-
-/// Upload of a blob in progress.
-pub(super) struct Upload {
-    hash: Sha256,
-    size: u64,
-    kept: Vec<u8>,
-    forward: Option<BlobUpload>,
-}
 
 impl Upload {
     /// Starts an upload.
