@@ -58,8 +58,9 @@ const ENABLED: [(&str, &str); 6] = [
     ("sockets.target.wants", "edge-docker-authz.socket"),
 ];
 /// Files of the Yocto layer below `recipes-edge`, and their paths on the device.
-const PRODUCT: [(&str, &str); 8] = [
+const PRODUCT: [(&str, &str); 9] = [
     ("edge-policy/files/daemon.json", "etc/docker/daemon.json"),
+    ("edge-policy/files/seccomp.json", "etc/docker/seccomp.json"),
     (
         "edge-policy/files/containerd.toml",
         "etc/containerd/config.toml",
