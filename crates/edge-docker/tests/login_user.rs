@@ -4,7 +4,7 @@
 
 mod device;
 
-use device::{Device, output_text};
+use device::{Device, output_text, until};
 
 #[test]
 fn no_container_takes_the_login_user() {
@@ -44,6 +44,11 @@ fn no_container_takes_the_login_user() {
     let format = "--format={{.State.Pid}}";
     let pid = device.good(&["edge-docker", "inspect", format, "app"]);
     let environment = format!("/proc/{}/environ", pid.trim());
+    // Until then it is the engine's program, which nobody may read.
+    until("the app", || {
+        let line = device.good(&["cat", &format!("/proc/{}/cmdline", pid.trim())]);
+        line.starts_with("sleep").then_some(())
+    });
     let read = |id: u32| {
         let (user, group) = (format!("--reuid={id}"), format!("--regid={id}"));
         let output = device.feed(

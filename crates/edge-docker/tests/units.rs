@@ -152,19 +152,32 @@ fn hostile_units_reach_nothing() {
         let text = line.replace("IMAGE", &image.name).replace("; ", "\n");
         let unit = format!("[Service]\n{text}\n[Install]\nWantedBy=multi-user.target\n");
         device.write("/data/services/x.service", unit.as_bytes());
-        if generate(&device).is_empty() {
+        let links = generate(&device);
+        let Some(link) = links.first() else {
             refused += 1;
             continue;
-        }
-        // edge-generator accepts it, so edge-docker has to refuse each command in it.
-        for command in text.lines().filter_map(|l| l.strip_prefix("Exec")) {
+        };
+        // edge-generator accepts it, with variables of systemd as options of edge-docker, so
+        // edge-docker has to refuse each command of what systemd reads.
+        let read = device.good(&["cat", &format!("/data/units/{link}")]);
+        for command in read.lines().filter_map(|l| l.strip_prefix("Exec")) {
             let command = command
                 .split_once('=')
                 .unwrap()
                 .1
                 .trim_start_matches(['-', ':']);
-            let args: Vec<_> = command.split(' ').collect();
-            let (code, output) = device.bad(&args);
+            let args = command.split(' ').map(|arg| arg.trim_matches('"'));
+            let args: Vec<_> = args.collect();
+            // A key without effect on edge-docker is left out: what remains is signed.
+            let key = text.split_inclusive('=').next().unwrap();
+            let is_left_out = !key.starts_with("Exec") && !read.contains(&format!("\n{key}"));
+            if is_left_out && args == ["/usr/bin/edge-docker", "run", "net-v1"] {
+                device.good(&args);
+                continue;
+            }
+            let output = device.run(&args);
+            let code = output.status.code().unwrap_or(-1);
+            let output = output_text(&output);
             assert!([124, 125].contains(&code), "{line}: {code} {output}");
         }
         assert_eq!(device.good(&["docker", "inspect", "net"]), before, "{line}");

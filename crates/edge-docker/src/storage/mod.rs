@@ -21,7 +21,7 @@ use edge_quota::{Limits, Project, Quota};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 pub(crate) use demand::Demand;
-pub(crate) use file_system::FileSystem;
+pub(crate) use file_system::{FileSystem, Unavailable};
 
 use crate::image::unused::megabytes;
 use projects::Projects;

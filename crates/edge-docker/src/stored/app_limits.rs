@@ -18,7 +18,7 @@ use super::disk;
 use super::layers::Layers;
 use crate::engine::client;
 use crate::image::{identify, signatures};
-use crate::storage::{Demand, FileSystem, Storage};
+use crate::storage::{Demand, FileSystem, Storage, Unavailable};
 use crate::trust::{self, Trust};
 
 /// Container that the boot audit leaves to the engine.
@@ -123,11 +123,16 @@ pub(super) fn apply_all(root: &Root, trust: &Trust, data_root: &Path, held: &[He
 }
 
 fn try_apply_all(root: &Root, trust: &Trust, data_root: &Path, held: &[Held]) -> Result<()> {
-    if let Err(reason) = FileSystem::open(root) {
-        log::info(format_args!(
-            "apps run without a limit of storage: {reason}"
-        ));
-        return Ok(());
+    match FileSystem::open(root) {
+        Ok(_) => {}
+        // The steps that mount it report that.
+        Err(Unavailable::NotMounted) => return Ok(()),
+        Err(reason) => {
+            log::info(format_args!(
+                "apps run without a limit of storage: {reason}"
+            ));
+            return Ok(());
+        }
     }
     let Some(mut storage) = Storage::open(root, trust.storage)? else {
         return Ok(());

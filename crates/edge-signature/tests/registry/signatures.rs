@@ -256,9 +256,9 @@ fn malformed_referrers_are_rejected() {
     wait(async {
         list(&valid, BUNDLE);
         verify_twice(&us, &server).await;
+        // The manifest says what it is; registries fill in the list as they like.
         list(&valid, "application/vnd.dev.sigstore.bundle.v0.2+json");
-        let error = verify(&us, &server).await.unwrap_err();
-        assert!(matches!(error, Error::Unsigned(_)), "{error:?}");
+        verify_twice(&us, &server).await;
         let cases = [
             ("/subject/digest", json!(other), "without a bundle for it"),
             ("/subject", json!(null), "without a bundle for it"),
