@@ -82,6 +82,16 @@ class Sandboxes(unittest.TestCase):
             with self.subTest(unit=os.path.basename(unit)):
                 self.assertNotIn("\nRestrictSUIDSGID=yes", read(unit))
 
+    def test_early_units_need_no_temporary_directory(self):
+        # systemd prepares both in /tmp, which is part of the read-only root before tmp.mount.
+        units = glob.glob(os.path.join(REPOSITORY, "crates/*/systemd/*.service"))
+        units += glob.glob(os.path.join(LAYER, "recipes-*/*/files/*.service"))
+        early = [unit for unit in units if "\nDefaultDependencies=no" in read(unit)]
+        self.assertGreaterEqual(len(early), 2)
+        for unit in early:
+            with self.subTest(unit=os.path.basename(unit)):
+                self.assertNotRegex(read(unit), "\nPrivate(Devices|Tmp)=yes")
+
 
 class Programs(unittest.TestCase):
     def compare(self, source, programs, recipe, package):

@@ -31,6 +31,13 @@ pub(super) fn boot_order(testbed: &Testbed) -> Result<String> {
             "{unit} is not in the critical chain: {chain}"
         );
     }
+    let failed = testbed.root("systemctl list-units --failed --plain --no-legend 'edge-*'")?;
+    ensure!(failed.trim().is_empty(), "units failed: {failed}");
+    let rules = testbed.root("nft list tables")?;
+    ensure!(
+        rules.contains("edge"),
+        "edge-loopback set no rules: {rules}"
+    );
     let mut last = 0;
     let mut times = Vec::new();
     for unit in ORDER {
