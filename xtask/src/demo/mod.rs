@@ -10,6 +10,7 @@ mod first_app;
 mod more;
 mod registry;
 mod steps;
+mod storage;
 mod testbed;
 
 use std::io::{IsTerminal, Write};
@@ -77,7 +78,8 @@ fn long() -> Vec<Step> {
     let mut steps = all();
     let more = steps.len() - more::STEPS.len();
     let follow: Step = ("docs/first-app.md, followed", first_app::follow);
-    steps.splice(more..more, [bad_days::FULL, bad_days::RESCUE, follow]);
+    let bad = [storage::STEP, bad_days::FULL, bad_days::RESCUE, follow];
+    steps.splice(more..more, bad);
     steps
 }
 
