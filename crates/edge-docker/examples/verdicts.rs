@@ -17,6 +17,8 @@
 mod corpus;
 #[path = "../../edge-docker-policy/tests/decision/mod.rs"]
 mod decision;
+#[path = "../tests/device/dice.rs"]
+mod dice;
 #[path = "../tests/engine/generated.rs"]
 mod generated;
 #[path = "../tests/engine/recorder.rs"]
@@ -165,7 +167,7 @@ fn inputs(root: &TestRoot, directory: &Path) -> Vec<String> {
 
 /// Lines of the test that generates them.
 fn random(root: &TestRoot) -> Vec<String> {
-    let mut dice = generated::Dice::new(0x5eed);
+    let mut dice = dice::Dice::new(0x5eed);
     let lines = (0..20_000).map(|number| (number, generated::line(&mut dice)));
     lines
         .map(|(number, line)| verdict(root, &format!("generated:{number}"), &line))

@@ -186,16 +186,8 @@ async fn change(device: &Device, name: &str, local: &LocalImage, skip: usize) ->
     };
     let endpoint = Endpoint::open(&local.id, target).await?;
     for _ in 0..MAX_PUSHES {
-        let image = match endpoint.receive(local).await? {
-            Outcome::Arrived(image) => image,
-            Outcome::Unreachable(why) => {
-                log::info(format_args!(
-                    "docker cannot push to edge-app on this computer, so the whole image is \
-                     read: {why}"
-                ));
-                return Ok(false);
-            }
-            Outcome::TooLarge => return Ok(false),
+        let Some(image) = endpoint.receive_if_possible(local).await? else {
+            return Ok(false);
         };
         remember(&image);
         let new = image.layers[skip..].iter();

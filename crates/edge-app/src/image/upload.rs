@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use edge_common::exit::Failure;
-use edge_common::log;
 use edge_signature::{Digest, Error, ImageRef, Manifest, Registry};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
 use crate::exit_code::{REGISTRY, registry_error};
 use crate::image::docker::LocalImage;
-use crate::image::endpoint::{Arrived, Endpoint, Layer, Outcome, Target};
+use crate::image::endpoint::{Arrived, Endpoint, Layer, Target};
 use crate::image::layer_cache::{self, Blob, GZIP_TYPE};
 use crate::image::{config_labels, docker, platform, saved_image};
 use crate::project::config::Platform;
@@ -104,16 +103,8 @@ async fn push_to_endpoint(
 ) -> Result<Option<(Vec<u8>, Vec<Blob>)>> {
     let endpoint = Endpoint::open(&local.id, Target::Registry(Arc::clone(registry))).await?;
     for _ in 0..MAX_PUSHES {
-        let Arrived { config, layers } = match endpoint.receive(local).await? {
-            Outcome::Arrived(arrived) => arrived,
-            Outcome::Unreachable(why) => {
-                log::info(format_args!(
-                    "docker cannot push to edge-app on this computer, so the whole image is \
-                     read: {why}"
-                ));
-                return Ok(None);
-            }
-            Outcome::TooLarge => return Ok(None),
+        let Some(Arrived { config, layers }) = endpoint.receive_if_possible(local).await? else {
+            return Ok(None);
         };
         let mut missing = Vec::new();
         let blobs: Vec<_> = stream::iter(layers)

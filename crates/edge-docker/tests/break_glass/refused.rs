@@ -128,7 +128,7 @@ fn what_is_no_ticket_has_no_effect() {
 /// Parts of attempts that concern the grants of the app.
 const GRANTED: [&str; 4] = ["exec ", "--grant", "--cap-add", "--network host"];
 
-/// What a ticket that is none, or is one of something else, permits on the app `net`.
+/// Attempts on the app `net` with documents that are no ticket for it.
 #[test]
 fn only_its_own_ticket_lets_an_app_with_grants_do_more() {
     let engineer = Engineer::new();

@@ -13,7 +13,7 @@ const SEED: u64 = 0x5eed_0019;
 /// Every edit with this distance is one of what all apps share.
 const DEVICE_EVERY: u64 = 49;
 
-/// What an edit may affect.
+/// Part of the device that an edit may affect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// One container.

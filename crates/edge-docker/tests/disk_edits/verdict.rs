@@ -14,7 +14,7 @@ use crate::edits::{Edit, Scope};
 /// Time in which everything that starts by itself has to run.
 const MAX_START: Duration = Duration::from_secs(30);
 
-/// What became of an edited app.
+/// State of an edited app after the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// It runs in its own container, as it was signed.

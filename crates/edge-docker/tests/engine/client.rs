@@ -9,7 +9,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::corpus::{containers, split};
-use crate::generated::{Dice, spell};
+use crate::dice::Dice;
+use crate::generated::spell;
 use crate::test_root::TestRoot;
 
 /// Words that docker does not have, or that its client reads from its own

@@ -4,28 +4,8 @@ use std::io::Write;
 
 use crate::checker;
 use crate::corpus::{containers, split};
+use crate::dice::Dice;
 use crate::test_root::{TestRoot, image_id};
-
-/// xorshift64*: the same lines in every run.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).unwrap() % limit
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 /// Name, letter or space, and values of which the first half is ordinary.
 type Fragment = (&'static str, char, &'static [&'static str]);

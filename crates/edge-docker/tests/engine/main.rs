@@ -8,6 +8,8 @@
 mod checker;
 mod client;
 mod corpus;
+#[path = "../device/dice.rs"]
+mod dice;
 mod generated;
 mod ids;
 mod recorder;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, bail};
 use edge_common::exit::Failure;
+use edge_common::log;
 use edge_signature::Digest;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -151,6 +152,22 @@ impl Endpoint {
             }
         }
         bail!("docker does not push the configuration of {}", image.id)
+    }
+
+    /// Lets the engine push the image. Returns `None` if that is not possible, after saying
+    /// so, or if its layers do not fit: the whole image has to be read then.
+    pub(crate) async fn receive_if_possible(&self, image: &LocalImage) -> Result<Option<Arrived>> {
+        Ok(match self.receive(image).await? {
+            Outcome::Arrived(image) => Some(image),
+            Outcome::Unreachable(why) => {
+                log::info(format_args!(
+                    "docker cannot push to edge-app on this computer, so the whole image is \
+                     read: {why}"
+                ));
+                None
+            }
+            Outcome::TooLarge => None,
+        })
     }
 
     /// Refuses digests of which the engine was told that the target has them, so that the

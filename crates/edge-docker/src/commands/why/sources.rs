@@ -16,7 +16,7 @@ use crate::journal::{self, Journal};
 use crate::ledger::events::{self, Event};
 use crate::stored::{damage, disk, files, quarantine};
 
-/// What is known of the apps of this device.
+/// Facts about the apps of this device.
 #[derive(Default)]
 pub(super) struct Sources {
     /// Containers of the engine.
