@@ -1,6 +1,9 @@
 //! HTTP/1.1 requests of the AWS APIs: one request per connection.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use edge_common::time;
 
 /// Largest size of request line and headers, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
@@ -117,21 +120,56 @@ pub(crate) fn respond(
     error: Option<&str>,
     body: &str,
 ) -> io::Result<()> {
-    let error = error.map_or(String::new(), |error| {
-        format!("x-amzn-ErrorType: {error}\r\n")
-    });
-    let head = format!(
-        "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\n{error}\
-         content-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let head = head(
+        now.map_or(0, |now| now.as_secs()),
+        status,
+        error,
+        body.len(),
     );
     to.write_all(format!("{head}{body}").as_bytes())?;
     to.flush()
 }
 
+/// Returns status line and headers of a response with JSON of `length` bytes, at the time `now`.
+pub(crate) fn head(now: u64, status: u16, error: Option<&str>, length: usize) -> String {
+    let error = error.map_or(String::new(), |error| {
+        format!("x-amzn-ErrorType: {error}\r\n")
+    });
+    format!(
+        "HTTP/1.1 {status} -\r\ndate: {}\r\ncontent-type: application/json\r\n{error}\
+         content-length: {length}\r\nconnection: close\r\n\r\n",
+        date(now)
+    )
+}
+
+/// Formats Unix time as a date of HTTP, for example `Thu, 26 Nov 2026 15:13:12 GMT`.
+fn date(seconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let text = time::rfc3339(seconds);
+    let month: usize = text[5..7].parse().unwrap_or(1);
+    let weekday = DAYS[usize::try_from(seconds / 86_400 % 7).unwrap_or(0)];
+    format!(
+        "{weekday}, {} {} {} {} GMT",
+        &text[8..10],
+        MONTHS[month - 1],
+        &text[..4],
+        &text[11..19]
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_those_of_http() {
+        assert_eq!(date(1_795_706_025), "Thu, 26 Nov 2026 15:13:45 GMT");
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
 
     #[test]
     fn requests_are_parsed_and_garbage_is_an_error() {

@@ -13,6 +13,7 @@ pub(crate) mod policy;
 pub(crate) mod provisioning;
 mod proxy;
 pub(crate) mod responder;
+pub mod services;
 pub(crate) mod shadows;
 pub(crate) mod sigv4;
 
@@ -79,6 +80,18 @@ pub(crate) enum Command {
         /// Serial number of the device
         serial: String,
     },
+    /// Script faults of the credentials provider and of the API of ECR; without
+    /// FAULT there are none
+    Fault {
+        /// Directory of the local cloud's state
+        #[arg(long)]
+        dir: PathBuf,
+        /// Fault SERVICE:KIND[*TIMES], for example ecr:error=429/ThrottlingException*2.
+        /// Services: credentials, ecr. Kinds: error=STATUS/CODE silent late=MS
+        /// dropped truncated oversized endless malformed incomplete redirect
+        /// slow=MS ahead=SECONDS; of credentials also life=SECONDS
+        fault: Vec<String>,
+    },
     /// Answer requests of fleet provisioning and shadows (started by `up`)
     #[command(hide = true)]
     Serve {
@@ -95,6 +108,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Down { dir, purge } => down(&dir, purge),
         Command::Status { dir } => status(&dir),
         Command::Allow { dir, again, serial } => allow(&dir, &serial, again),
+        Command::Fault { dir, fault } => services::script(&dir, &fault),
         Command::Serve { dir } => responder::serve(&dir),
     }
 }
@@ -125,6 +139,8 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         aws: free_port()?,
         proxy: free_port()?,
         control: free_port()?,
+        credentials: free_port()?,
+        ecr: free_port()?,
     };
     create(dir, allow)?;
     let claim = policy::Policy::claim(TEMPLATE)?.access_list("claim", "")?;
@@ -159,6 +175,9 @@ pub(crate) struct Ports {
     proxy: u16,
     /// Control plane of AWS IoT.
     control: u16,
+    credentials: u16,
+    /// API of ECR in front of the registry.
+    ecr: u16,
 }
 
 fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
@@ -204,11 +223,17 @@ fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<
     put(
         dir,
         "responder.json",
-        &json!({ "mqtt": ports.mqtt, "proxy": ports.proxy, "control": ports.control }).to_string(),
+        &json!({
+            "mqtt": ports.mqtt, "proxy": ports.proxy, "control": ports.control,
+            "credentials": ports.credentials, "ecr": ports.ecr, "registry": ports.registry,
+        })
+        .to_string(),
         0o600,
     )?;
     daemons.start_responder(&["cloud", "serve", "--dir", &dir.display().to_string()])?;
-    daemons.wait_for(ports.control)?;
+    for port in [ports.control, ports.credentials, ports.ecr] {
+        daemons.wait_for(port)?;
+    }
     daemons.wait_for(ports.proxy)
 }
 
@@ -220,6 +245,9 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "registry_host": format!("{HOST}:{}", ports.registry),
         "registry_user": USER, "registry_password_file": path("registry.password"),
         "proxy": format!("http://127.0.0.1:{}", ports.proxy),
+        "credentials_endpoint": format!("{HOST}:{}", ports.credentials),
+        "ecr_endpoint": format!("{HOST}:{}", ports.ecr),
+        "role_alias": policy::ROLE_ALIAS, "region": aws::REGION,
         "iot_control": format!("http://127.0.0.1:{}", ports.control),
         "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
@@ -246,6 +274,15 @@ pub fn allow(dir: &Path, serial: &str, again: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the thing to which the active certificate with this ID is attached.
+pub(crate) fn attached(dir: &Path, certificate: &str) -> Option<String> {
+    let id = certificate.bytes().all(|b| b.is_ascii_hexdigit());
+    if !id || dir.join("inactive").join(certificate).exists() {
+        return None;
+    }
+    file::read_text(&dir.join("attached").join(certificate), 256).ok()
 }
 
 /// Deactivates the certificate of a device, as an operator does in the AWS console. The

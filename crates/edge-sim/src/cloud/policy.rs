@@ -14,6 +14,8 @@ use serde_json::Value;
 
 /// Policy variable for the name of the thing that is connected.
 const THING: &str = "${iot:Connection.Thing.ThingName}";
+/// Role alias of Terraform with which devices pull images.
+pub(crate) const ROLE_ALIAS: &str = "edge-ai-pull";
 /// ARN prefix of every resource, with an invented account number.
 pub(crate) const ARN: &str = "arn:aws:iot:eu-central-1:123456789012";
 
@@ -122,7 +124,7 @@ fn parse(text: &str, template: &str) -> Result<Policy> {
         .replace("$${", "\u{0}{")
         .replace("${iot}", ARN)
         .replace("${template}", template)
-        .replace("${role_alias}", "pull");
+        .replace("${role_alias}", ROLE_ALIAS);
     if text.contains("${") {
         bail!("unknown variable of Terraform");
     }
@@ -239,7 +241,7 @@ mod tests {
                 "iot:Receive",
                 "topic/$aws/certificates/create-from-csr/json",
             ),
-            ("iot:AssumeRoleWithCertificate", "rolealias/pull"),
+            ("iot:AssumeRoleWithCertificate", "rolealias/edge-ai-pull"),
         ] {
             assert!(!policy.allows(action, resource, None), "{resource}");
             assert!(!policy.allows(action, resource, Some("edge-ai-s1")));
@@ -271,7 +273,7 @@ mod tests {
                 "iot:Receive",
                 "topic/$aws/things/edge-ai-s1/jobs/notify-next",
             ),
-            ("iot:AssumeRoleWithCertificate", "rolealias/pull"),
+            ("iot:AssumeRoleWithCertificate", "rolealias/edge-ai-pull"),
         ] {
             assert!(allowed(action, resource), "{resource}");
         }

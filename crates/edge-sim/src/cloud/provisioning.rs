@@ -62,6 +62,7 @@ impl Provisioning {
     pub(crate) fn load(dir: &Path, rights: Rights) -> Result<Self> {
         let authority = pki::Authority::load(dir, "device-ca")?;
         file::create_directory(&dir.join("things"), 0o700)?;
+        file::create_directory(&dir.join("attached"), 0o700)?;
         Ok(Self {
             dir: dir.into(),
             authority,
@@ -251,6 +252,8 @@ impl Provisioning {
             self.extend_access_list(certificate, thing)?;
         }
         self.things.insert(certificate.into(), thing.into());
+        let attached = self.dir.join("attached").join(certificate);
+        file::write(&attached, thing.as_bytes(), 0o600)?;
         file::write(&self.current(thing), pem.as_bytes(), 0o600)
     }
 

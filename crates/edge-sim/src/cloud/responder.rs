@@ -17,6 +17,7 @@ use super::answers::{Answers, rejected};
 use super::jobs::Publication;
 use super::jobs_service::JobsService;
 use super::provisioning::{Provisioning, Rights};
+use super::services::Services;
 use super::{control, proxy, shadows};
 
 /// Topic filters of all requests that the responder answers.
@@ -49,6 +50,8 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     // `cloud up` waits for this port: the broker has all subscriptions by then.
     let listening = port("proxy")?;
     let jobs = jobs(dir, &client, port("control")?)?;
+    let services = [port("credentials")?, port("ecr")?];
+    let _services = Services::listen(dir, services)?;
     std::thread::spawn(move || proxy::serve(listening));
     let mut provisioning = Provisioning::load(dir, Rights::AccessList)?;
     for message in &inbox {
