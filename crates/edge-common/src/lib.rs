@@ -8,7 +8,8 @@
 //! second process, `command` runs programs, `backoff` spreads the attempts of a fleet,
 //! `boot` records the results of boot steps, `identity` reads the device identity,
 //! `known_time` says which time has certainly passed, and `policy` reads `policy.json`. A `Root` is the directory below which they find their
-//! files. The feature `mqtt` adds a session with AWS IoT. Without features the library
+//! files. The feature `resolve` looks up
+//! names, `mqtt` adds a session with AWS IoT. Without features the library
 //! opens no file, so that the container policy can be built, tested and fuzzed alone.
 
 #[cfg(feature = "system")]
@@ -38,6 +39,8 @@ pub mod policy;
 pub mod quotas;
 #[cfg(feature = "system")]
 pub mod refusal;
+#[cfg(feature = "resolve")]
+pub mod resolve;
 #[cfg(feature = "system")]
 mod root;
 pub mod time;

@@ -183,6 +183,55 @@ fn in_namespace(hosts: &[&str], address: &str, prepare: &str) -> (i32, String, D
     (code, output, Duration::from_millis(took))
 }
 
+/// Runs an attempt whose name server answers the questions of `families` alone.
+fn with_resolver(families: &str) -> (i32, String, Duration) {
+    let files = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("resolv.conf", "nameserver 127.0.0.53\n"),
+        ("nsswitch.conf", "hosts: dns\n"),
+    ] {
+        fs::write(files.path().join(name), text).unwrap();
+    }
+    let prepare = format!(
+        "for f in resolv.conf nsswitch.conf; do mount --bind {files}/$f /etc/$f; done
+         python3 {tests}/name_server.py 127.0.0.53 '{families}' &
+         while ! ss -Hlun | grep -q 127.0.0.53:53; do sleep 0.05; done",
+        files = files.path().display(),
+        tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests"),
+    );
+    in_namespace(&[], "127.0.0.1", &prepare)
+}
+
+#[test]
+fn a_question_for_ipv6_that_is_never_answered_costs_nothing() {
+    let (code, output, time) = with_resolver("A=127.0.0.1");
+    assert_eq!(code, 0, "{output}");
+    assert!(time < Duration::from_secs(3), "{time:?}: {output}");
+}
+
+#[test]
+fn a_question_for_ipv4_that_is_never_answered_costs_nothing() {
+    let (code, output, time) = with_resolver("AAAA=::ffff:127.0.0.1");
+    assert_eq!(code, 0, "{output}");
+    assert!(time < Duration::from_secs(3), "{time:?}: {output}");
+}
+
+#[test]
+fn a_silent_name_server_ends_at_the_deadline() {
+    let (code, output, time) = with_resolver("");
+    let named = output.contains("looking up cloud.edge.test: no answer in time");
+    assert_eq!((code, named), (5, true), "{output}");
+    assert!(time < LIMIT, "{time:?}: {output}");
+}
+
+#[test]
+fn a_name_without_addresses_ends_at_once() {
+    let (code, output, time) = with_resolver("none");
+    let named = output.contains("looking up cloud.edge.test: failed to look");
+    assert_eq!((code, named), (5, true), "{output}");
+    assert!(time < Duration::from_secs(3), "{time:?}: {output}");
+}
+
 /// The device has IPv6 only, docker0 an IPv4 address without a route to the endpoint.
 #[test]
 fn ipv6_only_with_docker0_connects() {

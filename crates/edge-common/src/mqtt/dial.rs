@@ -1,20 +1,22 @@
 //! Connection to the endpoint: name look-up, TCP, proxy and TLS, over all addresses at
 //! once by Happy Eyeballs (<https://www.rfc-editor.org/rfc/rfc8305>), until one deadline.
+//! Addresses of one family are tried while the look-up of the other still runs.
 //!
 //! The race includes TLS: an address on which TCP connects and TLS does not begin is as
 //! dead as one that does not answer.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use openssl::ssl::{SslContext, SslStream};
 
 use super::stream::Stream;
 use super::{ConnectError, Options, tls};
+use crate::resolve::{self, RESOLUTION_DELAY};
 
 /// Pause before the next address is tried while the last one has not connected, as
 /// RFC 8305 recommends.
@@ -24,7 +26,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 const TLS_PATIENCE: Duration = Duration::from_secs(3);
 /// Time for the attempts to report why they ended at the deadline.
 const GRACE: Duration = Duration::from_millis(500);
-/// Maximum number of addresses that are tried.
+/// Maximum number of addresses of a family that are tried.
 const MAX_ADDRESSES: usize = 16;
 /// Size limit of the head of a proxy's answer, in bytes.
 const MAX_HEAD_BYTES: usize = 4096;
@@ -39,8 +41,10 @@ struct Target {
     end: Instant,
 }
 
-/// Event of an attempt.
+/// Event of a look-up or of an attempt.
 enum Event {
+    /// A look-up has ended.
+    Answered(resolve::Answer),
     /// TCP is connected to this address.
     Connected(SocketAddr),
     /// The attempt has ended.
@@ -61,55 +65,41 @@ pub(super) fn dial(options: &Options, end: Instant) -> Result<SslStream<Stream>>
     let next_hop = options.proxy.map_or(endpoint.as_str(), |proxy| {
         proxy.strip_prefix("http://").unwrap_or(proxy)
     });
-    let addresses = interleave(look_up(next_hop, end)?);
-    Ok(race(&target, addresses).map_err(|error| error.of(options))?)
+    let (host, port) = host_and_port(next_hop)?;
+    Ok(race(&target, host, port).map_err(|error| error.of(options))?)
 }
 
-/// Resolves `HOST:PORT` to socket addresses until `end`.
-fn look_up(address: &str, end: Instant) -> Result<Vec<SocketAddr>, ConnectError> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let (sender, receiver) = mpsc::channel();
-    let owned = address.to_string();
-    // In a separate thread, because the time limits of the system's resolver add up to
-    // half a minute and cannot be set for a single look-up.
-    std::thread::spawn(move || {
-        let found = owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        let _ = sender.send(found);
-    });
-    let failed =
-        |cause: String| ConnectError::network(false, format!("looking up {host}: {cause}"));
-    match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(failed("no address".into())),
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed("no answer in time".into())),
-    }
+/// Splits `HOST:PORT` of the endpoint or the proxy.
+fn host_and_port(address: &str) -> Result<(&str, u16)> {
+    let parts = address.trim_end_matches('/').rsplit_once(':');
+    parts
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        .with_context(|| format!("{address} is not HOST:PORT"))
 }
 
-/// Orders addresses so that the families alternate, beginning with the one that the
-/// system prefers: a device with one working family then waits for one address only.
-fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
-    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first);
+/// Orders addresses so that the families alternate, beginning with IPv6: a device with one
+/// working family then waits for one address only.
+fn interleave(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
+    let (one, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
     let (mut one, mut other) = (one.into_iter(), other.into_iter());
     let mut ordered = VecDeque::new();
-    while ordered.len() < MAX_ADDRESSES {
+    loop {
         let pair = [one.next(), other.next()];
         if pair == [None, None] {
-            break;
+            return ordered;
         }
-        let fresh: Vec<_> = pair
-            .into_iter()
-            .flatten()
-            .filter(|a| !ordered.contains(a))
-            .collect();
-        ordered.extend(fresh);
+        ordered.extend(pair.into_iter().flatten());
     }
-    ordered
 }
 
 /// Race over addresses: attempts that run, and addresses that wait for their turn.
 struct Race {
+    /// Look-ups that run.
+    pending: usize,
+    /// Errors of the look-ups that have ended.
+    unresolved: Vec<io::Error>,
+    /// Addresses that were found.
+    known: Vec<SocketAddr>,
     queue: VecDeque<SocketAddr>,
     /// Addresses that connected and whose TLS has not ended. Each is tried a second time:
     /// a server may have lost the first connection.
@@ -120,13 +110,15 @@ struct Race {
     error: Option<ConnectError>,
 }
 
-fn race(
-    target: &Target,
-    addresses: VecDeque<SocketAddr>,
-) -> Result<SslStream<Stream>, ConnectError> {
+fn race(target: &Target, host: &str, port: u16) -> Result<SslStream<Stream>, ConnectError> {
     let (sender, receiver) = mpsc::channel();
+    let answers = sender.clone();
+    let answered = move |answer| drop(answers.send(Event::Answered(answer)));
     let mut race = Race {
-        queue: addresses,
+        pending: resolve::look_up(host, port, answered),
+        unresolved: Vec::new(),
+        known: Vec::new(),
+        queue: VecDeque::new(),
         stalled: Vec::new(),
         repeated: Vec::new(),
         running: 0,
@@ -138,15 +130,57 @@ fn race(
         if let Some(stream) = race.wait(&receiver, target.end) {
             return Ok(stream);
         }
-        let over = Instant::now() >= target.end + GRACE;
-        if over || (race.running == 0 && race.queue.is_empty()) {
-            let silent = || ConnectError::network(false, "no answer in time".into());
-            return Err(race.error.unwrap_or_else(silent));
+        if race.is_over(target.end) {
+            return Err(race.failure(host));
         }
     }
 }
 
 impl Race {
+    /// Puts the addresses of a look-up into the queue.
+    fn add(&mut self, answer: resolve::Answer) {
+        self.pending -= 1;
+        for address in answer.unwrap_or_else(|error| {
+            self.unresolved.push(error);
+            Vec::new()
+        }) {
+            let same = |a: &&SocketAddr| a.is_ipv6() == address.is_ipv6();
+            let of_family = self.known.iter().filter(same).count();
+            if of_family < MAX_ADDRESSES && !self.known.contains(&address) {
+                self.known.push(address);
+                self.queue.push_back(address);
+            }
+        }
+        self.queue = interleave(self.queue.drain(..));
+        if self.running == 0 {
+            let wait = self.pending > 0 && self.queue.front().is_some_and(SocketAddr::is_ipv4);
+            let delay = if wait {
+                RESOLUTION_DELAY
+            } else {
+                Duration::ZERO
+            };
+            self.next_start = Instant::now() + delay;
+        }
+    }
+
+    /// Returns whether nothing is left to wait for.
+    fn is_over(&self, end: Instant) -> bool {
+        let now = Instant::now();
+        let left = self.running + self.pending + self.queue.len();
+        left == 0 || now >= end + GRACE || (now >= end && self.running == 0)
+    }
+
+    /// Returns the error of the attempt that came farthest, or else that of the look-ups.
+    fn failure(self, host: &str) -> ConnectError {
+        let cause = match (self.known.is_empty(), self.pending) {
+            (true, 0) => format!("looking up {host}: {}", resolve::failure(&self.unresolved)),
+            (true, _) => format!("looking up {host}: no answer in time"),
+            (false, _) => "no answer in time".into(),
+        };
+        let silent = || ConnectError::network(false, cause);
+        self.error.unwrap_or_else(silent)
+    }
+
     fn start_due(&mut self, target: &Target, sender: &Sender<Event>) {
         let now = Instant::now();
         if now < self.next_start || now >= target.end {
@@ -176,10 +210,13 @@ impl Race {
         let more = !self.queue.is_empty() || !self.stalled.is_empty();
         let until = if more && self.next_start < end {
             self.next_start
+        } else if self.running == 0 {
+            end
         } else {
             end + GRACE
         };
         match receiver.recv_timeout(until.saturating_duration_since(now)) {
+            Ok(Event::Answered(answer)) => self.add(answer),
             Ok(Event::Connected(address)) => {
                 if !self.repeated.contains(&address) {
                     self.stalled.push(address);
@@ -262,20 +299,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_alternate_from_the_preferred_one() {
+    fn families_alternate_from_ipv6() {
         let parse = |text: &&str| text.parse::<SocketAddr>().unwrap();
-        let found = [
-            "10.0.0.1:1",
-            "10.0.0.2:1",
-            "10.0.0.1:1",
-            "[::1]:1",
-            "[::2]:1",
-        ];
-        let ordered: Vec<_> = interleave(found.iter().map(parse).collect()).into();
-        let expected = ["10.0.0.1:1", "[::1]:1", "10.0.0.2:1", "[::2]:1"];
+        let found = ["10.0.0.1:1", "10.0.0.2:1", "[::1]:1", "[::2]:1"];
+        let ordered: Vec<_> = interleave(found.iter().map(parse)).into();
+        let expected = ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1"];
         assert_eq!(ordered, expected.iter().map(parse).collect::<Vec<_>>());
-        let many = (1..100).map(|n| SocketAddr::from(([10, 0, 0, n], 1)));
-        assert_eq!(interleave(many.collect()).len(), MAX_ADDRESSES);
         assert!(interleave(Vec::new()).is_empty());
     }
 }

@@ -2,11 +2,12 @@
 //! the system's resolver may take half a minute for a single dead name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use edge_common::resolve;
 
 use super::interface::DesiredPeer;
 use crate::net;
@@ -38,7 +39,7 @@ impl Lookup {
             // A thread that outlives the limit ends with the program. One that cannot be
             // started counts as a name that is not answered.
             let _ = std::thread::Builder::new().spawn(move || {
-                let address = resolve(&name);
+                let address = resolve(&name, Instant::now() + LIMIT);
                 let _ = sender.send((name, address));
             });
         }
@@ -77,10 +78,9 @@ impl Lookup {
     }
 }
 
-fn resolve(endpoint: &str) -> Result<SocketAddr> {
+fn resolve(endpoint: &str, end: Instant) -> Result<SocketAddr> {
     let (host, port) = net::endpoint(endpoint).context("not HOST:PORT")?;
-    let mut addresses = (host, port).to_socket_addrs()?;
-    addresses.next().context("the name has no address")
+    Ok(resolve::reachable(host, port, end)?)
 }
 
 #[cfg(test)]
