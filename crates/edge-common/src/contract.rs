@@ -225,6 +225,14 @@ pub mod path {
     /// File with the reasons why units of `/data/services` are not used, written by
     /// edge-generator beside its links and read by edge-docker.
     pub const UNIT_REFUSALS: &str = "/run/systemd/generator/edge-refusals.json";
+    /// Directory of the state of OS updates, written by edge-os.
+    pub const OS_DIRECTORY: &str = "/data/os";
+    /// Journal of OS updates, written by edge-os and read by edge-heartbeat.
+    pub const OS_STATE: &str = "/data/os/state.json";
+    /// File with the highest release number of an OS that was committed.
+    pub const OS_FLOOR: &str = "/data/os/floor.json";
+    /// Copy of this file.
+    pub const OS_FLOOR_COPY: &str = "/data/os/floor-copy.json";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }
