@@ -54,6 +54,32 @@ pub mod annotation {
     /// Digest of the app's run specification, `sha256:HEX`. Absent in signatures of
     /// versions that were pushed before there were run specifications.
     pub const RUN: &str = "edge.run";
+    /// Name of the release set, in the signature of a set instead of `APP`.
+    pub const SET: &str = "edge.set";
+}
+
+/// Release sets: the apps that a group of devices should run.
+pub mod set {
+    /// Version of the format, the value of the key `edge`.
+    pub const FORMAT: u32 = 1;
+    /// Maximum number of apps in a set.
+    pub const MAX_APPS: usize = 64;
+    /// Maximum number of patterns of thing names.
+    pub const MAX_PATTERNS: usize = 1024;
+    /// Maximum number of revoked digests, and of restored ones.
+    pub const MAX_DIGESTS: usize = 1024;
+    /// Size limit of the name of a set, in bytes: the ID of a job, `edge-SET-NUMBER-STAGE`,
+    /// has at most 64 characters.
+    pub const MAX_NAME_BYTES: usize = 32;
+    /// Size limit of a thing name, in bytes.
+    pub const MAX_THING_BYTES: usize = 128;
+    /// Limit of the times of a set that are in seconds.
+    pub const MAX_SECONDS: u32 = 3600;
+
+    /// Returns the tag of a set in the repository.
+    pub fn tag(name: &str, number: u64) -> String {
+        format!("set.{name}.{number}")
+    }
 }
 
 /// Exit codes of edge-docker that callers distinguish. All others are those of docker.
@@ -198,6 +224,12 @@ pub mod path {
     pub const RELEASE_NUMBERS: &str = "/data/config/edge-docker/serials";
     /// Directory of the copies of these files.
     pub const RELEASE_NUMBER_COPIES: &str = "/data/config/edge-docker/serials-copy";
+    /// Directory of the release sets that this device has taken, each as its proof
+    /// `HEX.json`, and of the record of their numbers and of revoked digests. Written by
+    /// edge-docker.
+    pub const SETS: &str = "/data/config/edge-docker/sets";
+    /// Directory of the copy of that record.
+    pub const SET_COPIES: &str = "/data/config/edge-docker/sets-copy";
     /// File with counter and hash of the last record of the ledger, written by
     /// edge-docker and reported by edge-heartbeat.
     pub const LEDGER_HEAD: &str = "/run/edge-ai/ledger.json";
@@ -247,6 +279,8 @@ pub mod limit {
     pub const SYNC_FILE_BYTES: u64 = 1 << 30;
     /// Size limit of a run specification, in its canonical JSON.
     pub const RUN_SPEC_BYTES: u64 = 64 * 1024;
+    /// Size limit of the document of a release set, in its canonical JSON.
+    pub const SET_BYTES: u64 = 256 * 1024;
     /// Size limit of a break-glass ticket, in its canonical JSON.
     pub const BREAK_GLASS_BYTES: u64 = 2048;
     /// Size limit of the file with the reasons why units are not used.

@@ -10,13 +10,14 @@ use serde_json::{Map, Value, json};
 use crate::names::{reserved_suffix, valid_app, valid_version};
 use crate::reference::Digest;
 
-/// Keys of the annotations that are read. All but the last one are required.
-const KNOWN: [&str; 5] = [
+/// Keys of the annotations that are read. The first four are required for an image.
+const KNOWN: [&str; 6] = [
     annotation::APP,
     annotation::VERSION,
     annotation::RELEASE_NUMBER,
     annotation::GRANTS,
     annotation::RUN,
+    annotation::SET,
 ];
 
 /// Signed annotations of an image: the app, version, release number, grants and run
@@ -61,6 +62,30 @@ impl Annotations {
     }
 }
 
+/// Signed annotations of a release set, which repeat what its document says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SetAnnotations {
+    /// Name of the set.
+    pub(crate) name: String,
+    /// Number of the set.
+    pub(crate) number: u64,
+    /// Tag in the reference of a v2 payload.
+    pub(crate) tag: Option<String>,
+}
+
+impl SetAnnotations {
+    /// Returns the annotations in the form of [`Annotations::to_map`].
+    pub(crate) fn to_map(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert(annotation::SET.into(), json!(self.name));
+        map.insert(
+            annotation::RELEASE_NUMBER.into(),
+            json!(self.number.to_string()),
+        );
+        map
+    }
+}
+
 /// Annotations in a payload before they are validated. Unknown keys are ignored, so that
 /// a newer edge-app can add an annotation and older devices still accept the signature.
 #[derive(Default)]
@@ -76,24 +101,22 @@ impl Stated {
     /// Converts the annotations to their types; returns `None` if one is absent or
     /// invalid.
     pub(crate) fn validate(mut self) -> Option<Annotations> {
+        if self.0.contains_key(annotation::SET) {
+            return None;
+        }
         // An absent digest is valid, but `null` or a malformed one is not: the image would
         // run without the specification that the signer meant.
         let run = match self.0.remove(annotation::RUN) {
             None => None,
             Some(digest) => Some(digest?.parse().ok()?),
         };
+        let release_number = self.release_number()?;
         let mut take = |key| self.0.remove(key).flatten();
-        let release_number = take(annotation::RELEASE_NUMBER)?;
         let grants = take(annotation::GRANTS)?;
         let annotations = Annotations {
             app: take(annotation::APP)?,
             version: take(annotation::VERSION)?,
-            // Only the canonical spelling is valid: `parse` alone also accepts `+7` and
-            // `007`.
-            release_number: release_number
-                .parse()
-                .ok()
-                .filter(|n: &u64| n.to_string() == release_number)?,
+            release_number,
             grants: grants
                 .split(',')
                 .filter(|g| !g.is_empty())
@@ -105,6 +128,22 @@ impl Stated {
         // is invalid even if it is signed.
         let valid = valid_app(&annotations.app) && valid_version(&annotations.version);
         valid.then_some(annotations)
+    }
+
+    /// Converts the annotations of a release set, whose payload names `tag` or none; returns
+    /// `None` if they also state one of an image. A signature is that of an image or of a
+    /// set, never both.
+    pub(crate) fn validate_set(mut self, tag: Option<String>) -> Option<SetAnnotations> {
+        let number = self.release_number()?;
+        let name = self.0.remove(annotation::SET).flatten()?;
+        let annotations = SetAnnotations { name, number, tag };
+        self.0.is_empty().then_some(annotations)
+    }
+
+    fn release_number(&mut self) -> Option<u64> {
+        let text = self.0.remove(annotation::RELEASE_NUMBER).flatten()?;
+        // Only the canonical spelling is valid: `parse` alone also accepts `+7` and `007`.
+        text.parse().ok().filter(|n: &u64| n.to_string() == text)
     }
 }
 

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::annotations::{Annotations, Stated};
+use crate::annotations::Stated;
 use crate::dsse::{Envelope, Role};
 use crate::error::Error;
 use crate::json;
@@ -87,12 +87,12 @@ fn bytes_of(digest: &Digest) -> Vec<u8> {
 
 /// Returns the v3 payload: an in-toto statement that binds `annotations` to the manifest
 /// `digest`.
-pub(crate) fn statement(digest: &Digest, annotations: &Annotations) -> Vec<u8> {
+pub(crate) fn statement(digest: &Digest, annotations: Map<String, Value>) -> Vec<u8> {
     let document = json!({
         "_type": STATEMENT,
         "subject": [{
             "digest": { "sha256": digest.hex() },
-            "annotations": annotations.to_map(),
+            "annotations": annotations,
         }],
         "predicateType": PREDICATE,
         "predicate": {},

@@ -4,7 +4,7 @@
 //! (<https://github.com/secure-systems-lab/dsse/blob/master/protocol.md>), so that a
 //! signature of one role is invalid in every other, also if one key signs for several
 //! roles. Container signatures use cosign's types, because cosign, podman and skopeo read
-//! them.
+//! them. So do those of release sets, which their annotations distinguish.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,27 +22,24 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// Purpose of a signature. Each role has its own keys and its own payload type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Container image, in cosign's v3 format. A v2 signature covers cosign's payload
+    /// Container image or release set, in cosign's v3 format. A v2 signature covers cosign's payload
     /// without an envelope, so that it is valid in no role of this type.
     Container,
     /// Break-glass ticket of an engineer.
     Ticket,
-    /// Release set: the versions of all apps that a device should run.
-    ReleaseSet,
     /// Update of the operating system.
     Os,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 4] = [Self::Container, Self::Ticket, Self::ReleaseSet, Self::Os];
+    pub const ALL: [Self; 3] = [Self::Container, Self::Ticket, Self::Os];
 
     /// Returns the `payloadType` of the role's envelopes.
     pub const fn payload_type(self) -> &'static str {
         match self {
             Self::Container => IN_TOTO,
             Self::Ticket => "application/vnd.edge-ai.ticket.v1+json",
-            Self::ReleaseSet => "application/vnd.edge-ai.set.v1+json",
             Self::Os => "application/vnd.edge-ai.os.v1+json",
         }
     }

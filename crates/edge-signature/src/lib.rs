@@ -42,6 +42,8 @@ mod registry;
 #[cfg(feature = "verify")]
 mod select;
 #[cfg(feature = "verify")]
+pub mod set;
+#[cfg(feature = "verify")]
 mod signed;
 #[cfg(feature = "verify")]
 mod simple_signing;

@@ -17,6 +17,8 @@ pub(crate) const MAX_RUN_SPEC_BYTES: usize = RUN_SPEC_BYTES as usize;
 /// Size limit of a manifest, index or list page, in bytes: the limit that registries
 /// themselves apply.
 pub(crate) const MAX_MANIFEST_BYTES: usize = 4 * 1024 * 1024;
+/// Size limit of the manifest of a release set, in bytes.
+pub(crate) const MAX_SET_MANIFEST_BYTES: usize = 64 * 1024;
 /// Maximum number of manifests in an index.
 pub(crate) const MAX_INDEX_ENTRIES: usize = 256;
 /// Maximum number of signatures in a cached signature: one for each app and version that

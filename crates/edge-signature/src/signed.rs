@@ -7,11 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, SetAnnotations};
 use crate::dsse::Role;
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::reference::{Digest, ImageRef};
+use crate::reference::{Digest, ImageRef, Repository};
+use crate::set::ReleaseSet;
 use crate::{bundle, encoding, simple_signing};
 
 /// Format of a signature. Both are needed: podman and skopeo cannot read v3, and cosign
@@ -137,6 +138,31 @@ impl Draft {
     ) -> Self {
         let payload = match format {
             Format::V2 => simple_signing::payload(image, digest, annotations),
+            Format::V3 => bundle::statement(digest, annotations.to_map()),
+        };
+        Self { format, payload }
+    }
+
+    /// Creates the payload of a release set in `repository` with the manifest `digest`.
+    pub fn of_set(
+        format: Format,
+        repository: &Repository,
+        digest: &Digest,
+        set: &ReleaseSet,
+    ) -> Self {
+        let reference = ImageRef {
+            repository: repository.clone(),
+            tag: Some(set.tag()),
+            digest: None,
+        };
+        let annotations = SetAnnotations {
+            name: set.name.clone(),
+            number: set.serial,
+            tag: None,
+        };
+        let annotations = annotations.to_map();
+        let payload = match format {
+            Format::V2 => simple_signing::payload_with(&reference, digest, annotations),
             Format::V3 => bundle::statement(digest, annotations),
         };
         Self { format, payload }

@@ -1,7 +1,7 @@
 //! Payload of cosign's v2 format: "simple signing", as containers/image defined it.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::annotations::{Annotations, Stated};
 use crate::json;
@@ -46,6 +46,15 @@ struct Image {
 /// Returns the v2 payload that binds `annotations` to the manifest `digest` and to the
 /// repository and tag of `reference`.
 pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations) -> Vec<u8> {
+    payload_with(reference, digest, annotations.to_map())
+}
+
+/// Returns the payload as [`payload`] does, with annotations in their JSON form.
+pub(crate) fn payload_with(
+    reference: &ImageRef,
+    digest: &Digest,
+    annotations: Map<String, Value>,
+) -> Vec<u8> {
     // The default policy of containers/image requires the tag in the identity; cosign and
     // edge-docker accept a tag.
     let name = ImageRef {
@@ -58,7 +67,7 @@ pub fn payload(reference: &ImageRef, digest: &Digest, annotations: &Annotations)
             "image": { "docker-manifest-digest": digest.as_str() },
             "type": TYPE,
         },
-        "optional": annotations.to_map(),
+        "optional": annotations,
     });
     document.to_string().into_bytes()
 }

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use edge_signature::{Annotations, Digest, Draft, Format, Keys, Signed, sign_with_pem};
+use edge_signature::set::ReleaseSet;
+use edge_signature::{Annotations, Digest, Draft, Format, Keys, sign_with_pem};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
@@ -39,12 +40,15 @@ fn rejection(directory: &Path, bundle: &[u8], key: &[u8]) -> Option<String> {
     (!output.status.success()).then_some(error)
 }
 
-fn key() -> PKey<openssl::pkey::Private> {
+fn key() -> Private {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
 }
 
-fn bundle(key: &PKey<openssl::pkey::Private>) -> (Vec<u8>, Vec<u8>) {
+type Private = PKey<openssl::pkey::Private>;
+
+/// Returns the bundles of an image and of a release set by one key, and the public key.
+fn bundles(key: &Private) -> ([Vec<u8>; 2], Vec<u8>) {
     let public = key.public_key_to_pem().unwrap();
     let digest = Digest::of(b"manifest");
     let annotations = Annotations {
@@ -55,26 +59,36 @@ fn bundle(key: &PKey<openssl::pkey::Private>) -> (Vec<u8>, Vec<u8>) {
         run: None,
     };
     let image = "r.io/team:hello-v1".parse().unwrap();
-    let draft = Draft::new(Format::V3, &image, &digest, &annotations);
+    let mut set = ReleaseSet::new("revoked", 7, 0, &["*"]);
+    set.revoked = vec![Digest::of(b"revoked")];
+    let repository = "r.io/team".parse().unwrap();
+    let drafts = [
+        Draft::new(Format::V3, &image, &digest, &annotations),
+        Draft::of_set(Format::V3, &repository, &digest, &set),
+    ];
     let private = key.private_key_to_pem_pkcs8().unwrap();
-    let signature = sign_with_pem(&private, &draft.to_sign()).unwrap().0;
     let keys = Keys::from_pems(&[&public]).unwrap();
-    let signed: Signed = draft.signed(signature);
-    (signed.to_bundle(&keys).unwrap(), public)
+    let complete = |draft: Draft| {
+        let signature = sign_with_pem(&private, &draft.to_sign()).unwrap().0;
+        draft.signed(signature).to_bundle(&keys).unwrap()
+    };
+    (drafts.map(complete), public)
 }
 
 #[test]
 fn sigstore_js_accepts_the_bundles() {
     let directory = tempfile::tempdir().unwrap();
-    let (valid, public) = bundle(&key());
-    assert_eq!(rejection(directory.path(), &valid, &public), None);
-    // A verifier that accepted everything would pass until here.
+    let (bundles, public) = bundles(&key());
     let other = key().public_key_to_pem().unwrap();
-    let error = rejection(directory.path(), &valid, &other).unwrap();
-    assert!(error.contains("hint"), "{error}");
-    let mut changed: Value = serde_json::from_slice(&valid).unwrap();
-    let payload = changed.pointer_mut("/dsseEnvelope/payload").unwrap();
-    *payload = payload.as_str().unwrap().replacen('e', "f", 1).into();
-    let error = rejection(directory.path(), changed.to_string().as_bytes(), &public).unwrap();
-    assert!(error.contains("SIGNATURE_ERROR"), "{error}");
+    for valid in bundles {
+        assert_eq!(rejection(directory.path(), &valid, &public), None);
+        // A verifier that accepted everything would pass until here.
+        let error = rejection(directory.path(), &valid, &other).unwrap();
+        assert!(error.contains("hint"), "{error}");
+        let mut changed: Value = serde_json::from_slice(&valid).unwrap();
+        let payload = changed.pointer_mut("/dsseEnvelope/payload").unwrap();
+        *payload = payload.as_str().unwrap().replacen('e', "f", 1).into();
+        let error = rejection(directory.path(), changed.to_string().as_bytes(), &public).unwrap();
+        assert!(error.contains("SIGNATURE_ERROR"), "{error}");
+    }
 }

@@ -74,7 +74,7 @@ fn inputs(device: &Device, engineer: &Engineer) -> Vec<(String, Vec<u8>)> {
     for (from, to) in WRONG {
         inputs.push((format!("signed {to}"), edited(engineer, from, to)));
     }
-    for role in [Role::Container, Role::ReleaseSet, Role::Os] {
+    for role in [Role::Container, Role::Os] {
         inputs.push((format!("{role:?}"), engineer.sign(role, &payload)));
     }
     // The key of containers signs no ticket, and its signature under a ticket's type is

@@ -15,6 +15,7 @@ mod lists;
 mod push;
 mod response;
 mod run_specs;
+mod sets;
 mod signatures;
 mod token;
 #[cfg(feature = "push")]

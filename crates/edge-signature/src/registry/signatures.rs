@@ -28,7 +28,7 @@ pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const NO_REFERRERS: [u16; 4] = [400, 405, 406, 501];
 /// Time limit of a whole verification, as a multiple of the limit for one response.
 /// Without it, 64 slow signatures in each format could delay a deployment for an hour.
-const RESPONSES: u32 = 6;
+pub(super) const RESPONSES: u32 = 6;
 /// Both formats, in the order of the search.
 const BOTH: [Format; 2] = [Format::V2, Format::V3];
 
@@ -209,9 +209,18 @@ impl Registry {
     /// # Errors
     /// The registry refuses or does not answer.
     pub async fn signatures(&self, digest: &Digest) -> Result<Vec<Signed>, Error> {
+        self.signatures_of(digest, &BOTH).await
+    }
+
+    /// Returns the signatures as [`Registry::signatures`] does, in some formats.
+    pub(super) async fn signatures_of(
+        &self,
+        digest: &Digest,
+        formats: &[Format],
+    ) -> Result<Vec<Signed>, Error> {
         let mut signatures = Vec::new();
-        for format in BOTH {
-            let listed = self.candidates(digest, format).await;
+        for format in formats {
+            let listed = self.candidates(digest, *format).await;
             let candidates = skip(listed, &mut Vec::new())?.unwrap_or_default();
             // Signers append, so the last signatures are the newest ones.
             let skipped = candidates.len().saturating_sub(MAX_SIGNATURES);

@@ -9,5 +9,6 @@ mod misbehaviour;
 mod run_specs;
 #[path = "../server/mod.rs"]
 mod server;
+mod sets;
 mod several;
 mod signatures;

@@ -3,70 +3,93 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use edge_signature::dsse::Role;
-use edge_signature::{Digest, Draft, Format, ImageRef, Select, Signed, sign_with_pem, verify};
+use edge_signature::set::{ReleaseSet, SetKeys, SetProof, manifest};
+use edge_signature::{
+    Digest, Draft, Format, ImageRef, Keys, Manifest, Select, Signed, sign_with_pem, verify,
+};
 use serde_json::{Value, json};
 
 use crate::edge::annotations;
 use crate::keys::{Team, team};
 
-/// Kinds of signatures: the two formats of container signatures, and the envelopes.
-const KINDS: [(Role, Format); 5] = [
-    (Role::Container, Format::V2),
-    (Role::Container, Format::V3),
-    (Role::Ticket, Format::V3),
-    (Role::ReleaseSet, Format::V3),
-    (Role::Os, Format::V3),
+/// Kind of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Image(Format),
+    Set(Format),
+    Envelope(Role),
+}
+
+/// Kinds of signatures: images and release sets in cosign's two formats, and the envelopes.
+const KINDS: [Kind; 6] = [
+    Kind::Image(Format::V2),
+    Kind::Image(Format::V3),
+    Kind::Set(Format::V2),
+    Kind::Set(Format::V3),
+    Kind::Envelope(Role::Ticket),
+    Kind::Envelope(Role::Os),
 ];
 
-fn image() -> (ImageRef, Digest) {
-    (
-        "r.io/team:hello-v1".parse().unwrap(),
-        Digest::of(b"manifest"),
-    )
+fn set() -> ReleaseSet {
+    let mut set = ReleaseSet::new("hello", 7, 0, &["*"]);
+    set.revoked = vec![Digest::of(b"revoked")];
+    set
 }
 
-/// Returns payload and signature of one kind. The payload is that of a container signature
-/// in each case, so that only the role can be the reason of a refusal.
-fn sign(team: &Team, (role, format): (Role, Format)) -> (Vec<u8>, Vec<u8>) {
-    let (image, digest) = image();
-    let draft = Draft::new(format, &image, &digest, &annotations(&[]));
-    let bytes = match role {
-        Role::Container => draft.to_sign().into_owned(),
-        role => role.to_sign(&payload(format)),
+/// Returns the manifest that images and sets are signed for: that of a set.
+fn signed_manifest() -> Manifest {
+    manifest(&set().to_bytes().unwrap())
+}
+
+fn draft(kind: Kind) -> Draft {
+    let image: ImageRef = "r.io/team:hello-v1".parse().unwrap();
+    let digest = signed_manifest().digest;
+    match kind {
+        Kind::Image(format) => Draft::new(format, &image, &digest, &annotations(&[])),
+        Kind::Set(format) => Draft::of_set(format, &image.repository, &digest, &set()),
+        // The payload of an image, so that only the role can be the reason of a refusal.
+        Kind::Envelope(_) => draft(Kind::Image(Format::V3)),
+    }
+}
+
+/// Returns payload and signature of one kind.
+fn sign(team: &Team, kind: Kind) -> (Vec<u8>, Vec<u8>) {
+    let payload = draft(kind).signed(Vec::new()).payload().to_vec();
+    let bytes = match kind {
+        Kind::Envelope(role) => role.to_sign(&payload),
+        _ => draft(kind).to_sign().into_owned(),
     };
-    (
-        payload(format),
-        sign_with_pem(&team.private, &bytes).unwrap().0,
-    )
-}
-
-fn payload(format: Format) -> Vec<u8> {
-    let (image, digest) = image();
-    let draft = Draft::new(format, &image, &digest, &annotations(&[]));
-    draft.signed(Vec::new()).payload().to_vec()
+    (payload, sign_with_pem(&team.private, &bytes).unwrap().0)
 }
 
 /// Returns whether the verifier of a kind accepts payload and signature.
-fn accepts(team: &Team, (role, format): (Role, Format), payload: &[u8], signature: &[u8]) -> bool {
-    let (image, digest) = image();
-    if role != Role::Container {
-        return role
-            .verify(&team.keys, &role.seal(payload, signature))
-            .is_ok();
-    }
-    let (payload, signature) = (payload.to_vec(), signature.to_vec());
-    let signed = match format {
-        Format::V2 => Signed::new(payload, signature),
-        Format::V3 => Signed::statement(payload, signature),
+fn accepts(team: &Team, kind: Kind, payload: &[u8], signature: &[u8]) -> bool {
+    let signed = |format| {
+        let (payload, signature) = (payload.to_vec(), signature.to_vec());
+        match format {
+            Format::V2 => Signed::new(payload, signature),
+            Format::V3 => Signed::statement(payload, signature),
+        }
     };
-    verify(
-        &team.keys,
-        &image.repository,
-        &digest,
-        &[signed],
-        Select::Newest,
-    )
-    .is_ok()
+    let repository = "r.io/team".parse().unwrap();
+    match kind {
+        Kind::Envelope(role) => {
+            let envelope = role.seal(payload, signature);
+            role.verify(&team.keys, &envelope).is_ok()
+        }
+        Kind::Image(format) => {
+            let digest = signed_manifest().digest;
+            let signed = [signed(format)];
+            verify(&team.keys, &repository, &digest, &signed, Select::Newest).is_ok()
+        }
+        Kind::Set(format) => {
+            let document = set().to_bytes().unwrap();
+            let proof = SetProof::new(&signed_manifest(), document, vec![signed(format)]);
+            let keys = Keys::from_pems(&[&team.public]).unwrap();
+            let trusted = SetKeys { keys, threshold: 1 };
+            proof.unwrap().verify(&trusted, &repository).is_ok()
+        }
+    }
 }
 
 #[test]
@@ -79,7 +102,11 @@ fn a_signature_of_one_role_is_refused_in_every_other() {
             let accepted = accepts(&team, verifier, &payload, &signature);
             assert_eq!(accepted, signed == verifier, "{signed:?} at {verifier:?}");
             // The signed bytes as a payload: the envelope of an envelope.
-            let bytes = signed.0.to_sign(&payload);
+            let role = match signed {
+                Kind::Envelope(role) => role,
+                _ => Role::Container,
+            };
+            let bytes = role.to_sign(&payload);
             assert!(
                 !accepts(&team, verifier, &bytes, &signature),
                 "{signed:?} at {verifier:?}"
