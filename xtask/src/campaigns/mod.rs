@@ -130,9 +130,16 @@ fn shared(count: u32, resume: u32, campaign: &Shared) -> Result<()> {
     while first < count {
         let size = campaign.size.min(count - first);
         let range = format!("{first}+{size}");
-        test("edge-docker", campaign.test, (campaign.variable, &range))?;
-        first += size;
-        let cases = campaign.cases;
+        let (cases, next) = (campaign.cases, first + size);
+        let tested = test("edge-docker", campaign.test, (campaign.variable, &range));
+        if tested.is_err() {
+            println!(
+                "{cases} {first} to {next} failed; repeat them with --resume {first}, or continue \
+                 after them with --resume {next}"
+            );
+        }
+        tested?;
+        first = next;
         println!("{first} {cases} passed; continue with --resume {first}");
     }
     Ok(())

@@ -147,7 +147,8 @@ async fn move_volumes(root: &Root, volumes: &Path, pending: &Remake, id: &str) -
         let (Some(old), Some(new)) = (pending.volumes.get(target), new) else {
             continue;
         };
-        if old == new {
+        // Edited files may name the volume of another app.
+        if old == new || is_used(root, old).await? {
             continue;
         }
         let context = || format!("moving the volume of {target}");
@@ -160,6 +161,15 @@ async fn move_volumes(root: &Root, volumes: &Path, pending: &Remake, id: &str) -
         }
     }
     Ok(())
+}
+
+/// Returns whether a container that the engine knows uses a volume.
+async fn is_used(root: &Root, volume: &str) -> Result<bool> {
+    let filters = format!("%7B%22volume%22%3A%5B%22{volume}%22%5D%7D");
+    let path = format!("/containers/json?all=1&filters={filters}");
+    let found = client::request(root, Method::GET, &path, None).await?;
+    let found = found.as_array().context("the engine's list is no list")?;
+    Ok(!found.is_empty())
 }
 
 /// Moves the content of a volume; one that was moved before an interruption stays.

@@ -20,6 +20,7 @@ use super::auditor::{Auditor, Kept};
 use super::fault::Fault;
 use super::layer_check::Verdicts;
 use super::quarantine::Quarantine;
+use super::remake::Remake;
 use super::top_layers::TopLayers;
 use super::withheld::Withheld;
 use super::{created, disk, files, interrupted, recreation, remake, reserve, state, top_layers};
@@ -110,6 +111,8 @@ fn audit(root: &Root) -> Result<Vec<String>> {
         interrupted: Vec::new(),
         held: Vec::new(),
         clones: BTreeSet::new(),
+        remakes: Vec::new(),
+        volumes: BTreeMap::new(),
         is_incomplete: false,
         faults: Vec::new(),
     };
@@ -143,6 +146,10 @@ struct Audit<'a> {
     held: Vec<Held>,
     /// Keys of the mount clones that stay.
     clones: BTreeSet<String>,
+    /// Containers that are recreated.
+    remakes: Vec<Remake>,
+    /// Numbers of containers that use a volume, by its name.
+    volumes: BTreeMap<String, u32>,
     /// Whether a record of a withheld container could not be read, so that the key of its
     /// mount clones is not known.
     is_incomplete: bool,
@@ -161,6 +168,9 @@ impl Audit<'_> {
             let is_interrupted = stored.as_ref().is_ok_and(interrupted::is_interrupted);
             let points = stored.as_ref().map(|s| &s.config["MountPoints"]);
             let volumes = points.map(app_limits::volumes).unwrap_or_default();
+            for volume in &volumes {
+                *self.volumes.entry(volume.clone()).or_default() += 1;
+            }
             let verdict = stored.and_then(|stored| self.judge(&stored));
             let verdict = verdict.and_then(|kept| match &kept.key {
                 Some(key) if !self.clones.insert(key.clone()) => {
@@ -182,6 +192,17 @@ impl Audit<'_> {
                 }
                 Err(fault) => self.move_container(&directory, &id, &name, &fault)?,
             }
+        }
+        self.write_remakes()
+    }
+
+    /// Leaves records of the containers that are recreated. A volume that another container
+    /// uses, too, does not follow: whose it is cannot be told.
+    fn write_remakes(&mut self) -> Result<()> {
+        for mut remake in std::mem::take(&mut self.remakes) {
+            let is_own = |name: &String| self.volumes.get(name) == Some(&1);
+            remake.volumes.retain(|_, name| is_own(name));
+            remake::write(self.root, &remake)?;
         }
         Ok(())
     }
@@ -218,7 +239,7 @@ impl Audit<'_> {
     fn move_container(&mut self, path: &Path, id: &str, name: &str, fault: &Fault) -> Result<()> {
         let what = format!("container {id} {name}");
         let short = format!("{}: {fault}", if name.is_empty() { id } else { name });
-        let own = self.auditor.layers.own(id);
+        let own = self.auditor.layers.exclusive(id);
         if own.is_some_and(|own| self.top_layers.is_mounted(&own)) {
             // The engine has started again within a boot: nobody had the disk meanwhile,
             // and its processes would keep what is moved.
@@ -242,7 +263,7 @@ impl Audit<'_> {
                 self.withheld.receive(path, &what, why)?;
                 self.stay(id);
                 self.clones.insert(remake.key.clone());
-                remake::write(self.root, remake)?;
+                self.remakes.push((**remake).clone());
                 self.faults.push(format!("recreated {short}"));
             }
         }

@@ -2,9 +2,10 @@
 //! system of a container: they must be exactly the layers of its image, in their order, an
 //! init layer, and the container's own layer. `fsck` checks the content of the layers.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use edge_common::file;
@@ -36,6 +37,18 @@ pub(super) struct Layers {
     checked: HashMap<String, Vec<String>>,
     /// Cache: init layer of a container of an image, by the chain ID of its top layer.
     expected: HashMap<String, ExpectedInit>,
+    /// IDs of the checked containers, by the names of their own layers.
+    owners: HashMap<String, String>,
+    /// Cache: what the metadata of containers and images say of the directories of layers.
+    claims: OnceCell<Claims>,
+}
+
+/// Directories of layers, by name, that metadata of the engine name.
+struct Claims {
+    /// Numbers of containers that write to the layer.
+    containers: HashMap<String, u32>,
+    /// Layers of images.
+    images: HashSet<String>,
 }
 
 impl Layers {
@@ -46,6 +59,8 @@ impl Layers {
             images: data_root.join("image/overlay2"),
             checked: HashMap::new(),
             expected: HashMap::new(),
+            owners: HashMap::new(),
+            claims: OnceCell::new(),
         }
     }
 
@@ -95,6 +110,13 @@ impl Layers {
         if !is_hex(&own) || init != format!("{own}-init") {
             return Err("its own layer is not named as the engine does".into());
         }
+        if self.claims().images.contains(&own) {
+            return Err("its own layer is one of an image".into());
+        }
+        let owner = self.owners.entry(own.clone()).or_insert(id.into());
+        if owner != id {
+            return Err("its own layer is another container's".into());
+        }
         let below = self.links(&chain)?;
         let init_link = self.link(&init)?;
         let above = [&[init_link], &below[..]].concat().join(":");
@@ -141,21 +163,56 @@ impl Layers {
         is_hex(&own).then(|| self.overlay.join(own))
     }
 
-    /// Removes the layer in `own` of container `id`, its init layer, and the metadata of
-    /// both.
-    pub(super) fn remove(&self, id: &str, own: &Path) -> std::io::Result<()> {
-        let name = own.file_name().unwrap_or_default().to_string_lossy();
-        for name in [name.to_string(), format!("{name}-init")] {
-            let directory = self.overlay.join(name);
-            if let Ok(link) = Self::link_name(&directory) {
-                fs::remove_file(self.overlay.join("l").join(link))?;
+    /// Returns the directory of the layer that container `id` writes to, as [`Self::own`]
+    /// does; `None` if the metadata of another container or of an image name it, too. Edited
+    /// metadata could otherwise make a repair of one app destroy another one.
+    pub(super) fn exclusive(&self, id: &str) -> Option<PathBuf> {
+        let own = self.own(id)?;
+        let name = Layer::name_in(&own);
+        let claims = self.claims();
+        let is_shared = claims.containers.get(&name).is_some_and(|count| *count > 1);
+        (!is_shared && !claims.images.contains(&name)).then_some(own)
+    }
+
+    /// Reads what metadata say of the directories of layers. What cannot be read names none.
+    fn claims(&self) -> &Claims {
+        self.claims.get_or_init(|| {
+            let named = |directory: &str, file: &str| {
+                let paths = disk::entries(&self.images.join(directory)).unwrap_or_default();
+                let names = paths.iter().map(|path| text(&path.join(file)));
+                names.filter_map(Result::ok).collect::<Vec<_>>()
+            };
+            let mut containers = HashMap::new();
+            for name in named("layerdb/mounts", "mount-id") {
+                *containers.entry(name).or_default() += 1;
             }
-            match fs::remove_dir_all(directory) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            let images = named("layerdb/sha256", "cache-id").into_iter().collect();
+            Claims { containers, images }
+        })
+    }
+
+    /// Removes the metadata of the layers of container `id`, and unless they are another's,
+    /// its own layer and its init layer.
+    pub(super) fn remove(&self, id: &str) -> io::Result<()> {
+        let absent = |result: io::Result<()>| match result {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
+        if let Some(own) = self.exclusive(id) {
+            let name = Layer::name_in(&own);
+            for name in [format!("{name}-init"), name] {
+                let directory = self.overlay.join(&name);
+                if let Ok(link) = Self::link_name(&directory)
+                    && self.leads(&link, &name)
+                {
+                    absent(fs::remove_file(self.overlay.join("l").join(link)))?;
+                }
+                absent(fs::remove_dir_all(directory))?;
             }
         }
-        fs::remove_dir_all(self.images.join("layerdb/mounts").join(id))
+        absent(fs::remove_dir_all(
+            self.images.join("layerdb/mounts").join(id),
+        ))
     }
 
     /// Returns the layers of an image, beginning with the lowest.
@@ -228,13 +285,17 @@ impl Layers {
         }
     }
 
+    /// Returns whether the link `l/LINK` leads to `NAME/diff`.
+    fn leads(&self, link: &str, name: &str) -> bool {
+        let target = fs::read_link(self.overlay.join("l").join(link));
+        target.is_ok_and(|t| t == Path::new("..").join(name).join("diff"))
+    }
+
     /// Returns the link `l/…` of the layer in the directory `name`, after checking that
     /// it leads to `NAME/diff`.
     fn link(&self, name: &str) -> Result<String, Fault> {
         let link = Self::link_name(&self.overlay.join(name))?;
-        let target = fs::read_link(self.overlay.join("l").join(&link));
-        let leads = target.is_ok_and(|t| t == Path::new("..").join(name).join("diff"));
-        if !leads {
+        if !self.leads(&link, name) {
             return Err(ELSEWHERE.into());
         }
         directory(&self.overlay.join(name))?;

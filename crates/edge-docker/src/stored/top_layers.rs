@@ -116,18 +116,14 @@ impl TopLayers {
 /// of its top layer is kept until the next boot.
 pub(crate) fn retire(data_root: &Path, id: &str) -> Result<()> {
     keep(data_root, id)?;
-    let layers = Layers::new(data_root);
-    match layers.own(id) {
-        Some(own) => layers.remove(id, &own),
-        None => Ok(()),
-    }
-    .with_context(|| format!("removing the layers of {id}"))
+    let removed = Layers::new(data_root).remove(id);
+    removed.with_context(|| format!("removing the layers of {id}"))
 }
 
 /// Moves the content of the top layer of a container aside, where it is kept until the next
 /// boot. The container cannot start afterwards.
 pub(crate) fn keep(data_root: &Path, id: &str) -> Result<()> {
-    let Some(own) = Layers::new(data_root).own(id) else {
+    let Some(own) = Layers::new(data_root).exclusive(id) else {
         return Ok(());
     };
     let last = data_root.join("emptied/last");

@@ -41,10 +41,12 @@ pub struct Edit {
 }
 
 /// Edits of which something once ran.
-pub const KNOWN: [&str; 12] = [
+pub const KNOWN: [&str; 18] = [
     "cd $OWN-init/diff && attr etc trusted.overlay.redirect bin",
     "cd $OWN-init/diff && attr etc trusted.overlay.opaque y",
     "cd $OWN-init/diff && chmod 777 dev",
+    "cd $OWN-init/diff && rm -r etc",
+    "cd $OWN-init/diff && rm etc/mtab",
     "cd $OWN/diff && chmod 777 .",
     "cd $OWN/diff && attr . user.note x",
     "cd $OWN/diff && chown 1000 .",
@@ -56,6 +58,11 @@ pub const KNOWN: [&str; 12] = [
     "put $STORED/hostconfig.json ExtraHosts 0",
     "put $RECORD HostConfig.Tmpfs '{\"/bin\":\"\"}'; put $STORED/hostconfig.json Tmpfs '{\"/bin\":\"\"}'",
     "rm -rf /data/apps/$NAME && mkfifo /data/apps/$NAME",
+    // What is removed with the container is another's.
+    "printf $OTHER_OWN > ../image/overlay2/layerdb/mounts/$ID/mount-id",
+    "printf $OTHER_LAYER > ../image/overlay2/layerdb/mounts/$ID/mount-id",
+    "printf $LAYER > ../image/overlay2/layerdb/mounts/$ID/mount-id",
+    "cat $OTHER_OWN/link > $OWN/link",
 ];
 
 /// Returns the edits of [`KNOWN`], one of each app.

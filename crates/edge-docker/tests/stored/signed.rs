@@ -215,6 +215,55 @@ fn volumes_logs_and_deployments_follow() {
     assert!(container["Id"] != new.as_str() && container["State"]["Status"] == "created");
 }
 
+/// Files of the engine that name another app's data must not make a repair take it away.
+#[test]
+fn a_recreated_container_takes_nothing_of_another_app() {
+    let (mut device, foo) = production();
+    device.write(POLICY, ANY);
+    let image = device.image("bar", 8);
+    device.write(POLICY, PRODUCTION);
+    sign(&device, &image, &spec("bar"));
+    let bar = device.good(&["edge-docker", "run", "bar-v1"]);
+    let volume = |id: &str| {
+        let config = device.json(&format!("/data/docker/containers/{id}/{SELF}"));
+        config["MountPoints"]["/cache"]["Name"]
+            .as_str()
+            .unwrap()
+            .to_string()
+    };
+    let (kept, own) = (volume(&bar), volume(&foo));
+    let state = |name: &str| device.path(&format!("/data/docker/volumes/{name}/_data/kept"));
+    fs::write(state(&kept), "of bar").unwrap();
+    fs::write(state(&own), "of foo").unwrap();
+    let state = state(&kept);
+    // Also in files that the engine skips: it does not load the container.
+    for created in [json!("2026-01-01T00:00:00Z"), json!(false)] {
+        let id = inspect(&device, "foo")["Id"].as_str().unwrap().to_string();
+        device.stop_engine();
+        let source = format!("/data/docker/volumes/{kept}/_data");
+        let point = "/MountPoints/~1cache";
+        let edits = [
+            (format!("{point}/Name"), json!(kept)),
+            (format!("{point}/Source"), json!(source)),
+            ("/Created".into(), created.clone()),
+        ];
+        let edits = edits.each_ref().map(|(at, new)| (at.as_str(), new.clone()));
+        edit(&file(&device, &id, SELF), &edits);
+        if created.is_string() {
+            edit(&record(&device, &id), &[("/Env", json!(["MODE=evil"]))]);
+        }
+        start(&mut device);
+        device::until("both", || {
+            (device.running() == ["bar", "foo"]).then_some(())
+        });
+        assert_ne!(inspect(&device, "foo")["Id"], id.as_str());
+        assert_eq!(inspect(&device, "bar")["Id"], bar.as_str());
+        assert_eq!(fs::read_to_string(&state).unwrap(), "of bar");
+        let mounts = inspect(&device, "foo")["Mounts"].to_string();
+        assert!(!mounts.contains(&kept), "{mounts}");
+    }
+}
+
 #[test]
 fn a_program_in_the_top_layer_does_not_run_after_a_boot() {
     let (mut device, id) = production();

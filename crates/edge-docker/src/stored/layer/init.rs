@@ -1,7 +1,7 @@
 //! Check of the init layer, which the engine places between a container's own layer and
 //! the image: it hides parts of the image, and would show others in their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,9 @@ const FILES: [&str; 5] = [
 ];
 /// Link that the engine creates in an init layer.
 const LINK: (&str, &[u8]) = ("etc/mtab", b"/proc/mounts");
+/// Directories of [`DIRECTORIES`] that the engine creates where the image has none. The
+/// parents of files are always there.
+const CREATED: [&str; 4] = ["dev/pts", "dev/shm", "proc", "sys"];
 /// Mode bits that a file of an init layer does not have: it is not for others to write.
 const EXCESS_BITS: u32 = 0o7022;
 
@@ -70,11 +73,12 @@ impl ExpectedInit {
         Ok(Self { copied })
     }
 
-    /// Checks that the directory `path` is such an init layer. Each part may be absent.
+    /// Checks that the directory `path` is such an init layer, with all its parts.
     pub(in crate::stored) fn check(&self, path: &Path) -> Result<(), Fault> {
         let error = |e: &io::Error| Fault::io("its first layer cannot be read", e);
         let directory = Directory::open(path).map_err(|e| error(&e))?;
         let mut unread = vec![PathBuf::new()];
+        let mut seen = BTreeSet::new();
         while let Some(inside) = unread.pop() {
             let found = directory.find_plain(&inside).map_err(|e| error(&e))?;
             let found = found.ok_or("a link lies in its first layer")?;
@@ -87,8 +91,16 @@ impl ExpectedInit {
                 let entries = directory.entries(&inside).map_err(|e| error(&e))?;
                 unread.extend(entries.into_iter().map(|(path, _)| path));
             }
+            seen.insert(inside);
         }
-        Ok(())
+        let created = CREATED
+            .iter()
+            .filter(|name| !self.copied.contains_key(*name));
+        let mut parts = FILES.iter().chain([&LINK.0]).chain(created);
+        match parts.find(|name| !seen.contains(Path::new(name))) {
+            Some(name) => Err(format!("its first layer lacks /{name}").into()),
+            None => Ok(()),
+        }
     }
 
     fn expects(&self, name: &str, found: &Found) -> io::Result<bool> {

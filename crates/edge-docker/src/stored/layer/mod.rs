@@ -57,7 +57,12 @@ impl Layer {
 
     /// Returns the name of a layer with this directory.
     pub(super) fn name_of(directory: &Path) -> String {
-        let name = directory.parent().and_then(Path::file_name);
+        Self::name_in(directory.parent().unwrap_or(directory))
+    }
+
+    /// Returns the name of a layer from the directory that `diff` is in.
+    pub(super) fn name_in(directory: &Path) -> String {
+        let name = directory.file_name();
         name.unwrap_or_default().to_string_lossy().into_owned()
     }
 
