@@ -95,9 +95,26 @@ def main():
             iotshadow.GetShadowSubscriptionRequest(thing_name=thing),
             "subscribe_to_get_shadow_accepted", "subscribe_to_get_shadow_rejected",
             shadow.publish_get_shadow)
+        named = {"thing_name": thing, "shadow_name": "apps"}
+        for number in range(2):
+            apps = answer(
+                shadow,
+                iotshadow.UpdateNamedShadowRequest(
+                    client_token="t3", **named,
+                    state=iotshadow.ShadowState(reported={"apps": {str(number): {}}})),
+                iotshadow.UpdateNamedShadowSubscriptionRequest(**named),
+                "subscribe_to_update_named_shadow_accepted",
+                "subscribe_to_update_named_shadow_rejected",
+                shadow.publish_update_named_shadow)
+        got_apps = answer(
+            shadow, iotshadow.GetNamedShadowRequest(client_token="t4", **named),
+            iotshadow.GetNamedShadowSubscriptionRequest(**named),
+            "subscribe_to_get_named_shadow_accepted", "subscribe_to_get_named_shadow_rejected",
+            shadow.publish_get_named_shadow)
         connection.disconnect().result(LIMIT)
     print(json.dumps({"thing": thing, "version": updated.version, "token": updated.client_token,
-                      "reported": got.state.reported}))
+                      "reported": got.state.reported,
+                      "named": [apps.version, got_apps.state.reported]}))
 
 
 main()

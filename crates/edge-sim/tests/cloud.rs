@@ -134,6 +134,10 @@ fn the_sdk_of_aws_provisions_and_uses_its_shadow() {
         (&1.into(), &"t1".into())
     );
     assert_eq!(value["reported"]["from"], "awsiotsdk");
+    assert_eq!(
+        value["named"],
+        serde_json::json!([2, { "apps": { "0": {}, "1": {} } }])
+    );
     assert!(output_text(&run("stranger")).contains("AccessDenied"));
 }
 

@@ -233,6 +233,10 @@ mod tests {
             ("iot:Publish", "topic/$aws/things/edge-ai-s1/shadow/update"),
             (
                 "iot:Publish",
+                "topic/$aws/things/edge-ai-s1/shadow/name/apps/update",
+            ),
+            (
+                "iot:Publish",
                 "topic/$aws/provisioning-templates/other/provision/json",
             ),
             ("iot:Subscribe", "topicfilter/#"),
@@ -256,6 +260,10 @@ mod tests {
         for (action, resource) in [
             ("iot:Connect", "client/edge-ai-s1"),
             ("iot:Publish", "topic/$aws/things/edge-ai-s1/shadow/update"),
+            (
+                "iot:Publish",
+                "topic/$aws/things/edge-ai-s1/shadow/name/apps/update",
+            ),
             (
                 "iot:Publish",
                 "topic/$aws/things/edge-ai-s1/jobs/start-next",

@@ -21,11 +21,15 @@ use super::services::Services;
 use super::{control, proxy, shadows};
 
 /// Topic filters of all requests that the responder answers.
-const FILTERS: [&str; 8] = [
+const FILTERS: [&str; 12] = [
     "$aws/certificates/create-from-csr/json",
     "$aws/provisioning-templates/+/provision/json",
     "$aws/things/+/shadow/update",
     "$aws/things/+/shadow/get",
+    "$aws/things/+/shadow/delete",
+    "$aws/things/+/shadow/name/+/update",
+    "$aws/things/+/shadow/name/+/get",
+    "$aws/things/+/shadow/name/+/delete",
     "$aws/things/+/jobs/get",
     "$aws/things/+/jobs/start-next",
     "$aws/things/+/jobs/+/get",
@@ -45,7 +49,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     let client = connect(dir, port("mqtt")?)?;
     let inbox = client.start_consuming();
     client
-        .subscribe_many(&FILTERS, &[1; 8])
+        .subscribe_many(&FILTERS, &[1; FILTERS.len()])
         .context("subscribing")?;
     // `cloud up` waits for this port: the broker has all subscriptions by then.
     let listening = port("proxy")?;
@@ -54,6 +58,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     let _services = Services::listen(dir, services)?;
     std::thread::spawn(move || proxy::serve(listening));
     let mut provisioning = Provisioning::load(dir, Rights::AccessList)?;
+    let mut rates = shadows::Rates::default();
     for message in &inbox {
         let Some(message) = message else {
             bail!("the broker closed the connection");
@@ -65,7 +70,12 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
             })?;
             continue;
         }
-        for (kind, payload) in answer(dir, &mut provisioning, topic, message.payload()) {
+        let answers = if topic.contains("/shadow/") && !rates.take(topic) {
+            shadows::throttled(message.payload())
+        } else {
+            answer(dir, &mut provisioning, topic, message.payload())
+        };
+        for (kind, payload) in answers {
             let to = format!("{topic}/{kind}");
             log::info(format_args!("{topic} → {kind}"));
             client
@@ -151,10 +161,6 @@ pub(crate) fn answer(
             "provision",
             "json",
         ] => provisioning.register(template, &request),
-        ["$aws", "things", thing, "shadow", "update"] => {
-            shadows::update(dir, thing, payload.len(), &request)
-        }
-        ["$aws", "things", thing, "shadow", "get"] => shadows::get(dir, thing, &request),
-        _ => Vec::new(),
+        _ => shadows::answer(dir, topic, payload.len(), &request),
     }
 }

@@ -220,7 +220,8 @@ fn answer(
     let (kind, stage) = match topic {
         CREATE => ("create", Some(Stage::Create)),
         PROVISION => ("register", Some(Stage::Register)),
-        _ => ("shadow", Some(Stage::Shadow)),
+        _ if topic.contains("/shadow/") => ("shadow", Some(Stage::Shadow)),
+        _ => ("other", None),
     };
     let fault = stage.and_then(|stage| lock(&shared.script).next(stage));
     match fault {
@@ -263,7 +264,10 @@ fn decide(
 ) -> Answers {
     if let Some((status, code, message)) = fault.and_then(rejection) {
         return match stage {
-            Some(Stage::Shadow) => shadows::rejected(status, message, &Value::Null),
+            Some(Stage::Shadow) => {
+                let request: Value = serde_json::from_slice(payload).unwrap_or_default();
+                shadows::rejected(status, message, &request["clientToken"])
+            }
             _ => rejected(status, code, message),
         };
     }

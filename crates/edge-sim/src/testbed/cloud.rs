@@ -90,6 +90,23 @@ impl Cloud {
     }
 }
 
+impl Cloud {
+    /// Returns a stored named shadow of a thing; null if there is none.
+    pub fn named_shadow(&self, thing: &str, name: &str) -> Value {
+        named_shadow(self.path(), thing, name)
+    }
+}
+
+/// Returns a stored named shadow of a thing; null if there is none.
+pub(super) fn named_shadow(cloud: &Path, thing: &str, name: &str) -> Value {
+    let path = cloud
+        .join("shadows")
+        .join(thing)
+        .join(format!("{name}.json"));
+    let text = fs::read(path).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
 impl Drop for Cloud {
     fn drop(&mut self) {
         let output = edge_sim(&["cloud", "down"], self.path());
