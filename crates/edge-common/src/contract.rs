@@ -265,6 +265,9 @@ pub mod path {
     pub const OS_FLOOR: &str = "/data/os/floor.json";
     /// Copy of this file.
     pub const OS_FLOOR_COPY: &str = "/data/os/floor-copy.json";
+    /// File with the state of the fleet loop, written by edge-fleet; edge-heartbeat reports
+    /// it to the shadow `fleet` as it is.
+    pub const FLEET_REPORT: &str = "/data/config/edge-fleet/report.json";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }
@@ -285,6 +288,8 @@ pub mod limit {
     pub const BREAK_GLASS_BYTES: u64 = 2048;
     /// Size limit of the file with the reasons why units are not used.
     pub const UNIT_REFUSALS_BYTES: u64 = 512 * 1024;
+    /// Size limit of the report of edge-fleet, which has to fit into a shadow of 8 kB.
+    pub const FLEET_REPORT_BYTES: u64 = 7000;
     /// Size limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -45,8 +45,8 @@ struct Container {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Returns the number of containers in each state, and the list of apps; `None` for
-/// both if the engine does not answer.
+/// Returns the number of containers in each state, and the apps by the name of their
+/// container; `None` for both if the engine does not answer.
 pub(crate) fn report(root: &Root) -> (Option<Value>, Option<Value>) {
     let Some(containers) = list(root) else {
         return (None, None);
@@ -126,12 +126,9 @@ fn apps(containers: &[Container]) -> Value {
         let signed = |key: &str| set(key).filter(|_| sandbox.is_none());
         let name = sandbox.clone().or_else(|| signed(label::APP))?;
         let container_name = container.names.first().map(|n| n.trim_start_matches('/'));
+        let container_name = container_name.map_or_else(|| name.clone(), shorten);
         let facts = [
-            ("name", Some(name.clone())),
-            (
-                "container",
-                container_name.map(shorten).filter(|c| *c != name),
-            ),
+            ("app", Some(name).filter(|name| *name != container_name)),
             ("state", Some(shorten(&container.state))),
             ("health", health(&container.status).map(String::from)),
             ("version", signed(label::VERSION)),
@@ -140,13 +137,14 @@ fn apps(containers: &[Container]) -> Value {
             ("sandbox", sandbox.as_ref().map(|_| "yes".into())),
         ];
         let facts = facts.into_iter().filter_map(|(k, v)| Some((k, v?)));
-        Some(facts.collect::<BTreeMap<_, _>>())
+        Some((container_name, facts.collect::<BTreeMap<_, _>>()))
     };
-    let mut apps: Vec<_> = containers.iter().filter_map(app).collect();
-    apps.sort();
-    // An array instead of an object: the shadow merges objects, so a removed app would
-    // stay in the shadow.
-    json!(apps)
+    json!(
+        containers
+            .iter()
+            .filter_map(app)
+            .collect::<BTreeMap<_, _>>()
+    )
 }
 
 /// Returns the result of the health check in the status of a container: the engine's list
@@ -196,19 +194,13 @@ mod tests {
             (&json!(5), &json!(1))
         );
         assert!(counts["dead"].is_null() && counts.get("dead").is_some());
-        let expected = json!([
-            { "name": "a", "container": "one", "state": "exited", "sandbox": "yes" },
-            { "name": "c", "state": "running", "sandbox": "yes" },
-            { "name": "d", "state": "running", "health": "unhealthy", "version": "v1" },
-            { "name": "b", "state": "running", "version": "v2", "image": "host/x@sha256:1", "signer": "k1" },
-        ]);
-        let found = apps(&containers);
-        let sorted = |v: &Value| {
-            let mut texts: Vec<_> = v.as_array().unwrap().iter().map(Value::to_string).collect();
-            texts.sort();
-            texts
-        };
-        assert_eq!(sorted(&found), sorted(&expected));
+        let expected = json!({
+            "one": { "app": "a", "state": "exited", "sandbox": "yes" },
+            "c": { "state": "running", "sandbox": "yes" },
+            "d": { "state": "running", "health": "unhealthy", "version": "v1" },
+            "b": { "state": "running", "version": "v2", "image": "host/x@sha256:1", "signer": "k1" },
+        });
+        assert_eq!(apps(&containers), expected);
     }
 
     #[test]

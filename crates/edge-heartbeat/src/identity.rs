@@ -1,6 +1,5 @@
 //! Device identity on disk, MQTT connections with it, and detection of its renewal.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -10,7 +9,9 @@ use edge_common::identity::{CERTIFICATE, CONFIG, DeviceConfig, KEY};
 use edge_common::mqtt::{CaBundle, Options, PORT};
 use serde_json::json;
 
-use crate::shadow::{self, Shadow};
+use crate::link::{self, Link};
+use crate::shadow;
+use crate::stamp::Stamp;
 use crate::timing::Timing;
 
 /// Exit code for a configuration of the device identity that is missing or invalid, as
@@ -38,9 +39,9 @@ impl Identity {
         })
     }
 
-    pub(crate) fn connect(&self, timing: &Timing) -> Result<Shadow> {
+    pub(crate) fn connect(&self, timing: &Timing) -> Result<Link> {
         let thing = &self.config.thing_name;
-        let topic = shadow::will_topic(thing);
+        let topic = link::will_topic(thing);
         let will = json!({ "thing": thing, "state": "offline" }).to_string();
         let options = Options {
             endpoint: &self.config.endpoint,
@@ -57,20 +58,12 @@ impl Identity {
             timeout: timing.step,
             will: Some((&topic, will.into_bytes())),
         };
-        Shadow::connect(&options, timing.rejected)
+        Link::connect(&options, &shadow::FILTERS)
     }
 }
 
-/// Version of the identity on disk: inode and modification time of each file. A renewal
-/// replaces the files without a notification, so the version is compared regularly.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version([Option<(u64, i64, i64)>; 3]);
-
-impl Version {
-    pub(crate) fn of(root: &Root) -> Self {
-        Self([CONFIG, CERTIFICATE, KEY].map(|name| {
-            let data = std::fs::metadata(root.path(name)).ok()?;
-            Some((data.ino(), data.mtime(), data.mtime_nsec()))
-        }))
-    }
+/// Version of the identity on disk. A renewal replaces the files without a notification, so
+/// the version is compared regularly.
+pub(crate) fn version(root: &Root) -> Stamp<3> {
+    Stamp::of(root, [CONFIG, CERTIFICATE, KEY])
 }

@@ -3,7 +3,8 @@
 //!
 //! edge-heartbeat reads `/proc`, `/sys`, the engine's list of containers and the
 //! results that other tools leave on `/data`, and reports them every five minutes over
-//! one MQTT connection, which stays open. From the shadow it receives the interval of
+//! one MQTT connection, which stays open: the device to the classic shadow, its apps to the
+//! shadow `apps`, the report of edge-fleet to the shadow `fleet`. From the shadow it receives the interval of
 //! the reports, `desired.heartbeat_seconds`, and `desired.vpn`, which it writes to
 //! `/data/config/vpn/desired.json` for edge-vpn. The time of the shadow's answers goes to
 //! `/data/config/edge-heartbeat` for edge-docker. `edge-heartbeat.service` runs the
@@ -12,16 +13,22 @@
 mod containers;
 mod disk;
 mod document;
+mod exchange;
 mod files;
+mod fleet;
 mod gatherer;
+mod guard;
 mod identity;
 mod layers;
+mod link;
+mod named;
 mod rejections;
 mod release_numbers;
 mod reported_state;
 mod sd_notify;
 mod service;
 mod shadow;
+mod stamp;
 mod temperature;
 mod timing;
 mod vpn;
@@ -31,6 +38,7 @@ use clap::Parser;
 use edge_common::Root;
 
 use document::MAX_DOCUMENT_BYTES;
+use exchange::Exchange;
 use gatherer::Gatherer;
 use identity::Identity;
 use shadow::Answer;
@@ -65,12 +73,24 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
         return serve(root, &timing);
     }
     let identity = Identity::load(root)?;
-    let mut shadow = identity.connect(&timing)?;
-    shadow.fetch_state(timing.step)?;
-    let state = Gatherer::new(root).gather(timing.gather);
-    let answer = shadow.report(state, MAX_DOCUMENT_BYTES, timing.step)?;
-    service::note_cloud_time(root, &shadow);
-    shadow.close();
+    let mut link = identity.connect(&timing)?;
+    let mut exchange = Exchange::new(&timing);
+    exchange.fetch_state(&mut link, timing.step)?;
+    let mut state = Gatherer::new(root).gather(timing.gather);
+    let apps = state.remove(service::APPS).unwrap_or_default();
+    let answer = exchange.report(&mut link, state, MAX_DOCUMENT_BYTES, timing.step)?;
+    exchange.apps.want(apps);
+    if let Some(report) = fleet::report(root) {
+        exchange.fleet.want(report);
+    }
+    exchange.settle(&mut link, timing.step * 2)?;
+    service::note_cloud_time(root, &link);
+    link.close();
+    for rejection in [exchange.apps.rejection(), exchange.fleet.rejection()] {
+        if !rejection.is_null() {
+            bail!("reporting: rejected: {rejection}");
+        }
+    }
     match answer {
         Answer::Accepted => Ok(()),
         Answer::Rejected(rejection) => bail!("reporting: rejected: {rejection}"),

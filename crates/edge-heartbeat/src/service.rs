@@ -5,18 +5,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use edge_common::backoff::Backoff;
+use edge_common::contract::path::FLEET_REPORT;
 use edge_common::mqtt::ConnectError;
 use edge_common::refusal::Connection;
 use edge_common::{Root, exit, known_time, log};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::exchange::Exchange;
 use crate::gatherer::Gatherer;
-use crate::identity::{Identity, NO_IDENTITY, Version};
+use crate::identity::{self, Identity, NO_IDENTITY};
+use crate::link::Link;
 use crate::rejections::Rejections;
 use crate::sd_notify::Notifier;
-use crate::shadow::{Answer, Shadow};
+use crate::shadow::Answer;
+use crate::stamp::Stamp;
 use crate::timing::Timing;
-use crate::vpn;
+use crate::{fleet, vpn};
+
+/// Part of the gathered state that has a shadow of its own.
+pub(crate) const APPS: &str = "apps";
 
 /// Reports until the process is ended, or until the device has no valid identity any
 /// more.
@@ -31,6 +38,8 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
         interval: timing.interval,
         gatherer: Gatherer::new(root),
         rejections: Rejections::new(timing),
+        exchange: Exchange::new(timing),
+        fleet: None,
     };
     Identity::load(root)?;
     // Ready before the first connection: units that are ordered after this service must
@@ -73,7 +82,7 @@ enum Wake {
 
 /// Notes for edge-provision whether the cloud refused the identity. A cloud that was not
 /// reached says nothing about the identity.
-fn note_refusal(root: &Root, connected: &Result<Shadow>) {
+fn note_refusal(root: &Root, connected: &Result<Link>) {
     let error = connected.as_ref().err();
     let error = error.and_then(|e| e.downcast_ref::<ConnectError>());
     if error.is_some_and(|e| !e.reached) {
@@ -91,6 +100,9 @@ struct Reporter<'a> {
     interval: Duration,
     gatherer: Gatherer,
     rejections: Rejections,
+    exchange: Exchange,
+    /// Version of the report of edge-fleet that was read last.
+    fleet: Option<Stamp<1>>,
 }
 
 impl Reporter<'_> {
@@ -99,38 +111,59 @@ impl Reporter<'_> {
     fn report_over_one_connection(&mut self) -> Result<End> {
         // The version is read before the identity, so that a renewal in between is
         // noticed.
-        let version = Version::of(self.root);
+        let version = identity::version(self.root);
         let identity = Identity::load(self.root)?;
         self.notifier.status("connecting");
         let connected = identity.connect(self.timing);
         note_refusal(self.root, &connected);
-        let mut shadow = connected?;
-        shadow.fetch_state(self.timing.step)?;
-        self.apply_desired(&mut shadow);
+        let mut link = connected?;
+        let end = self.report_over(&mut link, version);
+        self.exchange.disconnected();
+        if matches!(end, Ok(End::IdentityRenewed)) {
+            link.close();
+        }
+        end
+    }
+
+    fn report_over(&mut self, link: &mut Link, version: Stamp<3>) -> Result<End> {
+        self.exchange.fetch_state(link, self.timing.step)?;
+        self.apply_desired();
         loop {
             let start = Instant::now();
-            let pause = self.report(&mut shadow)?;
-            match self.wait(&mut shadow, start + pause, version) {
+            let pause = self.report(link)?;
+            match self.wait(link, start + pause, version)? {
                 Wake::Due => {}
                 Wake::Disconnected => return Ok(End::Disconnected),
-                Wake::IdentityRenewed => {
-                    shadow.close();
-                    return Ok(End::IdentityRenewed);
-                }
+                Wake::IdentityRenewed => return Ok(End::IdentityRenewed),
             }
         }
     }
 
+    /// Returns the last rejection of a report, of the classic shadow if it has one.
+    fn last_rejection(&self) -> Value {
+        let all = [
+            self.rejections.report(),
+            self.exchange.apps.rejection(),
+            self.exchange.fleet.rejection(),
+        ];
+        let rejection = all.into_iter().find(|rejection| !rejection.is_null());
+        rejection.unwrap_or_default()
+    }
+
     /// Sends one report and returns the time until the next one. A rejection does not
     /// end the connection: it works, and its end would announce the device as offline.
-    fn report(&mut self, shadow: &mut Shadow) -> Result<Duration> {
+    fn report(&mut self, link: &mut Link) -> Result<Duration> {
         let mut state = self.gatherer.gather(self.timing.gather);
+        let apps = state.remove(APPS).unwrap_or_default();
         let seconds = self.interval.as_secs().max(1);
         state.insert("heartbeat_seconds".into(), json!(seconds));
-        state.insert("report_rejected".into(), self.rejections.report());
+        state.insert("report_rejected".into(), self.last_rejection());
         let limit = self.timing.step;
-        let answer = shadow.report(state, self.rejections.budget(), limit)?;
-        note_cloud_time(self.root, shadow);
+        let budget = self.rejections.budget();
+        let answer = self.exchange.report(link, state, budget, limit)?;
+        // After the classic shadow, which matters most.
+        self.exchange.apps.want(apps);
+        note_cloud_time(self.root, link);
         let (pause, cause) = match answer {
             Answer::Accepted => {
                 self.rejections.accepted();
@@ -157,30 +190,46 @@ impl Reporter<'_> {
 
     /// Waits until the next report is due at `next`. Meanwhile desired state that
     /// arrives is applied, and the watchdog is notified.
-    fn wait(&mut self, shadow: &mut Shadow, mut next: Instant, version: Version) -> Wake {
+    fn wait(&mut self, link: &mut Link, mut next: Instant, version: Stamp<3>) -> Result<Wake> {
         loop {
             // The next report is sent at once, so that the operator can check what is
             // in force.
-            if self.apply_desired(shadow) {
+            if self.apply_desired() {
                 next = Instant::now();
             }
+            self.read_fleet_report();
             self.notifier.alive();
-            if version != Version::of(self.root) {
-                return Wake::IdentityRenewed;
+            if version != identity::version(self.root) {
+                return Ok(Wake::IdentityRenewed);
             }
             let left = next.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Wake::Due;
+                return Ok(Wake::Due);
             }
-            if !shadow.wait(left.min(self.notifier.interval())) {
-                return Wake::Disconnected;
+            if !self
+                .exchange
+                .step(link, left.min(self.notifier.interval()))?
+            {
+                return Ok(Wake::Disconnected);
+            }
+        }
+    }
+
+    /// Takes up the report of edge-fleet if it has changed.
+    fn read_fleet_report(&mut self) {
+        let stamp = Some(Stamp::of(self.root, [FLEET_REPORT]));
+        if self.fleet != stamp {
+            self.fleet = stamp;
+            if let Some(report) = fleet::report(self.root) {
+                self.exchange.fleet.want(report);
             }
         }
     }
 
     /// Applies desired state that has arrived; returns whether something changed.
-    fn apply_desired(&mut self, shadow: &mut Shadow) -> bool {
+    fn apply_desired(&mut self) -> bool {
         let mut changed = false;
+        let shadow = &mut self.exchange.classic;
         if let Some(desired) = shadow.take_desired_interval() {
             let interval = self.timing.interval_for(desired);
             changed = interval != self.interval;
@@ -205,8 +254,8 @@ impl Reporter<'_> {
 
 /// Notes the newest time of the cloud for edge-docker. An error is only logged: the device
 /// reports all the same.
-pub(crate) fn note_cloud_time(root: &Root, shadow: &Shadow) {
-    let Some(time) = shadow.cloud_time() else {
+pub(crate) fn note_cloud_time(root: &Root, link: &Link) {
+    let Some(time) = link.cloud_time() else {
         return;
     };
     if let Err(error) = known_time::note_cloud(root, time) {

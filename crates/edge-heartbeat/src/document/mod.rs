@@ -1,14 +1,14 @@
-//! JSON document of a report, within the size limit of AWS.
+//! JSON documents of reports, within the size limit of AWS.
 //!
 //! AWS limits the desired and the reported state of a shadow together. So a report is
-//! made to fit into what the desired state leaves, each part has a budget of its own,
-//! and keys that an earlier report left in the shadow are removed by null.
+//! made to fit into what the desired state leaves, keys that an earlier report left in the
+//! shadow are removed by null, and only what the shadow does not have is sent.
 
+pub(crate) mod apps;
 mod bounds;
+pub(crate) mod classic;
 
 use serde_json::{Map, Value, json};
-
-use crate::release_numbers;
 
 /// Size limit of a shadow document in AWS IoT, in bytes: desired and reported state
 /// without metadata.
@@ -16,40 +16,6 @@ pub(crate) const MAX_DOCUMENT_BYTES: usize = 8 * 1024;
 /// Bytes that no report uses: names of the two states, client token, and different ways
 /// to count.
 const MARGIN_BYTES: usize = 256;
-/// Bytes that a report leaves to the desired state, so that an operator can set
-/// `desired.vpn` at its limit without a rejection.
-const DESIRED_BYTES: usize = 2304;
-/// Size of the smallest budget: the device and why its report is so small.
-const MIN_BUDGET_BYTES: usize = 512;
-/// Bytes that are kept for the notes on what was omitted.
-const NOTES_BYTES: usize = 160;
-/// Budgets of the parts in bytes, the most important part first. A part that is not
-/// listed has [`OTHER_BYTES`] and comes before the last two, which take what is left.
-const BUDGETS: [(&str, usize); 21] = [
-    ("uptime_seconds", 24),
-    ("heartbeat_seconds", 24),
-    ("report_rejected", 240),
-    ("unanswered", 64),
-    ("software", 256),
-    ("address", 64),
-    ("disk", 320),
-    ("boot", 1536),
-    ("break_glass", 1024),
-    ("release_numbers_fell", 256),
-    ("memory", 96),
-    ("ledger", 128),
-    ("release_numbers", 512),
-    ("load", 96),
-    ("containers", 192),
-    ("vpn_hostname", 272),
-    ("over_current_events", 24),
-    ("throttling", 320),
-    ("temperature_celsius", 640),
-    ("vpn", 2304),
-    ("apps", MAX_DOCUMENT_BYTES),
-];
-/// Budget of a part without one in [`BUDGETS`], in bytes.
-const OTHER_BYTES: usize = 384;
 
 /// Shadow document in the cloud, as far as the device knows it.
 #[derive(Debug, Default, Clone)]
@@ -72,8 +38,14 @@ impl Document {
         merge(&mut self.reported, update);
     }
 
-    /// Returns the bytes that a report of the keys in `state` may occupy.
-    fn room(&self, state: &Map<String, Value>) -> usize {
+    /// Returns the entries of `update` that change this document.
+    pub(crate) fn changed(&self, update: Map<String, Value>) -> Map<String, Value> {
+        changed(update, &self.reported)
+    }
+
+    /// Returns the bytes that a report of the keys in `state` may occupy, of which
+    /// `reserved` are kept for the desired state.
+    fn room(&self, state: &Map<String, Value>, reserved: usize) -> usize {
         // Keys of other programs, which a report leaves alone.
         let foreign = self
             .reported
@@ -84,32 +56,34 @@ impl Document {
             Value::Null => 0,
             desired => desired.to_string().len(),
         };
-        (MAX_DOCUMENT_BYTES - MARGIN_BYTES)
-            .saturating_sub(desired.max(DESIRED_BYTES) + foreign)
-            .max(MIN_BUDGET_BYTES)
+        (MAX_DOCUMENT_BYTES - MARGIN_BYTES).saturating_sub(desired.max(reserved) + foreign)
     }
 
-    /// Returns the update that reports `state` in at most `budget` bytes of the
-    /// document, with null for each key to remove.
-    pub(crate) fn update(
+    /// Returns the update that reports `state`, with null for each key to remove. Keys to
+    /// remove count in the payload, which has the same limit: parts for which there is no
+    /// room, the highest `rank` first, are removed as a whole and come with the next report.
+    fn update_with(
         &self,
         mut state: Map<String, Value>,
-        budget: usize,
+        rank: impl Fn(&str) -> usize,
     ) -> Map<String, Value> {
-        // Before the reduction: a number for which there is no room has not fallen.
-        release_numbers::note_fallen(&mut state, &self.reported);
-        let budget = budget.clamp(MIN_BUDGET_BYTES, self.room(&state));
-        let mut update = fit(state, budget.saturating_sub(NOTES_BYTES));
-        remove_stale(&mut update, &self.reported);
-        // Keys to remove count in the payload, which has the same limit. A part that is
-        // removed as a whole comes with the next report.
-        let mut parts: Vec<_> = update.keys().cloned().collect();
+        remove_stale(&mut state, &self.reported);
+        let mut parts: Vec<_> = state.keys().cloned().collect();
         parts.sort_by_key(|name| rank(name));
-        while size(&update) > MAX_DOCUMENT_BYTES - MARGIN_BYTES {
+        while size(&state) > MAX_DOCUMENT_BYTES - MARGIN_BYTES {
             let Some(part) = parts.pop() else { break };
-            update.insert(part, Value::Null);
+            state.insert(part, Value::Null);
         }
-        update
+        state
+    }
+
+    /// Returns the update that reports `state` as it is, with null for each key of an
+    /// earlier report.
+    pub(crate) fn replace(&self, mut state: Map<String, Value>) -> Map<String, Value> {
+        for gone in self.reported.keys() {
+            state.entry(gone).or_insert(Value::Null);
+        }
+        self.update_with(state, |_| 0)
     }
 }
 
@@ -118,51 +92,17 @@ pub(crate) fn payload(update: &Map<String, Value>, token: &str) -> String {
     json!({ "state": { "reported": update }, "clientToken": token }).to_string()
 }
 
-/// Reduces each part to its budget and to what the more important parts leave.
-fn fit(mut state: Map<String, Value>, budget: usize) -> Map<String, Value> {
-    let mut parts: Vec<_> = state.keys().cloned().collect();
-    parts.sort_by_key(|name| rank(name));
-    let (mut left, mut shortened, mut omitted) = (budget, Vec::new(), 0);
-    for name in parts {
-        let Some(value) = state.get_mut(&name).filter(|v| !v.is_null()) else {
-            continue;
-        };
-        let limit = budget_of(&name).min(left.saturating_sub(name.len() + 4));
-        let count = value.as_array().map_or(0, Vec::len);
-        if bounds::reduce(value, limit) {
-            omitted = count - value.as_array().map_or(0, Vec::len);
-            shortened.push(name.clone());
+fn changed(update: Map<String, Value>, known: &Map<String, Value>) -> Map<String, Value> {
+    let entry = |(key, value): (String, Value)| match (value, known.get(&key)) {
+        (Value::Null, None) => None,
+        (Value::Object(new), Some(Value::Object(old))) => {
+            let new = changed(new, old);
+            (!new.is_empty()).then_some((key, Value::Object(new)))
         }
-        if !value.is_null() {
-            left = left.saturating_sub(entry_bytes(&name, value));
-        }
-        if name == "apps" {
-            // The count is more useful to operators than a mark.
-            shortened.retain(|part| part != "apps");
-        }
-    }
-    let omitted = (omitted > 0).then_some(omitted);
-    state.insert("apps_omitted".into(), json!(omitted));
-    let mut notes = json!(shortened);
-    bounds::reduce(&mut notes, NOTES_BYTES - 40);
-    let notes = notes.as_array().filter(|notes| !notes.is_empty());
-    state.insert("shortened".into(), json!(notes));
-    state
-}
-
-fn budget_of(name: &str) -> usize {
-    let budget = BUDGETS.iter().find(|(part, _)| *part == name);
-    budget.map_or(OTHER_BYTES, |(_, bytes)| *bytes)
-}
-
-/// Returns the place of a part in the order of importance.
-fn rank(name: &str) -> usize {
-    let others = BUDGETS.len() - 2;
-    match BUDGETS.iter().position(|(part, _)| *part == name) {
-        Some(place) if place >= others => place + 1,
-        Some(place) => place,
-        None => others,
-    }
+        (value, Some(old)) if value == *old => None,
+        (value, _) => Some((key, value)),
+    };
+    update.into_iter().filter_map(entry).collect()
 }
 
 fn size(object: &Map<String, Value>) -> usize {

@@ -1,14 +1,20 @@
 //! Reports of every size, against the limit of AWS and what a shadow already has.
 
+use super::classic::{budget_of, update};
 use super::*;
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
-fn apps(count: usize) -> Vec<Value> {
-    let app = |n: usize| json!({ "name": format!("app-{n}"), "image": "x".repeat(90) });
-    (0..count).map(app).collect()
+fn apps(count: usize) -> Value {
+    let app = |n: usize| {
+        let app = json!({ "state": "running", "health": "healthy", "version": format!("v{n}"),
+            "image": format!("123456789012.dkr.ecr.eu-central-1.amazonaws.com/edge-ai@sha256:{}", "5a".repeat(32)),
+            "signer": "container-signing.pub" });
+        (format!("app-{n}"), app)
+    };
+    (0..count).map(app).collect::<Map<_, _>>().into()
 }
 
 /// Bytes of the document after `update`, as AWS counts them.
@@ -33,7 +39,7 @@ fn worst() -> Map<String, Value> {
         "disk": { "total_mb": 1, "warning": "w".repeat(900) }, "address": "192.0.2.1",
         "throttling": vec!["t".repeat(32); 16], "vpn_hostname": "h".repeat(253),
         "vpn": { "public_key": "k".repeat(44), "address": "10.0.0.1", "peers": vec!["p".repeat(90); 21] },
-        "apps": apps(1000), "unknown": "u".repeat(5000), "containers": { "running": 1000 },
+        "unknown": "u".repeat(5000), "containers": { "running": 1000 },
     }));
     let number = |n: usize| (format!("app-{n}-{}", "x".repeat(50)), json!(u64::MAX));
     state.insert("release_numbers".into(), (0..512).map(number).collect());
@@ -43,18 +49,89 @@ fn worst() -> Map<String, Value> {
 }
 
 #[test]
-fn apps_beyond_the_limit_are_omitted_and_counted() {
-    for count in [0, 10, 60, 1000] {
-        let state = object(json!({ "apps": apps(count) }));
-        let shadow = Document::default();
-        let update = shadow.update(state, MAX_DOCUMENT_BYTES);
-        assert!(document_bytes(&shadow, &update) <= MAX_DOCUMENT_BYTES - DESIRED_BYTES);
-        let kept = update["apps"].as_array().unwrap().len();
-        let omitted = update["apps_omitted"].as_u64().unwrap_or(0);
-        assert_eq!(kept as u64 + omitted, count as u64);
-        assert!(count < 60 || kept > 40, "{kept}");
-        assert!(update["shortened"].is_null());
+fn sixty_apps_fit_and_more_are_omitted_and_counted() {
+    for (count, left_out) in [
+        (0, json!(null)),
+        (10, json!(null)),
+        (60, json!(["image"])),
+        (90, json!(["image", "signer"])),
+        (1000, json!(["image", "signer", "version", "app"])),
+    ] {
+        for foreign in [0, 300] {
+            let mut shadow = Document::of(&json!({
+                "desired": { "x": "d".repeat(foreign) },
+                "reported": { "of another program": "f".repeat(foreign),
+                    "apps": { "old": { "state": "exited" } } },
+            }));
+            let update = super::apps::update(&shadow, &apps(count), MAX_DOCUMENT_BYTES);
+            assert!(document_bytes(&shadow, &update) <= MAX_DOCUMENT_BYTES);
+            assert!(payload(&update, "ffff-ffff").len() <= MAX_DOCUMENT_BYTES);
+            let omitted = update["omitted"].as_u64().unwrap_or(0);
+            assert_eq!(update["total"], count);
+            assert!(foreign > 0 || update["left_out"] == left_out, "{update:?}");
+            shadow.merge(&update);
+            let kept = shadow.reported["apps"].as_object().unwrap().len();
+            assert_eq!(kept as u64 + omitted, count as u64, "{count} {foreign}");
+            assert!(kept >= count.min(60), "{kept} of {count}");
+        }
     }
+}
+
+#[test]
+fn apps_that_do_not_work_are_kept_longest() {
+    let mut all = apps(500);
+    all["app-499"]["state"] = json!("exited");
+    all["app-498"]["health"] = json!("unhealthy");
+    let update = super::apps::update(&Document::default(), &all, 2048);
+    assert!(size(&update) <= 2048);
+    let kept = &update["apps"];
+    assert_eq!(kept["app-499"]["state"], "exited", "{kept}");
+    assert_eq!(kept["app-498"]["health"], "unhealthy");
+    // An engine that does not answer says nothing about apps.
+    let mut shadow = Document::default();
+    shadow.merge(&update);
+    shadow.merge(&super::apps::update(&shadow, &Value::Null, 2048));
+    assert!(shadow.reported.is_empty(), "{shadow:?}");
+}
+
+#[test]
+fn only_what_changed_is_sent() {
+    let mut shadow = Document::default();
+    let mut all = apps(3);
+    let report = |shadow: &Document, all: &Value| {
+        shadow.changed(super::apps::update(shadow, all, MAX_DOCUMENT_BYTES))
+    };
+    let first = report(&shadow, &all);
+    assert_eq!(first["apps"], all);
+    shadow.merge(&first);
+    assert!(report(&shadow, &all).is_empty());
+    all["app-1"]["state"] = json!("exited");
+    all.as_object_mut().unwrap().remove("app-2");
+    let expected = object(json!({ "total": 2,
+        "apps": { "app-1": { "state": "exited" }, "app-2": null } }));
+    let second = report(&shadow, &all);
+    assert_eq!(second, expected);
+    shadow.merge(&second);
+    assert_eq!(shadow.reported["apps"], all);
+    let replaced = shadow.replace(object(
+        json!({ "phase": "idle", "set": { "name": "barn" } }),
+    ));
+    shadow.merge(&shadow.changed(replaced));
+    let expected = json!({ "phase": "idle", "set": { "name": "barn" } });
+    assert_eq!(Value::Object(shadow.reported), expected);
+}
+
+#[test]
+fn apps_of_earlier_versions_are_removed_from_the_classic_shadow() {
+    let mut shadow = Document::of(&json!({ "reported": { "apps": [{ "name": "a" }],
+        "apps_omitted": 3, "load": [0.1] } }));
+    let update = update(
+        &shadow,
+        object(json!({ "load": [0.2] })),
+        MAX_DOCUMENT_BYTES,
+    );
+    shadow.merge(&shadow.changed(update));
+    assert_eq!(Value::Object(shadow.reported), json!({ "load": [0.2] }));
 }
 
 #[test]
@@ -66,7 +143,7 @@ fn desired_and_reported_state_fit_together_whatever_is_reported() {
                 "reported": { "of another program": "f".repeat(foreign), "boot": { "old": { "ok": true } } },
             }));
             for budget in [0, 600, 2048, MAX_DOCUMENT_BYTES] {
-                let update = shadow.update(worst(), budget);
+                let update = update(&shadow, worst(), budget);
                 let size = document_bytes(&shadow, &update);
                 assert!(
                     size <= MAX_DOCUMENT_BYTES,
@@ -87,10 +164,10 @@ fn desired_and_reported_state_fit_together_whatever_is_reported() {
 #[test]
 fn each_part_has_its_budget_and_is_named_if_shortened() {
     let shadow = Document::default();
-    let update = shadow.update(worst(), MAX_DOCUMENT_BYTES);
+    let update = update(&shadow, worst(), MAX_DOCUMENT_BYTES);
     for (part, value) in &update {
         let size = value.to_string().len();
-        assert!(part == "apps" || size <= budget_of(part), "{part}: {size}");
+        assert!(size <= budget_of(part), "{part}: {size}");
     }
     for part in ["boot", "software", "temperature_celsius"] {
         let shortened = update["shortened"].as_array().unwrap();
@@ -98,8 +175,12 @@ fn each_part_has_its_budget_and_is_named_if_shortened() {
         assert!(!update[part].is_null(), "{part}");
     }
     // A report within all budgets says nothing about omissions.
-    let update = shadow.update(object(json!({ "uptime_seconds": 1 })), MAX_DOCUMENT_BYTES);
-    assert!(update["shortened"].is_null() && update["apps_omitted"].is_null());
+    let update = super::classic::update(
+        &shadow,
+        object(json!({ "uptime_seconds": 1 })),
+        MAX_DOCUMENT_BYTES,
+    );
+    assert!(update["shortened"].is_null());
 }
 
 #[test]
@@ -107,13 +188,12 @@ fn keys_of_earlier_reports_are_removed_and_those_of_others_stay() {
     let mut shadow = Document::of(&json!({ "reported": {
         "note": "of an operator",
         "boot": { "edge-old": { "ok": true }, "edge-vpn": { "ok": false, "message": "x" } },
-        "temperature_celsius": { "gone": 1.5 }, "apps": ["a"] } }));
+        "temperature_celsius": { "gone": 1.5 }, "throttling": ["a"] } }));
     let state = json!({ "boot": { "edge-vpn": { "ok": true } },
-        "temperature_celsius": null, "apps": [] });
-    let update = shadow.update(object(state), MAX_DOCUMENT_BYTES);
+        "temperature_celsius": null, "throttling": [] });
+    let update = update(&shadow, object(state), MAX_DOCUMENT_BYTES);
     shadow.merge(&update);
-    let expected =
-        json!({ "note": "of an operator", "boot": { "edge-vpn": { "ok": true } }, "apps": [] });
+    let expected = json!({ "note": "of an operator", "boot": { "edge-vpn": { "ok": true } }, "throttling": [] });
     assert_eq!(Value::Object(shadow.reported), expected);
 }
 
@@ -122,7 +202,7 @@ fn a_shadow_full_of_old_keys_is_cleaned_within_the_payload() {
     let old: Map<_, _> = (0..500).map(|n| (format!("s{n}"), json!(1))).collect();
     let mut shadow = Document::of(&json!({ "reported": { "temperature_celsius": old } }));
     for _ in 0..2 {
-        let update = shadow.update(worst(), MAX_DOCUMENT_BYTES);
+        let update = update(&shadow, worst(), MAX_DOCUMENT_BYTES);
         assert!(payload(&update, "t").len() <= MAX_DOCUMENT_BYTES);
         shadow.merge(&update);
     }
@@ -139,7 +219,7 @@ fn a_release_number_without_room_has_not_fallen() {
     };
     let mut shadow = Document::default();
     let mut report = |count| {
-        let update = shadow.update(numbers(count), MAX_DOCUMENT_BYTES);
+        let update = update(&shadow, numbers(count), MAX_DOCUMENT_BYTES);
         shadow.merge(&update);
         (update, shadow.reported.clone())
     };

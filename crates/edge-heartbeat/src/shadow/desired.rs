@@ -32,13 +32,14 @@ pub(super) fn interval(desired: &Value) -> DesiredInterval {
     }
 }
 
-/// Returns whether a message reports that desired state was changed or removed.
+/// Returns whether a message reports that somebody else has changed or removed state. The
+/// reported state counts as well: reports contain only what the shadow does not have.
 pub(super) fn changes(kind: &str, answer: &Value) -> bool {
     match kind {
         "update/delta" | "delete/accepted" => true,
         // Null in place of an object removes all that is in it.
         "update/accepted" => match answer.get("state") {
-            Some(Value::Object(state)) => state.contains_key("desired"),
+            Some(Value::Object(state)) => !state.is_empty(),
             state => state.is_some(),
         },
         _ => false,
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_change_and_to_remove_desired_state_is_noticed() {
+    fn every_way_to_change_and_to_remove_state_is_noticed() {
         let changing = [
             (
                 "update/delta",
@@ -88,6 +89,10 @@ mod tests {
                 "update/accepted",
                 json!({ "state": { "desired": { "vpn": { "peers": null } }, "reported": {} } }),
             ),
+            (
+                "update/accepted",
+                json!({ "state": { "reported": { "vpn": {} } } }),
+            ),
             ("update/accepted", json!({ "state": null })),
             ("delete/accepted", json!({ "version": 3 })),
         ];
@@ -95,10 +100,7 @@ mod tests {
             assert!(changes(kind, &answer), "{kind} {answer}");
         }
         for (kind, answer) in [
-            (
-                "update/accepted",
-                json!({ "state": { "reported": { "vpn": {} } } }),
-            ),
+            ("update/accepted", json!({ "state": {} })),
             (
                 "get/accepted",
                 json!({ "state": { "desired": { "vpn": {} } } }),

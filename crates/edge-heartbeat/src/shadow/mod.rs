@@ -1,23 +1,37 @@
-//! Client of the device's AWS IoT shadow over MQTT. See
+//! Client of one shadow of the device over MQTT, the classic one or a named one. See
 //! <https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-mqtt.html>.
 
 mod desired;
+mod rejection;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use edge_common::backoff::Backoff;
 use edge_common::log;
-use edge_common::mqtt::{Event, Message, Options, Session};
 use serde_json::{Map, Value, json};
 
 use crate::document::{self, Document};
+use crate::link::Link;
 pub(crate) use desired::{DesiredInterval, DesiredVpn};
+pub(crate) use rejection::Rejection;
 
 /// Code of the answer that no shadow exists.
 const NO_SHADOW: u64 = 404;
-/// Length limit of a message of the cloud in a report or log, in characters.
-const MAX_MESSAGE_CHARS: usize = 120;
+/// Topic filters of the answers and changes of the classic and of the named shadows, below
+/// the prefix of the thing. Of `update`, AWS publishes a message `documents` as well, which
+/// would double the traffic.
+pub(crate) const FILTERS: [&str; 9] = [
+    "shadow/update/accepted",
+    "shadow/update/rejected",
+    "shadow/update/delta",
+    "shadow/get/+",
+    "shadow/delete/accepted",
+    "shadow/name/+/update/accepted",
+    "shadow/name/+/update/rejected",
+    "shadow/name/+/get/+",
+    "shadow/name/+/delete/accepted",
+];
 
 /// Answer of the shadow to a report.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,30 +45,19 @@ pub(crate) enum Answer {
     Missing,
 }
 
-/// Rejection of a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Rejection {
-    /// Code in the answer, an HTTP status.
-    pub code: u64,
-    /// Message in the answer, on one line.
-    pub message: String,
-    /// Size of the rejected report, in bytes.
-    pub bytes: usize,
-}
-
-/// MQTT session for the shadow, and the desired state that was received and not taken
-/// yet.
+/// Shadow of the device, as far as the device knows it.
 pub(crate) struct Shadow {
-    session: Session,
-    topic: String,
-    requests: u32,
-    /// Shadow as of the last answer, if there was one.
+    /// Path of the shadow's topics, for example `shadow/name/apps`.
+    path: String,
+    /// Shadow as of the last answer, if there was one on this connection.
     document: Option<Document>,
+    /// Version of `document`; 0 if it is not known.
+    version: u64,
     interval: Option<DesiredInterval>,
     vpn: Option<DesiredVpn>,
-    /// Newest time that the shadow has stated, in seconds of Unix time.
-    cloud_time: Option<u64>,
     pending: Pending,
+    report: Option<Report>,
+    answer: Option<Answer>,
 }
 
 /// Request for the whole shadow.
@@ -69,37 +72,25 @@ struct Pending {
     delta: Value,
 }
 
-/// Returns the topic of the last will, `edge-ai/<thing>/offline`. AWS publishes no last
-/// will to its reserved topics, `$aws/…`.
-pub(crate) fn will_topic(thing: &str) -> String {
-    format!("edge-ai/{thing}/offline")
+/// Report whose answer has not come.
+struct Report {
+    token: String,
+    update: Map<String, Value>,
+    /// Size with what the shadow has already, in bytes.
+    bytes: usize,
 }
 
 impl Shadow {
-    /// Connects and subscribes to the shadow's topics for answers and for desired
-    /// state. `pauses` are the shortest and the longest time after which a request of
-    /// the whole shadow is repeated.
-    pub(crate) fn connect(options: &Options, pauses: (Duration, Duration)) -> Result<Self> {
-        let topic = format!("$aws/things/{}/shadow", options.client_id);
-        let session = Session::connect(options)?;
-        let filters = [
-            "update/accepted",
-            "update/rejected",
-            "update/delta",
-            "get/accepted",
-            "get/rejected",
-            "delete/accepted",
-        ];
-        let filters = filters.map(|f| format!("{topic}/{f}"));
-        session.subscribe(&filters.each_ref().map(String::as_str))?;
-        Ok(Self {
-            session,
-            topic,
-            requests: 0,
+    /// Creates the client of the classic shadow, or of the one named `name`. `pauses` are
+    /// the shortest and the longest time after which a request of the whole shadow is
+    /// repeated.
+    pub(crate) fn new(name: Option<&str>, pauses: (Duration, Duration)) -> Self {
+        Self {
+            path: name.map_or("shadow".into(), |name| format!("shadow/name/{name}")),
             document: None,
+            version: 0,
             interval: None,
             vpn: None,
-            cloud_time: None,
             pending: Pending {
                 token: String::new(),
                 repeat: None,
@@ -107,127 +98,150 @@ impl Shadow {
                 version: 0,
                 delta: Value::Null,
             },
-        })
+            report: None,
+            answer: None,
+        }
+    }
+
+    /// Forgets what a new connection has to ask again.
+    pub(crate) fn disconnected(&mut self) {
+        (self.document, self.version) = (None, 0);
+        (self.report, self.answer) = (None, None);
+        (self.pending.repeat, self.pending.version) = (None, 0);
+        self.pending.token.clear();
+        self.pending.delta = Value::Null;
+        self.pending.pauses.reset();
     }
 
     /// Requests the whole shadow without waiting for the answer. AWS publishes a change
     /// only once and only in part, so a device that was disconnected, and one whose
-    /// desired state has changed, have to request the state.
-    pub(crate) fn request_state(&mut self) -> Result<()> {
-        self.pending.token = self.next_token();
+    /// shadow somebody else has changed, have to request the state.
+    pub(crate) fn request_state(&mut self, link: &mut Link) -> Result<()> {
+        self.pending.token = link.next_token();
         self.pending.repeat = Some(Instant::now() + self.pending.pauses.next_pause());
         let request = json!({ "clientToken": self.pending.token }).to_string();
-        self.session
-            .publish(&format!("{}/get", self.topic), request)
+        link.request(&format!("{}/get", self.path), request)
     }
 
-    /// Requests the whole shadow and waits at most `limit` for it, so that the first
-    /// report takes into account what the shadow has.
-    pub(crate) fn fetch_state(&mut self, limit: Duration) -> Result<()> {
-        self.request_state()?;
-        let end = Instant::now() + limit;
-        while self.document.is_none() {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.session.receive(left) {
-                Event::Message(message) => self.collect(&message),
-                Event::Timeout => break,
-                Event::Disconnected => bail!("reading the shadow: the connection was lost"),
-            }
-        }
-        Ok(())
+    /// Returns whether the shadow has answered a request of its state on this connection.
+    pub(crate) fn is_known(&self) -> bool {
+        self.document.is_some()
     }
 
-    /// Reports `state` in at most `budget` bytes and waits for the answer of the shadow.
-    pub(crate) fn report(
+    /// Returns the time at which the request of the whole shadow has to be repeated, if it
+    /// is not answered.
+    pub(crate) fn repeat_at(&self) -> Option<Instant> {
+        self.pending.repeat
+    }
+
+    /// Returns the shadow as far as it is known, an empty one otherwise.
+    pub(crate) fn document(&self) -> Document {
+        self.document.clone().unwrap_or_default()
+    }
+
+    /// Sends of the reported state `whole` what the shadow does not have, without waiting for
+    /// the answer. Returns `false` if it has all of it, and `always` is not set.
+    pub(crate) fn send(
         &mut self,
-        state: Map<String, Value>,
-        budget: usize,
-        limit: Duration,
-    ) -> Result<Answer> {
-        let known = self.document.clone().unwrap_or_default();
-        let update = known.update(state, budget);
-        // The token identifies the answer to this report: answers to other reports, and
-        // to updates by operators, arrive on the same topics.
-        let token = self.next_token();
-        let text = document::payload(&update, &token);
-        let bytes = text.len();
-        self.session
-            .publish(&format!("{}/update", self.topic), text)?;
-        let end = Instant::now() + limit;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let message = match self.session.receive(left) {
-                Event::Message(message) => message,
-                Event::Timeout => return Ok(Answer::Missing),
-                Event::Disconnected => bail!("reporting: the connection was lost"),
-            };
-            let (kind, answer) = self.parse(&message);
-            let own = answer["clientToken"] == *token;
-            match kind {
-                "update/accepted" if own => {
-                    if let Some(document) = &mut self.document {
-                        document.merge(&update);
-                    }
-                    return Ok(Answer::Accepted);
-                }
-                "update/rejected" if own => return Ok(Answer::Rejected(rejection(&answer, bytes))),
-                _ => self.collect(&message),
-            }
+        link: &mut Link,
+        whole: Map<String, Value>,
+        always: bool,
+    ) -> Result<bool> {
+        let token = link.next_token();
+        let bytes = document::payload(&whole, &token).len();
+        let update = match &self.document {
+            Some(document) => document.changed(whole),
+            None => whole,
+        };
+        if update.is_empty() && !always {
+            return Ok(false);
         }
+        let text = document::payload(&update, &token);
+        self.answer = None;
+        self.report = Some(Report {
+            token,
+            update,
+            bytes,
+        });
+        link.request(&format!("{}/update", self.path), text)?;
+        Ok(true)
     }
 
-    /// Waits at most `limit` for one message and keeps its desired state. A request of
-    /// the shadow that was not answered is repeated. Returns `false` if the connection
-    /// was lost.
-    pub(crate) fn wait(&mut self, limit: Duration) -> bool {
-        let mut limit = limit;
-        if let Some(repeat) = self.pending.repeat {
-            let left = repeat.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return self.request_state().is_ok();
+    /// Returns the answer to the last report, once.
+    pub(crate) fn take_answer(&mut self) -> Option<Answer> {
+        self.answer.take()
+    }
+
+    /// Gives up waiting for the answer to the last report. The shadow may have stored it, so
+    /// its state is requested before the next one is compared with it.
+    pub(crate) fn give_up(&mut self, link: &mut Link) -> Result<()> {
+        self.report = None;
+        self.document = None;
+        self.request_state(link)
+    }
+
+    /// Returns the answer that a topic names, for example `get/accepted`, if the topic is
+    /// one of this shadow.
+    fn kind<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let kind = topic.strip_prefix(&self.path)?.strip_prefix('/')?;
+        (!kind.starts_with("name/")).then_some(kind)
+    }
+
+    /// Handles a message; returns whether it is one of this shadow.
+    pub(crate) fn handle(&mut self, link: &mut Link, topic: &str, payload: &[u8]) -> bool {
+        let Some(kind) = self.kind(topic) else {
+            return false;
+        };
+        let answer: Value = serde_json::from_slice(payload).unwrap_or_default();
+        link.note_time(&answer["timestamp"]);
+        let token = &answer["clientToken"];
+        let to_request = *token == *self.pending.token;
+        let to_report = self.report.as_ref().is_some_and(|r| *token == *r.token);
+        match kind {
+            "get/accepted" if to_request => self.take_state(link, &answer),
+            "get/rejected" if to_request && answer["code"] == NO_SHADOW => {
+                self.take_state(link, &Value::Null);
             }
-            limit = limit.min(left);
-        }
-        match self.session.receive(limit) {
-            Event::Message(message) => self.collect(&message),
-            Event::Timeout => {}
-            Event::Disconnected => return false,
+            "get/rejected" if to_request => log::warn(format_args!(
+                "reading the shadow: rejected: {}; it is read again later",
+                Rejection::of(&answer, 0)
+            )),
+            "update/accepted" if to_report => self.accepted(link, &answer),
+            "update/rejected" if to_report => {
+                let report = self.report.take();
+                let bytes = report.map_or(0, |report| report.bytes);
+                self.answer = Some(Answer::Rejected(Rejection::of(&answer, bytes)));
+            }
+            _ if desired::changes(kind, &answer) => self.request_changed(link, kind, &answer),
+            _ => {}
         }
         true
     }
 
-    fn next_token(&mut self) -> String {
-        self.requests = self.requests.wrapping_add(1);
-        format!("{:x}-{:x}", std::process::id(), self.requests)
-    }
-
-    fn parse<'a>(&mut self, message: &'a Message) -> (&'a str, Value) {
-        let kind = message.topic.strip_prefix(&self.topic);
-        let kind = kind.and_then(|k| k.strip_prefix('/')).unwrap_or_default();
-        let answer: Value = serde_json::from_slice(&message.payload).unwrap_or_default();
-        // AWS alone publishes below `$aws`, so the time is the cloud's own.
-        if !kind.is_empty() {
-            self.cloud_time = self.cloud_time.max(answer["timestamp"].as_u64());
+    /// Records that the shadow has stored the report.
+    fn accepted(&mut self, link: &mut Link, answer: &Value) {
+        let version = answer["version"].as_u64().unwrap_or(0);
+        let update = self.report.take().map(|report| report.update);
+        if let (Some(document), Some(update)) = (&mut self.document, update) {
+            document.merge(&update);
         }
-        (kind, answer)
-    }
-
-    fn collect(&mut self, message: &Message) {
-        let (kind, answer) = self.parse(message);
-        let own = answer["clientToken"] == *self.pending.token;
-        match kind {
-            "get/accepted" if own => self.take_state(&answer["state"]),
-            "get/rejected" if own && answer["code"] == NO_SHADOW => self.take_state(&Value::Null),
-            "get/rejected" if own => log::warn(format_args!(
-                "reading the shadow: rejected: {}; it is read again later",
-                rejection(&answer, 0)
-            )),
-            _ if desired::changes(kind, &answer) => self.request_changed(kind, &answer),
-            _ => {}
+        let follows = self.version == 0 || version == self.version + 1;
+        let is_known = self.document.is_some();
+        self.version = version;
+        self.answer = Some(Answer::Accepted);
+        if version != 0 && is_known && !follows {
+            self.request_again(link);
         }
     }
 
-    fn take_state(&mut self, state: &Value) {
+    fn take_state(&mut self, link: &mut Link, answer: &Value) {
+        let version = answer["version"].as_u64().unwrap_or(0);
+        // A report that was accepted meanwhile is not in this state.
+        if version != 0 && version < self.version {
+            return self.request_again(link);
+        }
+        let state = &answer["state"];
+        self.version = version;
         self.pending.repeat = None;
         self.pending.pauses.reset();
         self.document = Some(Document::of(state));
@@ -235,9 +249,16 @@ impl Shadow {
         self.vpn = Some(desired::vpn(&state["desired"]));
     }
 
-    /// Requests the state after a message that it has changed, once for all messages
-    /// about one change.
-    fn request_changed(&mut self, kind: &str, answer: &Value) {
+    fn request_again(&mut self, link: &mut Link) {
+        if let Err(error) = self.request_state(link) {
+            // The request is repeated, or the next report notices a lost connection.
+            log::warn(format_args!("{error:#}"));
+        }
+    }
+
+    /// Requests the state after a message that somebody else has changed it, once for all
+    /// messages about one change.
+    fn request_changed(&mut self, link: &mut Link, kind: &str, answer: &Value) {
         if kind == "update/delta" {
             if self.pending.delta == answer["state"] {
                 return;
@@ -247,16 +268,14 @@ impl Shadow {
         let version = answer["version"].as_u64().unwrap_or(0);
         // The versions of a shadow begin again after it was deleted.
         if kind == "delete/accepted" {
-            self.pending.version = 0;
+            (self.pending.version, self.version) = (0, 0);
+            self.document = Some(Document::default());
         } else if version > 0 && version == self.pending.version {
             return;
         } else {
             self.pending.version = version;
         }
-        if let Err(error) = self.request_state() {
-            // The request is repeated, or the next report notices a lost connection.
-            log::warn(format_args!("{error:#}"));
-        }
+        self.request_again(link);
     }
 
     /// Returns `desired.vpn` if it was received since the last call.
@@ -267,31 +286,5 @@ impl Shadow {
     /// Returns the requested interval if it was received since the last call.
     pub(crate) fn take_desired_interval(&mut self) -> Option<DesiredInterval> {
         self.interval.take()
-    }
-
-    /// Returns the newest time that the shadow has stated, in seconds of Unix time.
-    pub(crate) fn cloud_time(&self) -> Option<u64> {
-        self.cloud_time
-    }
-
-    /// Sends DISCONNECT, so that the broker does not publish the last will.
-    pub(crate) fn close(self) {
-        self.session.close();
-    }
-}
-
-fn rejection(answer: &Value, bytes: usize) -> Rejection {
-    let message = answer["message"].as_str().unwrap_or("no message");
-    let message = log::printable(message);
-    Rejection {
-        code: answer["code"].as_u64().unwrap_or(0),
-        message: message.chars().take(MAX_MESSAGE_CHARS).collect(),
-        bytes,
-    }
-}
-
-impl std::fmt::Display for Rejection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.code, self.message)
     }
 }

@@ -4,6 +4,7 @@
 
 mod broker;
 mod cable;
+mod named;
 mod refusal;
 mod rejections;
 mod sandbox;

@@ -80,10 +80,14 @@ impl Script {
         self.last = request["state"]["reported"].clone();
         match code {
             0 => {}
-            200 => self.publish(
-                "update/accepted",
-                &json!({ "state": request["state"], "version": 1, "clientToken": token }),
-            ),
+            200 => {
+                self.publish(
+                    "update/accepted",
+                    &json!({ "state": request["state"], "version": 1, "clientToken": token }),
+                );
+                // Somebody deletes the shadow, so that the next report is whole again.
+                self.publish("delete/accepted", &json!({ "version": 2 }));
+            }
             _ => self.publish(
                 "update/rejected",
                 &json!({ "code": code, "message": "no", "clientToken": token }),
