@@ -63,10 +63,11 @@ fn push_signs_once_and_a_tag_never_moves() {
     let other = Cloud::up();
     let key = fs::read_to_string(other.file("signing.key")).unwrap();
     fs::write(cloud.file("signing.key"), key).unwrap();
-    project.fails(
-        &["verify", "hello", "--version", "v1"],
-        7,
-        "a key that is not trusted",
+    let (code, _, refused) = project.run(&["verify", "hello", "--version", "v1"]);
+    let trusted = format!("trusted: {} (", cloud.file("signing.key").display());
+    assert!(
+        code == 7 && refused.contains("a key that is not trusted;") && refused.contains(&trusted),
+        "{code} {refused}"
     );
     fs::write(cloud.file("signing.key"), "nonsense").unwrap();
     project.fails(&["verify", "hello", "--version", "v1"], 7, "PKCS#8");

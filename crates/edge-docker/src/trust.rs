@@ -64,8 +64,9 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
     let repository = file::read_text(&root.path(REPOSITORY), ANCHOR_BYTES)?;
     let policy = Policy::load(root)?;
     Ok(Trust {
-        keys: Keys::from_pems(&keys(root, CONTAINER_KEYS)?)
-            .with_context(|| format!("reading keys of {CONTAINER_CONFIG}"))?,
+        keys: Keys::from_files(&keys(root, CONTAINER_KEYS)?)
+            .with_context(|| format!("reading keys of {CONTAINER_CONFIG}"))?
+            .knowing(&keys(root, ENGINEER_KEYS).unwrap_or_default()),
         repository: repository
             .trim()
             .parse()
@@ -80,31 +81,33 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
 /// Reads the public keys that sign break-glass tickets; `None` if the image has none,
 /// which switches tickets off.
 pub(crate) fn engineer_keys(root: &Root) -> Result<Option<Keys>> {
-    let pems = keys(root, ENGINEER_KEYS)?;
-    if pems.is_empty() {
+    let files = keys(root, ENGINEER_KEYS)?;
+    if files.is_empty() {
         return Ok(None);
     }
-    let keys = Keys::from_pems(&pems);
     let context = || format!("reading {ENGINEER_KEYS}*.pub of {CONTAINER_CONFIG}");
-    keys.map(Some).with_context(context)
+    let trusted = Keys::from_files(&files).with_context(context)?;
+    Ok(Some(
+        trusted.knowing(&keys(root, CONTAINER_KEYS).unwrap_or_default()),
+    ))
 }
 
-/// Returns the content of every file `PREFIX*.pub`, sorted by file name.
-fn keys(root: &Root, prefix: &str) -> Result<Vec<Vec<u8>>> {
+/// Returns name and content of every file `PREFIX*.pub`, sorted by name.
+fn keys(root: &Root, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
     let directory = root.path(CONTAINER_CONFIG);
     let context = || format!("reading {CONTAINER_CONFIG}");
-    let mut paths = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(&directory).with_context(context)? {
         let path = entry.with_context(context)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(prefix) && name.ends_with(".pub") {
-            paths.push(path);
+            found.push((name.into_owned(), file::read(&path, ANCHOR_BYTES)?));
         }
     }
     // A directory has no defined order, but an error about a key must name the same file
     // each time.
-    paths.sort();
-    paths.iter().map(|p| file::read(p, ANCHOR_BYTES)).collect()
+    found.sort();
+    Ok(found)
 }
 
 /// Reads the board's table of grants, or returns an empty table if the board has none.

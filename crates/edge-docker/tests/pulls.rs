@@ -61,7 +61,40 @@ fn why_it_is_not_pulled() {
     assert!(!device.proof(&digest).exists());
     let key = device.path("etc/edge-ai/container-config/container-signing-b.pub");
     fs::write(&key, "nonsense").unwrap();
-    is(&device.pull("hello-v2"), 1, "not a PEM public key");
+    is(
+        &device.pull("hello-v2"),
+        1,
+        "container-signing-b.pub: signing key: not a PEM public key",
+    );
+}
+
+#[test]
+fn an_untrusted_key_and_the_trusted_ones_are_named() {
+    let device = Device::new();
+    device.push("hello-v1", 1, Format::V2);
+    let anchors = device.path("etc/edge-ai/container-config");
+    let (old, new) = (anchors.join("container-signing.pub"), Device::new());
+    // The key of the image has another purpose here: an engineer's.
+    fs::copy(&old, anchors.join("engineer-signing.pub")).unwrap();
+    let other = new.path("etc/edge-ai/container-config/container-signing.pub");
+    fs::copy(other, &old).unwrap();
+    let (code, text) = device.pull("hello-v1");
+    let names = [
+        "(engineer-signing.pub (",
+        "which has another purpose); trusted: container-signing.pub (",
+    ];
+    assert!(
+        code == 125 && names.iter().all(|n| text.contains(n)),
+        "{code} {text}"
+    );
+    fs::remove_file(anchors.join("engineer-signing.pub")).unwrap();
+    device.push("hello-v2", 2, Format::V3);
+    let (code, text) = device.pull("hello-v2");
+    let names = [", as the signature states); trusted: container-signing.pub ("];
+    assert!(
+        code == 125 && names.iter().all(|n| text.contains(n)),
+        "{code} {text}"
+    );
 }
 
 #[test]

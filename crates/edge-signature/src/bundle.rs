@@ -25,6 +25,17 @@ struct Bundle {
     media_type: String,
     #[serde(rename = "dsseEnvelope")]
     envelope: Envelope,
+    #[serde(rename = "verificationMaterial", default)]
+    material: Value,
+}
+
+/// Content of a bundle, not verified.
+pub(crate) struct Opened {
+    pub(crate) payload: Vec<u8>,
+    /// Signature in DER.
+    pub(crate) signature: Vec<u8>,
+    /// Fingerprint that the bundle states for its key, if it has cosign's form.
+    pub(crate) stated_key: Option<Digest>,
 }
 
 #[derive(Deserialize)]
@@ -48,17 +59,31 @@ struct Digests {
     sha256: Option<String>,
 }
 
-/// Extracts the payload and the DER signature from a bundle, without verifying them.
-pub(crate) fn open(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Error> {
+/// Extracts the content of a bundle, without verifying it.
+pub(crate) fn open(bytes: &[u8]) -> Result<Opened, Error> {
     let malformed = |reason: &str| Error::Malformed(format!("signature bundle: {reason}"));
     let bundle: Bundle = json::parse(bytes).map_err(|e| malformed(&e))?;
     if bundle.media_type != BUNDLE {
         return Err(malformed("unknown type"));
     }
     // The key hint and the transparency log's evidence beside the envelope are not signed
-    // by a trusted key, so they are not read. The payload is not parsed before it is
-    // verified.
-    bundle.envelope.open(Role::Container)
+    // by a trusted key: the hint explains a refusal, the evidence is not read. The payload
+    // is not parsed before it is verified.
+    let (payload, signature) = bundle.envelope.open(Role::Container)?;
+    Ok(Opened {
+        payload,
+        signature,
+        stated_key: stated_key(&bundle.material),
+    })
+}
+
+/// Returns the fingerprint in the key hint of a bundle, if the hint has cosign's form.
+fn stated_key(material: &Value) -> Option<Digest> {
+    let hint = STANDARD
+        .decode(material["publicKey"]["hint"].as_str()?)
+        .ok()?;
+    let hex: String = hint.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}").parse().ok()
 }
 
 /// Builds a bundle from a payload and its Base64 signature. `signer` is the SHA-256 of

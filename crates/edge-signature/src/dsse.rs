@@ -77,7 +77,12 @@ impl Role {
         // Verified before the caller parses the payload.
         let signer = keys.signer(&self.to_sign(&payload), &signature);
         let signer = signer.ok_or_else(|| {
-            Error::Untrusted("signed by a key that is not trusted, or for another role".into())
+            let stranger = keys.stranger(&self.to_sign(&payload), &signature, None);
+            let stranger = stranger.map_or(String::new(), |stranger| format!(" ({stranger})"));
+            Error::Untrusted(format!(
+                "signed by a key that is not trusted{stranger}, or for another role; {}",
+                keys.described()
+            ))
         })?;
         Ok(Opened {
             payload,

@@ -1,5 +1,7 @@
 //! Trusted public keys that verify signatures, and signing with a private key in PEM.
 
+use std::fmt;
+
 use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -9,9 +11,26 @@ use openssl::sign::{Signer, Verifier};
 use crate::error::Error;
 use crate::reference::Digest;
 
+/// Number of hex digits of a key's fingerprint that messages show.
+pub const SHOWN_KEY_DIGITS: usize = 16;
+/// Number of trusted keys that an error names.
+const MAX_NAMED_KEYS: usize = 4;
+
 /// Public keys whose signatures are trusted. A signature by any one of them suffices, so
 /// that a new key can be installed before the old one is removed.
-pub struct Keys(Vec<PKey<Public>>);
+pub struct Keys {
+    trusted: Vec<Key>,
+    /// Keys of other purposes, which are not trusted here and explain a refusal.
+    known: Vec<Key>,
+}
+
+struct Key {
+    /// Name of the file or service of the key; empty if the caller has none.
+    name: String,
+    /// SHA-256 of the key in DER.
+    fingerprint: Digest,
+    key: PKey<Public>,
+}
 
 impl Keys {
     /// Parses one PEM public key from each element of `pems`.
@@ -19,32 +38,116 @@ impl Keys {
     /// # Errors
     /// `pems` is empty, or an element is not a single public key on curve P-256.
     pub fn from_pems<T: AsRef<[u8]>>(pems: &[T]) -> Result<Self, Error> {
-        let keys: Result<Vec<_>, _> = pems.iter().map(|p| public_key(p.as_ref())).collect();
-        match keys? {
+        let named: Vec<_> = pems.iter().map(|pem| (String::new(), pem)).collect();
+        Self::from_files(&named)
+    }
+
+    /// Parses one PEM public key from each file, given by name and content. Errors name
+    /// the file.
+    ///
+    /// # Errors
+    /// As [`Keys::from_pems`].
+    pub fn from_files<T: AsRef<[u8]>>(files: &[(String, T)]) -> Result<Self, Error> {
+        let keys = files.iter().map(|(name, pem)| Key::new(name, pem.as_ref()));
+        match keys.collect::<Result<Vec<_>, _>>()? {
             keys if keys.is_empty() => Err(Error::Malformed("no signing key is configured".into())),
-            keys => Ok(Self(keys)),
+            trusted => Ok(Self {
+                trusted,
+                known: Vec::new(),
+            }),
         }
+    }
+
+    /// Adds keys of other purposes, by whose names an error says who signed. They are
+    /// never trusted, and a malformed one is ignored.
+    #[must_use]
+    pub fn knowing<T: AsRef<[u8]>>(mut self, files: &[(String, T)]) -> Self {
+        let keys = files.iter().map(|(name, pem)| Key::new(name, pem.as_ref()));
+        self.known.extend(keys.filter_map(Result::ok));
+        self
     }
 
     /// Returns the SHA-256 of the trusted key (in DER) that verifies `signature` over
     /// `bytes`; `None` if no trusted key does.
     pub(crate) fn signer(&self, bytes: &[u8], signature: &[u8]) -> Option<Digest> {
-        // DER has exactly one encoding of the two numbers of a signature; any other one
-        // is rejected. OpenSSL's own ECDSA also checks this, but an OpenSSL provider that
-        // replaces it need not.
-        let canonical = EcdsaSig::from_der(signature).and_then(|s| s.to_der());
-        if !canonical.is_ok_and(|der| der == signature) {
-            return None;
-        }
-        let is_signer = |key: &&PKey<Public>| {
-            let verifier = Verifier::new(MessageDigest::sha256(), key);
-            verifier
-                .and_then(|mut v| v.verify_oneshot(signature, bytes))
-                .unwrap_or(false)
-        };
-        let der = self.0.iter().find(is_signer)?.public_key_to_der().ok()?;
-        Some(Digest::of(&der))
+        signer(&self.trusted, bytes, signature).map(|key| key.fingerprint.clone())
     }
+
+    /// Describes the key of a signature that no trusted key verifies: its name if it is
+    /// known for another purpose, else the fingerprint that the signature states. `None`
+    /// if nothing is known of it.
+    pub(crate) fn stranger(
+        &self,
+        bytes: &[u8],
+        signature: &[u8],
+        stated: Option<&Digest>,
+    ) -> Option<String> {
+        if let Some(key) = signer(&self.known, bytes, signature) {
+            return Some(format!("{key}, which has another purpose"));
+        }
+        // Anybody can state anything, also the fingerprint of a trusted key.
+        stated.map(|stated| format!("{}, as the signature states", shown(stated)))
+    }
+
+    /// Describes the trusted keys for an error, by names and fingerprints.
+    pub(crate) fn described(&self) -> String {
+        let named = self.trusted.iter().take(MAX_NAMED_KEYS);
+        let mut keys: Vec<_> = named.map(ToString::to_string).collect();
+        if let Some(more @ 1..) = self.trusted.len().checked_sub(MAX_NAMED_KEYS) {
+            keys.push(format!("{more} more"));
+        }
+        format!("trusted: {}", keys.join(", "))
+    }
+}
+
+impl Key {
+    fn new(name: &str, pem: &[u8]) -> Result<Self, Error> {
+        let parsed = public_key(pem).and_then(|key| {
+            let der = key.public_key_to_der();
+            let der = der.map_err(|_| Error::Malformed("signing key: not a public key".into()))?;
+            Ok((key, Digest::of(&der)))
+        });
+        let (key, fingerprint) = parsed.map_err(|error| match name {
+            "" => error,
+            name => Error::Malformed(format!("{name}: {error}")),
+        })?;
+        Ok(Self {
+            name: name.into(),
+            fingerprint,
+            key,
+        })
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.as_str() {
+            "" => write!(f, "{}", shown(&self.fingerprint)),
+            name => write!(f, "{name} ({})", shown(&self.fingerprint)),
+        }
+    }
+}
+
+/// Returns the beginning of a fingerprint for a message.
+fn shown(fingerprint: &Digest) -> &str {
+    &fingerprint.hex()[..SHOWN_KEY_DIGITS]
+}
+
+/// Returns the one of `keys` that verifies `signature` over `bytes`.
+fn signer<'a>(keys: &'a [Key], bytes: &[u8], signature: &[u8]) -> Option<&'a Key> {
+    // DER has exactly one encoding of the two numbers of a signature; any other one is
+    // rejected. OpenSSL's own ECDSA also checks this, but an OpenSSL provider that
+    // replaces it need not.
+    let canonical = EcdsaSig::from_der(signature).and_then(|s| s.to_der());
+    if !canonical.is_ok_and(|der| der == signature) {
+        return None;
+    }
+    keys.iter().find(|key| {
+        let verifier = Verifier::new(MessageDigest::sha256(), &key.key);
+        verifier
+            .and_then(|mut v| v.verify_oneshot(signature, bytes))
+            .unwrap_or(false)
+    })
 }
 
 fn public_key(pem: &[u8]) -> Result<PKey<Public>, Error> {

@@ -58,7 +58,7 @@ pub use annotations::Annotations;
 pub use cached::CachedSignature;
 pub use error::Error;
 #[cfg(feature = "verify")]
-pub use keys::{Keys, sign_with_pem};
+pub use keys::{Keys, SHOWN_KEY_DIGITS, sign_with_pem};
 #[cfg(feature = "verify")]
 pub use manifest::{Descriptor, Manifest, architecture};
 pub use names::{reserved_suffix, valid_app, valid_version};

@@ -37,6 +37,10 @@ pub struct Signed {
     payload: Vec<u8>,
     #[serde(with = "encoding")]
     signature: Vec<u8>,
+    /// Fingerprint that a bundle states for its key. Nobody has signed it, so it serves
+    /// messages only, and is not cached.
+    #[serde(skip)]
+    stated_key: Option<Digest>,
     /// Fields of a later version in a cached signature, which are kept.
     #[serde(flatten)]
     unknown: Map<String, Value>,
@@ -49,6 +53,7 @@ impl Signed {
             format: Format::V2,
             payload,
             signature,
+            stated_key: None,
             unknown: Map::new(),
         }
     }
@@ -59,6 +64,7 @@ impl Signed {
             format: Format::V3,
             payload,
             signature,
+            stated_key: None,
             unknown: Map::new(),
         }
     }
@@ -77,8 +83,11 @@ impl Signed {
     /// # Errors
     /// The bytes are not a bundle in cosign's form.
     pub fn from_bundle(bytes: &[u8]) -> Result<Self, Error> {
-        let (payload, signature) = bundle::open(bytes)?;
-        Ok(Self::statement(payload, signature))
+        let opened = bundle::open(bytes)?;
+        Ok(Self {
+            stated_key: opened.stated_key,
+            ..Self::statement(opened.payload, opened.signature)
+        })
     }
 
     /// Builds the v3 bundle of a signature that one of `keys` verifies; the bundle names
@@ -117,6 +126,13 @@ impl Signed {
     /// key does. Does not parse the payload.
     pub(crate) fn signer(&self, keys: &Keys) -> Option<Digest> {
         keys.signer(&signed_bytes(self.format, &self.payload), &self.signature)
+    }
+
+    /// Describes the key of a signature that none of `keys` verifies, as far as anything
+    /// is known of it.
+    pub(crate) fn stranger(&self, keys: &Keys) -> Option<String> {
+        let bytes = signed_bytes(self.format, &self.payload);
+        keys.stranger(&bytes, &self.signature, self.stated_key.as_ref())
     }
 }
 
@@ -194,6 +210,7 @@ impl Draft {
             format: self.format,
             payload: self.payload,
             signature,
+            stated_key: None,
             unknown: Map::new(),
         }
     }

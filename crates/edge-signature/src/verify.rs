@@ -10,6 +10,11 @@ use crate::signed::{Format, Signed};
 use crate::verified::Verified;
 use crate::{bundle, simple_signing};
 
+/// Reason why a signature does not count whose key is not trusted.
+const UNTRUSTED_KEY: &str = "signed by a key that is not trusted";
+/// Number of untrusted keys that an error describes.
+const MAX_KEY_REASONS: usize = 2;
+
 /// Verifies signatures and chooses among the trusted ones with `select`. A trusted
 /// signature is made by one of `keys`, for exactly `digest`, with valid annotations and,
 /// in the v2 format, for exactly `repository`.
@@ -35,14 +40,16 @@ pub fn verify(
         }
     }
     if trusted.is_empty() {
-        return Err(untrusted(repository, digest, reasons));
+        return Err(untrusted(keys, repository, digest, reasons));
     }
     select.choose(digest, &trusted)
 }
 
 /// Returns the error for an image without a trusted signature: `Untrusted` with
-/// `reasons`, or `Unsigned` if there are none.
+/// `reasons`, or `Unsigned` if there are none. After a reason about a key stand the
+/// trusted ones.
 pub(crate) fn untrusted(
+    keys: &Keys,
     repository: &Repository,
     digest: &Digest,
     mut reasons: Vec<String>,
@@ -52,7 +59,20 @@ pub(crate) fn untrusted(
     if reasons.is_empty() {
         return Error::Unsigned(format!("{repository}@{digest}"));
     }
-    Error::Untrusted(reasons.join("; "))
+    let (mut of_keys, others): (Vec<_>, Vec<_>) = reasons
+        .into_iter()
+        .partition(|r| r.starts_with(UNTRUSTED_KEY));
+    if !of_keys.is_empty() {
+        // One of both formats may say whose key it is. Anybody can add more signatures,
+        // and the trusted keys must still fit in the message.
+        if of_keys.len() > 1 {
+            of_keys.retain(|reason| reason != UNTRUSTED_KEY);
+        }
+        of_keys.truncate(MAX_KEY_REASONS);
+        of_keys.push(keys.described());
+    }
+    of_keys.extend(others);
+    Error::Untrusted(of_keys.join("; "))
 }
 
 /// Verifies one signature; the error is the reason why it is not trusted.
@@ -67,9 +87,11 @@ pub(crate) fn verify_one(
     }
     // The signature is verified first, so that only bytes that a trusted key has signed
     // are parsed.
-    let signer = signed
-        .signer(keys)
-        .ok_or("signed by a key that is not trusted")?;
+    let signer = signed.signer(keys);
+    let signer = signer.ok_or_else(|| match signed.stranger(keys) {
+        Some(stranger) => format!("{UNTRUSTED_KEY} ({stranger})"),
+        None => UNTRUSTED_KEY.into(),
+    })?;
     let (stated, tag) = match signed.format() {
         Format::V2 => simple_signing::parse(repository, digest, signed.payload())?,
         Format::V3 => (bundle::parse(digest, signed.payload())?, None),

@@ -29,6 +29,11 @@ impl KmsKey {
         }
     }
 
+    /// Returns the alias or ARN of the key.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Fetches the public key from KMS and returns it as PEM.
     pub(crate) async fn public(&self) -> Result<Vec<u8>> {
         let response = self.client.get_public_key().key_id(&self.id).send().await;

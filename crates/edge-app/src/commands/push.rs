@@ -7,8 +7,8 @@ use edge_common::contract::annotation;
 use edge_common::exit::Failure;
 use edge_common::log;
 use edge_signature::{
-    Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Registry, Select,
-    Verified, verify as verify_signature,
+    Annotations, Digest, Draft, Error, Format, ImageRef, Keys, Manifest, Registry,
+    SHOWN_KEY_DIGITS, Select, Verified, verify as verify_signature,
 };
 use serde_json::{Value, json};
 
@@ -170,7 +170,7 @@ impl Signing<'_> {
             stored.annotations.app,
             stored.annotations.version,
             stored.annotations.release_number,
-            &stored.signer[..16]
+            &stored.signer[..SHOWN_KEY_DIGITS]
         ));
         Ok((true, stored))
     }

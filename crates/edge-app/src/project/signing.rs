@@ -6,6 +6,7 @@ use anyhow::Result;
 use edge_common::contract::limit::ANCHOR_BYTES;
 use edge_common::exit::Failure;
 use edge_common::file;
+use edge_common::log::printable;
 use edge_signature::{Keys, sign_with_pem};
 
 use crate::cloud::kms::KmsKey;
@@ -14,8 +15,8 @@ use crate::project::config::{Project, SigningKey};
 
 /// Private key for signatures, which is either in memory or in AWS KMS.
 pub(crate) enum Signer {
-    /// Content of a PEM file with the private key, which must stay secret.
-    Pem(Vec<u8>),
+    /// Name and content of a PEM file with the private key, which must stay secret.
+    Pem(String, Vec<u8>),
     /// Key in AWS KMS, which signs on request.
     Kms(KmsKey),
 }
@@ -55,27 +56,28 @@ impl Signer {
 
     fn read(path: &Path) -> Result<Self> {
         let key = file::read(path, ANCHOR_BYTES);
-        key.map(Self::Pem)
+        let name = printable(&path.display().to_string());
+        key.map(|pem| Self::Pem(name, pem))
             .map_err(|e| Failure::wrap(CONFIGURATION, e))
     }
 
     /// Signs `payload` with ECDSA and SHA-256 and returns the DER signature.
     pub(crate) async fn sign(&self, payload: &[u8]) -> Result<Vec<u8>> {
         match self {
-            Self::Pem(pem) => Ok(pem_signature(pem, payload)?.0),
+            Self::Pem(_, pem) => Ok(pem_signature(pem, payload)?.0),
             Self::Kms(key) => key.sign(payload).await,
         }
     }
 
     /// Returns the public key, as the key set with which signatures are verified.
     pub(crate) async fn keys(&self) -> Result<Keys> {
-        let pem = match self {
+        let file = match self {
             // The public key comes from a signature of an empty payload, which also
             // checks that the private key can sign.
-            Self::Pem(pem) => pem_signature(pem, b"")?.1,
-            Self::Kms(key) => key.public().await?,
+            Self::Pem(name, pem) => (name.clone(), pem_signature(pem, b"")?.1),
+            Self::Kms(key) => (format!("kms: {}", key.id()), key.public().await?),
         };
-        Keys::from_pems(&[pem]).map_err(|e| Failure::error(SIGNATURE, e))
+        Keys::from_files(&[file]).map_err(|e| Failure::error(SIGNATURE, e))
     }
 }
 

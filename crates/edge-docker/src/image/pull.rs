@@ -10,7 +10,8 @@ use edge_common::{Root, log};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::{
-    CachedSignature, Credentials, Digest, Error, ImageRef, Registry, Select, Verified,
+    CachedSignature, Credentials, Digest, Error, ImageRef, Registry, SHOWN_KEY_DIGITS, Select,
+    Verified,
 };
 use hyper::Method;
 
@@ -20,9 +21,6 @@ use crate::break_glass;
 use crate::engine::client;
 use crate::ledger;
 use crate::trust::{self, Trust};
-
-/// Number of hex digits of the signing key's fingerprint in the log.
-const SHOWN_KEY_DIGITS: usize = 16;
 
 /// Options of `pull`, and of the pull that `run` and other commands start when needed.
 struct Options {

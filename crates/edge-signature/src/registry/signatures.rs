@@ -109,7 +109,12 @@ impl Registry {
             }
         };
         if found.verified.is_empty() {
-            return Err(untrusted(&self.repository, &top.digest, found.reasons));
+            return Err(untrusted(
+                keys,
+                &self.repository,
+                &top.digest,
+                found.reasons,
+            ));
         }
         let chosen = cached.select(keys, &self.repository, select)?.annotations;
         let mut cached = cached.merged(None, keys, &self.repository, &chosen);
@@ -158,7 +163,7 @@ impl Registry {
         let mut found = Found::default();
         self.collect(keys, digest, formats, &mut found).await?;
         if found.verified.is_empty() {
-            return Err(untrusted(&self.repository, digest, found.reasons));
+            return Err(untrusted(keys, &self.repository, digest, found.reasons));
         }
         select.choose(digest, &found.verified)
     }

@@ -70,7 +70,10 @@ fn one_trusted_signature_among_others_suffices() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no trusted signature: signed by a key that is not trusted"
+        format!(
+            "no trusted signature: signed by a key that is not trusted; trusted: {}",
+            &verified.signer[..16]
+        )
     );
     let error = verify(&us.keys, &repository, &digest, &[], Select::Newest).unwrap_err();
     assert!(matches!(error, Error::Unsigned(_)), "{error}");
@@ -182,7 +185,8 @@ fn statements_for_something_else_are_rejected() {
         annotations
     );
     let read = Signed::from_bundle(&valid.to_bundle(&team.keys).unwrap()).unwrap();
-    assert_eq!(read, valid);
+    let parts = |signed: &Signed| (signed.payload().to_vec(), signed.text());
+    assert_eq!(parts(&read), parts(&valid));
     let subject = &text[text.find("[").unwrap() + 1..text.find("]").unwrap()];
     let cases = [
         (

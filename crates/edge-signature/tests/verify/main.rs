@@ -6,3 +6,4 @@ mod edge;
 #[path = "../keys/mod.rs"]
 mod keys;
 mod roles;
+mod strangers;
