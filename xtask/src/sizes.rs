@@ -7,13 +7,14 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 /// Programs of this workspace that are installed on the device.
-pub(crate) const PROGRAMS: [&str; 6] = [
+pub(crate) const PROGRAMS: [&str; 7] = [
     "edge-partition",
     "edge-provision",
     "edge-vpn",
     "edge-docker",
     "edge-generator",
     "edge-heartbeat",
+    "edge-os",
 ];
 
 /// Limit in bytes of the sum of the sizes of all stripped programs.

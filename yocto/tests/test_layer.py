@@ -1,6 +1,7 @@
 """Tests of the layer's Python and shell, without a build."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -27,6 +28,7 @@ keys = load("lib/edge/keys.py")
 anchors = load("lib/edge/anchors.py")
 sources = load("lib/edge/sources.py")
 times = load("lib/edge/times.py")
+release = load("lib/edge/release.py")
 
 
 def disk(*partitions):
@@ -274,6 +276,79 @@ class Names(unittest.TestCase):
                 files, output = self.run_hook(serial)
                 self.assertIsNone(files["mounts"])
                 self.assertIn("no usable serial number", output)
+
+
+class Attempts(unittest.TestCase):
+    """Attempts of an update on trial, with programs that only record their arguments."""
+
+    def run_hook(self, code, programs=("edge-os",), firmware=True, mount=0):
+        with tempfile.TemporaryDirectory() as directory:
+            for part in ["root/run", "root/usr/bin", "proc", "sys" + ("/firmware/efi/efivars" if firmware else "")]:
+                os.makedirs(os.path.join(directory, part))
+            for program in programs:
+                open(os.path.join(directory, "root/usr/bin", program), "w").close()
+                os.chmod(os.path.join(directory, "root/usr/bin", program), 0o755)
+            hook = os.path.join(LAYER, "recipes-edge/edge-initramfs/files/platform-pre-switchroot")
+            script = """log() { echo "$*" >>"$0/log"; }
+                mount() { log mount "$@"; return %d; }; umount() { log umount "$@"; }; reboot() { log reboot "$@"; }
+                chroot() { log "$3 $4"; return %d; }
+                edge_root=$0/root edge_proc=$0/proc edge_sys=$0/sys; . "$1"; log switch""" % (mount, code)
+            subprocess.run(["sh", "-euc", script, directory, hook], check=True, stdout=subprocess.PIPE)
+            with open(os.path.join(directory, "log")) as file:
+                return [line.replace(directory, "") for line in file.read().splitlines()]
+
+    def test_an_attempt_is_taken_before_the_system_starts(self):
+        log = self.run_hook(0)
+        self.assertEqual(log, [
+            "mount --bind /sys /root/sys", "mount -t efivarfs efivarfs /root/sys/firmware/efi/efivars",
+            "mark initrd", "mark root", "umount /root/sys/firmware/efi/efivars", "umount /root/sys", "switch"])
+
+    def test_without_attempts_the_device_restarts(self):
+        self.assertIn("reboot -f", self.run_hook(4))
+
+    def test_nothing_else_keeps_the_system_from_starting(self):
+        for faults in [dict(code=1), dict(code=127), dict(code=0, mount=1), dict(code=0, programs=()), dict(code=0, firmware=False)]:
+            with self.subTest(faults):
+                log = self.run_hook(**faults)
+                self.assertEqual(log[-1], "switch")
+                self.assertNotIn("reboot -f", log)
+
+
+class Release(unittest.TestCase):
+    """Description of an image, and the verifier that would confirm every start."""
+
+    def test_it_names_the_one_kernel(self):
+        with tempfile.TemporaryDirectory() as root:
+            self.assertIn("0 kernels", release.describe(root, "1", "7", "board"))
+            os.makedirs(root + "/lib/modules/5.15.185-tegra")
+            self.assertIsNone(release.describe(root, "2026.11", "1795638227", "board"))
+            with open(root + "/etc/edge-ai/os.json") as file:
+                self.assertEqual(json.load(file), {"version": "2026.11", "number": 1795638227, "compatible": "board", "kernel": "5.15.185-tegra", "data_format": 1})
+            os.makedirs(root + "/lib/modules/6.1")
+            self.assertIn("2 kernels", release.describe(root, "1", "7", "board"))
+
+    def test_values_that_edge_os_refuses_stop_the_build(self):
+        with tempfile.TemporaryDirectory() as root:
+            os.makedirs(root + "/lib/modules/5")
+            for values in [("", "7", "b"), ("a b", "7", "b"), ("x" * 65, "7", "b"), ("1", "", "b"), ("1", "-7", "b"), ("1", str(2 ** 63), "b"), ("1", "7", None)]:
+                with self.subTest(values):
+                    self.assertIsNotNone(release.describe(root, *values))
+                    self.assertFalse(os.path.exists(root + "/etc"))
+
+    def test_the_verifier_is_not_started(self):
+        with tempfile.TemporaryDirectory() as root:
+            wants = root + "/etc/systemd/system/multi-user.target.wants"
+            os.makedirs(wants)
+            for name in [release.VERIFIER, "other.service"]:
+                os.symlink("../" + name, os.path.join(wants, name))
+            release.disable_verifier(root)
+            self.assertEqual(os.listdir(wants), ["other.service"])
+
+    def test_images_have_it(self):
+        with open(os.path.join(LAYER, "recipes-core/images/edge-ai-image.inc")) as file:
+            self.assertRegex(file.read(), 'ROOTFS_POSTPROCESS_COMMAND \\+= "edge_os_description"')
+        with open(os.path.join(LAYER, "lib/edge/__init__.py")) as file:
+            self.assertIn('"release"', file.read())
 
 
 class Hardened(unittest.TestCase):

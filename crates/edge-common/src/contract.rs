@@ -257,6 +257,8 @@ pub mod path {
     /// File with the reasons why units of `/data/services` are not used, written by
     /// edge-generator beside its links and read by edge-docker.
     pub const UNIT_REFUSALS: &str = "/run/systemd/generator/edge-refusals.json";
+    /// Description of the OS image, which the build writes and edge-os reads.
+    pub const OS_IMAGE: &str = "/etc/edge-ai/os.json";
     /// Directory of the state of OS updates, written by edge-os.
     pub const OS_DIRECTORY: &str = "/data/os";
     /// Journal of OS updates, written by edge-os and read by edge-heartbeat.

@@ -89,7 +89,8 @@ fn on_old_slot(phase: Phase, update: &Update, observed: &Observed) -> Decision {
     let variables = &observed.variables;
     let back = |cause| Decision::CameBack(reason(cause, update.target, Some(update), observed));
     let requested = variables.trial.is_some_and(|t| t.slot == update.target);
-    if update.boot_id == observed.boot_id {
+    // An identifier that could not be read is that of no boot.
+    if update.boot_id == observed.boot_id && !update.boot_id.is_empty() {
         return match phase == Phase::Armed && variables.next() == Some(update.target) {
             true => Decision::Awaiting,
             false => Decision::Ready,

@@ -71,6 +71,20 @@ pub struct Update {
     pub rest: Map<String, Value>,
 }
 
+impl Update {
+    /// Creates an update that has not been requested.
+    pub fn new(target: Slot, release: Release, before: Before) -> Self {
+        Self {
+            target,
+            release,
+            boot_id: String::new(),
+            before,
+            verdict: None,
+            rest: Map::default(),
+        }
+    }
+}
+
 /// OS that runs for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
@@ -158,6 +172,19 @@ fn is_absent(error: &anyhow::Error) -> bool {
 }
 
 impl Journal {
+    /// Writes the journal of a device without an update.
+    ///
+    /// # Errors
+    /// `/data` is not writable.
+    pub fn save_standing(&mut self, root: &Root) -> Result<()> {
+        let phase = match (&self.committed, &self.back) {
+            (_, Some(_)) => Phase::Back,
+            (Some(_), None) => Phase::Committed,
+            (None, None) => Phase::Idle,
+        };
+        self.save(root, phase)
+    }
+
     /// Writes the journal durably, with a new phase.
     ///
     /// # Errors

@@ -7,12 +7,25 @@
 //! means. [`settle`] applies it, [`gate`] compares the health of a new slot with that
 //! before, and [`backend`] is the firmware.
 
+mod args;
 pub mod backend;
 pub mod decide;
+mod engine;
+pub mod exit_code;
 pub mod floor;
 pub mod gate;
+mod health;
+pub mod image;
+mod install;
 pub mod journal;
+mod observe;
+pub mod preflight;
 pub mod reason;
+mod run;
 pub mod settle;
 pub mod slot;
+mod status;
 pub mod variables;
+
+pub use args::Args;
+pub use run::run;

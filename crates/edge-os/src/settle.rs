@@ -35,8 +35,7 @@ pub fn settle(root: &Root, backend: &impl Backend, observed: &Observed) -> Resul
         Decision::Settled => settled(root, backend, &journal, observed)?,
         Decision::Interrupted => {
             journal.update = None;
-            let phase = standing(&journal);
-            journal.save(root, phase)?;
+            journal.save_standing(root)?;
             settled(root, backend, &journal, observed)?;
         }
         Decision::Ready | Decision::Awaiting => variables::mark_good(backend, observed.root)?,
@@ -51,15 +50,6 @@ pub fn settle(root: &Root, backend: &impl Backend, observed: &Observed) -> Resul
         Decision::Stray(reason) => stray(root, backend, journal, observed, reason)?,
     }
     Ok(After::Run)
-}
-
-/// Returns the phase of a journal without an update.
-fn standing(journal: &Journal) -> Phase {
-    match (&journal.committed, &journal.back) {
-        (_, Some(_)) => Phase::Back,
-        (Some(_), None) => Phase::Committed,
-        (None, None) => Phase::Idle,
-    }
 }
 
 /// Confirms the slot that runs for good, and finishes a commit that was interrupted.

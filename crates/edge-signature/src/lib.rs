@@ -36,6 +36,8 @@ mod manifest;
 #[cfg(feature = "verify")]
 mod merge;
 mod names;
+#[cfg(feature = "verify")]
+pub mod os;
 mod reference;
 #[cfg(feature = "pull")]
 mod registry;

@@ -21,12 +21,13 @@ use super::entry::{Entry, Kind};
 use super::image_files;
 
 /// Programs of a device, and the directories in which they are installed.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("edge-partition", "/usr/bin"),
     ("edge-provision", "/usr/bin"),
     ("edge-vpn", "/usr/bin"),
     ("edge-docker", "/usr/bin"),
     ("edge-heartbeat", "/usr/bin"),
+    ("edge-os", "/usr/bin"),
     ("edge-generator", "/usr/lib/systemd/system-generators"),
 ];
 /// Directory of systemd units in the test VM.

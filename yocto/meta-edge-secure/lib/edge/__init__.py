@@ -1,3 +1,3 @@
 """Functions of the layer's classes, in plain Python that is tested without a build."""
 
-BBIMPORTS = ["anchors", "keys", "sources", "times"]
+BBIMPORTS = ["anchors", "keys", "release", "sources", "times"]

@@ -1,6 +1,6 @@
 SUMMARY = "Device programs of Edge AI"
-DESCRIPTION = "Data partition, identity, VPN, unit generator, heartbeat and container \
-policy: one package per program, with its units."
+DESCRIPTION = "Data partition, identity, VPN, unit generator, heartbeat, OS slots and \
+container policy: one package per program, with its units."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT | Apache-2.0"
@@ -21,7 +21,7 @@ EXTERNALSRC = "${@os.path.normpath(os.path.join(d.getVar('THISDIR'), '../../../.
 EXTERNALSRC_BUILD = "${WORKDIR}/build"
 
 # Programs of the device; the rest of the workspace is for laptops and tests.
-EDGE_TOOLS = "edge-partition edge-provision edge-vpn edge-docker edge-generator edge-heartbeat"
+EDGE_TOOLS = "edge-partition edge-provision edge-vpn edge-docker edge-generator edge-heartbeat edge-os"
 
 CARGO_BUILD_FLAGS += "${@' '.join('-p ' + t for t in d.getVar('EDGE_TOOLS').split())}"
 
@@ -62,6 +62,7 @@ RDEPENDS:edge-partition = "\
 "
 RDEPENDS:edge-docker = "chronyc docker networkmanager-nmcli nftables"
 RDEPENDS:edge-heartbeat = "nvme-cli"
+RDEPENDS:edge-os = "rauc tegra-redundant-boot-base"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
 
