@@ -11,6 +11,9 @@ use crate::stored::compare::{compare, parts, same, short, strings, zero};
 use crate::stored::container::{Stored, is_hex};
 use crate::stored::host_config::network;
 
+/// Length of the hostname that the engine gives a container: the beginning of its ID.
+const ENGINE_HOSTNAME_CHARS: usize = 12;
+
 /// Rules for the top-level fields of `config.v2.json`.
 const FIELDS: &[(&str, Rule)] = &[
     ("StreamConfig", Zero),
@@ -173,7 +176,12 @@ pub(crate) fn check(
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let hostname = all["Config"]["Hostname"].as_str().unwrap_or_default();
     let requested_name = requested["Hostname"].as_str().unwrap_or_default();
-    let named = requested_name.is_empty() || requested_name == hostname;
+    let named = match requested_name {
+        // That of the device in its own network.
+        "" if requested["HostConfig"]["NetworkMode"] == "host" => true,
+        "" => stored.id.starts_with(hostname) && hostname.len() == ENGINE_HOSTNAME_CHARS,
+        name => name == hostname,
+    };
     if !named || !hostname.chars().all(plain) || !stored.name().chars().all(plain) {
         return Err(format!(
             "Hostname is {hostname:?}, Name is {:?}",

@@ -140,7 +140,8 @@ pub(crate) fn check(host: &Value, requested: &Value) -> Result<(), String> {
         ("MemorySwap", swap(host, requested)),
         (
             "MemorySwappiness",
-            same(&host["MemorySwappiness"], &requested["MemorySwappiness"])
+            // Not `same`: 0 is a value of its own.
+            host["MemorySwappiness"] == requested["MemorySwappiness"]
                 || host["MemorySwappiness"] == -1,
         ),
         ("ConsoleSize", console(&host["ConsoleSize"])),

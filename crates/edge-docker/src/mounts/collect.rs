@@ -1,4 +1,4 @@
-//! Removal of mount clones whose container no longer exists.
+//! Removal of mount clones and create requests whose container no longer exists.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,6 +11,7 @@ use hyper::Method;
 
 use super::clones;
 use crate::engine::client;
+use crate::stored::created;
 
 /// Directory of the records of containers that are recreated after the boot audit, which
 /// has cloned their mounts.
@@ -30,9 +31,11 @@ fn lock_file(root: &Root) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes the mount clones that no container references. Does nothing while another
-/// process creates a container, or while containers are to be recreated.
+/// Removes the create requests of containers that are gone, and the mount clones that no
+/// container references. Clones stay while another process creates a container, or while
+/// containers are to be recreated.
 pub(crate) async fn collect(root: &Root) -> Result<()> {
+    created::forget_absent(root)?;
     // Read before the list of containers, so that clones created in between are not
     // removed.
     let kept: Vec<_> = clones::records(root)?

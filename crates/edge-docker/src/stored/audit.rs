@@ -23,7 +23,9 @@ use super::quarantine::Quarantine;
 use super::remake::Remake;
 use super::top_layers::TopLayers;
 use super::withheld::Withheld;
-use super::{created, disk, files, interrupted, recreation, remake, reserve, state, top_layers};
+use super::{
+    created, database, disk, files, interrupted, recreation, remake, reserve, state, top_layers,
+};
 use crate::ledger::{Decision, Verdict};
 use crate::mounts::clones;
 
@@ -96,6 +98,7 @@ fn audit(root: &Root) -> Result<Vec<String>> {
     withheld.restore(&mut quarantine)?;
     // Before the layers are looked at: what is moved here belongs to some image.
     state::audit_images(&data_root, &mut quarantine)?;
+    database::audit(&data_root, &mut quarantine)?;
     let auditor = Auditor::new(root, &data_root)?;
     let trust = &auditor.trust;
     let mut audit = Audit {
@@ -307,6 +310,12 @@ impl Audit<'_> {
                     clones::remove(self.root, &key)?;
                 }
             }
+        }
+        for (id, app) in created::lost(self.root, &self.records)? {
+            let why = "its container is gone: run or deploy it again";
+            log::error(format_args!("{app}: {why} ({id})"));
+            self.note(&app, &Fault::Breaks(why.into()));
+            self.faults.push(format!("{app}: {why}"));
         }
         created::forget_others(self.root, &self.records)?;
         if self.auditor.trust.run == RunMode::Any {

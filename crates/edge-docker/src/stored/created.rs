@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use edge_common::contract::label;
 use edge_common::{Root, file};
 use serde_json::Value;
 
@@ -63,16 +64,45 @@ fn tidy(root: &Root) -> Result<()> {
     if fs::read_dir(root.path(DIRECTORY)).map_or(0, Iterator::count) < TIDY_THRESHOLD {
         return Ok(());
     }
-    let containers = disk::data_root(root)?.join("containers");
+    forget_absent(root)
+}
+
+/// Removes the create requests of containers that the engine has removed. A boot audit that
+/// finds one reports its container as lost.
+pub(crate) fn forget_absent(root: &Root) -> Result<()> {
+    let data_root = disk::data_root(root)?;
+    let places = ["containers", "withheld"].map(|name| data_root.join(name));
     // The engine stores a container before this record is written, so none is removed too
     // early.
-    forget(root, |id| containers.join(id).exists())
+    forget(root, |id| places.iter().any(|p| p.join(id).exists()))
 }
 
 /// Removes the create request of the container `id`, which no longer exists.
 pub(crate) fn remove(root: &Root, id: &str) {
     // An error is ignored: the next audit removes what is left.
     let _ = fs::remove_file(path(root, id));
+}
+
+/// Returns the ID of each container that is not in `kept` but has a create request and
+/// should run by itself, with the app: edge-docker removes a request with its container.
+pub(super) fn lost(root: &Root, kept: &BTreeSet<String>) -> Result<Vec<(String, String)>> {
+    let mut lost = Vec::new();
+    for path in disk::entries(&root.path(DIRECTORY))? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if kept.contains(&*name) {
+            continue;
+        }
+        let Ok(Some(request)) = find(root, &name) else {
+            continue;
+        };
+        let policy = request["HostConfig"]["RestartPolicy"]["Name"].as_str();
+        if matches!(policy, Some("always" | "unless-stopped")) {
+            let labels = [label::APP, label::SANDBOX].map(|key| request["Labels"][key].as_str());
+            let app = labels.into_iter().flatten().find(|app| !app.is_empty());
+            lost.push((name.to_string(), app.unwrap_or_default().to_string()));
+        }
+    }
+    Ok(lost)
 }
 
 /// Removes the create requests of all containers whose ID is not in `kept`.

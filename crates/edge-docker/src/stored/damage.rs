@@ -1,12 +1,11 @@
 //! Damaged layers that a check has found. Containers of an image that uses one do not
 //! start until the image was pulled again, also after a reboot.
 //!
-//! The record names the directory of each layer. An image that was removed and pulled again
+//! The record names the directory of each layer, with its digest. An image that was removed and pulled again
 //! has other directories, so nothing has to be told that it was repaired. The record proves
 //! nothing: whoever removes it has the disk, and the next check finds the layer again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use edge_common::{Root, file, log, time};
@@ -32,7 +31,7 @@ const MAX_REASON_CHARS: usize = 300;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Damage {
     v: u32,
-    /// Damaged layers by the names of their directories, and images whose metadata are
+    /// Damaged layers by their names, and images whose metadata are
     /// damaged by their IDs.
     #[serde(default)]
     layers: BTreeMap<String, Found>,
@@ -79,32 +78,33 @@ impl Damage {
         })
     }
 
-    /// Notes the result of the check of an image: faults by the directory of the layer, or
-    /// by `None` for its metadata. Writes the record if it changes.
+    /// Notes the result of the check of an image: faults by the name of the layer, or by
+    /// `None` for its metadata. Writes the record if it changes.
     pub(super) fn note(
         &mut self,
         root: &Root,
         image: &Image,
         layers: &[Layer],
-        faults: &[(Option<&Path>, &str)],
+        faults: &[(Option<&str>, &str)],
     ) -> Result<()> {
         let before = self.layers.len();
-        let is_damaged = |key: &str| faults.iter().any(|(at, _)| key_of(image, *at) == key);
-        let keys = layers.iter().map(|layer| Some(&*layer.directory));
-        for key in keys.chain([None]).map(|at| key_of(image, at)) {
+        let key = |name: Option<&str>| name.unwrap_or(image.id.as_str()).to_string();
+        let is_damaged = |of: &str| faults.iter().any(|(name, _)| key(*name) == of);
+        let names = layers.iter().map(Layer::name);
+        for key in names.chain([image.id.to_string()]) {
             if !is_damaged(&key) {
                 self.layers.remove(&key);
             }
         }
         let mut is_changed = before != self.layers.len();
-        for (at, why) in faults {
+        for (name, why) in faults {
             let found = Found {
                 image: image.name.clone(),
                 why: why.chars().take(MAX_REASON_CHARS).collect(),
                 time: time::now(),
                 rest: Map::new(),
             };
-            is_changed |= self.layers.insert(key_of(image, *at), found).is_none();
+            is_changed |= self.layers.insert(key(*name), found).is_none();
         }
         match is_changed {
             true => self.write(root),
@@ -150,13 +150,6 @@ impl Damage {
             Err(_) => self.layers.get(id),
         };
         found.map(|found| found.why.clone())
-    }
-}
-
-fn key_of(image: &Image, at: Option<&Path>) -> String {
-    match at {
-        Some(directory) => Layer::name_of(directory),
-        None => image.id.to_string(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! `fsck [APP]`: checks that the image layers on the disk are those that were signed.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use edge_common::contract::exit_code::REFUSED;
@@ -12,6 +11,7 @@ use edge_docker_policy::refusal::refuse;
 use super::disk;
 use super::fault::Fault;
 use super::images::{self, Image};
+use super::layer::Layer;
 use super::layers::Layers;
 use crate::trust;
 
@@ -57,8 +57,9 @@ pub(crate) fn run(root: &Root, args: &[&str]) -> Result<()> {
 /// Check of several images: a layer that they share is read once.
 pub(super) struct Checker {
     layers: Layers,
-    /// Faults of the layers that were read, by their directories.
-    read: HashMap<PathBuf, Option<(bool, String)>>,
+    /// Faults of the layers that were read. Not by their directories: an edit of the disk
+    /// can lead two layers to the directory of one.
+    read: BTreeMap<Layer, Option<(bool, String)>>,
 }
 
 /// Result of the check of an image.
@@ -73,15 +74,15 @@ pub(super) struct Report {
 
 /// Layer with its fault.
 pub(super) struct FaultyLayer {
-    /// Directory of the layer; `None` for metadata of the image.
-    directory: Option<PathBuf>,
+    /// Name of the layer; `None` for metadata of the image.
+    name: Option<String>,
     why: String,
 }
 
 impl Checker {
     /// Returns a check that has read no layer yet.
     pub(super) fn new(layers: Layers) -> Self {
-        let read = HashMap::new();
+        let read = BTreeMap::new();
         Self { layers, read }
     }
 
@@ -97,14 +98,14 @@ impl Checker {
         };
         report.count = layers.len();
         for (layer, at) in layers.iter().zip(1..) {
-            let fault = self.read.entry(layer.directory.clone()).or_insert_with(|| {
+            let fault = self.read.entry(layer.clone()).or_insert_with(|| {
                 let fault = layer.check().err()?;
                 Some((is_damage(&fault), fault.to_string()))
             });
             if let Some((is_damaged, why)) = fault {
                 let (count, digest) = (layers.len(), &layer.digest);
                 let why = format!("layer {at} of {count} ({digest}): {why}");
-                report.add(Some(layer.directory.clone()), *is_damaged, why);
+                report.add(Some(layer.name()), *is_damaged, why);
             }
         }
         report
@@ -112,12 +113,12 @@ impl Checker {
 }
 
 impl Report {
-    fn add(&mut self, directory: Option<PathBuf>, is_damaged: bool, why: String) {
+    fn add(&mut self, name: Option<String>, is_damaged: bool, why: String) {
         let list = match is_damaged {
             true => &mut self.damaged,
             false => &mut self.unchecked,
         };
-        list.push(FaultyLayer { directory, why });
+        list.push(FaultyLayer { name, why });
     }
 
     /// Returns the first fault; empty if there is none.
@@ -126,11 +127,11 @@ impl Report {
         all.next().map_or(String::new(), |layer| layer.why.clone())
     }
 
-    /// Returns directory and fault of each damaged layer.
-    pub(super) fn faults(&self) -> Vec<(Option<&Path>, &str)> {
+    /// Returns name and fault of each damaged layer.
+    pub(super) fn faults(&self) -> Vec<(Option<&str>, &str)> {
         let mut faults = Vec::new();
-        for FaultyLayer { directory, why } in &self.damaged {
-            faults.push((directory.as_deref(), why.as_str()));
+        for FaultyLayer { name, why } in &self.damaged {
+            faults.push((name.as_deref(), why.as_str()));
         }
         faults
     }

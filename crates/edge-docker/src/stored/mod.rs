@@ -6,6 +6,7 @@ pub(crate) mod audit;
 mod auditor;
 pub(crate) mod created;
 pub(crate) mod damage;
+mod database;
 pub(crate) mod disk;
 mod expected;
 mod fault;

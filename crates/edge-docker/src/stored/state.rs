@@ -16,7 +16,7 @@ use super::quarantine::Quarantine;
 const MAX_VOLUME_OPTIONS_BYTES: u64 = 64 * 1024;
 
 /// Size limit of the engine's files on images and layers, in bytes: it reads them whole.
-const MAX_ENGINE_FILE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const MAX_ENGINE_FILE_BYTES: u64 = 8 * 1024 * 1024;
 /// File of the engine that may be larger, because it is read in parts and never at the
 /// start.
 const DESCRIPTION: &str = "tar-split.json.gz";

@@ -41,7 +41,7 @@ pub struct Edit {
 }
 
 /// Edits of which something once ran.
-pub const KNOWN: [&str; 18] = [
+pub const KNOWN: [&str; 20] = [
     "cd $OWN-init/diff && attr etc trusted.overlay.redirect bin",
     "cd $OWN-init/diff && attr etc trusted.overlay.opaque y",
     "cd $OWN-init/diff && chmod 777 dev",
@@ -63,6 +63,9 @@ pub const KNOWN: [&str; 18] = [
     "printf $OTHER_LAYER > ../image/overlay2/layerdb/mounts/$ID/mount-id",
     "printf $LAYER > ../image/overlay2/layerdb/mounts/$ID/mount-id",
     "cat $OTHER_OWN/link > $OWN/link",
+    "rm -r $STORED",
+    // The layer is that of another image, which a check has found intact.
+    "cp $OTHER_METADATA/cache-id $METADATA/cache-id && put $STORED/hostconfig.json SecurityOpt '[\"evil\"]'",
 ];
 
 /// Returns the edits of [`KNOWN`], one of each app.
@@ -231,11 +234,13 @@ fn variables(own: &App, other: &App, dice: &mut Dice) -> String {
     ];
     let directories = directories.map(|(variable, path)| format!("{variable}={}\n", name(path)));
     format!(
-        "ID={own_id} OTHER_ID={other_id} NAME={}\nSTORED={}\nRECORD={} METADATA={}\n{}{numbers}",
+        "ID={own_id} OTHER_ID={other_id} NAME={}\nSTORED={}\nRECORD={} METADATA={}\n\
+         OTHER_METADATA={}\n{}{numbers}",
         own.name,
         own.stored(""),
         own.record(),
         own.metadata,
+        other.metadata,
         directories.concat(),
     )
 }

@@ -144,7 +144,7 @@ pub const LAYER: &[&str] = &[
     "truncate -s 0 etc/app.conf",
     "truncate -s 1T data/part0",
     "truncate -s 10 data/part0",
-    "chmod 777 etc/app.conf",
+    "chmod 747 etc/app.conf",
     "chmod 4755 etc/app.conf",
     "chown 1000 etc/app.conf",
     "chown 0:1000 etc/app.conf",

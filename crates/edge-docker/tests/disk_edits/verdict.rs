@@ -137,10 +137,11 @@ impl Judge<'_> {
                 .lines()
                 .filter(|l| l.contains(&app.name) || l.contains(&app.id));
             let lines: Vec<_> = lines.collect();
-            let text = format!(
-                "edit {number} of {}: {what}\n  {why}\n  {lines:?}",
-                app.name
-            );
+            let name = &app.name;
+            let mut text = format!("edit {number} of {name}: {what}\n  {why}\n  {lines:?}");
+            if lines.is_empty() {
+                text += &format!("\n{boot}");
+            }
             (Outcome::Wrong, Some(text))
         };
         let found = edit.scope != Scope::Layer || self.boot.damaged.contains_key(&app.image);
@@ -236,7 +237,8 @@ fn difference(honest: &Value, found: &Value, path: &str) -> Option<String> {
     }
 }
 
-/// Returns whether a value is unset: the engine writes null or an empty list.
+/// Returns whether a value is unset: the engine writes null, false or an empty list.
 fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+    let is_empty_list = value.as_array().is_some_and(Vec::is_empty);
+    value.is_null() || *value == Value::Bool(false) || is_empty_list
 }

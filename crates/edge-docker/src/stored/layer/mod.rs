@@ -27,7 +27,7 @@ pub(super) use self::init::{ExpectedInit, is_plain_root};
 use super::fault::Fault;
 
 /// Layer of an image in the engine's storage.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Layer {
     /// Digest of its archive, from the configuration of the image.
     pub(super) digest: Digest,
@@ -49,18 +49,15 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 impl Layer {
-    /// Returns the name under which the engine keeps the layer. Another extraction of the
-    /// same archive has another name.
+    /// Returns a name of the layer in records: that of its directory, with its digest.
+    /// Another extraction of the same archive has another name, and so has another layer
+    /// that an edit of the disk leads to the same directory.
     pub(super) fn name(&self) -> String {
-        Self::name_of(&self.directory)
+        let name = Self::name_in(self.directory.parent().unwrap_or(&self.directory));
+        format!("{name} {}", self.digest)
     }
 
-    /// Returns the name of a layer with this directory.
-    pub(super) fn name_of(directory: &Path) -> String {
-        Self::name_in(directory.parent().unwrap_or(directory))
-    }
-
-    /// Returns the name of a layer from the directory that `diff` is in.
+    /// Returns the name of a layer's directory, the one that `diff` is in.
     pub(super) fn name_in(directory: &Path) -> String {
         let name = directory.file_name();
         name.unwrap_or_default().to_string_lossy().into_owned()
