@@ -2,7 +2,7 @@
 //! 20.10 to 28 writes, see `HostConfig` of
 //! <https://docs.docker.com/reference/api/engine/>.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cli::log_options;
 use crate::limits::{DEFAULT_LOG_DRIVER, LOG_DRIVERS};
@@ -116,11 +116,12 @@ const READ_ONLY: [&str; 5] = [
 /// Default size of `/dev/shm` in containers, in bytes.
 const SHM: i64 = 64 << 20;
 
-/// Compares `hostconfig.json` with `HostConfig` of the create request.
+/// Compares `hostconfig.json` with `HostConfig` of the create request, to which the engine
+/// has added `log_options`.
 ///
 /// # Errors
 /// Text that names the field that differs.
-pub(crate) fn check(host: &Value, requested: &Value) -> Result<(), String> {
+pub(crate) fn check(host: &Value, requested: &Value, log_options: &Value) -> Result<(), String> {
     compare(FIELDS, host, requested, "HostConfig")?;
     let fits = [
         (
@@ -151,7 +152,7 @@ pub(crate) fn check(host: &Value, requested: &Value) -> Result<(), String> {
         ),
         (
             "LogConfig",
-            log(&host["LogConfig"], &requested["LogConfig"]),
+            log(&host["LogConfig"], &requested["LogConfig"], log_options),
         ),
     ];
     match fits.iter().find(|(_, fits)| !fits) {
@@ -203,8 +204,9 @@ fn console(value: &Value) -> bool {
 }
 
 /// Returns whether the log driver is the requested one or the default, with the requested
-/// options. The engine may have added others that are permitted.
-fn log(stored: &Value, requested: &Value) -> bool {
+/// options. The engine has added others, which are permitted, by the names of `added`: an
+/// earlier image may have had other values of them.
+fn log(stored: &Value, requested: &Value, added: &Value) -> bool {
     let table = [
         ("Type", Filled(&[DEFAULT_LOG_DRIVER])),
         ("Config", Elsewhere),
@@ -214,6 +216,11 @@ fn log(stored: &Value, requested: &Value) -> bool {
     }
     let options = stored["Config"].as_object();
     let requested = requested["Config"].as_object();
+    let mut names = added.as_object().into_iter().flat_map(Map::keys);
+    let is_default = stored["Type"] == DEFAULT_LOG_DRIVER;
+    if is_default && !names.all(|name| options.is_some_and(|o| o.contains_key(name))) {
+        return false;
+    }
     is_log(stored)
         && requested.is_none_or(|a| {
             a.iter()

@@ -36,6 +36,9 @@ pub struct Facts<'a> {
     pub clones: Option<&'a CloneRecord>,
     /// Directory in which the engine stores volumes.
     pub volumes: &'a Path,
+    /// Log options that the engine adds to those of a create request: `log-opts` of its
+    /// configuration.
+    pub log_options: &'a Value,
     /// Set on a device with cgroups of version 2, where each container must have a cgroup
     /// namespace of its own.
     pub cgroups_v2: bool,
@@ -48,7 +51,7 @@ pub struct Facts<'a> {
 /// Text that names the rule that the container breaks.
 pub fn check(facts: &Facts) -> Result<(), String> {
     let (stored, requested) = (facts.stored, facts.requested);
-    host_config::check(&stored.host, &requested["HostConfig"])?;
+    host_config::check(&stored.host, &requested["HostConfig"], facts.log_options)?;
     if facts.cgroups_v2 && stored.host["CgroupnsMode"] == "host" {
         return Err("HostConfig.CgroupnsMode is \"host\"".into());
     }

@@ -178,6 +178,7 @@ pub fn stored_container(container: &Value) -> Decision {
         granted: &table.granted(&identity),
         clones: clones.as_ref(),
         volumes: Path::new(checker::stored::VOLUMES),
+        log_options: &serde_json::json!({ "max-size": "10m", "max-file": "3" }),
         cgroups_v2: true,
     })?;
     let verdict = checker::stored::container(app, &stored.host, &stored.config);

@@ -20,7 +20,7 @@ use super::expected::Expected;
 use super::fault::Fault;
 use super::layers::Layers;
 use super::remake::Remake;
-use super::{created, replacement};
+use super::{created, disk, replacement};
 use crate::engine::containers;
 use crate::image::{identify, release_numbers, signatures};
 use crate::journal::{self, Phase};
@@ -48,6 +48,8 @@ pub(super) struct Auditor<'a> {
     /// Storage of layers.
     pub(super) layers: Layers,
     volumes: PathBuf,
+    /// Log options that the engine adds to those of a create request.
+    log_options: Value,
     /// Whether the device has cgroups of version 2, where each container has its own
     /// cgroup namespace.
     cgroups_v2: bool,
@@ -71,6 +73,7 @@ impl<'a> Auditor<'a> {
             table: trust::grants(root)?,
             layers: Layers::new(data_root),
             volumes: data_root.join("volumes"),
+            log_options: disk::configuration(root)?["log-opts"].clone(),
             cgroups_v2: root.path("/sys/fs/cgroup/cgroup.controllers").exists(),
             proven: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -228,6 +231,7 @@ impl<'a> Auditor<'a> {
             granted: &self.table.granted(identity),
             clones: clones.map(|(_, record)| record),
             volumes: &self.volumes,
+            log_options: &self.log_options,
             cgroups_v2: self.cgroups_v2,
         });
         Ok(verdict?)

@@ -129,8 +129,6 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     /// Returns a database of `pages` pages that two transactions have written.
@@ -154,8 +152,8 @@ mod tests {
     fn a_database_is_whole_with_one_valid_meta_page_and_all_its_pages() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.db");
-        let mut check = |bytes: &[u8]| {
-            fs::write(&path, bytes).unwrap();
+        let check = |bytes: &[u8]| {
+            file::put(&path, bytes, 0o600).unwrap();
             is_sound(&path).unwrap()
         };
         let whole = database(8);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use edge_common::{Root, file};
 use edge_docker_policy::mounts::is_plain;
 use edge_docker_policy::strict_json;
+use serde_json::Value;
 
 /// Path of the engine's configuration, part of the read-only root of the device.
 const DAEMON: &str = "/etc/docker/daemon.json";
@@ -18,19 +19,22 @@ const MAX_CONFIG_BYTES: u64 = 64 * 1024;
 /// Returns the directory of the engine's data: `data-root` of its configuration, or the
 /// default.
 pub(crate) fn data_root(root: &Root) -> Result<PathBuf> {
-    let path = root.path(DAEMON);
-    let mut data_root = DATA_ROOT.to_string();
-    if path.exists() {
-        let daemon = strict_json::parse(&file::read(&path, MAX_CONFIG_BYTES)?);
-        let daemon = daemon.with_context(|| format!("reading {DAEMON}"))?;
-        if let Some(configured) = daemon["data-root"].as_str() {
-            data_root = configured.into();
-        }
-    }
+    let daemon = configuration(root)?;
+    let data_root = daemon["data-root"].as_str().unwrap_or(DATA_ROOT);
     if !data_root.strip_prefix('/').is_some_and(is_plain) {
         bail!("{DAEMON}: data-root {data_root:?} is not a plain path");
     }
     Ok(root.path(data_root))
+}
+
+/// Returns the engine's configuration, null if there is none.
+pub(super) fn configuration(root: &Root) -> Result<Value> {
+    let path = root.path(DAEMON);
+    if !path.exists() {
+        return Ok(Value::Null);
+    }
+    let daemon = strict_json::parse(&file::read(&path, MAX_CONFIG_BYTES)?);
+    daemon.with_context(|| format!("reading {DAEMON}"))
 }
 
 /// Fails unless `path` is a directory; a symbolic link to one is not accepted.
