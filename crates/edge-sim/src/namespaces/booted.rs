@@ -2,6 +2,7 @@
 //! the boot of a kernel. It has the base system of the test VM and runs under
 //! systemd-nspawn. Root is required.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Pause between two looks at the boot.
 const BOOT_INTERVAL: Duration = Duration::from_millis(200);
 /// Directory of units and of their settings on the device.
-const UNITS: &str = "usr/lib/systemd/system";
+pub(super) const UNITS: &str = "usr/lib/systemd/system";
 /// `PATH` of the commands on the device.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Mounts base system and own files, then becomes the container. The mounts end with its
@@ -31,18 +32,17 @@ cd \"$1\"
 mount --make-rprivate /
 mount -o ro,loop,noload \"$2\" base
 mount -t overlay -o lowerdir=base,upperdir=files,workdir=work overlay root
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=\"$5\" SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 exec \"$3\" --quiet --directory=root --bind=\"$1/data:/partition\" --bind=/dev/net/tun \
-	--machine=device --register=no --keep-unit --boot --private-network --capability=all \
+	--resolv-conf=off --machine=device --register=no --keep-unit --boot \"$4\" --capability=all \
 	--system-call-filter='@keyring bpf'";
 /// Data partition of the device.
-const DATA_MOUNT: &str = "[Mount]\nWhat=/partition\nWhere=/data\nType=none\nOptions=bind\n";
-/// Units of the base system that a device in a container does not need, and timers of the
-/// VPN, which a test starts itself.
-const MASKED: [&str; 7] = [
-    "edge-vpn.path",
-    "edge-vpn.timer",
-    "edge-vpn-ssh.service",
+pub(super) const DATA_MOUNT: &str =
+    "[Mount]\nWhat=/partition\nWhere=/data\nType=none\nOptions=bind\n";
+/// Units of the VPN that a test starts itself.
+const MASKED: [&str; 3] = ["edge-vpn.path", "edge-vpn.timer", "edge-vpn-ssh.service"];
+/// Units of the base system that a device in a container does not need.
+pub(super) const UNNEEDED: [&str; 4] = [
     "systemd-networkd.service",
     "systemd-networkd-wait-online.service",
     "systemd-timesyncd.service",
@@ -87,9 +87,19 @@ const PRODUCT: [(&str, &str); 9] = [
 
 /// Running device. Dropping it kills all of its processes.
 pub struct Booted {
-    container: Child,
+    container: Option<Child>,
     pid: u32,
     directory: PathBuf,
+    settings: Settings,
+}
+
+/// Settings of systemd-nspawn that differ between devices.
+pub(super) struct Settings {
+    /// Option of the network.
+    pub network: OsString,
+    /// Whether the device has cgroups of version 2, without the controllers that this
+    /// machine has in version 1.
+    pub unified: bool,
 }
 
 impl Booted {
@@ -99,36 +109,74 @@ impl Booted {
     /// # Errors
     /// The caller is not root, a program is missing, or the device does not boot in time.
     pub fn start(directory: &Path, programs: &[&Path], more: &[(&str, &[u8])]) -> Result<Self> {
-        for name in ["base", "work", "root", "data"] {
-            file::create_directory(&directory.join(name), 0o755)?;
-        }
+        prepare(directory)?;
         files(&directory.join("files"), programs, more)?;
+        let settings = Settings {
+            network: "--private-network".into(),
+            unified: true,
+        };
+        Self::of(directory, settings)
+    }
+
+    /// Boots a device whose files are written.
+    pub(super) fn of(directory: &Path, settings: Settings) -> Result<Self> {
+        let mut device = Self {
+            container: None,
+            pid: 0,
+            directory: directory.into(),
+            settings,
+        };
+        device.boot()?;
+        Ok(device)
+    }
+
+    /// Starts the device again after [`Booted::cut_power`].
+    ///
+    /// # Errors
+    /// The device does not boot in time.
+    pub fn boot(&mut self) -> Result<()> {
+        let directory = &self.directory;
         let log = fs::File::create(directory.join("console")).context("creating the log")?;
         let mut command = Root::system().command(find("setpriv")?);
         // The container ends with the test, also if that is killed.
         command.args(["--pdeathsig=KILL", "unshare", "--mount"]);
         command.args(["/bin/sh", "-c", START, "sh"]);
         command.arg(directory).arg(base::get()?.image);
-        command.arg(find("systemd-nspawn")?);
+        command
+            .arg(find("systemd-nspawn")?)
+            .arg(&self.settings.network);
+        command.arg(u8::from(self.settings.unified).to_string());
         command.env_clear().env("PATH", PATH).stdin(Stdio::null());
         let container = command.stdout(log.try_clone()?).stderr(log).spawn();
-        let mut device = Self {
-            container: container.context("starting the container")?,
-            pid: 0,
-            directory: directory.into(),
+        self.container = Some(container.context("starting the container")?);
+        self.wait()
+    }
+
+    /// Kills all processes at once, as a power loss does.
+    pub fn cut_power(&mut self) {
+        let Some(mut container) = self.container.take() else {
+            return;
         };
-        device.wait()?;
-        Ok(device)
+        // The end of the first process kills all others, and nspawn ends after it.
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        match pid {
+            Some(pid) => drop(kill_process(pid, Signal::KILL)),
+            None => drop(container.kill()),
+        }
+        let _ = container.wait();
+        self.pid = 0;
     }
 
     /// Waits until the boot is complete.
     fn wait(&mut self) -> Result<()> {
         let end = Instant::now() + BOOT_TIMEOUT;
         while Instant::now() < end {
-            if let Some(status) = self.container.try_wait()? {
+            let container = self.container.as_mut().context("the device is off")?;
+            let id = container.id();
+            if let Some(status) = container.try_wait()? {
                 bail!("the container ended with {status}: {}", self.console());
             }
-            let children = format!("/proc/{0}/task/{0}/children", self.container.id());
+            let children = format!("/proc/{id}/task/{id}/children");
             let children = fs::read_to_string(children).unwrap_or_default();
             self.pid = children.trim().parse().unwrap_or(0);
             if self.pid != 0 {
@@ -165,14 +213,14 @@ impl Booted {
 
 impl Drop for Booted {
     fn drop(&mut self) {
-        // The end of the first process kills all others, and nspawn ends after it.
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        match pid {
-            Some(pid) => drop(kill_process(pid, Signal::KILL)),
-            None => drop(self.container.kill()),
-        }
-        let _ = self.container.wait();
+        self.cut_power();
     }
+}
+
+/// Creates the directories of a device.
+pub(super) fn prepare(directory: &Path) -> Result<()> {
+    let mut names = ["base", "work", "root", "data"].iter();
+    names.try_for_each(|name| file::create_directory(&directory.join(name), 0o755))
 }
 
 /// Writes the files of the device that the base system lacks.
@@ -205,8 +253,8 @@ fn files(root: &Path, programs: &[&Path], more: &[(&str, &[u8])]) -> Result<()> 
         file::create_directory(path.parent().context("a directory")?, 0o755)?;
         symlink(to, &path).with_context(|| format!("linking {}", path.display()))
     };
-    for unit in MASKED {
-        link("/dev/null", unit.into())?;
+    for unit in MASKED.iter().chain(&UNNEEDED) {
+        link("/dev/null", (*unit).into())?;
     }
     for (target, unit) in ENABLED {
         link(&format!("/{UNITS}/{unit}"), format!("{target}/{unit}"))?;

@@ -7,11 +7,13 @@ mod booted;
 mod files;
 mod fleet;
 mod holder;
+mod image;
 mod network;
 
 pub use booted::Booted;
 pub use fleet::Fleet;
 pub use holder::Namespaces;
+pub use image::Image;
 
 use std::fs;
 use std::path::{Path, PathBuf};

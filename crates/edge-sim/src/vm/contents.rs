@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use edge_common::contract::{login, path};
-use edge_common::{file, known_time, time};
+use edge_common::{file, known_time, mqtt, time};
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::error::ErrorStack;
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::base::Base;
 use super::entry::{Entry, Kind};
 use super::image_files;
+use crate::cloud;
 
 /// Programs of a device, and the directories in which they are installed.
 const PROGRAMS: [(&str, &str); 7] = [
@@ -60,6 +61,25 @@ impl Endpoints {
         let text = file::read_text(&dir.join("endpoints.json"), MAX_SOURCE_BYTES)
             .context("the local cloud is not up: run edge-sim cloud up")?;
         serde_json::from_str(&text).context("parsing endpoints.json")
+    }
+
+    /// Returns the endpoints of a cloud whose only server is a strict endpoint with the
+    /// state in `dir`.
+    pub(crate) fn strict(dir: &Path) -> Self {
+        Self {
+            iot_endpoint: cloud::HOST.into(),
+            iot_port: mqtt::PORT,
+            template_name: cloud::TEMPLATE.into(),
+            registry: "registry.test/edge-ai".into(),
+            registry_host: "registry.test".into(),
+            ca_file: dir.join("ca.pem"),
+            claim_cert: dir.join("claim.crt"),
+            claim_key: dir.join("claim.key"),
+            signing_pub: dir.join("signing.pub"),
+            kms_pub: None,
+            engineer_pub: dir.join("engineer.pub"),
+            kms_engineer_pub: None,
+        }
     }
 }
 

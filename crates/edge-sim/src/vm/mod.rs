@@ -2,9 +2,9 @@
 //! file system and an NVMe disk of 16 partitions.
 
 pub(crate) mod base;
-mod contents;
+pub(crate) mod contents;
 mod disk;
-mod entry;
+pub(crate) mod entry;
 mod image_files;
 mod machine;
 
