@@ -103,7 +103,7 @@ run "device_acts_only_as_itself" {
       for r in flatten([for s in jsondecode(aws_iot_policy.device.policy).Statement : s.Resource if s.Action != "iot:AssumeRoleWithCertificate"]) :
       r == "arn:aws:iot:eu-central-1:123456789012:client/$${iot:Connection.Thing.ThingName}" ||
       can(regex("^arn:aws:iot:eu-central-1:123456789012:topic(filter)?/[$]aws/things/[$][{]iot:Connection.Thing.ThingName[}]/(shadow|jobs)/", r)) ||
-      r == "arn:aws:iot:eu-central-1:123456789012:topic/edge-ai/$${iot:Connection.Thing.ThingName}/offline"
+      can(regex("^arn:aws:iot:eu-central-1:123456789012:topic/edge-ai/[$][{]iot:Connection.Thing.ThingName[}]/(offline|samples)$", r))
     ])
     error_message = "a device reaches what is not its own"
   }

@@ -25,6 +25,12 @@ pub(crate) enum Benchmark {
         #[arg(long, default_value_t = 1000)]
         devices: usize,
     },
+    /// Traffic a month and memory of edge-heartbeat on an idle device
+    Idle {
+        /// Duration of the measurement in minutes
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+    },
     /// Connect, publish and wait for the acknowledgement with our MQTT session, paho-mqtt
     /// and rumqttc, also on networks with dead addresses
     Mqtt {
@@ -42,6 +48,7 @@ pub(crate) fn run(benchmark: &Benchmark) -> Result<bool> {
     match benchmark {
         Benchmark::Provision { runs } => provision(*runs)?,
         Benchmark::Fleet { devices } => fleet(*devices)?,
+        Benchmark::Idle { minutes } => idle(*minutes)?,
         Benchmark::Mqtt { runs } => mqtt(*runs)?,
         Benchmark::Tool(table) => tables::run(table)?,
     }
@@ -62,6 +69,18 @@ fn fleet(devices: usize) -> Result<()> {
         command.args(["--svg", "docs/fleet.svg"]);
     }
     shell::run(&mut command)
+}
+
+fn idle(minutes: u64) -> Result<()> {
+    let mut build = shell::cargo();
+    build.args(["build", "--quiet", "--release", "-p", "edge-heartbeat"]);
+    shell::run(build.arg("--examples"))?;
+    let mut command = edge_sim("idle")?;
+    let example = "release/examples/heartbeat_at_root";
+    command
+        .arg("--heartbeat")
+        .arg(shell::target()?.join(example));
+    shell::run(command.args(["--minutes", &minutes.to_string()]))
 }
 
 /// MQTT clients of `crates/edge-common/interop`.

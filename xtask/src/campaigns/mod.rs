@@ -71,6 +71,7 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
         Campaign::Kill => {
             test("edge-provision", "kill_", every)?;
             test("edge-vpn", "kill_", every)?;
+            test("edge-heartbeat", "survives_a_kill", every)?;
         }
         Campaign::Faults => test("edge-provision", "every_fault", every)?,
         Campaign::PowerLoss { count, seed } => power_loss::run(*count, *seed)?,

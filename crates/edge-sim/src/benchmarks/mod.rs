@@ -5,6 +5,7 @@ mod changes;
 mod deploy;
 mod devices;
 pub mod fleet;
+mod idle;
 mod mqtt;
 mod plot;
 mod provision;
@@ -51,6 +52,20 @@ pub(crate) enum Command {
         /// Number of runs of which the median is printed
         #[arg(long, default_value_t = 15)]
         runs: usize,
+    },
+    /// Traffic and memory of edge-heartbeat while nothing happens
+    Idle {
+        /// Program that runs edge-provision on another root directory: the example
+        /// `provision_at_root`
+        #[arg(long)]
+        tool: PathBuf,
+        /// Program that runs edge-heartbeat on another root directory: the example
+        /// `heartbeat_at_root`
+        #[arg(long)]
+        heartbeat: PathBuf,
+        /// Duration of the measurement in minutes; samples are sent once in 60
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
     },
     /// Provisioning of a fleet that is switched on at once, with the published
     /// quotas of AWS IoT
@@ -102,6 +117,11 @@ pub(crate) fn run(command: Command) -> Result<()> {
             clients,
             runs,
         } => mqtt::run(&programs, &clients, runs),
+        Command::Idle {
+            tool,
+            heartbeat,
+            minutes,
+        } => idle::run(&tool, &heartbeat, minutes),
         Command::Fleet {
             tool,
             devices,

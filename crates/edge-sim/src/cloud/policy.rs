@@ -273,6 +273,7 @@ mod tests {
                 "topic/$aws/things/edge-ai-s1/jobs/j-1/update",
             ),
             ("iot:Publish", "topic/edge-ai/edge-ai-s1/offline"),
+            ("iot:Publish", "topic/edge-ai/edge-ai-s1/samples"),
             (
                 "iot:Subscribe",
                 "topicfilter/$aws/things/edge-ai-s1/shadow/update/+",
@@ -295,6 +296,7 @@ mod tests {
                 "topic/$aws/things/edge-ai-s1/shadow/update/accepted",
             ),
             ("iot:Publish", "topic/edge-ai/edge-ai-s2/offline"),
+            ("iot:Publish", "topic/edge-ai/edge-ai-s2/samples"),
             (
                 "iot:Publish",
                 "topic/$aws/events/presence/connected/edge-ai-s1",
