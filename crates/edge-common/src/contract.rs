@@ -270,6 +270,14 @@ pub mod path {
     /// File with the state of the fleet loop, written by edge-fleet; edge-heartbeat reports
     /// it to the shadow `fleet` as it is.
     pub const FLEET_REPORT: &str = "/data/config/edge-fleet/report.json";
+    /// File with the pending executions of jobs and their documents, written by
+    /// edge-heartbeat and read by edge-fleet.
+    pub const FLEET_JOBS: &str = "/data/config/edge-fleet/in/jobs.json";
+    /// File with the results of executions, written by edge-fleet and reported by
+    /// edge-heartbeat.
+    pub const FLEET_RESULTS: &str = "/data/config/edge-fleet/results.json";
+    /// File with the samples of the last days, written and sent by edge-heartbeat.
+    pub const SAMPLES: &str = "/data/log/edge-heartbeat/samples";
     /// Unix socket with the HTTP API of the container engine.
     pub const ENGINE_SOCKET: &str = "/run/docker.sock";
 }
@@ -292,6 +300,8 @@ pub mod limit {
     pub const UNIT_REFUSALS_BYTES: u64 = 512 * 1024;
     /// Size limit of the report of edge-fleet, which has to fit into a shadow of 8 kB.
     pub const FLEET_REPORT_BYTES: u64 = 7000;
+    /// Size limit of the files with executions of jobs and with their results.
+    pub const FLEET_FILE_BYTES: u64 = 512 * 1024;
     /// Size limit of a trust anchor: public key, repository URL or policy.
     pub const ANCHOR_BYTES: u64 = 64 * 1024;
 }

@@ -33,8 +33,8 @@ pub fn clock() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-/// Returns the time of the device image.
-fn image(root: &Root) -> Option<u64> {
+/// Returns the time of the device image, in seconds of Unix time.
+pub fn image(root: &Root) -> Option<u64> {
     let text = file::read_text(&root.path(IMAGE_TIME), MAX_FILE_BYTES).ok()?;
     let text = text.trim();
     let is_time = text.len() == 14 && text.bytes().all(|b| b.is_ascii_digit());

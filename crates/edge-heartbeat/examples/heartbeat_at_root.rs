@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use edge_common::{Root, exit, log};
-use edge_heartbeat::Timing;
+use edge_heartbeat::{Pauses, Sampling, Timing};
 
 fn main() -> ExitCode {
     log::start("edge-heartbeat");
@@ -33,5 +33,20 @@ fn fast(milliseconds: u64) -> Timing {
         gather: Duration::from_secs(8),
         pauses: (Duration::from_millis(50), Duration::from_millis(500)),
         rejected: (Duration::from_millis(100), Duration::from_millis(1500)),
+        poll: Duration::from_millis(50),
+        jobs: Pauses {
+            jitter: Duration::from_millis(500),
+            list: Duration::from_secs(3),
+            between: Duration::from_millis(50),
+            lag: Duration::from_millis(100),
+            retries: (Duration::from_millis(100), Duration::from_millis(1500)),
+            refused: Duration::from_secs(2),
+            progress: Duration::from_millis(200),
+        },
+        sampling: Sampling {
+            every: Duration::from_millis(milliseconds.clamp(100, 1000)),
+            send: Duration::from_millis(1500),
+            backlog: Duration::from_millis(200),
+        },
     }
 }

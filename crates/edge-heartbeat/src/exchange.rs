@@ -1,31 +1,66 @@
 //! Everything that edge-heartbeat exchanges with the cloud over one connection: the classic
-//! shadow, the named ones, and who receives which message.
+//! shadow, the named ones, the jobs, and who receives which message.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use edge_common::Root;
+use edge_common::contract::path::{FLEET_REPORT, FLEET_RESULTS};
 use serde_json::{Map, Value};
 
 use crate::document::{Document, apps, classic};
+use crate::fleet;
+use crate::jobs::Jobs;
 use crate::link::{Link, Received};
 use crate::named::Named;
 use crate::shadow::{Answer, Shadow};
+use crate::stamp::Stamp;
 use crate::timing::Timing;
 
-/// Shadows of the device, kept across connections.
+/// Shadows and jobs of the device, kept across connections.
 pub(crate) struct Exchange {
     pub(crate) classic: Shadow,
     pub(crate) apps: Named,
     pub(crate) fleet: Named,
+    jobs: Jobs,
+    /// Moment from which the times of `jobs` count.
+    start: Instant,
+    /// Version of the files of edge-fleet that were read last.
+    files: Option<Stamp<2>>,
 }
 
 impl Exchange {
-    pub(crate) fn new(timing: &Timing) -> Self {
+    pub(crate) fn new(root: &Root, timing: &Timing) -> Self {
         Self {
             classic: Shadow::new(None, timing.rejected),
             apps: Named::new("apps", apps::update, timing),
             fleet: Named::new("fleet", replace, timing),
+            jobs: Jobs::new(root, &timing.jobs, timing.step),
+            start: Instant::now(),
+            files: None,
         }
+    }
+
+    /// Returns whether a job is pending, so that edge-fleet may have something to say soon.
+    pub(crate) fn has_jobs(&self) -> bool {
+        self.jobs.is_open()
+    }
+
+    /// Takes up the files of edge-fleet if they have changed.
+    pub(crate) fn read_files(&mut self, root: &Root) {
+        let files = Some(Stamp::of(root, [FLEET_REPORT, FLEET_RESULTS]));
+        if self.files != files {
+            self.files = files;
+            self.jobs.read_results();
+            if let Some(report) = fleet::report(root) {
+                self.fleet.want(report);
+            }
+        }
+    }
+
+    /// Plans the first request about jobs of a new connection.
+    pub(crate) fn connected(&mut self) {
+        self.jobs.connected(self.start.elapsed());
     }
 
     fn named(&mut self) -> [&mut Named; 2] {
@@ -96,17 +131,33 @@ impl Exchange {
         for named in self.named() {
             named.tick(link)?;
         }
+        let token = link.next_token();
+        if let Some((topic, payload)) = self.jobs.next(self.start.elapsed(), token) {
+            link.request(&topic, payload)?;
+        }
         let named = self.named().map(|named| named.due());
         let due = named.into_iter().chain([self.classic.repeat_at()]);
-        let due = due.flatten().min();
-        let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-        Ok(self.receive(link, left.map_or(limit, |left| left.min(limit))))
+        let left = due
+            .flatten()
+            .min()
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let jobs = self.jobs.due().saturating_sub(self.start.elapsed());
+        let limit = left.map_or(limit, |left| left.min(limit)).min(jobs);
+        let is_connected = self.receive(link, limit);
+        let cloud_time = link.cloud_time().unwrap_or(0);
+        self.jobs.save(self.start.elapsed(), cloud_time);
+        Ok(is_connected)
     }
 
-    /// Waits until the named shadows have what they shall have, at most `limit`.
+    /// Waits until the named shadows have what they shall have and the jobs are exchanged,
+    /// at most `limit`.
     pub(crate) fn settle(&mut self, link: &mut Link, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
-        while !self.named().iter().all(|named| named.is_settled()) && Instant::now() < end {
+        let is_settled = |exchange: &mut Self| {
+            let now = exchange.start.elapsed();
+            exchange.named().iter().all(|named| named.is_settled()) && exchange.jobs.is_settled(now)
+        };
+        while !is_settled(self) && Instant::now() < end {
             if !self.step(link, end.saturating_duration_since(Instant::now()))? {
                 bail!("reporting: the connection was lost");
             }
@@ -136,6 +187,10 @@ impl Exchange {
     }
 
     fn dispatch(&mut self, link: &mut Link, topic: &str, payload: &[u8]) {
+        let now = self.start.elapsed();
+        if let Some(time) = self.jobs.handle(now, topic, payload) {
+            return link.note_time(&time);
+        }
         let _ = self.classic.handle(link, topic, payload)
             || self.apps.handle(link, topic, payload)
             || self.fleet.handle(link, topic, payload);

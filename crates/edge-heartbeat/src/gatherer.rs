@@ -36,10 +36,16 @@ impl Gatherer {
     /// Returns the state to report, read within `limit`. A value that cannot be read is
     /// null, and a source that does not answer is listed in `unanswered`.
     pub(crate) fn gather(&mut self, limit: Duration) -> Map<String, Value> {
+        self.gather_from(&SOURCES.each_ref().map(|source| source.name), limit)
+    }
+
+    /// Returns the state of these sources, as [`Gatherer::gather`] does.
+    pub(crate) fn gather_from(&mut self, names: &[&str], limit: Duration) -> Map<String, Value> {
         let end = Instant::now() + limit;
         // Null removes the value of an earlier report from the shadow; a missing key
         // would keep it.
-        let keys = SOURCES.iter().flat_map(|source| source.keys);
+        let sources = SOURCES.iter().filter(|source| names.contains(&source.name));
+        let keys = sources.flat_map(|source| source.keys);
         let mut state: Map<_, _> = keys.map(|key| (key.to_string(), Value::Null)).collect();
         // A late reading of an earlier report is out of date.
         while let Ok((late, _)) = self.receiver.try_recv() {
@@ -47,7 +53,7 @@ impl Gatherer {
         }
         let hanging = self.busy.clone();
         for (index, source) in SOURCES.iter().enumerate() {
-            if !hanging.contains(&index) {
+            if !hanging.contains(&index) && names.contains(&source.name) {
                 self.start(index, source);
             }
         }

@@ -10,9 +10,9 @@ use edge_common::mqtt::{CaBundle, Options, PORT};
 use serde_json::json;
 
 use crate::link::{self, Link};
-use crate::shadow;
 use crate::stamp::Stamp;
 use crate::timing::Timing;
+use crate::{jobs, shadow};
 
 /// Exit code for a configuration of the device identity that is missing or invalid, as
 /// listed by `--help`.
@@ -58,7 +58,8 @@ impl Identity {
             timeout: timing.step,
             will: Some((&topic, will.into_bytes())),
         };
-        Link::connect(&options, &shadow::FILTERS)
+        let filters = [&shadow::FILTERS[..], &jobs::FILTERS].concat();
+        Link::connect(&options, &filters)
     }
 }
 

@@ -10,11 +10,16 @@ use serde_json::Value;
 /// Maximum number of topic filters in one SUBSCRIBE packet at AWS IoT.
 const MAX_FILTERS: usize = 8;
 
+/// Largest time stamp that is one of seconds.
+const MAX_SECONDS: u64 = 100_000_000_000;
+
 /// Session of the thing.
 pub(crate) struct Link {
     session: Session,
     /// Prefix of the topics that AWS reserves for the thing, `$aws/things/<thing>/`.
     prefix: String,
+    /// Prefix of the other topics of the thing, `edge-ai/<thing>/`.
+    own_prefix: String,
     requests: u32,
     /// Newest time that the cloud has stated, in seconds of Unix time.
     cloud_time: Option<u64>,
@@ -49,6 +54,7 @@ impl Link {
         Ok(Self {
             session,
             prefix,
+            own_prefix: format!("edge-ai/{}/", options.client_id),
             requests: 0,
             cloud_time: None,
         })
@@ -67,6 +73,12 @@ impl Link {
             .publish(&format!("{}{topic}", self.prefix), payload)
     }
 
+    /// Publishes to `edge-ai/<thing>/<name>`.
+    pub(crate) fn publish(&self, name: &str, payload: String) -> Result<()> {
+        self.session
+            .publish(&format!("{}{name}", self.own_prefix), payload)
+    }
+
     /// Waits at most `limit` for a message.
     pub(crate) fn receive(&self, limit: Duration) -> Received {
         match self.session.receive(limit) {
@@ -82,7 +94,15 @@ impl Link {
     /// Notes the time in a message. AWS alone publishes below `$aws`, so it is the cloud's
     /// own.
     pub(crate) fn note_time(&mut self, timestamp: &Value) {
-        self.cloud_time = self.cloud_time.max(timestamp.as_u64());
+        // Older pages of AWS show milliseconds.
+        let seconds = |time| {
+            if time > MAX_SECONDS {
+                time / 1000
+            } else {
+                time
+            }
+        };
+        self.cloud_time = self.cloud_time.max(timestamp.as_u64().map(seconds));
     }
 
     /// Returns the newest time that the cloud has stated, in seconds of Unix time.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use edge_common::backoff::Backoff;
-use edge_common::contract::path::FLEET_REPORT;
 use edge_common::mqtt::ConnectError;
 use edge_common::refusal::Connection;
 use edge_common::{Root, exit, known_time, log};
@@ -16,11 +15,12 @@ use crate::gatherer::Gatherer;
 use crate::identity::{self, Identity, NO_IDENTITY};
 use crate::link::Link;
 use crate::rejections::Rejections;
+use crate::samples::{self, Samples};
 use crate::sd_notify::Notifier;
 use crate::shadow::Answer;
 use crate::stamp::Stamp;
 use crate::timing::Timing;
-use crate::{fleet, vpn};
+use crate::vpn;
 
 /// Part of the gathered state that has a shadow of its own.
 pub(crate) const APPS: &str = "apps";
@@ -38,8 +38,8 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
         interval: timing.interval,
         gatherer: Gatherer::new(root),
         rejections: Rejections::new(timing),
-        exchange: Exchange::new(timing),
-        fleet: None,
+        exchange: Exchange::new(root, timing),
+        samples: Samples::new(root, &timing.sampling),
     };
     Identity::load(root)?;
     // Ready before the first connection: units that are ordered after this service must
@@ -63,7 +63,7 @@ pub(crate) fn run(root: &Root, timing: &Timing) -> Result<()> {
             backoff.reset();
         }
         notifier.status("waiting to connect again");
-        notifier.sleep(backoff.next_pause());
+        reporter.sleep(backoff.next_pause());
     }
 }
 
@@ -101,8 +101,7 @@ struct Reporter<'a> {
     gatherer: Gatherer,
     rejections: Rejections,
     exchange: Exchange,
-    /// Version of the report of edge-fleet that was read last.
-    fleet: Option<Stamp<1>>,
+    samples: Samples,
 }
 
 impl Reporter<'_> {
@@ -119,6 +118,7 @@ impl Reporter<'_> {
         let mut link = connected?;
         let end = self.report_over(&mut link, version);
         self.exchange.disconnected();
+        self.samples.disconnected();
         if matches!(end, Ok(End::IdentityRenewed)) {
             link.close();
         }
@@ -126,6 +126,7 @@ impl Reporter<'_> {
     }
 
     fn report_over(&mut self, link: &mut Link, version: Stamp<3>) -> Result<End> {
+        self.exchange.connected();
         self.exchange.fetch_state(link, self.timing.step)?;
         self.apply_desired();
         loop {
@@ -197,32 +198,47 @@ impl Reporter<'_> {
             if self.apply_desired() {
                 next = Instant::now();
             }
-            self.read_fleet_report();
+            self.exchange.read_files(self.root);
+            self.sample();
+            self.samples.send(link)?;
             self.notifier.alive();
             if version != identity::version(self.root) {
                 return Ok(Wake::IdentityRenewed);
             }
-            let left = next.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = next.saturating_duration_since(now);
             if left.is_zero() {
                 return Ok(Wake::Due);
             }
-            if !self
-                .exchange
-                .step(link, left.min(self.notifier.interval()))?
-            {
+            let samples = self.samples.sample_at().min(self.samples.send_at());
+            let samples = samples.saturating_duration_since(now);
+            let mut limit = left.min(samples).min(self.notifier.interval());
+            if self.exchange.has_jobs() {
+                limit = limit.min(self.timing.poll);
+            }
+            if !self.exchange.step(link, limit)? {
                 return Ok(Wake::Disconnected);
             }
         }
     }
 
-    /// Takes up the report of edge-fleet if it has changed.
-    fn read_fleet_report(&mut self) {
-        let stamp = Some(Stamp::of(self.root, [FLEET_REPORT]));
-        if self.fleet != stamp {
-            self.fleet = stamp;
-            if let Some(report) = fleet::report(self.root) {
-                self.exchange.fleet.want(report);
-            }
+    /// Takes a sample if it is due.
+    fn sample(&mut self) {
+        if Instant::now() >= self.samples.sample_at() {
+            let limit = self.timing.gather;
+            let state = self.gatherer.gather_from(&samples::SOURCES, limit);
+            self.samples.take(&state);
+        }
+    }
+
+    /// Sleeps for `time`. Meanwhile samples are taken, and the watchdog is notified.
+    fn sleep(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.sample();
+            let next = self.samples.sample_at().min(end);
+            let left = next.saturating_duration_since(Instant::now());
+            self.notifier.sleep(left);
         }
     }
 

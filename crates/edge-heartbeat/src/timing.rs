@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::jobs::Pauses;
+use crate::samples::Sampling;
 use crate::shadow::DesiredInterval;
 
 /// Intervals, time limits and pauses of the service, which tests shorten.
@@ -21,6 +23,12 @@ pub struct Timing {
     /// Shortest and longest random pause after a report that the cloud rejected or did
     /// not answer.
     pub rejected: (Duration, Duration),
+    /// Time between two looks at the results of edge-fleet while a job is pending.
+    pub poll: Duration,
+    /// Pauses of the requests about jobs.
+    pub jobs: Pauses,
+    /// Times of sampling, and of sending the samples.
+    pub sampling: Sampling,
 }
 
 impl Default for Timing {
@@ -36,6 +44,9 @@ impl Default for Timing {
             // AWS accepts a connection with the same client ID only every few seconds.
             pauses: (seconds(10), seconds(300)),
             rejected: (seconds(30), seconds(3_600)),
+            poll: seconds(1),
+            jobs: Pauses::default(),
+            sampling: Sampling::default(),
         }
     }
 }

@@ -4,9 +4,12 @@
 
 mod broker;
 mod cable;
+mod jobs;
+mod jobs_killed;
 mod named;
 mod refusal;
 mod rejections;
+mod samples;
 mod sandbox;
 
 use std::fs;
@@ -47,6 +50,7 @@ struct Heartbeat {
 impl Heartbeat {
     fn start(device: &DeviceRoot, milliseconds: u64) -> Self {
         let socket = device.path("notify");
+        let _ = fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();
         notify
             .set_read_timeout(Some(Duration::from_millis(50)))
@@ -74,6 +78,12 @@ impl Heartbeat {
             longest: Duration::ZERO,
             reports: 0,
         }
+    }
+
+    /// Kills the process.
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Reads a notification if one comes within a moment.
@@ -137,8 +147,7 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
