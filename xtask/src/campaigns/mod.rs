@@ -61,6 +61,15 @@ pub(crate) enum Campaign {
         #[arg(long, default_value_t = 0)]
         resume: u32,
     },
+    /// Play random schedules of jobs, power losses and hands on the loop of edge-fleet
+    Fleet {
+        /// Number of schedules
+        #[arg(long, default_value_t = 100_000)]
+        count: u32,
+        /// Number of schedules of an earlier run that passed, which are skipped
+        #[arg(long, default_value_t = 0)]
+        resume: u32,
+    },
 }
 
 /// Runs the tests of a campaign and shows all their output; the first failed test ends
@@ -88,6 +97,7 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
         Campaign::Disk { resume } => disk(*resume)?,
         Campaign::Stored { count, resume } => shared(*count, *resume, &ACCEPTED)?,
         Campaign::StoredEdits { count, resume } => shared(*count, *resume, &EDITED)?,
+        Campaign::Fleet { count, resume } => shared(*count, *resume, &SCHEDULES)?,
     }
     Ok(true)
 }
@@ -98,13 +108,15 @@ fn disk(resume: u32) -> Result<()> {
     test("edge-partition", "damage_costs", ("EDGE_DAMAGES", &cases))
 }
 
-/// Test of a campaign that a device after the other takes a part of.
+/// Test of a campaign whose cases are run in parts.
 struct Shared {
+    /// Crate of the test.
+    package: &'static str,
     /// Name of the test.
     test: &'static str,
     /// Environment variable with the range of cases.
     variable: &'static str,
-    /// Cases for one device.
+    /// Cases of one part.
     size: u32,
     /// Noun for the cases.
     cases: &'static str,
@@ -112,6 +124,7 @@ struct Shared {
 
 /// Containers that the boot audit must accept: below the limit of a device.
 const ACCEPTED: Shared = Shared {
+    package: "edge-docker",
     test: "what_run_accepts",
     variable: "EDGE_CONTAINERS",
     size: 100,
@@ -119,20 +132,30 @@ const ACCEPTED: Shared = Shared {
 };
 /// Edits of the disk: after this many a run is resumed.
 const EDITED: Shared = Shared {
+    package: "edge-docker",
     test: "nothing_of_an_edit",
     variable: "EDGE_EDITS",
     size: 245,
     cases: "edits",
 };
 
-/// Runs the cases from `resume` to `count`, a device after the other.
+/// Schedules of the loop of edge-fleet.
+const SCHEDULES: Shared = Shared {
+    package: "edge-fleet",
+    test: "random_schedules",
+    variable: "EDGE_SCHEDULES",
+    size: 2000,
+    cases: "schedules",
+};
+
+/// Runs the cases from `resume` to `count`, a part after the other.
 fn shared(count: u32, resume: u32, campaign: &Shared) -> Result<()> {
     let mut first = resume;
     while first < count {
         let size = campaign.size.min(count - first);
         let range = format!("{first}+{size}");
         let (cases, next) = (campaign.cases, first + size);
-        let tested = test("edge-docker", campaign.test, (campaign.variable, &range));
+        let tested = test(campaign.package, campaign.test, (campaign.variable, &range));
         if tested.is_err() {
             println!(
                 "{cases} {first} to {next} failed; repeat them with --resume {first}, or continue \

@@ -1,0 +1,5 @@
+//! Loop that brings the device to the apps of a signed release set.
+
+pub mod converge;
+pub mod jobs;
+mod reference;
