@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use edge_fleet::converge::{Disk, Execution, Input, Outcome, Phase};
+use edge_fleet::converge::{Disk, Door, Execution, Input, Outcome, Phase};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -86,10 +86,12 @@ pub fn distort(fault: Option<Fault>, disk: &mut Disk, input: &mut Input) {
         }
         Some(Fault::NewerMidway) => {
             let pending = input.jobs.iter().flat_map(|jobs| &jobs.pending);
-            let numbers = pending.filter_map(|p| Some(p.desired.as_ref().ok()?.number));
+            let open = pending.filter(|p| !disk.results.ended(&p.execution));
+            let numbers = open.filter_map(|p| Some(p.desired.as_ref().ok()?.number));
             let newest = numbers.max().unwrap_or(0);
             if let Some(candidate) = &mut disk.candidate
                 && candidate.number < newest
+                && candidate.door == Door::Job
                 && !candidate.phase.is_before_first_change()
                 && candidate.phase != Phase::Commit
             {

@@ -55,7 +55,9 @@ fn random_schedules_converge() {
         }
     }
     println!("seeds {first} to {}: {totals}", first + count - 1);
-    totals.assert_all_seen();
+    if count >= SEEDS.1 {
+        totals.assert_all_seen();
+    }
 }
 
 #[test]
