@@ -153,7 +153,7 @@ impl Step<'_> {
         since: &Moment,
         spent: u64,
     ) -> Action {
-        let elapsed = spent + self.input.since(since).unwrap_or(0);
+        let elapsed = spent.saturating_add(self.input.since(since).unwrap_or(0));
         let fetching = |fetched: &BTreeSet<String>| {
             let phase = Phase::Fetching {
                 fetched: fetched.clone(),
