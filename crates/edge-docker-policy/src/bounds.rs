@@ -3,7 +3,7 @@
 
 use edge_common::contract::label;
 
-use crate::limits::{MAX_LABEL_BYTES, MAX_LABELS, MAX_MOUNTS};
+use crate::limits::{MAX_LABEL_BYTES, MAX_LABELS, MAX_MOUNTS, MAX_STORED_MOUNTS};
 
 /// Maximum number of containers of a device, running or not. The boot audit examines each
 /// of them before the engine starts.
@@ -18,9 +18,25 @@ pub fn check<'a>(
     mounts: usize,
     labels: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), String> {
-    if mounts > MAX_MOUNTS {
+    check_with(MAX_MOUNTS, mounts, labels)
+}
+
+/// Checks a stored container as [`check`] does. It may have more mounts.
+pub(crate) fn check_stored<'a>(
+    mounts: usize,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), String> {
+    check_with(MAX_STORED_MOUNTS, mounts, labels)
+}
+
+fn check_with<'a>(
+    most: usize,
+    mounts: usize,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), String> {
+    if mounts > most {
         return Err(format!(
-            "{mounts} mounts (-v, --mount, --tmpfs and those of grants), at most {MAX_MOUNTS} are \
+            "{mounts} mounts (-v, --mount, --tmpfs and those of grants), at most {most} are \
              accepted"
         ));
     }
@@ -49,6 +65,8 @@ mod tests {
         let labels = |count| names.iter().take(count).map(|name| (name.as_str(), ""));
         assert!(check(MAX_MOUNTS, labels(MAX_LABELS)).is_ok());
         assert!(check(MAX_MOUNTS + 1, labels(0)).is_err());
+        assert!(check_stored(MAX_STORED_MOUNTS, labels(0)).is_ok());
+        assert!(check_stored(MAX_STORED_MOUNTS + 1, labels(0)).is_err());
         assert!(check(0, labels(MAX_LABELS + 1)).is_err());
         let value = "x".repeat(MAX_LABEL_BYTES);
         assert!(check(0, [("", value.as_str())].into_iter()).is_ok());

@@ -123,6 +123,9 @@ pub(crate) const MAX_PORTS: usize = 512;
 /// Maximum number of mounts of a container, in memory or not. The kernel copies them for
 /// each process that enters the container.
 pub(crate) const MAX_MOUNTS: usize = 32;
+/// Maximum number of mounts of a stored container: earlier versions had no other limit than
+/// the engine's, and an update of the device must not end what runs.
+pub(crate) const MAX_STORED_MOUNTS: usize = 256;
 /// Maximum number of labels that a request sets.
 pub(crate) const MAX_LABELS: usize = 64;
 /// Size limit of these labels, names and values together, in bytes. The engine returns

@@ -50,7 +50,7 @@ fn a_request_and_a_container_that_agree_on_harm_are_refused() {
         ("ExtraHosts", json!(["x:10.0.0.1\n127.0.0.1 y"])),
         ("GroupAdd", json!(["4294967295"])),
         ("GroupAdd", json!(["61000"])),
-        ("Tmpfs", many(33, |n| (format!("/x{n}"), json!("")))),
+        ("Tmpfs", many(257, |n| (format!("/x{n}"), json!("")))),
         (
             "Ulimits",
             json!([{ "Name": "rtprio", "Soft": 99, "Hard": 99 }]),

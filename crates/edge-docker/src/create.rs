@@ -19,7 +19,7 @@ use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::refusal::refuse;
 use edge_signature::Verified;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::break_glass::{self, Change};
 use crate::engine::{self, attach, client, containers};
@@ -128,6 +128,10 @@ async fn start(root: &Root, permitted: &Permitted, manner: &Start) -> Result<Exi
     let created = permitted.create(root, "run").await?;
     if detach {
         attach::start(root, &created.id).await?;
+        app_limits::end_start(
+            root,
+            &json!({ "Config": { "Labels": permitted.plan.body.labels } }),
+        );
         permitted.accept(root);
     }
     if detach || !(streams.stdout || streams.stderr) {

@@ -1,18 +1,21 @@
 //! Step with an app that fills what it may store, while other apps go on.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Step;
 use super::steps::answers;
 use super::testbed::Testbed;
+use super::{Step, until};
 use crate::shell;
 
 /// Step after the second boot of the test VM. Needs the app hello in service and leaves it
 /// so.
 pub(super) const STEP: Step = ("an app fills its storage, others go on", run);
 
+/// Time in which the engine starts the apps again.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Statically linked shell for the container image, from the package `busybox-static`.
 const BUSYBOX: &str = "/bin/busybox";
 /// Program that tries to change the project of a file, shared with the tests of
@@ -42,9 +45,20 @@ fn run(testbed: &mut Testbed) -> Result<String> {
     let storage = explained.lines().find(|line| line.starts_with("storage"));
     let storage = storage.context("explain does not show the storage")?;
     ensure!(storage.ends_with("of 50.3 MB (signed)"), "{storage}");
-    // The engine makes mount points in the new top layer, which has no room before.
-    inside(testbed, "rm /data/full && echo x >/data/more && echo x >/x")?;
+    // The engine makes mount points in the new top layer, for which there is room. The app
+    // itself has none afterwards.
     app(&["deploy", "small", "vm", "--version", "v1", "--force"])?;
+    let filled = inside(
+        testbed,
+        "(dd if=/dev/zero of=/data/more bs=1M count=2) 2>&1; :",
+    )?;
+    ensure!(filled.contains("Disk quota exceeded"), "{filled}");
+    testbed.root("systemctl restart docker")?;
+    until(BOOT_TIMEOUT, "the full app", || {
+        let names = edge(testbed, "ps --format {{.Names}}").unwrap_or_default();
+        Ok(names.lines().any(|name| name == "small").then_some(()))
+    })?;
+    inside(testbed, "rm /data/full && echo x >/data/more && echo x >/x")?;
     edge(testbed, "rm -f small small-previous")?;
     let explained = edge(testbed, &format!("explain {}", image(testbed)?))?;
     ensure!(explained.contains("(signed, not in effect)"), "{explained}");

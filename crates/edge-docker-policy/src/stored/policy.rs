@@ -45,7 +45,7 @@ pub(crate) fn check(
     let memory = host["Tmpfs"].as_object().map_or(0, |tmpfs| tmpfs.len());
     let texts = labels.as_object().into_iter().flatten();
     let texts = texts.map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
-    bounds::check(list(&host["Mounts"]).len() + memory, texts)?;
+    bounds::check_stored(list(&host["Mounts"]).len() + memory, texts)?;
     for one in list(&host["Mounts"]) {
         mount(one, identity, granted, clones, &labels[label::MOUNTS])
             .map_err(|why| format!("the mount {}: {why}", short(one)))?;

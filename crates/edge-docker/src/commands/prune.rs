@@ -128,6 +128,7 @@ pub(super) async fn remove_images(root: &Root, parsed: &Parsed<'_>) -> Result<Ex
             "rmi is refused while a deployment of {name} is under way"
         )));
     }
+    let mut targets = Vec::new();
     for name in &parsed.arguments {
         // The name becomes part of a URI.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/@-".contains(c);
@@ -137,8 +138,11 @@ pub(super) async fn remove_images(root: &Root, parsed: &Parsed<'_>) -> Result<Ex
             )));
         }
         let Some(image) = pull::local(root, name).await? else {
+            // Docker's client reports it. A name could mean another image by then.
+            targets.push(name.to_string());
             continue;
         };
+        targets.push(target(root, name, image.id()).await?);
         if let Some(app) = unused::needed_by(root, image.id()).await? {
             return Err(refuse(format_args!(
                 "rmi {name} is refused: the current or the previous container of {app} needs it; \
@@ -146,6 +150,24 @@ pub(super) async fn remove_images(root: &Root, parsed: &Parsed<'_>) -> Result<Ex
             )));
         }
     }
-    passthrough::become_client(root, Command::RemoveImage, parsed)?;
+    let judged = Parsed {
+        options: parsed.options.clone(),
+        arguments: targets.iter().map(String::as_str).collect(),
+    };
+    passthrough::become_client(root, Command::RemoveImage, &judged)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what docker's client removes in place of `name`: the image `id` that was judged,
+/// or the name alone if the image has others, with which it stays.
+async fn target(root: &Root, name: &str, id: &str) -> Result<String> {
+    let found = client::request(root, Method::GET, &format!("/images/{id}/json"), None).await?;
+    let count = |field: &str| found[field].as_array().map_or(0, Vec::len);
+    let (tags, digests) = (count("RepoTags"), count("RepoDigests"));
+    // With its only tag, an image loses its digests, too.
+    let is_last = match name.contains('@') {
+        true => tags == 0 && digests <= 1,
+        false => tags <= 1,
+    };
+    Ok(if is_last { id } else { name }.to_string())
 }

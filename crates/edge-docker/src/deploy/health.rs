@@ -62,9 +62,12 @@ impl Watch {
     ) -> Result<String> {
         // The subscription precedes the start, because the container can fail at once.
         self.subscribe(root, id).await?;
-        app_limits::apply(root, id).await;
-        owners::give(root, id).await?;
-        containers::start(root, id).await?;
+        let found = containers::inspect(root, id).await?;
+        app_limits::apply_to(root, id, &found);
+        owners::give(root, id, &found).await?;
+        let started = containers::start(root, id).await;
+        app_limits::end_start(root, &found);
+        started?;
         self.wait(root, id, once, Duration::ZERO, limit).await
     }
 

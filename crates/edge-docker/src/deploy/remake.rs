@@ -84,9 +84,12 @@ pub(super) async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Resu
     if is_started {
         let image = pending.body["Image"].as_str().unwrap_or_default();
         damage::require_intact(root, "replace --recover", &pending.name, image)?;
-        app_limits::apply(root, &id).await;
-        owners::give(root, &id).await?;
-        containers::start(root, &id).await?;
+        let found = containers::inspect(root, &id).await?;
+        app_limits::apply_to(root, &id, &found);
+        owners::give(root, &id, &found).await?;
+        let started = containers::start(root, &id).await;
+        app_limits::end_start(root, &found);
+        started?;
     }
     log::warn(format_args!(
         "recreated {} from its signed specification",
@@ -139,8 +142,7 @@ fn move_log(old: &Path, new: &Path, old_id: &str, new_id: &str) {
 
 /// Moves the content of the old container's volumes to those of the new one.
 async fn move_volumes(root: &Root, volumes: &Path, pending: &Remake, id: &str) -> Result<()> {
-    let path = format!("/containers/{id}/json");
-    let found = client::request(root, Method::GET, &path, None).await?;
+    let found = containers::inspect(root, id).await?;
     for point in found["Mounts"].as_array().into_iter().flatten() {
         let target = point["Destination"].as_str().unwrap_or_default();
         let new = point["Name"].as_str().filter(|name| is_hex(name));

@@ -210,9 +210,11 @@ async fn start(root: &Root, id: &str) -> Result<()> {
     let judged = identify::verified(root, &trust::load(root)?, "replace", id).await?;
     let image = judged.found["Image"].as_str().unwrap_or_default();
     damage::require_intact(root, "replace", id, image)?;
-    app_limits::apply(root, id).await;
-    owners::give(root, id).await?;
-    containers::start(root, id).await
+    app_limits::apply_to(root, id, &judged.found);
+    owners::give(root, id, &judged.found).await?;
+    let started = containers::start(root, id).await;
+    app_limits::end_start(root, &judged.found);
+    started
 }
 
 /// Rule for an old container that cannot be started in a rollback.

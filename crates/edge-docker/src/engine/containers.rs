@@ -148,6 +148,11 @@ impl Container {
     }
 }
 
+/// Returns the engine's `inspect` response of a container.
+pub(crate) async fn inspect(root: &Root, id: &str) -> Result<Value> {
+    client::request(root, Method::GET, &format!("/containers/{id}/json"), None).await
+}
+
 /// Requests the container with a name or ID from the engine; returns `None` if there is
 /// none.
 pub(crate) async fn find(root: &Root, name: &str) -> Result<Option<Container>> {

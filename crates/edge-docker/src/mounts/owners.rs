@@ -14,10 +14,9 @@ use edge_common::contract::{label, login};
 use edge_common::{Root, log};
 use edge_docker_policy::cli::users;
 use edge_docker_policy::mounts::{CloneRecord, Owner};
-use hyper::Method;
 use rustix::fs::{AtFlags, Gid, Uid, XattrFlags, chownat, fstat, getxattr, setxattr};
-
 use rustix::io::Errno;
+use serde_json::Value;
 
 use super::clones;
 use crate::engine::client;
@@ -28,9 +27,8 @@ const ATTRIBUTE: &str = "trusted.edge.user";
 const MAX_ARCHIVE_BYTES: usize = 1024 * 1024;
 
 /// Gives the mounts of the container `id`, which is about to start, to its user.
-pub(crate) async fn give(root: &Root, id: &str) -> Result<()> {
-    let path = format!("/containers/{id}/json");
-    let container = client::request(root, Method::GET, &path, None).await?;
+/// `container` is the engine's `inspect` response.
+pub(crate) async fn give(root: &Root, id: &str, container: &Value) -> Result<()> {
     let config = &container["Config"];
     let key = config["Labels"][label::MOUNTS].as_str();
     // Empty for a container without mounts.

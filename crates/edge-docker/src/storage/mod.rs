@@ -29,6 +29,23 @@ use projects::Projects;
 /// Lock of the assignment of projects: two commands could choose the same number.
 const LOCK: &str = "/run/edge-docker/storage.lock";
 
+/// Room that an app has for a start, whatever it stores: the engine creates the mount points
+/// of a container in its empty top layer. An app that is full could otherwise neither be
+/// deployed again nor start after a boot.
+const START_ROOM: Limits = Limits {
+    bytes: 1 << 20,
+    files: 256,
+};
+
+/// Time for which a limit is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until a container has started, with [`START_ROOM`].
+    Start,
+    /// Until the next start: what the app demands.
+    NextStart,
+}
+
 /// Assignment of projects and limits to apps, one process at a time.
 pub(crate) struct Storage {
     file_system: FileSystem,
@@ -56,8 +73,9 @@ impl Storage {
         }))
     }
 
-    /// Limits an app to what it demands. Returns the number of its project.
-    pub(crate) fn limit(&mut self, root: &Root, demand: &Demand) -> Result<u32> {
+    /// Limits an app to what it demands. Returns the number of its project. An interruption
+    /// may leave the room of a start until the next one.
+    pub(crate) fn limit(&mut self, root: &Root, demand: &Demand, until: Until) -> Result<u32> {
         let directory = &demand.directory;
         let context = || format!("limiting {directory}");
         if let (Some(id), false) = (self.projects.of(directory), self.file_system.is_permitted()) {
@@ -77,10 +95,31 @@ impl Storage {
             ));
             limits = Limits::default();
         }
+        if until == Until::Start {
+            limits = with_room(limits, &quota);
+        }
         if quota.limits != limits {
             self.file_system.set(id, limits).with_context(context)?;
         }
         Ok(id)
+    }
+
+    /// Gives every app that has a limit the room of a start: also those whose containers are
+    /// recreated once the engine is up, when limits cannot be set.
+    pub(crate) fn give_room(&self) {
+        for directory in self.projects.directories() {
+            let given = self.projects.of(&directory).map_or(Ok(()), |id| {
+                let quota = self.file_system.quota(id)?;
+                let limits = with_room(quota.limits, &quota);
+                match limits == quota.limits {
+                    true => Ok(()),
+                    false => self.file_system.set(id, limits),
+                }
+            });
+            if let Err(error) = given {
+                log::warn(format_args!("room of {directory} for a start: {error:#}"));
+            }
+        }
     }
 
     /// Returns the directories of the apps that have a project.
@@ -145,6 +184,19 @@ pub(crate) fn disown(root: &Root, directory: &Path) -> Result<()> {
     assign::none(&open)
 }
 
+/// Returns limits that leave the room of a start. 0 is no limit.
+fn with_room(limits: Limits, quota: &Quota) -> Limits {
+    // The kernel counts in kilobytes, and is compared with that.
+    let bytes = quota.used_bytes.saturating_add(START_ROOM.bytes);
+    let bytes = bytes.div_ceil(1024).saturating_mul(1024);
+    let files = quota.used_files.saturating_add(START_ROOM.files);
+    let least = |limit: u64, room: u64| if limit == 0 { 0 } else { limit.max(room) };
+    Limits {
+        bytes: least(limits.bytes, bytes),
+        files: least(limits.files, files),
+    }
+}
+
 fn exceeds(quota: &Quota, limits: Limits) -> bool {
     quota.used_bytes > limits.bytes || quota.used_files > limits.files
 }
@@ -171,4 +223,32 @@ pub(crate) fn describe(root: &Root, default: policy::Storage, demand: &Demand) -
         bytes => format!("{} ({origin})", megabytes(bytes)),
     };
     Ok(format!("{} of {limit}", megabytes(quota.used_bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_app_has_room_for_a_start() {
+        let limits = |bytes, files| Limits { bytes, files };
+        let quota = |used_bytes, used_files| Quota {
+            used_bytes,
+            used_files,
+            ..Quota::default()
+        };
+        let signed = limits(48 << 20, 16_384);
+        assert_eq!(with_room(signed, &quota(1 << 20, 10)), signed);
+        let full = with_room(signed, &quota(48 << 20, 16_384));
+        assert_eq!(full, limits(49 << 20, 16_384 + 256));
+        // Again, before the limit is what was signed: no room is added to room.
+        assert_eq!(with_room(full, &quota(48 << 20, 16_384)), full);
+        assert_eq!(with_room(signed, &quota((48 << 20) + 1, 0)).bytes % 1024, 0);
+        let none = Limits::default();
+        assert_eq!(with_room(none, &quota(1 << 40, 1 << 30)), none);
+        assert_eq!(
+            with_room(signed, &quota(u64::MAX, u64::MAX)).files,
+            u64::MAX
+        );
+    }
 }

@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::disk;
 use super::layers::Layers;
-use crate::engine::client;
+use crate::engine::{client, containers};
 use crate::image::{identify, signatures};
-use crate::storage::{Demand, FileSystem, Storage, Unavailable};
+use crate::storage::{Demand, FileSystem, Storage, Unavailable, Until};
 use crate::trust::{self, Trust};
 
 /// Container that the boot audit leaves to the engine.
@@ -33,37 +33,69 @@ pub(super) struct Held {
     pub(super) volumes: Vec<String>,
 }
 
-/// Limits the storage of the app of container `id`, which is about to start, to what its
-/// signature states. An error is logged.
+/// Limits the storage of the app of container `id`, which was created, as [`apply_to`] does.
 pub(crate) async fn apply(root: &Root, id: &str) {
-    if let Err(error) = try_apply(root, id).await {
+    // Every `run` calls this: the engine is asked only if there is something to limit.
+    if FileSystem::open(root).is_err() {
+        return;
+    }
+    match containers::inspect(root, id).await {
+        Ok(container) => apply_to(root, id, &container),
+        Err(error) => log::warn(format_args!("the storage of {id}: {error:#}")),
+    }
+}
+
+/// Limits the storage of the app of container `id`, which is about to start, to what its
+/// signature states. `container` is the engine's `inspect` response. An error is logged.
+pub(crate) fn apply_to(root: &Root, id: &str, container: &Value) {
+    if let Err(error) = try_apply(root, id, container) {
         log::warn(format_args!(
             "the storage of {id} is not limited: {error:#}"
         ));
     }
 }
 
-async fn try_apply(root: &Root, id: &str) -> Result<()> {
+/// Limits the app of a container that has started, or failed to, to what its signature
+/// states, without the room of the start. An error is logged.
+pub(crate) fn end_start(root: &Root, container: &Value) {
+    let labels = &container["Config"]["Labels"];
+    let ended = || -> Result<()> {
+        if FileSystem::open(root).is_err() {
+            return Ok(());
+        }
+        let trust = trust::load(root)?;
+        let Some(demand) = demand(root, &trust, labels)? else {
+            return Ok(());
+        };
+        let storage = Storage::open(root, trust.storage)?;
+        storage.map_or(Ok(()), |mut storage| {
+            storage.limit(root, &demand, Until::NextStart).map(drop)
+        })
+    };
+    if let Err(error) = ended() {
+        log::warn(format_args!("the room of a start stays: {error:#}"));
+    }
+}
+
+fn try_apply(root: &Root, id: &str, container: &Value) -> Result<()> {
     if FileSystem::open(root).is_err() {
         return Ok(());
     }
     let trust = trust::load(root)?;
-    let path = format!("/containers/{id}/json");
-    let found = client::request(root, Method::GET, &path, None).await?;
-    let Some(demand) = demand(root, &trust, &found["Config"]["Labels"])? else {
+    let Some(demand) = demand(root, &trust, &container["Config"]["Labels"])? else {
         return Ok(());
     };
     let Some(mut storage) = Storage::open(root, trust.storage)? else {
         return Ok(());
     };
-    let project = storage.limit(root, &demand)?;
+    let project = storage.limit(root, &demand, Until::Start)?;
     let data_root = disk::data_root(root)?;
     cover(
         &storage,
         project,
         &data_root,
         id,
-        &volumes(&found["Mounts"]),
+        &volumes(&container["Mounts"]),
     )
 }
 
@@ -139,7 +171,7 @@ fn try_apply_all(root: &Root, trust: &Trust, data_root: &Path, held: &[Held]) ->
     };
     let mut projects = BTreeMap::new();
     for demand in demands(held) {
-        match storage.limit(root, demand) {
+        match storage.limit(root, demand, Until::Start) {
             Ok(id) => drop(projects.insert(&demand.directory, id)),
             Err(error) => log::warn(format_args!("{error:#}")),
         }
@@ -152,6 +184,7 @@ fn try_apply_all(root: &Root, trust: &Trust, data_root: &Path, held: &[Held]) ->
             log::warn(format_args!("the storage of {}: {error:#}", held.name));
         }
     }
+    storage.give_room();
     Ok(())
 }
 

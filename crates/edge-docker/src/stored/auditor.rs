@@ -155,7 +155,13 @@ impl<'a> Auditor<'a> {
     /// Checks that the release number of a container may start.
     fn check_number(&self, verified: &Verified, container: &Stored) -> Result<(), Fault> {
         let verdict = release_numbers::check_container(self.root, verified, &container.id);
-        verdict.map_err(|e| Fault::Breaks(e.to_string()))
+        verdict.map_err(|error| {
+            match release_numbers::is_readable(self.root, &verified.annotations.app) {
+                true => Fault::Breaks(error.to_string()),
+                // The container may be as new as it has to be.
+                false => Fault::Unreadable(error.to_string()),
+            }
+        })
     }
 
     /// Raises the floor of the release numbers to that of a container that has run. Shows

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use edge_common::contract::label;
 use edge_common::{Root, file};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use edge_docker_policy::bounds::MAX_CONTAINERS;
 use edge_docker_policy::refusal::refuse;
@@ -17,6 +18,8 @@ use edge_docker_policy::strict_json;
 
 use super::disk;
 
+/// Version of the format. A record of an earlier version of edge-docker states none.
+const VERSION: u64 = 1;
 const DIRECTORY: &str = "/data/config/edge-docker/containers";
 /// Size limit of a stored create request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -28,8 +31,12 @@ const TIDY_THRESHOLD: usize = 100;
 pub(crate) fn write(root: &Root, id: &str, body: &[u8], durable: bool) -> Result<()> {
     file::create_directory(&root.path(DIRECTORY), 0o700)?;
     tidy(root)?;
+    let body = serde_json::from_slice(body).context("reading the create request")?;
+    let record = Map::from_iter([("v".to_string(), VERSION.into())]);
+    let record: Map<String, Value> = record.into_iter().chain::<Map<_, _>>(body).collect();
+    let record = serde_json::to_vec(&record).context("writing the create request")?;
     let write_file = if durable { file::write } else { file::put };
-    write_file(&path(root, id), body, 0o600)
+    write_file(&path(root, id), &record, 0o600)
 }
 
 /// Returns the stored create request of the container `id`, or `None` if there is none:
@@ -40,7 +47,19 @@ pub(crate) fn find(root: &Root, id: &str) -> Result<Option<Value>> {
         return Ok(None);
     }
     let body = file::read(&path, MAX_REQUEST_BYTES)?;
-    let value = strict_json::parse(&body).with_context(|| format!("reading the record of {id}"))?;
+    let context = || format!("reading the record of {id}");
+    let mut value = strict_json::parse(&body).with_context(context)?;
+    let version = value.as_object_mut().and_then(|record| record.remove("v"));
+    match version {
+        None => {}
+        Some(version) if version == VERSION => {}
+        Some(version) if version.as_u64() > Some(VERSION) => {
+            // Not damaged: a later device image can read it.
+            let text = format!("its version {version} is that of a later device image");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text)).with_context(context);
+        }
+        Some(_) => bail!("the record of {id} has no valid version"),
+    }
     Ok(Some(value))
 }
 

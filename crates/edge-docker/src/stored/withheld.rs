@@ -2,6 +2,7 @@
 //! judged, and those that are recreated. Before the next start they are back and are
 //! audited again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result};
 use edge_common::{file, log};
 
 use super::disk::{entries, require_directory};
+use super::files;
 use super::quarantine::Quarantine;
 
 /// Directory `withheld` among the engine's data, which the engine does not read. It is on
@@ -42,7 +44,20 @@ impl Withheld {
 
     /// Moves all withheld containers back, to be audited again.
     pub(super) fn restore(&self, quarantine: &mut Quarantine) -> Result<()> {
-        for path in entries(&self.directory)? {
+        let withheld = entries(&self.directory)?;
+        if withheld.is_empty() {
+            return Ok(());
+        }
+        let mut names = self.names()?;
+        for path in withheld {
+            // The engine would load one of them only. Unreadable files name nothing.
+            let name = files::read(&path).map(|stored| stored.name().to_string());
+            let name = name.unwrap_or_default();
+            if !name.is_empty() && !names.insert(name) {
+                let rule = "another container has its name since";
+                quarantine.receive(&path, "withheld container", rule)?;
+                continue;
+            }
             let place = self.containers.join(path.file_name().unwrap_or_default());
             if fs::symlink_metadata(&place).is_ok() {
                 quarantine.receive(&path, "withheld container", "another one has its ID")?;
@@ -52,6 +67,13 @@ impl Withheld {
             fs::rename(&path, &place).with_context(|| format!("moving {} back", path.display()))?;
         }
         Ok(())
+    }
+
+    /// Returns the names of the containers that the engine has.
+    fn names(&self) -> Result<BTreeSet<String>> {
+        let stored = entries(&self.containers)?.into_iter();
+        let stored = stored.filter_map(|path| files::read(&path).ok());
+        Ok(stored.map(|stored| stored.name().to_string()).collect())
     }
 
     /// Moves the container in `path` out of the engine's reach, and logs why.

@@ -4,6 +4,7 @@
 
 #[path = "../signed_run/attempts.rs"]
 mod attempts;
+mod clock;
 #[path = "../device/mod.rs"]
 mod device;
 mod killed;

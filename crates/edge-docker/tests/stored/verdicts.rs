@@ -94,3 +94,92 @@ fn a_container_that_could_not_be_judged_is_back_at_the_next_start() {
     device::until("both", || (device.running().len() == 2).then_some(()));
     assert!(!device.path("/data/docker/quarantine").exists());
 }
+
+/// Records of earlier versions state no version, and more mounts were accepted; a record of
+/// a later version is no reason to lose a container.
+#[test]
+fn containers_of_other_versions_are_kept() {
+    let mut device = Device::start();
+    device.start_engine();
+    let image = device.image("foo", 0);
+    let mounts: Vec<_> = (0..32).map(|n| format!("--tmpfs=/m{n}")).collect();
+    let mounts: Vec<_> = mounts.iter().map(String::as_str).collect();
+    let id = make(&device, "foo", &mounts, &image.name);
+    device.stop_engine();
+    let container = StoredContainer::of(&device, &id);
+    let name = format!("/data/config/edge-docker/containers/{id}.json");
+    let write = |path: &std::path::Path, value: &serde_json::Value| {
+        fs::write(path, value.to_string()).unwrap();
+    };
+    let record = device.path(&name);
+    let mut value = device.json(&name);
+    assert_eq!(value["v"], 1);
+    value.as_object_mut().unwrap().remove("v");
+    let host = container.directory.join("hostconfig.json");
+    let mut stored: serde_json::Value = serde_json::from_slice(&fs::read(&host).unwrap()).unwrap();
+    for n in 32..60 {
+        value["HostConfig"]["Tmpfs"][format!("/m{n}")] = "".into();
+        stored["Tmpfs"][format!("/m{n}")] = "".into();
+    }
+    write(&record, &value);
+    write(&host, &stored);
+    assert_eq!(container.audit(), (String::new(), true));
+
+    for (version, expected) in [
+        (2.into(), "withheld container"),
+        ("x".into(), "quarantined container"),
+    ] {
+        value["v"] = version;
+        write(&record, &value);
+        let (messages, kept) = container.audit();
+        assert!(!kept && messages.contains(expected), "{messages}");
+        if value["v"] == 2 {
+            assert!(messages.contains("later device image"), "{messages}");
+        }
+    }
+}
+
+/// A record of release numbers that cannot be read says nothing about a container: it is
+/// kept for the time when the record is repaired, unless another one has taken its place.
+#[test]
+fn a_damaged_record_of_release_numbers_loses_no_container() {
+    let mut device = Device::start();
+    device.start_engine();
+    let image = device.image("foo", 0);
+    let id = make(&device, "foo", &MOUNT, &image.name);
+    let records = ["serials", "serials-copy"].map(|d| format!("/data/config/edge-docker/{d}/foo"));
+    let original = fs::read(device.path(&records[0])).unwrap();
+    let damage = |device: &Device| {
+        for record in &records {
+            device.write(record, b"{");
+        }
+    };
+    device.stop_engine();
+    damage(&device);
+    let (messages, kept) = StoredContainer::of(&device, &id).audit();
+    let expected = format!("withheld container {id}");
+    assert!(!kept && messages.contains(&expected), "{messages}");
+    assert!(messages.contains("--allow-downgrade"), "{messages}");
+    for record in &records {
+        device.write(record, &original);
+    }
+    device.start_engine();
+    device::until("foo", || (device.running() == ["foo"]).then_some(()));
+
+    // The way out that the message names.
+    device.stop_engine();
+    damage(&device);
+    device.start_engine();
+    assert_eq!(device.running(), [""; 0]);
+    let run = ["run", "-d", "--restart=always", "--allow-downgrade"];
+    let run = [&["edge-docker"], &run[..], &["--name=foo", &image.name]].concat();
+    let new = device.good(&run);
+    device.restart_after_power_loss();
+    device.good(&["rm", "-f", "/run/docker.pid"]);
+    device.start_engine();
+    device::until("foo", || (device.running() == ["foo"]).then_some(()));
+    assert!(StoredContainer::of(&device, &new).directory.exists());
+    let rule = device.good(&["sh", "-c", "cat /data/docker/quarantine/*/rule"]);
+    assert!(rule.contains("another container has its name"), "{rule}");
+    device.good(&["edge-docker", "replace", "--recover"]);
+}

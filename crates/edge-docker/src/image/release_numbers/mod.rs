@@ -68,6 +68,11 @@ fn check_number(root: &Root, app: &str, number: u64) -> Result<()> {
     }
 }
 
+/// Returns whether the record of an app says which numbers it accepts.
+pub(crate) fn is_readable(root: &Root, app: &str) -> bool {
+    record::find(root, app).is_ok()
+}
+
 /// Returns whether an image may not start any more. False if that is not known: such an
 /// image is not removed.
 pub(super) fn is_outdated(root: &Root, verified: &Verified) -> bool {
