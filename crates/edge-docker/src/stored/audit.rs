@@ -95,7 +95,10 @@ fn audit(root: &Root) -> Result<Vec<String>> {
     remake::clear(root)?;
     let withheld = Withheld::below(&data_root);
     withheld.prepare();
-    withheld.restore(&mut quarantine)?;
+    for id in withheld.restore(&mut quarantine)? {
+        // Not lost: there is another one.
+        created::remove(root, &id);
+    }
     // Before the layers are looked at: what is moved here belongs to some image.
     state::audit_images(&data_root, &mut quarantine)?;
     database::audit(&data_root, &mut quarantine)?;

@@ -43,10 +43,13 @@ impl Withheld {
     }
 
     /// Moves all withheld containers back, to be audited again.
-    pub(super) fn restore(&self, quarantine: &mut Quarantine) -> Result<()> {
+    ///
+    /// Returns the IDs of those whose names other containers have by now.
+    pub(super) fn restore(&self, quarantine: &mut Quarantine) -> Result<Vec<String>> {
+        let mut replaced = Vec::new();
         let withheld = entries(&self.directory)?;
         if withheld.is_empty() {
-            return Ok(());
+            return Ok(replaced);
         }
         let mut names = self.names()?;
         for path in withheld {
@@ -56,6 +59,8 @@ impl Withheld {
             if !name.is_empty() && !names.insert(name) {
                 let rule = "another container has its name since";
                 quarantine.receive(&path, "withheld container", rule)?;
+                let id = path.file_name().unwrap_or_default();
+                replaced.push(id.to_string_lossy().into_owned());
                 continue;
             }
             let place = self.containers.join(path.file_name().unwrap_or_default());
@@ -66,7 +71,7 @@ impl Withheld {
             fs::create_dir_all(&self.containers).context("creating the engine's directory")?;
             fs::rename(&path, &place).with_context(|| format!("moving {} back", path.display()))?;
         }
-        Ok(())
+        Ok(replaced)
     }
 
     /// Returns the names of the containers that the engine has.
