@@ -33,11 +33,18 @@ const MAX_UNIT_BYTES: u64 = 64 * 1024;
 /// Maximum number of links from one name of a unit to another.
 const MAX_LINKS: usize = 8;
 
+/// Directories that have an entry of a name: a bit for each of [`DIRECTORIES`].
+#[derive(Default)]
+struct Places {
+    all: u8,
+    links: u8,
+    files: u8,
+}
+
 /// Units of the device image.
 pub(crate) struct Image {
     root: Root,
-    /// File names, each with a bit for each of [`DIRECTORIES`] that has it.
-    names: HashMap<String, u8>,
+    names: HashMap<String, Places>,
     /// Those of symbolic links: aliases, and units that an administrator linked.
     links: Vec<String>,
 }
@@ -52,10 +59,17 @@ impl Image {
                 let Ok(name) = entry.file_name().into_string() else {
                     continue;
                 };
-                if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                let bit = 1_u8 << number;
+                let kind = entry.file_type();
+                let of = |is: bool| if is { bit } else { 0 };
+                let link = of(kind.as_ref().is_ok_and(fs::FileType::is_symlink));
+                if link != 0 {
                     links.push(name.clone());
                 }
-                *names.entry(name).or_default() |= 1_u8 << number;
+                let places: &mut Places = names.entry(name).or_default();
+                places.all |= bit;
+                places.links |= link;
+                places.files |= of(kind.is_ok_and(|kind| kind.is_file()));
             }
         }
         Self {
@@ -81,9 +95,11 @@ impl Image {
     fn real_name(&self, name: &str) -> String {
         let mut real = name.to_string();
         for _ in 0..MAX_LINKS {
-            let Some(target) = self.paths(&real).find_map(|path| fs::read_link(path).ok()) else {
+            let mut links = self.paths(&real, |places| places.links);
+            let Some(target) = links.find_map(|path| fs::read_link(path).ok()) else {
                 break;
             };
+            drop(links);
             let next = target.file_name().map(|n| n.to_string_lossy().into_owned());
             match next {
                 // A link of the same name leads to another directory.
@@ -94,15 +110,36 @@ impl Image {
         real
     }
 
-    /// Returns the paths that a unit file may have, in the order of their precedence.
-    fn paths(&self, name: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    /// Returns the paths of the entries of this name whose bits `of` selects, in the order
+    /// of their precedence.
+    fn paths(&self, name: &str, of: impl Fn(&Places) -> u8) -> impl Iterator<Item = PathBuf> + '_ {
         let name = self.names.get_key_value(name);
-        let of = move |(number, directory)| {
-            let (name, bits) = name?;
-            let is_there = *bits & (1_u8 << number) != 0;
+        let bits = name.map_or(0, |(_, places)| of(places));
+        let path = move |(number, directory)| {
+            let (name, _) = name?;
+            let is_there = bits & (1_u8 << number) != 0;
             is_there.then(|| self.root.path(directory).join(name))
         };
-        DIRECTORIES.iter().enumerate().filter_map(of)
+        DIRECTORIES.iter().enumerate().filter_map(path)
+    }
+
+    /// Returns the form of a unit; `None` if there is no file of it. Entries that are neither
+    /// links nor files, and links to files of the same name in another directory, are
+    /// skipped. The kind of each is known from its directory, without a system call.
+    fn text(&self, name: &str) -> Option<Form> {
+        let places = self.names.get(name)?;
+        DIRECTORIES
+            .iter()
+            .enumerate()
+            .find_map(|(number, directory)| {
+                let path = self.root.path(directory).join(name);
+                let bit = 1_u8 << number;
+                if places.links & bit != 0 {
+                    masked(&path)
+                } else {
+                    (places.files & bit != 0).then(|| form(&path))
+                }
+            })
     }
 
     /// Returns the settings of a unit from its file, its drop-ins, and the directories of
@@ -118,14 +155,9 @@ impl Image {
             &template
         };
         let mut settings = Settings::default();
-        let found = self.paths(file).find_map(|path| Some((form(&path)?, path)));
-        match found {
-            Some((Form::Masked, _)) => return None,
-            // A unit that cannot be read has default dependencies.
-            Some((Form::Text, path)) => {
-                let text = file::read_text(&path, MAX_UNIT_BYTES).unwrap_or_default();
-                settings.read(&text, instance);
-            }
+        match self.text(file) {
+            Some(Form::Masked) => return None,
+            Some(Form::Text(text)) => settings.read(&text, instance),
             None if self.names.contains_key(file) => {}
             None => return None,
         }
@@ -148,7 +180,7 @@ impl Image {
 
     /// Calls `each` with the entries of this subdirectory of all [`DIRECTORIES`].
     fn each_entry(&self, subdirectory: &str, mut each: impl FnMut(PathBuf)) {
-        for directory in self.paths(subdirectory) {
+        for directory in self.paths(subdirectory, |places| places.all) {
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
             entries.for_each(|entry| each(entry.path()));
         }
@@ -167,21 +199,22 @@ impl Image {
 enum Form {
     /// Empty, or a link to `/dev/null`: the unit does not exist.
     Masked,
-    Text,
+    Text(String),
 }
 
-/// Returns the form of the file; `None` if there is none, or a link to one of the same name
-/// in another directory.
-fn form(path: &Path) -> Option<Form> {
-    let data = fs::symlink_metadata(path).ok()?;
-    if data.is_symlink() {
-        let target = fs::read_link(path).ok()?;
-        return (target == Path::new("/dev/null")).then_some(Form::Masked);
+/// Returns whether a link masks its unit; `None` for a link to a file of the same name in
+/// another directory.
+fn masked(path: &Path) -> Option<Form> {
+    let target = fs::read_link(path).ok()?;
+    (target == Path::new("/dev/null")).then_some(Form::Masked)
+}
+
+/// Reads a file. A unit that cannot be read has default dependencies.
+fn form(path: &Path) -> Form {
+    match file::read_text(path, MAX_UNIT_BYTES) {
+        Ok(text) if text.is_empty() => Form::Masked,
+        text => Form::Text(text.unwrap_or_default()),
     }
-    if data.is_file() && data.len() == 0 {
-        return Some(Form::Masked);
-    }
-    data.is_file().then_some(Form::Text)
 }
 
 /// Returns the instance of a name: `b` for `a@b.service`.
