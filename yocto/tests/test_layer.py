@@ -155,10 +155,34 @@ class Anchors(unittest.TestCase):
         self.assertEqual(self.problems(container_signing=first, engineer_signing=second, engineer_signing_b=b"\n" + second), [])
         self.assertEqual(self.problems(other=b"of another tool", container_signing=first), [])
 
+    def test_release_sets_need_as_many_keys_as_the_policy_demands(self):
+        first, second = self.public
+        for policy, keys, is_enough in [
+            (None, [first], True),
+            ({}, [], True),
+            ({}, [first], False),
+            ({}, [first, first], False),
+            ({}, [first, second], True),
+            ({"sets": {"threshold": 1}}, [first], True),
+            ({"sets": {"threshold": 3}}, [first, second], False),
+        ]:
+            with self.subTest(policy=policy, keys=len(keys)), tempfile.TemporaryDirectory() as directory:
+                for number, key in enumerate(keys):
+                    with open("%s/set-signing-%d.pub" % (directory, number), "wb") as file:
+                        file.write(key)
+                if policy is not None:
+                    with open(directory + "/policy.json", "w") as file:
+                        json.dump(policy, file)
+                found = anchors.problems(directory)
+                self.assertEqual(not found, is_enough, found)
+                self.assertTrue(is_enough or "EDGE_SET_THRESHOLD" in found[0])
+
     def test_a_key_with_two_roles_is_named(self):
         first, _ = self.public
         (line,) = self.problems(container_signing_old=first, engineer_signing_new=first.replace(b"\n", b"\r\n"))
         self.assertIn("engineer-signing-new.pub is the same key as container-signing-old.pub", line)
+        (line,) = self.problems(engineer_signing=first, set_signing=first)
+        self.assertIn("set-signing.pub is the same key as engineer-signing.pub", line)
 
     def test_private_keys_are_named_under_any_name(self):
         encrypted = openssl("pkey", "-aes128", "-passout", "pass:x", input=self.private[0])
@@ -175,7 +199,7 @@ class Anchors(unittest.TestCase):
         der = openssl("pkey", "-pubin", "-outform", "DER", input=first)
         invalid = [b"", b"x", first[:100], first + second, compressed, other_curve, der, first.replace(b"M", b"*"), first + b" " * 70000]
         for content in invalid:
-            for role in ["engineer_signing", "container_signing"]:
+            for role in ["engineer_signing", "container_signing", "set_signing"]:
                 with self.subTest(content=content[:60]):
                     (line,) = self.problems(**{role: content})
                     self.assertIn("holds no public key", line)

@@ -1,12 +1,16 @@
 //! Policy of the device image, `policy.json`, which edge-docker and edge-vpn read.
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::contract::limit::ANCHOR_BYTES;
 use crate::contract::path::POLICY;
 use crate::level::{Level, RunMode};
 use crate::{Root, file};
+
+/// Highest threshold of signatures of a release set.
+const MAX_THRESHOLD: usize = 16;
 
 /// Contents of `policy.json`. Unknown keys are errors, so that a misspelt restriction
 /// is noticed instead of ignored.
@@ -32,6 +36,36 @@ pub struct Policy {
     /// Limit of the data of an app that names none; by default 80 % of `/data`.
     #[serde(default)]
     pub storage: Storage,
+    /// Signatures that a release set needs; by default by two different keys.
+    #[serde(default)]
+    pub sets: Sets,
+}
+
+/// Signatures that a release set needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sets {
+    /// Number of different keys that must have signed a set, from 1 to 16.
+    #[serde(deserialize_with = "threshold")]
+    pub threshold: usize,
+}
+
+/// Two, so that neither the holder of one key nor the administrators of a KMS key choose
+/// alone what a fleet runs.
+impl Default for Sets {
+    fn default() -> Self {
+        Self { threshold: 2 }
+    }
+}
+
+fn threshold<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let threshold = usize::deserialize(deserializer)?;
+    match threshold {
+        1..=MAX_THRESHOLD => Ok(threshold),
+        _ => Err(D::Error::custom(format_args!(
+            "threshold {threshold} is not 1 to {MAX_THRESHOLD}"
+        ))),
+    }
 }
 
 /// Limit of what an app stores on `/data`: a share such as `80%`, or a size such as `8g`.
@@ -170,6 +204,11 @@ mod tests {
             let policy = load(&format!(r#"{{"storage":"{text}"}}"#)).unwrap();
             assert_eq!(policy.storage, storage);
         }
+        assert_eq!(policy.sets.threshold, 2);
+        for threshold in [1, 2, 16] {
+            let policy = load(&format!(r#"{{"sets":{{"threshold":{threshold}}}}}"#)).unwrap();
+            assert_eq!(policy.sets.threshold, threshold);
+        }
         assert_eq!(Storage::default().of(1000), 800);
         assert_eq!(Storage::Percent(100).of(u64::MAX), u64::MAX / 100 * 100);
         assert_eq!(Storage::Bytes(7).of(1000), 7);
@@ -192,6 +231,15 @@ mod tests {
             r#"{"layers":"never"}"#,
             r#"{"layers":"beforestart"}"#,
             r#"{"layers":null}"#,
+            r#"{"sets":{}}"#,
+            r#"{"sets":null}"#,
+            r#"{"sets":2}"#,
+            r#"{"sets":{"threshold":0}}"#,
+            r#"{"sets":{"threshold":17}}"#,
+            r#"{"sets":{"threshold":-1}}"#,
+            r#"{"sets":{"threshold":"2"}}"#,
+            r#"{"sets":{"threshold":null}}"#,
+            r#"{"sets":{"threshold":2,"x":1}}"#,
             r#"{"storage":8}"#,
             r#"{"storage":""}"#,
             r#"{"storage":"0"}"#,

@@ -14,9 +14,10 @@ use edge_docker_policy::refusal::refuse;
 const MAX_SHOWN: usize = 12;
 /// Control groups of the units that need the level `operate` on every device: they start
 /// and finish what was signed, and their files are in the read-only root.
-const SYSTEM_UNITS: [&str; 5] = [
+const SYSTEM_UNITS: [&str; 6] = [
     "/system.slice/edge-bootstrap.service",
     "/system.slice/edge-docker-recover.service",
+    "/system.slice/edge-fleet.service",
     "/system.slice/edge-vpn.service",
     "/system.slice/edge-vpn-client.service",
     "/system.slice/docker.service",

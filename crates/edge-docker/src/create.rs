@@ -94,6 +94,9 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
     if form.force {
         return Err(refuse("--force belongs to replace"));
     }
+    if form.set.is_some() {
+        return Err(refuse("--set belongs to replace and pull"));
+    }
     let app = SignedApp::find(root, trust, &form).await?;
     if let Some(existing) = containers::find(root, &app.spec.app).await? {
         app.require_same(&existing)?;
@@ -116,7 +119,8 @@ async fn run_signed(root: &Root, trust: &Trust, form: SignedForm<'_>) -> Result<
         println!("{}", existing.id);
         return Ok(ExitCode::SUCCESS);
     }
-    let request = app.request(root, form.detach)?;
+    let mut request = app.request(root, form.detach)?;
+    request.allow_downgrade = form.allow_downgrade;
     let (manner, name) = (Start::of(&request), app.spec.app.clone());
     let code = start(root, &permit_signed(root, app, request)?, &manner).await?;
     units::update(root, &name).await;

@@ -6,14 +6,14 @@
 //! plugin and, before the engine, as the audit of stored containers. It reads the trust
 //! anchors in `/etc/edge-ai/container-config`, lets `edge-docker-policy` decide, and
 //! carries out what is permitted at the engine's socket. In `/data/config/edge-docker` it
-//! keeps cached signatures, accepted release numbers, create requests, mount records and
-//! the journals of deployments. A cached signature or a create request is checked again
+//! keeps cached signatures, release sets, accepted release numbers, create requests, mount
+//! records and the journals of deployments. A cached signature or a create request is checked again
 //! whenever it is used.
 //!
 //! Modules form layers and import only from their own or a lower layer. From top to
 //! bottom: `commands`; `deploy` and `network`; `create` and `stored`; `plan`; `signed_app`;
-//! `storage`; `image` and `mounts`; `engine`; `journal` and `ledger`; `break_glass` and
-//! `tickets`.
+//! `storage`; `image` and `mounts`; `engine` and `set`; `journal` and `ledger`; `break_glass`
+//! and `tickets`.
 
 mod authz;
 mod break_glass;
@@ -29,6 +29,7 @@ mod ledger;
 mod mounts;
 mod network;
 mod plan;
+mod set;
 mod signed_app;
 pub mod start;
 mod storage;

@@ -13,6 +13,7 @@ use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
 use edge_common::level::RunMode;
 use edge_common::policy::{LayerCheck, Policy, Storage};
 use edge_common::{Root, file};
+use edge_signature::set::SetKeys;
 use edge_signature::{Keys, Repository};
 
 use edge_docker_policy::grants::Table;
@@ -25,6 +26,9 @@ const CONTAINER_KEYS: &str = "container-signing";
 /// Beginning of the names of the keys of break-glass tickets, `engineer-signing*.pub`.
 /// Without one, tickets are off.
 const ENGINEER_KEYS: &str = "engineer-signing";
+/// Beginning of the names of the keys of release sets, `set-signing*.pub`. Without one,
+/// release sets are off.
+const SET_KEYS: &str = "set-signing";
 /// Size limit of the table of grants, in bytes.
 const MAX_GRANTS_BYTES: u64 = 256 * 1024;
 
@@ -66,7 +70,8 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
     Ok(Trust {
         keys: Keys::from_files(&keys(root, CONTAINER_KEYS)?)
             .with_context(|| format!("reading keys of {CONTAINER_CONFIG}"))?
-            .knowing(&keys(root, ENGINEER_KEYS).unwrap_or_default()),
+            .knowing(&keys(root, ENGINEER_KEYS).unwrap_or_default())
+            .knowing(&keys(root, SET_KEYS).unwrap_or_default()),
         repository: repository
             .trim()
             .parse()
@@ -81,15 +86,30 @@ pub(crate) fn load(root: &Root) -> Result<Trust> {
 /// Reads the public keys that sign break-glass tickets; `None` if the image has none,
 /// which switches tickets off.
 pub(crate) fn engineer_keys(root: &Root) -> Result<Option<Keys>> {
-    let files = keys(root, ENGINEER_KEYS)?;
+    optional_keys(root, ENGINEER_KEYS, [CONTAINER_KEYS, SET_KEYS])
+}
+
+/// Reads the public keys that sign release sets and the number of those that must have
+/// signed; `None` if the image has none, which switches release sets off.
+pub(crate) fn set_keys(root: &Root) -> Result<Option<SetKeys>> {
+    let threshold = Policy::load(root)?.sets.threshold;
+    let keys = optional_keys(root, SET_KEYS, [CONTAINER_KEYS, ENGINEER_KEYS])?;
+    Ok(keys.map(|keys| SetKeys { keys, threshold }))
+}
+
+/// Reads the keys of a role that the image need not have. Errors name those of the `other`
+/// roles, too.
+fn optional_keys(root: &Root, prefix: &str, other: [&str; 2]) -> Result<Option<Keys>> {
+    let files = keys(root, prefix)?;
     if files.is_empty() {
         return Ok(None);
     }
-    let context = || format!("reading {ENGINEER_KEYS}*.pub of {CONTAINER_CONFIG}");
-    let trusted = Keys::from_files(&files).with_context(context)?;
-    Ok(Some(
-        trusted.knowing(&keys(root, CONTAINER_KEYS).unwrap_or_default()),
-    ))
+    let context = || format!("reading {prefix}*.pub of {CONTAINER_CONFIG}");
+    let mut trusted = Keys::from_files(&files).with_context(context)?;
+    for prefix in other {
+        trusted = trusted.knowing(&keys(root, prefix).unwrap_or_default());
+    }
+    Ok(Some(trusted))
 }
 
 /// Returns name and content of every file `PREFIX*.pub`, sorted by name.

@@ -122,6 +122,9 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
         ("EDGE_STORAGE=", "run", json!("signed")),
         ("EDGE_STORAGE=100%", "storage", json!("100%")),
         ("EDGE_STORAGE=8g", "storage", json!("8g")),
+        ("EDGE_SET_THRESHOLD=", "run", json!("signed")),
+        ("EDGE_SET_THRESHOLD=2", "run", json!("signed")),
+        ("EDGE_SET_THRESHOLD=1", "sets", json!({ "threshold": 1 })),
     ] {
         // Without a request of the build, the policy is that of a device in the field.
         let mut policy =
@@ -145,12 +148,15 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
         }
         file("/devices.json")?;
     }
-    for (before, expected) in [("", true), ("rm $EDGE_POLICY_DIR/engineer-*", false)] {
-        let stage = Stage::new()?;
-        let installed = recipe::named(recipes, "edge-policy")?.install(&stage, before)?;
-        let mut items = installed.items.iter();
-        if items.any(|i| i.path.ends_with("/engineer-signing.pub")) != expected {
-            findings.push(format!("engineer-signing.pub is wrong after {before:?}"));
+    for role in ["engineer", "set"] {
+        for (before, expected) in [("", true), ("rm $EDGE_POLICY_DIR/ROLE-*", false)] {
+            let before = before.replace("ROLE", role);
+            let stage = Stage::new()?;
+            let installed = recipe::named(recipes, "edge-policy")?.install(&stage, &before)?;
+            let name = format!("/{role}-signing.pub");
+            if installed.items.iter().any(|i| i.path.ends_with(&name)) != expected {
+                findings.push(format!("{name} is wrong after {before:?}"));
+            }
         }
     }
     Ok(findings)
@@ -158,7 +164,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
 
 /// Name of a recipe, invalid build inputs (as shell code) that its `do_install` must
 /// reject, and a word of the error message.
-const REFUSALS: [(&str, &str, &str); 18] = [
+const REFUSALS: [(&str, &str, &str); 21] = [
     ("edge-claim", "EDGE_CLAIM_DIR=", "EDGE_CLAIM_DIR"),
     ("edge-claim", "rm $EDGE_CLAIM_DIR/claim.crt", "claim.crt"),
     ("edge-claim", ": >$EDGE_CLAIM_DIR/claim.key", "claim.key"),
@@ -183,6 +189,9 @@ const REFUSALS: [(&str, &str, &str); 18] = [
     ("edge-policy", "EDGE_STORAGE=1.5g", "EDGE_STORAGE"),
     ("edge-policy", "EDGE_STORAGE='8g\"'", "EDGE_STORAGE"),
     ("edge-policy", "EDGE_LAYERS='before-start x'", "EDGE_LAYERS"),
+    ("edge-policy", "EDGE_SET_THRESHOLD=0", "EDGE_SET_THRESHOLD"),
+    ("edge-policy", "EDGE_SET_THRESHOLD=17", "EDGE_SET_THRESHOLD"),
+    ("edge-policy", "EDGE_SET_THRESHOLD=3", "add a key"),
     ("edge-user", "EDGE_AUTHORIZED_KEYS=", "EDGE_AUTHORIZED_KEYS"),
     ("edge-user", "rm $EDGE_AUTHORIZED_KEYS", "missing or empty"),
 ];

@@ -279,6 +279,8 @@ impl Stage {
             "claim/config.json",
             "policy/container-signing.pub",
             "policy/engineer-signing.pub",
+            "policy/set-signing.pub",
+            "policy/set-signing-offline.pub",
             "policy/ecr-url.txt",
             "authorized_keys",
         ];

@@ -63,6 +63,8 @@ commands! {
             "Run an image in the place of NAME; unless it is healthy within SECS (120), \
              NAME as it was comes back. Changes nothing if the same version runs and works; \
              with --force it is replaced by a copy"),
+        ("replace --set HEX APP-VERSION",
+            "Run the version that a release set names, also if its release number is lower"),
         ("replace --status [NAME ...]", "Print the last deployments as JSON"),
         ("replace --recover", "Finish deployments that a power loss interrupted"),
     ]).takes(Arguments::Raw);
@@ -128,6 +130,19 @@ commands! {
           earlier ones if neither `network confirm` nor the cloud is reached within 120 s"),
         ("network confirm TOKEN", "Keep the settings on trial; over a new connection"),
     ]).takes(Count(1, 2, "show, set or confirm TOKEN")).operate();
+
+    /// Takes, shows and commits release sets.
+    Set = Entry::own("set", Manage, &[
+        ("set take REPOSITORY@DIGEST", "Fetch a release set, verify its signatures and keep it; \
+          with --username NAME --password-stdin for this time only"),
+        ("set show HEX", "Verify a set that is kept here again, and print it"),
+        ("set status", "Show sets, the lowest number that is taken, and revoked digests"),
+        ("set commit HEX", "Take no set with a lower number any more"),
+        ("set repair", "Write the record of numbers and revoked digests again, the strictest \
+          that is left"),
+    ]).takes(Count(1, 2, "take REPOSITORY@DIGEST, show HEX, status, commit HEX or repair"))
+        .options(&[flag(' ', "json"), value('u', "username"), flag(' ', "password-stdin")])
+        .operate();
 
     /// Lists running containers, or all with `--all`.
     Ps = Entry::client("ps", Inspect, &[("ps", "List containers")])
@@ -195,10 +210,11 @@ commands! {
     Pull = Entry::own("pull", Images, &[
         ("pull IMAGE", "Verify the signature, then pull by digest; with --username NAME \
           --password-stdin for this pull only"),
+        ("pull --set HEX APP-VERSION", "Pull the version that a release set names"),
     ]).groups(&[("image", "pull")]).takes(Count(1, 1, "one image")).options(&[
         // `--all-tags` is not listed: each image is verified by itself.
         flag('q', "quiet"), flag(' ', "allow-downgrade"), value('u', "username"),
-        flag(' ', "password-stdin"),
+        flag(' ', "password-stdin"), value(' ', "set"),
     ]).operate();
     /// Pushes an image to the only repository that the device uses.
     Push = Entry::own("push", Images, &[("push IMAGE", "Push to the one repository")])

@@ -13,12 +13,13 @@ use crate::refusal::refuse;
 
 /// Options of `run APP-VERSION` and `replace APP-VERSION`, which change neither the
 /// container nor its identity.
-const FORM: [Known; 5] = [
+const FORM: [Known; 6] = [
     flag('d', "detach"),
     flag('q', "quiet"),
     flag(' ', "allow-downgrade"),
     value(' ', "timeout"),
     flag(' ', "force"),
+    value(' ', "set"),
 ];
 
 /// Command line that starts an app by its signed run specification.
@@ -34,6 +35,8 @@ pub struct SignedForm<'a> {
     pub timeout: Option<&'a str>,
     /// Deployment although the same version runs (`replace --force`).
     pub force: bool,
+    /// Value of `--set`: the release set that names the version (`replace`).
+    pub set: Option<&'a str>,
 }
 
 /// Returns the signed form of `args`, the arguments of `run` or `replace`; `None` if they
@@ -61,6 +64,7 @@ pub fn signed_form<'a>(args: &[&'a str], mode: RunMode) -> Option<SignedForm<'a>
         detach: parsed.last("detach") != Some("false"),
         timeout: parsed.last("timeout"),
         force: parsed.is_set("force"),
+        set: parsed.last("set"),
     })
 }
 
@@ -71,6 +75,8 @@ pub fn required(command: Command, args: &[&str], mode: RunMode) -> Level {
     let lowers = || args.iter().any(|a| a.starts_with("--allow-downgrade"));
     match (command, args.first()) {
         (Command::Replace, Some(&"--status")) | (Command::Network, Some(&"show")) => Level::Look,
+        (Command::Set, Some(&("show" | "status"))) => Level::Look,
+        (Command::Set, Some(&"repair")) => Level::Debug,
         (Command::Replace, Some(&"--recover")) => Level::Operate,
         // The part of a deployment that runs in a process of its own.
         (Command::Replace, Some(&"--apart")) => required(command, &args[1..], mode),
@@ -150,13 +156,15 @@ const COSTS: [(Level, &str); 3] = [
 ];
 
 /// Forms of commands with another level than the table's.
-const FORMS: [(Level, &str); 8] = [
+const FORMS: [(Level, &str); 10] = [
     (Level::Look, "replace --status"),
     (Level::Look, "network show"),
+    (Level::Look, "set show, set status"),
     (Level::Operate, "run APP-VERSION"),
     (Level::Operate, "replace APP-VERSION"),
     (Level::Operate, "replace --recover"),
     (Level::Operate, "exec NAME COMMAND of the app's `commands`"),
+    (Level::Debug, "set repair"),
     (Level::Debug, "exec of any program"),
     (Level::Debug, "--allow-downgrade of run, replace and pull"),
 ];
@@ -211,19 +219,20 @@ mod tests {
         (
             Level::Look,
             "ps;images;logs a;stats;top a;inspect a;version;info;port a;history a;diff a;\
-             explain a;fsck;replace --status;container ls;system df;help",
+             explain a;fsck;replace --status;container ls;system df;help;set show x;set status",
         ),
         (
             Level::Operate,
             "pull r:a;run a-v1;run -d a-v1;replace a-v1;start a;stop a;restart a;kill a;\
              pause a;rollback a;rm -f a;rmi a;system prune;login;exec a b;\
-             replace --apart a-v1;replace --recover",
+             replace --apart a-v1;replace --recover;replace --set x a-v1;pull --set x a-v1;\
+             set take r@x;set commit x",
         ),
         (
             Level::Debug,
             "run -d r:a;run r:a;run a-v1 sh;create a-v1;replace a r:a-v1;\
              replace --apart a r:a-v1;pull --allow-downgrade r:a;run --allow-downgrade a-v1;\
-             sync a;build -t x -;load;tag a b;push a",
+             sync a;build -t x -;load;tag a b;push a;set repair;replace --set x a r:a-v1",
         ),
     ];
 

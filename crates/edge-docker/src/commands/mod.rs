@@ -9,6 +9,7 @@ mod list;
 mod operate;
 mod passthrough;
 mod prune;
+mod set;
 mod ssh_key;
 mod tag;
 mod ticket;
@@ -133,10 +134,6 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Run => create::run(root, args).await,
         Command::Create => done(create::create(root, args).await),
         Command::Explain => done(explain::run(root, args).await),
-        Command::Replace if args == ["--recover"] => {
-            ledger::record(root, "replace --recover")?;
-            done(deploy::replace(root, args).await)
-        }
         Command::Replace => done(deploy::replace(root, args).await),
         Command::Rollback => done(deploy::rollback(root, args).await),
         Command::Exec => done(exec::run(root, parsed).await),
@@ -163,6 +160,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
             done(prune::run(root, command, parsed).await)
         }
         Command::Network => done(network::run(root, parsed)),
+        Command::Set => done(set::run(root, parsed).await),
         Command::Ticket => done(ticket::run(root, parsed).await),
         Command::RemoveImage => prune::remove_images(root, parsed).await,
         Command::Wait => operate::wait(root, parsed).await,

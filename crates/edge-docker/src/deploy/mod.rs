@@ -39,7 +39,7 @@ use crate::create::Permitted;
 use crate::engine::containers::{self, Container};
 use crate::image::identify;
 use crate::journal::{self, Journal, Kept};
-use crate::ledger::Decision;
+use crate::ledger::{self, Decision};
 use crate::mounts::collect;
 use crate::stored::{created, damage, disk};
 use crate::trust;
@@ -51,7 +51,10 @@ const DETACHED: &str = "--apart";
 /// Carries out `replace NAME …`, `replace --status` and `replace --recover`.
 pub(crate) async fn replace(root: &Root, args: &[&str]) -> Result<()> {
     match args {
-        ["--recover"] => recover(root).await,
+        ["--recover"] => {
+            ledger::record(root, "replace --recover")?;
+            recover(root).await
+        }
         ["--status", names @ ..] => print_status(root, names),
         [DETACHED, args @ ..] => {
             supervise::detach();

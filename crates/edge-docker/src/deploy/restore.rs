@@ -249,6 +249,7 @@ async fn recreate(root: &Root, app: &AppState, old: Option<Container>) -> Result
         image: &image,
         // It was on the device before the ticket.
         allow_downgrade: true,
+        set: None,
         detach: true,
         force: false,
         timeout: None,

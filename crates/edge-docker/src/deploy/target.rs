@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use edge_common::Root;
-use edge_docker_policy::cli::levels;
+use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
+use edge_docker_policy::refusal::refuse;
 
 use super::arguments::{parse_head, require_app_name, trial_time};
 use super::check;
 use crate::create::{self, Permitted};
+use crate::set::Named;
 use crate::signed_app::SignedApp;
 use crate::trust;
 
@@ -29,7 +31,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Parses the arguments of `replace`: `APP-VERSION [--timeout SECS] [--force]`, or
+    /// Parses the arguments of `replace`: `[--set HEX] APP-VERSION [--timeout SECS] [--force]`,
+    /// or
     /// `NAME [--timeout SECS] [--force] OPTIONS IMAGE …`.
     pub(super) async fn parse(root: &Root, args: &[&str]) -> Result<Self> {
         let trust = trust::load(root)?;
@@ -45,14 +48,35 @@ impl Target {
                 app: None,
             });
         };
+        let named = form.set.map(|set| Named::find(root, set, form.image));
+        let named = named.transpose()?;
+        let by_set = named.as_ref();
+        let form = match by_set {
+            None => form,
+            Some(_) if form.allow_downgrade => {
+                return Err(refuse("--set and --allow-downgrade exclude each other"));
+            }
+            // By its digest, and so that the commit notes a lower release number.
+            Some(named) => SignedForm {
+                image: &named.image,
+                allow_downgrade: true,
+                timeout: form.timeout.or(named.timeout.as_deref()),
+                ..form
+            },
+        };
         let limit = trial_time(form.timeout)?;
         let app = SignedApp::find(root, &trust, &form).await?;
+        if let (Some(named), Some(verified)) = (by_set, &app.image.verified) {
+            named.require_same(verified)?;
+        }
         require_app_name("replace", &app.spec.app)?;
+        let mut request = app.request(root, true)?;
+        request.allow_downgrade = form.allow_downgrade;
         Ok(Self {
             name: app.spec.app.clone(),
             limit,
             force: form.force,
-            request: app.request(root, true)?,
+            request,
             app: Some(app),
         })
     }

@@ -55,7 +55,7 @@ pub(crate) async fn login(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
 
 /// Reads the credentials for `--username NAME --password-stdin` from the options and
 /// standard input. Returns `None` without these options.
-pub(super) fn from_command_line(parsed: &Parsed) -> Result<Option<Credentials>> {
+pub(crate) fn from_command_line(parsed: &Parsed) -> Result<Option<Credentials>> {
     // There is no `--password`, because the process list and the history of the shell
     // would show the password.
     let username = match (parsed.last("username"), parsed.is_set("password-stdin")) {
@@ -105,7 +105,7 @@ pub(crate) fn logout(root: &Root, args: &[&str]) -> Result<()> {
 
 /// Returns the stored credentials for `host`. An unreadable or malformed file counts as
 /// absent: the registry then rejects the request, and the error recommends `login`.
-pub(super) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
+pub(crate) fn credentials(root: &Root, host: &str) -> Option<Credentials> {
     let text = file::read(&root.path(FILE), MAX_FILE_BYTES).ok()?;
     Credentials::from_docker_config(&text, host)
 }

@@ -4,7 +4,7 @@
 pub(crate) mod build;
 mod build_limits;
 mod context;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod identify;
 pub(crate) mod load;
 pub(crate) mod login;

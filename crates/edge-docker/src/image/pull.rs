@@ -20,6 +20,7 @@ use super::{failure, login, release_numbers, signatures};
 use crate::break_glass;
 use crate::engine::client;
 use crate::ledger;
+use crate::set::{self, Named};
 use crate::trust::{self, Trust};
 
 /// Options of `pull`, and of the pull that `run` and other commands start when needed.
@@ -29,11 +30,14 @@ struct Options {
     /// `--allow-downgrade`: a release number below the highest accepted one is accepted
     /// too.
     allow_downgrade: bool,
+    /// `--set`: version that a release set names, which may have a lower release number.
+    named: Option<Named>,
     /// Credentials for the registry, from the command line or from `login`.
     login: Option<Credentials>,
 }
 
-/// Carries out `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`.
+/// Carries out `pull [-q] [--allow-downgrade] [--username NAME --password-stdin] IMAGE`, or
+/// with `--set HEX` in the place of `--allow-downgrade`, where IMAGE is APP-VERSION.
 /// Credentials of the command line are used only for this pull and are not stored:
 /// edge-app passes the credentials of the developer, which must not stay on a device.
 ///
@@ -48,11 +52,23 @@ pub(crate) async fn run(
         return Err(refuse("pull takes one image"));
     };
     let trust = trust::load(root)?;
+    let named = match parsed.last("set") {
+        Some(_) if parsed.is_set("allow-downgrade") => {
+            return Err(refuse("--set and --allow-downgrade exclude each other"));
+        }
+        Some(set) => Some(Named::find(root, set, reference)?),
+        None => None,
+    };
+    let reference = match &named {
+        Some(named) => &format!("{}:{}", trust.repository, named.image),
+        None => reference,
+    };
     let image = require_repository(&trust, reference)?;
     let login = login::from_command_line(parsed)?;
     let options = Options {
         quiet: parsed.is_set("quiet"),
         allow_downgrade: parsed.is_set("allow-downgrade"),
+        named,
         login: login.or_else(|| login::credentials(root, image.repository.host())),
     };
     let (verified, local) = pull_with(root, &trust, &image, &options, prepare).await?;
@@ -89,6 +105,7 @@ pub(super) async fn pull(
     let options = Options {
         quiet: true,
         allow_downgrade,
+        named: None,
         login: login::credentials(root, image.repository.host()),
     };
     pull_with(root, trust, image, &options, async |_| Ok(())).await
@@ -112,7 +129,13 @@ async fn pull_with(
     let app = &annotations.app;
     break_glass::require_app(app)?;
     // Checked before the download, which may take minutes and fill the disk.
-    release_numbers::check(root, &verified, options.allow_downgrade)?;
+    let child = proof.image().map_err(failure::of)?.digest;
+    set::require_not_revoked(root, &verified, [verified.digest.clone(), child])?;
+    if let Some(named) = &options.named {
+        named.require_same(&verified)?;
+    }
+    let allow = options.allow_downgrade || options.named.is_some();
+    release_numbers::check(root, &verified, allow)?;
     log::info(format_args!(
         "{image}: signed as {app} {}, by key {}",
         annotations.version,

@@ -185,6 +185,19 @@ fn invalid(digest: &Digest, error: Error) -> anyhow::Error {
     ))
 }
 
+/// Returns the digest of the image for this platform, from the cached signature of a
+/// manifest; `None` if none is cached.
+pub(super) fn image_digest(root: &Root, digest: &Digest) -> Option<Digest> {
+    let proof = read(root, digest).ok().flatten()?;
+    proof.image().ok().map(|image| image.digest)
+}
+
+/// Returns the image ID of a manifest, from its cached signature; `None` if none is cached.
+pub(super) fn image_id(root: &Root, digest: &Digest) -> Option<String> {
+    let proof = read(root, digest).ok().flatten()?;
+    proof.image_id().ok().map(|id| id.to_string())
+}
+
 /// Returns the digests of the manifests whose signatures are cached, sorted.
 pub(crate) fn digests(root: &Root) -> Result<Vec<Digest>> {
     let entries = match std::fs::read_dir(root.path(DIRECTORY).join("proofs")) {

@@ -1,7 +1,7 @@
 //! Images that no container needs, and their removal.
 //!
-//! An image stays if a container was created from it, if a deployment record names it, or
-//! while a deployment is under way, whose image has no container yet.
+//! An image stays if a container was created from it, if a deployment record or a release
+//! set names it, or while a deployment is under way, whose image has no container yet.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,7 @@ use super::{release_numbers, signatures};
 use crate::engine::client;
 use crate::engine::error::EngineError;
 use crate::journal;
+use crate::set;
 use crate::trust;
 
 /// Element of the engine's list of images.
@@ -89,13 +90,16 @@ async fn list(root: &Root) -> Result<Vec<Listed>> {
     Ok(serde_json::from_value(images)?)
 }
 
-/// Returns the IDs of the images of all containers and of all deployment records.
+/// Returns the IDs of the images of all containers, of all deployment records, and of the
+/// release sets that may still be carried out: they bring back lower release numbers.
 async fn needed(root: &Root) -> Result<BTreeSet<String>> {
     let containers = containers(root).await?;
     let mut needed: BTreeSet<_> = containers.into_iter().map(|c| c.image).collect();
     for journal in journal::all(root) {
         needed.extend(journal.images().map(String::from));
     }
+    let named = set::named(root)?;
+    needed.extend(named.iter().filter_map(|d| signatures::image_id(root, d)));
     Ok(needed)
 }
 

@@ -11,6 +11,9 @@ use crate::reference::{Digest, Repository};
 use crate::signed::{Format, Signed};
 use crate::{bundle, simple_signing};
 
+/// Reason why a signature by another key does not count.
+const UNTRUSTED_KEY: &str = "signed by a key that is not trusted for release sets";
+
 /// Trusted keys of release sets, and the number of different ones that must have signed.
 pub struct SetKeys {
     /// Keys of the role, `set-signing*.pub`.
@@ -139,9 +142,11 @@ fn verify_one(
         return Err("the payload is too large".into());
     }
     // As for images: only bytes that a trusted key has signed are parsed.
-    let signer = signed
-        .signer(keys)
-        .ok_or("signed by a key that is not trusted for release sets")?;
+    let signer = signed.signer(keys);
+    let signer = signer.ok_or_else(|| match signed.stranger(keys) {
+        Some(stranger) => format!("{UNTRUSTED_KEY} ({stranger})"),
+        None => UNTRUSTED_KEY.into(),
+    })?;
     let (stated, tag) = match signed.format() {
         Format::V2 => simple_signing::parse(repository, digest, signed.payload())?,
         Format::V3 => (bundle::parse(digest, signed.payload())?, None),
@@ -168,5 +173,6 @@ fn too_few(
         let few = format!("signed by {count} of {threshold} different keys that are required");
         reasons.insert(0, few);
     }
+    reasons.push(trusted.keys.described());
     Error::Untrusted(reasons.join("; "))
 }

@@ -252,6 +252,8 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),
         "engineer_key": path("engineer.key"), "engineer_pub": path("engineer.pub"),
+        "set_key": path("set.key"), "set_pub": path("set.pub"),
+        "set_offline_key": path("set-offline.key"), "set_offline_pub": path("set-offline.pub"),
         "allowlist": path("allowlist"),
     })
 }

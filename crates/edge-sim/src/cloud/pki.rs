@@ -112,8 +112,10 @@ pub(crate) fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X50
 /// Creates all keys and certificates in `dir`, unless `signing.pub`, the last of
 /// the files, exists.
 pub(crate) fn create(dir: &Path) -> Result<()> {
-    if !dir.join("engineer.pub").exists() {
-        signing_key(dir, "engineer")?;
+    for name in ["engineer", "set", "set-offline"] {
+        if !dir.join(format!("{name}.pub")).exists() {
+            signing_key(dir, name)?;
+        }
     }
     if dir.join("signing.pub").exists() {
         return Ok(());

@@ -52,6 +52,8 @@ pub(crate) struct Endpoints {
     signing_pub: PathBuf,
     kms_pub: Option<PathBuf>,
     engineer_pub: PathBuf,
+    set_pub: PathBuf,
+    set_offline_pub: PathBuf,
     kms_engineer_pub: Option<PathBuf>,
 }
 
@@ -78,6 +80,8 @@ impl Endpoints {
             signing_pub: dir.join("signing.pub"),
             kms_pub: None,
             engineer_pub: dir.join("engineer.pub"),
+            set_pub: dir.join("set.pub"),
+            set_offline_pub: dir.join("set-offline.pub"),
             kms_engineer_pub: None,
         }
     }
@@ -233,16 +237,6 @@ impl Contents<'_> {
                 0o644,
             ),
             copy(cloud.ca_file.clone(), &registry, 0o644),
-            copy(
-                cloud.signing_pub.clone(),
-                &format!("{directory}/container-signing.pub"),
-                0o644,
-            ),
-            copy(
-                cloud.engineer_pub.clone(),
-                &format!("{directory}/engineer-signing.pub"),
-                0o644,
-            ),
             bytes(
                 format!("{}\n", cloud.registry),
                 &format!("{directory}/ecr-url.txt"),
@@ -254,6 +248,14 @@ impl Contents<'_> {
                 0o644,
             ),
         ];
+        let keys = [
+            (&cloud.signing_pub, "container-signing.pub"),
+            (&cloud.engineer_pub, "engineer-signing.pub"),
+            (&cloud.set_pub, "set-signing.pub"),
+            (&cloud.set_offline_pub, "set-signing-offline.pub"),
+        ];
+        let place = |name| format!("{directory}/{name}");
+        entries.extend(keys.map(|(key, name)| copy(key.clone(), &place(name), 0o644)));
         entries.extend(kms);
         entries
     }
@@ -324,6 +326,8 @@ pub(crate) fn list(source: &Path) -> Result<Value> {
         signing_pub: nowhere(),
         kms_pub: Some(nowhere()),
         engineer_pub: nowhere(),
+        set_pub: nowhere(),
+        set_offline_pub: nowhere(),
         kms_engineer_pub: Some(nowhere()),
     };
     let contents = Contents {

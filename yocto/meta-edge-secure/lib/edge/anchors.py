@@ -3,6 +3,7 @@
 import base64
 import binascii
 import fnmatch
+import json
 import os
 import re
 
@@ -10,7 +11,10 @@ import re
 ROLES = [
     ("container", "container-signing*.pub"),
     ("engineer", "engineer-signing*.pub"),
+    ("set", "set-signing*.pub"),
 ]
+# Number of different keys that must sign a release set, unless policy.json has another.
+THRESHOLD = 2
 # SubjectPublicKeyInfo of an uncompressed point on P-256 up to the point: the only form
 # that is accepted, so that equal keys have equal bytes.
 P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
@@ -22,7 +26,8 @@ MAX_BYTES = 65536
 def problems(directory):
     """Returns one line for each file of a directory that is no key of its role.
 
-    Private keys are found under any name. An absent role is no problem.
+    Private keys are found under any name. An absent role is no problem, but fewer keys of
+    release sets than the policy demands are one.
     """
     found = []
     owners = {}
@@ -44,7 +49,22 @@ def problems(directory):
             other = owners.setdefault(key, (role, name))
             if other[0] != role:
                 found.append("%s is the same key as %s: each role needs a key of its own" % (name, other[1]))
+    sets = sum(1 for role, _ in owners.values() if role == "set")
+    threshold = _threshold(directory)
+    if 0 < sets < threshold:
+        found.append("release sets need signatures of %d different keys, and set-signing*.pub are %d: "
+                     "add a key, or lower EDGE_SET_THRESHOLD" % (threshold, sets))
     return found
+
+
+def _threshold(directory):
+    """Returns the number of keys in policy.json; 1 if there is none yet."""
+    path = os.path.join(directory, "policy.json")
+    if not os.path.exists(path):
+        return 1
+    with open(path) as file:
+        policy = json.load(file)
+    return policy.get("sets", {}).get("threshold", THRESHOLD)
 
 
 def _key(text):

@@ -39,6 +39,8 @@ EDGE_ENGINEER ??= "operate"
 EDGE_LAYERS ??= "background"
 # Limit of what an app stores that states none: a share of /data or a size, such as 8g.
 EDGE_STORAGE ??= "80%"
+# Number of different keys of set-signing*.pub that must have signed a release set.
+EDGE_SET_THRESHOLD ??= "2"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -56,7 +58,7 @@ do_install[prefuncs] += "edge_check_anchors"
 
 do_install() {
     if [ -z "${EDGE_POLICY_DIR}" ]; then
-        bbfatal "EDGE_POLICY_DIR is not set: name the directory with container-signing*.pub, ecr-url.txt and, for tickets, engineer-signing*.pub"
+        bbfatal "EDGE_POLICY_DIR is not set: name the directory with container-signing*.pub, ecr-url.txt and, for tickets, engineer-signing*.pub, for release sets set-signing*.pub"
     fi
     if [ ! -s "${EDGE_POLICY_DIR}/ecr-url.txt" ]; then
         bbfatal "EDGE_POLICY_DIR: ${EDGE_POLICY_DIR}/ecr-url.txt is missing or empty"
@@ -77,6 +79,23 @@ do_install() {
     for key in ${EDGE_POLICY_DIR}/engineer-signing*.pub; do
         [ ! -e "$key" ] || install -m 0644 "$key" $trust/
     done
+    threshold="${EDGE_SET_THRESHOLD}"
+    case "${threshold:=2}" in
+        [1-9]|1[0-6]) ;;
+        *) bbfatal "EDGE_SET_THRESHOLD is not 1 to 16: $threshold" ;;
+    esac
+    # None: the image takes no release sets.
+    keys=0
+    for key in ${EDGE_POLICY_DIR}/set-signing*.pub; do
+        [ -s "$key" ] || continue
+        install -m 0644 "$key" $trust/
+        keys=$(expr $keys + 1)
+    done
+    if [ $keys != 0 ] && [ $keys -lt $threshold ]; then
+        bbfatal "EDGE_SET_THRESHOLD is $threshold, but EDGE_POLICY_DIR has $keys set-signing*.pub: add a key, or set it to $keys"
+    fi
+    sets=", \"sets\": { \"threshold\": $threshold }"
+    [ $threshold != 2 ] || sets=
     sandbox=false
     [ "${EDGE_SANDBOX}" != 1 ] || sandbox=true
     ssh="${EDGE_SSH}"
@@ -114,8 +133,8 @@ do_install() {
         80%) storage= ;;
         *) storage=", \"storage\": \"$storage\"" ;;
     esac
-    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s"%s%s }\n' \
-        $sandbox $ssh $run $engineer "$layers" "$storage" >${WORKDIR}/policy.json
+    printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s"%s%s%s }\n' \
+        $sandbox $ssh $run $engineer "$layers" "$storage" "$sets" >${WORKDIR}/policy.json
     install -m 0644 ${WORKDIR}/policy.json $trust/policy.json
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
