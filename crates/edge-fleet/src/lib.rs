@@ -4,4 +4,5 @@ pub mod converge;
 pub mod credentials;
 pub mod jobs;
 mod reference;
+pub mod report;
 pub mod state;

@@ -25,6 +25,7 @@ pub use disk::{
 pub use input::{
     Desired, Done, Input, Jobs, Obstacle, Pending, Purpose, Refused, Request, Verdict,
 };
+pub use repair::drift;
 pub use window::{LocalTime, Window};
 pub use world::{App, Condition, Plan, Planned, World};
 

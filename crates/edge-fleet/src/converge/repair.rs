@@ -27,6 +27,14 @@ fn differing<'a>(disk: &'a Disk, world: &'a World) -> impl Iterator<Item = &'a P
     apps.filter(|p| !world.agrees(p) && !disk.holds.holds.contains_key(&p.app))
 }
 
+/// Returns the names of the apps of the standing set that do not run its versions and are not
+/// held.
+pub fn drift(disk: &Disk, world: &World) -> Vec<String> {
+    differing(disk, world)
+        .map(|planned| planned.app.clone())
+        .collect()
+}
+
 /// Returns the next repair; `None` if all apps are as they should be or have to wait.
 pub(super) fn next(disk: &Disk, world: &World, input: &Input) -> Option<Action> {
     if let Some(noted) = note(disk, world, input) {
@@ -43,7 +51,7 @@ pub(super) fn next(disk: &Disk, world: &World, input: &Input) -> Option<Action> 
 
 /// Returns why nothing is to do.
 pub(super) fn rest(disk: &Disk, world: &World, input: &Input) -> Action {
-    let drift: Vec<_> = differing(disk, world).map(|p| p.app.clone()).collect();
+    let drift = drift(disk, world);
     Action::Rest(match (drift.is_empty(), input.offline) {
         (false, _) => Rest::Drift(drift),
         (true, true) => Rest::Offline,

@@ -68,22 +68,7 @@ pub fn distort(fault: Option<Fault>, disk: &mut Disk, input: &mut Input) {
                 disk.holds.holds.clear();
             }
         }
-        Some(Fault::CancelMidway) => {
-            let jobs = input.jobs.as_ref().filter(|jobs| jobs.complete);
-            let listed: BTreeSet<_> = jobs
-                .iter()
-                .flat_map(|jobs| &jobs.pending)
-                .map(|p| &p.execution)
-                .collect();
-            let ended = |candidate: &edge_fleet::converge::Candidate| {
-                let executions = &candidate.executions;
-                let open = executions.iter().any(|e| !disk.results.ended(e));
-                open && !executions.iter().any(|e| listed.contains(e))
-            };
-            if jobs.is_some() && disk.candidate.as_ref().is_some_and(ended) {
-                disk.candidate = None;
-            }
-        }
+        Some(Fault::CancelMidway) => cancel(disk, input),
         Some(Fault::NewerMidway) => {
             let pending = input.jobs.iter().flat_map(|jobs| &jobs.pending);
             let open = pending.filter(|p| !disk.results.ended(&p.execution));
@@ -117,6 +102,24 @@ pub fn distort(fault: Option<Fault>, disk: &mut Disk, input: &mut Input) {
             }
         }
         _ => {}
+    }
+}
+
+/// Drops a candidate whose executions were ended by the cloud, whatever its phase.
+fn cancel(disk: &mut Disk, input: &Input) {
+    let jobs = input.jobs.as_ref().filter(|jobs| jobs.complete);
+    let listed: BTreeSet<_> = jobs
+        .iter()
+        .flat_map(|jobs| &jobs.pending)
+        .map(|p| &p.execution)
+        .collect();
+    let ended = |candidate: &edge_fleet::converge::Candidate| {
+        let executions = &candidate.executions;
+        let open = executions.iter().any(|e| !disk.results.ended(e));
+        open && !executions.iter().any(|e| listed.contains(e))
+    };
+    if jobs.is_some() && disk.candidate.as_ref().is_some_and(ended) {
+        disk.candidate = None;
     }
 }
 
