@@ -23,6 +23,7 @@ locals {
   template_arn = "${local.iot}:provisioningtemplate/${local.template}"
   thing_type   = "edge-ai-device"
   device       = "edge-ai-device"
+  group        = "edge-ai-all"
   role_alias   = "edge-ai-pull"
 }
 

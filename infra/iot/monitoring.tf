@@ -36,7 +36,11 @@ resource "aws_cloudwatch_log_group" "iot" {
 }
 
 locals {
-  logs = { lifecycle = aws_cloudwatch_log_group.lifecycle.arn, iot = aws_cloudwatch_log_group.iot.arn }
+  logs = {
+    lifecycle = aws_cloudwatch_log_group.lifecycle.arn
+    iot       = aws_cloudwatch_log_group.iot.arn
+    samples   = aws_cloudwatch_log_group.samples.arn
+  }
 }
 
 resource "aws_iam_role" "log" {
@@ -75,7 +79,7 @@ locals {
 }
 
 resource "aws_iot_topic_rule" "lifecycle" {
-  for_each    = local.lifecycle_rules
+  for_each    = merge(local.lifecycle_rules, local.job_rules)
   name        = each.key
   description = each.value.description
   enabled     = true
@@ -95,6 +99,18 @@ locals {
       pattern     = "{ ($.source = \"presence\") && ($.eventType = \"disconnected\") && ($.disconnectReason != \"CLIENT_INITIATED_DISCONNECT\") && ($.disconnectReason != \"DUPLICATE_CLIENTID\") }"
       threshold   = var.offline_alarm_threshold
       description = "Devices lost their connection: see the log /edge-ai/lifecycle"
+    }
+    job-executions-failed = {
+      log         = aws_cloudwatch_log_group.lifecycle.name
+      pattern     = "{ ($.source = \"job-execution\") && ($.status != \"rejected\") }"
+      threshold   = var.failed_alarm_threshold
+      description = "Devices did not take a release set: see the log /edge-ai/lifecycle, and edge-app rollout status"
+    }
+    rollouts-aborted = {
+      log         = aws_cloudwatch_log_group.lifecycle.name
+      pattern     = "{ ($.source = \"job\") && ($.reasonCode = \"ABORT_CANCEL\") }"
+      threshold   = 1
+      description = "A rollout stopped by itself: too many devices failed"
     }
     provisioning-refused = {
       log         = aws_cloudwatch_log_group.hook["provision"].name

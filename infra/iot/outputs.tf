@@ -28,6 +28,11 @@ output "ticket_signing_alias" {
   value       = one(aws_kms_alias.engineer_signing[*].name)
 }
 
+output "set_signing_alias" {
+  description = "KMS alias that edge-app signs release sets with; null while there is none."
+  value       = one(aws_kms_alias.set_signing[*].name)
+}
+
 output "parameters_key" {
   description = "ARN of the key that encrypts the secret parameters; infra/builder needs it."
   value       = aws_kms_key.parameters.arn

@@ -10,12 +10,22 @@ locals {
         endpoint      = data.aws_iot_endpoint.data.endpoint_address
         template_name = local.template
       })
+      "fleet/config" = jsonencode({
+        credentials_endpoint = data.aws_iot_endpoint.credentials.endpoint_address
+        ecr_endpoint         = "api.ecr.${var.region}.${data.aws_partition.current.dns_suffix}"
+        region               = var.region
+        role_alias           = aws_iot_role_alias.pull.alias
+      })
       "pki/container-signing-public-key" = data.aws_kms_public_key.signing[var.current_signing_key].public_key_pem
       "ecr/repository-url"               = aws_ecr_repository.apps.repository_url
     },
     {
       for name, key in data.aws_kms_public_key.signing :
       "pki/container-signing-public-key-${name}" => key.public_key_pem if name != var.current_signing_key
+    },
+    {
+      for name, key in data.aws_kms_public_key.set_signing :
+      name == var.current_set_signing_key ? "pki/set-signing-public-key" : "pki/set-signing-public-key-${name}" => key.public_key_pem
     },
     {
       for name, key in data.aws_kms_public_key.engineer_signing :

@@ -29,6 +29,15 @@ resource "aws_iot_thing_type" "device" {
   }
 }
 
+# The provisioning template adds each new thing. A continuous job for this group reaches
+# devices that come later, too.
+resource "aws_iot_thing_group" "all" {
+  name = local.group
+  properties {
+    description = "All devices"
+  }
+}
+
 resource "aws_iot_policy" "device" {
   name = local.device
   policy = templatefile("${path.module}/policies/device.json.tftpl", {
@@ -51,6 +60,7 @@ resource "aws_iam_role_policy" "provisioning" {
   policy = templatefile("${path.module}/policies/provisioning-role.json.tftpl", {
     iot           = local.iot
     thing_type    = local.thing_type
+    group         = local.group
     device_policy = local.device
   })
 }
@@ -65,5 +75,5 @@ resource "aws_iot_provisioning_template" "fleet" {
     target_arn = aws_lambda_function.hook["provision"].arn
   }
   # AWS IoT calls the hook as soon as the template exists.
-  depends_on = [aws_lambda_permission.provision, aws_iam_role_policy.provisioning, aws_iot_thing_type.device, aws_iot_policy.device]
+  depends_on = [aws_lambda_permission.provision, aws_iam_role_policy.provisioning, aws_iot_thing_type.device, aws_iot_thing_group.all, aws_iot_policy.device]
 }

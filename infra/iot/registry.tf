@@ -35,7 +35,32 @@ resource "aws_ecr_lifecycle_policy" "apps" {
         action = { type = "expire" }
       },
       {
+        # Several patterns in one rule would select images that match all of them.
         rulePriority = 2
+        description  = "release sets stay"
+        selection = {
+          tagStatus      = "tagged"
+          tagPatternList = ["set.*"]
+          countType      = "imageCountMoreThan"
+          countNumber    = 100000
+        }
+        action = { type = "expire" }
+      },
+      {
+        # edge-app rollout adds such a tag to each image of a set, and removes it once no
+        # device needs the set.
+        rulePriority = 3
+        description  = "images of sets in use stay"
+        selection = {
+          tagStatus      = "tagged"
+          tagPatternList = ["inuse.*"]
+          countType      = "imageCountMoreThan"
+          countNumber    = 100000
+        }
+        action = { type = "expire" }
+      },
+      {
+        rulePriority = 4
         description  = "untagged images go after a fortnight"
         selection = {
           tagStatus   = "untagged"
@@ -46,7 +71,7 @@ resource "aws_ecr_lifecycle_policy" "apps" {
         action = { type = "expire" }
       },
       {
-        rulePriority = 3
+        rulePriority = 5
         description  = "the newest images stay"
         selection = {
           tagStatus      = "tagged"

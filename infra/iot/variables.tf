@@ -117,6 +117,48 @@ variable "ticket_signers" {
   }
 }
 
+variable "set_signing_keys" {
+  description = <<-EOT
+    Keys that sign release sets, by name. None: images take no release sets that only KMS signed. Never remove a key:
+    trusted = false leaves its public half out of new images, enabled = false stops signing with it.
+  EOT
+  type = map(object({
+    enabled = optional(bool, true)
+    trusted = optional(bool, true)
+  }))
+  default = {}
+  validation {
+    condition     = alltrue([for name in keys(var.set_signing_keys) : can(regex("^[a-z0-9-]{1,32}$", name))])
+    error_message = "Names of set_signing_keys must be 1 to 32 lower-case letters, digits and dashes."
+  }
+}
+
+variable "current_set_signing_key" {
+  description = "Key that alias/edge-set-signing refers to; null while there is none."
+  type        = string
+  default     = null
+  validation {
+    condition = var.current_set_signing_key == null ? alltrue([for key in var.set_signing_keys : !(key.enabled && key.trusted)]) : try(
+      var.set_signing_keys[var.current_set_signing_key].enabled && var.set_signing_keys[var.current_set_signing_key].trusted, false
+    )
+    error_message = "current_set_signing_key must name a key of set_signing_keys that is enabled and trusted, or be null if there is none."
+  }
+}
+
+variable "set_signers" {
+  description = "ARNs of the roles or users that may sign release sets. Nobody else can, administrators of the account included."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = length(var.set_signers) > 0 || length(var.set_signing_keys) == 0
+    error_message = "set_signers must have at least one entry if there are set_signing_keys."
+  }
+  validation {
+    condition     = alltrue([for arn in var.set_signers : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+$", arn))])
+    error_message = "Each entry of set_signers must be the ARN of an IAM role or user."
+  }
+}
+
 variable "alarm_emails" {
   description = "E-mail addresses that receive the alarms; each must confirm once."
   type        = list(string)
@@ -144,6 +186,26 @@ variable "refused_alarm_threshold" {
   validation {
     condition     = var.refused_alarm_threshold >= 1 && floor(var.refused_alarm_threshold) == var.refused_alarm_threshold
     error_message = "refused_alarm_threshold must be a whole number from 1."
+  }
+}
+
+variable "failed_alarm_threshold" {
+  description = "Number of devices that fail a job within five minutes that raises an alarm."
+  type        = number
+  default     = 1
+  validation {
+    condition     = var.failed_alarm_threshold >= 1 && floor(var.failed_alarm_threshold) == var.failed_alarm_threshold
+    error_message = "failed_alarm_threshold must be a whole number from 1."
+  }
+}
+
+variable "sample_retention_days" {
+  description = "Retention of the devices' samples, in days."
+  type        = number
+  default     = 90
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 120, 150, 180, 365], var.sample_retention_days)
+    error_message = "sample_retention_days must be one of CloudWatch's values from 7 to 365."
   }
 }
 

@@ -14,7 +14,7 @@ VALUES = {
     "iot": "arn:aws:iot:eu-central-1:123456789012",
     "ssm": "arn:aws:ssm:eu-central-1:123456789012",
     "root": "arn:aws:iam::123456789012:root",
-    "template": "edge-ai-fleet", "role_alias": "edge-ai-pull", "thing_type": "edge-ai-device",
+    "template": "edge-ai-fleet", "group": "edge-ai-all", "role_alias": "edge-ai-pull", "thing_type": "edge-ai-device",
     "device_policy": "edge-ai-device", "service": "iot.amazonaws.com",
     "table": "arn:aws:dynamodb:eu-central-1:123456789012:table/edge-ai-devices",
     "key": "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000",
@@ -37,7 +37,8 @@ ACCEPTED = {
 # AWS defines no resources for these actions.
 STARS = {
     "ecr:GetAuthorizationToken", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal",
-    "iot:ListPrincipalThings", "iot:ListThingPrincipals", "iot:RegisterThing",
+    "iot:ListJobs", "iot:ListPrincipalThings", "iot:ListThingGroups", "iot:ListThingPrincipals",
+    "iot:RegisterThing",
 }
 
 SCRIPT = """
@@ -107,6 +108,34 @@ def test_what_a_service_may_do_is_for_this_account(path):
 @pytest.mark.parametrize("path", [p for p in FILES if name(p) in IOT], ids=name)
 def test_a_policy_of_iot_is_not_too_long(path):
     assert len("".join(render(path, VALUES).split())) <= 2048
+
+
+def test_only_an_operator_changes_rollouts_and_nobody_by_force():
+    def actions(of):
+        statements = document(INFRA / f"iot/policies/{of}.json.tftpl")["Statement"]
+        return {a for s in statements for a in listed(s["Action"]) if a.startswith("iot:")}
+
+    reading = re.compile("iot:(Describe|Get|List|SearchIndex)")
+    assert [a for a in actions("developer") if not reading.match(a)] == []
+    assert {a for a in actions("operator") if not reading.match(a)} == {
+        "iot:AddThingToThingGroup", "iot:CancelJob", "iot:CancelJobExecution", "iot:CreateJob",
+        "iot:CreateThingGroup", "iot:RemoveThingFromThingGroup", "iot:TagResource", "iot:UpdateJob"}
+    # A deletion would take the record of what was rolled out with it.
+    for path in FILES:
+        assert "iot:DeleteJob" not in render(path, VALUES)
+    signing = {a for s in document(INFRA / "iot/policies/operator.json.tftpl")["Statement"]
+               for a in listed(s["Action"]) if "Sign" in a}
+    assert signing == set()
+
+
+def test_sets_and_images_in_use_are_kept():
+    text = (INFRA / "iot/registry.tf").read_text()
+    rules = re.findall(r'rulePriority = (\d+).*?countNumber += (\S+)', text, re.S)
+    patterns = re.findall(r'tagPatternList = (\[.*?\])', text)
+    assert [p for p, _ in rules] == ["1", "2", "3", "4", "5"]
+    # AWS reads several patterns of one rule as "all of them".
+    assert patterns == ['["sha256-*"]', '["set.*"]', '["inuse.*"]', '["*"]']
+    assert [n for _, n in rules[:3]] == ["100000"] * 3
 
 
 def test_signatures_and_run_specifications_are_kept():

@@ -79,11 +79,15 @@ SIGNING_KEY, SIGNING_PUBLIC, _ = pair()
 _, EARLIER_PUBLIC, _ = pair()
 TICKET_KEY, TICKET_PUBLIC, _ = pair()
 _, EARLIER_TICKET_PUBLIC, _ = pair()
+SET_KEY, SET_PUBLIC, _ = pair()
+FLEET = ('{"credentials_endpoint": "c.example", "ecr_endpoint": "api.ecr.eu-central-1.amazonaws.com",'
+         ' "region": "eu-central-1", "role_alias": "edge-ai-pull"}')
 TOKEN = "a-token-that-nobody-may-see"
 PARAMETERS = {
     "/edge-ai/fleet-provisioning/claim-cert": CLAIM_CERTIFICATE,
     "/edge-ai/fleet-provisioning/claim-key": CLAIM_KEY,
     "/edge-ai/fleet-provisioning/config": '{"endpoint": "a.example", "template_name": "edge-ai-fleet"}',
+    "/edge-ai/fleet/config": FLEET,
     "/edge-ai/pki/container-signing-public-key": SIGNING_PUBLIC,
     "/edge-ai/ecr/repository-url": "1.dkr.ecr.eu-central-1.amazonaws.com/edge-ai",
     "/edge-ai/nordvpn-token": TOKEN,
@@ -196,7 +200,7 @@ def test_the_recipes_find_everything_and_only_their_user_does(build):
     assert modes == {
         "EDGE_CLAIM_DIR": "700", "claim.crt": "600", "claim.key": "600", "config.json": "600",
         "nordvpn-token": "600", "EDGE_POLICY_DIR": "700", "container-signing.pub": "600",
-        "container-signing-first.pub": "600", "ecr-url.txt": "600"}
+        "container-signing-first.pub": "600", "ecr-url.txt": "600", "fleet.json": "600"}
     assert CLAIM_KEY in build.saw() and str(build.root) not in lines[0]
     assert (build.root / "kas.args").read_text() == "build kas/production.yml --update\n"
 
@@ -208,9 +212,36 @@ def test_keys_of_engineers_reach_the_recipe_if_there_are_some(build):
     build.put("/edge-ai/pki/engineer-signing-public-key-first", EARLIER_TICKET_PUBLIC)
     build.put("/edge-ai/pki/engineer-signing-notes", "of another tool")
     code, output = build.run()
-    assert code == 0 and "takes no" not in output, output
+    assert code == 0 and "takes no break-glass" not in output, output
     found = {line.split("/")[-1] for line in build.saw().splitlines() if line.endswith(".pub")}
     assert found == {"container-signing.pub", "engineer-signing.pub", "engineer-signing-first.pub"}
+
+
+def test_keys_of_release_sets_reach_the_recipe_if_there_are_some(build):
+    code, output = build.run("--dry-run")
+    assert code == 0 and "takes no release sets" in output
+    build.put("/edge-ai/pki/set-signing-public-key", SET_PUBLIC)
+    build.put("/edge-ai/pki/set-signing-public-key-offline", EARLIER_PUBLIC)
+    code, output = build.run()
+    assert code == 0 and "takes no release sets" not in output, output
+    found = {line.split("/")[-1] for line in build.saw().splitlines() if line.endswith(".pub")}
+    assert found == {"container-signing.pub", "set-signing.pub", "set-signing-offline.pub"}
+
+
+@pytest.mark.parametrize("value,objection", [
+    ("{", "is not JSON"),
+    ("[" * 100000, "is not JSON"),
+    ("[]", "is not a JSON object with exactly"),
+    (FLEET.replace("}", ', "proxy": ""}'), "is not a JSON object with exactly"),
+    (FLEET.replace('"c.example"', '"https://c.example"'), "has another credentials_endpoint"),
+    (FLEET.replace('"c.example"', "7"), "has another credentials_endpoint"),
+    (FLEET.replace("edge-ai-pull", "a/b"), "has another role_alias"),
+    (FLEET.replace('"eu-central-1"', '"EU"'), "has another region"),
+])
+def test_endpoints_that_a_device_would_reject_are_rejected(build, value, objection):
+    build.put("/edge-ai/fleet/config", value[:4000])
+    code, output = build.run("--dry-run")
+    assert code == 3 and f"/edge-ai/fleet/config {objection}" in output, output
 
 
 def compressed(public):
@@ -227,8 +258,12 @@ def compressed(public):
     ("engineer-signing-public-key", SIGNING_PUBLIC, "the same key as"),
     ("engineer-signing-public-key-old", compressed(SIGNING_PUBLIC), "the same key as"),
     ("engineer-signing-public-key", CLAIM_PUBLIC, "the same key as"),
+    ("set-signing-public-key", SIGNING_PUBLIC, "the same key as"),
+    ("set-signing-public-key-old", CLAIM_PUBLIC, "the same key as"),
+    ("set-signing-public-key", SET_KEY, "is not a public key"),
     ("container-signing-public-key-old", CLAIM_PUBLIC, "the same key as"),
-], ids=["private", "nonsense", "container", "compressed", "claim", "claim-of-containers"])
+], ids=["private", "nonsense", "container", "compressed", "claim", "set", "claim-of-sets", "private-set",
+        "claim-of-containers"])
 def test_a_key_has_one_role(build, name, value, objection):
     build.put(f"/edge-ai/pki/{name}", value)
     code, output = build.run("--dry-run")

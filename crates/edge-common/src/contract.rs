@@ -176,6 +176,9 @@ pub mod path {
     /// Configuration of the VPN in the device image: provider, container image and
     /// peers.
     pub const VPN: &str = "/etc/edge-ai/vpn.json";
+    /// Endpoints, region and role alias with which a device pulls images by itself, in the
+    /// device image. Absent in images that are built without a cloud.
+    pub const FLEET: &str = "/etc/edge-ai/fleet.json";
     /// Directory of the CA certificates that TLS servers are verified with, one or more
     /// `*.pem` files.
     pub const CA: &str = "/etc/edge-ai/ca";

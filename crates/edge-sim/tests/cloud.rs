@@ -268,11 +268,11 @@ make = lambda name: boto3.client(name, endpoint_url=url, region_name='eu-central
 ssm, kms, ecr = make('ssm'), make('kms'), make('ecr')
 for name in ['fleet-provisioning/claim-cert', 'fleet-provisioning/claim-key',
              'fleet-provisioning/config', 'pki/container-signing-public-key',
-             'pki/engineer-signing-public-key',
+             'pki/engineer-signing-public-key', 'pki/set-signing-public-key', 'fleet/config',
              'ecr/repository-url', 'nordvpn-token']:
     p = ssm.get_parameter(Name='/edge-ai/' + name, WithDecryption=True)['Parameter']
     print(name, p['Type'])
-for alias in ['alias/edge-container-signing', 'alias/edge-engineer-signing']:
+for alias in ['alias/edge-container-signing', 'alias/edge-engineer-signing', 'alias/edge-set-signing']:
     key = kms.describe_key(KeyId=alias)['KeyMetadata']
     print(key['KeySpec'], key['KeyUsage'])
 print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
@@ -287,8 +287,9 @@ print(ecr.describe_repositories()['repositories'][0]['imageTagMutability'])
         "fleet-provisioning/claim-cert String\nfleet-provisioning/claim-key SecureString\n\
          fleet-provisioning/config String\npki/container-signing-public-key String\n\
          pki/engineer-signing-public-key String\n\
+         pki/set-signing-public-key String\nfleet/config String\n\
          ecr/repository-url String\nnordvpn-token SecureString\n\
-         ECC_NIST_P256 SIGN_VERIFY\nECC_NIST_P256 SIGN_VERIFY\nIMMUTABLE\n"
+         ECC_NIST_P256 SIGN_VERIFY\nECC_NIST_P256 SIGN_VERIFY\nECC_NIST_P256 SIGN_VERIFY\nIMMUTABLE\n"
     );
 }
 

@@ -105,11 +105,6 @@ class Device:
         return self.jobs.describe_job_execution(iotjobs.DescribeJobExecutionRequest(
             thing_name=self.thing, job_id=job, include_job_document=True))
 
-    def start_next(self):
-        return self.jobs.start_next_pending_job_execution(
-            iotjobs.StartNextPendingJobExecutionRequest(
-                thing_name=self.thing, step_timeout_in_minutes=5)).result(LIMIT).execution
-
 
 def control(endpoint, secret="test"):
     return boto3.client("iot", endpoint_url=endpoint, region_name="eu-central-1",
@@ -122,6 +117,8 @@ def main():
     device = Device(endpoints["iot_port"], *identity)
     thing = device.thing
     seen = {"empty": device.pending()}
+    # Who is registered is in the group of all.
+    seen["all"] = iot.list_things_in_thing_group(thingGroupName="edge-ai-all")["things"]
 
     group = iot.create_thing_group(thingGroupName="barn:1")["thingGroupArn"]
     iot.add_thing_to_thing_group(thingGroupName="barn:1", thingName=thing)
@@ -164,8 +161,9 @@ def main():
                          completed["completedAt"] >= completed["createdAt"]]
 
     iot.create_job(jobId="edge-barn-6", **job, targetSelection="CONTINUOUS")
-    execution = device.start_next()
-    seen["next"] = [execution.job_id, execution.status, execution.version_number]
+    started = device.update("edge-barn-6", "IN_PROGRESS", step_timeout_in_minutes=5,
+                            include_job_execution_state=True).result(LIMIT).execution_state
+    seen["next"] = [started.status, started.version_number]
     seen["running"] = refused(iot.cancel_job_execution, jobId="edge-barn-6", thingName=thing)
     iot.cancel_job(jobId="edge-barn-6", reasonCode="BAD_SET", comment="by hand", force=True)
     seen["canceled"] = rejected(device.update("edge-barn-6", "SUCCEEDED", expected_version=2))

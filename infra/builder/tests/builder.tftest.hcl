@@ -50,7 +50,7 @@ run "it_reads_exactly_the_parameters" {
   command = plan
   assert {
     condition = toset(flatten([for s in jsondecode(aws_iam_role_policy.builder.policy).Statement : s.Resource if startswith(flatten([s.Action])[0], "ssm:")])) == toset([
-      for name in ["/fleet-provisioning/claim-cert", "/fleet-provisioning/claim-key", "/fleet-provisioning/config", "/pki/container-signing-public-key", "/ecr/repository-url", "/nordvpn-token", "/pki", "/pki/*"] :
+      for name in ["/fleet-provisioning/claim-cert", "/fleet-provisioning/claim-key", "/fleet-provisioning/config", "/fleet/config", "/pki/container-signing-public-key", "/ecr/repository-url", "/nordvpn-token", "/pki", "/pki/*"] :
       "arn:aws:ssm:eu-central-1:123456789012:parameter/edge-ai${name}"
     ])
     error_message = "it reads other parameters, or not all"

@@ -8,7 +8,7 @@ mock_provider "aws" {
     defaults = { account_id = "123456789012" }
   }
   mock_data "aws_partition" {
-    defaults = { partition = "aws" }
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
   }
   mock_data "aws_iot_endpoint" {
     defaults = { endpoint_address = "example-ats.iot.eu-central-1.amazonaws.com" }
@@ -121,6 +121,135 @@ run "device_acts_only_as_itself" {
   }
 }
 
+run "device_asks_and_does_not_answer" {
+  command = plan
+  assert {
+    condition = toset([
+      for r in flatten([for s in jsondecode(aws_iot_policy.device.policy).Statement : s.Resource if s.Action == "iot:Publish"]) :
+      replace(r, "arn:aws:iot:eu-central-1:123456789012:topic/", "")
+      ]) == toset([
+      "$aws/things/$${iot:Connection.Thing.ThingName}/shadow/get",
+      "$aws/things/$${iot:Connection.Thing.ThingName}/shadow/update",
+      "$aws/things/$${iot:Connection.Thing.ThingName}/shadow/name/*/get",
+      "$aws/things/$${iot:Connection.Thing.ThingName}/shadow/name/*/update",
+      "$aws/things/$${iot:Connection.Thing.ThingName}/jobs/get",
+      "$aws/things/$${iot:Connection.Thing.ThingName}/jobs/*/get",
+      "$aws/things/$${iot:Connection.Thing.ThingName}/jobs/*/update",
+      "edge-ai/$${iot:Connection.Thing.ThingName}/offline",
+      "edge-ai/$${iot:Connection.Thing.ThingName}/samples",
+    ])
+    error_message = "a device can publish to a topic with other messages than its own requests"
+  }
+}
+
+run "new_things_join_the_group_of_all" {
+  command = plan
+  assert {
+    condition     = jsondecode(aws_iot_provisioning_template.fleet.template_body).Resources.thing.Properties.ThingGroups == [aws_iot_thing_group.all.name]
+    error_message = "the template names another group"
+  }
+  assert {
+    condition     = jsondecode(aws_iot_provisioning_template.fleet.template_body).Resources.thing.OverrideSettings.ThingGroups == "MERGE"
+    error_message = "a renewed certificate would move the thing out of its other groups, or fail"
+  }
+  assert {
+    condition     = [for s in jsondecode(aws_iam_role_policy.provisioning.policy).Statement : s.Resource if s.Action == "iot:AddThingToThingGroup"] == [["arn:aws:iot:eu-central-1:123456789012:thing/edge-ai-*", "arn:aws:iot:eu-central-1:123456789012:thinggroup/edge-ai-all"]]
+    error_message = "the provisioning role cannot add things to the group, or adds them to others"
+  }
+}
+
+run "operators_roll_out_our_jobs_only" {
+  command = plan
+  assert {
+    condition = alltrue([
+      for r in flatten([for s in jsondecode(aws_iam_policy.operator.policy).Statement : s.Resource if anytrue([for a in flatten([s.Action]) : startswith(a, "iot:")])]) :
+      r == "*" || can(regex("^arn:aws:iot:eu-central-1:123456789012:(job/edge-[*]|thing/edge-ai-[*]|thinggroup/edge-ai-[*]|index/AWS_Things)$", r))
+    ])
+    error_message = "an operator reaches other jobs, things or groups"
+  }
+}
+
+run "jobs_are_recorded_and_counted" {
+  command = plan
+  assert {
+    condition     = aws_iot_event_configurations.jobs.event_configurations == tomap({ JOB = true, JOB_EXECUTION = true })
+    error_message = "AWS IoT publishes no events of jobs"
+  }
+  assert {
+    condition     = alltrue([for name in ["edge_ai_job", "edge_ai_job_execution"] : one(aws_iot_topic_rule.lifecycle[name].cloudwatch_logs).log_group_name == aws_cloudwatch_log_group.lifecycle.name])
+    error_message = "events of jobs are not in the log that alarms count"
+  }
+  assert {
+    condition     = alltrue([for name in ["job-executions-failed", "rollouts-aborted"] : aws_cloudwatch_metric_alarm.counted[name].alarm_actions == toset([aws_sns_topic.alarms.arn])])
+    error_message = "nobody hears of a failed rollout"
+  }
+  assert {
+    condition     = one(aws_iot_topic_rule.samples.cloudwatch_logs).batch_mode == true
+    error_message = "the whole array of samples would be one record of the log"
+  }
+}
+
+run "the_index_has_what_rollouts_query" {
+  command = plan
+  assert {
+    condition     = aws_iot_indexing_configuration.things.thing_indexing_configuration[0].filter[0].named_shadow_names == toset(["fleet"])
+    error_message = "the shadow fleet is not indexed"
+  }
+  assert {
+    condition     = length(aws_iot_indexing_configuration.things.thing_indexing_configuration[0].custom_field) <= 5
+    error_message = "AWS indexes at most five custom fields"
+  }
+}
+
+run "only_set_signers_sign_sets" {
+  command = plan
+  variables {
+    set_signing_keys        = { first = {}, second = {}, third = { trusted = false, enabled = false } }
+    current_set_signing_key = "second"
+    set_signers             = ["arn:aws:iam::123456789012:role/rollout"]
+  }
+  assert {
+    condition     = alltrue([for key in aws_kms_key.set_signing : [for s in jsondecode(key.policy).Statement : s.Principal.AWS if contains(flatten([s.Action]), "kms:Sign")] == [["arn:aws:iam::123456789012:role/rollout"]]])
+    error_message = "somebody else may sign release sets"
+  }
+  assert {
+    condition     = !strcontains(aws_kms_key.signing["first"].policy, "rollout")
+    error_message = "who signs release sets may sign containers"
+  }
+  assert {
+    condition     = alltrue([for key in aws_kms_key.set_signing : key.customer_master_key_spec == "ECC_NIST_P256" && key.key_usage == "SIGN_VERIFY"])
+    error_message = "devices verify P-256 only"
+  }
+  assert {
+    condition     = [for a in aws_kms_alias.set_signing : a.name] == ["alias/edge-set-signing"]
+    error_message = "edge-app looks for another alias"
+  }
+  assert {
+    condition = toset([for p in aws_ssm_parameter.public : p.name if strcontains(p.name, "set-signing")]) == toset([
+      "/edge-ai/pki/set-signing-public-key",
+      "/edge-ai/pki/set-signing-public-key-first",
+    ])
+    error_message = "builds look for other parameters"
+  }
+}
+
+run "without_a_key_there_are_no_set_keys" {
+  command = plan
+  assert {
+    condition     = length(aws_kms_key.set_signing) + length(aws_kms_alias.set_signing) == 0
+    error_message = "release sets must be switched on by a decision"
+  }
+}
+
+run "refuses_sets_that_nobody_can_sign" {
+  command = plan
+  variables {
+    set_signing_keys        = { first = {} }
+    current_set_signing_key = "other"
+  }
+  expect_failures = [var.current_set_signing_key, var.set_signers]
+}
+
 run "template_names_the_thing_itself" {
   command = plan
   assert {
@@ -161,7 +290,7 @@ run "only_named_resources" {
       ) : [for s in jsondecode(p).Statement : s.Action if s.Resource == "*"]
       ])) == toset([
       "ecr:GetAuthorizationToken", "iot:AttachThingPrincipal", "iot:DetachThingPrincipal",
-      "iot:ListPrincipalThings", "iot:ListThingPrincipals", "iot:RegisterThing",
+      "iot:ListJobs", "iot:ListPrincipalThings", "iot:ListThingGroups", "iot:ListThingPrincipals", "iot:RegisterThing",
     ])
     error_message = "a role has an action on every resource"
   }
@@ -180,7 +309,7 @@ run "only_named_resources" {
     error_message = "the hook could touch a certificate"
   }
   assert {
-    condition     = alltrue([for r in [aws_iam_role.provisioning, aws_iam_role.pull, aws_iam_role.log["iot"], aws_iam_role.log["lifecycle"]] : jsondecode(r.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"])
+    condition     = alltrue([for r in [aws_iam_role.provisioning, aws_iam_role.pull, aws_iam_role.log["iot"], aws_iam_role.log["lifecycle"], aws_iam_role.log["samples"]] : jsondecode(r.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"])
     error_message = "a role could be assumed for another account"
   }
 }
@@ -289,6 +418,7 @@ run "parameters_have_their_names_and_no_secret" {
     condition = toset([for p in aws_ssm_parameter.public : p.name]) == toset([
       "/edge-ai/fleet-provisioning/claim-cert",
       "/edge-ai/fleet-provisioning/config",
+      "/edge-ai/fleet/config",
       "/edge-ai/pki/container-signing-public-key",
       "/edge-ai/ecr/repository-url",
     ])
@@ -297,6 +427,15 @@ run "parameters_have_their_names_and_no_secret" {
   assert {
     condition     = keys(jsondecode(aws_ssm_parameter.public["fleet-provisioning/config"].value)) == ["endpoint", "template_name"]
     error_message = "devices know endpoint and template_name"
+  }
+  assert {
+    condition = jsondecode(aws_ssm_parameter.public["fleet/config"].value) == {
+      credentials_endpoint = "example-ats.iot.eu-central-1.amazonaws.com"
+      ecr_endpoint         = "api.ecr.eu-central-1.amazonaws.com"
+      region               = "eu-central-1"
+      role_alias           = "edge-ai-pull"
+    }
+    error_message = "devices look for other values to pull images"
   }
 }
 
@@ -354,11 +493,13 @@ run "refuses_wrong_variables" {
     keep_images             = 1
     log_retention_days      = 7
     offline_alarm_threshold = 0
+    failed_alarm_threshold  = 0
+    sample_retention_days   = 8
     refused_alarm_threshold = 1.5
   }
   expect_failures = [
     var.region, var.current_claim, var.signers, var.current_signing_key, var.alarm_emails, var.keep_images,
-    var.log_retention_days, var.offline_alarm_threshold, var.refused_alarm_threshold,
+    var.log_retention_days, var.offline_alarm_threshold, var.failed_alarm_threshold, var.sample_retention_days, var.refused_alarm_threshold,
   ]
 }
 

@@ -282,6 +282,7 @@ impl Stage {
             "policy/set-signing.pub",
             "policy/set-signing-offline.pub",
             "policy/ecr-url.txt",
+            "policy/fleet.json",
             "authorized_keys",
         ];
         for file in outside.into_iter().chain(tools.iter().map(String::as_str)) {

@@ -11,12 +11,15 @@ use anyhow::{Context, Result, bail};
 use edge_common::file;
 use serde_json::{Value, json};
 
+use super::policy::ROLE_ALIAS;
 use super::{HOST, Ports, TEMPLATE};
 
 /// Alias in KMS of the key that signs container images.
 pub(crate) const KEY_ALIAS: &str = "alias/edge-container-signing";
 /// Alias in KMS of the key that signs break-glass tickets.
 pub(crate) const TICKET_KEY_ALIAS: &str = "alias/edge-engineer-signing";
+/// Alias in KMS of the key that signs release sets.
+pub(crate) const SET_KEY_ALIAS: &str = "alias/edge-set-signing";
 /// Region of the local cloud.
 pub(crate) const REGION: &str = "eu-central-1";
 
@@ -26,6 +29,8 @@ pub(crate) struct PublicKeys {
     pub containers: String,
     /// Key that signs break-glass tickets.
     pub tickets: String,
+    /// Key that signs release sets.
+    pub sets: String,
 }
 
 /// Creates the signing keys in KMS, the repository in ECR and the parameters in SSM.
@@ -35,6 +40,7 @@ pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<PublicKeys> {
     let public = PublicKeys {
         containers: signing_key(ports, KEY_ALIAS)?,
         tickets: signing_key(ports, TICKET_KEY_ALIAS)?,
+        sets: signing_key(ports, SET_KEY_ALIAS)?,
     };
     request(
         "AmazonEC2ContainerRegistry_V20150921.CreateRepository",
@@ -68,6 +74,8 @@ pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<PublicKeys> {
             public.tickets.clone(),
             "String",
         ),
+        ("pki/set-signing-public-key", public.sets.clone(), "String"),
+        ("fleet/config", fleet_config(ports), "String"),
         (
             "ecr/repository-url",
             format!("{HOST}:{}/edge-ai", ports.registry),
@@ -86,6 +94,17 @@ pub(crate) fn seed(dir: &Path, ports: &Ports) -> Result<PublicKeys> {
         )?;
     }
     Ok(public)
+}
+
+/// Returns `fleet.json` of the device image: where devices request credentials and tokens.
+pub(super) fn fleet_config(ports: &Ports) -> String {
+    let config = json!({
+        "credentials_endpoint": format!("{HOST}:{}", ports.credentials),
+        "ecr_endpoint": format!("{HOST}:{}", ports.ecr),
+        "region": REGION,
+        "role_alias": ROLE_ALIAS,
+    });
+    config.to_string()
 }
 
 /// Creates a signing key with an alias and returns its public half, PEM.

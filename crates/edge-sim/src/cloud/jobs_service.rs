@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use edge_common::{file, log};
 
 use super::jobs::{Call, Effects, Engine, Publication, Response};
+use super::policy;
 
 /// Largest size of the stored state, in bytes.
 const MAX_STATE: u64 = 64 * 1024 * 1024;
@@ -109,6 +110,19 @@ impl JobsService {
         let result = answered(answer);
         self.publish(&state, &notifications, writes);
         result
+    }
+
+    /// Adds a thing that was registered to the groups of the provisioning template.
+    ///
+    /// # Errors
+    /// If the template is malformed.
+    pub(crate) fn enroll(&self, thing: &str) -> Result<()> {
+        let groups = policy::thing_groups()?;
+        let mut state = self.lock();
+        let now = state.now();
+        let published = state.engine.enroll(now, thing, &groups);
+        self.publish(&state, &published, true);
+        Ok(())
     }
 
     /// Handles a request to the control plane.

@@ -155,14 +155,18 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         let public = aws::seed(dir, &ports)?;
         put(dir, "kms.pub", &public.containers, 0o644)?;
         put(dir, "kms-engineer.pub", &public.tickets, 0o644)?;
+        put(dir, "kms-set.pub", &public.sets, 0o644)?;
         values["aws_endpoint"] = format!("http://127.0.0.1:{}", ports.aws).into();
         values["kms_alias"] = aws::KEY_ALIAS.into();
         values["kms_pub"] = dir.join("kms.pub").display().to_string().into();
         values["kms_ticket_alias"] = aws::TICKET_KEY_ALIAS.into();
+        values["kms_set_alias"] = aws::SET_KEY_ALIAS.into();
+        values["kms_set_pub"] = dir.join("kms-set.pub").display().to_string().into();
         values["kms_engineer_pub"] = dir.join("kms-engineer.pub").display().to_string().into();
     }
     let text = serde_json::to_string_pretty(&values)?;
     put(dir, "endpoints.json", &text, 0o600)?;
+    put(dir, "fleet.json", &aws::fleet_config(&ports), 0o644)?;
     daemons.keep()?;
     status(dir)
 }
@@ -248,6 +252,7 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "credentials_endpoint": format!("{HOST}:{}", ports.credentials),
         "ecr_endpoint": format!("{HOST}:{}", ports.ecr),
         "role_alias": policy::ROLE_ALIAS, "region": aws::REGION,
+        "fleet_config": path("fleet.json"),
         "iot_control": format!("http://127.0.0.1:{}", ports.control),
         "ca_file": path("ca.pem"), "claim_cert": path("claim.crt"), "claim_key": path("claim.key"),
         "signing_key": path("signing.key"), "signing_pub": path("signing.pub"),

@@ -118,6 +118,13 @@ pub(crate) fn thing_name(serial: &str) -> Result<String> {
         .join(separator))
 }
 
+/// Returns the thing groups that the provisioning template adds a thing to.
+pub(crate) fn thing_groups() -> Result<Vec<String>> {
+    let template: Value = serde_json::from_str(deployed!("provisioning-template.json"))
+        .context("reading the provisioning template")?;
+    listed(&template["Resources"]["thing"]["Properties"]["ThingGroups"])
+}
+
 /// Replaces the template variables of Terraform and parses the policy document.
 fn parse(text: &str, template: &str) -> Result<Policy> {
     let text = text
@@ -262,16 +269,17 @@ mod tests {
             ("iot:Publish", "topic/$aws/things/edge-ai-s1/shadow/update"),
             (
                 "iot:Publish",
-                "topic/$aws/things/edge-ai-s1/shadow/name/apps/update",
-            ),
-            (
-                "iot:Publish",
-                "topic/$aws/things/edge-ai-s1/jobs/start-next",
+                "topic/$aws/things/edge-ai-s1/shadow/name/fleet/update",
             ),
             (
                 "iot:Publish",
                 "topic/$aws/things/edge-ai-s1/jobs/j-1/update",
             ),
+            (
+                "iot:Subscribe",
+                "topicfilter/$aws/things/edge-ai-s1/jobs/+/update/+",
+            ),
+            ("iot:Publish", "topic/edge-ai/edge-ai-s1/samples"),
             ("iot:Publish", "topic/edge-ai/edge-ai-s1/offline"),
             ("iot:Publish", "topic/edge-ai/edge-ai-s1/samples"),
             (
@@ -286,6 +294,13 @@ mod tests {
         ] {
             assert!(allowed(action, resource), "{resource}");
         }
+        // The certificate must be attached to a thing.
+        assert!(!policy.allows("iot:Connect", "client/edge-ai-s1", None));
+    }
+
+    #[test]
+    fn a_device_is_no_other_and_no_service() {
+        let policy = Policy::device().unwrap();
         for (action, resource) in [
             ("iot:Connect", "client/edge-ai-s2"),
             ("iot:Connect", "client/edge-ai-s1x"),
@@ -295,6 +310,15 @@ mod tests {
                 "iot:Publish",
                 "topic/$aws/things/edge-ai-s1/shadow/update/accepted",
             ),
+            (
+                "iot:Publish",
+                "topic/$aws/things/edge-ai-s1/shadow/name/fleet/update/accepted",
+            ),
+            (
+                "iot:Publish",
+                "topic/$aws/things/edge-ai-s1/jobs/start-next",
+            ),
+            ("iot:Publish", "topic/$aws/things/edge-ai-s1/jobs/notify"),
             ("iot:Publish", "topic/edge-ai/edge-ai-s2/offline"),
             ("iot:Publish", "topic/edge-ai/edge-ai-s2/samples"),
             (
@@ -305,10 +329,9 @@ mod tests {
             ("iot:Subscribe", "topicfilter/#"),
             ("iot:Receive", "topic/edge-ai/edge-ai-s1/offline"),
         ] {
-            assert!(!allowed(action, resource), "{resource}");
+            let allowed = policy.allows(action, resource, Some("edge-ai-s1"));
+            assert!(!allowed, "{resource}");
         }
-        // The certificate must be attached to a thing.
-        assert!(!policy.allows("iot:Connect", "client/edge-ai-s1", None));
     }
 
     #[test]
@@ -324,6 +347,7 @@ mod tests {
     #[test]
     fn a_thing_is_named_by_the_template() {
         assert_eq!(thing_name("s1").unwrap(), "edge-ai-s1");
+        assert_eq!(thing_groups().unwrap(), ["edge-ai-all"]);
     }
 
     #[test]

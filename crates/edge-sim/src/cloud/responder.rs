@@ -75,6 +75,9 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
         } else {
             answer(dir, &mut provisioning, topic, message.payload())
         };
+        if let Some(thing) = registered(topic, &answers) {
+            jobs.enroll(thing)?;
+        }
         for (kind, payload) in answers {
             let to = format!("{topic}/{kind}");
             log::info(format_args!("{topic} → {kind}"));
@@ -84,6 +87,13 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the thing that a request registered.
+pub(crate) fn registered<'a>(topic: &str, answers: &'a Answers) -> Option<&'a str> {
+    let asked = topic.starts_with("$aws/provisioning-templates/");
+    let (_, accepted) = answers.iter().find(|(kind, _)| *kind == "accepted")?;
+    accepted["thingName"].as_str().filter(|_| asked)
 }
 
 /// Starts the Jobs service: its clock, and its control plane on `port`.

@@ -281,6 +281,11 @@ fn decide(
     }
     let answers: Vec<(&str, Value)> =
         responder::answer(&shared.dir, &mut lock(&shared.provisioning), topic, payload);
+    if let Some(thing) = responder::registered(topic, &answers) {
+        if let Err(error) = shared.jobs.enroll(thing) {
+            edge_common::log::error(format_args!("{error:#}"));
+        }
+    }
     answers
 }
 

@@ -55,6 +55,7 @@ pub(crate) struct Endpoints {
     set_pub: PathBuf,
     set_offline_pub: PathBuf,
     kms_engineer_pub: Option<PathBuf>,
+    fleet_config: Option<PathBuf>,
 }
 
 impl Endpoints {
@@ -83,6 +84,7 @@ impl Endpoints {
             set_pub: dir.join("set.pub"),
             set_offline_pub: dir.join("set-offline.pub"),
             kms_engineer_pub: None,
+            fleet_config: None,
         }
     }
 }
@@ -257,6 +259,8 @@ impl Contents<'_> {
         let place = |name| format!("{directory}/{name}");
         entries.extend(keys.map(|(key, name)| copy(key.clone(), &place(name), 0o644)));
         entries.extend(kms);
+        let fleet = cloud.fleet_config.clone();
+        entries.extend(fleet.map(|config| copy(config, path::FLEET, 0o644)));
         entries
     }
 
@@ -329,6 +333,7 @@ pub(crate) fn list(source: &Path) -> Result<Value> {
         set_pub: nowhere(),
         set_offline_pub: nowhere(),
         kms_engineer_pub: Some(nowhere()),
+        fleet_config: Some(nowhere()),
     };
     let contents = Contents {
         source,

@@ -136,6 +136,10 @@ do_install() {
     printf '{ "sandbox": %s, "ssh": "%s", "run": "%s", "engineer": "%s"%s%s%s }\n' \
         $sandbox $ssh $run $engineer "$layers" "$storage" "$sets" >${WORKDIR}/policy.json
     install -m 0644 ${WORKDIR}/policy.json $trust/policy.json
+    # Where a device requests credentials to pull images; absent without a cloud.
+    if [ -s "${EDGE_POLICY_DIR}/fleet.json" ]; then
+        install -D -m 0644 ${EDGE_POLICY_DIR}/fleet.json ${D}${sysconfdir}/edge-ai/fleet.json
+    fi
     vpn=${WORKDIR}/vpn.json
     [ ! -s "${EDGE_POLICY_DIR}/vpn.json" ] || vpn=${EDGE_POLICY_DIR}/vpn.json
     install -D -m 0644 $vpn ${D}${sysconfdir}/edge-ai/vpn.json

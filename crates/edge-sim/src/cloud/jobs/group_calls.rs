@@ -114,16 +114,7 @@ fn create(c: &mut Context<'_>, name: &str) -> Outcome<Value> {
             )),
         };
     }
-    let group = Group {
-        id: format!(
-            "00000000-0000-4000-8000-{:012x}",
-            c.now + c.account.groups.len() as u64
-        ),
-        properties,
-        created_at: c.now,
-        version: 1,
-        members: Default::default(),
-    };
+    let group = new_group(c.account, properties, c.now);
     let created = identity(name, &group);
     c.account.groups.insert(name.into(), group);
     if !tags.is_empty() {
@@ -131,6 +122,31 @@ fn create(c: &mut Context<'_>, name: &str) -> Outcome<Value> {
         c.account.tags.insert(arn, tags.into_iter().collect());
     }
     Ok(created)
+}
+
+fn new_group(account: &Account, properties: Value, now: u64) -> Group {
+    Group {
+        id: format!(
+            "00000000-0000-4000-8000-{:012x}",
+            now + account.groups.len() as u64
+        ),
+        properties,
+        created_at: now,
+        version: 1,
+        members: Default::default(),
+    }
+}
+
+/// Adds a thing to a group, which is created if absent.
+pub(super) fn enroll(account: &mut Account, name: &str, thing: &str, now: u64) {
+    if !account.groups.contains_key(name) {
+        let group = new_group(account, json!({}), now);
+        account.groups.insert(name.into(), group);
+    }
+    let group = account.groups.get_mut(name);
+    if group.is_some_and(|group| group.members.insert(thing.into())) {
+        account.membership_changed(thing, Some(name), now);
+    }
 }
 
 fn describe(c: &mut Context<'_>, name: &str) -> Outcome<Value> {

@@ -62,6 +62,18 @@ impl Engine {
         self.account.things.insert(thing.into());
     }
 
+    /// Adds a new thing to groups, which are created if absent, as fleet provisioning does.
+    pub fn enroll(&mut self, now: u64, thing: &str, groups: &[String]) -> Vec<Publication> {
+        let mut publications = self.tick(now);
+        let now = self.account.clock;
+        self.register(thing);
+        for group in groups {
+            group_calls::enroll(&mut self.account, group, thing, now);
+        }
+        publications.extend(payloads::notifications(&mut self.account, now));
+        publications
+    }
+
     /// Returns the time at which [`Engine::tick`] has something to do.
     pub fn due(&self) -> Option<u64> {
         self.account.due()
