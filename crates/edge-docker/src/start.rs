@@ -8,11 +8,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::sync::OnceLock;
 
 use edge_common::Root;
 use nix::sys::signal::SigSet;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{
     Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit, umask,
 };
@@ -66,6 +68,8 @@ const LIMITED: [(Resource, u64, Option<u64>); 4] = [
 /// of nohup stay ignored.
 const SIGNALS: [i32; 9] = [SIGCHLD, 10, 12, 14, 15, 24, 25, 26, 28];
 const SIGCHLD: i32 = 17;
+/// Working directory of the caller.
+static CALLER_DIRECTORY: OnceLock<OwnedFd> = OnceLock::new();
 /// SIGTSTP, which a terminal sends at Ctrl-Z.
 const SIGTSTP: i32 = 20;
 
@@ -78,10 +82,9 @@ pub fn reset(root: &Root) {
     // executes does. With a blocked SIGTERM a deployment could not be cancelled, and with a
     // blocked SIGCHLD the end of docker's client would not be noticed.
     let _ = SigSet::empty().thread_set_mask();
-    raise_limits();
     // Failure of any step is no reason to stop: a unit without the capability cannot
     // raise its limits, and has those of its unit file.
-    let _ = std::env::set_current_dir("/");
+    raise_limits();
     if getpriority_process(None).is_ok_and(|nice| nice > 0) {
         let _ = setpriority_process(None, 0);
     }
@@ -95,6 +98,18 @@ pub fn reset(root: &Root) {
         let error = execute_again(root);
         edge_common::log::warn(format_args!("resetting the environment: {error}"));
     }
+    // After the last execution, which would lose the descriptor.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(directory) = open(".", flags, Mode::empty()) {
+        let _ = CALLER_DIRECTORY.set(directory);
+    }
+    let _ = std::env::set_current_dir("/");
+}
+
+/// Returns the working directory of the caller, opened for paths relative to it; `None`
+/// if it was removed.
+pub(crate) fn caller_directory() -> Option<BorrowedFd<'static>> {
+    CALLER_DIRECTORY.get().map(AsFd::as_fd)
 }
 
 fn is_kept(name: &OsString) -> bool {

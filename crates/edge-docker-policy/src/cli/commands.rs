@@ -82,6 +82,16 @@ commands! {
         flag('i', "interactive"), flag('t', "tty"), flag('d', "detach"),
         value('u', "user"), value('w', "workdir"), value('e', "env"),
     ]).options_first().takes(Count(2, usize::MAX, "a container and a command")).operate();
+    /// Copies files between the mounts of an app and the caller.
+    Copy = Entry::own("cp", Run, &[
+        ("cp [-q] APP:PATH FILE", "Copy a file or directory out of the app's own mounts; FILE \
+          `-` is a tar archive on standard output, APP:PATH/. the content of a directory"),
+        ("cp [-q] FILE APP:PATH", "Copy into a mount of the app; FILE `-` is a tar archive on \
+          standard input, which goes into the directory PATH"),
+    ]).groups(&[("container", "cp")]).takes(Count(2, 2, "APP:PATH FILE, or FILE APP:PATH"))
+        // `--archive` and `--follow-link` are not listed: the first would take owners from
+        // an archive, the second would leave the mount.
+        .options(&[flag('q', "quiet")]).operate();
 
     /// Starts existing containers after their images have been verified again.
     Start = Entry::client("start", Manage, &[("start NAME ...", "Start containers")])

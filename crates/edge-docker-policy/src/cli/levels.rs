@@ -8,7 +8,7 @@ use edge_common::level::{Level, RunMode};
 
 use crate::cli::args::{self, Known, Order, flag, value};
 use crate::cli::commands::Command;
-use crate::cli::help;
+use crate::cli::{copy, help};
 use crate::refusal::refuse;
 
 /// Options of `run APP-VERSION` and `replace APP-VERSION`, which change neither the
@@ -80,6 +80,8 @@ pub fn required(command: Command, args: &[&str], mode: RunMode) -> Level {
         (Command::Replace, Some(&"--recover")) => Level::Operate,
         // The part of a deployment that runs in a process of its own.
         (Command::Replace, Some(&"--apart")) => required(command, &args[1..], mode),
+        // What is copied into an app is code for whatever loads it from there.
+        (Command::Copy, _) if copy::is_into(args) => Level::Debug,
         (Command::Run | Command::Replace | Command::Pull, _) if lowers() => Level::Debug,
         (Command::Run | Command::Replace, _) if is_signed() => Level::Operate,
         (Command::Run | Command::Replace, _) => Level::Debug,
@@ -156,7 +158,7 @@ const COSTS: [(Level, &str); 3] = [
 ];
 
 /// Forms of commands with another level than the table's.
-const FORMS: [(Level, &str); 10] = [
+const FORMS: [(Level, &str); 11] = [
     (Level::Look, "replace --status"),
     (Level::Look, "network show"),
     (Level::Look, "set show, set status"),
@@ -166,6 +168,7 @@ const FORMS: [(Level, &str); 10] = [
     (Level::Operate, "exec NAME COMMAND of the app's `commands`"),
     (Level::Debug, "set repair"),
     (Level::Debug, "exec of any program"),
+    (Level::Debug, "cp FILE APP:PATH"),
     (Level::Debug, "--allow-downgrade of run, replace and pull"),
 ];
 
@@ -226,13 +229,14 @@ mod tests {
             "pull r:a;run a-v1;run -d a-v1;replace a-v1;start a;stop a;restart a;kill a;\
              pause a;rollback a;rm -f a;rmi a;system prune;login;exec a b;\
              replace --apart a-v1;replace --recover;replace --set x a-v1;pull --set x a-v1;\
-             set take r@x;set commit x",
+             set take r@x;set commit x;cp a:/d -;cp -q a:/d x;container cp a:/d x",
         ),
         (
             Level::Debug,
             "run -d r:a;run r:a;run a-v1 sh;create a-v1;replace a r:a-v1;\
              replace --apart a r:a-v1;pull --allow-downgrade r:a;run --allow-downgrade a-v1;\
-             sync a;build -t x -;load;tag a b;push a;set repair;replace --set x a r:a-v1",
+             sync a;build -t x -;load;tag a b;push a;set repair;replace --set x a r:a-v1;\
+             cp - a:/d;cp x a:/d;cp -q x a:/d",
         ),
     ];
 

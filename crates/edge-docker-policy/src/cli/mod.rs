@@ -4,6 +4,7 @@
 pub mod args;
 mod client_values;
 pub mod commands;
+pub mod copy;
 pub mod entry;
 pub(crate) mod health;
 pub mod help;

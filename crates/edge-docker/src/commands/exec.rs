@@ -154,14 +154,25 @@ fn require_typed(root: &Root, found: &Value, name: &str, spec: Option<&RunSpec>)
              edge-docker help levels"
         )));
     }
+    require_no_grants(root, found, &format!("exec of {name:?}"), &signed)
+}
+
+/// Refuses `request` in a container that holds grants, unless a ticket names its app.
+pub(super) fn require_no_grants(
+    root: &Root,
+    found: &Value,
+    request: &str,
+    instead: &str,
+) -> Result<()> {
+    let app = break_glass::app_of(found);
     let is_sandbox = found["Config"]["Labels"][label::SANDBOX]
         .as_str()
         .is_some_and(|app| !app.is_empty());
     match &grants::held(&found["HostConfig"])[..] {
         [_, ..] if !is_sandbox && break_glass::permits(root, app, true) => Ok(()),
         [first, ..] if !is_sandbox => Err(refuse(format_args!(
-            "exec of {name:?} is refused: the container holds {first}, so it takes only what was \
-             signed; {signed}"
+            "{request} is refused: the container holds {first}, so it takes only what was \
+             signed; {instead}"
         ))),
         _ => Ok(()),
     }

@@ -2,6 +2,7 @@
 //! `edge_docker_policy::cli::commands`, so that a command without an implementation does
 //! not compile.
 
+mod copy;
 mod exec;
 mod explain;
 mod help;
@@ -137,6 +138,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Replace => done(deploy::replace(root, args).await),
         Command::Rollback => done(deploy::rollback(root, args).await),
         Command::Exec => done(exec::run(root, parsed).await),
+        Command::Copy => copy::run(root, parsed).await,
         Command::Remove => operate::remove(root, parsed).await,
         Command::Pull => done(deploy::repair::pull(root, parsed).await),
         Command::Push => done(push::run(root, args).await),

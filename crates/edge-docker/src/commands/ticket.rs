@@ -47,6 +47,8 @@ pub(super) fn permits(root: &Root, command: Command, args: &[&str], mode: RunMod
     let is_permitted = match command {
         // Each of these checks the app when it knows which one it is.
         Command::Run | Command::Create | Command::Rollback | Command::Exec | Command::Pull => true,
+        // Like a program of the caller's choice: the files stay.
+        Command::Copy => true,
         Command::Replace => args.first() != Some(&"--recover"),
         Command::Start | Command::Restart | Command::Unpause => true,
         Command::Stop | Command::Kill | Command::Pause | Command::Remove => true,

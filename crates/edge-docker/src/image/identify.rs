@@ -258,7 +258,7 @@ fn spec_of(verified: &Verified, found: &Value) -> Result<Option<RunSpec>> {
 
 /// Returns the `inspect` response of a container. Refuses a container that edge-docker
 /// did not create, because the policy has not judged its options.
-async fn created(root: &Root, verb: &str, name: &str) -> Result<Value> {
+pub(crate) async fn created(root: &Root, verb: &str, name: &str) -> Result<Value> {
     let name = values::name(verb, name)?;
     let path = format!("/containers/{name}/json");
     let found = client::request(root, Method::GET, &path, None).await?;

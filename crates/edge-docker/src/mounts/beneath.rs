@@ -66,7 +66,7 @@ pub(crate) fn open(
 }
 
 /// Creates the file `name` in `directory` with mode 0600; an existing file is an error.
-pub(crate) fn create(directory: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn create(directory: impl AsFd, name: impl Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(0o600);
     openat2(directory, name, flags | OFlags::CLOEXEC, mode, BENEATH)
@@ -76,7 +76,7 @@ pub(crate) fn create(directory: impl AsFd, name: &str) -> rustix::io::Result<Own
 /// before opening it.
 pub(crate) fn open_or_create(
     directory: impl AsFd,
-    name: &str,
+    name: impl Arg + Copy,
     flags: OFlags,
     created: impl FnOnce() -> rustix::io::Result<()>,
 ) -> rustix::io::Result<OwnedFd> {

@@ -99,6 +99,15 @@ pub(super) fn sources(root: &Root, record: &CloneRecord) -> Result<Vec<OwnedFd>>
         .collect()
 }
 
+/// Opens the source of mount `number` of `record`; `None` if it has no such mount.
+pub(crate) fn source(root: &Root, record: &CloneRecord, number: usize) -> Result<Option<OwnedFd>> {
+    let Some(below) = record.below.get(number) else {
+        return Ok(None);
+    };
+    let directory = app_directory(root, record)?;
+    resolve(&directory, &record.directory, below, None).map(Some)
+}
+
 /// Opens the app's directory of `record`, or creates it.
 fn app_directory(root: &Root, record: &CloneRecord) -> Result<OwnedFd> {
     let (parent, app) = beneath::parent(root, &record.directory)?;

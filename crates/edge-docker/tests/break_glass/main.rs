@@ -117,6 +117,11 @@ fn a_good_ticket_works_ends_by_itself_and_leaves_nothing() {
     let mut session = device.command(&["edge-docker", "exec", "net", "sleep", "7777"]);
     let mut session = session.spawn().unwrap();
     until("the session", || sleeps(&device, "7777").then_some(()));
+    device.good(&[
+        "sh",
+        "-c",
+        "cd /tmp && echo copied >copied && tar c copied | edge-docker cp - net:/state",
+    ]);
     device.good(&run);
     assert_eq!(
         inspect(&device, "probe")["HostConfig"]["NetworkMode"],
@@ -149,6 +154,8 @@ fn assert_refused(device: &Device, tag: &str) {
     let other = format!("{REPOSITORY}:other-v1");
     for refused in [
         &["edge-docker", "exec", "other", "ls"][..],
+        &["edge-docker", "cp", "-", "other:/state"],
+        &["edge-docker", "cp", "-", "net:/etc"],
         &["edge-docker", "run", "-d", "-e", "A=b", &other],
         &["edge-docker", "run", "-d", "sandbox/net:base"],
         &["edge-docker", "build", "-t", "sandbox/net", "-"],
@@ -186,6 +193,7 @@ fn assert_as_before(device: &Device, before: &Value) {
     assert!(!changed.contains("left"), "{changed}");
     // Mounts and volumes of the image are the app's state.
     assert_eq!(device.good(&["cat", "/data/apps/net/kept"]), "kept");
+    assert_eq!(device.good(&["cat", "/data/apps/net/copied"]), "copied");
     let mounts = after["Mounts"].as_array().unwrap();
     let cache = mounts
         .iter()
@@ -216,7 +224,7 @@ fn assert_recorded(device: &Device) {
         .filter(|r| r["who"]["ticket"] == id.as_str() && r["verdict"] == "allowed")
         .map(|r| r["verb"].as_str().unwrap())
         .collect();
-    assert_eq!(under, ["exec", "exec", "exec", "run"]);
+    assert_eq!(under, ["exec", "exec", "exec", "cp", "run"]);
     let verb = |verb: &str| {
         records
             .iter()

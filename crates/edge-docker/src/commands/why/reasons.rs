@@ -265,7 +265,9 @@ fn of_refusal(name: &str, sources: &Sources, journal: Option<&Journal>) -> Optio
 
 /// Returns the newest permitted command on an app that changed its state.
 fn last_change<'a>(name: &str, sources: &'a Sources) -> Option<&'a Event> {
-    let changes = |e: &&Event| e.is_allowed && is_about(e, name) && e.verb != "exec";
+    let changes = |e: &&Event| {
+        e.is_allowed && is_about(e, name) && !["exec", "cp"].contains(&e.verb.as_str())
+    };
     sources.events.iter().find(changes)
 }
 
@@ -278,7 +280,11 @@ fn is_about(event: &Event, name: &str) -> bool {
             .strip_prefix(name)
             .and_then(|rest| rest.strip_prefix('-'));
         let is_container = |rest: &str| suffix::RESERVED.iter().any(|s| s[1..] == *rest);
-        text == name || version.is_some_and(|v| is_container(v) || v.starts_with(is_version))
+        // `cp` names a path in the app.
+        let is_path = event.verb == "cp" && text.split(':').next() == Some(name);
+        is_path
+            || text == name
+            || version.is_some_and(|v| is_container(v) || v.starts_with(is_version))
     };
     event.app == name
         || event.container == name
