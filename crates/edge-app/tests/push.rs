@@ -388,3 +388,34 @@ fn at_terminal(project: &Project, arguments: &[&str], answer: &str) -> String {
     writeln!(child.stdin.take().unwrap(), "{answer}").unwrap();
     String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
 }
+
+/// A build that changes nothing has another time under each version: that of its push.
+#[test]
+fn the_same_content_is_listed_with_the_time_of_each_push() {
+    let (cloud, engine) = (Cloud::up(), Engine::start());
+    let mut project = Project::new(&cloud, cloud.value("registry"), &json!({}));
+    engine.lend(&mut project);
+    let mut numbers = Vec::new();
+    for version in ["v1", "v2"] {
+        engine.load(
+            &format!("{}:hello-{version}", project.registry),
+            "amd64",
+            "",
+        );
+        let pushed = project.succeeds(&["push", "hello", "--version", version, "--json"]);
+        let pushed: serde_json::Value = serde_json::from_str(&pushed).unwrap();
+        numbers.push(pushed["release_number"].as_u64().unwrap());
+    }
+    assert!(numbers[0] < numbers[1], "{numbers:?}");
+    // The first version once more is not pushed later.
+    project.succeeds(&["push", "hello", "--version", "v1"]);
+    let list = project.succeeds(&["list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let (first, second) = (&list[0], &list[1]);
+    assert_eq!(first["digest"], second["digest"], "{list}");
+    assert_eq!(
+        (&first["serial"], &second["serial"]),
+        (&json!(numbers[0]), &json!(numbers[1])),
+        "{list}"
+    );
+}

@@ -68,7 +68,7 @@ pub use reference::{Digest, ImageRef, Repository};
 #[cfg(feature = "push")]
 pub use registry::BlobUpload;
 #[cfg(feature = "pull")]
-pub use registry::{Credentials, Registry};
+pub use registry::{Credentials, Registry, docker_config_keys};
 #[cfg(feature = "verify")]
 pub use select::Select;
 #[cfg(feature = "verify")]

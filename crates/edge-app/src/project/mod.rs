@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod config;
+mod docker_login;
 mod git;
 pub(crate) mod init;
 pub(crate) mod registry;

@@ -1,7 +1,5 @@
 //! Registry of a project: the repository of its images, and the credentials for it.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use edge_common::exit::Failure;
 use edge_common::file;
@@ -10,6 +8,7 @@ use edge_signature::{Credentials, Digest, ImageRef, Registry, Repository};
 use crate::cloud::{ecr, ssm};
 use crate::exit_code::{CONFIGURATION, registry_error};
 use crate::project::config::{FILE_NAME, MAX_FILE_BYTES, Project, RepositoryName, SsmParameter};
+use crate::project::docker_login;
 
 /// Size limit in bytes of the file that `credentials.password_file` names.
 const MAX_PASSWORD_BYTES: u64 = 64 * 1024;
@@ -52,7 +51,7 @@ impl Project {
         if ecr::is_registry(repository.host()) {
             return ecr::token().await.map(Some);
         }
-        Ok(docker_login(repository.host()))
+        docker_login::find(repository.host()).await
     }
 
     /// Returns a client for the project's repository, which logs in with its credentials.
@@ -72,7 +71,7 @@ impl Project {
         } else if ecr::is_registry(host) {
             Some(ecr::token().await?)
         } else {
-            docker_login(host)
+            docker_login::find(host).await?
         };
         self.open(repository, credentials)
     }
@@ -87,14 +86,4 @@ impl Project {
         };
         Registry::new(repository, credentials, &ca_bundle).map_err(registry_error)
     }
-}
-
-/// Returns the credentials that `docker login` stored in docker's `config.json` for
-/// `host`. Credential helpers are not called: `config.json` could name any program.
-fn docker_login(host: &str) -> Option<Credentials> {
-    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let directory =
-        directory.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
-    let text = file::read(&directory.join("config.json"), MAX_FILE_BYTES).ok()?;
-    Credentials::from_docker_config(&text, host)
 }

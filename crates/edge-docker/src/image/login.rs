@@ -118,6 +118,10 @@ pub(super) fn header(root: &Root, host: &str) -> Option<String> {
 /// Encodes credentials for the header `X-Registry-Auth`: a JSON object in URL-safe
 /// base64.
 pub(super) fn encode(credentials: &Credentials, host: &str) -> String {
-    let value = json!({ "username": credentials.username, "password": credentials.password, "serveraddress": host });
+    let value = match credentials.is_identity_token() {
+        true => json!({ "identitytoken": credentials.password, "serveraddress": host }),
+        false => json!({ "username": credentials.username, "password": credentials.password,
+            "serveraddress": host }),
+    };
     URL_SAFE.encode(value.to_string())
 }

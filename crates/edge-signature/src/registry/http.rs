@@ -167,8 +167,21 @@ impl Http {
         let token = self.token.lock().ok().and_then(|t| t.clone());
         match token {
             Some((granted, token)) if granted >= access => Some(format!("Bearer {token}")),
-            _ => self.credentials.as_ref().map(Credentials::basic),
+            _ => {
+                // An identity token is for the token service alone.
+                let login = self.credentials.as_ref();
+                login
+                    .filter(|c| !c.is_identity_token())
+                    .map(Credentials::basic)
+            }
         }
+    }
+
+    /// Returns the bearer token that the last request received.
+    #[cfg(feature = "push")]
+    pub(super) fn token(&self) -> Option<String> {
+        let token = self.token.lock().ok()?;
+        token.as_ref().map(|(_, token)| token.clone())
     }
 
     fn keep_token(&self, access: Access, token: String) {

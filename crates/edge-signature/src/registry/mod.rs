@@ -24,4 +24,4 @@ mod uploads;
 #[cfg(feature = "push")]
 pub use blob_upload::BlobUpload;
 pub use client::Registry;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, docker_config_keys};

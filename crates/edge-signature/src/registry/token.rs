@@ -1,6 +1,6 @@
 //! Bearer tokens from the token service of a registry.
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
@@ -10,6 +10,8 @@ use crate::error::Error;
 
 /// Size limit of the token service's response, in bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Name of the token service in error messages.
 const NAME: &str = "the registry's token service";
 
@@ -68,16 +70,19 @@ impl Challenge {
         access: Access,
         credentials: Option<&Credentials>,
     ) -> Result<String, Error> {
-        let response = {
-            let mut request = client.get(self.url(scope, access)?);
-            // The token service is often on another host than the registry. It may
-            // receive the credentials, because the registry, known by its TLS
-            // certificate, names it.
-            if let Some(credentials) = credentials {
-                request = request.header(AUTHORIZATION, credentials.basic());
+        // The token service is often on another host than the registry. It may receive the
+        // credentials, because the registry, known by its TLS certificate, names it.
+        let request = match credentials {
+            Some(token) if token.is_identity_token() => {
+                let (url, body) = self.exchange(scope, access, &token.password)?;
+                client.post(url).header(CONTENT_TYPE, FORM).body(body)
             }
-            request.send().await.map_err(|e| unreachable(NAME, e))?
+            Some(credentials) => client
+                .get(self.url(scope, access)?)
+                .header(AUTHORIZATION, credentials.basic()),
+            None => client.get(self.url(scope, access)?),
         };
+        let response = request.send().await.map_err(|e| unreachable(NAME, e))?;
         if !response.status().is_success() {
             return Err(status_error(NAME, response).await);
         }
@@ -89,6 +94,20 @@ impl Challenge {
             .and_then(|t| t.token.or(t.access_token))
             .filter(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic()))
             .ok_or_else(|| Error::Unverifiable(format!("{NAME}: no token in the response")))
+    }
+
+    /// Returns address and form of the request that exchanges an identity token, by OAuth 2
+    /// (<https://distribution.github.io/distribution/spec/auth/oauth/>).
+    fn exchange(&self, scope: &str, access: Access, token: &str) -> Result<(Url, String), Error> {
+        let mut url = self.url(scope, access)?;
+        url.query_pairs_mut()
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("client_id", "edge-ai")
+            .append_pair("refresh_token", token);
+        // In the body, because servers log addresses.
+        let form = url.query().unwrap_or_default().to_string();
+        url.set_query(None);
+        Ok((url, form))
     }
 
     fn url(&self, scope: &str, access: Access) -> Result<Url, Error> {

@@ -12,7 +12,10 @@ use oci_distribution::{Client, Reference, RegistryOperation};
 use tokio::sync::mpsc::Receiver;
 
 use super::client::Registry;
+use super::http::Request;
+use super::token::Access;
 use crate::error::{Error, causes};
+use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::Descriptor;
 use crate::reference::Digest;
 
@@ -117,6 +120,19 @@ impl Registry {
             .map_err(|e| upload_error(digest.as_str(), e))
     }
 
+    /// Requests a bearer token for uploads; `None` if the registry demands none.
+    async fn push_token(&self) -> Result<Option<String>, Error> {
+        let host = self.repository.host();
+        let request = Request {
+            access: Access::Push,
+            ..Request::get(self.path("tags/list?n=1"), host, MAX_MANIFEST_BYTES)
+        };
+        match self.http.send(&request).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(self.http.token()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the client for uploads, which the first call creates and logs in.
     async fn upload_client(&self) -> Result<&Client, Error> {
         let connect = || self.connect(RegistryOperation::Push);
@@ -143,6 +159,11 @@ impl Registry {
         let client = Client::try_from(config)
             .map_err(|e| Error::Malformed(format!("preparing TLS: {e}")))?;
         let auth = match &self.credentials {
+            // oci-client does not exchange identity tokens.
+            Some(c) if c.is_identity_token() => match self.push_token().await? {
+                Some(token) => RegistryAuth::Bearer(token),
+                None => RegistryAuth::Anonymous,
+            },
             Some(c) => RegistryAuth::Basic(c.username.clone(), c.password.clone()),
             None => RegistryAuth::Anonymous,
         };

@@ -1,6 +1,6 @@
 //! Search for signatures in both formats.
 
-use edge_signature::{Digest, Error, Format, Select};
+use edge_signature::{Credentials, Digest, Error, Format, Registry, Select};
 use serde_json::{Value, json};
 
 use crate::images::{
@@ -85,6 +85,51 @@ fn a_token_is_fetched_once() {
             .resolve(&image(&server, "hello-v1"))
             .await;
         assert!(matches!(error, Err(Error::Unauthorized(_))), "{error:?}");
+    });
+}
+
+/// docker's identity token goes to the token service alone, in the body of a request.
+#[test]
+fn an_identity_token_is_exchanged() {
+    let server = Server::start();
+    put_image(&server, "hello-v1");
+    let realm = format!("https://localhost:{}/token", server.address.port());
+    server.hook(move |request| {
+        let authorization = request.headers.get("authorization").map(String::as_str);
+        if request.path == "/token" {
+            let form = String::from_utf8_lossy(&request.body).into_owned();
+            let is_complete = request.method == "POST"
+                && authorization.is_none()
+                && form.contains("grant_type=refresh_token")
+                && form.contains("refresh_token=the+%2F+token")
+                && form.contains("service=s")
+                && form.contains("scope=repository%3Ateam%3Apull");
+            return Some(match is_complete {
+                true => Reply::new(200, br#"{"access_token":"abc"}"#),
+                false => Reply::new(401, ""),
+            });
+        }
+        let is_allowed = authorization == Some("Bearer abc");
+        let is_first = authorization.is_none();
+        let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");
+        match (is_allowed, is_first) {
+            (true, _) => None,
+            (_, true) => Some(Reply::new(401, "").with("WWW-Authenticate", challenge)),
+            // The token itself, or anything else.
+            _ => Some(Reply::new(500, "")),
+        }
+    });
+    let credentials = Credentials {
+        username: "<token>".into(),
+        password: "the / token".into(),
+    };
+    let repository = server.repository().parse().unwrap();
+    let ca_bundle = [server.ca_certificate.clone()];
+    let registry = Registry::new(&repository, Some(credentials), &ca_bundle).unwrap();
+    wait(async {
+        registry.resolve(&image(&server, "hello-v1")).await.unwrap();
+        // Uploads get a token of their own.
+        registry.push_blob(b"blob".to_vec()).await.unwrap();
     });
 }
 
