@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use edge_common::command::CommandExt;
 use edge_common::contract::limit::ANCHOR_BYTES;
 use edge_common::contract::path::{CONTAINER_CONFIG, REPOSITORY};
-use edge_common::{Root, boot, file, log};
+use edge_common::{Root, boot, exit, file, log};
 
 use crate::image::Image;
 use crate::refusals::Refusals;
@@ -37,6 +37,16 @@ pub(crate) fn run(root: &Root) -> Result<()> {
     failures.extend(start_units(root).err());
     if failures.is_empty() {
         return Ok(());
+    }
+    // One of the errors itself, because joined texts have no cause by which the exit code
+    // could say that root is needed.
+    let is_root = rustix::process::geteuid().is_root();
+    if let Some(at) = failures
+        .iter()
+        .position(exit::is_denied)
+        .filter(|_| !is_root)
+    {
+        return Err(failures.swap_remove(at));
     }
     let messages: Vec<_> = failures.iter().map(|e| format!("{e:#}")).collect();
     bail!("{}", messages.join("; "))

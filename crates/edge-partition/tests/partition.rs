@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -51,7 +52,6 @@ impl Testbed {
     }
 
     fn fake(&self, tool: &str, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
         let path = self.directory.path().join("usr/sbin").join(tool);
         fs::remove_file(&path).unwrap();
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -409,4 +409,34 @@ fn command_line() {
     }
     let absent = run(&["--device", "/nonexistent/disk", "--timeout", "0"]);
     assert_eq!(absent.status.code(), Some(3));
+}
+
+/// Runs the program as a user without rights, from a place that this user can reach.
+fn unprivileged(args: &[&str]) -> std::process::Output {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_edge-partition"), &copy).unwrap();
+    let mut command = Command::new("/usr/bin/setpriv");
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.args(["--reuid", "61000", "--regid", "61000", "--clear-groups"]);
+    }
+    command.arg(copy).args(args).output().unwrap()
+}
+
+/// What only root may read is neither broken nor to be formatted.
+#[test]
+fn an_unprivileged_user_is_told_to_be_root() {
+    let testbed = Testbed::new();
+    let closed = fs::Permissions::from_mode(0);
+    fs::set_permissions(testbed.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(testbed.image(), closed).unwrap();
+    let image = testbed.image().display().to_string();
+    for mode in [&["--check"][..], &[]] {
+        let output = unprivileged(&[mode, &["--device", &image, "--timeout", "0"]].concat());
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(77), "{message}");
+        assert!(message.contains("cannot be read: run as root"), "{message}");
+        assert!(output.stdout.is_empty());
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use edge_sim::testbed::{check_help, check_wrong_usage};
+use edge_sim::testbed::{check_help, check_needs_root, check_wrong_usage};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_edge-vpn");
 
@@ -27,4 +27,15 @@ fn wrong_usage_is_exit_code_2() {
         &["status", "--yaml"],
     ];
     check_wrong_usage(Path::new(PROGRAM), &lines);
+}
+
+/// What an unprivileged user may not read is neither absent nor broken.
+#[test]
+fn an_unprivileged_user_is_told_to_be_root() {
+    let prepare = "mkdir -p data/config etc/edge-ai/container-config; chmod 0700 data/config; \
+                   echo '{\"ssh\":\"vpn\"}' >etc/edge-ai/container-config/policy.json; \
+                   echo '{\"provider\":\"wireguard\",\"range\":\"10.77.0.0/16\"}' >etc/edge-ai/vpn.json";
+    let text = check_needs_root(Path::new(PROGRAM), prepare, "status");
+    assert!(!text.contains("absent"), "{text}");
+    check_needs_root(Path::new(PROGRAM), prepare, "status --json");
 }

@@ -441,3 +441,24 @@ fn command_line() {
     assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
     assert_eq!(run(&["/only-one"]).status.code(), Some(2));
 }
+
+/// Runs the program as a user without rights, from a place that this user can reach.
+fn unprivileged(args: &[&str]) -> std::process::Output {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_edge-generator"), &copy).unwrap();
+    let mut command = Command::new("/usr/bin/setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid", "61000", "--regid", "61000", "--clear-groups"]);
+    }
+    command.arg(copy).args(args).output().unwrap()
+}
+
+#[test]
+fn an_unprivileged_user_is_told_to_be_root() {
+    let output = unprivileged(&["activate"]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(77), "{message}");
+    assert!(message.contains("run as root"), "{message}");
+}

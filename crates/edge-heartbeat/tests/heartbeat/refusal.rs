@@ -48,3 +48,11 @@ fn a_cloud_that_is_not_reached_is_no_refusal() {
     heartbeat.watch_for(std::time::Duration::from_secs(3));
     assert_eq!(refused_since(&device), None);
 }
+
+/// An identity that only root may read is not absent.
+#[test]
+fn an_unprivileged_user_is_told_to_be_root() {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_edge-heartbeat"));
+    let prepare = "mkdir -p data/config; chmod 0700 data/config";
+    edge_sim::testbed::check_needs_root(program, prepare, "--once");
+}

@@ -28,3 +28,31 @@ pub fn check_wrong_usage(program: &Path, lines: &[&[&str]]) {
         assert_eq!(output(program, args).status.code(), Some(2), "{args:?}");
     }
 }
+
+/// Runs a program as an unprivileged user, with a root of its own that is a copy of this
+/// machine's. `prepare` is a script of root's, whose working directory is that root.
+/// Needs root.
+fn unprivileged(program: &Path, prepare: &str, args: &str) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let (mount, program) = (directory.path().display(), program.display());
+    let script = format!(
+        "set -e; mount -t tmpfs none {mount}; cd {mount}; mkdir upper work root; \
+         mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work none root; cd root; \
+         {prepare}; cp {program} under-test; \
+         exec chroot . setpriv --reuid 61000 --regid 61000 --clear-groups /under-test {args}"
+    );
+    let mut command = Command::new("/usr/bin/unshare");
+    let command = command.args(["--mount", "sh", "-c", &script]);
+    command.output().unwrap()
+}
+
+/// Checks that a program without the rights that it needs says so, with exit code 77, and
+/// returns its output.
+pub fn check_needs_root(program: &Path, prepare: &str, args: &str) -> String {
+    let output = unprivileged(program, prepare, args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{args}: {message}");
+    assert!(message.contains("cannot be read: run as root"), "{message}");
+    text(&output.stdout)
+}

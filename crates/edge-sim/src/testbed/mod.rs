@@ -14,7 +14,7 @@ mod images;
 mod programs;
 
 pub use cloud::{Cloud, StrictEndpoint, edge_sim};
-pub use command_line::{check_help, check_wrong_usage};
+pub use command_line::{check_help, check_needs_root, check_wrong_usage};
 pub use device_root::{DeviceRoot, IdentityFile};
 pub use images::{build_context, build_image, push_image};
 pub use programs::{example, program};
