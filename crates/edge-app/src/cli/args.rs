@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use edge_signature::Format;
 
 use crate::cli::network::NetworkCommand;
+use crate::cli::rollout::RolloutCommand;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
 use crate::device::targets::Targets;
@@ -270,6 +271,17 @@ pub(crate) enum ProjectCommand {
         app: String,
         #[command(flatten)]
         rollout: Rollout,
+    },
+    /// Bring a release set to a group of devices by AWS IoT Jobs
+    ///
+    /// First to canaries, then to the whole group. The state is in AWS alone, so
+    /// any laptop and any CI job can go on. Devices verify the set by themselves.
+    #[command(after_help = "\
+Example: edge-app rollout start barn --canary 2 --soak 1h
+         edge-app rollout continue barn && edge-app rollout status barn")]
+    Rollout {
+        #[command(subcommand)]
+        command: RolloutCommand,
     },
     /// Check, show or set the network settings of a device
     #[command(after_help = "Example: edge-app network set DEVICE office.yaml")]

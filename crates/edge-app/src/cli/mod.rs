@@ -4,4 +4,5 @@
 pub(crate) mod args;
 pub(crate) mod network;
 pub(crate) mod pages;
+pub(crate) mod rollout;
 pub(crate) mod ticket;

@@ -58,6 +58,23 @@ pub(super) fn confirm_grants(app: &App, options: &PushOptions) -> Result<()> {
     }
 }
 
+/// Asks a question that `yes` answers; without a terminal only the option does.
+pub(super) fn confirm(question: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::error(
+            USAGE,
+            "confirm with --yes, or at a terminal",
+        ));
+    }
+    match ask(&format!("{question} [y/N] "))?.as_str() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => bail!("nothing was changed"),
+    }
+}
+
 /// Asks for the names of the grants that amount to root. This consents to the ordinary
 /// ones, too, which give less.
 fn confirm_root(names: &[&str]) -> Result<()> {

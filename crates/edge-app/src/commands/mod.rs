@@ -11,6 +11,7 @@ mod list;
 mod network;
 mod push;
 mod release_number;
+mod rollout;
 mod status;
 mod ticket;
 mod verify;
@@ -82,6 +83,7 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
             follow,
             tail,
         } => containers::logs(project, &target.app, &target.device, follow, tail).await,
+        ProjectCommand::Rollout { command } => rollout::run(project, command).await,
         ProjectCommand::Network { command } => network::run(project, command).await,
         ProjectCommand::Ticket {
             command: Some(command),

@@ -13,6 +13,16 @@ const MAX_COLUMN_CHARS: usize = 48;
 /// devices and registries: control characters are replaced, since escape sequences could
 /// move the cursor and hide text.
 pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
+    // A closed pipe is no failure of the command.
+    let _ = write(&mut std::io::stdout().lock(), head, rows);
+}
+
+/// Writes a table as [`print`] does.
+pub(crate) fn write(
+    output: &mut impl std::io::Write,
+    head: &[&str],
+    rows: &[Vec<String>],
+) -> Result<()> {
     let head: Vec<_> = head.iter().map(ToString::to_string).collect();
     let printable_rows = rows
         .iter()
@@ -28,8 +38,9 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
     for row in &rows {
         let cells = row.iter().zip(&widths);
         let line: Vec<_> = cells.map(|(c, w)| format!("{c:w$}")).collect();
-        println!("{}", line.join("  ").trim_end());
+        writeln!(output, "{}", line.join("  ").trim_end())?;
     }
+    Ok(())
 }
 
 /// Prints a value to standard output as indented JSON.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use edge_common::{file, log};
 
 use super::jobs::{Call, Effects, Engine, Publication, Response};
-use super::policy;
+use super::{index, policy};
 
 /// Largest size of the stored state, in bytes.
 const MAX_STATE: u64 = 64 * 1024 * 1024;
@@ -123,6 +123,12 @@ impl JobsService {
         let published = state.engine.enroll(now, thing, &groups);
         self.publish(&state, &published, true);
         Ok(())
+    }
+
+    /// Answers a query of the index of things.
+    pub(crate) fn search(&self, body: &[u8]) -> Response {
+        let state = self.lock();
+        index::search(&self.dir, body, |group| state.engine.members(group))
     }
 
     /// Handles a request to the control plane.

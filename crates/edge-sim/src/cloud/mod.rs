@@ -6,6 +6,7 @@ pub(crate) mod answers;
 mod aws;
 pub(crate) mod control;
 pub(crate) mod http;
+mod index;
 pub mod jobs;
 pub(crate) mod jobs_service;
 pub(crate) mod pki;

@@ -281,7 +281,6 @@ mod tests {
             ),
             ("iot:Publish", "topic/edge-ai/edge-ai-s1/samples"),
             ("iot:Publish", "topic/edge-ai/edge-ai-s1/offline"),
-            ("iot:Publish", "topic/edge-ai/edge-ai-s1/samples"),
             (
                 "iot:Subscribe",
                 "topicfilter/$aws/things/edge-ai-s1/shadow/update/+",

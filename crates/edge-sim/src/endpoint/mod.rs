@@ -28,7 +28,7 @@ use openssl::ssl::{
 };
 use openssl::x509::X509;
 
-use crate::cloud::jobs::{Call, Response};
+use crate::cloud::jobs::{Call, Publication, Response};
 use crate::cloud::jobs_service::JobsService;
 use crate::cloud::pki;
 use crate::cloud::provisioning::{Provisioning, Rights};
@@ -266,6 +266,12 @@ impl Endpoint {
     /// Handles a request to the control plane, without a connection and without faults.
     pub fn call(&self, call: &Call) -> Response {
         self.shared.jobs.call(call)
+    }
+
+    /// Handles a message about jobs that a device published, without a connection and without
+    /// faults; returns the answer.
+    pub fn receive(&self, topic: &str, payload: &[u8]) -> Option<Publication> {
+        self.shared.jobs.receive(topic, payload, |answer| answer)
     }
 
     /// Turns the clock of jobs ahead.

@@ -74,6 +74,12 @@ impl Engine {
         publications
     }
 
+    /// Returns the members of a thing group; `None` if there is no such group.
+    pub fn members(&self, group: &str) -> Option<Vec<String>> {
+        let group = self.account.groups.get(group)?;
+        Some(group.members.iter().cloned().collect())
+    }
+
     /// Returns the time at which [`Engine::tick`] has something to do.
     pub fn due(&self) -> Option<u64> {
         self.account.due()
