@@ -7,6 +7,7 @@ use edge_signature::Format;
 
 use crate::cli::network::NetworkCommand;
 use crate::cli::rollout::RolloutCommand;
+use crate::cli::release::ReleaseOptions;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
 use crate::device::targets::Targets;
@@ -305,6 +306,34 @@ Example: edge-app ticket DEVICE --app camera --level debug --minutes 30 \\
         device: Option<String>,
         #[command(flatten)]
         options: Box<TicketOptions>,
+    },
+    /// Make, push and sign the release set of a group: what its devices should run
+    ///
+    /// Versions must be pushed. An app of the last set that is not in this one is
+    /// removed from devices; its data stay.
+    #[command(after_help = "\
+Examples: edge-app release barn --yes
+          edge-app release barn --sign 1795638227 --key other.key")]
+    Release {
+        /// Group of edge-app.yaml
+        group: String,
+        #[command(flatten)]
+        options: ReleaseOptions,
+    },
+    /// Sign a list of versions that may not start on any device, or may again
+    #[command(after_help = "\
+Examples: edge-app revoke hello-v1 --yes
+          edge-app revoke --restore hello-v1
+          edge-app revoke --sign 1795638227 --key other.key")]
+    Revoke {
+        /// Versions as APP-VERSION, or digests as sha256:HEX
+        #[arg(value_name = "APP-VERSION|DIGEST")]
+        images: Vec<String>,
+        /// Let this version or digest start again; may be repeated
+        #[arg(long, value_name = "APP-VERSION|DIGEST")]
+        restore: Vec<String>,
+        #[command(flatten)]
+        options: ReleaseOptions,
     },
     /// Start an app that is stopped, on one or several devices
     #[command(after_help = "Example: edge-app start hello --group barn")]

@@ -5,4 +5,5 @@ pub(crate) mod args;
 pub(crate) mod network;
 pub(crate) mod pages;
 pub(crate) mod rollout;
+pub(crate) mod release;
 pub(crate) mod ticket;

@@ -10,7 +10,7 @@ use crate::cli::args::PushOptions;
 use crate::project::app::App;
 
 /// Exit code of wrong usage: a consent is missing that no terminal can give.
-const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// Escape sequences of a terminal: bold red, and its end.
 const RED: [&str; 2] = ["\x1b[1;31m", "\x1b[0m"];
 
@@ -114,7 +114,7 @@ fn warn_of_root(app: &str, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn ask(question: &str) -> Result<String> {
+pub(super) fn ask(question: &str) -> Result<String> {
     eprint!("{question}");
     std::io::stderr().flush()?;
     let mut answer = String::new();

@@ -10,6 +10,7 @@ mod keygen;
 mod list;
 mod network;
 mod push;
+mod release;
 mod release_number;
 mod rollout;
 mod status;
@@ -92,6 +93,14 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
         ProjectCommand::Ticket {
             device, options, ..
         } => ticket::give(project, &device.unwrap_or_default(), &options).await,
+        ProjectCommand::Release { group, options } => {
+            release::release(project, &group, &options).await
+        }
+        ProjectCommand::Revoke {
+            images,
+            restore,
+            options,
+        } => release::revoke(project, &images, &restore, &options).await,
         ProjectCommand::Start(apps) => containers::act(project, &apps, Action::Start).await,
         ProjectCommand::Restart(apps) => containers::act(project, &apps, Action::Restart).await,
         ProjectCommand::Stop(apps) => containers::act(project, &apps, Action::Stop).await,

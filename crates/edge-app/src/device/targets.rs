@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use edge_common::exit::Failure;
 
-use crate::project::config::Project;
+use crate::project::config::{Group, Project};
 
 /// Selection of devices.
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ impl Targets {
                 let why = format!("edge-app.yaml has no group {group:?}: it has {known:?}");
                 return Err(Failure::error(2, why));
             };
-            names.extend(members.iter().flatten().cloned());
+            names.extend(members.iter().flat_map(Group::devices).cloned());
         }
         // Groups may overlap, and two simultaneous deployments on one device would
         // collide.

@@ -8,8 +8,10 @@ use anyhow::{Context, Result};
 use edge_app_spec::null_as_default;
 use edge_common::exit::Failure;
 use edge_common::file;
+use edge_signature::set::Requires;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::exit_code::CONFIGURATION;
 
@@ -31,15 +33,89 @@ pub(crate) struct Config {
     pub(crate) signing_key: Option<SigningKey>,
     /// Key that signs break-glass tickets. One key has one role.
     pub(crate) engineer_key: Option<SigningKey>,
+    /// Key that signs release sets. One key has one role.
+    pub(crate) set_key: Option<SigningKey>,
     /// Platform for which `build` and `sandbox` build images.
     #[serde(default)]
     pub(crate) platform: Platform,
     /// Devices by name; a name without settings is used as the host.
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) devices: BTreeMap<String, Option<Device>>,
-    /// Groups of device names, selected with `--group`.
+    /// Groups of device names, selected with `--group`, with what `release` needs.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub(crate) groups: BTreeMap<String, Option<Vec<String>>>,
+    pub(crate) groups: BTreeMap<String, Option<Group>>,
+}
+
+/// Group of devices: a list of names, or an object.
+pub(crate) enum Group {
+    /// Names of the devices.
+    Devices(Vec<String>),
+    /// Devices and the release set that they get.
+    Release(GroupRelease),
+}
+
+impl<'de> Deserialize<'de> for Group {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GroupVisitor)
+    }
+}
+
+/// Reader of a group. Not serde's untagged enum, which guesses the types of the values: a
+/// version such as `2.10` would become a number.
+struct GroupVisitor;
+
+impl<'de> Visitor<'de> for GroupVisitor {
+    type Value = Group;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of devices, or devices, apps and so on of a group")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Group, A::Error> {
+        Deserialize::deserialize(SeqAccessDeserializer::new(names)).map(Group::Devices)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, group: A) -> Result<Group, A::Error> {
+        Deserialize::deserialize(MapAccessDeserializer::new(group)).map(Group::Release)
+    }
+}
+
+/// Devices of a group and the content of its release sets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupRelease {
+    /// Names of the devices.
+    #[serde(default)]
+    pub(crate) devices: Vec<String>,
+    /// Patterns of thing names that the set is for. By default those of the devices.
+    #[serde(default)]
+    pub(crate) things: Vec<String>,
+    /// Versions by app.
+    #[serde(default)]
+    pub(crate) apps: BTreeMap<String, String>,
+    /// Apps that are switched first.
+    #[serde(default)]
+    pub(crate) order: Vec<String>,
+    /// Time of the week at which apps may be switched: `[DAY] HH:MM LENGTH`.
+    pub(crate) window: Option<String>,
+    /// Seconds for which all apps have to be healthy before a set is committed.
+    pub(crate) settle: Option<u32>,
+    /// Seconds within which an app has to become healthy, by app.
+    #[serde(default)]
+    pub(crate) timeouts: BTreeMap<String, u32>,
+    /// Conditions of the set.
+    #[serde(default)]
+    pub(crate) requires: Requires,
+}
+
+impl Group {
+    /// Returns the names of the devices.
+    pub(crate) fn devices(&self) -> &[String] {
+        match self {
+            Self::Devices(names) => names,
+            Self::Release(group) => &group.devices,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,6 +195,8 @@ pub(crate) struct Device {
     pub(crate) user: Option<String>,
     /// ssh configuration file (`ssh -F`) that replaces the user's.
     pub(crate) ssh_config: Option<PathBuf>,
+    /// Thing name, for which release sets are.
+    pub(crate) thing: Option<String>,
 }
 
 /// Project: a directory with an `edge-app.yaml` and a subdirectory for each app.

@@ -43,13 +43,29 @@ impl Signer {
     /// Loads the key that signs break-glass tickets: the one in `file`, or else the
     /// project's.
     pub(crate) async fn engineer(project: &Project, file: Option<&Path>) -> Result<Self> {
-        match (file, &project.config.engineer_key) {
+        Self::of_role(project, file, &project.config.engineer_key, "engineer_key").await
+    }
+
+    /// Loads the key that signs release sets: the one in `file`, or else the project's.
+    pub(crate) async fn set(project: &Project, file: Option<&Path>) -> Result<Self> {
+        Self::of_role(project, file, &project.config.set_key, "set_key").await
+    }
+
+    async fn of_role(
+        project: &Project,
+        file: Option<&Path>,
+        key: &Option<SigningKey>,
+        name: &str,
+    ) -> Result<Self> {
+        match (file, key) {
             (Some(path), _) => Self::read(path),
             (None, Some(SigningKey::File(path))) => Self::read(&project.path(path)),
             (None, Some(SigningKey::Kms(key))) => Ok(Self::Kms(KmsKey::new(&key.kms).await)),
             (None, None) => Err(Failure::error(
                 CONFIGURATION,
-                "edge-app.yaml has no engineer_key: set it to FILE or kms: ALIAS, or give --key FILE",
+                format_args!(
+                    "edge-app.yaml has no {name}: set it to FILE or kms: ALIAS, or give --key FILE"
+                ),
             )),
         }
     }
