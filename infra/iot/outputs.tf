@@ -33,6 +33,11 @@ output "set_signing_alias" {
   value       = one(aws_kms_alias.set_signing[*].name)
 }
 
+output "os_signing_alias" {
+  description = "KMS alias that edge-app signs images of the operating system with; null while updates are switched off."
+  value       = one(aws_kms_alias.os_signing[*].name)
+}
+
 output "parameters_key" {
   description = "ARN of the key that encrypts the secret parameters; infra/builder needs it."
   value       = aws_kms_key.parameters.arn

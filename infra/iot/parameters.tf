@@ -31,6 +31,10 @@ locals {
       for name, key in data.aws_kms_public_key.engineer_signing :
       name == var.current_engineer_signing_key ? "pki/engineer-signing-public-key" : "pki/engineer-signing-public-key-${name}" => key.public_key_pem
     },
+    {
+      for name, key in data.aws_kms_public_key.os_signing :
+      name == var.current_os_signing_key ? "pki/os-signing-public-key" : "pki/os-signing-public-key-${name}" => key.public_key_pem
+    },
   )
 }
 

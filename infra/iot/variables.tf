@@ -159,6 +159,48 @@ variable "set_signers" {
   }
 }
 
+variable "os_signing_keys" {
+  description = <<-EOT
+    Keys that sign images of the operating system, by name. None: devices take no updates. Never remove a key: trusted = false leaves its
+    public half out of new images, enabled = false stops signing with it.
+  EOT
+  type = map(object({
+    enabled = optional(bool, true)
+    trusted = optional(bool, true)
+  }))
+  default = {}
+  validation {
+    condition     = alltrue([for name in keys(var.os_signing_keys) : can(regex("^[a-z0-9-]{1,32}$", name))])
+    error_message = "Names of os_signing_keys must be 1 to 32 lower-case letters, digits and dashes."
+  }
+}
+
+variable "current_os_signing_key" {
+  description = "Key that alias/edge-os-signing refers to; null while updates are switched off."
+  type        = string
+  default     = null
+  validation {
+    condition = var.current_os_signing_key == null ? alltrue([for key in var.os_signing_keys : !(key.enabled && key.trusted)]) : try(
+      var.os_signing_keys[var.current_os_signing_key].enabled && var.os_signing_keys[var.current_os_signing_key].trusted, false
+    )
+    error_message = "current_os_signing_key must name a key of os_signing_keys that is enabled and trusted, or be null if there is none."
+  }
+}
+
+variable "os_signers" {
+  description = "ARNs of the roles or users that may sign images of the operating system. Nobody else can, administrators of the account included."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = length(var.os_signers) > 0 || length(var.os_signing_keys) == 0
+    error_message = "os_signers must have at least one entry if there are os_signing_keys."
+  }
+  validation {
+    condition     = alltrue([for arn in var.os_signers : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+$", arn))])
+    error_message = "Each entry of os_signers must be the ARN of an IAM role or user."
+  }
+}
+
 variable "alarm_emails" {
   description = "E-mail addresses that receive the alarms; each must confirm once."
   type        = list(string)

@@ -82,6 +82,8 @@ _, EARLIER_TICKET_PUBLIC, _ = pair()
 SET_KEY, SET_PUBLIC, _ = pair()
 FLEET = ('{"credentials_endpoint": "c.example", "ecr_endpoint": "api.ecr.eu-central-1.amazonaws.com",'
          ' "region": "eu-central-1", "role_alias": "edge-ai-pull"}')
+OS_KEY, OS_PUBLIC, _ = pair()
+_, EARLIER_OS_PUBLIC, _ = pair()
 TOKEN = "a-token-that-nobody-may-see"
 PARAMETERS = {
     "/edge-ai/fleet-provisioning/claim-cert": CLAIM_CERTIFICATE,
@@ -244,6 +246,18 @@ def test_endpoints_that_a_device_would_reject_are_rejected(build, value, objecti
     assert code == 3 and f"/edge-ai/fleet/config {objection}" in output, output
 
 
+def test_keys_of_the_system_reach_the_recipe_if_there_are_some(build):
+    code, output = build.run("--dry-run")
+    assert code == 0 and "takes no updates of its system" in output
+    build.put("/edge-ai/pki/os-signing-public-key", OS_PUBLIC)
+    build.put("/edge-ai/pki/os-signing-public-key-first", EARLIER_OS_PUBLIC)
+    build.put("/edge-ai/pki/os-signing-notes", "of another tool")
+    code, output = build.run()
+    assert code == 0 and "takes no updates" not in output, output
+    found = {line.split("/")[-1] for line in build.saw().splitlines() if line.endswith(".pub")}
+    assert found == {"container-signing.pub", "os-signing.pub", "os-signing-first.pub"}
+
+
 def compressed(public):
     """Returns another encoding of a public key."""
     done = subprocess.run(["openssl", "ec", "-pubin", "-pubout", "-conv_form", "compressed"],
@@ -261,9 +275,13 @@ def compressed(public):
     ("set-signing-public-key", SIGNING_PUBLIC, "the same key as"),
     ("set-signing-public-key-old", CLAIM_PUBLIC, "the same key as"),
     ("set-signing-public-key", SET_KEY, "is not a public key"),
+    ("os-signing-public-key", OS_KEY, "is not a public key"),
+    ("os-signing-public-key", SIGNING_PUBLIC, "the same key as"),
+    ("os-signing-public-key-old", compressed(SIGNING_PUBLIC), "the same key as"),
+    ("os-signing-public-key", CLAIM_PUBLIC, "the same key as"),
     ("container-signing-public-key-old", CLAIM_PUBLIC, "the same key as"),
 ], ids=["private", "nonsense", "container", "compressed", "claim", "set", "claim-of-sets", "private-set",
-        "claim-of-containers"])
+        "os-private", "os-container", "os-compressed", "os-claim", "claim-of-containers"])
 def test_a_key_has_one_role(build, name, value, objection):
     build.put(f"/edge-ai/pki/{name}", value)
     code, output = build.run("--dry-run")

@@ -183,6 +183,8 @@ class Anchors(unittest.TestCase):
         self.assertIn("engineer-signing-new.pub is the same key as container-signing-old.pub", line)
         (line,) = self.problems(engineer_signing=first, set_signing=first)
         self.assertIn("set-signing.pub is the same key as engineer-signing.pub", line)
+        (line,) = self.problems(engineer_signing=first, os_signing_b=first)
+        self.assertIn("os-signing-b.pub is the same key as engineer-signing.pub", line)
 
     def test_private_keys_are_named_under_any_name(self):
         encrypted = openssl("pkey", "-aes128", "-passout", "pass:x", input=self.private[0])
@@ -199,7 +201,7 @@ class Anchors(unittest.TestCase):
         der = openssl("pkey", "-pubin", "-outform", "DER", input=first)
         invalid = [b"", b"x", first[:100], first + second, compressed, other_curve, der, first.replace(b"M", b"*"), first + b" " * 70000]
         for content in invalid:
-            for role in ["engineer_signing", "container_signing", "set_signing"]:
+            for role in ["engineer_signing", "container_signing", "set_signing", "os_signing"]:
                 with self.subTest(content=content[:60]):
                     (line,) = self.problems(**{role: content})
                     self.assertIn("holds no public key", line)

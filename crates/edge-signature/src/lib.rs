@@ -69,6 +69,7 @@ pub use reference::{Digest, ImageRef, Repository};
 pub use registry::BlobUpload;
 #[cfg(feature = "pull")]
 pub use registry::{Credentials, Registry, docker_config_keys};
+pub use registry::FoundOs;
 #[cfg(feature = "verify")]
 pub use select::Select;
 #[cfg(feature = "verify")]

@@ -15,6 +15,8 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.edge-ai.os.v1";
 pub const ENVELOPE_TYPE: &str = "application/vnd.edge-ai.os.v1.dsse+json";
 /// Media type of the layer with the bundle.
 pub const BUNDLE_TYPE: &str = "application/vnd.rauc.bundle";
+/// Beginning of the tags of OS images. No app has a name with a dot.
+pub const TAG: &str = "os.";
 /// Size limit of a signed description, in bytes.
 pub const MAX_ENVELOPE_BYTES: usize = 16 * 1024;
 /// Version of the form.

@@ -383,6 +383,55 @@ run "refuses_tickets_that_nobody_can_sign" {
   expect_failures = [var.current_engineer_signing_key, var.ticket_signers]
 }
 
+run "only_os_signers_sign_the_os" {
+  command = plan
+  variables {
+    os_signing_keys        = { first = {}, second = {}, third = { trusted = false, enabled = false } }
+    current_os_signing_key = "second"
+    os_signers               = ["arn:aws:iam::123456789012:role/release"]
+  }
+  assert {
+    condition     = alltrue([for key in aws_kms_key.os_signing : [for s in jsondecode(key.policy).Statement : s.Principal.AWS if contains(flatten([s.Action]), "kms:Sign")] == [["arn:aws:iam::123456789012:role/release"]]])
+    error_message = "somebody else may sign the OS"
+  }
+  assert {
+    condition     = !strcontains(aws_kms_key.signing["first"].policy, "release")
+    error_message = "who signs the OS may sign containers"
+  }
+  assert {
+    condition     = alltrue([for key in aws_kms_key.os_signing : key.customer_master_key_spec == "ECC_NIST_P256" && key.key_usage == "SIGN_VERIFY"])
+    error_message = "devices verify P-256 only"
+  }
+  assert {
+    condition     = [for a in aws_kms_alias.os_signing : a.name] == ["alias/edge-os-signing"]
+    error_message = "edge-app looks for another alias"
+  }
+  assert {
+    condition = toset([for p in aws_ssm_parameter.public : p.name if strcontains(p.name, "os-signing")]) == toset([
+      "/edge-ai/pki/os-signing-public-key",
+      "/edge-ai/pki/os-signing-public-key-first",
+    ])
+    error_message = "builds look for other parameters"
+  }
+}
+
+run "without_a_key_there_are_no_updates" {
+  command = plan
+  assert {
+    condition     = length(aws_kms_key.os_signing) + length(aws_kms_alias.os_signing) == 0
+    error_message = "updates must be switched on by a decision"
+  }
+}
+
+run "refuses_updates_that_nobody_can_sign" {
+  command = plan
+  variables {
+    os_signing_keys        = { first = {} }
+    current_os_signing_key = "other"
+  }
+  expect_failures = [var.current_os_signing_key, var.os_signers]
+}
+
 run "refuses_names_of_keys_that_no_parameter_has" {
   command = plan
   variables {

@@ -148,7 +148,7 @@ fn policy(recipes: &[Recipe]) -> Result<Findings> {
         }
         file("/devices.json")?;
     }
-    for role in ["engineer", "set"] {
+    for role in ["engineer", "os", "set"] {
         for (before, expected) in [("", true), ("rm $EDGE_POLICY_DIR/ROLE-*", false)] {
             let before = before.replace("ROLE", role);
             let stage = Stage::new()?;

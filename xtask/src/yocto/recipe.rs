@@ -281,6 +281,7 @@ impl Stage {
             "policy/engineer-signing.pub",
             "policy/set-signing.pub",
             "policy/set-signing-offline.pub",
+            "policy/os-signing.pub",
             "policy/ecr-url.txt",
             "policy/fleet.json",
             "authorized_keys",

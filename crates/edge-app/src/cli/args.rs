@@ -8,6 +8,7 @@ use edge_signature::Format;
 use crate::cli::network::NetworkCommand;
 use crate::cli::rollout::RolloutCommand;
 use crate::cli::release::ReleaseOptions;
+use crate::cli::os::OsCommand;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
 use crate::device::targets::Targets;
@@ -289,6 +290,12 @@ Example: edge-app rollout start barn --canary 2 --soak 1h
     Network {
         #[command(subcommand)]
         command: NetworkCommand,
+    },
+    /// Push, verify or list images of the operating system
+    #[command(after_help = "Example: edge-app os list")]
+    Os {
+        #[command(subcommand)]
+        command: OsCommand,
     },
     /// Permit more on one device, for one app and some minutes
     ///

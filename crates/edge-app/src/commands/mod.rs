@@ -9,6 +9,7 @@ mod doctor;
 mod keygen;
 mod list;
 mod network;
+mod os;
 mod push;
 mod release;
 mod release_number;
@@ -86,6 +87,7 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
         } => containers::logs(project, &target.app, &target.device, follow, tail).await,
         ProjectCommand::Rollout { command } => rollout::run(project, command).await,
         ProjectCommand::Network { command } => network::run(project, command).await,
+        ProjectCommand::Os { command } => os::run(project, command).await,
         ProjectCommand::Ticket {
             command: Some(command),
             ..

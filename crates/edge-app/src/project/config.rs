@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) engineer_key: Option<SigningKey>,
     /// Key that signs release sets. One key has one role.
     pub(crate) set_key: Option<SigningKey>,
+    /// Key that signs images of the operating system.
+    pub(crate) os_key: Option<SigningKey>,
     /// Platform for which `build` and `sandbox` build images.
     #[serde(default)]
     pub(crate) platform: Platform,

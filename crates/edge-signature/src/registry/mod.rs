@@ -11,6 +11,7 @@ mod client;
 mod credentials;
 mod http;
 mod lists;
+mod os;
 #[cfg(feature = "push")]
 mod push;
 mod response;
@@ -25,3 +26,4 @@ mod uploads;
 pub use blob_upload::BlobUpload;
 pub use client::Registry;
 pub use credentials::{Credentials, docker_config_keys};
+pub use os::FoundOs;

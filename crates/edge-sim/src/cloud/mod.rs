@@ -260,6 +260,7 @@ fn endpoints(dir: &Path, ports: &Ports) -> Value {
         "engineer_key": path("engineer.key"), "engineer_pub": path("engineer.pub"),
         "set_key": path("set.key"), "set_pub": path("set.pub"),
         "set_offline_key": path("set-offline.key"), "set_offline_pub": path("set-offline.pub"),
+        "os_key": path("os.key"), "os_pub": path("os.pub"),
         "allowlist": path("allowlist"),
     })
 }

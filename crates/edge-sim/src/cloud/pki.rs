@@ -112,7 +112,7 @@ pub(crate) fn wrong_server(dir: &Path, host: &str, unknown: bool) -> Result<(X50
 /// Creates all keys and certificates in `dir`, unless `signing.pub`, the last of
 /// the files, exists.
 pub(crate) fn create(dir: &Path) -> Result<()> {
-    for name in ["engineer", "set", "set-offline"] {
+    for name in ["engineer", "os", "set", "set-offline"] {
         if !dir.join(format!("{name}.pub")).exists() {
             signing_key(dir, name)?;
         }

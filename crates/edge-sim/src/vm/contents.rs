@@ -56,6 +56,7 @@ pub(crate) struct Endpoints {
     set_offline_pub: PathBuf,
     kms_engineer_pub: Option<PathBuf>,
     fleet_config: Option<PathBuf>,
+    os_pub: PathBuf,
 }
 
 impl Endpoints {
@@ -85,6 +86,7 @@ impl Endpoints {
             set_offline_pub: dir.join("set-offline.pub"),
             kms_engineer_pub: None,
             fleet_config: None,
+            os_pub: dir.join("os.pub"),
         }
     }
 }
@@ -253,6 +255,7 @@ impl Contents<'_> {
         let keys = [
             (&cloud.signing_pub, "container-signing.pub"),
             (&cloud.engineer_pub, "engineer-signing.pub"),
+            (&cloud.os_pub, "os-signing.pub"),
             (&cloud.set_pub, "set-signing.pub"),
             (&cloud.set_offline_pub, "set-signing-offline.pub"),
         ];
@@ -334,6 +337,7 @@ pub(crate) fn list(source: &Path) -> Result<Value> {
         set_offline_pub: nowhere(),
         kms_engineer_pub: Some(nowhere()),
         fleet_config: Some(nowhere()),
+        os_pub: nowhere(),
     };
     let contents = Contents {
         source,

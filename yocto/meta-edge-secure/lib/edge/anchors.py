@@ -12,6 +12,7 @@ ROLES = [
     ("container", "container-signing*.pub"),
     ("engineer", "engineer-signing*.pub"),
     ("set", "set-signing*.pub"),
+    ("os", "os-signing*.pub"),
 ]
 # Number of different keys that must sign a release set, unless policy.json has another.
 THRESHOLD = 2

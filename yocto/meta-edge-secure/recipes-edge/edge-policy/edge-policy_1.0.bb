@@ -96,6 +96,10 @@ do_install() {
     fi
     sets=", \"sets\": { \"threshold\": $threshold }"
     [ $threshold != 2 ] || sets=
+    # None: the image takes no updates of its operating system.
+    for key in ${EDGE_POLICY_DIR}/os-signing*.pub; do
+        [ ! -e "$key" ] || install -m 0644 "$key" $trust/
+    done
     sandbox=false
     [ "${EDGE_SANDBOX}" != 1 ] || sandbox=true
     ssh="${EDGE_SSH}"
