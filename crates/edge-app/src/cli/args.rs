@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use edge_signature::Format;
 
 use crate::cli::network::NetworkCommand;
-use crate::cli::rollout::RolloutCommand;
-use crate::cli::release::ReleaseOptions;
 use crate::cli::os::OsCommand;
+use crate::cli::release::ReleaseOptions;
+use crate::cli::rollout::RolloutCommand;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
 use crate::device::targets::Targets;

@@ -5,6 +5,6 @@ pub(crate) mod args;
 pub(crate) mod network;
 pub(crate) mod os;
 pub(crate) mod pages;
-pub(crate) mod rollout;
 pub(crate) mod release;
+pub(crate) mod rollout;
 pub(crate) mod ticket;
