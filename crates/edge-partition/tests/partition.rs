@@ -428,7 +428,7 @@ fn unprivileged(args: &[&str]) -> std::process::Output {
 #[test]
 fn an_unprivileged_user_is_told_to_be_root() {
     let testbed = Testbed::new();
-    let closed = fs::Permissions::from_mode(0);
+    let closed = fs::Permissions::from_mode(0o0);
     fs::set_permissions(testbed.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(testbed.image(), closed).unwrap();
     let image = testbed.image().display().to_string();

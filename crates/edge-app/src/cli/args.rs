@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use edge_signature::Format;
 
 use crate::cli::network::NetworkCommand;
 use crate::cli::os::OsCommand;
+use crate::cli::output::{Formats, Output};
 use crate::cli::release::ReleaseOptions;
 use crate::cli::rollout::RolloutCommand;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
@@ -77,28 +77,6 @@ pub(crate) struct AppOnDevices {
     pub(crate) limits: Limits,
 }
 
-/// Format in which signatures are stored.
-#[derive(Clone, Copy, Default, ValueEnum)]
-pub(crate) enum Formats {
-    /// Under a tag, as cosign 2 does; every verifier reads it
-    #[default]
-    V2,
-    /// In a bundle that refers to the image, as cosign 3 does
-    V3,
-    /// Both; cosign then reads the bundle only
-    Both,
-}
-
-impl Formats {
-    pub(crate) fn list(self) -> &'static [Format] {
-        match self {
-            Self::V2 => &[Format::V2],
-            Self::V3 => &[Format::V3],
-            Self::Both => &[Format::V2, Format::V3],
-        }
-    }
-}
-
 /// Options of `push`.
 #[derive(clap::Args)]
 pub(crate) struct PushOptions {
@@ -132,14 +110,6 @@ pub(crate) struct Rollout {
     /// Seconds within which the app must be healthy [default: 120]
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) timeout: Option<u32>,
-}
-
-/// Format of the output.
-#[derive(clap::Args)]
-pub(crate) struct Output {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Commands, grouped by what must be loaded before they run.

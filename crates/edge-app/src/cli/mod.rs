@@ -4,6 +4,7 @@
 pub(crate) mod args;
 pub(crate) mod network;
 pub(crate) mod os;
+pub(crate) mod output;
 pub(crate) mod pages;
 pub(crate) mod release;
 pub(crate) mod rollout;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::args::{Formats, Output};
+use crate::cli::output::{Formats, Output};
 
 /// Options of a release set.
 #[derive(clap::Args)]

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::cli::args::Output;
+use crate::cli::output::Output;
 
 /// Group of a rollout, and the format of the output.
 #[derive(clap::Args)]

@@ -50,6 +50,7 @@ pub(super) async fn fill(
         let why = format!("timeouts names {name}, which is no app of the group");
         return Err(configuration(why));
     }
+    // Its name is not enough: whoever may change the group in AWS would choose the devices.
     set.things = things(project, group)?;
     set.order.clone_from(&group.order);
     set.requires.clone_from(&group.requires);

@@ -33,6 +33,7 @@ pub(super) struct DeviceState {
 
 impl Fleet {
     pub(super) async fn new(group: &str) -> Result<Self> {
+        // Part of job IDs, which have at most 64 characters, and of tags of the registry.
         let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if group.is_empty() || group.len() > 32 || !group.chars().all(valid) {
             let why = format!("{group:?} is no name of a group: 1 to 32 of a-z, 0-9, - and _");
@@ -96,6 +97,7 @@ impl Fleet {
             .filter_map(|thing| thing.as_str().map(String::from))
             .collect();
         things.sort();
+        // AWS would complete the job of an empty group at once, which looks like success.
         if things.is_empty() {
             let why = format!(
                 "the thing group {name} has no members: run edge-app group sync {}",
@@ -122,6 +124,7 @@ impl Fleet {
         let answer = self.get(&format!("/jobs/{id}"), "reading a job").await?;
         let arn = answer["job"]["jobArn"].as_str().unwrap_or_default();
         let path = format!("/tags?resourceArn={}", encoded(arn));
+        // DescribeJob does not return them. The description is for people, and may be edited.
         let tags = self.get(&path, "reading the tags of a job").await?;
         let tags = tags["tags"].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
@@ -159,6 +162,8 @@ impl Fleet {
         let answer = self.iot.call("PUT", &path, Some(request)).await?;
         match answer {
             Ok(_) => Ok(()),
+            // CreateJob has no idempotency token: the ID is it, and the document decides
+            // whether the job is the same one.
             Err(refused) if refused.kind == "ResourceAlreadyExistsException" => {
                 let path = format!("{path}/job-document");
                 let existing = self.get(&path, "reading the document of a job").await?;
@@ -173,6 +178,7 @@ impl Fleet {
 
     /// Cancels a job; devices that have begun finish. One that has ended is no error.
     pub(super) async fn cancel(&self, id: &JobId, reason: &str) -> Result<()> {
+        // Without force: a device in the middle of a switch is better off with its end.
         let request = json!({ "reasonCode": reason, "comment": "by edge-app rollout" });
         let path = format!("/jobs/{id}/cancel");
         match self.iot.call("PUT", &path, Some(&request)).await? {
@@ -198,6 +204,8 @@ impl Fleet {
     /// Returns the devices of a job that did not take the set, with their reasons.
     pub(super) async fn failed(&self, stage: &Stage) -> Result<Vec<Value>> {
         let mut failed = Vec::new();
+        // The counters first: a list costs a request for each status, and control-plane calls
+        // have a quota of 10 a second.
         for (status, counter) in [
             ("FAILED", "numberOfFailedThings"),
             ("REJECTED", "numberOfRejectedThings"),
@@ -237,6 +245,7 @@ impl Fleet {
                 .iot
                 .call("POST", "/indices/search", Some(&query))
                 .await?;
+            // Absent where indexing is off, and seconds behind where it is on.
             let Ok(mut page) = answer else {
                 return Ok(None);
             };

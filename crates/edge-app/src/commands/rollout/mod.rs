@@ -76,6 +76,7 @@ async fn ended(fleet: &Fleet, group: &Group, wait: bool) -> Result<()> {
     loop {
         let stages = status::wait(fleet).await?;
         let newest = &stages[stages.len() - 1];
+        // Nobody watches --wait: with a failed canary people decide.
         if !newest.id.is_canary() || newest.unsuccessful() > 0 {
             return status::print(fleet, &stages, group.output.json).await;
         }
@@ -130,6 +131,7 @@ async fn resume(fleet: &Fleet) -> Result<()> {
     }
     let (reference, limits) = stated(paused)?;
     let (arn, members) = fleet.members().await?;
+    // AWS has no pause: a canceled job cannot go on, so a new one takes those that are left.
     let id = paused.id.again();
     let (targets, count) = match id.is_canary() {
         true => {
@@ -167,8 +169,8 @@ async fn retry(fleet: &Fleet, yes: bool) -> Result<()> {
             format!("no device failed in {}", last.id),
         ));
     }
+    // A job has at most 100 targets.
     if things.len() > 100 {
-        // A job has at most 100 targets.
         log::warn(format_args!(
             "{} devices failed: the first 100 are tried",
             things.len()

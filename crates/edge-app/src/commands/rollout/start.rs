@@ -31,6 +31,7 @@ pub(super) async fn start(
     let (reference, set) = release_set(project, &fleet.group, number).await?;
     let (group, members) = fleet.members().await?;
     let ids = fleet.jobs().await?;
+    // Devices refuse a lower number, and each of them would count as rejected.
     if let Some(newer) = ids
         .iter()
         .map(|id| id.number)
@@ -52,6 +53,7 @@ pub(super) async fn start(
         .min(members.len());
     show(fleet, &set, &members, canaries).await?;
     consent::confirm(&format!("Roll out to {} devices?", members.len()), yes)?;
+    // Before the new job: devices would work on the older set in between.
     for id in ids {
         if fleet.stage(id.clone()).await?.is_open() {
             fleet.cancel(&id, SUPERSEDED).await?;
@@ -68,6 +70,7 @@ pub(super) async fn start(
             id = id.all();
             (vec![group], members.len())
         }
+        // Always the same ones, so that people can put devices at hand there.
         _ => {
             let chosen = members.iter().take(canaries);
             (
@@ -223,6 +226,7 @@ pub(super) async fn go_on(fleet: &Fleet, yes: bool) -> Result<()> {
 
 /// Refuses if a canary no longer runs the set that it committed.
 async fn healthy(fleet: &Fleet, canary: &Stage) -> Result<()> {
+    // A succeeded job says that the set was committed once, not that it still runs.
     let Some(states) = fleet.states().await? else {
         log::warn("no index of things: whether the canaries stayed healthy is unknown");
         return Ok(());
@@ -242,6 +246,7 @@ fn soak_left(canary: &Stage) -> u64 {
     let soak = canary.stages().map_or(0, |stages| stages.soak);
     match (soak, canary.ended()) {
         (0, _) | (_, None) => 0,
+        // By AWS's time of the end and this laptop's clock: a wrong clock shifts the soak.
         (soak, Some(ended)) => (ended + soak).saturating_sub(known_time::clock()),
     }
 }

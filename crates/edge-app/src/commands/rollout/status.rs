@@ -56,6 +56,7 @@ pub(super) async fn wait(fleet: &Fleet) -> Result<Vec<Stage>> {
     let mut last = String::new();
     loop {
         let stages = fleet.newest().await?;
+        // Only what changed: the log of a CI job is no terminal.
         let line = stages.last().map_or(String::new(), bar);
         if line != last {
             log::info(&line);
@@ -116,6 +117,7 @@ pub(super) async fn print(fleet: &Fleet, stages: &[Stage], json: bool) -> Result
             log::info(hint);
         }
     }
+    // Of the newest stage alone: a retry that worked makes the rollout a success.
     let count: u64 = stages.last().map_or(0, Stage::unsuccessful);
     match count {
         0 => Ok(()),
@@ -151,6 +153,7 @@ fn print_failed(failed: &[Value]) {
 /// Returns the members that are held or wait for their window, with the phase.
 async fn waiting(fleet: &Fleet) -> Result<Vec<(String, String)>> {
     let states = fleet.states().await?.unwrap_or_default();
+    // Their executions stay QUEUED, which never times out, so no counter tells them apart.
     let waits = |phase: &str| matches!(phase, "held" | "window");
     let waiting = states.into_iter().filter(|(_, state)| waits(&state.phase));
     Ok(waiting.map(|(thing, state)| (thing, state.phase)).collect())
