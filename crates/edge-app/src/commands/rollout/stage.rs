@@ -60,6 +60,7 @@ impl JobId {
     }
 
     fn turn(&self) -> u16 {
+        // The first try has no number.
         self.stage[self.kind().len()..].parse().unwrap_or(1)
     }
 
@@ -107,6 +108,7 @@ impl Stage {
 
     /// Returns whether AWS still notifies devices or waits for some.
     pub(super) fn is_open(&self) -> bool {
+        // SCHEDULED belongs to jobs with a start time, which people may have made by hand.
         matches!(self.status(), "IN_PROGRESS" | "SCHEDULED")
     }
 

@@ -96,6 +96,7 @@ async fn release_set(
     let numbers = tags
         .iter()
         .filter_map(|tag| tag.strip_prefix(&prefix)?.parse::<u64>().ok());
+    // By number and not as text: v10 sorts before v9.
     let found = match number {
         Some(number) => numbers.into_iter().find(|found| *found == number),
         None => numbers.max(),
