@@ -105,6 +105,7 @@ fn hashed(path: &Path) -> Result<(Digest, u64)> {
 
 /// Uploads the bundle, unless the registry has it.
 async fn upload(registry: &Registry, path: &Path, digest: &Digest) -> Result<()> {
+    // A bundle has hundreds of megabytes, and a push may have been interrupted after it.
     if registry
         .blob_size(digest)
         .await
@@ -148,6 +149,7 @@ async fn verify(
         .bundle
         .parse()
         .map_err(|e| Failure::error(SIGNATURE, e))?;
+    // The signature covers the digest alone; the registry may have lost the bundle.
     let size = registry.blob_size(&bundle).await.map_err(registry_error)?;
     if size != Some(found.image.bundle_size) {
         return Err(Failure::error(
@@ -175,6 +177,7 @@ async fn list(project: &Project, as_json: bool, key: Option<&Path>) -> Result<()
                 "compatible": found.image.compatible, "problem": null,
             }),
             Ok(None) => continue,
+            // One that anybody could push must not hide the others.
             Err(error) => json!({ "version": version, "problem": error.to_string() }),
         };
         rows.push(row);

@@ -44,6 +44,7 @@ fn window(text: &str) -> Option<Window> {
 }
 
 fn number(digits: &str) -> Option<u32> {
+    // parse() would also take a sign.
     let are_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     are_digits.then(|| digits.parse().ok()).flatten()
 }
