@@ -67,9 +67,8 @@ pub use names::{reserved_suffix, valid_app, valid_version};
 pub use reference::{Digest, ImageRef, Repository};
 #[cfg(feature = "push")]
 pub use registry::BlobUpload;
-pub use registry::FoundOs;
 #[cfg(feature = "pull")]
-pub use registry::{Credentials, Registry, docker_config_keys};
+pub use registry::{Credentials, FoundOs, Registry, docker_config_keys};
 #[cfg(feature = "verify")]
 pub use select::Select;
 #[cfg(feature = "verify")]

@@ -388,14 +388,14 @@ run "only_os_signers_sign_the_os" {
   variables {
     os_signing_keys        = { first = {}, second = {}, third = { trusted = false, enabled = false } }
     current_os_signing_key = "second"
-    os_signers               = ["arn:aws:iam::123456789012:role/release"]
+    os_signers             = ["arn:aws:iam::123456789012:role/os-publisher"]
   }
   assert {
-    condition     = alltrue([for key in aws_kms_key.os_signing : [for s in jsondecode(key.policy).Statement : s.Principal.AWS if contains(flatten([s.Action]), "kms:Sign")] == [["arn:aws:iam::123456789012:role/release"]]])
+    condition     = alltrue([for key in aws_kms_key.os_signing : [for s in jsondecode(key.policy).Statement : s.Principal.AWS if contains(flatten([s.Action]), "kms:Sign")] == [["arn:aws:iam::123456789012:role/os-publisher"]]])
     error_message = "somebody else may sign the OS"
   }
   assert {
-    condition     = !strcontains(aws_kms_key.signing["first"].policy, "release")
+    condition     = !strcontains(aws_kms_key.signing["first"].policy, "os-publisher")
     error_message = "who signs the OS may sign containers"
   }
   assert {
