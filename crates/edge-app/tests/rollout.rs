@@ -374,3 +374,46 @@ fn an_account_that_refuses_or_is_absent_is_an_error() {
     set(&mut fleet, "AWS_ENDPOINT_URL_IOT", "http://127.0.0.1:1");
     fleet.project.fails(&status, 4, "127.0.0.1:1");
 }
+
+#[test]
+fn a_thing_group_becomes_the_group_of_the_project() {
+    let registry = Cloud::up();
+    let mut fleet = Fleet::new(&registry, 3);
+    let device = |number| json!({ "thing": format!("edge-ai-s00{number}") });
+    let devices = json!({ "a": device(0), "b": device(1), "foreign": device(7), "bare": {} });
+    fleet.project.set("devices", devices);
+    let groups = json!({
+        "barn": ["a", "b"], "field": { "devices": ["b"], "apps": { "hello": "v2" } },
+        "empty": [], "nameless": ["a", "bare"], "gone": ["foreign"],
+    });
+    fleet.project.set("groups", groups);
+    let sync = |fleet: &Fleet<'_>, group: &str, code, text: &str| {
+        let arguments = ["group", "sync", group, "--yes"];
+        fleet.project.fails(&arguments, code, text);
+    };
+    sync(&fleet, "other", 3, "no group \"other\"");
+    sync(&fleet, "empty", 3, "names no devices");
+    sync(&fleet, "nameless", 3, "device bare has no thing");
+    sync(&fleet, "gone", 4, "add edge-ai-s007");
+    let ask = ["group", "sync", "barn"];
+    fleet.project.fails(&ask, 2, "--yes");
+    let members = |fleet: &mut Fleet<'_>, group: &str| {
+        fleet.ok("GET", &format!("/thing-groups/{group}/things"), &json!({}))["things"].clone()
+    };
+    let all = json!(["edge-ai-s000", "edge-ai-s001", "edge-ai-s002"]);
+    assert_eq!(members(&mut fleet, "edge-ai-barn"), all);
+
+    let shown = fleet.project.succeeds(&[&ask[..], &["--yes"]].concat());
+    assert_eq!(shown, "- edge-ai-s002\n");
+    let two = json!(["edge-ai-s000", "edge-ai-s001"]);
+    assert_eq!(members(&mut fleet, "edge-ai-barn"), two);
+    let again = fleet.project.succeeds(&ask);
+    assert_eq!(again, "edge-ai-barn is as in edge-app.yaml\n");
+
+    let json = ["group", "sync", "field", "--yes", "--json"];
+    let shown: Value = serde_json::from_str(&fleet.project.succeeds(&json)).unwrap();
+    let wanted = json!({ "thing_group": "edge-ai-field", "join": ["edge-ai-s001"], "leave": [] });
+    assert_eq!(shown, wanted);
+    let one = json!(["edge-ai-s001"]);
+    assert_eq!(members(&mut fleet, "edge-ai-field"), one);
+}

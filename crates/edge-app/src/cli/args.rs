@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::cli::group::GroupCommand;
 use crate::cli::network::NetworkCommand;
 use crate::cli::os::OsCommand;
 use crate::cli::output::{Formats, Output};
@@ -243,6 +244,12 @@ pub(crate) enum ProjectCommand {
         app: String,
         #[command(flatten)]
         rollout: Rollout,
+    },
+    /// Devices of a group in AWS
+    #[command(after_help = "Example: edge-app group sync barn")]
+    Group {
+        #[command(subcommand)]
+        command: GroupCommand,
     },
     /// Bring a release set to a group of devices by AWS IoT Jobs
     ///

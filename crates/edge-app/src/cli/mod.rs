@@ -2,6 +2,7 @@
 //! generated from their definition.
 
 pub(crate) mod args;
+pub(crate) mod group;
 pub(crate) mod network;
 pub(crate) mod os;
 pub(crate) mod output;

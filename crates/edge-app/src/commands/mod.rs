@@ -85,6 +85,7 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
             follow,
             tail,
         } => containers::logs(project, &target.app, &target.device, follow, tail).await,
+        ProjectCommand::Group { command } => rollout::group::run(project, command).await,
         ProjectCommand::Rollout { command } => rollout::run(project, command).await,
         ProjectCommand::Network { command } => network::run(project, command).await,
         ProjectCommand::Os { command } => os::run(project, command).await,

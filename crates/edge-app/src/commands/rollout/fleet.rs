@@ -72,40 +72,66 @@ impl Fleet {
         }
     }
 
-    /// Returns the ARN of the group and its members, sorted.
+    /// Returns the ARN of the group; `None` if AWS has no such group.
+    pub(super) async fn group(&self) -> Result<Option<String>> {
+        let path = format!("/thing-groups/{}", self.thing_group());
+        match self.iot.call("GET", &path, None).await? {
+            Ok(described) => {
+                let arn = described["thingGroupArn"].as_str().unwrap_or_default();
+                Ok(Some(arn.into()))
+            }
+            Err(refused) if refused.is_absent() => Ok(None),
+            Err(refused) => Err(refused.error("reading the thing group")),
+        }
+    }
+
+    /// Returns the things of the group, sorted.
+    pub(super) async fn things(&self) -> Result<Vec<String>> {
+        let path = format!("/thing-groups/{}/things", self.thing_group());
+        let things = self.list(&path, "things", "listing the thing group");
+        let things = things.await?;
+        let names = things.iter().filter_map(|thing| thing.as_str());
+        let mut names: Vec<_> = names.map(String::from).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Creates the group.
+    pub(super) async fn create_group(&self) -> Result<()> {
+        let path = format!("/thing-groups/{}", self.thing_group());
+        let created = self.iot.call("POST", &path, Some(&json!({}))).await?;
+        created.map_err(|refused| refused.error("creating the thing group"))?;
+        Ok(())
+    }
+
+    /// Adds a thing to the group, or removes it: `action` is `add` or `remove`.
+    pub(super) async fn move_thing(&self, action: &str, thing: &str) -> Result<()> {
+        let call = match action {
+            "add" => "addThingToThingGroup",
+            _ => "removeThingFromThingGroup",
+        };
+        let request = json!({ "thingGroupName": self.thing_group(), "thingName": thing });
+        let path = format!("/thing-groups/{call}");
+        let moved = self.iot.call("PUT", &path, Some(&request)).await?;
+        moved.map_err(|refused| refused.error(&format!("{action} {thing}")))?;
+        Ok(())
+    }
+
+    /// Returns the ARN of the group and its members, sorted. An empty group is an error.
     pub(super) async fn members(&self) -> Result<(String, Vec<String>)> {
-        let name = self.thing_group();
-        let path = format!("/thing-groups/{name}");
-        let described = self.iot.call("GET", &path, None).await?;
-        let described = described.map_err(|refused| match refused.is_absent() {
-            true => Failure::error(
-                CONFIGURATION,
-                format_args!(
-                    "AWS has no thing group {name}: run edge-app group sync {}",
-                    self.group
-                ),
-            ),
-            false => refused.error("reading the thing group"),
-        })?;
-        let arn = described["thingGroupArn"].as_str().unwrap_or_default();
-        let path = format!("/thing-groups/{name}/things");
-        let things = self
-            .list(&path, "things", "listing the thing group")
-            .await?;
-        let mut things: Vec<_> = things
-            .iter()
-            .filter_map(|thing| thing.as_str().map(String::from))
-            .collect();
-        things.sort();
+        let (name, group) = (self.thing_group(), &self.group);
+        let Some(arn) = self.group().await? else {
+            let why = format!("AWS has no thing group {name}: run edge-app group sync {group}");
+            return Err(Failure::error(CONFIGURATION, why));
+        };
+        let things = self.things().await?;
         // AWS would complete the job of an empty group at once, which looks like success.
         if things.is_empty() {
-            let why = format!(
-                "the thing group {name} has no members: run edge-app group sync {}",
-                self.group
-            );
+            let why =
+                format!("the thing group {name} has no members: run edge-app group sync {group}");
             return Err(Failure::error(CONFIGURATION, why));
         }
-        Ok((arn.into(), things))
+        Ok((arn, things))
     }
 
     /// Returns the IDs of all jobs of the group, oldest first.

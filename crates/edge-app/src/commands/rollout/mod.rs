@@ -2,6 +2,7 @@
 //! rollout is its jobs, so that each command begins by reading them.
 
 mod fleet;
+pub(crate) mod group;
 mod stage;
 mod start;
 mod status;

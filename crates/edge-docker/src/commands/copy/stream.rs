@@ -1,8 +1,11 @@
 //! Threads of a copy, the pipe between them, and their end by a signal.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{BufWriter, Read};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -121,19 +124,21 @@ impl Work {
     }
 
     /// Waits for the end of the copy. Returns `None` if a signal ended it.
-    pub(super) async fn wait(mut self) -> Result<Option<Copied>> {
-        let all = all(self.done);
-        tokio::pin!(all);
-        tokio::select! {
-            copied = &mut all => copied.map(Some),
-            _ = self.signals.recv() => {
-                if let Some(Cancel(cancel)) = self.cancel {
-                    rustix::io::write(cancel.as_fd(), b"x").context("cancelling")?;
-                    let _ = tokio::time::timeout(CANCEL_LIMIT, &mut all).await;
-                }
-                Ok(None)
-            }
+    pub(super) async fn wait(self) -> Result<Option<Copied>> {
+        let mut all = pin!(all(self.done));
+        let mut signals = self.signals;
+        let ended = poll_fn(|context| match all.as_mut().poll(context) {
+            Poll::Ready(copied) => Poll::Ready(Some(copied)),
+            Poll::Pending => signals.poll_recv(context).map(|_| None),
+        });
+        if let Some(copied) = ended.await {
+            return copied.map(Some);
         }
+        if let Some(Cancel(cancel)) = self.cancel {
+            rustix::io::write(cancel, b"x").context("cancelling")?;
+            let _ = tokio::time::timeout(CANCEL_LIMIT, all).await;
+        }
+        Ok(None)
     }
 }
 
