@@ -86,6 +86,9 @@ fn inputs(device: &Device, engineer: &Engineer) -> Vec<(String, Vec<u8>)> {
     let mut other_type: Value = serde_json::from_slice(&good).unwrap();
     other_type["payloadType"] = Role::Os.payload_type().into();
     inputs.push(("other type".into(), other_type.to_string().into_bytes()));
+    // That of images and release sets.
+    other_type["payloadType"] = "application/vnd.in-toto+json".into();
+    inputs.push(("type of sets".into(), other_type.to_string().into_bytes()));
     let mut unsigned: Value = serde_json::from_slice(&good).unwrap();
     unsigned["signatures"] = json!([]);
     inputs.push(("unsigned".into(), unsigned.to_string().into_bytes()));

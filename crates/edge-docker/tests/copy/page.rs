@@ -22,9 +22,8 @@ fn commands_of_the_page_work() {
     level(&device, "operate");
     let mut count = 0;
     for command in commands() {
-        // A version or a release set of the registry, and a record of the shadow: see
-        // `pulls.rs`, `sets.rs` and `ledger`.
-        let needs_cloud = ["pull", "explain", "ledger verify --head", "set "];
+        // A version of the registry, and a record of the shadow.
+        let needs_cloud = ["pull", "explain", "ledger verify --head"];
         // Files go into an app at another level, see `into.rs`.
         let is_into = command.starts_with("cp FILE");
         if is_into || needs_cloud.iter().any(|c| command.starts_with(c)) {
