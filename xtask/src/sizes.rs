@@ -17,8 +17,9 @@ pub(crate) const PROGRAMS: [&str; 7] = [
     "edge-os",
 ];
 
-/// Limit in bytes of the sum of the sizes of all stripped programs.
-const LIMIT: u64 = 9_000_000;
+/// Limit in bytes of the sum of the sizes of all stripped programs. The goal is 9 MB, see
+/// `docs/measurements.md`.
+const LIMIT: u64 = 10_000_000;
 
 /// Builds the release programs, strips copies of them and prints a table of their sizes;
 /// returns false if the sum is over the limit.
