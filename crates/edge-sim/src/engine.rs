@@ -84,6 +84,8 @@ fn start(dir: &Path, socket: &Path) -> Result<()> {
     ] {
         engine.arg(option).arg(dir.join(name));
     }
+    // containerd writes its stacks there when the engine gives it up.
+    engine.env("TMPDIR", dir);
     daemons.spawn("dockerd", &mut engine)?;
     let pid = daemons.last_pid().context("starting dockerd")?;
     let listens = || UnixStream::connect(socket).is_ok();
