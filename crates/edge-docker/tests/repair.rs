@@ -61,6 +61,10 @@ impl Testbed {
     }
 
     fn pull(&self, app: &str) -> (Option<i32>, String) {
+        self.pull_with(app, self.password.trim())
+    }
+
+    fn pull_with(&self, app: &str, password: &str) -> (Option<i32>, String) {
         let image = format!("{}:{app}-v1", self.repository);
         let pull = [
             "edge-docker",
@@ -70,7 +74,7 @@ impl Testbed {
             "--password-stdin",
             &image,
         ];
-        let output = self.device.feed(&pull, self.password.trim().as_bytes());
+        let output = self.device.feed(&pull, password.as_bytes());
         (output.status.code(), output_text(&output))
     }
 
@@ -252,17 +256,8 @@ fn unreachable(testbed: &Testbed) {
         all.lines().map(String::from).collect::<BTreeSet<_>>()
     };
     let before = images();
-    let image = format!("{}:foo-v1", testbed.repository);
-    let pull = [
-        "edge-docker",
-        "pull",
-        "--username",
-        "AWS",
-        "--password-stdin",
-        &image,
-    ];
-    let output = testbed.device.feed(&pull, b"another password");
-    assert!(!output.status.success(), "{}", output_text(&output));
+    let (code, printed) = testbed.pull_with("foo", "another password");
+    assert_ne!(code, Some(0), "{printed}");
     assert_eq!(images(), before);
     let all = testbed
         .device

@@ -31,7 +31,7 @@ impl Random {
     }
 }
 
-/// What an image does when it is started.
+/// Behaviour of an image at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Image {
     Good,
@@ -52,7 +52,7 @@ struct Device {
     random: Random,
 }
 
-/// How a boot ended.
+/// End of a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Warm,

@@ -75,13 +75,16 @@ pub(crate) fn untrusted(
     Error::Untrusted(of_keys.join("; "))
 }
 
-/// Verifies one signature; the error is the reason why it is not trusted.
-pub(crate) fn verify_one(
+/// Verifies a signature, of whatever kind. Returns its signer, what it states, and the tag
+/// that it names; the error is the reason why it is not trusted, which begins with
+/// `untrusted_key` if no trusted key fits.
+pub(crate) fn signed_by(
     keys: &Keys,
+    untrusted_key: &str,
     repository: &Repository,
     digest: &Digest,
     signed: &Signed,
-) -> Result<Verified, String> {
+) -> Result<(Digest, Option<Stated>, Option<String>), String> {
     if signed.payload().len() > MAX_PAYLOAD_BYTES {
         return Err("the payload is too large".into());
     }
@@ -89,13 +92,24 @@ pub(crate) fn verify_one(
     // are parsed.
     let signer = signed.signer(keys);
     let signer = signer.ok_or_else(|| match signed.stranger(keys) {
-        Some(stranger) => format!("{UNTRUSTED_KEY} ({stranger})"),
-        None => UNTRUSTED_KEY.into(),
+        Some(stranger) => format!("{untrusted_key} ({stranger})"),
+        None => untrusted_key.into(),
     })?;
     let (stated, tag) = match signed.format() {
         Format::V2 => simple_signing::parse(repository, digest, signed.payload())?,
         Format::V3 => (bundle::parse(digest, signed.payload())?, None),
     };
+    Ok((signer, stated, tag))
+}
+
+/// Verifies one signature; the error is the reason why it is not trusted.
+pub(crate) fn verify_one(
+    keys: &Keys,
+    repository: &Repository,
+    digest: &Digest,
+    signed: &Signed,
+) -> Result<Verified, String> {
+    let (signer, stated, tag) = signed_by(keys, UNTRUSTED_KEY, repository, digest, signed)?;
     // The policy takes the app's name and grants from these annotations. A signature
     // without them, for example by plain `cosign sign`, does not say which permissions
     // the image may have.

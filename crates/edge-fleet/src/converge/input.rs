@@ -1,5 +1,4 @@
-//! What a run of the program knows only for itself: lists, clocks, and the result of its last
-//! action.
+//! Knowledge of one run of the program alone: lists, clocks, and the result of its last action.
 
 use super::disk::{Door, Execution, Moment};
 use super::window::LocalTime;

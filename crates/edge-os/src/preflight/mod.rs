@@ -111,7 +111,7 @@ pub struct Refusal {
     pub check: &'static str,
     /// Exit code.
     pub code: u8,
-    /// What is wrong, and what to do.
+    /// Cause, and the next step.
     pub message: String,
 }
 

@@ -13,7 +13,7 @@ use edge_os::slot::Slot;
 /// Power loss: what unwinds from the access to a variable.
 pub struct PowerLoss;
 
-/// How the firmware answers a request to change the chain.
+/// Firmware's answer to a request to change the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Follows,

@@ -6,10 +6,10 @@ use super::{Reason, ReleaseSet, SetProof, SetRefusal};
 use crate::annotations::SetAnnotations;
 use crate::error::Error;
 use crate::keys::Keys;
-use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SIGNATURES};
+use crate::limits::MAX_SIGNATURES;
 use crate::reference::{Digest, Repository};
-use crate::signed::{Format, Signed};
-use crate::{bundle, simple_signing};
+use crate::signed::Signed;
+use crate::verify::signed_by;
 
 /// Reason why a signature by another key does not count.
 const UNTRUSTED_KEY: &str = "signed by a key that is not trusted for release sets";
@@ -138,19 +138,7 @@ fn verify_one(
     digest: &Digest,
     signed: &Signed,
 ) -> Result<(Digest, SetAnnotations), String> {
-    if signed.payload().len() > MAX_PAYLOAD_BYTES {
-        return Err("the payload is too large".into());
-    }
-    // As for images: only bytes that a trusted key has signed are parsed.
-    let signer = signed.signer(keys);
-    let signer = signer.ok_or_else(|| match signed.stranger(keys) {
-        Some(stranger) => format!("{UNTRUSTED_KEY} ({stranger})"),
-        None => UNTRUSTED_KEY.into(),
-    })?;
-    let (stated, tag) = match signed.format() {
-        Format::V2 => simple_signing::parse(repository, digest, signed.payload())?,
-        Format::V3 => (bundle::parse(digest, signed.payload())?, None),
-    };
+    let (signer, stated, tag) = signed_by(keys, UNTRUSTED_KEY, repository, digest, signed)?;
     let stated = stated.and_then(|stated| stated.validate_set(tag));
     let stated = stated.ok_or("not signed as a release set: edge.set and edge.serial alone")?;
     Ok((signer, stated))

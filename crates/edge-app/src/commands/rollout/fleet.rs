@@ -1,4 +1,4 @@
-//! What AWS knows of a rollout: jobs, members of the group, sets of devices.
+//! State of a rollout in AWS: jobs, members of the group, sets of devices.
 
 use std::collections::BTreeMap;
 
