@@ -94,6 +94,35 @@ fn a_power_loss_before_the_recovery_loses_no_app() {
 }
 
 #[test]
+fn a_process_that_the_engine_left_is_replaced() {
+    let device = device();
+    start(&device, "app", "unless-stopped");
+    start(&device, "other", "unless-stopped");
+    let inspect = |name: &str, field: &str| {
+        let format = format!("{{{{{field}}}}}");
+        let found = device.good(&["docker", "inspect", name, "-f", &format]);
+        found.trim().to_string()
+    };
+    device.good(&["mkdir", "-p", "/data/config/edge-docker/interrupted"]);
+    // As the audit marks them; an engine that gives up too early leaves the process of one.
+    for (name, run) in [
+        ("app", inspect("app", ".State.StartedAt")),
+        ("other", "2026".into()),
+    ] {
+        let path = device.path("/data/config/edge-docker/interrupted");
+        std::fs::write(path.join(inspect(name, ".Id")), run).unwrap();
+    }
+    let runs = || ["app", "other"].map(|name| inspect(name, ".State.StartedAt"));
+    let before = runs();
+    recover(&device);
+    let after = runs();
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1], after[1]);
+    assert_eq!(device.running(), ["app", "other"]);
+    assert_eq!(marks(&device), 0);
+}
+
+#[test]
 fn what_is_stopped_before_the_recovery_stays_stopped() {
     let mut device = device();
     for name in ["app-a", "app-b", "app-c", "app-d"] {

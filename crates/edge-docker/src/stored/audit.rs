@@ -146,8 +146,8 @@ struct Audit<'a> {
     kept: BTreeMap<String, Kept>,
     /// IDs of containers whose create requests stay.
     records: BTreeSet<String>,
-    /// IDs of containers that ran when the engine ended without stopping them.
-    interrupted: Vec<String>,
+    /// Containers that ran when the engine ended without stopping them.
+    interrupted: Vec<interrupted::Interrupted>,
     /// Containers whose apps are limited.
     held: Vec<Held>,
     /// Keys of the mount clones that stay.
@@ -171,7 +171,8 @@ impl Audit<'_> {
             let id = id.to_string_lossy().into_owned();
             let stored = files::read(&directory).map_err(|e| Fault::of(&e));
             let name = stored.as_ref().map_or("", Stored::name).to_string();
-            let is_interrupted = stored.as_ref().is_ok_and(interrupted::is_interrupted);
+            let stored_run = stored.as_ref().ok();
+            let interrupted = stored_run.and_then(|stored| interrupted::find(&id, stored));
             let points = stored.as_ref().map(|s| &s.config["MountPoints"]);
             let volumes = points.map(app_limits::volumes).unwrap_or_default();
             for volume in &volumes {
@@ -187,7 +188,7 @@ impl Audit<'_> {
             match verdict {
                 Ok(kept) => {
                     self.records.insert(id.clone());
-                    self.interrupted.extend(is_interrupted.then(|| id.clone()));
+                    self.interrupted.extend(interrupted);
                     self.held.push(Held {
                         id: id.clone(),
                         name,
