@@ -9,7 +9,8 @@
 //! `boot` records the results of boot steps, `identity` reads the device identity,
 //! `known_time` says which time has certainly passed, and `policy` reads `policy.json`. A `Root` is the directory below which they find their
 //! files. The feature `resolve` looks up
-//! names, `mqtt` adds a session with AWS IoT. Without features the library
+//! names, `connect` adds TLS connections, `https` requests and `mqtt` a session with AWS IoT
+//! over them. Without features the library
 //! opens no file, so that the container policy can be built, tested and fuzzed alone.
 
 #[cfg(feature = "system")]
@@ -18,11 +19,15 @@ pub mod backoff;
 pub mod boot;
 #[cfg(feature = "system")]
 pub mod command;
+#[cfg(feature = "connect")]
+pub mod connect;
 pub mod contract;
 pub mod exit;
 #[cfg(feature = "system")]
 pub mod file;
 pub mod hex;
+#[cfg(feature = "https")]
+pub mod https;
 #[cfg(feature = "system")]
 pub mod identity;
 #[cfg(feature = "system")]

@@ -6,11 +6,7 @@
 //! answers and sends the keep-alive. Every step has one deadline. Why this is no client
 //! library: `docs/decisions/0041-own-mqtt-session.md`.
 
-mod dial;
-mod error;
 mod packet;
-mod stream;
-mod tls;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -20,19 +16,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use openssl::ssl::{ErrorCode, SslStream};
-use openssl::x509::X509;
 
-use crate::contract::path;
-use crate::{Root, file, identity};
-pub use error::{ConnectError, ConnectErrorKind};
+pub use crate::connect::{CaBundle, ConnectError, ConnectErrorKind};
+use crate::connect::{HTTPS_PORT, Identity, Peer, Stream, dial, not_accepted};
 use packet::Packet;
-use stream::Stream;
 
 /// TCP port of AWS IoT for MQTT with client certificates.
 pub const PORT: u16 = 8883;
-/// HTTPS port, which most firewalls leave open. AWS IoT accepts MQTT on this port by
-/// ALPN.
-const HTTPS_PORT: u16 = 443;
+/// ALPN protocol, with its length, that requests MQTT on the HTTPS port, which most
+/// firewalls leave open.
+const ALPN: &[u8] = b"\x0ex-amzn-mqtt-ca";
 /// Size limit of a received payload, in bytes, equal to the limit of AWS IoT.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// Maximum number of received messages that wait for [`Session::receive`]; older ones
@@ -70,30 +63,16 @@ pub struct Options<'a> {
     pub will: Option<(&'a str, Vec<u8>)>,
 }
 
-/// CA certificates of the device image.
-pub struct CaBundle(Vec<X509>);
-
-impl CaBundle {
-    /// Reads `/etc/edge-ai/ca/*.pem`.
-    ///
-    /// # Errors
-    /// The directory contains no `*.pem` file, or a file cannot be read or parsed.
-    pub fn load(root: &Root) -> Result<Self> {
-        let directory = root.path(path::CA);
-        let context = || format!("reading {}", directory.display());
-        let mut certificates = Vec::new();
-        for entry in std::fs::read_dir(&directory).with_context(context)? {
-            let path = entry.with_context(context)?.path();
-            if path.extension().is_some_and(|e| e == "pem") {
-                let pem = file::read(&path, identity::MAX_FILE_BYTES)?;
-                let parsed = X509::stack_from_pem(&pem);
-                certificates.extend(parsed.with_context(|| format!("parsing {}", path.display()))?);
-            }
+impl<'a> Options<'a> {
+    fn peer(&'a self, identity: &'a Identity) -> Peer<'a> {
+        Peer {
+            host: self.endpoint,
+            port: self.port,
+            proxy: self.proxy,
+            identity: Some(identity),
+            ca_bundle: self.ca_bundle,
+            alpn: (self.port == HTTPS_PORT).then_some(ALPN),
         }
-        if certificates.is_empty() {
-            bail!("reading {}: no CA certificate found", directory.display());
-        }
-        Ok(Self(certificates))
     }
 }
 
@@ -145,8 +124,13 @@ impl Session {
     pub fn connect(options: &Options) -> Result<Self> {
         let end = Instant::now() + options.timeout;
         let now = Instant::now();
+        let identity = Identity {
+            certificate: options.certificate.clone(),
+            key: options.key.clone(),
+        };
+        let peer = options.peer(&identity);
         let mut connection = Connection {
-            tls: dial::dial(options, end)?,
+            tls: dial(&peer, end)?,
             buffer: Vec::new(),
             inbox: VecDeque::new(),
             last_id: 0,
@@ -157,7 +141,7 @@ impl Session {
             open: true,
         };
         let accepted = connection.request_connection(options, end);
-        accepted.map_err(|error| diagnose(options, error, end).of(options))?;
+        accepted.map_err(|error| diagnose(&peer, error, end).of(&peer))?;
         Ok(Self(RefCell::new(connection)))
     }
 
@@ -254,9 +238,9 @@ impl Session {
 /// Returns the error of a connection that was closed before the server accepted it. A
 /// server that does not trust the client sends an alert, which is lost if CONNECT arrives
 /// after it; so another connection waits for the alert and sends nothing.
-fn diagnose(options: &Options, error: ConnectError, end: Instant) -> ConnectError {
+fn diagnose(peer: &Peer, error: ConnectError, end: Instant) -> ConnectError {
     let probed = (error.kind == ConnectErrorKind::Network && Instant::now() < end)
-        .then(|| dial::dial(options, end).ok())
+        .then(|| dial(peer, end).ok())
         .flatten();
     let Some(mut stream) = probed else {
         return error;
@@ -264,7 +248,7 @@ fn diagnose(options: &Options, error: ConnectError, end: Instant) -> ConnectErro
     stream.get_mut().deadline = end.min(Instant::now() + ALERT_LIMIT);
     match stream.ssl_read(&mut [0]) {
         Err(refusal) => {
-            let refusal = tls::not_accepted(&refusal);
+            let refusal = not_accepted(&refusal);
             let alert = refusal.kind == ConnectErrorKind::Tls;
             if alert { refusal } else { error }
         }
@@ -290,7 +274,7 @@ impl Connection {
                 let silent = "the server does not answer CONNECT in time";
                 Err(ConnectError::network(true, silent.into()))
             }
-            Err(Lost(Some(error))) => Err(tls::not_accepted(&error)),
+            Err(Lost(Some(error))) => Err(not_accepted(&error)),
         }
     }
 

@@ -9,20 +9,24 @@ use openssl::sha::sha256;
 use openssl::sign::Signer;
 use serde::Deserialize;
 
+use crate::secret::{Secret, wipe};
+
 /// Size limit of an answer of either service, in bytes.
-const MAX_ANSWER_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 /// Request for the password of the registry, in the header `x-amz-target`.
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+/// Latest end of validity that is believed, 2100-01-01 in seconds of Unix time.
+const MAX_TIME: f64 = 4_102_444_800.0;
 /// Body of that request.
 const BODY: &str = "{}";
 
 /// Temporary keys. The type has no `Debug`, so that no log shows them.
 pub struct Keys {
     access_key: String,
-    secret: String,
-    token: String,
+    secret: Secret,
+    token: Secret,
     /// End of validity in seconds of Unix time.
     pub expires: u64,
 }
@@ -77,8 +81,8 @@ impl Keys {
         let expires = time::parse(&expiration).context("the keys have no end of validity")?;
         Ok(Self {
             access_key: access_key_id,
-            secret: secret_access_key,
-            token: session_token,
+            secret: secret_access_key.into(),
+            token: session_token.into(),
             expires,
         })
     }
@@ -86,44 +90,27 @@ impl Keys {
 
 /// Signed request for the password of the registry.
 pub struct TokenRequest {
-    /// Host of the service.
-    pub host: String,
     /// Headers without `host` and `content-length`.
     pub headers: Vec<(&'static str, String)>,
     /// Body.
     pub body: &'static str,
 }
 
-/// Returns the region of `ACCOUNT.dkr.ecr.REGION.amazonaws.com`.
-///
-/// # Errors
-/// The registry is not one of AWS.
-pub fn region(registry: &str) -> Result<&str> {
-    let host = registry.split('/').next().unwrap_or_default();
-    let region = host.split_once(".dkr.ecr.").and_then(|(_, rest)| {
-        let (region, rest) = rest.split_once('.')?;
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let valid = !region.is_empty() && region.bytes().all(plain);
-        (valid && rest.starts_with("amazonaws.com")).then_some(region)
-    });
-    region.with_context(|| format!("{host} is not ACCOUNT.dkr.ecr.REGION.amazonaws.com"))
-}
-
-/// Returns the signed request for the password of a registry at the time `now`.
+/// Returns the signed request for the password of a registry at the time `now`; `host` is
+/// the API of ECR.
 ///
 /// # Errors
 /// OpenSSL fails.
-pub fn token_request(keys: &Keys, region: &str, now: u64) -> Result<TokenRequest> {
-    let host = format!("api.ecr.{region}.amazonaws.com");
+pub fn token_request(keys: &Keys, host: &str, region: &str, now: u64) -> Result<TokenRequest> {
     let date: String = time::rfc3339(now)
         .chars()
         .filter(|c| !"-:".contains(*c))
         .collect();
     let signed = [
         ("content-type", CONTENT_TYPE),
-        ("host", &*host),
+        ("host", host),
         ("x-amz-date", &*date),
-        ("x-amz-security-token", &*keys.token),
+        ("x-amz-security-token", keys.token.expose()),
         ("x-amz-target", TARGET),
     ];
     let names = signed.map(|(name, _)| name).join(";");
@@ -135,9 +122,10 @@ pub fn token_request(keys: &Keys, region: &str, now: u64) -> Result<TokenRequest
     let canonical = format!("POST\n/\n\n{lines}\n{names}\n{body}");
     let scope = format!("{}/{region}/ecr/aws4_request", &date[..8]);
     let digest = hex::encode(sha256(canonical.as_bytes()));
-    let mut key = format!("AWS4{}", keys.secret).into_bytes();
+    let mut key = format!("AWS4{}", keys.secret.expose()).into_bytes();
     for part in scope.split('/') {
-        key = hmac(&key, part)?;
+        let next = hmac(&key, part)?;
+        wipe(std::mem::replace(&mut key, next));
     }
     let signature = hmac(&key, &format!("{ALGORITHM}\n{date}\n{scope}\n{digest}"))?;
     let authorization = format!(
@@ -150,8 +138,8 @@ pub fn token_request(keys: &Keys, region: &str, now: u64) -> Result<TokenRequest
         .map(|(name, value)| (name, value.to_string()))
         .collect();
     headers.push(("authorization", authorization));
+    wipe(key);
     Ok(TokenRequest {
-        host,
         headers,
         body: BODY,
     })
@@ -168,7 +156,7 @@ fn hmac(key: &[u8], text: &str) -> Result<Vec<u8>> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Token {
+struct Answered {
     authorization_data: Vec<Authorization>,
 }
 
@@ -176,29 +164,55 @@ struct Token {
 #[serde(rename_all = "camelCase")]
 struct Authorization {
     authorization_token: String,
+    expires_at: f64,
+    proxy_endpoint: String,
 }
 
-/// Returns the password of the user `AWS` from the registry's answer.
+/// Password of the registry's user `AWS`.
+pub struct Token {
+    /// Password.
+    pub password: Secret,
+    /// `HOST` or `HOST:PORT` of the registry for which it is valid.
+    pub registry: String,
+    /// End of validity in seconds of Unix time.
+    pub expires: u64,
+}
+
+/// Parses the answer of the API of ECR.
 ///
 /// # Errors
 /// The answer is oversized or has another form; the error quotes none of it.
-pub fn password(answer: &[u8]) -> Result<String> {
+pub fn token(answer: &[u8]) -> Result<Token> {
     ensure!(
         answer.len() <= MAX_ANSWER_BYTES,
         "the registry's answer is too large"
     );
-    let token = serde_json::from_slice::<Token>(answer).ok();
-    let token = token.and_then(|token| token.authorization_data.into_iter().next());
-    let token = token.context("the registry's answer has no token")?;
-    let decoded = openssl::base64::decode_block(&token.authorization_token).ok();
+    let answered = serde_json::from_slice::<Answered>(answer).ok();
+    let data = answered.and_then(|answered| answered.authorization_data.into_iter().next());
+    let data = data.context("the registry's answer has no token")?;
+    let decoded = openssl::base64::decode_block(&data.authorization_token).ok();
     let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    match decoded
-        .as_deref()
-        .and_then(|text| text.strip_prefix("AWS:"))
-    {
-        Some(password) if is_visible(password, MAX_ANSWER_BYTES) => Ok(password.into()),
-        _ => bail!("the registry's token has another form"),
-    }
+    let decoded = Secret::from(decoded.unwrap_or_default());
+    wipe(data.authorization_token.into_bytes());
+    let password = (decoded.expose().strip_prefix("AWS:"))
+        .filter(|password| is_visible(password, MAX_ANSWER_BYTES))
+        .context("the registry's token has another form")?;
+    let registry = (data.proxy_endpoint.strip_prefix("https://"))
+        .context("the registry's answer names no registry")?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked"
+    )]
+    let expires = match data.expires_at {
+        at if (0.0..MAX_TIME).contains(&at) => at as u64,
+        _ => bail!("the registry's token has no end of validity"),
+    };
+    Ok(Token {
+        password: password.to_string().into(),
+        registry: registry.into(),
+        expires,
+    })
 }
 
 #[cfg(test)]
@@ -228,8 +242,8 @@ mod tests {
     fn the_signature_is_that_of_botocore() {
         let keys = Keys::parse(answer().to_string().as_bytes()).unwrap();
         assert_eq!(keys.expires, 1_795_611_600);
-        let request = token_request(&keys, "eu-central-1", 1_795_608_000).unwrap();
-        assert_eq!(request.host, "api.ecr.eu-central-1.amazonaws.com");
+        let host = "api.ecr.eu-central-1.amazonaws.com";
+        let request = token_request(&keys, host, "eu-central-1", 1_795_608_000).unwrap();
         let header = |name| {
             request
                 .headers
@@ -273,15 +287,47 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_decoded() {
-        let token = |text: &[u8]| {
-            let token = openssl::base64::encode_block(text);
-            let answer = json!({ "authorizationData": [{ "authorizationToken": token }] });
-            password(answer.to_string().as_bytes())
+    fn tokens_are_decoded() {
+        let with = |field: &str, value: Value| {
+            let mut data = json!({
+                "authorizationToken": openssl::base64::encode_block(b"AWS:secret"),
+                "expiresAt": 1_795_651_200.25, "proxyEndpoint": "https://r.example:5000" });
+            data[field] = value;
+            token(
+                json!({ "authorizationData": [data] })
+                    .to_string()
+                    .as_bytes(),
+            )
         };
-        assert_eq!(token(b"AWS:secret").unwrap(), "secret");
-        for wrong in [&b"AWS:"[..], b"", b"root:x", b"AWS:a\nb", b"AWS:\xff"] {
-            assert!(token(wrong).is_err(), "{wrong:?}");
+        let valid = with("later", json!(1)).unwrap();
+        assert_eq!(valid.password.expose(), "secret");
+        assert_eq!(valid.registry, "r.example:5000");
+        assert_eq!(valid.expires, 1_795_651_200);
+        for wrong in [
+            &b"AWS:"[..],
+            b"",
+            b"root:x",
+            b"AWS:a\nb",
+            b"AWS:a\0",
+            b"AWS:\xff",
+        ] {
+            let encoded = openssl::base64::encode_block(wrong);
+            assert!(
+                with("authorizationToken", json!(encoded)).is_err(),
+                "{wrong:?}"
+            );
+        }
+        for (field, value) in [
+            ("authorizationToken", json!("%%%")),
+            ("authorizationToken", Value::Null),
+            ("proxyEndpoint", json!("http://r.example")),
+            ("proxyEndpoint", Value::Null),
+            ("expiresAt", json!(-1)),
+            ("expiresAt", json!(1e300)),
+            ("expiresAt", json!("soon")),
+            ("expiresAt", Value::Null),
+        ] {
+            assert!(with(field, value.clone()).is_err(), "{field} {value}");
         }
         for answer in [
             "",
@@ -289,24 +335,7 @@ mod tests {
             r#"{"authorizationData":[]}"#,
             r#"{"authorizationData":[{}]}"#,
         ] {
-            assert!(password(answer.as_bytes()).is_err(), "{answer}");
-        }
-        let broken = br#"{"authorizationData":[{"authorizationToken":"%%%"}]}"#;
-        assert!(password(broken).is_err());
-    }
-
-    #[test]
-    fn regions_stand_in_the_name_of_the_registry() {
-        let host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com";
-        assert_eq!(region(&format!("{host}/apps")).unwrap(), "eu-central-1");
-        for wrong in [
-            "",
-            "registry.example/apps",
-            "1.dkr.ecr..amazonaws.com",
-            "1.dkr.ecr.a b.amazonaws.com",
-            "1.dkr.ecr.x.example",
-        ] {
-            assert!(region(wrong).is_err(), "{wrong}");
+            assert!(token(answer.as_bytes()).is_err(), "{answer}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// TCP stream with a deadline. OpenSSL reads each record through it, so that a peer that
 /// sends records for ever, or a byte a second, does not outlive the deadline.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     tcp: TcpStream,
     /// Time at which reads and writes end with `WouldBlock`.
     pub deadline: Instant,
@@ -35,7 +35,8 @@ impl Stream {
     }
 
     /// Closes the connection for both sides.
-    pub(super) fn shut_down(&self) {
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn shut_down(&self) {
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
 }

@@ -12,31 +12,29 @@ use openssl::x509::X509VerifyResult;
 use openssl::x509::store::X509StoreBuilder;
 
 use super::stream::Stream;
-use super::{ConnectError, HTTPS_PORT, Options};
+use super::{ConnectError, Identity, Peer};
 
-/// ALPN protocol, with its length, that requests MQTT on the HTTPS port, which most
-/// firewalls leave open.
-const ALPN: &[u8] = b"\x0ex-amzn-mqtt-ca";
-
-/// Creates the TLS configuration of a session: mutual TLS, verified with the CA bundle of
-/// the image only.
-pub(super) fn context(options: &Options) -> Result<SslContext> {
+/// Creates the TLS configuration of a connection, verified with the CA bundle of the image
+/// only.
+pub(super) fn context(peer: &Peer) -> Result<SslContext> {
     let mut context = SslContext::builder(SslMethod::tls_client())?;
     context.set_verify(SslVerifyMode::PEER);
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
     let mut store = X509StoreBuilder::new()?;
-    for certificate in &options.ca_bundle.0 {
+    for certificate in &peer.ca_bundle.0 {
         store.add_cert(certificate.clone())?;
     }
     context.set_cert_store(store.build());
-    context
-        .set_certificate_chain_file(&options.certificate)
-        .with_context(|| format!("using {}", options.certificate.display()))?;
-    context
-        .set_private_key_file(&options.key, SslFiletype::PEM)
-        .with_context(|| format!("using {}", options.key.display()))?;
-    if options.port == HTTPS_PORT {
-        context.set_alpn_protos(ALPN)?;
+    if let Some(Identity { certificate, key }) = peer.identity {
+        context
+            .set_certificate_chain_file(certificate)
+            .with_context(|| format!("using {}", certificate.display()))?;
+        context
+            .set_private_key_file(key, SslFiletype::PEM)
+            .with_context(|| format!("using {}", key.display()))?;
+    }
+    if let Some(protocol) = peer.alpn {
+        context.set_alpn_protos(protocol)?;
     }
     Ok(context.build())
 }
@@ -98,7 +96,7 @@ const ALERTS: std::ops::Range<i32> = 1000..1256;
 
 /// Returns the error of a connection that ended before the server accepted it. In TLS 1.3
 /// the server checks the client's certificate after the handshake.
-pub(super) fn not_accepted(error: &openssl::ssl::Error) -> ConnectError {
+pub(crate) fn not_accepted(error: &openssl::ssl::Error) -> ConnectError {
     let alert = |stack: &&ErrorStack| {
         let mut codes = stack
             .errors()

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use openssl::ssl::{SslContext, SslStream};
 
 use super::stream::Stream;
-use super::{ConnectError, Options, tls};
+use super::{ConnectError, Peer, tls};
 use crate::resolve::{self, RESOLUTION_DELAY};
 
 /// Pause before the next address is tried while the last one has not connected, as
@@ -51,22 +51,22 @@ enum Event {
     Done(SocketAddr, Result<SslStream<Stream>, ConnectError>),
 }
 
-/// Connects to the endpoint until `end` and returns the first stream whose TLS handshake
+/// Connects to `peer` until `end` and returns the first stream whose TLS handshake
 /// succeeds.
-pub(super) fn dial(options: &Options, end: Instant) -> Result<SslStream<Stream>> {
+pub(crate) fn dial(peer: &Peer, end: Instant) -> Result<SslStream<Stream>> {
     let target = Target {
-        context: tls::context(options)?,
-        endpoint: options.endpoint.into(),
-        port: options.port,
-        through_proxy: options.proxy.is_some(),
+        context: tls::context(peer)?,
+        endpoint: peer.host.into(),
+        port: peer.port,
+        through_proxy: peer.proxy.is_some(),
         end,
     };
-    let endpoint = format!("{}:{}", options.endpoint, options.port);
-    let next_hop = options.proxy.map_or(endpoint.as_str(), |proxy| {
+    let endpoint = format!("{}:{}", peer.host, peer.port);
+    let next_hop = peer.proxy.map_or(endpoint.as_str(), |proxy| {
         proxy.strip_prefix("http://").unwrap_or(proxy)
     });
     let (host, port) = host_and_port(next_hop)?;
-    Ok(race(&target, host, port).map_err(|error| error.of(options))?)
+    Ok(race(&target, host, port).map_err(|error| error.of(peer))?)
 }
 
 /// Splits `HOST:PORT` of the endpoint or the proxy.

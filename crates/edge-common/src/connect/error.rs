@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::Options;
+use super::Peer;
 
 /// Stage at which a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum ConnectErrorKind {
     Rejected,
 }
 
-/// Error of [`super::Session::connect`], with the stage that failed.
+/// Error of a connection, with the stage that failed.
 #[derive(Debug)]
 pub struct ConnectError {
     /// Stage that failed.
@@ -36,7 +36,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 impl ConnectError {
-    pub(super) fn network(reached: bool, message: String) -> Self {
+    pub(crate) fn network(reached: bool, message: String) -> Self {
         Self {
             kind: ConnectErrorKind::Network,
             reached,
@@ -54,7 +54,8 @@ impl ConnectError {
 
     /// Converts a return code of CONNACK. Code 3 says that the server is overloaded or
     /// being maintained, which passes.
-    pub(super) fn return_code(code: u8) -> Self {
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn return_code(code: u8) -> Self {
         let cause = match code {
             1 => "protocol version not supported",
             2 => "client ID rejected",
@@ -85,13 +86,13 @@ impl ConnectError {
         self
     }
 
-    /// Prepends the endpoint and the proxy.
-    pub(super) fn of(mut self, options: &Options) -> Self {
-        let through = options
+    /// Prepends the server and the proxy.
+    pub(crate) fn of(mut self, peer: &Peer) -> Self {
+        let through = peer
             .proxy
             .map_or(String::new(), |p| format!(" through {p}"));
-        let (endpoint, port) = (options.endpoint, options.port);
-        self.message = format!("connecting to {endpoint}:{port}{through}: {}", self.message);
+        let (host, port) = (peer.host, peer.port);
+        self.message = format!("connecting to {host}:{port}{through}: {}", self.message);
         self
     }
 }
