@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::graph::Graph;
 use crate::image::{Image, Ordering, defaults, mounts};
+use crate::names::Id;
 use crate::unit::{Key, Unit};
 use crate::units::{Units, owned};
 
@@ -26,18 +27,15 @@ pub(crate) fn members(units: &Units, image: &Image) -> Vec<Member> {
     if units.is_empty() {
         return Vec::new();
     }
-    let names = Names::new(units);
+    let names = OwnNames::new(units);
     let stated = |unit| Unit::all(unit, Key::After).chain(Unit::all(unit, Key::Needs));
     let foreign: HashSet<&str> = units
         .values()
         .flat_map(stated)
         .filter(|name| names.find(name).is_none())
         .collect();
-    let ordering = image.ordering(foreign.into_iter());
     let mut graph = Graph::default();
-    for (first, second) in &ordering.edges {
-        graph.edge(first, second);
-    }
+    let ordering = image.ordering(&mut graph, foreign.into_iter());
     for unit in units.values() {
         add(&mut graph, unit, &names, &ordering);
     }
@@ -56,12 +54,12 @@ pub(crate) fn members(units: &Units, image: &Image) -> Vec<Member> {
 }
 
 /// Names of the units of `/data/services`.
-struct Names<'a> {
+struct OwnNames<'a> {
     units: &'a Units,
     aliases: HashMap<&'a str, &'a str>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> OwnNames<'a> {
     fn new(units: &'a Units) -> Self {
         let named = |unit: &'a Unit| unit.all(Key::Alias).map(|alias| (alias, &*unit.name));
         Self {
@@ -78,34 +76,38 @@ impl<'a> Names<'a> {
 }
 
 /// Adds the ordering of a unit, with systemd's default dependencies.
-fn add<'a>(graph: &mut Graph<'a>, unit: &'a Unit, names: &Names<'a>, image: &'a Ordering) {
-    let name: &str = &unit.name;
-    let real = |other: &'a str| names.find(other).unwrap_or_else(|| image.name(other));
-    for (first, second) in defaults(name, unit.is_calendar()) {
-        graph.edge(first, second);
-    }
-    for first in unit.all(Key::After) {
-        graph.edge(real(first), name);
-    }
-    for mount in unit.all(Key::WaitsForPath).flat_map(mounts) {
-        graph.edge_from(mount, name);
+fn add(graph: &mut Graph, unit: &Unit, names: &OwnNames<'_>, image: &Ordering) {
+    let own = graph.names.id(&unit.name);
+    let real = |graph: &mut Graph, other: &str| -> Id {
+        match names.find(other) {
+            Some(unit) => graph.names.id(unit),
+            None => image.name(graph.names.id(other)),
+        }
+    };
+    let defaults = defaults(&unit.name, unit.is_calendar());
+    let mounts = unit.all(Key::WaitsForPath).flat_map(mounts);
+    let mut first: Vec<Id> = mounts.map(|mount| graph.names.id(&mount)).collect();
+    first.extend(defaults.after.iter().map(|name| graph.names.id(name)));
+    let after: Vec<Id> = unit.all(Key::After).map(|name| real(graph, name)).collect();
+    for first in first.iter().chain(&after) {
+        graph.edge(*first, own);
     }
     // systemd orders a timer, path or socket before the unit that it starts.
     let implied = unit.implied();
     let implied = implied.as_deref().and_then(|name| names.find(name));
-    let after = unit.all(Key::Before).chain(unit.all(Key::Fires));
-    for second in after.map(real).chain(implied) {
-        graph.edge(name, second);
+    let second = unit.all(Key::Before).chain(unit.all(Key::Fires));
+    for second in second.chain(implied).chain(defaults.before.iter().copied()) {
+        let second = real(graph, second);
+        graph.edge(own, second);
     }
     // A target waits for what it wants, unless that waits for the target.
     let wanting = unit.all(Key::WantedBy).chain(unit.all(Key::RequiredBy));
-    for target in wanting.filter(|target| image.has_defaults(target)) {
-        let target = image.name(target);
-        let waits = unit
-            .all(Key::After)
-            .any(|first| image.name(first) == target);
-        if target.ends_with(".target") && !waits {
-            graph.edge(name, target);
+    for name in wanting {
+        let target = graph.names.id(name);
+        let real = image.name(target);
+        let is_target = graph.names.text(real).ends_with(".target");
+        if is_target && image.has_defaults(target) && !after.contains(&real) {
+            graph.edge(own, real);
         }
     }
 }
@@ -147,6 +149,7 @@ mod tests {
             ("paths.target", "[Unit]\n"),
             ("multi-user.target", "[Unit]\nAfter=basic.target\n"),
             ("graphical.target", "[Unit]\nAfter=multi-user.target\n"),
+            ("many@.service", "[Unit]\n"),
             ("early.service", "[Unit]\n DefaultDependencies = no\n"),
         ] {
             edge_common::file::write(&units.join(name), text.as_bytes(), 0o644).unwrap();
@@ -186,6 +189,16 @@ mod tests {
         ] {
             assert_eq!(found(&[(name, text)]).0, [""; 0], "{text}");
         }
+    }
+
+    #[test]
+    fn thousands_of_instances_hide_no_circle() {
+        let instances = (0..2500).map(|n| format!("many@{n}.service"));
+        let instances = instances.collect::<Vec<_>>().join(" ");
+        let text = format!(
+            "After={instances}\nAfter=graphical.target\n[Install]\nWantedBy=multi-user.target"
+        );
+        assert_eq!(found(&[("a.service", &text)]).0, ["a.service"]);
     }
 
     #[test]

@@ -1,70 +1,60 @@
 //! Directed graph of names, and its cycles.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use crate::names::{Id, Names};
 
 /// Graph whose nodes are unit names.
 #[derive(Default)]
-pub(crate) struct Graph<'a> {
-    names: Vec<Cow<'a, str>>,
-    numbers: HashMap<Cow<'a, str>, usize>,
+pub(crate) struct Graph {
+    /// Names of the nodes.
+    pub(crate) names: Names,
     successors: Vec<Vec<usize>>,
 }
 
-impl<'a> Graph<'a> {
+impl Graph {
     /// Adds an edge. A unit that waits for itself alone is none, as for systemd.
-    pub(crate) fn edge(&mut self, from: &'a str, to: &'a str) {
-        self.add(from.into(), to.into());
-    }
-
-    /// Adds an edge from a name that the graph keeps.
-    pub(crate) fn edge_from(&mut self, from: String, to: &'a str) {
-        self.add(from.into(), to.into());
-    }
-
-    fn add(&mut self, from: Cow<'a, str>, to: Cow<'a, str>) {
+    pub(crate) fn edge(&mut self, from: Id, to: Id) {
+        let [from, to] = [from, to].map(Id::index);
         if from == to {
             return;
         }
-        let [from, to] = [from, to].map(|name| self.number(name));
+        if self.successors.len() <= from {
+            self.successors.resize_with(from + 1, Vec::new);
+        }
         self.successors[from].push(to);
     }
 
-    fn number(&mut self, name: Cow<'a, str>) -> usize {
-        if let Some(number) = self.numbers.get(&name) {
-            return *number;
-        }
-        let number = self.names.len();
-        self.names.push(name.clone());
-        self.numbers.insert(name, number);
-        self.successors.push(Vec::new());
-        number
+    fn successors(&self, node: usize) -> &[usize] {
+        self.successors.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the names of all nodes on a cycle, sorted: those of strongly connected
     /// components with more than one node, by Tarjan's algorithm. It is not recursive,
     /// because a chain of ten thousand units would overflow the stack.
     pub(crate) fn cyclic(&self) -> Vec<&str> {
-        let mut search = Search::new(self.names.len());
-        for start in 0..self.names.len() {
+        let names = self.names.all();
+        let mut search = Search::new(names.len());
+        for start in 0..names.len() {
             if search.order[start] == 0 {
-                search.visit(start, &self.successors);
+                search.visit(start, self);
             }
         }
-        let mut names: Vec<_> = search.cyclic.iter().map(|n| &*self.names[*n]).collect();
+        let mut names: Vec<_> = search.cyclic.iter().map(|node| &*names[*node]).collect();
         names.sort_unstable();
         names
     }
 
     /// Returns a shortest cycle from a node to itself, with the node at both ends.
     pub(crate) fn circle(&self, name: &str) -> Vec<String> {
-        let Some(start) = self.numbers.get(name).copied() else {
+        let names = self.names.all();
+        let Some(start) = self.names.find(name).map(Id::index) else {
             return Vec::new();
         };
-        let mut before = vec![None; self.names.len()];
+        let mut before = vec![None; names.len()];
         let mut queue = VecDeque::from([start]);
         while let Some(node) = queue.pop_front() {
-            for next in &self.successors[node] {
+            for next in self.successors(node) {
                 if before[*next].is_none() {
                     before[*next] = Some(node);
                     queue.push_back(*next);
@@ -74,10 +64,10 @@ impl<'a> Graph<'a> {
                 break;
             }
         }
-        let mut circle = vec![self.names[start].to_string()];
+        let mut circle = vec![names[start].to_string()];
         let mut node = before[start];
         while let Some(number) = node {
-            circle.push(self.names[number].to_string());
+            circle.push(names[number].to_string());
             node = before[number].filter(|_| number != start);
         }
         circle.reverse();
@@ -117,13 +107,13 @@ impl Search {
         self.stack.push(node);
     }
 
-    fn visit(&mut self, start: usize, successors: &[Vec<usize>]) {
+    fn visit(&mut self, start: usize, graph: &Graph) {
         // Nodes under way, each with the number of successors that are done.
         let mut path = vec![(start, 0)];
         self.enter(start);
         while let Some((node, done)) = path.last_mut() {
             let node = *node;
-            if let Some(next) = successors[node].get(*done).copied() {
+            if let Some(next) = graph.successors(node).get(*done).copied() {
                 *done += 1;
                 if self.order[next] == 0 {
                     self.enter(next);

@@ -19,6 +19,7 @@ mod lines;
 mod links;
 mod load;
 mod memory;
+mod names;
 mod plan;
 mod refusals;
 mod rewrite;

@@ -12,7 +12,7 @@ use edge_common::Root;
 use edge_common::contract::path::SERVICES;
 use edge_common::level::RunMode;
 use edge_common::policy::Policy;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::image::Image;
@@ -112,15 +112,14 @@ fn on_all_cores<T: Send>(names: &[String], each: &(impl Fn(&str) -> T + Sync)) -
     })
 }
 
-/// Opens a directory. Returns `None` for a symbolic link, and for a directory that
-/// another user than root may write.
+/// Opens a directory. Returns `None` for a symbolic link, for what is no directory, and for
+/// a directory that another user than root may write. A FIFO would block the boot if it
+/// were opened as a file.
 fn open_directory(path: &Path) -> Option<File> {
-    let real = fs::symlink_metadata(path).ok()?;
-    let directory = File::open(path).ok()?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = File::from(openat(CWD, path, flags, Mode::empty()).ok()?);
     let data = directory.metadata().ok()?;
-    // The same inode shows that `open` did not follow a symbolic link.
-    let same = real.is_dir() && real.ino() == data.ino();
-    (same && data.is_dir() && only_root_writes(&data)).then_some(directory)
+    only_root_writes(&data).then_some(directory)
 }
 
 fn only_root_writes(data: &fs::Metadata) -> bool {

@@ -21,6 +21,9 @@ pub(crate) fn owned<'a>(name: &str, units: &'a Units) -> Option<&'a Unit> {
     if let Some(unit) = units.get(name) {
         return Some(unit);
     }
+    if !name.contains('@') {
+        return None;
+    }
     // In a template, `@%i` stands for its own instance; any instance name is sufficient
     // for the look-up.
     let plain = name.replace("@%i.", "@x.");

@@ -4,14 +4,21 @@ mod ordering;
 mod settings;
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use edge_common::{Root, file};
+use edge_common::Root;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use self::settings::Settings;
 pub(crate) use ordering::{Ordering, defaults, mounts};
 
+use crate::graph::Graph;
+use crate::names::{Id, Names};
 use crate::rules;
 use crate::units::template;
 
@@ -28,7 +35,10 @@ const DIRECTORIES: [&str; 6] = [
 
 /// Size limit of a unit of the device image, in bytes. A larger one is taken for a unit
 /// with default dependencies.
-const MAX_UNIT_BYTES: u64 = 64 * 1024;
+const MAX_UNIT_BYTES: usize = 64 * 1024;
+
+/// Size of the first read of a unit, in bytes, which is sufficient for nearly all of them.
+const FIRST_READ_BYTES: usize = 4096;
 
 /// Maximum number of links from one name of a unit to another.
 const MAX_LINKS: usize = 8;
@@ -44,6 +54,8 @@ struct Places {
 /// Units of the device image.
 pub(crate) struct Image {
     root: Root,
+    /// [`DIRECTORIES`], as far as they exist, once a unit is read.
+    opened: OnceLock<[Option<File>; DIRECTORIES.len()]>,
     names: HashMap<String, Places>,
     /// Those of symbolic links: aliases, and units that an administrator linked.
     links: Vec<String>,
@@ -53,8 +65,18 @@ impl Image {
     /// Lists all of [`DIRECTORIES`] once, so that each look-up needs no system call.
     pub(crate) fn read(root: &Root) -> Self {
         let (mut names, mut links) = (HashMap::new(), Vec::new());
+        let mut listed = Vec::new();
         for (number, directory) in DIRECTORIES.iter().enumerate() {
-            let entries = fs::read_dir(root.path(directory)).into_iter().flatten();
+            let path = root.path(directory);
+            // With a merged /usr, two of them are one.
+            let Ok(place) = fs::metadata(&path).map(|data| (data.dev(), data.ino())) else {
+                continue;
+            };
+            if listed.contains(&place) {
+                continue;
+            }
+            listed.push(place);
+            let entries = fs::read_dir(path).into_iter().flatten();
             for entry in entries.flatten() {
                 let Ok(name) = entry.file_name().into_string() else {
                     continue;
@@ -74,21 +96,31 @@ impl Image {
         }
         Self {
             root: root.clone(),
+            opened: OnceLock::new(),
             names,
             links,
         }
     }
 
-    /// Returns the order of the units that a boot starts, and of `more` units.
-    pub(crate) fn ordering<'a>(&self, more: impl Iterator<Item = &'a str>) -> Ordering {
-        Ordering::read(self, more)
+    /// Adds the order of the units that a boot starts, and of `more` units, to `graph`.
+    pub(crate) fn ordering<'a>(
+        &self,
+        graph: &mut Graph,
+        more: impl Iterator<Item = &'a str>,
+    ) -> Ordering {
+        Ordering::read(self, graph, more)
     }
 
     /// Returns the names of the image that are links to units of another name, with these.
-    fn aliases(&self) -> HashMap<String, String> {
-        let pairs = self.links.iter().map(|name| (name, self.real_name(name)));
-        let others = pairs.filter(|(name, real)| *name != real);
-        others.map(|(name, real)| (name.clone(), real)).collect()
+    fn aliases(&self, names: &mut Names) -> HashMap<Id, Id> {
+        let mut aliases = HashMap::new();
+        for name in &self.links {
+            let real = self.real_name(name);
+            if *name != real {
+                aliases.insert(names.id(name), names.id(&real));
+            }
+        }
+        aliases
     }
 
     /// Returns the name of the unit that `name` is a link to, or `name` itself.
@@ -126,55 +158,57 @@ impl Image {
     /// Returns the form of a unit; `None` if there is no file of it. Entries that are neither
     /// links nor files, and links to files of the same name in another directory, are
     /// skipped. The kind of each is known from its directory, without a system call.
-    fn text(&self, name: &str) -> Option<Form> {
+    fn form(&self, name: &str) -> Option<Form> {
         let places = self.names.get(name)?;
-        DIRECTORIES
-            .iter()
-            .enumerate()
-            .find_map(|(number, directory)| {
-                let path = self.root.path(directory).join(name);
-                let bit = 1_u8 << number;
-                if places.links & bit != 0 {
-                    masked(&path)
-                } else {
-                    (places.files & bit != 0).then(|| form(&path))
-                }
+        let open = || DIRECTORIES.map(|directory| File::open(self.root.path(directory)).ok());
+        let mut directories = self.opened.get_or_init(open).iter().enumerate();
+        directories.find_map(|(number, directory)| {
+            let bit = 1_u8 << number;
+            if places.links & bit != 0 {
+                return masked(&self.root.path(DIRECTORIES[number]).join(name));
+            }
+            let directory = directory.as_ref().filter(|_| places.files & bit != 0)?;
+            Some(match text(directory, Path::new(name)) {
+                Some(text) if text.is_empty() => Form::Masked,
+                // A unit that cannot be read has default dependencies.
+                text => Form::Text(text.unwrap_or_default()),
             })
+        })
     }
 
     /// Returns the settings of a unit from its file, its drop-ins, and the directories of
     /// what it wants and requires. `None` if the image has no such unit, or masks it.
-    fn settings(&self, name: &str) -> Option<Settings> {
-        let (instance, template) = match template(name) {
-            Some(template) => (instance(name), template),
-            None => ("", name.to_string()),
-        };
-        let file = if self.names.contains_key(name) {
-            name
-        } else {
-            &template
+    fn settings(&self, name: &str, names: &mut Names) -> Option<Settings> {
+        let template = template(name);
+        let instance = template.as_ref().map_or("", |_| instance(name));
+        let template = template.as_deref().unwrap_or(name);
+        let file = match self.names.contains_key(name) {
+            true => name,
+            false => template,
         };
         let mut settings = Settings::default();
-        match self.text(file) {
+        match self.form(file) {
             Some(Form::Masked) => return None,
-            Some(Form::Text(text)) => settings.read(&text, instance),
+            Some(Form::Text(text)) => settings.read(&text, instance, names),
             None if self.names.contains_key(file) => {}
             None => return None,
         }
         let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
-        for of in [name, &template, kind] {
+        let of_instance = (name != template).then_some(name);
+        for of in of_instance.into_iter().chain([template, kind]) {
             self.each_entry(&format!("{of}.d"), |path| {
-                if let Ok(text) = file::read_text(&path, MAX_UNIT_BYTES) {
-                    settings.read(&text, instance);
+                if let Some(text) = text(CWD, &path) {
+                    settings.read(&text, instance, names);
                 }
             });
             for list in ["wants", "requires"] {
                 self.each_entry(&format!("{of}.{list}"), |path| {
                     let name = path.file_name().unwrap_or_default();
-                    settings.pulls_in.push(name.to_string_lossy().into_owned());
+                    settings.pulls_in.push(names.id(&name.to_string_lossy()));
                 });
             }
         }
+        settings.finish(name, names);
         Some(settings)
     }
 
@@ -209,12 +243,21 @@ fn masked(path: &Path) -> Option<Form> {
     (target == Path::new("/dev/null")).then_some(Form::Masked)
 }
 
-/// Reads a file. A unit that cannot be read has default dependencies.
-fn form(path: &Path) -> Form {
-    match file::read_text(path, MAX_UNIT_BYTES) {
-        Ok(text) if text.is_empty() => Form::Masked,
-        text => Form::Text(text.unwrap_or_default()),
+/// Reads a unit file or drop-in without blocking on a FIFO. `None` for one that cannot be
+/// read, is too large or not UTF-8. A boot reads some 250 files, so that each costs three
+/// system calls: of a regular file, only the end cuts a read short.
+fn text(directory: impl AsFd, path: &Path) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(openat(directory, path, flags, Mode::empty()).ok()?);
+    let mut text = vec![0; FIRST_READ_BYTES];
+    let count = file.read(&mut text).ok()?;
+    text.truncate(count);
+    if count == FIRST_READ_BYTES {
+        let rest = (MAX_UNIT_BYTES + 1 - count) as u64;
+        file.take(rest).read_to_end(&mut text).ok()?;
     }
+    let text = String::from_utf8(text).ok()?;
+    (text.len() <= MAX_UNIT_BYTES).then_some(text)
 }
 
 /// Returns the instance of a name: `b` for `a@b.service`.

@@ -406,6 +406,44 @@ fn activate_goes_on_after_each_failed_step() {
     assert!(testbed.read("calls").contains("start multi-user.target"));
 }
 
+/// What is no directory of its own is neither waited for nor followed.
+#[test]
+fn odd_entries_in_the_place_of_directories_delay_and_delete_nothing() {
+    let testbed = Testbed::new();
+    let services = testbed.path("data/services");
+    fs::remove_dir(&services).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &services,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let identity = testbed.path("data/config/aws-iot");
+    fs::create_dir_all(&identity).unwrap();
+    fs::write(identity.join("private.key"), "SECRET").unwrap();
+    fs::write(testbed.path("data/config/ecr"), "a file").unwrap();
+    symlink(&identity, testbed.path("data/config/pki")).unwrap();
+    let anchors = testbed.path("etc/edge-ai/container-config");
+    fs::write(anchors.join("a.pub"), "KEY").unwrap();
+    fs::write(anchors.join("ecr-url.txt"), "URL").unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let links = testbed.generate();
+        testbed.activate().unwrap();
+        sender.send((testbed, links)).unwrap();
+    });
+    let ended = receiver.recv_timeout(std::time::Duration::from_secs(60));
+    let (testbed, links) = ended.expect("the FIFO is waited for");
+    assert!(links.is_empty(), "{links:?}");
+    assert!(testbed.read("dev/kmsg").contains("not a directory"));
+    assert_eq!(testbed.read("data/config/aws-iot/private.key"), "SECRET");
+    assert_eq!(fs::read_dir(&identity).unwrap().count(), 1);
+    assert_eq!(testbed.read("data/config/pki/a.pub"), "KEY");
+    assert_eq!(testbed.read("data/config/ecr/ecr-url.txt"), "URL");
+}
+
 #[test]
 fn activate_reports_missing_anchors_and_a_failing_systemctl() {
     let testbed = Testbed::new();
@@ -447,7 +485,11 @@ fn unprivileged(args: &[&str]) -> std::process::Output {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = directory.path().join("program");
-    fs::copy(env!("CARGO_BIN_EXE_edge-generator"), &copy).unwrap();
+    // By another process: a program that this one has open for writing cannot be run while a
+    // test beside it forks.
+    let mut install = Command::new("/usr/bin/install");
+    install.arg(env!("CARGO_BIN_EXE_edge-generator")).arg(&copy);
+    assert!(install.status().unwrap().success());
     let mut command = Command::new("/usr/bin/setpriv");
     if rustix::process::geteuid().is_root() {
         command.args(["--reuid", "61000", "--regid", "61000", "--clear-groups"]);
