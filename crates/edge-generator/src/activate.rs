@@ -100,8 +100,7 @@ fn copy_anchors(
 ) {
     let target = root.path(directory);
     let anchors = root.path(CONTAINER_CONFIG);
-    let listed = file::create_directory(&target, 0o755)
-        .and_then(|()| Ok((names(&anchors)?, names(&target)?)));
+    let listed = own_directory(&target).and_then(|()| Ok((names(&anchors)?, names(&target)?)));
     let (names, present) = match listed {
         Ok(listed) => listed,
         Err(error) => return failures.push(error),
@@ -124,6 +123,16 @@ fn copy_anchors(
             Err(error) => failures.push(error),
         }
     }
+}
+
+/// Creates a directory of copies. A link or a file in its place is removed: through a link
+/// to another directory, the files there would count as stale copies.
+fn own_directory(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|data| !data.is_dir()) {
+        log::warn(format_args!("removing {}: not a directory", path.display()));
+        file::remove(path)?;
+    }
+    file::create_directory(path, 0o755)
 }
 
 fn names(directory: &Path) -> Result<BTreeSet<String>> {
