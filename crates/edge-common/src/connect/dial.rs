@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use openssl::ssl::{SslContext, SslStream};
 
+use super::error::Progress;
 use super::stream::Stream;
 use super::{ConnectError, Peer, tls};
 use crate::resolve::{self, RESOLUTION_DELAY};
@@ -177,8 +178,11 @@ impl Race {
             (true, _) => format!("looking up {host}: no answer in time"),
             (false, _) => "no answer in time".into(),
         };
-        let silent = || ConnectError::network(false, cause);
-        self.error.unwrap_or_else(silent)
+        // An attempt that still runs says more than a missing route.
+        let silent = self.running > 0;
+        let told = |error: &ConnectError| !silent || error.progress() > Progress::NoRoute;
+        let error = self.error.filter(told);
+        error.unwrap_or_else(|| ConnectError::network(false, cause))
     }
 
     fn start_due(&mut self, target: &Target, sender: &Sender<Event>) {
@@ -245,14 +249,14 @@ fn attempt(
     address: SocketAddr,
     sender: &Sender<Event>,
 ) -> Result<SslStream<Stream>, ConnectError> {
-    let unreached = |cause: String| ConnectError::network(false, format!("{address}: {cause}"));
     let left = target.end.saturating_duration_since(Instant::now());
     let tcp = TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)))
-        .map_err(|error| unreached(error.to_string()))?;
+        .map_err(|error| ConnectError::unreached(address, &error))?;
     let _ = sender.send(Event::Connected(address));
     let mut stream = Stream::new(tcp, target.end);
     if target.through_proxy {
-        request_tunnel(&mut stream, target).map_err(unreached)?;
+        let tunnel = request_tunnel(&mut stream, target);
+        tunnel.map_err(|cause| ConnectError::proxy(address, &cause))?;
         stream.received = 0;
     }
     let ssl = tls::client(&target.context, &target.endpoint);
@@ -297,6 +301,62 @@ fn request_tunnel(stream: &mut Stream, target: &Target) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn idle() -> Race {
+        Race {
+            pending: 0,
+            unresolved: Vec::new(),
+            known: vec!["[2001:db8::1]:1".parse().unwrap()],
+            queue: VecDeque::new(),
+            stalled: Vec::new(),
+            repeated: Vec::new(),
+            running: 0,
+            next_start: Instant::now(),
+            error: None,
+        }
+    }
+
+    /// Returns the message after attempts that end with these errors, in this order, while
+    /// others still run.
+    fn message(errors: Vec<ConnectError>, running: usize) -> String {
+        let (mut race, (sender, receiver)) = (idle(), mpsc::channel());
+        race.running = errors.len() + running;
+        let (address, count) = (race.known[0], errors.len());
+        for error in errors {
+            sender.send(Event::Done(address, Err(error))).unwrap();
+        }
+        for _ in 0..count {
+            assert!(race.wait(&receiver, Instant::now()).is_none());
+        }
+        race.failure("x").to_string()
+    }
+
+    #[test]
+    fn the_most_telling_error_is_reported_in_any_order() {
+        let at = |kind: io::ErrorKind| {
+            ConnectError::unreached("[2001:db8::1]:1".parse().unwrap(), &io::Error::from(kind))
+        };
+        // From the least telling one.
+        let errors: [&dyn Fn() -> ConnectError; 6] = [
+            &|| at(io::ErrorKind::NetworkUnreachable),
+            &|| at(io::ErrorKind::TimedOut),
+            &|| at(io::ErrorKind::ConnectionRefused),
+            &|| ConnectError::proxy("192.0.2.1:1".parse().unwrap(), "rejected: 407"),
+            &|| ConnectError::network(true, "TLS did not begin".into()),
+            &|| ConnectError::tls("not trusted".into()),
+        ];
+        for (rank, more) in errors.iter().enumerate() {
+            for less in &errors[..rank] {
+                let expected = more().to_string();
+                assert_eq!(message(vec![less(), more()], 0), expected);
+                assert_eq!(message(vec![more(), less()], 0), expected);
+            }
+        }
+        let route = || errors[0]();
+        assert_eq!(message(vec![route()], 0), route().to_string());
+        assert_eq!(message(vec![route()], 1), "no answer in time");
+        assert_eq!(message(vec![errors[2]()], 1), errors[2]().to_string());
+    }
 
     #[test]
     fn families_alternate_from_ipv6() {

@@ -1,6 +1,7 @@
 //! Errors of a connection, with the stage that failed.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use super::Peer;
@@ -17,6 +18,24 @@ pub enum ConnectErrorKind {
     Rejected,
 }
 
+/// How far an attempt came, from the least telling error to the most telling one. A device
+/// without IPv6 fails at once on each IPv6 address, which says nothing of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Progress {
+    /// This device has no route to the address.
+    NoRoute,
+    /// Nothing answered.
+    Silent,
+    /// The address answered that it accepts no connection.
+    Refused,
+    /// The proxy answered, and made no tunnel.
+    Proxy,
+    /// The server accepted the TCP connection.
+    Reached,
+    /// The server answered in TLS, or rejected the MQTT session.
+    Answered,
+}
+
 /// Error of a connection, with the stage that failed.
 #[derive(Debug)]
 pub struct ConnectError {
@@ -24,6 +43,7 @@ pub struct ConnectError {
     pub kind: ConnectErrorKind,
     /// Whether the server accepted a TCP connection, directly or through the proxy.
     pub reached: bool,
+    progress: Progress,
     message: String,
 }
 
@@ -36,11 +56,37 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 impl ConnectError {
+    /// Returns an error of the network behind TCP, or of what has no address.
     pub(crate) fn network(reached: bool, message: String) -> Self {
         Self {
             kind: ConnectErrorKind::Network,
             reached,
+            progress: match reached {
+                true => Progress::Reached,
+                false => Progress::Silent,
+            },
             message,
+        }
+    }
+
+    /// Returns the error of an address to which TCP did not connect.
+    pub(super) fn unreached(address: SocketAddr, error: &io::Error) -> Self {
+        let progress = match error.kind() {
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Progress::Refused,
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => Progress::Silent,
+            _ => Progress::NoRoute,
+        };
+        Self {
+            progress,
+            ..Self::network(false, format!("{address}: {error}"))
+        }
+    }
+
+    /// Returns the error of a proxy that is connected and makes no tunnel.
+    pub(super) fn proxy(address: SocketAddr, cause: &str) -> Self {
+        Self {
+            progress: Progress::Proxy,
+            ..Self::network(false, format!("{address}: {cause}"))
         }
     }
 
@@ -48,6 +94,7 @@ impl ConnectError {
         Self {
             kind: ConnectErrorKind::Tls,
             reached: true,
+            progress: Progress::Answered,
             message,
         }
     }
@@ -71,13 +118,14 @@ impl ConnectError {
                 _ => ConnectErrorKind::Rejected,
             },
             reached: true,
+            progress: Progress::Answered,
             message,
         }
     }
 
     /// Returns how far the connection came: the error that came farthest is reported.
-    pub(super) fn progress(&self) -> u8 {
-        u8::from(self.reached) + u8::from(self.kind != ConnectErrorKind::Network)
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
     }
 
     /// Prepends the address.
