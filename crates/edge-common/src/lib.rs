@@ -10,7 +10,7 @@
 //! `known_time` says which time has certainly passed, and `policy` reads `policy.json`. A `Root` is the directory below which they find their
 //! files. The feature `resolve` looks up
 //! names, `connect` adds TLS connections, `https` requests and `mqtt` a session with AWS IoT
-//! over them. Without features the library
+//! over them, `engine` requests to the container engine. Without features the library
 //! opens no file, so that the container policy can be built, tested and fuzzed alone.
 
 #[cfg(feature = "system")]
@@ -22,6 +22,8 @@ pub mod command;
 #[cfg(feature = "connect")]
 pub mod connect;
 pub mod contract;
+#[cfg(feature = "engine")]
+pub mod engine;
 pub mod exit;
 #[cfg(feature = "system")]
 pub mod file;
