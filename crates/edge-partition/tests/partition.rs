@@ -416,7 +416,11 @@ fn unprivileged(args: &[&str]) -> std::process::Output {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = directory.path().join("program");
-    fs::copy(env!("CARGO_BIN_EXE_edge-partition"), &copy).unwrap();
+    // By another process: a program that this one has open for writing cannot be run while a
+    // test beside it forks.
+    let mut install = Command::new("/usr/bin/install");
+    install.arg(env!("CARGO_BIN_EXE_edge-partition")).arg(&copy);
+    assert!(install.status().unwrap().success());
     let mut command = Command::new("/usr/bin/setpriv");
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.args(["--reuid", "61000", "--regid", "61000", "--clear-groups"]);

@@ -89,6 +89,39 @@ fn destroyed_superblocks_and_descriptors_are_restored_from_a_copy() {
     }
 }
 
+/// Fields with which e2fsck cannot open the file system, or the kernel does not mount one
+/// that e2fsck calls clean.
+#[test]
+fn wrong_fields_of_the_superblock_are_restored_from_a_copy() {
+    let fields = [
+        ("rev_level 99", 0x4c..0x50),
+        ("log_cluster_size 9", 0x1c..0x20),
+        ("inode_size 4096", 0x58..0x5a),
+        ("reserved_gdt_blocks 60000", 0xce..0xd0),
+        ("min_extra_isize 9999", 0x15c..0x15e),
+        ("want_extra_isize 60000", 0x15e..0x160),
+        ("log_groups_per_flex 99", 0x174..0x175),
+        ("checksum_type 9", 0x175..0x176),
+    ];
+    for (field, at) in fields {
+        let disk = Disk::new();
+        let read = || fs::read(disk.image()).unwrap()[1024..2048][at.clone()].to_vec();
+        let before = read();
+        disk.debugfs(&format!("set_super_value {field}"));
+        assert_ne!(read(), before, "{field}");
+        let output = disk.run();
+        let at = format!("{field}: {output:?}");
+        assert!(output.status.success(), "{at}");
+        assert_eq!(read(), before, "{at}");
+        disk.assert_kept(&at);
+        let again = disk.run();
+        assert!(
+            again.status.success() && again.stderr.is_empty(),
+            "{again:?}"
+        );
+    }
+}
+
 #[test]
 fn a_repair_that_loses_files_is_undone_and_has_its_own_code() {
     let disk = Disk::new();

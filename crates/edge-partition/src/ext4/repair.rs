@@ -128,6 +128,9 @@ fn is_sound(device: &Path, superblock: &Superblock) -> bool {
     let Some(geometry) = &superblock.geometry else {
         return false;
     };
+    if !superblock::agrees_with_copy(device, superblock) {
+        return false;
+    }
     let Ok(descriptors) = Descriptors::read(device, geometry, geometry.first_block) else {
         return false;
     };

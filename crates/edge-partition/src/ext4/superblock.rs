@@ -27,6 +27,12 @@ const WIDE: u32 = 0x80;
 const SEED_STORED: u32 = 0x2000;
 const METADATA_CHECKSUMS: u32 = 0x400;
 
+/// Places of fields that mkfs writes into every copy and nothing changes afterwards: system,
+/// revision, size of inodes and of what they have beyond 128 bytes, groups of a flex group,
+/// kind of checksum. The kernel refuses to mount with wrong ones, and does not note that as
+/// an error.
+const FIXED: [std::ops::Range<usize>; 4] = [0x48..0x50, 0x58..0x5a, 0x15c..0x160, 0x174..0x176];
+
 /// Fields of a superblock that decide about the partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Superblock {
@@ -47,6 +53,8 @@ pub(crate) struct Superblock {
     pub geometry: Option<Geometry>,
     pub uuid: [u8; 16],
     pub created: u32,
+    /// Fields at [`FIXED`].
+    pub fixed: Vec<u8>,
 }
 
 /// Places and sizes of the metadata of a file system.
@@ -85,6 +93,19 @@ fn read(device: &Path, offset: u64) -> std::io::Result<Option<Superblock>> {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Returns whether the fixed fields are those of the first copy, if there is a valid one.
+pub(crate) fn agrees_with_copy(device: &Path, superblock: &Superblock) -> bool {
+    let Some(geometry) = &superblock.geometry else {
+        return false;
+    };
+    let offset = (geometry.blocks_per_group + geometry.first_block) * geometry.block_bytes;
+    let Ok(Some(copy)) = read(device, offset) else {
+        return true;
+    };
+    let is_copy = copy.geometry.as_ref().is_some_and(|g| g.group == 1);
+    !is_copy || copy.uuid != superblock.uuid || copy.fixed == superblock.fixed
 }
 
 /// Copy of the superblock.
@@ -187,6 +208,7 @@ fn parse(block: &[u8]) -> Option<Superblock> {
         geometry: geometry(block, blocks, block_bytes, features),
         uuid: block.get(0x68..0x78)?.try_into().ok()?,
         created: fields.word(0x108)?,
+        fixed: FIXED.map(|at| block.get(at).unwrap_or_default()).concat(),
     })
 }
 

@@ -19,6 +19,10 @@ const UNDO_LIMIT: Duration = Duration::from_secs(300);
 const UNDO_DIRECTORY: &str = "/run/edge-ai/repair";
 /// Beginning of the name of an undo file, before the process ID.
 const UNDO_PREFIX: &str = "undo-";
+/// Size of an undo file in which nothing is recorded: its header and a copy of the
+/// superblock. e2fsck leaves one that e2undo does not accept if it cannot open the file
+/// system.
+const EMPTY_BYTES: u64 = 2048;
 /// Number of bytes with the first superblock.
 const BEGINNING_BYTES: u64 = 4096;
 
@@ -38,12 +42,7 @@ impl Undo {
     pub(super) fn new(root: &Root, device: &Path) -> Result<Self> {
         let directory = root.path(UNDO_DIRECTORY);
         file::create_directory(&directory, 0o700)?;
-        let context = || format!("reading {}", device.display());
-        let mut beginning = Vec::new();
-        let mut source = File::open(device)
-            .with_context(context)?
-            .take(BEGINNING_BYTES);
-        source.read_to_end(&mut beginning).with_context(context)?;
+        let beginning = beginning(device)?;
         remove_leftovers(root, &directory)?;
         // A manual run for another device may work at the same time.
         let path = directory.join(format!("{UNDO_PREFIX}{}", std::process::id()));
@@ -62,8 +61,11 @@ impl Undo {
     /// # Errors
     /// The device has not the content from before the repair.
     pub(super) fn apply(&self, root: &Root, device: &Path) -> Result<()> {
-        if !self.path.exists() {
+        let Ok(recorded) = std::fs::metadata(&self.path) else {
             return Ok(());
+        };
+        if recorded.len() <= EMPTY_BYTES && beginning(device)? == self.beginning {
+            return self.discard();
         }
         let mut command = root.command("/usr/sbin/e2undo");
         // -f: the superblock, by which e2undo recognises the file system, was changed.
@@ -90,6 +92,17 @@ impl Undo {
         log::info(format_args!("undid the repair of {}", device.display()));
         self.discard()
     }
+}
+
+/// Reads the beginning of the device, with the superblock.
+fn beginning(device: &Path) -> Result<Vec<u8>> {
+    let context = || format!("reading {}", device.display());
+    let mut bytes = Vec::new();
+    let mut source = File::open(device)
+        .with_context(context)?
+        .take(BEGINNING_BYTES);
+    source.read_to_end(&mut bytes).with_context(context)?;
+    Ok(bytes)
 }
 
 /// Removes undo files of processes that were killed, which occupy memory.
