@@ -132,8 +132,15 @@ pub(crate) fn tail(output: &Output) -> String {
     lines[lines.len().saturating_sub(6)..].join("; ")
 }
 
+/// Returns program and arguments for a message. Of a script among them, its first line.
 fn line(command: &Command) -> String {
     let parts = std::iter::once(command.get_program()).chain(command.get_args());
-    let parts: Vec<_> = parts.map(OsStr::to_string_lossy).collect();
-    parts.join(" ")
+    let parts = parts.map(|part| {
+        let part = part.to_string_lossy();
+        match part.split_once('\n') {
+            Some((first, _)) => format!("{first} […]"),
+            None => part.into_owned(),
+        }
+    });
+    parts.collect::<Vec<_>>().join(" ")
 }

@@ -2,9 +2,17 @@
 # unless-stopped: the engine is killed ten times in a row, then containerd with all of
 # its processes. All apps that ran must run again, and nothing else.
 set -eu
+# The last lines are shown.
 fail() {
-	echo "$*" >&2
-	journalctl -b -u docker -u containerd -u edge-docker-recover --no-pager -n 30 >&2
+	{
+		journalctl -b -o cat -p notice -u edge-docker-recover --no-pager -n 2
+		systemctl show -P ActiveState -P SubState docker edge-docker-recover | tr '\n' ' '
+		find /data/config/edge-docker/interrupted -type f
+		docker ps -a --format '{{.Names}}, {{.Status}}' | tr '\n' ';'
+		echo
+		docker inspect hello -f '{{json .State}}'
+		echo "$*"
+	} >&2
 	exit 1
 }
 apps() {
