@@ -290,6 +290,13 @@ keys! {
     "environment" => "a command runs with the variables of the container"
 }
 keys! {
+    /// Keys of `storage`.
+    STORAGE: "limit", "owner";
+    "size" => "write `limit`",
+    "user" => "write `owner: app`; the user is the one of the container, `user` at the top",
+    "group" => "write `owner: app`; the group is the one of the container's user"
+}
+keys! {
     /// Keys of `unit`.
     UNIT: "after", "timer", "wants";
     "requires" => "write `wants`: an app does not stop with another unit"

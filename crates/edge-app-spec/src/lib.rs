@@ -18,7 +18,7 @@ mod yaml;
 
 pub use check::Image;
 pub use shell::quote;
-pub use spec::{ReadFile, Spec, options_of};
+pub use spec::{ReadFile, Spec, options_of, settings_of};
 pub use values::mapping::Mapping;
 pub use values::volume::Volume;
 pub use yaml::{null_as_default, parse_yaml};

@@ -94,7 +94,17 @@ const VALUES: [(&str, &[&str]); 44] = [
     ("cpus", &["1.5", "0.01", "2", "0.29", "nan"]),
     ("pids_limit", &["64", "32768", "0", "99999"]),
     ("cpuset", &["0", "0-2,4", "x"]),
-    ("storage", &["2g", "0"]),
+    (
+        "storage",
+        &[
+            "2g",
+            "0",
+            "{limit: 2g, owner: app}",
+            "{owner: app}",
+            "{owner: x}",
+            "{}",
+        ],
+    ),
     ("tty", &["true", "false", "x"]),
     ("network_mode", &["bridge", "none", "host", "mine"]),
     (

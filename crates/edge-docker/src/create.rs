@@ -18,6 +18,7 @@ use edge_docker_policy::decide::Plan;
 use edge_docker_policy::grants;
 use edge_docker_policy::mounts::CloneRecord;
 use edge_docker_policy::refusal::refuse;
+use edge_docker_policy::run_spec::{RunSpec, StorageOwner};
 use edge_signature::Verified;
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ use crate::engine::{self, attach, client, containers};
 use crate::image::identify::{self, Image};
 use crate::image::release_numbers;
 use crate::ledger::Decision;
+use crate::mounts::content::{Pass, Reason};
 use crate::mounts::{clones, collect, owners};
 use crate::plan;
 use crate::signed_app::{self, SignedApp};
@@ -317,11 +319,36 @@ impl Permitted {
             let record = self.clone_record();
             // Only a warning: the container exists, and a program that exchanges its
             // directory at this moment has itself to blame.
-            if let Err(error) = owners::give_to(root, &id, self.user(), &record).await {
+            if let Err(error) = self.give_mounts(root, &id, record).await {
                 log::warn(format_args!("{error:#}"));
             }
         }
         Ok(Created { id, has_clones })
+    }
+
+    /// Gives the mounts to the user of the container, and what is below them if the signed
+    /// specification says so.
+    async fn give_mounts(&self, root: &Root, id: &str, record: CloneRecord) -> Result<()> {
+        owners::give_to(root, id, self.user(), &record).await?;
+        let run = self.image.verified.as_ref().and_then(|v| v.run.as_deref());
+        let is_signed = self
+            .plan
+            .body
+            .labels
+            .get(label::RUN)
+            .is_some_and(|run| !run.is_empty());
+        let spec = run.filter(|_| is_signed).map(RunSpec::parse).transpose()?;
+        if spec.is_none_or(|spec| spec.storage_owner != StorageOwner::App) {
+            return Ok(());
+        }
+        match owners::content_of(root, id, self.user(), record).await? {
+            Some(content) => {
+                content.give(Reason::Signed, Pass::Last, &|text| log::info(text), &|| {
+                    false
+                })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Returns the user of the container, `USER[:GROUP]`; empty for root.

@@ -11,7 +11,7 @@ use crate::values::mapping::Mapping;
 use crate::values::volume::Volume;
 use crate::yaml::{Place, Problem, parse_tree};
 
-pub use run::options_of;
+pub use run::{options_of, settings_of};
 
 /// Parsed `app.yaml`: the settings with which an app runs on a device.
 pub struct Spec {

@@ -230,7 +230,8 @@ fn limits(fields: &mut Fields<'_>, run: &mut RunSpec) {
     let cpuset = fields.read(&["cpuset"], |n| option(n, "cpuset-cpus"));
     run.cpuset = cpuset.unwrap_or_default();
     run.shm_size = fields.read(&["shm_size"], shm_bytes).unwrap_or(0);
-    run.storage = fields.read(&["storage"], bytes).unwrap_or(0);
+    let storage = fields.read(&["storage"], settings::storage);
+    (run.storage, run.storage_owner) = storage.unwrap_or_default();
     let ulimits = fields.read(&["ulimits"], settings::ulimits);
     run.ulimits = ulimits.unwrap_or_default();
 }

@@ -1,6 +1,7 @@
 //! Run specification of an app, and the command line for an image without one.
 
 use edge_docker_policy::run_spec::{DeviceNames, RunSpec};
+use serde_json::{Map, Value};
 
 use super::Spec;
 use crate::shell::quote;
@@ -87,4 +88,38 @@ pub fn options_of(spec: &RunSpec, data: &str) -> Vec<String> {
         options.push(format!("--entrypoint={first}"));
     }
     options
+}
+
+/// Settings of a run specification for which `edge-docker run` has no option.
+const WITHOUT_OPTION: [&str; 5] = ["command", "commands", "requires", "root", "unit"];
+
+/// Returns all settings of a run specification, for a comparison of two: its options, and
+/// the others as they stand in `app.yaml`.
+pub fn settings_of(spec: &RunSpec, data: &str) -> Vec<String> {
+    let mut settings = options_of(spec, data);
+    let values = serde_json::to_value(spec).unwrap_or_default();
+    let mut add = |key: &str, value: &Value| settings.push(format!("{key}: {value}"));
+    for key in WITHOUT_OPTION {
+        if let Some(value) = values.get(key) {
+            add(key, value);
+        }
+    }
+    // An option takes the first word alone.
+    if spec
+        .entrypoint
+        .as_ref()
+        .is_some_and(|words| words.len() > 1)
+    {
+        add("entrypoint", &values["entrypoint"]);
+    }
+    let mut storage = Map::new();
+    for (from, to) in [("storage", "limit"), ("storage_owner", "owner")] {
+        if let Some(value) = values.get(from) {
+            storage.insert(to.into(), value.clone());
+        }
+    }
+    if !storage.is_empty() {
+        add("storage", &Value::Object(storage));
+    }
+    settings
 }

@@ -376,3 +376,33 @@ fn labels_network_and_terminal() {
         );
     }
 }
+
+/// Settings without an option are seen by a comparison, too.
+#[test]
+fn settings_show_every_change() {
+    let settings = |text: &str| {
+        let spec = parse(&format!("name: a\n{text}\n")).unwrap();
+        crate::settings_of(&spec.run_spec(), "/d")
+    };
+    let plain = settings("");
+    for (text, line) in [
+        ("storage: 1m", r#"storage: {"limit":1048576}"#),
+        ("storage: {owner: app}", r#"storage: {"owner":"app"}"#),
+        ("command: [x, y]", r#"command: ["x","y"]"#),
+        (
+            "commands: {a: {run: b}}",
+            r#"commands: {"a":{"run":["b"]}}"#,
+        ),
+        ("entrypoint: [a, b]", r#"entrypoint: ["a","b"]"#),
+        ("requires: {l4t: '36'}", r#"requires: {"l4t":"36"}"#),
+        ("grants: [dbus]\nroot: [dbus]", r#"root: ["dbus"]"#),
+        (
+            "unit: {after: [a.service]}",
+            r#"unit: {"after":["a.service"]}"#,
+        ),
+    ] {
+        let changed = settings(text);
+        let new: Vec<_> = changed.iter().filter(|s| !plain.contains(s)).collect();
+        assert!(new.iter().any(|s| *s == line), "{text}: {new:?}");
+    }
+}

@@ -1,15 +1,15 @@
-//! Settings with a form of their own: `ulimits`, `sysctls`, `restart`, `requires` and
-//! `unit`.
+//! Settings with a form of their own: `ulimits`, `sysctls`, `storage`, `restart`,
+//! `requires` and `unit`.
 
 use std::collections::BTreeMap;
 
 use edge_docker_policy::run_spec::{
-    MAY_NEED, Requires, UlimitPair, Unit, is_calendar, is_unit_name,
+    MAY_NEED, Requires, StorageOwner, UlimitPair, Unit, is_calendar, is_unit_name,
 };
 
 use super::scalar::{accepted, bytes, number, options, push_new};
 use crate::fields::Fields;
-use crate::keys::{REQUIRES, ULIMIT, UNIT};
+use crate::keys::{REQUIRES, STORAGE, ULIMIT, UNIT};
 use crate::yaml::{Node, Problem, Value};
 
 /// Reads `ulimits`: for each name a number, or `soft` and `hard`.
@@ -81,6 +81,24 @@ pub(crate) fn sysctls(node: &Node) -> Result<BTreeMap<String, String>, Problem> 
         _ => return Err(node.unexpected("a mapping, or a list of NAME=VALUE")),
     }
     Ok(sysctls)
+}
+
+/// Reads `storage`: a size, or `limit` and `owner`.
+pub(crate) fn storage(node: &Node) -> Result<(i64, StorageOwner), Problem> {
+    let Value::Map(_) = node.value else {
+        return Ok((bytes(node)?, StorageOwner::Kept));
+    };
+    let mut fields = Fields::new(node, &STORAGE)?;
+    let limit = fields.read(&["limit"], bytes).unwrap_or(0);
+    let owner = fields.read(&["owner"], |n| match n.text()? {
+        "app" => Ok(StorageOwner::App),
+        other => Err(n.problem(format_args!(
+            "{other:?}: must be `app`, the user of the app's container; without `owner`, files \
+             keep their owners"
+        ))),
+    });
+    fields.first()?;
+    Ok((limit, owner.unwrap_or_default()))
 }
 
 /// Reads `requires`.

@@ -1,6 +1,7 @@
 //! `diff`: shows the changes that a deployment would make on a device.
 
 use anyhow::Result;
+use edge_app_spec::settings_of;
 use edge_common::contract::path;
 use edge_signature::{Digest, Registry};
 use serde::Serialize;
@@ -67,16 +68,16 @@ pub(super) async fn diff(
     let apps = apps::on(&device).await?;
     let current = apps.into_iter().find(|a| a.name == app.name);
     let data = format!("{}/{}", path::APPS, app.name);
-    let today = app.spec.options(&data);
     // A deployment brings what was signed, and only for a version without signed settings
     // those of today's app.yaml.
     let signed = match &run {
         Some(run) => Some(signed_options(&registry, run, &data).await?),
         None => None,
     };
+    let today = settings_of(&app.spec.run_spec(), &data);
     let since_push = signed.as_ref().map(|signed| option_changes(signed, &today));
     let old = current_options(&registry, current.as_ref(), &data).await?;
-    let new = signed.unwrap_or(today);
+    let new = signed.unwrap_or_else(|| app.spec.options(&data));
     let options = old.map(|old| option_changes(&old, &new));
     let unchanged = |o: &OptionChanges| o.removed.is_empty() && o.added.is_empty();
     let same_digest = current.as_ref().and_then(|c| c.digest.as_ref()) == Some(&digest);
@@ -118,10 +119,10 @@ async fn current_options(
     }
 }
 
-/// Returns the options that stand for a signed run specification.
+/// Returns the settings of a signed run specification.
 async fn signed_options(registry: &Registry, run: &Digest, data: &str) -> Result<Vec<String>> {
     let spec = signed_run::download(registry, run).await?;
-    Ok(edge_app_spec::options_of(&spec, data))
+    Ok(settings_of(&spec, data))
 }
 
 fn print(diff: &Diff) {

@@ -16,7 +16,8 @@ use anyhow::{Context, Result};
 pub use edge_common::contract::MAY_NEED;
 pub use request::DeviceNames;
 pub use types::{
-    Healthcheck, Logging, Requires, RunSpec, SignedCommand, SpecVolume, UlimitPair, Unit,
+    Healthcheck, Logging, Requires, RunSpec, SignedCommand, SpecVolume, StorageOwner, UlimitPair,
+    Unit,
 };
 
 pub use unit::{UnitFiles, is_calendar, is_unit_name};

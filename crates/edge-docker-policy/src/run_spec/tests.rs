@@ -54,6 +54,30 @@ fn one_text_stands_for_one_specification() {
 }
 
 #[test]
+fn the_owner_of_the_data_is_the_app_or_not_stated() {
+    let mut spec = RunSpec::new("a");
+    spec.storage_owner = StorageOwner::App;
+    let text = r#"{"app":"a","storage_owner":"app","v":1}"#;
+    assert_eq!(spec.to_bytes().unwrap(), text.as_bytes());
+    assert_eq!(RunSpec::parse(text.as_bytes()).unwrap(), spec);
+    for other in [
+        r#""kept""#,
+        r#""Kept""#,
+        r#""App""#,
+        r#""root""#,
+        r#""""#,
+        "0",
+        "null",
+        "true",
+        r#"["app"]"#,
+        r#"{"app":null}"#,
+    ] {
+        let text = text.replace(r#""app","v""#, &format!(r#"{other},"v""#));
+        assert!(RunSpec::parse(text.as_bytes()).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_large_specification_is_refused() {
     let mut spec = RunSpec::new("a");
     spec.command = vec!["x".repeat(MAX_RUN_SPEC_BYTES)];

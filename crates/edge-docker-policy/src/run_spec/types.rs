@@ -104,6 +104,9 @@ pub struct RunSpec {
     /// Limit of the app's data on disk; 0 is the default of the device.
     #[serde(skip_serializing_if = "is_default")]
     pub storage: i64,
+    /// Owner of what is below the app's mounts.
+    #[serde(skip_serializing_if = "is_default")]
+    pub storage_owner: StorageOwner,
     /// Kernel parameters that a grant permits.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
@@ -130,6 +133,18 @@ pub struct RunSpec {
     /// Working directory in the container.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
+}
+
+/// Owner of the files below the mounts of an app.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageOwner {
+    /// Each file keeps its owner. Not part of the format, which omits defaults.
+    #[default]
+    #[serde(skip)]
+    Kept,
+    /// The user of the container, to whom the files are given when it changes.
+    App,
 }
 
 /// Command that an engineer may run in the container by its name.

@@ -3,6 +3,7 @@
 //! restored.
 
 mod arguments;
+mod content;
 pub(crate) mod damaged;
 mod health;
 mod interrupted;

@@ -12,7 +12,7 @@ use edge_common::{Root, log};
 use edge_docker_policy::stored::container::is_hex;
 use hyper::Method;
 
-use super::transaction;
+use super::{content, transaction};
 use crate::engine::containers::{self, Container};
 use crate::engine::{self, client};
 use crate::journal;
@@ -87,6 +87,7 @@ pub(super) async fn one(root: &Root, data_root: &Path, pending: &Remake) -> Resu
         let found = containers::inspect(root, &id).await?;
         app_limits::apply_to(root, &id, &found);
         owners::give(root, &id, &found).await?;
+        content::last(root, &id, false).await?;
         let started = containers::start(root, &id).await;
         app_limits::end_start(root, &found);
         started?;

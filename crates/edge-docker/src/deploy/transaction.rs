@@ -17,6 +17,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::content;
 use super::health::Watch;
 use super::steps::{step, title};
 use crate::engine::containers::Container;
@@ -94,6 +95,7 @@ async fn attempt(
 ) -> Result<String> {
     let name = &journal.name;
     let new = journal.new.as_ref().context(NEW_IS_GONE)?;
+    content::early(root, watch, &new.id, !journal.fresh).await?;
     // Beginning with the oldest, so that each name is free before the next container gets
     // it.
     let mut names = Vec::new();
@@ -123,6 +125,7 @@ async fn attempt(
             containers::stop(root, &old).await?;
         }
     }
+    content::last(root, &new.id, !journal.fresh).await?;
     if let Some(new) = containers::find(root, &new.id).await? {
         step(format_args!("starting {}", title(name, &new)));
     }
@@ -314,6 +317,8 @@ async fn undo(root: &Root, journal: &mut Journal, rule: IfOldFails) -> Result<()
     let (Some(kept), Some(found)) = (&mut journal.old, old) else {
         return Ok(());
     };
+    // Also if it runs: the deployment may have ended before its stop.
+    content::give_back(root, &kept.id).await;
     // Set last: once the old container has its name again, the engine may start it.
     containers::set_restart(root, &kept.id, &kept.restart).await?;
     if kept.running && !found.state.running {

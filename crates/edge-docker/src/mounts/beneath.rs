@@ -65,6 +65,13 @@ pub(crate) fn open(
     Ok(opened)
 }
 
+/// Opens the entry `name` of `directory` with `O_PATH`, a link itself and not what it leads
+/// to.
+pub(crate) fn open_entry(directory: impl AsFd, name: impl Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(directory, name, flags, Mode::empty(), BENEATH)
+}
+
 /// Creates the file `name` in `directory` with mode 0600; an existing file is an error.
 pub(crate) fn create(directory: impl AsFd, name: impl Arg) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;

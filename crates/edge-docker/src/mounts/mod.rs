@@ -3,7 +3,9 @@
 pub(crate) mod beneath;
 pub(crate) mod clones;
 pub(crate) mod collect;
+pub(crate) mod content;
 pub(crate) mod env_file;
 pub(crate) mod owners;
 pub(crate) mod sync;
 mod unit_variables;
+mod walk;

@@ -1,7 +1,7 @@
 //! Owner of the files and directories that a container mounts: the user of the container,
 //! so that a program that is not root can write to them.
 //!
-//! Only the source of a mount is changed, never what is below it, and only when the user
+//! Only the source of a mount is changed, not what is below it ([`super::content`]), and only when the user
 //! is another one than at the last start. An extended attribute notes the user, so that
 //! an owner that somebody else sets afterwards stays. Containers cannot change an
 //! attribute of the class `trusted`. See `docs/decisions/0044-owners-of-mounts.md`.
@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use serde_json::Value;
 
 use super::clones;
+use super::content::Content;
 use crate::engine::client;
 
 /// Extended attribute with the user of the last start, `UID:GID`.
@@ -29,14 +30,50 @@ const MAX_ARCHIVE_BYTES: usize = 1024 * 1024;
 /// Gives the mounts of the container `id`, which is about to start, to its user.
 /// `container` is the engine's `inspect` response.
 pub(crate) async fn give(root: &Root, id: &str, container: &Value) -> Result<()> {
-    let config = &container["Config"];
-    let key = config["Labels"][label::MOUNTS].as_str();
-    // Empty for a container without mounts.
-    let Some(key) = key.filter(|key| !key.is_empty()) else {
-        return Ok(());
+    match record(root, container)? {
+        Some(record) => give_to(root, id, user_of(container), &record).await,
+        None => Ok(()),
+    }
+}
+
+/// Returns the content of the mounts of the container `id`; `None` if it has no mounts, or
+/// a user to whom nothing is given.
+pub(crate) async fn content(root: &Root, id: &str, container: &Value) -> Result<Option<Content>> {
+    match record(root, container)? {
+        Some(record) => content_of(root, id, user_of(container), record).await,
+        None => Ok(None),
+    }
+}
+
+/// Returns the content of the mounts of `record` for `user`, as [`content`] does.
+pub(crate) async fn content_of(
+    root: &Root,
+    id: &str,
+    user: &str,
+    record: CloneRecord,
+) -> Result<Option<Content>> {
+    let owner = look_up(root, id, user).await?;
+    let Some(owner) = owner.filter(|owner| owner.user != login::ID) else {
+        return Ok(None);
     };
-    let user = config["User"].as_str().unwrap_or_default();
-    give_to(root, id, user, &clones::record(root, key)?).await
+    let sources = clones::sources(root, &record)?;
+    Ok(Some(Content {
+        record,
+        sources,
+        owner,
+    }))
+}
+
+/// Returns the record of the mounts of a container; `None` if it has none.
+fn record(root: &Root, container: &Value) -> Result<Option<CloneRecord>> {
+    let key = container["Config"]["Labels"][label::MOUNTS].as_str();
+    // Empty for a container without mounts.
+    let key = key.filter(|key| !key.is_empty());
+    key.map(|key| clones::record(root, key)).transpose()
+}
+
+fn user_of(container: &Value) -> &str {
+    container["Config"]["User"].as_str().unwrap_or_default()
 }
 
 /// Gives the mounts of `record`, which belong to the container `id`, to `user`, as
