@@ -5,18 +5,20 @@
 mod project;
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use edge_signature::dsse::Role;
 use edge_signature::os::{ARTIFACT_TYPE, BUNDLE_TYPE, ENVELOPE_TYPE, OsImage};
 use edge_signature::{Credentials, Digest, Keys, Registry, sign_with_pem};
-use edge_sim::testbed::Cloud;
+use edge_sim::testbed::{Bundle, Cloud, rauc, run};
+use openssl::sha::sha256;
 use project::Project;
 use serde_json::{Value, json};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn push<'a>(bundle: &'a str, version: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let hash = "--manifest-hash=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let asked = [
         "os",
         "push",
@@ -26,31 +28,43 @@ fn push<'a>(bundle: &'a str, version: &'a str, more: &[&'a str]) -> Vec<&'a str>
         "--number=7",
         "--compatible=board",
         "--l4t=36.5.0",
-        "--size=4096",
-        hash,
     ];
     [&asked[..], more].concat()
+}
+
+/// Builds a bundle of a version into the project, signed as a build signs it.
+fn build(project: &Project, version: &str) -> PathBuf {
+    // Two pieces of an upload.
+    let rootfs: Vec<u8> = (0..36_864u32)
+        .flat_map(|i| sha256(&i.to_le_bytes()))
+        .collect();
+    let bundle = Bundle {
+        compatible: "board",
+        version,
+        rootfs: &rootfs,
+    };
+    bundle.build(project.directory.path())
 }
 
 #[test]
 fn an_image_is_signed_by_the_key_of_its_role() {
     let cloud = Cloud::up();
     let project = Project::new(&cloud, cloud.value("registry"), &json!({}));
-    // Two pieces of an upload.
-    fs::write(
-        project.directory.path().join("os.raucb"),
-        vec![7; (1 << 20) + 5],
-    )
-    .unwrap();
+    let bundle = build(&project, "2026.11");
+    let built = fs::read(&bundle).unwrap();
+    assert!(built.len() > 1 << 20);
     project.fails(&push("os.raucb", "2026.11", &[]), 3, "os_key");
     project.set("os_key", json!(cloud.value("os_key")));
     project.fails(&push("absent", "2026.11", &[]), 3, "absent");
     for wrong in [
         &["--l4t=36.5"][..],
         &["--compatible=a b"],
+        &["--compatible=other"],
+        &["--version=2026.12"],
         &["--manifest-hash=x"],
         &["--number=0"],
         &["--size=0"],
+        &["--size=4096"],
     ] {
         let arguments: Vec<_> = push("os.raucb", "2026.11", &[]);
         let name = wrong[0].split('=').next().unwrap();
@@ -61,11 +75,19 @@ fn an_image_is_signed_by_the_key_of_its_role() {
         project.fails(&arguments, 2, "");
     }
     assert_eq!(project.succeeds(&["os", "list", "--json"]).trim(), "[]");
+    assert_eq!(
+        fs::read(&bundle).unwrap(),
+        built,
+        "changed by a refused push"
+    );
 
     let pushed = project.succeeds(&push("os.raucb", "2026.11", &["--out", "os.dsse.json"]));
     assert!(pushed.contains("/edge-ai@sha256:"), "{pushed}");
     // Again, and with other content.
+    let signed = fs::read(&bundle).unwrap();
+    assert_ne!(signed, built);
     project.succeeds(&push("os.raucb", "2026.11", &[]));
+    assert_eq!(fs::read(&bundle).unwrap(), signed, "signed twice");
     project.fails(
         &push("os.raucb", "2026.11", &["--data-format=2"]),
         2,
@@ -73,7 +95,9 @@ fn an_image_is_signed_by_the_key_of_its_role() {
     );
     let verified = project.succeeds(&["os", "verify", "2026.11", "--out", "again.json"]);
     let image: OsImage = serde_json::from_str(&verified).unwrap();
-    assert_eq!((image.number, image.bundle_size), (7, (1 << 20) + 5));
+    assert_eq!(image.number, 7);
+    assert_eq!(image.bundle_size, signed.len() as u64);
+    assert_eq!(image.size, 36_864 * 32);
     let envelope = fs::read(project.directory.path().join("os.dsse.json")).unwrap();
     let public = Keys::from_pems(&[fs::read(cloud.value("os_pub")).unwrap()]).unwrap();
     assert_eq!(OsImage::verify(&public, &envelope).unwrap(), image);
@@ -95,6 +119,60 @@ fn an_image_is_signed_by_the_key_of_its_role() {
         table.contains("2026.11") && table.contains("board"),
         "{table}"
     );
+}
+
+/// RAUC itself accepts the bundle that was pushed, with the key of its role alone, and what is
+/// no bundle is refused before anything is signed.
+#[test]
+fn rauc_accepts_the_pushed_bundle() {
+    let cloud = Cloud::up();
+    let project = Project::new(&cloud, cloud.value("registry"), &json!({}));
+    project.set("os_key", json!(cloud.value("os_key")));
+    let bundle = build(&project, "2026.11");
+    let built = fs::read(&bundle).unwrap();
+    let info = |key: &str| {
+        let anchors = project.directory.path().join("anchors.pem");
+        let keys = Keys::from_pems(&[fs::read(cloud.value(key)).unwrap()]).unwrap();
+        fs::write(&anchors, edge_signature::keyring(&keys).unwrap()).unwrap();
+        run(Command::new(rauc())
+            .args(["-C", "keyring:check-purpose=codesign", "info", "--keyring"])
+            .args([&anchors, &bundle]))
+    };
+    assert_ne!(info("os_pub").0, 0);
+    project.succeeds(&push("os.raucb", "2026.11", &["--out", "os.dsse.json"]));
+    let (code, text) = info("os_pub");
+    assert_eq!(code, 0, "{text}");
+    let envelope = fs::read(project.directory.path().join("os.dsse.json")).unwrap();
+    let image = OsImage::verify(&os_keys(&cloud), &envelope).unwrap();
+    assert!(text.contains(&image.manifest_hash), "{text}");
+    assert_ne!(info("signing_pub").0, 0);
+
+    let end = built.len();
+    let size = |bytes: u64| [&built[..end - 8], &bytes.to_be_bytes()[..]].concat();
+    let flipped = |at: usize| {
+        let mut bytes = built.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let hostile = [
+        Vec::new(),
+        b"short".to_vec(),
+        vec![0xff; 4096],
+        vec![0; 4096],
+        size(0),
+        size(u64::MAX),
+        size(end as u64 - 8),
+        size(end as u64),
+        built[..end - 1].to_vec(),
+        flipped(end - 12),
+    ];
+    for (number, bytes) in hostile.iter().enumerate() {
+        fs::write(&bundle, bytes).unwrap();
+        let (code, _, text) = project.run(&push("os.raucb", "2026.12", &[]));
+        assert_eq!(code, 3, "{number}: {text}");
+        assert!(text.contains("no bundle of RAUC"), "{number}: {text}");
+        assert_eq!(fs::read(&bundle).unwrap(), *bytes);
+    }
 }
 
 /// Whoever can push to the registry, but has no key.
@@ -153,13 +231,13 @@ fn what_is_pushed_without_the_key_is_refused() {
     let cloud = Cloud::up();
     let project = Project::new(&cloud, cloud.value("registry"), &json!({}));
     project.set("os_key", json!(cloud.value("os_key")));
-    project.put("os.raucb", "genuine");
+    let bundle = build(&project, "1");
     project.succeeds(&push("os.raucb", "1", &["--out", "1.json"]));
     let envelope = fs::read(project.directory.path().join("1.json")).unwrap();
     let attacker = Attacker::new(&cloud);
     let (signed, bundle) = (
         attacker.layer(ENVELOPE_TYPE, &envelope),
-        attacker.layer(BUNDLE_TYPE, b"genuine"),
+        attacker.layer(BUNDLE_TYPE, &fs::read(bundle).unwrap()),
     );
     let refused = |kind: &str, layers: &[Value], code, expected: &str| {
         attacker.manifest("1", kind, layers);

@@ -67,6 +67,16 @@ impl Keys {
         self
     }
 
+    /// Returns the trusted keys in DER, at least one.
+    ///
+    /// # Errors
+    /// A key cannot be encoded.
+    pub(crate) fn to_der(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let keys = self.trusted.iter().map(|k| k.key.public_key_to_der());
+        keys.collect::<Result<_, _>>()
+            .map_err(|_| Error::Malformed("signing key: not a public key".into()))
+    }
+
     /// Returns the SHA-256 of the trusted key (in DER) that verifies `signature` over
     /// `bytes`; `None` if no trusted key does.
     pub(crate) fn signer(&self, bytes: &[u8], signature: &[u8]) -> Option<Digest> {

@@ -19,7 +19,11 @@ mod annotations;
 #[cfg(feature = "verify")]
 mod bundle;
 #[cfg(feature = "verify")]
+mod bundle_signature;
+#[cfg(feature = "verify")]
 mod cached;
+#[cfg(feature = "verify")]
+mod der;
 #[cfg(feature = "verify")]
 pub mod dsse;
 #[cfg(feature = "verify")]
@@ -56,6 +60,10 @@ mod verify;
 
 #[cfg(feature = "verify")]
 pub use annotations::Annotations;
+#[cfg(feature = "verify")]
+pub use bundle_signature::{
+    BUNDLE_TAIL_BYTES, BundleEnd, BundleSignature, keyring, signed_manifest,
+};
 #[cfg(feature = "verify")]
 pub use cached::CachedSignature;
 pub use error::Error;

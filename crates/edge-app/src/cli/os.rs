@@ -8,10 +8,12 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum OsCommand {
     /// Sign an OS image, and push it with its bundle
+    ///
+    /// The signature in the bundle, by which RAUC verifies it on the device, is replaced
+    /// by one of the OS key: FILE is the bundle that `edge-os install` takes afterwards.
     #[command(after_help = "\
 Example: edge-app os push os.raucb --version 2026.11 --number 1795638227 \\
-           --compatible jetson-orin-nano-devkit-nvme --l4t 36.5.0 \\
-           --size 4294967296 --manifest-hash HEX --out os.dsse.json")]
+           --compatible jetson-orin-nano-devkit-nvme --l4t 36.5.0 --out os.dsse.json")]
     Push(Box<OsPush>),
     /// Verify an OS image in the registry, and print what is signed
     #[command(after_help = "Example: edge-app os verify 2026.11")]
@@ -41,6 +43,7 @@ Example: edge-app os push os.raucb --version 2026.11 --number 1795638227 \\
 #[derive(clap::Args)]
 pub(crate) struct OsPush {
     /// Bundle of RAUC
+    #[arg(value_name = "FILE")]
     pub(crate) bundle: PathBuf,
     /// Version for people
     #[arg(long)]
@@ -54,12 +57,12 @@ pub(crate) struct OsPush {
     /// Version of NVIDIA's firmware that the image needs
     #[arg(long, value_name = "VERSION")]
     pub(crate) l4t: String,
-    /// Size of the root file system in bytes
+    /// Size of the root file system in bytes [default: that in the bundle]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) size: u64,
-    /// SHA-256 of RAUC's manifest, as `rauc info` prints it
+    pub(crate) size: Option<u64>,
+    /// SHA-256 that RAUC's manifest must have, as `rauc info` prints it
     #[arg(long, value_name = "HEX")]
-    pub(crate) manifest_hash: String,
+    pub(crate) manifest_hash: Option<String>,
     /// Version of the formats on /data that the image writes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) data_format: u32,

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use edge_common::exit::Failure;
-use edge_common::{file, hex};
+use edge_common::{file, hex, log};
 use edge_signature::dsse::Role;
 use edge_signature::os::{OsImage, TAG};
 use edge_signature::{Digest, Registry};
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::cli::os::{OsCommand, OsPush};
 use crate::exit_code::{CONFIGURATION, SIGNATURE, registry_error};
+use crate::image::os_bundle::OsBundle;
 use crate::output::table;
 use crate::project::config::Project;
 use crate::project::signing::Signer;
@@ -35,27 +36,17 @@ pub(crate) async fn run(project: &Project, command: OsCommand) -> Result<()> {
 
 async fn push(project: &Project, options: &OsPush) -> Result<()> {
     let signer = Signer::os(project, options.key.as_deref()).await?;
+    let bundle = OsBundle::read(&options.bundle).map_err(|e| Failure::wrap(CONFIGURATION, e))?;
+    let mut image = described(options, &bundle).map_err(|e| Failure::wrap(2, e))?;
+    let keys = signer.keys().await?;
+    // Before the description, which names the digest of the signed bundle.
+    bundle.sign(&signer, &keys).await?;
     let (digest, bundle_size) = hashed(&options.bundle)?;
-    let image = OsImage {
-        v: 1,
-        version: options.version.clone(),
-        number: options.number,
-        compatible: options.compatible.clone(),
-        l4t: options.l4t.clone(),
-        size: options.size,
-        manifest_hash: options.manifest_hash.clone(),
-        bundle: digest.as_str().into(),
-        bundle_size,
-        data_format: options.data_format,
-        read_by_data_format: options.read_by_data_format.unwrap_or(options.data_format),
-        capsule: false,
-    };
+    image.bundle = digest.as_str().into();
+    image.bundle_size = bundle_size;
     let payload = image.payload();
-    // A device would refuse it after the download.
-    OsImage::parse(&payload).map_err(|e| Failure::error(2, e))?;
     let signature = signer.sign(&Role::Os.to_sign(&payload)).await?;
     let envelope = Role::Os.seal(&payload, &signature);
-    let keys = signer.keys().await?;
     OsImage::verify(&keys, &envelope).map_err(|e| Failure::error(SIGNATURE, e))?;
     let registry = project.registry().await?;
     let before = registry.os_image(&keys, &image.version).await;
@@ -79,6 +70,54 @@ async fn push(project: &Project, options: &OsPush) -> Result<()> {
     }
     println!("{}@{pushed}", registry.repository());
     Ok(())
+}
+
+/// Returns the description of a bundle, whose own size and digest are those of its last
+/// signature and not known yet.
+fn described(options: &OsPush, bundle: &OsBundle) -> Result<OsImage> {
+    let stated = |section, key| bundle.value(section, key).unwrap_or("nothing");
+    for (name, ours, theirs) in [
+        (
+            "compatible",
+            &options.compatible,
+            stated("update", "compatible"),
+        ),
+        ("version", &options.version, stated("update", "version")),
+    ] {
+        if ours != theirs {
+            bail!("--{name} is {ours}, and the bundle's manifest states {theirs}: build it again");
+        }
+    }
+    let size = stated("image.rootfs", "size").parse();
+    let size = size.context("the bundle has no image.rootfs: build it again")?;
+    if options.size.is_some_and(|s| s != size) {
+        bail!("--size is not {size}, the size of image.rootfs in the bundle");
+    }
+    let manifest_hash = bundle.manifest_hash();
+    let expected = options.manifest_hash.as_ref();
+    if expected.is_some_and(|h| *h != manifest_hash) {
+        bail!("--manifest-hash is not {manifest_hash}, the hash of the bundle's manifest");
+    }
+    // No error: a first update of a fleet may well be a whole one.
+    if bundle.value("image.rootfs", "adaptive").is_none() {
+        log::warn("image.rootfs has no `adaptive=block-hash-index`: each update fetches all of it");
+    }
+    let image = OsImage {
+        v: 1,
+        version: options.version.clone(),
+        number: options.number,
+        compatible: options.compatible.clone(),
+        l4t: options.l4t.clone(),
+        size,
+        manifest_hash,
+        bundle: Digest::of(b"").as_str().into(),
+        bundle_size: 1,
+        data_format: options.data_format,
+        read_by_data_format: options.read_by_data_format.unwrap_or(options.data_format),
+        capsule: false,
+    };
+    // A device would refuse it after the download.
+    Ok(OsImage::parse(&image.payload())?)
 }
 
 /// Returns the digest and the size of a file.

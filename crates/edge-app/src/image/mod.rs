@@ -9,6 +9,7 @@ pub(crate) mod endpoint;
 mod layer_cache;
 pub(crate) mod layer_filter;
 pub(crate) mod mirror;
+pub(crate) mod os_bundle;
 mod platform;
 mod saved_image;
 pub(crate) mod transfer;

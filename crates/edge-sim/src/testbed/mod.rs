@@ -7,15 +7,19 @@
     reason = "the code of tests, shared by several crates"
 )]
 
+mod bundles;
 mod cloud;
 mod command_line;
 mod device_root;
+mod guest;
 mod images;
 mod programs;
 
+pub use bundles::{Bundle, rauc};
 pub use cloud::{Cloud, StrictEndpoint, edge_sim};
 pub use command_line::{check_help, check_needs_root, check_wrong_usage};
 pub use device_root::{DeviceRoot, IdentityFile};
+pub use guest::Guest;
 pub use images::{build_context, build_image, push_image};
 pub use programs::{example, program};
 
