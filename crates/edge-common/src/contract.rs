@@ -270,6 +270,10 @@ pub mod path {
     pub const OS_FLOOR: &str = "/data/os/floor.json";
     /// Copy of this file.
     pub const OS_FLOOR_COPY: &str = "/data/os/floor-copy.json";
+    /// Directory of what RAUC keeps about the slots: hashes of their blocks.
+    pub const OS_RAUC_DATA: &str = "/data/os/rauc";
+    /// Certificates of the OS keys, which edge-os writes for RAUC.
+    pub const OS_KEYRING: &str = "/run/edge-os/keyring.pem";
     /// File with the state of the fleet loop, written by edge-fleet; edge-heartbeat reports
     /// it to the shadow `fleet` as it is.
     pub const FLEET_REPORT: &str = "/data/config/edge-fleet/report.json";

@@ -1,9 +1,8 @@
 //! `edge-os check` and `edge-os install`: whatever speaks against an update is said before
 //! a byte is written.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use edge_common::contract::limit::ANCHOR_BYTES;
@@ -14,20 +13,20 @@ use edge_signature::os::{MAX_ENVELOPE_BYTES, OsImage};
 use edge_signature::{Digest, Keys};
 
 use crate::args::Image;
-use crate::backend::Backend;
-use crate::exit_code::{BUNDLE, IMAGE, PHASE};
+use crate::backend::{Backend, UNBOOTABLE, Variable};
+use crate::bundle;
+use crate::exit_code::{IMAGE, PHASE};
 use crate::health;
 use crate::image::Running;
 use crate::journal::{Committed, Journal, Phase, Recorded, Release, Update};
 use crate::observe::observe;
 use crate::preflight::{Source, Wanted, probe, refusals, require};
+use crate::rauc;
 use crate::settle;
 use crate::slot::Slot;
 
 /// Beginning of the names of the keys that sign OS images, `os-signing*.pub`.
 const KEYS: &str = "os-signing";
-/// Program that writes and verifies a slot.
-const RAUC: &str = "/usr/bin/rauc";
 /// Digest of an OS that was flashed and not installed.
 const FLASHED: &str = "flashed";
 
@@ -37,6 +36,8 @@ struct Verified {
     /// Digest of the signed description.
     digest: String,
     source: Source,
+    /// Keys that sign OS images.
+    keys: Keys,
 }
 
 /// Prints all refusals.
@@ -77,19 +78,16 @@ fn verified(root: &Root, image: &Image) -> Result<Option<Verified>> {
     let offered = OsImage::verify(&keys, &envelope).map_err(|e| refused(e.into()))?;
     Ok(Some(Verified {
         digest: Digest::of(&offered.payload()).as_str().into(),
-        source: source(image.bundle.as_deref()),
+        source: source(image.bundle.as_deref(), &offered, &keys),
         image: offered,
+        keys,
     }))
 }
 
-fn source(bundle: Option<&Path>) -> Source {
-    let Some(path) = bundle else {
-        return Source::Unreachable("no bundle is named: pass --bundle".into());
-    };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Source::File(metadata.len()),
-        Ok(_) => Source::Unreachable(format!("{} is no file", path.display())),
-        Err(error) => Source::Unreachable(format!("{}: {error}", path.display())),
+fn source(bundle: Option<&Path>, image: &OsImage, keys: &Keys) -> Source {
+    match bundle {
+        Some(path) => bundle::file(path, image, keys),
+        None => Source::Unusable("no bundle is named: pass --bundle".into()),
     }
 }
 
@@ -124,15 +122,15 @@ pub(crate) fn install(root: &Root, backend: &impl Backend, image: &Image) -> Res
     };
     file::create_directory(&root.path(edge_common::contract::path::OS_DIRECTORY), 0o755)?;
     let lock = lock::try_exclusive(&root.path(edge_common::contract::path::OS_DIRECTORY))?;
-    let _lock = lock
+    let lock = lock
         .ok_or_else(|| Failure::error(PHASE, "refused: under-way: another edge-os install runs"))?;
     let facts = probe(root, backend, true)?;
     require(&refusals(&facts, Some(verified.wanted(image.one_way))))?;
     let observed = observe(root, backend)?;
-    let mut journal = Recorded::load(root).journal();
+    let journal = Recorded::load(root).journal();
     let target = observed.root.other();
     if !is_written(&journal, target, &verified.digest) {
-        write(root, &mut journal, observed.root, &verified, bundle)?;
+        write(root, backend, &lock, observed.root, &verified, bundle)?;
     }
     settle::arm(root, backend, &observed.boot_id)
 }
@@ -146,11 +144,13 @@ fn is_written(journal: &Journal, target: Slot, digest: &str) -> bool {
 
 fn write(
     root: &Root,
-    journal: &mut Journal,
+    backend: &impl Backend,
+    lock: &File,
     running: Slot,
     verified: &Verified,
     bundle: &Path,
 ) -> Result<()> {
+    let mut journal = Recorded::load(root).journal();
     if journal.committed.is_none() {
         let release = flashed(root)?;
         journal.committed = Some(Committed {
@@ -173,24 +173,10 @@ fn write(
         "writing version {} to slot {target}",
         image.version
     ));
-    let mut rauc = root.command(RAUC);
-    rauc.arg("install")
-        .arg(format!("--require-manifest-hash={}", image.manifest_hash))
-        .arg(bundle)
-        .stdin(Stdio::null());
-    let output = rauc.output().with_context(|| format!("running {RAUC}"))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let last = text.lines().rev().find(|l| !l.trim().is_empty());
-        return Err(Failure::error(
-            BUNDLE,
-            format_args!(
-                "{RAUC}: {}: {}",
-                output.status,
-                last.unwrap_or("no message")
-            ),
-        ));
-    }
+    // Whatever the firmware starts next, it is no half of a system.
+    backend.set(Variable::Status(target), UNBOOTABLE)?;
+    let (keys, hash) = (&verified.keys, &image.manifest_hash);
+    rauc::write(root, lock, running, keys, hash, bundle.as_os_str())?;
     journal.save(root, Phase::Written)
 }
 

@@ -9,6 +9,7 @@
 
 mod args;
 pub mod backend;
+mod bundle;
 pub mod decide;
 mod engine;
 pub mod exit_code;
@@ -20,6 +21,7 @@ mod install;
 pub mod journal;
 mod observe;
 pub mod preflight;
+mod rauc;
 pub mod reason;
 mod run;
 pub mod settle;

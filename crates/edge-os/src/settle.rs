@@ -63,7 +63,9 @@ fn settled(
     if let Some(committed) = &journal.committed {
         floor::raise(root, committed.release.number)?;
     }
-    backend.delete(Variable::Trial)
+    // A request that is still there is that of an update which has ended: the power was lost
+    // between its journal and its variables, and the firmware would follow it.
+    variables::disarm(backend)
 }
 
 fn leave(

@@ -7,7 +7,7 @@ mod device;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use device::{Device, GLOBAL, NVIDIA, image, key, lock};
+use device::{CONTENT, Device, GLOBAL, MANIFEST, NVIDIA, bundle, image, key, lock};
 use edge_os::exit_code::{BUNDLE, DEVICE, FIRMWARE, IMAGE, PHASE};
 use edge_signature::dsse::Role;
 use serde_json::json;
@@ -46,7 +46,11 @@ fn a_sound_device_is_updated() {
     assert_eq!(device.ran("/usr/bin/rauc"), None);
     assert_eq!(device.install(), (0, String::new()));
     let hash = format!("--require-manifest-hash={}", image().manifest_hash);
-    assert!(device.ran("/usr/bin/rauc").unwrap().contains(&hash));
+    let ran = device.ran("/usr/bin/rauc").unwrap();
+    assert!(ran.contains(&hash), "{ran}");
+    assert!(ran.contains("--override-boot-slot=A"), "{ran}");
+    let anchors = fs::read_to_string(device.path("/run/edge-os/keyring.pem")).unwrap();
+    assert_eq!(anchors.matches("BEGIN CERTIFICATE").count(), 1);
     assert_eq!(device.ran("/usr/bin/systemctl").unwrap(), "reboot\n");
     assert_eq!(device.read("BootChainFwNext"), Some(1));
     // Again, before the restart.
@@ -220,7 +224,7 @@ fn image_and_bundle() {
     ];
     for (code, check, change) in changes {
         refused(code, check, |d| {
-            let mut image = image();
+            let mut image = d.image();
             change(&mut image);
             d.offer(&image);
         });
@@ -242,7 +246,7 @@ fn image_and_bundle() {
     let newer = edge_signature::os::OsImage {
         data_format: 3,
         read_by_data_format: 2,
-        ..image()
+        ..device.image()
     };
     device.offer(&newer);
     let (code, message) = device.run(&[
@@ -253,6 +257,59 @@ fn image_and_bundle() {
         "--one-way",
     ]);
     assert_eq!(code, 0, "{message}");
+}
+
+/// A bundle that is not the described one, or whose signature RAUC would refuse.
+#[test]
+fn bundles() {
+    type Plant = fn(&Device) -> Vec<u8>;
+    let plants: [(&str, Plant); 9] = [
+        ("is no bundle", |_| b"anything".to_vec()),
+        ("is no bundle", |_| vec![0xff; 100_000]),
+        ("is no bundle", |_| vec![0; 8]),
+        ("is no bundle", |d| {
+            let bytes = bundle(CONTENT, MANIFEST, &d.key);
+            bytes[..bytes.len() - 1].to_vec()
+        }),
+        ("did not sign it", |_| bundle(CONTENT, MANIFEST, &key())),
+        ("did not sign it", |_| {
+            [CONTENT, &[1; 70], &70u64.to_be_bytes()].concat()
+        }),
+        ("did not sign it", |d| {
+            let mut bytes = bundle(CONTENT, MANIFEST, &d.key);
+            let end = bytes.len();
+            bytes[end - 20] ^= 1;
+            bytes
+        }),
+        ("not the one that is described", |d| {
+            bundle(CONTENT, b"[update]\ncompatible=other\n", &d.key)
+        }),
+        ("not the one that is described", |d| {
+            bundle(CONTENT, b"", &d.key)
+        }),
+    ];
+    for (expected, plant) in plants {
+        refused(BUNDLE, "bundle", |d| {
+            fs::write(d.path("/os.raucb"), plant(d)).unwrap();
+            d.offer(&d.image());
+        });
+        let device = Device::new();
+        fs::write(device.path("/os.raucb"), plant(&device)).unwrap();
+        device.offer(&device.image());
+        let (_, message) = device.install();
+        assert!(message.contains(expected), "{message}");
+        assert!(!device.path("/data/os/state.json").exists());
+        assert_eq!(device.read("RootfsStatusSlotB"), Some(0));
+    }
+    // Exchanged after the signature was made: same size, same manifest.
+    refused(BUNDLE, "bundle: ", |d| {
+        let exchanged = [b"C", &CONTENT[1..]].concat();
+        let offered = d.image();
+        let genuine = fs::read(d.path("/os.raucb")).unwrap();
+        let bytes = [&exchanged, &genuine[CONTENT.len()..]].concat();
+        fs::write(d.path("/os.raucb"), bytes).unwrap();
+        d.offer(&offered);
+    });
 }
 
 #[test]
@@ -340,7 +397,7 @@ fn phases() {
     assert_eq!(device.run(&["settle"]).0, 0);
     device.offer(&edge_signature::os::OsImage {
         number: 21,
-        ..image()
+        ..device.image()
     });
     assert_eq!(device.install().0, 0);
     assert_eq!(Device::new().run(&["rollback"]).0, PHASE);
@@ -353,10 +410,14 @@ fn an_interrupted_write_is_repeated_and_a_failed_one_is_no_request() {
     let (code, message) = device.install();
     assert_eq!(code, BUNDLE);
     assert!(message.contains("LastError: signature"), "{message}");
+    // Half of a system is in it.
+    assert_eq!(device.read("RootfsStatusSlotB"), Some(0xff));
     assert_eq!(device.read("BootChainFwNext"), None);
     assert_eq!(device.ran("/usr/bin/systemctl"), None);
     device.runs("APP");
     assert_eq!(device.run(&["settle"]).0, 0);
+    assert_eq!(device.read("RootfsStatusSlotB"), Some(0xff));
     device.program("/usr/bin/rauc", "echo \"$*\" >>$0.ran");
     assert_eq!(device.install().0, 0);
+    assert_eq!(device.read("RootfsStatusSlotB"), Some(0));
 }

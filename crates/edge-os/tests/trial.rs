@@ -4,54 +4,13 @@
 
 mod device;
 
-use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
-
-use device::{Device, NVIDIA};
+use device::engine::engine;
+use device::{Device, NVIDIA, follow};
 use edge_os::exit_code::PHASE;
 use edge_os::journal::{Journal, Phase, Recorded};
 use edge_os::reason::Cause;
 use edge_os::slot::Slot;
 use edge_os::variables::Stage;
-use serde_json::json;
-
-/// Starts an engine with one signed app in a state, and an answer to containers that
-/// nobody has asked edge-docker for.
-fn engine(device: &Device, status: &'static str, unsigned: u16) {
-    let path = device.path("/run/docker.sock");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let _ = fs::remove_file(&path);
-    let listener = UnixListener::bind(path).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut head = [0; 4096];
-            let length = stream.read(&mut head).unwrap();
-            let head = String::from_utf8_lossy(&head[..length]).into_owned();
-            let app = |name: &str, labels| {
-                json!({"Id": name, "State": "running", "Status": status,
-                    "Names": [format!("/{name}")], "Labels": labels})
-            };
-            let (code, body) = if head.starts_with("POST") {
-                (unsigned, json!({"message": "authorization denied"}))
-            } else if head.contains("/json?all") {
-                let list = json!([
-                    app("camera", json!({"edge.app": "camera"})),
-                    app("camera-previous", json!({"edge.app": "camera"})),
-                    app("toy", json!({"edge.app": "", "edge.sandbox": "toy"})),
-                ]);
-                (200, list)
-            } else {
-                let check = json!({"Interval": 30_000_000_000_u64, "Retries": 3,
-                    "StartPeriod": 600_000_000_000_u64});
-                (200, json!({"Config": {"Healthcheck": check}}))
-            };
-            let answer = format!("HTTP/1.0 {code} X\r\n\r\n{body}");
-            let _ = stream.write_all(answer.as_bytes());
-        }
-    });
-}
 
 /// A device that has restarted into slot B.
 fn on_trial() -> Device {
@@ -63,13 +22,6 @@ fn on_trial() -> Device {
         assert_eq!(device.run(&["mark", stage]).0, 0);
     }
     device
-}
-
-/// Restarts into a slot, as the firmware does that follows a request.
-fn follow(device: &Device, partition: &str) {
-    fs::remove_file(device.variable_path("BootChainFwNext", NVIDIA)).unwrap();
-    device.variable("BootChainFwStatus", NVIDIA, 7, 0);
-    device.runs(partition);
 }
 
 fn journal(device: &Device) -> Journal {

@@ -80,6 +80,7 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
         Campaign::Kill => {
             test("edge-provision", "kill_", every)?;
             test("edge-vpn", "kill_", every)?;
+            test("edge-os", "kill_", every)?;
             test("edge-heartbeat", "survives_a_kill", every)?;
         }
         Campaign::Faults => test("edge-provision", "every_fault", every)?,
@@ -170,9 +171,10 @@ fn shared(count: u32, resume: u32, campaign: &Shared) -> Result<()> {
 }
 
 /// Crates whose programs and examples the tests of every campaign run.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     "edge-docker",
     "edge-heartbeat",
+    "edge-os",
     "edge-provision",
     "edge-sim",
     "edge-vpn",

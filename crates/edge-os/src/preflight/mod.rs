@@ -51,8 +51,8 @@ pub enum Source {
         /// Length of the whole bundle, if it is stated.
         length: Option<u64>,
     },
-    /// Neither can be reached; the text says why.
-    Unreachable(String),
+    /// It cannot be read, or is not the signed one; the text says why.
+    Unusable(String),
 }
 
 /// Facts about a device on which the checks depend.
@@ -442,6 +442,6 @@ fn bundle(wanted: Wanted) -> Finding {
             "the server answers a request for one byte with {status}, not 206: it cannot send \
              parts; a cache that is still cold does so, too: try again"
         )),
-        Source::Unreachable(reason) => Some(reason.clone()),
+        Source::Unusable(reason) => Some(reason.clone()),
     }
 }

@@ -1,22 +1,26 @@
 //! A device in a directory: partitions, firmware's variables, image and programs as files.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod engine;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use clap::Parser;
-use edge_common::{Root, exit};
+use edge_common::{Root, exit, hex};
 use edge_signature::dsse::Role;
 use edge_signature::os::OsImage;
-use edge_signature::sign_with_pem;
+use edge_signature::{BundleSignature, Digest, Keys, sign_with_pem};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
 use openssl::pkey::PKey;
+use openssl::sha::sha256;
 
 pub const NVIDIA: &str = "781e084c-a330-417c-b678-38e696380cb9";
 pub const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-pub const BUNDLE: &[u8] = b"bundle of RAUC";
+pub const CONTENT: &[u8] = b"content of a bundle";
+pub const MANIFEST: &[u8] = b"[update]\ncompatible=jetson-orin-nano-devkit\n";
 
 /// Private key in PEM, and its public half.
 pub struct Key {
@@ -41,13 +45,23 @@ pub fn image() -> OsImage {
         compatible: "jetson-orin-nano-devkit".into(),
         l4t: "36.5.0".into(),
         size: 1 << 20,
-        manifest_hash: "a".repeat(64),
+        manifest_hash: hex::encode(sha256(MANIFEST)),
         bundle: format!("sha256:{}", "b".repeat(64)),
-        bundle_size: BUNDLE.len() as u64,
+        bundle_size: 1,
         data_format: 1,
         read_by_data_format: 1,
         capsule: false,
     }
+}
+
+/// Returns a bundle whose manifest a key has signed.
+pub fn bundle(content: &[u8], manifest: &[u8], key: &Key) -> Vec<u8> {
+    let keys = Keys::from_pems(&[&key.public]).unwrap();
+    let signature = BundleSignature::new(manifest, &keys, "2026-11-26T18:49:34Z").unwrap();
+    let made = sign_with_pem(&key.private, &signature.to_sign()).unwrap().0;
+    let signature = signature.finish(&made);
+    let size = (signature.len() as u64).to_be_bytes();
+    [content, &signature, &size].concat()
 }
 
 pub struct Device {
@@ -108,8 +122,9 @@ impl Device {
         )
         .unwrap();
         fs::create_dir_all(device.path("/data/log")).unwrap();
-        fs::write(device.path("/os.raucb"), BUNDLE).unwrap();
-        device.offer(&image());
+        let bundle = bundle(CONTENT, MANIFEST, &device.key);
+        fs::write(device.path("/os.raucb"), bundle).unwrap();
+        device.offer(&device.image());
         device.program("/usr/bin/rauc", "echo \"$*\" >>$0.ran");
         device.program("/usr/bin/systemctl", "echo \"$*\" >>$0.ran");
         device.program("/usr/bin/journalctl", "echo a line");
@@ -168,7 +183,19 @@ impl Device {
     }
 
     pub fn read(&self, name: &str) -> Option<u8> {
-        Some(fs::read(self.variable_path(name, NVIDIA)).ok()?[4])
+        // An empty file is no variable: its first write did not come.
+        let bytes = fs::read(self.variable_path(name, NVIDIA)).ok()?;
+        bytes.get(4).copied()
+    }
+
+    /// Returns the description of the bundle in `/os.raucb`.
+    pub fn image(&self) -> OsImage {
+        let bytes = fs::read(self.path("/os.raucb")).unwrap();
+        OsImage {
+            bundle: Digest::of(&bytes).as_str().into(),
+            bundle_size: bytes.len() as u64,
+            ..image()
+        }
     }
 
     /// Signs the description of an image for the role of the OS.
@@ -231,4 +258,11 @@ impl Drop for Device {
             lock(&entry.path(), false);
         }
     }
+}
+
+/// Restarts into a slot, as the firmware does that follows a request.
+pub fn follow(device: &Device, partition: &str) {
+    fs::remove_file(device.variable_path("BootChainFwNext", NVIDIA)).unwrap();
+    device.variable("BootChainFwStatus", NVIDIA, 7, 0);
+    device.runs(partition);
 }

@@ -62,7 +62,9 @@ RDEPENDS:edge-partition = "\
 "
 RDEPENDS:edge-docker = "chronyc docker networkmanager-nmcli nftables"
 RDEPENDS:edge-heartbeat = "nvme-cli"
-RDEPENDS:edge-os = "rauc tegra-redundant-boot-base"
+RDEPENDS:edge-os = "edge-rauc rauc tegra-redundant-boot-base"
+# Absent where the kernel has it built in.
+RRECOMMENDS:edge-os = "kernel-module-nbd"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
 
