@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, OFlags, Uid, chownat, fstat};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
-use super::beneath;
+use super::{beneath, current};
 
 /// Directory of the records, one `KEY.json` per container with mounts, accessible to root
 /// only.
@@ -56,7 +56,8 @@ pub(crate) fn create(
     // collected.
     let write = if durable { file::write } else { file::put };
     write(&record_path(root, key), &text, 0o600)?;
-    let result = clone_all(root, key, record, owner);
+    let result = sources_of(root, record, owner);
+    let result = result.and_then(|sources| place_all(root, key, record, &sources));
     if result.is_err() {
         remove(root, key)?;
     }
@@ -66,36 +67,50 @@ pub(crate) fn create(
 /// Creates the clones of an existing record again, and directories that are missing, for
 /// the boot audit. After a failure no clone exists.
 pub(crate) fn restore(root: &Root, key: &str, record: &CloneRecord) -> Result<()> {
+    if !is_key(key) {
+        bail!("{key:?} is not the key of mount clones");
+    }
     // The audit runs before every start of the engine. After a restart without a reboot
-    // the clones still exist and have to be removed first.
-    detach(root, key)?;
-    let result = clone_all(root, key, record, None);
+    // the clones still exist; those that differ have to be removed first.
+    let result = sources(root, record).and_then(|sources| {
+        if current::are_current(&root.path(DIRECTORY).join(key), &sources) {
+            return Ok(());
+        }
+        detach(root, key)?;
+        place_all(root, key, record, &sources)
+    });
     if result.is_err() {
         detach(root, key)?;
     }
     result
 }
 
-fn clone_all(root: &Root, key: &str, record: &CloneRecord, owner: Option<Owner>) -> Result<()> {
+/// Clones `sources`, the sources of the mounts of `record`.
+fn place_all(root: &Root, key: &str, record: &CloneRecord, sources: &[OwnedFd]) -> Result<()> {
     let place = root.path(DIRECTORY).join(key);
     let mut builder = fs::DirBuilder::new();
     let created = builder.recursive(true).mode(0o700).create(&place);
     created.with_context(|| format!("creating {DIRECTORY}/{key}"))?;
-    let directory = app_directory(root, record)?;
-    for (number, below) in record.below.iter().enumerate() {
-        let source = resolve(&directory, &record.directory, below, owner)?;
-        clone(&source, &place.join(number.to_string()))
+    for (number, (source, below)) in sources.iter().zip(&record.below).enumerate() {
+        clone(source, &place.join(number.to_string()))
             .with_context(|| format!("cloning the mount of {}/{below}", record.directory))?;
     }
     Ok(())
 }
 
-/// Opens the sources of the mounts of `record`, in its order.
+/// Opens the sources of the mounts of `record`, in its order. Missing directories are
+/// created, for the owner of the app's directory.
 pub(super) fn sources(root: &Root, record: &CloneRecord) -> Result<Vec<OwnedFd>> {
+    sources_of(root, record, None)
+}
+
+/// Opens the sources of the mounts of `record`, and creates missing directories with
+/// `owner`.
+fn sources_of(root: &Root, record: &CloneRecord, owner: Option<Owner>) -> Result<Vec<OwnedFd>> {
     let directory = app_directory(root, record)?;
     let below = record.below.iter();
     below
-        .map(|below| resolve(&directory, &record.directory, below, None))
+        .map(|below| resolve(&directory, &record.directory, below, owner))
         .collect()
 }
 

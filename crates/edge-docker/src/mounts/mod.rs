@@ -4,6 +4,7 @@ pub(crate) mod beneath;
 pub(crate) mod clones;
 pub(crate) mod collect;
 pub(crate) mod content;
+mod current;
 pub(crate) mod env_file;
 pub(crate) mod owners;
 pub(crate) mod sync;
