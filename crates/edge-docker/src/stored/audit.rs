@@ -261,7 +261,7 @@ impl Audit<'_> {
                 self.quarantine.receive(path, &what, rule)?;
                 self.faults.push(format!("quarantined {short}"));
             }
-            Fault::Unreadable(why) => {
+            Fault::Unreadable(why) | Fault::Revoked(why) => {
                 self.withheld.receive(path, &what, why)?;
                 self.stay(id);
                 self.faults.push(format!("withheld {short}"));
@@ -281,7 +281,7 @@ impl Audit<'_> {
     /// only look cannot read the journal.
     fn note(&self, name: &str, fault: &Fault) {
         let verdict = match fault {
-            Fault::Breaks(_) => Verdict::Denied,
+            Fault::Breaks(_) | Fault::Revoked(_) => Verdict::Denied,
             Fault::Unreadable(_) | Fault::Differs(..) => Verdict::Failed,
         };
         let decision = Decision {

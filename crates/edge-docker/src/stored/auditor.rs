@@ -152,8 +152,11 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    /// Checks that the release number of a container may start.
+    /// Checks that the release number of a container may start, and that its image is not
+    /// revoked.
     fn check_number(&self, verified: &Verified, container: &Stored) -> Result<(), Fault> {
+        let revoked = release_numbers::require_not_revoked(self.root, verified);
+        revoked.map_err(|error| Fault::Revoked(format!("{error:#}")))?;
         let verdict = release_numbers::check_container(self.root, verified, &container.id);
         verdict.map_err(|error| {
             match release_numbers::is_readable(self.root, &verified.annotations.app) {

@@ -15,6 +15,9 @@ pub(super) enum Fault {
     /// Something could not be read or mounted, so the container may be intact: it is
     /// withheld, and audited again before the next start of the engine.
     Unreadable(String),
+    /// A release set has revoked its image, or the record of what is revoked is damaged: it is
+    /// withheld as above, because a later set or a repair permits it again.
+    Revoked(String),
     /// The container differs from its signed specification, from which it is recreated.
     Differs(String, Box<Remake>),
 }
@@ -69,9 +72,10 @@ impl From<&str> for Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Breaks(text) | Self::Unreadable(text) | Self::Differs(text, _) => {
-                f.write_str(text)
-            }
+            Self::Breaks(text)
+            | Self::Unreadable(text)
+            | Self::Revoked(text)
+            | Self::Differs(text, _) => f.write_str(text),
         }
     }
 }

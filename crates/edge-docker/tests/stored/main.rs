@@ -3,12 +3,14 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
 
 mod accepted;
+mod clones;
 #[path = "../device/mod.rs"]
 mod device;
 mod edited;
 #[path = "../../../edge-docker-policy/tests/decision/edits.rs"]
 mod edits;
 mod kinds;
+mod sandbox;
 mod signed;
 mod verdicts;
 

@@ -14,15 +14,15 @@ use crate::edited::entries;
 use crate::edits::put;
 use crate::{HOST, SELF};
 
-const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
-const PRODUCTION: &[u8] = br#"{"sandbox":false,"run":"signed","engineer":"operate"}"#;
+pub const POLICY: &str = "/etc/edge-ai/container-config/policy.json";
+pub const PRODUCTION: &[u8] = br#"{"sandbox":false,"run":"signed","engineer":"operate"}"#;
 /// JSON pointers with their new values.
 type Edits<'a> = &'a [(&'a str, Value)];
 
-const ANY: &[u8] = br#"{"sandbox":true,"run":"any","engineer":"debug"}"#;
+pub const ANY: &[u8] = br#"{"sandbox":true,"run":"any","engineer":"debug"}"#;
 
 /// Specification of an app with a mount, which prints a line whenever it starts.
-fn spec(app: &str) -> RunSpec {
+pub fn spec(app: &str) -> RunSpec {
     let mut spec = RunSpec::new(app);
     spec.command = ["sh", "-c", "echo started; exec sleep 1000"]
         .map(String::from)
@@ -37,7 +37,7 @@ fn spec(app: &str) -> RunSpec {
     spec
 }
 
-fn sign(device: &Device, image: &Image, spec: &RunSpec) {
+pub fn sign(device: &Device, image: &Image, spec: &RunSpec) {
     device.sign_spec(&image.manifest, "v1", 1, spec);
 }
 
@@ -52,7 +52,7 @@ fn production() -> (Device, String) {
     (device, id)
 }
 
-fn inspect(device: &Device, name: &str) -> Value {
+pub fn inspect(device: &Device, name: &str) -> Value {
     let text = device.good(&["docker", "inspect", name]);
     serde_json::from_str::<Value>(&text).unwrap()[0].take()
 }
@@ -61,11 +61,11 @@ fn file(device: &Device, id: &str, name: &str) -> PathBuf {
     device.path(&format!("/data/docker/containers/{id}/{name}"))
 }
 
-fn record(device: &Device, id: &str) -> PathBuf {
+pub fn record(device: &Device, id: &str) -> PathBuf {
     device.path(&format!("/data/config/edge-docker/containers/{id}.json"))
 }
 
-fn edit(path: &PathBuf, edits: &[(&str, Value)]) {
+pub fn edit(path: &PathBuf, edits: &[(&str, Value)]) {
     let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     for (pointer, new) in edits {
         put(&mut value, pointer, new.clone());

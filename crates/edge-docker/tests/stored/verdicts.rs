@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::device::{self, Device};
 use crate::edited::{StoredContainer, entries};
 use crate::make;
@@ -182,4 +184,59 @@ fn a_damaged_record_of_release_numbers_loses_no_container() {
     let rule = device.good(&["sh", "-c", "cat /data/docker/quarantine/*/rule"]);
     assert!(rule.contains("another container has its name"), "{rule}");
     device.good(&["edge-docker", "replace", "--recover"]);
+}
+
+/// A revocation can be taken back, and a damaged record of what is revoked says nothing about
+/// a container: it is kept for that time, by any kind of policy.
+#[test]
+fn a_revoked_container_is_back_when_its_digest_is_restored() {
+    let mut device = Device::start();
+    device.start_engine();
+    let image = device.image("foo", 0);
+    let other = device.image("bar", 8);
+    let id = make(&device, "foo", &MOUNT, &image.name);
+    make(&device, "bar", &[], &other.name);
+    device.stop_engine();
+    let container = StoredContainer::of(&device, &id);
+    let files = ["sets", "sets-copy"].map(|d| format!("/data/config/edge-docker/{d}/record"));
+    let state = |device: &Device, revoked: bool| {
+        let statement = json!({ "number": 5, "revoked": revoked });
+        let digest = image.manifest.digest.as_str();
+        let record = json!({ "v": 1, "floor": 0, "committed": null,
+            "digests": { digest: statement } });
+        for file in &files {
+            device.write(file, record.to_string().as_bytes());
+        }
+    };
+    let withheld = device.path(&format!("/data/docker/withheld/{id}"));
+    state(&device, true);
+    for _ in 0..2 {
+        let (messages, kept) = container.audit();
+        let expected = format!("withheld container {id}");
+        let is_told = messages.contains(&expected) && messages.contains("has revoked");
+        assert!(!kept && is_told && withheld.exists(), "{messages}");
+    }
+    let reported = device.json("/data/log/boot/edge-docker-audit.json");
+    let message = reported["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("withheld foo: ") && message.contains("release set 5"),
+        "{message}"
+    );
+    let ledger = device.good(&["edge-docker", "ledger", "--json"]);
+    assert!(ledger.contains("has revoked"), "{ledger}");
+    // Neither of the two says what is revoked: both apps wait for the repair.
+    for file in &files {
+        device.write(file, b"{");
+    }
+    let (messages, kept) = container.audit();
+    assert!(!kept && messages.contains("set repair"), "{messages}");
+    assert_eq!(entries(&device.path("/data/docker/withheld")).len(), 2);
+    let directory = container.directory.clone();
+    state(&device, false);
+    device.start_engine();
+    device::until("both", || {
+        (device.running() == ["bar", "foo"]).then_some(())
+    });
+    assert!(directory.exists());
+    assert!(!device.path("/data/docker/quarantine").exists());
 }

@@ -11,7 +11,7 @@
 //! acceptable. See `docs/decisions/0026-release-numbers.md`.
 
 mod record;
-pub(super) mod revocations;
+mod revocations;
 mod root_image;
 
 use anyhow::Result;
@@ -23,12 +23,14 @@ use self::record::{Found, Record};
 use crate::break_glass;
 use crate::journal;
 
+pub(crate) use self::revocations::require_not_revoked;
+
 /// Refuses a version below the floor, unless the record, the read-only root or `allow`
 /// (`--allow-downgrade`) permits it. Refuses a revoked version in any case. Changes no
 /// floor.
 pub(crate) fn check(root: &Root, verified: &Verified, allow: bool) -> Result<()> {
     // Here, because this judges whatever is about to start, by any command and at boot.
-    revocations::check(root, verified)?;
+    require_not_revoked(root, verified)?;
     let annotations = &verified.annotations;
     if allow || root_image::names(root, verified) {
         return Ok(());
@@ -39,7 +41,7 @@ pub(crate) fn check(root: &Root, verified: &Verified, allow: bool) -> Result<()>
 /// Refuses the start of an existing container as [`check`] does, unless a deployment
 /// record names it.
 pub(crate) fn check_container(root: &Root, verified: &Verified, id: &str) -> Result<()> {
-    revocations::check(root, verified)?;
+    require_not_revoked(root, verified)?;
     check(root, verified, false).or_else(|refusal| {
         // Read last: most containers are at the floor.
         let is_named = journal::all(root).iter().any(|j| j.ids().contains(&id));

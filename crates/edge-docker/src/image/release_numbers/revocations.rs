@@ -9,7 +9,7 @@ use crate::set;
 
 /// Refuses an image whose digest a release set has revoked: that of its manifest, or that of
 /// the image for this platform in an index.
-pub(in crate::image) fn check(root: &Root, verified: &Verified) -> Result<()> {
+pub(crate) fn require_not_revoked(root: &Root, verified: &Verified) -> Result<()> {
     if !set::any_revoked(root)? {
         return Ok(());
     }
