@@ -98,6 +98,8 @@ const VALUES: [(&str, &[&str]); 44] = [
         "storage",
         &[
             "2g",
+            "1m",
+            "1048575",
             "0",
             "{limit: 2g, owner: app}",
             "{owner: app}",

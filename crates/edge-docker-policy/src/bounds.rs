@@ -9,6 +9,10 @@ use crate::limits::{MAX_LABEL_BYTES, MAX_LABELS, MAX_MOUNTS, MAX_STORED_MOUNTS};
 /// of them before the engine starts.
 pub const MAX_CONTAINERS: usize = 128;
 
+/// Smallest limit of what an app stores, in bytes: the room that a start needs, in which the
+/// engine creates the mount points of a container.
+pub const MIN_STORAGE_BYTES: u64 = 1 << 20;
+
 /// Checks the number of mounts, in memory or not, and number and size of labels. Labels
 /// of edge-docker and of the container image do not count: the caller cannot add to them.
 ///

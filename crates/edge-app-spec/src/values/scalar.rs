@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use edge_docker_policy::bounds::MIN_STORAGE_BYTES;
 use edge_docker_policy::cli::request;
 use edge_signature::valid_app;
 use serde_json::Value;
@@ -118,6 +119,18 @@ pub(crate) fn number(node: &Node, bounds: RangeInclusive<i64>) -> Result<i64, Pr
 /// Reads a size such as `512m` or `1.5g`, at least one byte.
 pub(crate) fn bytes(node: &Node) -> Result<i64, Problem> {
     positive(node, quantity(node, "memory", "/HostConfig/Memory")?)
+}
+
+/// Reads the limit of what an app stores, at least the room that a start needs.
+pub(crate) fn storage_bytes(node: &Node) -> Result<i64, Problem> {
+    let value = bytes(node)?;
+    if u64::try_from(value).unwrap_or(0) < MIN_STORAGE_BYTES {
+        let text = node.text()?;
+        return Err(node.problem(format_args!(
+            "{text:?} is less than a start of the app needs: state at least 1m"
+        )));
+    }
+    Ok(value)
 }
 
 /// Reads the size of `/dev/shm`.

@@ -7,7 +7,7 @@ use edge_docker_policy::run_spec::{
     MAY_NEED, Requires, StorageOwner, UlimitPair, Unit, is_calendar, is_unit_name,
 };
 
-use super::scalar::{accepted, bytes, number, options, push_new};
+use super::scalar::{accepted, bytes, number, options, push_new, storage_bytes};
 use crate::fields::Fields;
 use crate::keys::{REQUIRES, STORAGE, ULIMIT, UNIT};
 use crate::yaml::{Node, Problem, Value};
@@ -86,10 +86,10 @@ pub(crate) fn sysctls(node: &Node) -> Result<BTreeMap<String, String>, Problem> 
 /// Reads `storage`: a size, or `limit` and `owner`.
 pub(crate) fn storage(node: &Node) -> Result<(i64, StorageOwner), Problem> {
     let Value::Map(_) = node.value else {
-        return Ok((bytes(node)?, StorageOwner::Kept));
+        return Ok((storage_bytes(node)?, StorageOwner::Kept));
     };
     let mut fields = Fields::new(node, &STORAGE)?;
-    let limit = fields.read(&["limit"], bytes).unwrap_or(0);
+    let limit = fields.read(&["limit"], storage_bytes).unwrap_or(0);
     let owner = fields.read(&["owner"], |n| match n.text()? {
         "app" => Ok(StorageOwner::App),
         other => Err(n.problem(format_args!(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::process::{ExitCode, Stdio};
+use std::process::{ExitCode, Output, Stdio};
 
 use anyhow::{Context, Result};
 use edge_common::contract::label;
@@ -12,6 +12,7 @@ use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::cli::commands::Command;
 
 use super::passthrough::{become_client, client};
+use super::storage_column::{self, Table};
 use crate::engine::docker_cli;
 use crate::stored::images;
 use crate::trust;
@@ -25,14 +26,35 @@ const GAP: usize = 3;
 /// Word of docker for an absent repository or tag.
 const NONE: &str = "<none>";
 
-/// Carries out `ps`. Returns only if docker's client cannot be executed.
-pub(super) fn containers(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
+/// Carries out `ps`. Where storage is not limited, the process becomes docker's client.
+pub(super) fn containers(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
     let is_docker = parsed.last("format").is_some() || parsed.is_set("quiet");
     if is_docker {
-        return become_client(root, Command::Ps, parsed);
+        become_client(root, Command::Ps, parsed)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let format = columns(parsed.is_set("size"));
-    become_client(root, Command::Ps, &with_format(parsed, &format))
+    let is_sized = parsed.is_set("size");
+    let format = columns(is_sized);
+    let usage = storage_column::usage(root).unwrap_or_else(|error| {
+        log::warn(format_args!("{error:#}"));
+        None
+    });
+    let Some(usage) = usage else {
+        let format = format!("table {format}");
+        become_client(root, Command::Ps, &with_format(parsed, &format))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let format = format!(
+        "{format}\t{{{{.Label \"{}\"}}}}\t{{{{.Label \"{}\"}}}}",
+        label::APP,
+        label::SANDBOX
+    );
+    let table = Table::new(is_sized);
+    print_table(root, Command::Ps, &with_format(parsed, &format), |output| {
+        table.of(output, |directory| {
+            storage_column::describe(&usage, directory)
+        })
+    })
 }
 
 /// Returns the columns of docker's `ps`. The labels are edge-docker's: an image cannot set
@@ -43,7 +65,7 @@ fn columns(is_sized: bool) -> String {
     let (sandbox, image) = (value(label::SANDBOX), value(label::IMAGE));
     let size = if is_sized { "\t{{.Size}}" } else { "" };
     format!(
-        "table {{{{.ID}}}}\t{{{{if and {app} {sandbox}}}}}{{{{.Image}}}}\
+        "{{{{.ID}}}}\t{{{{if and {app} {sandbox}}}}}{{{{.Image}}}}\
          {{{{else if {sandbox}}}}}{{{{{image}}}}}\
          {{{{else if {app}}}}}{{{{{app}}}}} {{{{{version}}}}}\
          {{{{else}}}}{{{{.Image}}}}{{{{end}}}}\
@@ -73,21 +95,39 @@ pub(super) fn images(root: &Root, parsed: &Parsed<'_>) -> Result<ExitCode> {
     let is_whole = parsed.is_set("no-trunc");
     let mut asked = with_format(parsed, IMAGES);
     asked.options.push(("no-trunc", "true"));
+    print_table(root, Command::Images, &asked, |output| {
+        table(output, &names, is_whole)
+    })
+}
+
+/// Runs docker's client, and prints the table that `table` makes of its output. Returns the
+/// exit code of the client.
+fn print_table(
+    root: &Root,
+    command: Command,
+    asked: &Parsed<'_>,
+    table: impl FnOnce(&str) -> String,
+) -> Result<ExitCode> {
     docker_cli::limit_memory();
-    let mut docker = client(root, Command::Images, &asked);
+    let mut docker = client(root, command, asked);
     let output = docker
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output();
     let output = output.context("starting docker")?;
-    let table = table(&String::from_utf8_lossy(&output.stdout), &names, is_whole);
+    if !output.status.success() {
+        return Ok(exit_code(&output));
+    }
+    let table = table(&String::from_utf8_lossy(&output.stdout));
     // A pipe that is closed, for example by `head`, is no failure of the command.
     let _ = std::io::stdout().write_all(table.as_bytes());
-    let code = output
-        .status
-        .code()
-        .and_then(|code| u8::try_from(code).ok());
-    Ok(code.unwrap_or(1).into())
+    Ok(exit_code(&output))
+}
+
+fn exit_code(output: &Output) -> ExitCode {
+    let code = output.status.code();
+    let code = code.and_then(|code| u8::try_from(code).ok());
+    code.unwrap_or(1).into()
 }
 
 fn with_format<'a>(parsed: &Parsed<'a>, format: &'a str) -> Parsed<'a> {

@@ -12,6 +12,7 @@ mod passthrough;
 mod prune;
 mod set;
 mod ssh_key;
+mod storage_column;
 mod tag;
 mod ticket;
 mod why;
@@ -166,7 +167,7 @@ async fn dispatch(root: &Root, command: Command, parsed: &Parsed<'_>) -> Result<
         Command::Ticket => done(ticket::run(root, parsed).await),
         Command::RemoveImage => prune::remove_images(root, parsed).await,
         Command::Wait => operate::wait(root, parsed).await,
-        Command::Ps => done(list::containers(root, parsed)),
+        Command::Ps => list::containers(root, parsed),
         Command::Images => list::images(root, parsed),
         Command::Logs
         | Command::Top

@@ -1,6 +1,7 @@
 //! Storage that an app demands, and the limits that follow from it.
 
 use edge_common::policy;
+use edge_docker_policy::bounds::MIN_STORAGE_BYTES;
 use edge_docker_policy::identity::Identity;
 use edge_docker_policy::run_spec::RunSpec;
 use edge_quota::Limits;
@@ -8,8 +9,6 @@ use edge_signature::Verified;
 
 use super::file_system::Size;
 
-/// Smallest limit in bytes: the engine itself writes to the top layer of a container.
-const MIN_BYTES: u64 = 1 << 20;
 /// Number of files that every app may have.
 const MIN_FILES: u64 = 16 * 1024;
 /// Size of a block, in bytes. A file that is not empty occupies one at least, so that a
@@ -44,13 +43,16 @@ impl Demand {
         let share = size.files / 100 * MAX_FILES_PERCENT;
         match (self.bytes, default) {
             (0, policy::Storage::Percent(_)) => Limits {
-                bytes: default.of(size.bytes).max(MIN_BYTES),
+                bytes: default.of(size.bytes).max(MIN_STORAGE_BYTES),
                 files: default.of(size.files).max(1),
             },
             (bytes, _) => {
                 let bytes = if bytes == 0 { default.of(0) } else { bytes };
                 // The kernel counts in kilobytes, and the engine compares with that.
-                let bytes = bytes.max(MIN_BYTES).div_ceil(1024).saturating_mul(1024);
+                let bytes = bytes
+                    .max(MIN_STORAGE_BYTES)
+                    .div_ceil(1024)
+                    .saturating_mul(1024);
                 Limits {
                     bytes,
                     files: (bytes / BLOCK_BYTES).max(MIN_FILES).min(share.max(1)),
@@ -83,7 +85,7 @@ mod tests {
         let size = policy::Storage::Bytes(8 << 30);
         assert_eq!(limits(0, size), (8 << 30, 2 << 20));
         assert_eq!(limits(64 << 20, size), (64 << 20, MIN_FILES));
-        assert_eq!(limits(1, size), (MIN_BYTES, MIN_FILES));
+        assert_eq!(limits(1, size), (MIN_STORAGE_BYTES, MIN_FILES));
         assert_eq!(limits((2 << 20) + 1, size).0, (2 << 20) + 1024);
         assert_eq!(limits(1 << 50, size), (1 << 50, 4_800_000));
         assert_eq!(limits(u64::MAX, size).1, 4_800_000);

@@ -17,6 +17,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_common::policy;
 use edge_common::{Root, file, lock, log};
+use edge_docker_policy::bounds::MIN_STORAGE_BYTES;
 use edge_quota::{Limits, Project, Quota};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -33,7 +34,7 @@ const LOCK: &str = "/run/edge-docker/storage.lock";
 /// of a container in its empty top layer. An app that is full could otherwise neither be
 /// deployed again nor start after a boot.
 const START_ROOM: Limits = Limits {
-    bytes: 1 << 20,
+    bytes: MIN_STORAGE_BYTES,
     files: 256,
 };
 
@@ -199,6 +200,33 @@ fn with_room(limits: Limits, quota: &Quota) -> Limits {
 
 fn exceeds(quota: &Quota, limits: Limits) -> bool {
     quota.used_bytes > limits.bytes || quota.used_files > limits.files
+}
+
+/// Use and limits of the storage of all apps.
+pub(crate) struct Usage {
+    file_system: FileSystem,
+    projects: Projects,
+}
+
+impl Usage {
+    /// Reads which apps have limits; `None` if the file system has no project quotas.
+    pub(crate) fn read(root: &Root) -> Result<Option<Self>> {
+        let Ok(file_system) = FileSystem::open(root) else {
+            return Ok(None);
+        };
+        let projects = Projects::read(root)?;
+        Ok(Some(Self {
+            file_system,
+            projects,
+        }))
+    }
+
+    /// Returns use and limits of the app that has `directory`; `None` if it has no project, or
+    /// if the caller may not know.
+    pub(crate) fn of(&self, directory: &str) -> Option<Quota> {
+        let id = self.projects.of(directory)?;
+        self.file_system.quota(id).ok()
+    }
 }
 
 /// Returns use and limit of an app's storage, for people.
