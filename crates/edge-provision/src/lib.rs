@@ -115,6 +115,7 @@ pub fn run(root: &Root, args: &Args) -> Result<()> {
         None if args.renew => boot::recorded(root, "edge-provision-renew", || {
             let device = Device::read(root)?;
             let _lock = lock(root)?;
+            store::set_aside(root)?;
             store::remove_leftovers(root)?;
             renewal::recover(root)?;
             renewal::run(root, &device, args.within, end)
@@ -141,6 +142,7 @@ fn lock(root: &Root) -> Result<File> {
 fn provision(root: &Root, args: &Args, end: Instant) -> Result<()> {
     let device = Device::read(root)?;
     let _lock = lock(root)?;
+    store::set_aside(root)?;
     store::remove_leftovers(root)?;
     renewal::recover(root)?;
     // The identity is validated at every boot and not only checked for existence: a

@@ -29,6 +29,9 @@ use crate::pki;
 /// difference is a margin for the attempts that follow.
 const MAX_TOKEN_AGE: u64 = 55 * 60;
 
+/// Maximum number of renamed files of one name.
+const MAX_STRAY: u32 = 100;
+
 /// Directory of an identity, in use or being created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Location {
@@ -147,6 +150,50 @@ pub(crate) fn validate(root: &Root, thing_name: &str) -> Result<(DeviceConfig, X
 fn key_is_exposed(root: &Root, location: Location) -> Result<bool> {
     let data = fs::metadata(location.key(root)).with_context(|| format!("reading {KEY}"))?;
     Ok(data.permissions().mode() & 0o077 != 0)
+}
+
+/// Renames what is in the place of a file or directory of the identity and cannot be one: a
+/// directory, a FIFO, a file that is too large. It would end every run with an error until
+/// somebody removes it; what it contains may be worth something to its owner.
+pub(crate) fn set_aside(root: &Root) -> Result<()> {
+    let is_file = |data: &fs::Metadata| data.is_file() && data.len() <= MAX_FILE_BYTES;
+    for location in [Location::Current, Location::Next] {
+        rename_unless(&location.directory(root), fs::Metadata::is_dir)?;
+        rename_unless(&location.key(root), is_file)?;
+        rename_unless(&location.certificate(root), is_file)?;
+        rename_unless(&location.config(root), is_file)?;
+        rename_unless(&location.pending(root), is_file)?;
+    }
+    Ok(())
+}
+
+fn rename_unless(path: &Path, is_ours: impl Fn(&fs::Metadata) -> bool) -> Result<()> {
+    // Through links, as the files are read.
+    let is_stray = match fs::metadata(path) {
+        Ok(data) => !is_ours(&data),
+        // A link that leads nowhere.
+        Err(error) if error.kind() == ErrorKind::NotFound => path.is_symlink(),
+        Err(_) => false,
+    };
+    if !is_stray {
+        return Ok(());
+    }
+    let numbered = |number: u32| {
+        let mut to = path.as_os_str().to_os_string();
+        to.push(format!(".stray-{number}"));
+        PathBuf::from(to)
+    };
+    let free = (1..=MAX_STRAY)
+        .map(numbered)
+        .find(|to| fs::symlink_metadata(to).is_err());
+    let to = free.with_context(|| format!("{}: remove the stray files", path.display()))?;
+    fs::rename(path, &to).with_context(|| format!("renaming {}", path.display()))?;
+    log::warn(format_args!(
+        "{} is not of the identity: renamed it to {}",
+        path.display(),
+        to.display()
+    ));
+    Ok(())
 }
 
 /// Removes the temporary files of interrupted writes in both directories, because one
