@@ -76,7 +76,7 @@ pub use reference::{Digest, ImageRef, Repository};
 #[cfg(feature = "push")]
 pub use registry::BlobUpload;
 #[cfg(feature = "pull")]
-pub use registry::{Credentials, FoundOs, Registry, docker_config_keys};
+pub use registry::{Credentials, FoundOs, Layout, Registry, docker_config_keys};
 #[cfg(feature = "verify")]
 pub use select::Select;
 #[cfg(feature = "verify")]

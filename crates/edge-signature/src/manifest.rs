@@ -87,13 +87,17 @@ impl Platform {
     /// Returns whether images for this platform run on the platform that this program was
     /// built for.
     fn is_ours(&self) -> bool {
+        self.runs_on(architecture())
+    }
+
+    fn runs_on(&self, architecture: &str) -> bool {
         // An image for a newer variant (`arm64/v9`, `amd64/v3`) may use instructions that
         // the board does not have.
         let variant = match self.architecture.as_str() {
             "arm64" => ["", "v8"].contains(&self.variant.as_str()),
             _ => self.variant.is_empty(),
         };
-        self.os == "linux" && self.architecture == architecture() && variant
+        self.os == "linux" && self.architecture == architecture && variant
     }
 }
 
@@ -110,6 +114,13 @@ pub const fn architecture() -> &'static str {
 }
 
 impl Descriptor {
+    /// Returns whether an entry of an index is an image for Linux on an architecture.
+    #[cfg(feature = "push")]
+    pub(crate) fn is_for(&self, architecture: &str) -> bool {
+        let platform = self.platform.as_ref();
+        platform.is_some_and(|platform| platform.runs_on(architecture))
+    }
+
     /// Returns whether an entry of an index is an image, and not an attestation: BuildKit
     /// stores provenance and SBOM as manifests with the media type of an image.
     fn is_image(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::cli::group::GroupCommand;
 use crate::cli::network::NetworkCommand;
 use crate::cli::os::OsCommand;
 use crate::cli::output::{Formats, Output};
-use crate::cli::release::ReleaseOptions;
+use crate::cli::release::{BundleOptions, ReleaseOptions};
 use crate::cli::rollout::RolloutCommand;
 use crate::cli::ticket::{TicketCommand, TicketOptions};
 use crate::device::rollout::Limits;
@@ -303,6 +303,19 @@ Examples: edge-app release barn --yes
         group: String,
         #[command(flatten)]
         options: ReleaseOptions,
+    },
+    /// Write the release set of a group and its images to a file
+    ///
+    /// For devices without a network: ssh DEVICE edge-docker set load - < FILE. The
+    /// device verifies everything as if it came from the registry.
+    #[command(after_help = "\
+Examples: edge-app bundle barn -o barn.bundle
+          edge-app bundle barn -o barn.bundle --since report.json")]
+    Bundle {
+        /// Group of edge-app.yaml
+        group: String,
+        #[command(flatten)]
+        options: BundleOptions,
     },
     /// Sign a list of versions that may not start on any device, or may again
     #[command(after_help = "\

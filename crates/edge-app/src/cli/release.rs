@@ -4,6 +4,26 @@ use std::path::PathBuf;
 
 use crate::cli::output::{Formats, Output};
 
+/// Options of a bundle.
+#[derive(clap::Args)]
+pub(crate) struct BundleOptions {
+    /// File that is written
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Omit layers that every device of this report has: the output of edge-app status
+    /// --json
+    #[arg(long, value_name = "REPORT")]
+    pub(crate) since: Option<PathBuf>,
+    /// Number of the release set instead of the last one's
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) number: Option<u64>,
+    /// Accept sets of this key (PKCS#8 PEM file) instead of the project's set_key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 /// Options of a release set.
 #[derive(clap::Args)]
 pub(crate) struct ReleaseOptions {

@@ -99,6 +99,9 @@ async fn run_project(project: &Project, command: ProjectCommand) -> Result<()> {
         ProjectCommand::Release { group, options } => {
             release::release(project, &group, &options).await
         }
+        ProjectCommand::Bundle { group, options } => {
+            release::bundle::bundle(project, &group, &options).await
+        }
         ProjectCommand::Revoke {
             images,
             restore,

@@ -145,12 +145,14 @@ commands! {
     Set = Entry::own("set", Manage, &[
         ("set take REPOSITORY@DIGEST", "Fetch a release set, verify its signatures and keep it; \
           with --username NAME --password-stdin for this time only"),
+        ("set load -", "Take the release set of a bundle of `edge-app bundle` on standard input, \
+          and load its images"),
         ("set show HEX", "Verify a set that is kept here again, and print it"),
         ("set status", "Show sets, the lowest number that is taken, and revoked digests"),
         ("set commit HEX", "Take no set with a lower number any more"),
         ("set repair", "Write the record of numbers and revoked digests again, the strictest \
           that is left"),
-    ]).takes(Count(1, 2, "take REPOSITORY@DIGEST, show HEX, status, commit HEX or repair"))
+    ]).takes(Count(1, 2, "take REPOSITORY@DIGEST, load -, show HEX, status, commit HEX or repair"))
         .options(&[flag(' ', "json"), value('u', "username"), flag(' ', "password-stdin")])
         .operate();
 

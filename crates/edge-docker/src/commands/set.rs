@@ -1,32 +1,37 @@
-//! `set`: takes, shows and commits release sets.
+//! `set`: takes, loads, shows and commits release sets.
+
+use std::io::IsTerminal as _;
 
 use anyhow::{Context, Result};
 use edge_common::{Root, time};
 use edge_docker_policy::cli::args::Parsed;
 use edge_docker_policy::refusal::refuse;
-use edge_signature::set::{SetRefusal, VerifiedSet};
-use edge_signature::{Credentials, Digest, ImageRef, Registry};
+use edge_signature::set::{SetProof, SetRefusal, VerifiedSet};
+use edge_signature::{Digest, ImageRef, Registry};
 use serde_json::{Value, json};
 
+use crate::image::bundle::{self, Bundle};
 use crate::image::{failure, login};
 use crate::ledger::Decision;
 use crate::set::{self, Anchors};
+use crate::trust;
 
 /// Number of hex digits of a digest in text for people.
 const SHOWN_DIGITS: usize = 12;
 
-/// Carries out `set take`, `show`, `status`, `commit` and `repair`. With `--json`, a refused
+/// Carries out `set take`, `load`, `show`, `status`, `commit` and `repair`. With `--json`, a refused
 /// set is printed on standard output, too, with the kind of the refusal.
 pub(super) async fn run(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
     let is_json = parsed.is_set("json");
     let done = match parsed.arguments[..] {
         ["take", reference] => take(root, parsed, reference).await,
+        ["load", "-"] => load(root, is_json).await,
         ["show", name] => show(root, name, is_json),
         ["status"] => status(root, is_json),
         ["commit", name] => commit(root, name),
         ["repair"] => repair(root),
         _ => Err(refuse(
-            "set takes take REPOSITORY@DIGEST, show HEX, status, commit HEX or repair",
+            "set takes take REPOSITORY@DIGEST, load -, show HEX, status, commit HEX or repair",
         )),
     };
     done.inspect_err(|error| {
@@ -42,11 +47,36 @@ async fn take(root: &Root, parsed: &Parsed<'_>, reference: &str) -> Result<()> {
     let digest = require_digest(&anchors, reference)?;
     let login = login::from_command_line(parsed)?;
     let login = login.or_else(|| login::credentials(root, anchors.repository.host()));
-    let proof = fetch(&anchors, &digest, login).await?;
+    let registry = Registry::new(&anchors.repository, login, &[]).map_err(failure::of)?;
+    let proof = fetch(&anchors, &registry, &digest).await?;
     let verified = set::take(root, &anchors, proof, |verified| {
         record(root, "set take", verified)
     })?;
     match parsed.is_set("json") {
+        true => println!("{}", document(root, &verified)?),
+        false => println!("{}", line(&verified)),
+    }
+    Ok(())
+}
+
+/// Takes the set of a bundle on standard input, and gives its images to the engine. The
+/// caller's shell opens the file: edge-docker, which runs as root, opens none by a name that a
+/// caller chooses.
+async fn load(root: &Root, is_json: bool) -> Result<()> {
+    let (anchors, trust) = (Anchors::load(root)?, trust::load(root)?);
+    if std::io::stdin().is_terminal() {
+        return Err(refuse(
+            "set load reads a bundle: edge-docker set load - < FILE",
+        ));
+    }
+    let bundle = Bundle::open(std::io::stdin())?;
+    let (registry, digest) = bundle.registry(&trust)?;
+    let proof = fetch(&anchors, &registry, &digest).await?;
+    let verified = set::take(root, &anchors, proof, |verified| {
+        record(root, "set load", verified)
+    })?;
+    bundle::load(root, &trust, bundle, &verified, is_json).await?;
+    match is_json {
         true => println!("{}", document(root, &verified)?),
         false => println!("{}", line(&verified)),
     }
@@ -69,12 +99,7 @@ fn require_digest(anchors: &Anchors, reference: &str) -> Result<Digest> {
     }
 }
 
-async fn fetch(
-    anchors: &Anchors,
-    digest: &Digest,
-    login: Option<Credentials>,
-) -> Result<edge_signature::set::SetProof> {
-    let registry = Registry::new(&anchors.repository, login, &[]).map_err(failure::of)?;
+async fn fetch(anchors: &Anchors, registry: &Registry, digest: &Digest) -> Result<SetProof> {
     let found = registry.set(&anchors.keys, digest).await;
     let (_, proof) = found.map_err(|error| match SetRefusal::of(&error) {
         Some(refusal) => set::refused(digest, refusal),

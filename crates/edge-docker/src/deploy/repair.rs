@@ -27,6 +27,13 @@ const MAX_DEPTH: u32 = 3;
 
 /// Carries out `pull`, and repairs the image if its layers are damaged.
 pub(crate) async fn pull(root: &Root, parsed: &Parsed<'_>) -> Result<()> {
+    if let Some(id) = pull::kept(root, parsed).await?
+        && damage::shared(root, &id)?.is_empty()
+        && recreation::withheld(root, &id)? == 0
+    {
+        println!("{id}");
+        return Ok(());
+    }
     let mut is_damaged = false;
     let prepare = async |id: &Digest| {
         let shared = damage::shared(root, id)?;

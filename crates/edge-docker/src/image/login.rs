@@ -68,15 +68,37 @@ pub(crate) fn from_command_line(parsed: &Parsed) -> Result<Option<Credentials>> 
             ));
         }
     };
-    let mut password = String::new();
-    std::io::stdin()
-        .take(MAX_PASSWORD_BYTES)
-        .read_to_string(&mut password)
-        .context("reading the password")?;
     Ok(Some(Credentials {
         username: username.into(),
-        password: password.trim_end_matches(['\r', '\n']).to_string(),
+        password: password(std::io::stdin())?,
     }))
+}
+
+/// Reads a password: one line, whose end may be absent. No error quotes it.
+fn password(input: impl Read) -> Result<String> {
+    let mut bytes = Vec::new();
+    let mut input = input.take(MAX_PASSWORD_BYTES + 1);
+    input
+        .read_to_end(&mut bytes)
+        .context("reading the password")?;
+    if bytes.len() as u64 > MAX_PASSWORD_BYTES {
+        return Err(refuse(format_args!(
+            "the password is larger than {MAX_PASSWORD_BYTES} bytes"
+        )));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse("the password is not UTF-8 text"))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(refuse("the password on standard input is empty"));
+    }
+    // A second line would be a mistake, or a part of another header at some proxy.
+    if line.chars().any(char::is_control) {
+        return Err(refuse(
+            "the password holds a line break or another control character",
+        ));
+    }
+    Ok(line.into())
 }
 
 /// Sends a request with the credentials to the registry and fails if it rejects them.
@@ -124,4 +146,34 @@ pub(super) fn encode(credentials: &Credentials, host: &str) -> String {
             "serveraddress": host }),
     };
     URL_SAFE.encode(value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_one_line() {
+        for (input, expected) in [("a b", "a b"), ("p\n", "p"), ("p\r\n", "p"), ("é", "é")] {
+            assert_eq!(password(input.as_bytes()).unwrap(), expected);
+        }
+        let longest = "x".repeat(16 * 1024);
+        assert_eq!(password(longest.as_bytes()).unwrap(), longest);
+        let longer = format!("{longest}y");
+        for (input, why) in [
+            (&b""[..], "empty"),
+            (b"\n", "empty"),
+            (b"\r\n", "empty"),
+            (b"secret\nsecret", "line break"),
+            (b"secret\n\n", "line break"),
+            (b"secret\rx", "line break"),
+            (b"secret\0", "control character"),
+            (b"secret\x1b[2J", "control character"),
+            (b"secret\xff", "UTF-8"),
+            (longer.as_bytes(), "larger than"),
+        ] {
+            let error = password(input).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains("secret"), "{error}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod build;
 mod build_limits;
+pub(crate) mod bundle;
 mod context;
 pub(crate) mod failure;
 pub(crate) mod identify;

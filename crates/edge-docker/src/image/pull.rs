@@ -16,6 +16,7 @@ use edge_signature::{
 use hyper::Method;
 
 use super::progress::{Downloads, print_progress};
+use super::signatures::Cached;
 use super::{failure, login, release_numbers, signatures};
 use crate::break_glass;
 use crate::engine::client;
@@ -76,6 +77,31 @@ pub(crate) async fn run(
     local.id.parse().context("the engine's image ID")
 }
 
+/// Returns the ID of an image that `pull --set` names, if the device has it with its
+/// signatures: a bundle may have brought it, and then there may be no network.
+pub(crate) async fn kept(root: &Root, parsed: &Parsed<'_>) -> Result<Option<Digest>> {
+    let ([reference], Some(set), false) = (
+        &parsed.arguments[..],
+        parsed.last("set"),
+        parsed.is_set("allow-downgrade"),
+    ) else {
+        return Ok(None);
+    };
+    let trust = trust::load(root)?;
+    let named = Named::find(root, set, reference)?;
+    let image = require_repository(&trust, &format!("{}:{}", trust.repository, named.image))?;
+    let Cached::Valid(verified, id) = signatures::verified(root, &trust, &image)? else {
+        return Ok(None);
+    };
+    let found = local(root, id.as_str()).await?;
+    if found.is_none_or(|local| local.id != id.as_str()) {
+        return Ok(None);
+    }
+    named.require_same(&verified)?;
+    release_numbers::check(root, &verified, true)?;
+    Ok(Some(id))
+}
+
 /// Parses an image reference; refuses an image of any other than the trusted repository.
 pub(crate) fn require_repository(trust: &Trust, reference: &str) -> Result<ImageRef> {
     let repository = &trust.repository;
@@ -119,7 +145,37 @@ async fn pull_with(
     prepare: impl AsyncFnOnce(&Digest) -> Result<()>,
 ) -> Result<(Verified, Local)> {
     let proved = prove(trust, image, options.login.clone()).await;
-    let (verified, proof) = proved.map_err(failure::of)?;
+    let proved = proved.map_err(failure::of)?;
+    let named = options.named.as_ref();
+    let (verified, proof) = judge(root, trust, image, named, options.allow_downgrade, proved)?;
+    prepare(&proof.image_id().map_err(failure::of)?).await?;
+    let local = fetch(root, image, &proof, options).await?;
+    signatures::store(root, image, &verified.digest, &proof)?;
+    if options.allow_downgrade {
+        let annotations = &verified.annotations;
+        release_numbers::allow(root, &annotations.app, annotations.release_number)?;
+    }
+    // The engine sets no tag on an image that was pulled by digest, but people expect the
+    // tag in `docker images`.
+    if let (Some(tag), None) = (&image.tag, &image.digest) {
+        let (id, repository) = (&local.id, &image.repository);
+        let path = format!("/images/{id}/tag?repo={repository}&tag={tag}");
+        client::request(root, Method::POST, &path, None).await?;
+    }
+    Ok((verified, local))
+}
+
+/// Refuses a proved image that this device may not have, and records the others in the
+/// ledger. Returns the signature that counts, and the proof with the signatures that were
+/// cached before.
+pub(super) fn judge(
+    root: &Root,
+    trust: &Trust,
+    image: &ImageRef,
+    named: Option<&Named>,
+    allow_downgrade: bool,
+    (verified, proof): (Verified, CachedSignature),
+) -> Result<(Verified, CachedSignature)> {
     let proof = signatures::merge(root, trust, &verified, proof);
     // The merged one may contain a newer signature of the same version.
     let (keys, select) = (&trust.keys, Select::of(image));
@@ -131,10 +187,10 @@ async fn pull_with(
     // Checked before the download, which may take minutes and fill the disk.
     let child = proof.image().map_err(failure::of)?.digest;
     set::require_not_revoked(root, &verified, [verified.digest.clone(), child])?;
-    if let Some(named) = &options.named {
+    if let Some(named) = named {
         named.require_same(&verified)?;
     }
-    let allow = options.allow_downgrade || options.named.is_some();
+    let allow = allow_downgrade || named.is_some();
     release_numbers::check(root, &verified, allow)?;
     log::info(format_args!(
         "{image}: signed as {app} {}, by key {}",
@@ -142,20 +198,7 @@ async fn pull_with(
         &verified.signer[..SHOWN_KEY_DIGITS]
     ));
     ledger::record_pull(root, &image.to_string(), &verified)?;
-    prepare(&proof.image_id().map_err(failure::of)?).await?;
-    let local = fetch(root, image, &proof, options).await?;
-    signatures::store(root, image, &verified.digest, &proof)?;
-    if options.allow_downgrade {
-        release_numbers::allow(root, app, annotations.release_number)?;
-    }
-    // The engine sets no tag on an image that was pulled by digest, but people expect the
-    // tag in `docker images`.
-    if let (Some(tag), None) = (&image.tag, &image.digest) {
-        let (id, repository) = (&local.id, &image.repository);
-        let path = format!("/images/{id}/tag?repo={repository}&tag={tag}");
-        client::request(root, Method::POST, &path, None).await?;
-    }
-    Ok((verified, local))
+    Ok((verified, proof))
 }
 
 /// Requests the engine to pull the verified digest, and refuses the image if its ID is

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::credentials::Credentials;
 use super::http::{DEFAULT_TIMEOUT, Http, Request};
+use super::layout::Layout;
 use crate::error::Error;
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Manifest};
@@ -68,6 +69,25 @@ impl Registry {
             ca_bundle: ca_bundle.to_vec(),
             #[cfg(feature = "push")]
             uploads: tokio::sync::OnceCell::new(),
+        })
+    }
+
+    /// Creates a client that reads the content of a bundle and sends nothing.
+    ///
+    /// # Errors
+    /// As [`Registry::new`].
+    pub fn of_layout(repository: &Repository, layout: Arc<Layout>) -> Result<Self, Error> {
+        let client = Self::new(repository, None, &[])?;
+        let http = Http::new(
+            repository.host(),
+            repository.path(),
+            None,
+            &[],
+            client.timeout,
+        )?;
+        Ok(Self {
+            http: Arc::new(http.with_layout(layout)),
+            ..client
         })
     }
 

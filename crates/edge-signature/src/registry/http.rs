@@ -1,6 +1,6 @@
 //! HTTP client of one repository of a registry, with limits for time and size of a response.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
@@ -8,6 +8,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, Response, Url};
 
 use super::credentials::Credentials;
+use super::layout::Layout;
 use super::response::{read_body, status_error, unreachable};
 use super::token::{Access, Challenge};
 use crate::error::{Error, causes};
@@ -40,6 +41,8 @@ pub(super) struct Request<'a> {
     pub(super) access: Access,
     /// HTTP statuses that mean, like 404, that the requested object does not exist.
     pub(super) absent: &'a [u16],
+    /// Time limit of the response, instead of the client's.
+    pub(super) timeout: Option<Duration>,
 }
 
 impl<'a> Request<'a> {
@@ -55,6 +58,7 @@ impl<'a> Request<'a> {
             any_host: false,
             access: Access::Pull,
             absent: &[],
+            timeout: None,
         }
     }
 }
@@ -75,6 +79,11 @@ pub(super) struct Http {
     scope: String,
     credentials: Option<Credentials>,
     token: Mutex<Option<(Access, String)>>,
+    /// Content of a bundle, which answers in the place of the registry.
+    layout: Option<Arc<Layout>>,
+    /// Answers of the registry so far, if they are recorded.
+    #[cfg(feature = "push")]
+    recorded: Mutex<Option<Layout>>,
 }
 
 impl Http {
@@ -107,14 +116,41 @@ impl Http {
             scope: format!("repository:{path}"),
             credentials,
             token: Mutex::default(),
+            layout: None,
+            #[cfg(feature = "push")]
+            recorded: Mutex::default(),
         })
+    }
+
+    /// Answers from the content of a bundle; nothing is sent.
+    pub(super) fn with_layout(self, layout: Arc<Layout>) -> Self {
+        Self {
+            layout: Some(layout),
+            ..self
+        }
+    }
+
+    /// Replaces the recording and returns it.
+    #[cfg(feature = "push")]
+    pub(super) fn record(&self, new: Option<Layout>) -> Option<Layout> {
+        let mut recorded = self.recorded.lock().ok()?;
+        std::mem::replace(&mut *recorded, new)
     }
 
     /// Sends a request and reads the complete response.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Complete, Error> {
+        if let Some(layout) = &self.layout {
+            let body = layout.answer(request)?;
+            let headers = HeaderMap::new();
+            return Ok(Complete { headers, body });
+        }
         let response = self.respond(request).await?;
         let headers = response.headers().clone();
         let body = read_body(request.name, response, request.limit).await?;
+        #[cfg(feature = "push")]
+        if let Some(recorded) = self.recorded.lock().ok().as_mut().and_then(|r| r.as_mut()) {
+            recorded.note(&request.path, &body)?;
+        }
         Ok(Complete { headers, body })
     }
 
@@ -197,6 +233,9 @@ impl Http {
         authorization: Option<String>,
     ) -> Result<Response, Error> {
         let mut builder = self.client.request(request.method.clone(), url);
+        if let Some(timeout) = request.timeout {
+            builder = builder.timeout(timeout);
+        }
         if !request.accept.is_empty() {
             builder = builder.header(ACCEPT, request.accept.join(", "));
         }

@@ -10,6 +10,7 @@ mod blob_upload;
 mod client;
 mod credentials;
 mod http;
+mod layout;
 mod lists;
 mod os;
 #[cfg(feature = "push")]
@@ -26,4 +27,5 @@ mod uploads;
 pub use blob_upload::BlobUpload;
 pub use client::Registry;
 pub use credentials::{Credentials, docker_config_keys};
+pub use layout::Layout;
 pub use os::FoundOs;

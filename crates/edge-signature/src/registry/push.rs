@@ -1,11 +1,15 @@
 //! Push of manifests and signatures to a repository.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::client::Registry;
 use super::http::Request;
+use super::layout::Layout;
+use super::response::unreachable;
 use super::signatures::{SIGNATURE, SIMPLE_SIGNING, fallback_tag, signature_tag};
 use super::token::Access;
 use crate::bundle::{BUNDLE, PREDICATE};
@@ -14,6 +18,7 @@ use crate::keys::Keys;
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{Descriptor, IMAGE_TYPES, INDEX_TYPES, Manifest};
 use crate::reference::{Digest, ImageRef};
+use crate::set::SetKeys;
 use crate::signed::{Format, Signed};
 
 pub(super) const OCI_MANIFEST: &str = IMAGE_TYPES[1];
@@ -22,6 +27,8 @@ pub(super) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// Maximum number of attempts to add an entry to a list that other signers overwrite at
 /// the same time.
 const MAX_ATTEMPTS: usize = 5;
+/// Time limit for the download of a layer.
+const LAYER_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 impl Registry {
     /// Requests the manifest of `image`. If it is an index, the manifests of its images
@@ -45,6 +52,112 @@ impl Registry {
         let mut children = top.children()?;
         children.extend(top.attestations()?);
         self.resolve_entries(image, top, children).await
+    }
+
+    /// Reads a release set and, for each of its apps, what a device requests: manifests,
+    /// signatures and run specifications, of the images for `architecture`. Returns them, and
+    /// the manifests of the images, in the order of the apps.
+    ///
+    /// # Errors
+    /// As [`Registry::set`], or an image, its run specification or one for `architecture` is
+    /// absent.
+    pub async fn bundle(
+        &self,
+        trusted: &SetKeys,
+        digest: &Digest,
+        architecture: &str,
+    ) -> Result<(Layout, Vec<Manifest>), Error> {
+        self.http.record(Some(Layout::default()));
+        let images = self.read_set(trusted, digest, architecture).await;
+        let recorded = self.http.record(None).unwrap_or_default();
+        let (tag, images) = images?;
+        Ok((recorded.finish(digest, &tag)?, images))
+    }
+
+    async fn read_set(
+        &self,
+        trusted: &SetKeys,
+        digest: &Digest,
+        architecture: &str,
+    ) -> Result<(String, Vec<Manifest>), Error> {
+        let (verified, _) = self.set(trusted, digest).await?;
+        // The devices may need more signatures than this key's.
+        self.signatures(digest).await?;
+        let mut images = Vec::new();
+        for app in &verified.set.apps {
+            let image = ImageRef {
+                repository: self.repository.clone(),
+                tag: None,
+                digest: Some(app.digest.clone()),
+            };
+            self.signatures(&app.digest).await?;
+            let manifest = self.resolve_for(&image, architecture).await?;
+            if manifest.digest != app.digest {
+                self.signatures(&manifest.digest).await?;
+            }
+            if let Some(config) = manifest.blobs()?.first() {
+                self.blob(config, MAX_MANIFEST_BYTES as u64).await?;
+            }
+            self.run_spec(&app.run).await?;
+            images.push(manifest);
+        }
+        Ok((verified.set.tag(), images))
+    }
+
+    /// Requests the manifest of `image` or, if it is an index, of its image for Linux on
+    /// `architecture`.
+    ///
+    /// # Errors
+    /// As [`Registry::resolve`], or the index has no such image.
+    pub async fn resolve_for(
+        &self,
+        image: &ImageRef,
+        architecture: &str,
+    ) -> Result<Manifest, Error> {
+        let manifest = self.resolve(image).await?;
+        if !manifest.is_index()? {
+            return Ok(manifest);
+        }
+        let children = manifest.children()?;
+        let child = children.iter().find(|child| child.is_for(architecture));
+        let absent = || Error::NotFound(format!("{image}: an image for {architecture}"));
+        self.referenced(child.ok_or_else(absent)?).await
+    }
+
+    /// Downloads a blob, for example a layer, in pieces into `write`, and checks size and
+    /// digest.
+    ///
+    /// # Errors
+    /// The registry has no such blob, does not answer or sends another content, or `write`
+    /// fails.
+    pub async fn download(
+        &self,
+        descriptor: &Descriptor,
+        mut write: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        let name = descriptor.digest.as_str();
+        let other = || Error::Malformed(format!("{name}: the registry sent other content"));
+        let request = Request {
+            any_host: true,
+            timeout: Some(LAYER_TIMEOUT),
+            ..Request::get(self.path(&format!("blobs/{name}")), name, 0)
+        };
+        let mut response = self.http.respond(&request).await?;
+        let (mut hash, mut size) = (openssl::sha::Sha256::new(), 0);
+        while let Some(piece) = response.chunk().await.map_err(|e| unreachable(name, e))? {
+            size += piece.len() as u64;
+            if size > descriptor.size {
+                return Err(other());
+            }
+            hash.update(&piece);
+            let written = write(&piece);
+            written.map_err(|e| Error::Unverifiable(format!("{name}: writing it: {e}")))?;
+        }
+        let hex = edge_common::hex::encode(hash.finish());
+        match size == descriptor.size && descriptor.digest.hex() == hex {
+            true => Ok(()),
+            false => Err(other()),
+        }
     }
 
     async fn resolve_entries(

@@ -1,5 +1,6 @@
-//! `release` and `revoke`: make, push and sign release sets.
+//! `release` and `revoke`: make, push and sign release sets. `bundle`: writes one to a file.
 
+pub(super) mod bundle;
 mod group;
 mod revocation;
 mod window;
