@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::shell;
 
 /// Programs of this workspace that are installed on the device.
-pub(crate) const PROGRAMS: [&str; 7] = [
+pub(crate) const PROGRAMS: [&str; 8] = [
     "edge-partition",
     "edge-provision",
     "edge-vpn",
@@ -15,11 +15,12 @@ pub(crate) const PROGRAMS: [&str; 7] = [
     "edge-generator",
     "edge-heartbeat",
     "edge-os",
+    "edge-fleet",
 ];
 
 /// Limit in bytes of the sum of the sizes of all stripped programs. The goal is 9 MB, see
 /// `docs/measurements.md`.
-const LIMIT: u64 = 10_000_000;
+const LIMIT: u64 = 11_000_000;
 
 /// Builds the release programs, strips copies of them and prints a table of their sizes;
 /// returns false if the sum is over the limit.

@@ -13,7 +13,11 @@ use crate::{shell, sizes};
 const LIMIT: f32 = 4.0;
 /// Services with the limit [`SAME_NAMESPACE_LIMIT`]. edge-docker clones the mounts of a
 /// container in the mount namespace of the engine, so they cannot have one of their own.
-const SAME_NAMESPACE: [&str; 2] = ["edge-docker-ticket-end.service", "edge-vpn-client.service"];
+const SAME_NAMESPACE: [&str; 3] = [
+    "edge-docker-ticket-end.service",
+    "edge-fleet.service",
+    "edge-vpn-client.service",
+];
 const SAME_NAMESPACE_LIMIT: f32 = 4.8;
 /// Services that are rated without a limit: the sessions of engineers are their child
 /// processes, and a sandbox of the service would be one of sudo and edge-docker, too.

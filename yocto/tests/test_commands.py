@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHELL = {"sh", "bash"}
 DEVICE = "/dev/disk/by-partlabel/DATA"
 PROGRAMS = (
-    "aws blkid cargo cat chronyc curl dmesg du dumpe2fs e2fsck edge-app edge-docker edge-generator"
-    " edge-heartbeat edge-partition edge-provision edge-vpn journalctl kas ls lsblk nvme openssl"
+    "aws blkid cargo cat chronyc curl dmesg du dumpe2fs e2fsck edge-app edge-docker edge-fleet"
+    " edge-generator edge-heartbeat edge-partition edge-provision edge-vpn journalctl kas ls lsblk nvme openssl"
     " scripts/run-build ssh systemctl tar tune2fs wg"
 ).split()
 
@@ -39,6 +39,7 @@ TESTED = {
     "edge-partition": ("crates/edge-partition/tests/partition.rs", "--check"),
     "edge-provision": ("crates/edge-provision/tests/unprivileged.rs", "status"),
     "edge-vpn": ("crates/edge-vpn/tests/command_line.rs", "status"),
+    "edge-fleet": ("crates/edge-fleet/tests/program.rs", "status"),
     "edge-generator": ("crates/edge-generator/tests/generator/main.rs", "activate"),
     "edge-heartbeat": ("crates/edge-heartbeat/tests/heartbeat/main.rs", "once"),
     "scripts/run-build": ("infra/tests", "run-build"),

@@ -15,6 +15,7 @@ RECIPES = os.path.join(LAYER, "recipes-*")
 PACKAGES = {
     "blkid": "util-linux-blkid",
     "chronyc": "chronyc",
+    "date": None,
     "docker": "docker",
     "e2fsck": "e2fsprogs-e2fsck",
     "e2undo": "e2fsprogs",
@@ -72,7 +73,7 @@ def executed(text):
 
 
 # Commands whose process opens mounts of apps or layers beneath a directory, openat2(2).
-OPENING = re.compile(r"^ExecStart=/usr/bin/(edge-docker (?!authz)|edge-vpn client)", re.M)
+OPENING = re.compile(r"^ExecStart=/usr/bin/(edge-docker (?!authz)|edge-vpn client|edge-fleet)", re.M)
 
 
 class Sandboxes(unittest.TestCase):

@@ -17,7 +17,7 @@ use crate::log;
 const MAX_QUOTED_BYTES: usize = 600;
 /// Number of bytes of each output stream that [`run_within`] keeps; the rest is
 /// discarded.
-const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+const MAX_OUTPUT_BYTES: usize = 512 * 1024;
 /// Length limit of the quoted output in [`Completed::summary`], in characters.
 const MAX_SUMMARY_CHARS: usize = 300;
 /// Minimum time for reading the remaining output after a program has ended.
@@ -112,9 +112,9 @@ fn tail(text: &str) -> String {
 pub struct Completed {
     /// Exit status; `None` if the program was stopped at the time limit.
     pub status: Option<ExitStatus>,
-    /// Beginning of standard output, at most 256 KiB.
+    /// Beginning of standard output, at most 512 KiB.
     pub stdout: String,
-    /// Beginning of standard error, at most 256 KiB.
+    /// Beginning of standard error, at most 512 KiB.
     pub stderr: String,
 }
 
@@ -147,7 +147,7 @@ impl Completed {
 
 /// Runs `command` with `input` on its standard input for at most `limit`. A program
 /// that is still running then is sent SIGTERM, and SIGKILL after another `grace`; if
-/// `grace` is zero, only SIGKILL. The first 256 KiB of each output stream are kept.
+/// `grace` is zero, only SIGKILL. The first 512 KiB of each output stream are kept.
 ///
 /// # Errors
 /// The program cannot be started, or waiting for its exit failed.

@@ -283,6 +283,14 @@ pub mod path {
     /// File with the results of executions, written by edge-fleet and reported by
     /// edge-heartbeat.
     pub const FLEET_RESULTS: &str = "/data/config/edge-fleet/results.json";
+    /// File with the apps that a person changed by hand, written by edge-docker and read by
+    /// edge-fleet.
+    pub const FLEET_HOLDS: &str = "/data/config/edge-fleet/holds.json";
+    /// File with the digest of a kept release set that an engineer demands, written by
+    /// edge-docker; edge-fleet removes it when it has taken it up.
+    pub const FLEET_REQUEST: &str = "/data/config/edge-fleet/request.json";
+    /// File with the release set that stands on this device, written by edge-fleet.
+    pub const FLEET_STANDING: &str = "/data/config/edge-fleet/standing.json";
     /// File with the samples of the last days, written and sent by edge-heartbeat.
     pub const SAMPLES: &str = "/data/log/edge-heartbeat/samples";
     /// Unix socket with the HTTP API of the container engine.

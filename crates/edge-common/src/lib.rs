@@ -6,7 +6,8 @@
 //! [`time`] and [`hex`] format times and bytes. The default feature `system` adds the
 //! modules that use files and processes: `file` writes durably, `lock` excludes a
 //! second process, `command` runs programs, `backoff` spreads the attempts of a fleet,
-//! `boot` records the results of boot steps, `identity` reads the device identity,
+//! `boot` records the results of boot steps, `holds` keeps which apps were changed by hand,
+//! `identity` reads the device identity,
 //! `known_time` says which time has certainly passed, and `policy` reads `policy.json`. A `Root` is the directory below which they find their
 //! files. The feature `resolve` looks up
 //! names, `connect` adds TLS connections, `https` requests and `mqtt` a session with AWS IoT
@@ -28,6 +29,8 @@ pub mod exit;
 #[cfg(feature = "system")]
 pub mod file;
 pub mod hex;
+#[cfg(feature = "system")]
+pub mod holds;
 #[cfg(feature = "https")]
 pub mod https;
 #[cfg(feature = "system")]

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use edge_common::contract::path::FLEET_REPORT;
-use edge_common::{Root, file};
+use edge_common::holds::{self, Holds};
+use edge_common::{Root, file, log};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::converge::{Candidate, Disk, Holds, Repairs, Results, Save, Standing};
+use crate::converge::{Candidate, Disk, Repairs, Results, Save, Standing};
 use crate::reference::{is_digest, split};
 
 /// Size limit of a state file, in bytes.
@@ -25,7 +26,6 @@ enum Name {
     Candidate,
     Results,
     Repairs,
-    Holds,
 }
 
 impl Name {
@@ -35,7 +35,6 @@ impl Name {
             Self::Candidate => "candidate.json",
             Self::Results => "results.json",
             Self::Repairs => "repairs.json",
-            Self::Holds => "holds.json",
         };
         root.path(FLEET_REPORT).with_file_name(name)
     }
@@ -47,20 +46,35 @@ pub struct Loaded {
     /// State. A file that is absent or damaged counts as empty: the list of jobs and the floor
     /// of edge-docker bring back what it said.
     pub disk: Disk,
-    /// Faults of damaged files.
-    pub damaged: Vec<String>,
+    /// Damaged files, each with its fault.
+    pub damaged: Vec<(PathBuf, String)>,
+    /// Fault of the file with the holds, which may have named any app.
+    pub unknown_holds: Option<String>,
 }
 
-/// Reads the state files.
-pub fn load(root: &Root) -> Loaded {
+impl Loaded {
+    /// Returns the faults of all damaged files.
+    pub fn faults(&self) -> Vec<String> {
+        let faults = self.damaged.iter().map(|(_, fault)| fault.clone());
+        faults.chain(self.unknown_holds.clone()).collect()
+    }
+}
+
+/// Reads the state files. `now` is the time by which holds end, in seconds of Unix time.
+pub fn load(root: &Root, now: u64) -> Loaded {
     let mut loaded = Loaded::default();
+    let held = holds::read(root).map(|holds| holds.in_effect(now));
+    let held: Holds = held.unwrap_or_else(|error| {
+        loaded.unknown_holds = Some(format!("{error:#}"));
+        Holds::default()
+    });
     let faults = &mut loaded.damaged;
     let disk = Disk {
         standing: read(root, Name::Standing, check_standing, faults),
         candidate: read(root, Name::Candidate, check_candidate, faults),
         results: read(root, Name::Results, check_results, faults).unwrap_or_default(),
         repairs: read(root, Name::Repairs, check_repairs, faults).unwrap_or_default(),
-        holds: read(root, Name::Holds, check_holds, faults).unwrap_or_default(),
+        holds: held,
     };
     loaded.disk = disk;
     loaded
@@ -70,7 +84,7 @@ fn read<T: DeserializeOwned>(
     root: &Root,
     name: Name,
     check: impl Fn(&T) -> Result<()>,
-    faults: &mut Vec<String>,
+    faults: &mut Vec<(PathBuf, String)>,
 ) -> Option<T> {
     let path = name.path(root);
     if std::fs::symlink_metadata(&path).is_err() {
@@ -85,7 +99,7 @@ fn read<T: DeserializeOwned>(
     match parsed {
         Ok(value) => Some(value),
         Err(error) => {
-            faults.push(format!("{error:#}"));
+            faults.push((path, format!("{error:#}")));
             None
         }
     }
@@ -116,9 +130,15 @@ fn check_repairs(repairs: &Repairs) -> Result<()> {
     Ok(())
 }
 
-fn check_holds(holds: &Holds) -> Result<()> {
-    ensure!(holds.holds.len() <= MAX_APPS, "too many apps");
-    Ok(())
+/// Renames damaged files, so that each is reported once and can be looked at.
+pub fn set_aside(damaged: &[(PathBuf, String)]) {
+    for (path, fault) in damaged {
+        let aside = path.with_extension("json.damaged");
+        log::error(format_args!("{fault}; kept as {}", aside.display()));
+        if let Err(error) = std::fs::rename(path, &aside) {
+            log::error(format_args!("renaming {}: {error}", path.display()));
+        }
+    }
 }
 
 /// Writes a state file; a power loss leaves its old or its new content.
@@ -173,10 +193,10 @@ mod tests {
     #[test]
     fn absent_files_are_an_empty_state() {
         let (_directory, root) = root();
-        let loaded = load(&root);
+        let loaded = load(&root, 0);
         assert_eq!(loaded.disk, Disk::default());
         assert!(loaded.damaged.is_empty());
-        assert!(load(&Root::at("/nowhere")).damaged.is_empty());
+        assert!(load(&Root::at("/nowhere"), 0).damaged.is_empty());
     }
 
     #[test]
@@ -184,7 +204,7 @@ mod tests {
         let (_directory, root) = root();
         let path = Name::Candidate.path(&root);
         file::write(&path, candidate().to_string().as_bytes(), 0o600).unwrap();
-        let mut read = load(&root).disk.candidate.unwrap();
+        let mut read = load(&root, 0).disk.candidate.unwrap();
         assert_eq!(read.phase, Phase::Received);
         read.phase = Phase::Checked;
         save(&root, &Save::Candidate(Some(Box::new(read)))).unwrap();
@@ -194,7 +214,7 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), expected);
         save(&root, &Save::Candidate(None)).unwrap();
         save(&root, &Save::Candidate(None)).unwrap();
-        assert_eq!(load(&root).disk, Disk::default());
+        assert_eq!(load(&root, 0).disk, Disk::default());
     }
 
     #[test]
@@ -234,14 +254,26 @@ mod tests {
         let path = Name::Candidate.path(&root);
         for text in texts {
             file::write(&path, text.as_bytes(), 0o600).unwrap();
-            let loaded = load(&root);
+            let loaded = load(&root, 0);
             assert_eq!(loaded.disk.candidate, None, "{text:.80}");
+            let fault = loaded.faults().join("; ");
             assert_eq!(loaded.disk.standing.unwrap().number, 6);
-            let fault = loaded.damaged.join("; ");
             assert!(fault.contains("candidate.json"), "{text:.80}: {fault}");
         }
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-        assert_eq!(load(&root).damaged.len(), 1);
+        let loaded = load(&root, 0);
+        assert_eq!(loaded.damaged.len(), 1);
+        set_aside(&loaded.damaged);
+        assert!(load(&root, 0).damaged.is_empty());
+        assert!(path.with_extension("json.damaged").is_symlink());
+        file::write(
+            &root.path(edge_common::contract::path::FLEET_HOLDS),
+            b"{",
+            0o600,
+        )
+        .unwrap();
+        let loaded = load(&root, 0);
+        assert!(loaded.damaged.is_empty() && loaded.unknown_holds.is_some());
     }
 }

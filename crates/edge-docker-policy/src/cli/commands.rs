@@ -65,6 +65,7 @@ commands! {
              with --force it is replaced by a copy"),
         ("replace --set HEX APP-VERSION",
             "Run the version that a release set names, also if its release number is lower"),
+        ("replace --check ...", "Say whether the policy permits it; no container changes"),
         ("replace --status [NAME ...]", "Print the last deployments as JSON"),
         ("replace --recover", "Finish deployments that a power loss interrupted"),
     ]).takes(Arguments::Raw);

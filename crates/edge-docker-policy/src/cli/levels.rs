@@ -78,8 +78,8 @@ pub fn required(command: Command, args: &[&str], mode: RunMode) -> Level {
         (Command::Set, Some(&("show" | "status"))) => Level::Look,
         (Command::Set, Some(&"repair")) => Level::Debug,
         (Command::Replace, Some(&"--recover")) => Level::Operate,
-        // The part of a deployment that runs in a process of its own.
-        (Command::Replace, Some(&"--apart")) => required(command, &args[1..], mode),
+        // The part of a deployment that runs in a process of its own, and its preparation.
+        (Command::Replace, Some(&("--apart" | "--check"))) => required(command, &args[1..], mode),
         // What is copied into an app is code for whatever loads it from there.
         (Command::Copy, _) if copy::is_into(args) => Level::Debug,
         (Command::Run | Command::Replace | Command::Pull, _) if lowers() => Level::Debug,
@@ -228,14 +228,14 @@ mod tests {
             Level::Operate,
             "pull r:a;run a-v1;run -d a-v1;replace a-v1;start a;stop a;restart a;kill a;\
              pause a;rollback a;rm -f a;rmi a;system prune;login;exec a b;\
-             replace --apart a-v1;replace --recover;replace --set x a-v1;pull --set x a-v1;\
-             set take r@x;set commit x;cp a:/d -;cp -q a:/d x;container cp a:/d x",
+             replace --apart a-v1;replace --check a-v1;replace --recover;\
+             replace --set x a-v1;pull --set x a-v1;set take r@x;set commit x;cp a:/d -;cp -q a:/d x;container cp a:/d x",
         ),
         (
             Level::Debug,
             "run -d r:a;run r:a;run a-v1 sh;create a-v1;replace a r:a-v1;\
-             replace --apart a r:a-v1;pull --allow-downgrade r:a;run --allow-downgrade a-v1;\
-             sync a;build -t x -;load;tag a b;push a;set repair;replace --set x a r:a-v1;\
+             replace --apart a r:a-v1;replace --check a r:a-v1;\
+             pull --allow-downgrade r:a;run --allow-downgrade a-v1;sync a;build -t x -;load;tag a b;push a;set repair;replace --set x a r:a-v1;\
              cp - a:/d;cp x a:/d;cp -q x a:/d",
         ),
     ];

@@ -49,7 +49,7 @@ use crate::trust;
 /// it: the checks are the same, only the separate process that waits is missing.
 const DETACHED: &str = "--apart";
 
-/// Carries out `replace NAME …`, `replace --status` and `replace --recover`.
+/// Carries out `replace NAME …`, `replace --check`, `--status` and `--recover`.
 pub(crate) async fn replace(root: &Root, args: &[&str]) -> Result<()> {
     match args {
         ["--recover"] => {
@@ -57,6 +57,7 @@ pub(crate) async fn replace(root: &Root, args: &[&str]) -> Result<()> {
             recover(root).await
         }
         ["--status", names @ ..] => print_status(root, names),
+        ["--check", args @ ..] => target::check(root, args).await,
         [DETACHED, args @ ..] => {
             supervise::detach();
             replace_detached(root, args).await

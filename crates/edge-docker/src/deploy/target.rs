@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use edge_common::Root;
+use edge_common::contract::suffix;
 use edge_docker_policy::cli::levels::{self, SignedForm};
 use edge_docker_policy::cli::request::{self, Request};
 use edge_docker_policy::refusal::refuse;
 
 use super::arguments::{parse_head, require_app_name, trial_time};
-use super::check;
+use super::places::Places;
 use crate::create::{self, Permitted};
 use crate::set::Named;
 use crate::signed_app::SignedApp;
@@ -39,7 +40,7 @@ impl Target {
         let Some(form) = levels::signed_form(args, trust.run) else {
             let head = parse_head("replace", args)?;
             let request = request::parse(head.rest)?;
-            check(head.name, &request)?;
+            super::check(head.name, &request)?;
             return Ok(Self {
                 name: head.name.into(),
                 limit: head.limit,
@@ -88,4 +89,17 @@ impl Target {
             None => create::permit(root, self.request).await,
         }
     }
+}
+
+/// Carries out `replace --check …`: the policy decides as for a deployment, and no container
+/// changes.
+pub(super) async fn check(root: &Root, args: &[&str]) -> Result<()> {
+    let mut target = Target::parse(root, args).await?;
+    let name = target.name.clone();
+    let places = Places::find(root, &name).await?;
+    target.request.name = format!("{name}{}", suffix::NEXT);
+    let permitted = target.permit(root).await?;
+    places.require_app(permitted.app())?;
+    println!("{name} may be replaced");
+    Ok(())
 }

@@ -48,8 +48,10 @@ fn a_version_is_what_its_own_signature_says() {
         let tag = app.tag();
         let digest = take(&fleet, 2 + number as u64, &app);
         is(&pull(&fleet, &digest, &tag), 125, why);
-        let replace = ["replace", "--apart", "--set", digest.hex(), &tag];
-        is(&fleet.device.say(&replace), 125, why);
+        for form in ["--apart", "--check"] {
+            let replace = ["replace", form, "--set", digest.hex(), &tag];
+            is(&fleet.device.say(&replace), 125, why);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edge_common::holds::Holds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -283,32 +284,6 @@ impl Results {
         self.of(execution)
             .is_some_and(|result| result.status != Status::InProgress)
     }
-}
-
-/// App that a person changed by hand: release sets leave it alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// Command that was typed.
-    pub door: String,
-    /// User who typed it.
-    #[serde(default)]
-    pub who: String,
-    /// End in seconds of Unix time; `None` ends only by `hold end`.
-    #[serde(default)]
-    pub until: Option<u64>,
-    /// Reason that the user stated.
-    #[serde(default)]
-    pub reason: String,
-}
-
-/// Apps that a person changed by hand.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holds {
-    /// Hold of each app.
-    pub holds: BTreeMap<String, Hold>,
-    /// Unknown fields.
-    #[serde(flatten)]
-    pub fields: Fields,
 }
 
 /// Failed repairs of an app.

@@ -19,9 +19,10 @@ mod world;
 pub use action::{Action, Rest, Save};
 pub use choice::admit;
 pub use disk::{
-    Candidate, Cause, Deployed, Details, Disk, Door, Ended, Execution, Failures, Fields, Hold,
-    Holds, Moment, Outcome, Phase, Repairs, Results, Standing, Status,
+    Candidate, Cause, Deployed, Details, Disk, Door, Ended, Execution, Failures, Fields, Moment,
+    Outcome, Phase, Repairs, Results, Standing, Status,
 };
+pub use edge_common::holds::{Hold, Holds};
 pub use input::{
     Desired, Done, Input, Jobs, Obstacle, Pending, Purpose, Refused, Request, Verdict,
 };

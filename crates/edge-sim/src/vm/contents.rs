@@ -22,13 +22,14 @@ use super::image_files;
 use crate::cloud;
 
 /// Programs of a device, and the directories in which they are installed.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("edge-partition", "/usr/bin"),
     ("edge-provision", "/usr/bin"),
     ("edge-vpn", "/usr/bin"),
     ("edge-docker", "/usr/bin"),
     ("edge-heartbeat", "/usr/bin"),
     ("edge-os", "/usr/bin"),
+    ("edge-fleet", "/usr/bin"),
     ("edge-generator", "/usr/lib/systemd/system-generators"),
 ];
 /// Directory of systemd units in the test VM.

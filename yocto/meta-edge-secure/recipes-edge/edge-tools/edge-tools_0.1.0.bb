@@ -1,6 +1,6 @@
 SUMMARY = "Device programs of Edge AI"
-DESCRIPTION = "Data partition, identity, VPN, unit generator, heartbeat, OS slots and \
-container policy: one package per program, with its units."
+DESCRIPTION = "Data partition, identity, VPN, unit generator, heartbeat, OS slots, release \
+sets and container policy: one package per program, with its units."
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "base"
 LICENSE = "MIT | Apache-2.0"
@@ -21,7 +21,7 @@ EXTERNALSRC = "${@os.path.normpath(os.path.join(d.getVar('THISDIR'), '../../../.
 EXTERNALSRC_BUILD = "${WORKDIR}/build"
 
 # Programs of the device; the rest of the workspace is for laptops and tests.
-EDGE_TOOLS = "edge-partition edge-provision edge-vpn edge-docker edge-generator edge-heartbeat edge-os"
+EDGE_TOOLS = "edge-partition edge-provision edge-vpn edge-docker edge-generator edge-heartbeat edge-os edge-fleet"
 
 CARGO_BUILD_FLAGS += "${@' '.join('-p ' + t for t in d.getVar('EDGE_TOOLS').split())}"
 
