@@ -207,3 +207,32 @@ fn a_signed_run_specification_is_fetched_and_kept() {
     );
     assert!(!device.engine.created());
 }
+
+/// The engine pushes a name, which another command may give to another image meanwhile: one
+/// with labels that were not judged.
+#[test]
+fn a_push_reports_a_name_that_was_moved() {
+    let device = Device::new();
+    let name = device.image("hello-v1");
+    let (judged, other) = (
+        format!("sha256:{}", "1".repeat(64)),
+        format!("sha256:{}", "2".repeat(64)),
+    );
+    let give = |id: &str| {
+        let mut has = device.engine.has.lock().unwrap();
+        has.insert(name.clone(), id.into());
+    };
+    let to = |id: &str| *device.engine.moved.lock().unwrap() = Some((name.clone(), id.into()));
+    give(&judged);
+    is(&device.say(&["push", &name]), 0, "Pushed");
+    to(&judged);
+    is(&device.say(&["push", &name]), 0, "Pushed");
+    to(&other);
+    let moved = "was moved to another image during the push: push it again";
+    is(&device.say(&["push", &name]), 1, moved);
+    is(&device.say(&["push", &name]), 0, "Pushed");
+    // Nothing was judged, and there is an image in the end.
+    device.engine.has.lock().unwrap().remove(&name);
+    to(&other);
+    is(&device.say(&["push", &name]), 1, moved);
+}

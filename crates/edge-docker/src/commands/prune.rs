@@ -159,15 +159,35 @@ pub(super) async fn remove_images(root: &Root, parsed: &Parsed<'_>) -> Result<Ex
 }
 
 /// Returns what docker's client removes in place of `name`: the image `id` that was judged,
-/// or the name alone if the image has others, with which it stays.
+/// or the name alone if the image has others, with which it stays. The start of an ID becomes
+/// the whole one, since an image that comes meanwhile may begin alike.
 async fn target(root: &Root, name: &str, id: &str) -> Result<String> {
     let found = client::request(root, Method::GET, &format!("/images/{id}/json"), None).await?;
     let count = |field: &str| found[field].as_array().map_or(0, Vec::len);
     let (tags, digests) = (count("RepoTags"), count("RepoDigests"));
+    if is_start(name, id) && !has_tag(&found["RepoTags"], name) {
+        return Ok(id.into());
+    }
     // With its only tag, an image loses its digests, too.
     let is_last = match name.contains('@') {
         true => tags == 0 && digests <= 1,
         false => tags <= 1,
     };
     Ok(if is_last { id } else { name }.to_string())
+}
+
+/// Returns whether `name` is the start of an image's ID, with or without `sha256:`.
+fn is_start(name: &str, id: &str) -> bool {
+    let hex = |text: &str| text.strip_prefix("sha256:").unwrap_or(text).to_string();
+    hex(id).starts_with(&hex(name))
+}
+
+/// Returns whether one of an image's tags is `name`, which the engine looks for first.
+fn has_tag(tags: &Value, name: &str) -> bool {
+    let mut tags = tags
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    tags.any(|tag| tag == name || tag.strip_suffix(":latest") == Some(name))
 }

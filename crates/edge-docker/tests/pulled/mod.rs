@@ -35,6 +35,8 @@ pub struct Engine {
     pub has: Mutex<HashMap<String, String>>,
     pub pulls: Mutex<HashMap<String, String>>,
     pub asked: Mutex<Vec<String>>,
+    /// Name that another command gives to another image during a push, with its Id.
+    pub moved: Mutex<Option<(String, String)>>,
 }
 
 impl Engine {
@@ -69,6 +71,10 @@ impl Engine {
             has.insert(name, id.clone());
             has.insert(id.clone(), id.clone());
             return Reply::new(200, "{\"status\":\"Pulled\"}\n");
+        }
+        if path.contains("/push?tag=") {
+            has.extend(self.moved.lock().unwrap().take());
+            return Reply::new(200, "{\"status\":\"Pushed\"}\n");
         }
         if path.starts_with("/containers/create") {
             return Reply::new(201, br#"{"Id":"0123"}"#);
