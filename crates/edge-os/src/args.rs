@@ -79,9 +79,15 @@ pub struct Image {
     /// Signed description of the image, as edge-app os push writes it
     #[arg(value_name = "FILE")]
     pub description: Option<PathBuf>,
-    /// Bundle: a file
+    /// Bundle in a file [default: streamed from the registry of the image]
     #[arg(long, value_name = "PATH", requires = "description")]
     pub bundle: Option<PathBuf>,
+    /// User name of the registry, whose password comes by --password-stdin
+    #[arg(long, value_name = "NAME", requires_all = ["description", "password_stdin"], conflicts_with = "bundle")]
+    pub username: Option<String>,
+    /// Read the password of the registry from standard input, one line
+    #[arg(long, requires = "username")]
+    pub password_stdin: bool,
     /// Accept an image whose formats on /data the earlier OS cannot read
     #[arg(long)]
     pub one_way: bool,

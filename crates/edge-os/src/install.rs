@@ -1,6 +1,7 @@
 //! `edge-os check` and `edge-os install`: whatever speaks against an update is said before
 //! a byte is written.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use edge_common::{Root, file, lock, log};
 use edge_signature::os::{MAX_ENVELOPE_BYTES, OsImage};
 use edge_signature::{Digest, Keys};
 
+use crate::address::{self, Login};
 use crate::args::Image;
 use crate::backend::{Backend, UNBOOTABLE, Variable};
 use crate::bundle;
@@ -36,6 +38,8 @@ struct Verified {
     /// Digest of the signed description.
     digest: String,
     source: Source,
+    /// File or address from which RAUC reads the bundle.
+    place: Option<OsString>,
     /// Keys that sign OS images.
     keys: Keys,
 }
@@ -71,23 +75,38 @@ fn verified(root: &Root, image: &Image) -> Result<Option<Verified>> {
     let Some(path) = &image.description else {
         return Ok(None);
     };
+    let login = Login::read(image)?;
     let refused = |e: anyhow::Error| Failure::wrap(IMAGE, e.context("refused: signature"));
     let keys = keys(root).map_err(refused)?;
     let limit = u64::try_from(MAX_ENVELOPE_BYTES)?;
     let envelope = file::read(path, limit).map_err(refused)?;
     let offered = OsImage::verify(&keys, &envelope).map_err(|e| refused(e.into()))?;
+    let bundle = image.bundle.as_deref();
+    let (source, place) = source(root, bundle, &offered, &keys, login.as_ref());
     Ok(Some(Verified {
         digest: Digest::of(&offered.payload()).as_str().into(),
-        source: source(image.bundle.as_deref(), &offered, &keys),
+        source,
+        place,
         image: offered,
         keys,
     }))
 }
 
-fn source(bundle: Option<&Path>, image: &OsImage, keys: &Keys) -> Source {
+/// Examines the bundle in a file or in the registry. Returns what RAUC reads it from, too,
+/// unless it is refused.
+fn source(
+    root: &Root,
+    bundle: Option<&Path>,
+    image: &OsImage,
+    keys: &Keys,
+    login: Option<&Login>,
+) -> (Source, Option<OsString>) {
     match bundle {
-        Some(path) => bundle::file(path, image, keys),
-        None => Source::Unusable("no bundle is named: pass --bundle".into()),
+        Some(path) => (bundle::file(path, image, keys), Some(path.into())),
+        None => {
+            let (source, address) = address::examine(root, image, keys, login);
+            (source, address.map(OsString::from))
+        }
     }
 }
 
@@ -114,10 +133,10 @@ fn keys(root: &Root) -> Result<Keys> {
 /// Writes an image to the other slot and asks the firmware for it.
 pub(crate) fn install(root: &Root, backend: &impl Backend, image: &Image) -> Result<()> {
     let verified = verified(root, image)?;
-    let (Some(verified), Some(bundle)) = (verified, &image.bundle) else {
+    let Some(verified) = verified else {
         return Err(Failure::error(
             2,
-            "name the signed description of the image, and --bundle",
+            "name the signed description of the image",
         ));
     };
     file::create_directory(&root.path(edge_common::contract::path::OS_DIRECTORY), 0o755)?;
@@ -130,7 +149,7 @@ pub(crate) fn install(root: &Root, backend: &impl Backend, image: &Image) -> Res
     let journal = Recorded::load(root).journal();
     let target = observed.root.other();
     if !is_written(&journal, target, &verified.digest) {
-        write(root, backend, &lock, observed.root, &verified, bundle)?;
+        write(root, backend, &lock, observed.root, &verified)?;
     }
     settle::arm(root, backend, &observed.boot_id)
 }
@@ -148,8 +167,8 @@ fn write(
     lock: &File,
     running: Slot,
     verified: &Verified,
-    bundle: &Path,
 ) -> Result<()> {
+    let place = verified.place.as_deref().context("no bundle is named")?;
     let mut journal = Recorded::load(root).journal();
     if journal.committed.is_none() {
         let release = flashed(root)?;
@@ -176,7 +195,7 @@ fn write(
     // Whatever the firmware starts next, it is no half of a system.
     backend.set(Variable::Status(target), UNBOOTABLE)?;
     let (keys, hash) = (&verified.keys, &image.manifest_hash);
-    rauc::write(root, lock, running, keys, hash, bundle.as_os_str())?;
+    rauc::write(root, lock, running, keys, hash, place)?;
     journal.save(root, Phase::Written)
 }
 

@@ -7,6 +7,7 @@
 //! means. [`settle`] applies it, [`gate`] compares the health of a new slot with that
 //! before, and [`backend`] is the firmware.
 
+mod address;
 mod args;
 pub mod backend;
 mod bundle;

@@ -10,14 +10,18 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
-use edge_common::contract::path::{OS_KEYRING, OS_RAUC_DATA};
+use edge_common::contract::path::{CA, OS_KEYRING, OS_RAUC_DATA};
 use edge_common::exit::Failure;
+use edge_common::identity::DeviceConfig;
+use edge_common::identity::MAX_FILE_BYTES;
 use edge_common::{Root, file};
 use edge_signature::{Keys, keyring};
 
 use crate::exit_code::BUNDLE;
 use crate::slot::Slot;
 
+/// CA certificates of the device image in one file, which is what RAUC takes.
+const TLS_ANCHORS: &str = "/run/edge-os/tls.pem";
 /// Program that writes and verifies a slot.
 const RAUC: &str = "/usr/bin/rauc";
 
@@ -45,6 +49,13 @@ pub(crate) fn write(
         .arg(format!("--require-manifest-hash={manifest_hash}"))
         .arg(bundle)
         .stdin(Stdio::from(lock.try_clone().context("sharing the lock")?));
+    if let Some(proxy) = DeviceConfig::load(root).ok().and_then(|c| c.proxy) {
+        rauc.env("https_proxy", proxy);
+    }
+    if bundle.as_encoded_bytes().starts_with(b"https://") {
+        file::write(&root.path(TLS_ANCHORS), &ca_certificates(root)?, 0o644)?;
+        rauc.arg(format!("--tls-ca={}", root.path(TLS_ANCHORS).display()));
+    }
     let output = rauc.output().with_context(|| format!("running {RAUC}"))?;
     if output.status.success() {
         return Ok(());
@@ -54,6 +65,25 @@ pub(crate) fn write(
         BUNDLE,
         format_args!("{RAUC}: {}: {last}", output.status),
     ))
+}
+
+/// Returns the CA certificates of the device image.
+fn ca_certificates(root: &Root) -> Result<Vec<u8>> {
+    let directory = root.path(CA);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(&directory).with_context(|| format!("reading {CA}"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "pem") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut text = Vec::new();
+    for path in paths {
+        text.extend(file::read(&path, MAX_FILE_BYTES)?);
+        text.push(b'\n');
+    }
+    Ok(text)
 }
 
 /// Returns the reason why RAUC ended, which it prints before `finished` and after its

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod engine;
+pub mod server;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
