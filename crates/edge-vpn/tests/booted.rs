@@ -188,6 +188,11 @@ fn client(testbed: &Testbed, id: &str) {
     assert_eq!(container["HostConfig"]["NetworkMode"], "host");
     assert_eq!(container["Mounts"][0]["Destination"], "/var/lib/nordvpn");
     assert_eq!(container["State"]["Running"], true);
+    let processes = container["HostConfig"]["PidsLimit"].as_i64().unwrap_or(0);
+    let id = container["Id"].as_str().unwrap();
+    let limit = format!("find /sys/fs/cgroup/ -path '*{id}*' -name pids.max -exec cat {{}} +");
+    assert!(processes > 0, "the engine dropped the limit of processes");
+    assert_eq!(testbed.good(&limit), processes.to_string());
     // As at boot: the whole chain, by the units.
     testbed.good("systemctl start edge-vpn.service");
     let name = testbed.device.path("/data/config/nordvpn/meshnet-hostname");

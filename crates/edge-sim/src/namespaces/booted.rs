@@ -41,6 +41,14 @@ pub(super) const DATA_MOUNT: &str =
     "[Mount]\nWhat=/partition\nWhere=/data\nType=none\nOptions=bind\n";
 /// Units of the VPN that a test starts itself.
 const MASKED: [&str; 3] = ["edge-vpn.path", "edge-vpn.timer", "edge-vpn-ssh.service"];
+/// Unit that lets the engine set the limits of apps: systemd-nspawn mounts the controllers
+/// of version 1 read-only. Without limits the boot audit would keep every app.
+pub(super) const LIMITS: (&str, &str) = (
+    "device-limits.service",
+    "[Unit]\nConditionPathExists=/sys/fs/cgroup/pids\nBefore=docker.service containerd.service\n\
+     [Service]\nType=oneshot\nRemainAfterExit=yes\n\
+     ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $$c; done'\n",
+);
 /// Units of the base system that a device in a container does not need.
 pub(super) const UNNEEDED: [&str; 4] = [
     "systemd-networkd.service",
@@ -49,8 +57,9 @@ pub(super) const UNNEEDED: [&str; 4] = [
     "systemd-udevd.service",
 ];
 /// Units that are enabled: target and unit.
-const ENABLED: [(&str, &str); 6] = [
+const ENABLED: [(&str, &str); 7] = [
     ("local-fs.target.wants", "data.mount"),
+    ("docker.service.wants", LIMITS.0),
     ("docker.service.wants", "edge-docker-layers.service"),
     ("docker.service.wants", "edge-docker-recover.service"),
     ("multi-user.target.wants", "docker.service"),
@@ -96,10 +105,20 @@ pub struct Booted {
 /// Settings of systemd-nspawn that differ between devices.
 pub(super) struct Settings {
     /// Option of the network.
-    pub network: OsString,
-    /// Whether the device has cgroups of version 2, without the controllers that this
-    /// machine has in version 1.
-    pub unified: bool,
+    network: OsString,
+    /// Whether the device has cgroups of version 2 alone. Where this machine has controllers
+    /// in version 1, version 2 has none, and the engine would drop all limits of containers.
+    unified: bool,
+}
+
+impl Settings {
+    /// Settings with the cgroups of this machine.
+    pub(super) fn with(network: OsString) -> Self {
+        Self {
+            network,
+            unified: !Path::new("/sys/fs/cgroup/pids").exists(),
+        }
+    }
 }
 
 impl Booted {
@@ -111,11 +130,7 @@ impl Booted {
     pub fn start(directory: &Path, programs: &[&Path], more: &[(&str, &[u8])]) -> Result<Self> {
         prepare(directory)?;
         files(&directory.join("files"), programs, more)?;
-        let settings = Settings {
-            network: "--private-network".into(),
-            unified: true,
-        };
-        Self::of(directory, settings)
+        Self::of(directory, Settings::with("--private-network".into()))
     }
 
     /// Boots a device whose files are written.
@@ -245,6 +260,7 @@ fn files(root: &Path, programs: &[&Path], more: &[(&str, &[u8])]) -> Result<()> 
         }
     }
     put(&format!("{UNITS}/data.mount"), DATA_MOUNT.as_bytes(), 0o644)?;
+    put(&format!("{UNITS}/{}", LIMITS.0), LIMITS.1.as_bytes(), 0o644)?;
     for (path, content) in more {
         put(path, content, 0o644)?;
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use edge_common::file;
 
-use super::booted::{self, Booted, DATA_MOUNT, Settings, UNITS, UNNEEDED};
+use super::booted::{self, Booted, DATA_MOUNT, LIMITS, Settings, UNITS, UNNEEDED};
 use crate::host::program;
 use crate::vm::base;
 use crate::vm::contents::{Contents, Endpoints};
@@ -19,15 +19,6 @@ use crate::vm::entry::{Entry, Kind};
 const PARTITION: &str = "edge-partition-setup.service";
 /// Name server of the device, instead of that of this machine.
 const RESOLVER: &str = "/etc/resolv.conf";
-
-/// Unit that lets the engine set the limits of apps: systemd-nspawn mounts the controllers
-/// of version 1 read-only. Without limits the boot audit would keep every app.
-const LIMITS: (&str, &str) = (
-    "device-limits.service",
-    "[Unit]\nConditionPathExists=/sys/fs/cgroup/pids\nBefore=docker.service containerd.service\n\
-     [Service]\nType=oneshot\nRemainAfterExit=yes\n\
-     ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $$c; done'\n",
-);
 
 /// Settings of a device with everything of the image.
 pub struct Image<'a> {
@@ -54,8 +45,7 @@ impl Booted {
         write(&directory.join("files"), image)?;
         let mut network = OsString::from("--network-namespace-path=");
         network.push(image.network);
-        let unified = !Path::new("/sys/fs/cgroup/pids").exists();
-        Self::of(directory, Settings { network, unified })
+        Self::of(directory, Settings::with(network))
     }
 }
 
