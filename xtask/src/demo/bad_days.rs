@@ -10,7 +10,8 @@ use super::steps::answers;
 use super::testbed::Testbed;
 use crate::shell;
 
-const EDGE_DOCKER: &str = "sudo -n /usr/bin/edge-docker";
+/// Command of user edge, as the rule of sudo permits it.
+pub(super) const EDGE_DOCKER: &str = "sudo -n /usr/bin/edge-docker";
 
 /// Steps after the second boot of the test VM.
 pub(super) const STEPS: [Step; 3] = [

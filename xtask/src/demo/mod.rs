@@ -4,6 +4,7 @@
 
 mod bad_days;
 mod build;
+mod clocks;
 mod device;
 mod escape;
 mod first_app;
@@ -78,7 +79,13 @@ fn long() -> Vec<Step> {
     let mut steps = all();
     let more = steps.len() - more::STEPS.len();
     let follow: Step = ("docs/first-app.md, followed", first_app::follow);
-    let bad = [storage::STEP, bad_days::FULL, bad_days::RESCUE, follow];
+    let bad = [
+        storage::STEP,
+        bad_days::FULL,
+        clocks::STEP,
+        bad_days::RESCUE,
+        follow,
+    ];
     steps.splice(more..more, bad);
     steps
 }

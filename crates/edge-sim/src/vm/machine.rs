@@ -21,8 +21,9 @@ use crate::signals;
 
 /// Time in which a kernel prints its first line if KVM works.
 const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(8);
-/// Time in which the SSH server must answer after the start of QEMU.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(150);
+/// Time in which the SSH server must answer after the start of QEMU: several times that of
+/// an emulated boot, because tests share their machine.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(400);
 /// Time in which the test VM must power off before QEMU is killed.
 const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(90);
 /// Kernel command line of the test VM.
@@ -30,8 +31,8 @@ const KERNEL_ARGS: &str = "root=/dev/nvme0n1p1 ro rootfstype=ext4 console=ttyS0 
     mitigations=off systemd.journald.forward_to_console=1 panic=-1";
 
 /// Starts the test VM and waits until its SSH server answers on `port` of
-/// 127.0.0.1.
-pub(crate) fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
+/// 127.0.0.1. Its clock begins at `clock`, or at the time of this machine.
+pub(crate) fn start(dir: &Path, base: &Base, port: u16, clock: Option<&str>) -> Result<()> {
     let kvm = kvm_works(base)?;
     log::info(if kvm {
         "booting with KVM"
@@ -53,6 +54,9 @@ pub(crate) fn start(dir: &Path, base: &Base, port: u16) -> Result<()> {
         .args(["-device", "virtio-rng-pci", "-netdev"])
         .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"))
         .args(["-device", "virtio-net-pci,netdev=net"]);
+    if let Some(clock) = clock {
+        qemu.args(["-rtc", &format!("base={clock}")]);
+    }
     let log = fs::File::create(dir.join("qemu.log")).context("creating a log")?;
     let mut child = qemu
         .stdin(Stdio::null())

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use edge_common::command::CommandExt as _;
-use edge_common::{Root, file, log};
+use edge_common::{Root, file, log, time};
 use serde::{Deserialize, Serialize};
 
 use crate::cloud;
@@ -49,6 +49,10 @@ pub(crate) enum Command {
         /// Directory of the test VM's state
         #[arg(long)]
         dir: PathBuf,
+        /// Time of its clock at power-on, in UTC, for example 1970-01-01T00:00:00; without
+        /// it, the time of this machine
+        #[arg(long, value_name = "TIME", value_parser = clock)]
+        clock: Option<String>,
     },
     /// Open a shell in the test VM, or run a command in it
     Ssh {
@@ -112,7 +116,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             bin_dir,
             source,
         } => build(&dir, &cloud, &bin_dir, &source),
-        Command::Up { dir } => up(&dir),
+        Command::Up { dir, clock } => up(&dir, clock.as_deref()),
         Command::Ssh { dir, root, args } => ssh(&dir, root, &args),
         Command::Stop { dir, kill } => machine::stop(&dir, kill),
         Command::Reset { dir } => reset(&dir),
@@ -179,7 +183,17 @@ fn stopped(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn up(dir: &Path) -> Result<()> {
+/// Checks a time without a zone, as QEMU takes it.
+fn clock(text: &str) -> Result<String, String> {
+    let form = text.len() == 19 && text.as_bytes()[10] == b'T';
+    let form = form && time::parse(&format!("{text}Z")).is_some();
+    match form {
+        true => Ok(text.into()),
+        false => Err("not a time: write it as 1970-01-01T00:00:00".into()),
+    }
+}
+
+fn up(dir: &Path, clock: Option<&str>) -> Result<()> {
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
     let names = load(dir)?;
     if machine::running(dir) {
@@ -195,7 +209,7 @@ fn up(dir: &Path) -> Result<()> {
          Host vm twin\n  User edge\nHost vm-root twin-root\n  User root\n"
     );
     file::write(&names.ssh_config, config.as_bytes(), 0o600)?;
-    machine::start(dir, &base::get()?, port)?;
+    machine::start(dir, &base::get()?, port, clock)?;
     status(dir)
 }
 
