@@ -1,6 +1,8 @@
 //! Benchmarks that print tables of time and memory. Limits are printed beside the results
 //! but not enforced, since a busy machine would exceed them.
 
+mod earlier;
+mod generator;
 mod tables;
 
 use anyhow::Result;
@@ -38,6 +40,13 @@ pub(crate) enum Benchmark {
         #[arg(long, default_value_t = 15)]
         runs: usize,
     },
+    /// Time of edge-generator for 0 to 10,000 units, compared with one unit, with `true`
+    /// and with an earlier version
+    Generator {
+        /// Commit whose edge-generator is measured in turn with that of the work tree
+        #[arg(long, value_name = "COMMIT")]
+        before: Option<String>,
+    },
     /// Benchmarks of a single tool
     #[command(flatten)]
     Tool(tables::Table),
@@ -50,6 +59,7 @@ pub(crate) fn run(benchmark: &Benchmark) -> Result<bool> {
         Benchmark::Fleet { devices } => fleet(*devices)?,
         Benchmark::Idle { minutes } => idle(*minutes)?,
         Benchmark::Mqtt { runs } => mqtt(*runs)?,
+        Benchmark::Generator { before } => generator::run(before.as_deref())?,
         Benchmark::Tool(table) => tables::run(table)?,
     }
     Ok(true)

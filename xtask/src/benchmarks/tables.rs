@@ -10,8 +10,6 @@ use crate::shell;
 /// Benchmarks of `cargo xtask bench` that measure a single tool.
 #[derive(clap::Subcommand)]
 pub(crate) enum Table {
-    /// Time of edge-generator for 0, 100, 1,000 and 10,000 units
-    Generator,
     /// Peak memory of each device tool
     Memory,
     /// Time of `edge-app sandbox`, compared with `docker save | gzip | ssh docker load`
@@ -46,15 +44,10 @@ pub(crate) enum Table {
 
 /// Memory limit of each device tool in kB, which the documentation promises.
 const MAX_MEMORY_KB: u64 = 12_000;
-/// Pairs of a number of units and the time limit of one edge-generator run in
-/// milliseconds.
-const GENERATOR_LIMITS: [(usize, f64); 4] = [(0, 5.0), (100, 5.0), (1_000, 30.0), (10_000, 200.0)];
-
 /// Builds the release programs, runs one benchmark and prints its table.
 pub(super) fn run(table: &Table) -> Result<()> {
     shell::run(shell::cargo().args(["build", "--quiet", "--release"]))?;
     match table {
-        Table::Generator => generator(),
         Table::Memory => memory(),
         Table::Sandbox {
             bases: Some(bases), ..
@@ -98,10 +91,10 @@ fn apps(table: &str, options: &[(&str, String)]) -> Result<()> {
 
 /// Temporary root directory with the libraries of this machine, in which programs run by
 /// chroot with separate `/data`, `/run` and `/dev`.
-struct TestRoot(tempfile::TempDir);
+pub(super) struct TestRoot(tempfile::TempDir);
 
 impl TestRoot {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         for name in [
             "usr",
@@ -127,7 +120,7 @@ impl TestRoot {
         Ok(Self(directory))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -160,13 +153,9 @@ impl TestRoot {
 
     /// Runs a command several times and returns the shortest times and the highest peak
     /// memory.
-    fn measure(&self, command: &str, runs: usize) -> Result<Figures> {
+    pub(super) fn measure(&self, command: &str, runs: usize) -> Result<Figures> {
         let timed = format!("/usr/bin/time -f \"measured %e %U %S %M\" {command} >/dev/null");
-        let mut best = Figures {
-            wall: f64::MAX,
-            cpu: f64::MAX,
-            peak: 0,
-        };
+        let mut best = Figures::MAX;
         for _ in 0..runs {
             let messages = self.run(&timed)?;
             let line = messages.lines().find_map(|l| l.strip_prefix("measured "));
@@ -175,10 +164,11 @@ impl TestRoot {
             let [wall, user, system, _] = numbers[..] else {
                 bail!("measuring {command}: {line}");
             };
-            let peak = line.rsplit(' ').next().unwrap_or_default().parse()?;
-            best.wall = best.wall.min(wall * 1000.0);
-            best.cpu = best.cpu.min((user + system) * 1000.0);
-            best.peak = best.peak.max(peak);
+            best.improve(&Figures {
+                wall: wall * 1000.0,
+                cpu: (user + system) * 1000.0,
+                peak: line.rsplit(' ').next().unwrap_or_default().parse()?,
+            });
         }
         Ok(best)
     }
@@ -186,51 +176,40 @@ impl TestRoot {
 
 /// Elapsed time (`wall`) and processor time (`cpu`) in milliseconds, and peak memory in
 /// kB.
-struct Figures {
-    wall: f64,
-    cpu: f64,
-    peak: u64,
+#[derive(Clone)]
+pub(super) struct Figures {
+    pub(super) wall: f64,
+    pub(super) cpu: f64,
+    pub(super) peak: u64,
+}
+
+impl Figures {
+    /// Figures that any measurement improves.
+    pub(super) const MAX: Self = Self {
+        wall: f64::MAX,
+        cpu: f64::MAX,
+        peak: 0,
+    };
+
+    /// Takes the shorter times and the higher peak of both.
+    pub(super) fn improve(&mut self, other: &Self) {
+        self.wall = self.wall.min(other.wall);
+        self.cpu = self.cpu.min(other.cpu);
+        self.peak = self.peak.max(other.peak);
+    }
 }
 
 const UNIT: &str = "[Unit]\nAfter=docker.service\nWants=docker.service\n\
     [Service]\nExecStart=/usr/bin/edge-docker run --rm --name app registry/edge-ai@sha256:00\n\
     Restart=always\nRestartSec=10\n[Install]\nWantedBy=multi-user.target\n";
 
-fn units(directory: &Path, count: usize) -> Result<()> {
+/// Writes units of apps to a directory.
+pub(super) fn units(directory: &Path, count: usize) -> Result<()> {
     for number in 0..count {
         let path = directory.join(format!("app-{number}.service"));
         #[expect(clippy::disallowed_methods, reason = "a temporary file")]
         fs::write(&path, UNIT).context("writing a unit")?;
     }
-    Ok(())
-}
-
-/// Prints the time of one edge-generator run, as the average of many runs in one shell
-/// minus the time of the shell itself.
-fn generator() -> Result<()> {
-    println!(
-        "{:>8} {:>9} {:>9} {:>9} {:>9}",
-        "units", "ms", "cpu ms", "limit ms", "peak kB"
-    );
-    for (count, limit) in GENERATOR_LIMITS {
-        let root = TestRoot::new()?;
-        units(&root.path("data/services"), count)?;
-        let runs = if count > 1000 { 5 } else { 50 };
-        let many = |program: &str| {
-            let one = format!("mkdir /n/\\$i; {program} /n/\\$i /e /l");
-            format!("sh -c \"set -e; for i in $(seq -s \\  {runs}); do {one}; done\"")
-        };
-        let ours = root.measure(&many("/opt/edge-generator"), 3)?;
-        let shell = root.measure(&many("/bin/true"), 3)?;
-        let each = |all: f64, less: f64| (all - less).max(0.0) / f64::from(runs);
-        println!(
-            "{count:>8} {:>9.2} {:>9.2} {limit:>9.1} {:>9}",
-            each(ours.wall, shell.wall),
-            each(ours.cpu, shell.cpu),
-            ours.peak
-        );
-    }
-    println!("The times by the clock count only on a machine that does nothing else.");
     Ok(())
 }
 
