@@ -109,9 +109,8 @@ fn one_boot(testbed: &Testbed, clock: &Clock, corrected: bool) -> Result<String>
         return Ok(format!("{late} s late: reported"));
     };
     until(LOG_TIMEOUT, "the reason why there is no report", || {
-        let journal = testbed.root(
-            "journalctl -b -u edge-heartbeat -u edge-provision-check -o cat --no-pager",
-        )?;
+        let journal = testbed
+            .root("journalctl -b -u edge-heartbeat -u edge-provision-check -o cat --no-pager")?;
         Ok(journal.contains(reason).then_some(()))
     })?;
     ensure!(
