@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::Request;
 use crate::error::Error;
 use crate::json;
 use crate::manifest::{INDEX_TYPES, Manifest};
@@ -129,10 +128,11 @@ impl Layout {
         }
     }
 
-    /// Answers a request of the client of the repository.
-    pub(super) fn answer(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
-        let absent = || Error::NotFound(request.name.into());
-        let (kind, reference) = target(&request.path).ok_or_else(absent)?;
+    /// Answers a request for `path` by the client of the repository; `name` is the requested
+    /// object in error messages.
+    pub(super) fn answer(&self, path: &str, name: &str, limit: usize) -> Result<Vec<u8>, Error> {
+        let absent = || Error::NotFound(name.into());
+        let (kind, reference) = target(path).ok_or_else(absent)?;
         let digest = match (kind, reference.parse::<Digest>()) {
             // The client then reads the index under the fallback tag.
             (Kind::Referrers, _) => return Err(absent()),
@@ -140,10 +140,9 @@ impl Layout {
             (_, Err(_)) => self.tags.get(reference).ok_or_else(absent)?.clone(),
         };
         let bytes = self.blob(&digest).ok_or_else(absent)?;
-        match bytes.len() > request.limit {
+        match bytes.len() > limit {
             true => Err(Error::Malformed(format!(
-                "{}: larger than {} bytes",
-                request.name, request.limit
+                "{name}: larger than {limit} bytes"
             ))),
             false => Ok(bytes.to_vec()),
         }
@@ -158,6 +157,7 @@ impl Layout {
         match (kind, reference.parse::<Digest>()) {
             (Kind::Referrers, Ok(digest)) => {
                 let page: Value = json::parse(body).map_err(Error::Malformed)?;
+                // A list has several pages, and the index of a layout is one.
                 let entries = page["manifests"].as_array().cloned().unwrap_or_default();
                 self.referrers.entry(digest).or_default().extend(entries);
             }
@@ -177,7 +177,7 @@ impl Layout {
         for (digest, entries) in std::mem::take(&mut self.referrers) {
             let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPES[1],
                 "manifests": entries });
-            let tag = super::signatures::fallback_tag(&digest);
+            let tag = fallback_tag(&digest);
             if !entries.is_empty() && !self.tags.contains_key(&tag) {
                 let index = self.add(index.to_string().into_bytes())?;
                 self.tags.insert(tag, index);
@@ -186,6 +186,12 @@ impl Layout {
         self.tags.insert(tag.into(), set.clone());
         Ok(self)
     }
+}
+
+/// Returns the tag of the index that lists the referrers of `digest` in a registry
+/// without such a list: `sha256-HEX`.
+pub(super) fn fallback_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
 }
 
 /// Kind of a requested object.

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::client::Registry;
 use super::http::Request;
-use super::layout::Layout;
+use super::layout::{Layout, fallback_tag};
 use super::response::unreachable;
-use super::signatures::{SIGNATURE, SIMPLE_SIGNING, fallback_tag, signature_tag};
+use super::signatures::{SIGNATURE, SIMPLE_SIGNING, signature_tag};
 use super::token::Access;
 use crate::bundle::{BUNDLE, PREDICATE};
 use crate::error::Error;
@@ -90,6 +90,7 @@ impl Registry {
                 tag: None,
                 digest: Some(app.digest.clone()),
             };
+            // Of both formats, also where one would do here: the devices' keys may differ.
             self.signatures(&app.digest).await?;
             let manifest = self.resolve_for(&image, architecture).await?;
             if manifest.digest != app.digest {
@@ -139,6 +140,7 @@ impl Registry {
         let other = || Error::Malformed(format!("{name}: the registry sent other content"));
         let request = Request {
             any_host: true,
+            // The client's limit is for manifests: a layer may take hours on a slow link.
             timeout: Some(LAYER_TIMEOUT),
             ..Request::get(self.path(&format!("blobs/{name}")), name, 0)
         };

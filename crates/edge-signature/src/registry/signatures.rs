@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::client::Registry;
 use super::http::Request;
+use super::layout::fallback_tag;
 use crate::annotations::Annotations;
 use crate::bundle::BUNDLE;
 use crate::cached::CachedSignature;
@@ -333,10 +334,4 @@ fn skip<T>(result: Result<T, Error>, reasons: &mut Vec<String>) -> Result<Option
 /// `sha256-HEX.sig`.
 pub(super) fn signature_tag(digest: &Digest) -> String {
     format!("sha256-{}.sig", digest.hex())
-}
-
-/// Returns the tag of the index that lists the referrers of `digest` in a registry
-/// without such a list: `sha256-HEX`.
-pub(super) fn fallback_tag(digest: &Digest) -> String {
-    format!("sha256-{}", digest.hex())
 }
