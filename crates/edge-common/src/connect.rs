@@ -17,6 +17,7 @@ use crate::contract::path;
 use crate::{Root, file, identity};
 pub(crate) use dial::dial;
 pub use error::{ConnectError, ConnectErrorKind};
+#[cfg(feature = "mqtt")]
 pub(crate) use stream::Stream;
 pub(crate) use tls::not_accepted;
 

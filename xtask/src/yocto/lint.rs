@@ -11,6 +11,8 @@ use crate::shell;
 /// Rules of oelint-adv that do not apply to this layer: a build machine cannot reach a
 /// home page, and a licence in the layer itself is not a download.
 const SUPPRESSED_RULES: [&str; 2] = ["oelint.vars.homepageping", "oelint.var.licenseremotefile"];
+/// Variables of meta-rauc, in the form of oelint-adv.
+const KNOWN_VARIABLES: &str = "yocto/variables.json";
 /// Configuration of yamllint: kas files need no `---` at their beginning.
 const YAMLLINT_CONFIG: &str = "{extends: default, rules: {document-start: disable}}";
 /// Python script that validates a kas file with the schema of kas and prints the file as
@@ -46,6 +48,7 @@ pub(super) fn oelint() -> Result<Findings> {
         "--relpaths",
         "--release=scarthgap",
     ]);
+    command.arg(format!("--constantmods=+{KNOWN_VARIABLES}"));
     for rule in SUPPRESSED_RULES {
         command.args(["--suppress", rule]);
     }

@@ -1,7 +1,7 @@
 //! TCP stream on which each read and write ends at a deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// TCP stream with a deadline. OpenSSL reads each record through it, so that a peer that
@@ -37,7 +37,7 @@ impl Stream {
     /// Closes the connection for both sides.
     #[cfg(feature = "mqtt")]
     pub(crate) fn shut_down(&self) {
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        let _ = self.tcp.shutdown(std::net::Shutdown::Both);
     }
 }
 

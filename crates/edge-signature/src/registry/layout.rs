@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::error::Error;
 use crate::json;
@@ -31,7 +31,7 @@ pub struct Layout {
     bytes: usize,
     /// Descriptors of manifests that refer to a manifest.
     #[cfg(feature = "push")]
-    referrers: BTreeMap<Digest, Vec<Value>>,
+    referrers: BTreeMap<Digest, Vec<serde_json::Value>>,
 }
 
 #[derive(Deserialize)]
@@ -156,7 +156,7 @@ impl Layout {
         };
         match (kind, reference.parse::<Digest>()) {
             (Kind::Referrers, Ok(digest)) => {
-                let page: Value = json::parse(body).map_err(Error::Malformed)?;
+                let page: serde_json::Value = json::parse(body).map_err(Error::Malformed)?;
                 // A list has several pages, and the index of a layout is one.
                 let entries = page["manifests"].as_array().cloned().unwrap_or_default();
                 self.referrers.entry(digest).or_default().extend(entries);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn hostile_indexes_are_errors() {
-        let of = |manifests: Value, blobs: Value| {
+        let of = |manifests: serde_json::Value, blobs: serde_json::Value| {
             let index = json!({ "manifests": manifests, "annotations": { BLOBS: blobs } });
             Layout::parse(index.to_string().as_bytes()).map(|(layout, _)| layout)
         };

@@ -63,10 +63,10 @@ RDEPENDS:edge-partition = "\
 RDEPENDS:edge-docker = "chronyc docker networkmanager-nmcli nftables"
 RDEPENDS:edge-heartbeat = "nvme-cli"
 RDEPENDS:edge-os = "edge-rauc rauc tegra-redundant-boot-base"
-# Absent where the kernel has it built in.
-RRECOMMENDS:edge-os = "kernel-module-nbd"
 RDEPENDS:edge-provision = "ca-certificates"
 RDEPENDS:edge-vpn = "iproute2-ip wireguard-tools"
+# Absent where the kernel has it built in.
+RRECOMMENDS:edge-os = "kernel-module-nbd"
 
 # externalsrc.bbclass hashes every file below the checkout, its build directory
 # included, where bitbake runs inside of it: the hash of an unchanged source would differ

@@ -4,6 +4,7 @@ DESCRIPTION = "Bundle of RAUC with the root file system of EDGE_BUNDLE_IMAGE, wh
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "images"
 LICENSE = "MIT"
+SRC_URI = ""
 
 inherit bundle
 
