@@ -60,7 +60,7 @@ class Configuration(unittest.TestCase):
         self.assertNotRegex(append, r'PACKAGECONFIG:edge = "[^"]*service')
 
     def test_the_bundle_is_what_edge_app_signs(self):
-        bundle = read(LAYER, "recipes-core/bundles/edge-ai-bundle.bb")
+        bundle = read(LAYER, "recipes-core/bundles/edge-ai-bundle_1.0.bb")
         for line in ['RAUC_BUNDLE_FORMAT = "verity"', 'RAUC_SLOT_rootfs[adaptive] = "block-hash-index"', 'RAUC_BUNDLE_COMPATIBLE = "${MACHINE}"', 'RAUC_BUNDLE_VERSION = "${EDGE_OS_VERSION}"']:
             self.assertIn(line, bundle)
         self.assertIn('compatible=@MACHINE@', read(RECIPES, "files/system.conf"))
