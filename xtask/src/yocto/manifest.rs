@@ -14,7 +14,7 @@ use crate::shell;
 
 /// Path prefixes of files that only the device image has, and the reason. A prefix
 /// without a matching file is an error.
-const IMAGE_ONLY: [(&str, &str); 15] = [
+const IMAGE_ONLY: [(&str, &str); 16] = [
     (
         "/etc/edge-ai/ca/",
         "Amazon's roots; the local cloud has its own",
@@ -51,6 +51,7 @@ const IMAGE_ONLY: [(&str, &str); 15] = [
     ("/usr/lib/udev/rules.d/70-edge-gpu.rules", "no GPU"),
     ("/usr/share/man/", "the VM has no program that shows pages"),
     ("/etc/platform-pre-switchroot", "of the initramfs"),
+    ("/etc/rauc/system.conf", "one slot"),
 ];
 const NETWORKD: &str = "the VM's network is that of its distribution";
 

@@ -4,11 +4,13 @@ DESCRIPTION = "Bundle of RAUC with the root file system of EDGE_BUNDLE_IMAGE, wh
 HOMEPAGE = "https://example.com/edge-ai"
 SECTION = "images"
 LICENSE = "MIT"
-SRC_URI = ""
 
 inherit bundle
 
 DEPENDS += "openssl-native"
+
+# Nothing is fetched.
+SRC_URI = ""
 
 # Image for the field; `edge-ai-image-dev` for development.
 EDGE_BUNDLE_IMAGE ??= "edge-ai-image"
