@@ -20,7 +20,7 @@ pub(crate) const PROGRAMS: [&str; 8] = [
 
 /// Limit in bytes of the sum of the sizes of all stripped programs. The goal is 9 MB, see
 /// `docs/measurements.md`.
-const LIMIT: u64 = 11_000_000;
+const LIMIT: u64 = 11_500_000;
 
 /// Builds the release programs, strips copies of them and prints a table of their sizes;
 /// returns false if the sum is over the limit.
