@@ -61,6 +61,9 @@ pub(crate) enum Campaign {
         #[arg(long, default_value_t = 0)]
         resume: u32,
     },
+    /// Kill edge-fleet at every system call while it takes, refuses, pulls, replaces,
+    /// restores and commits
+    FleetKill,
     /// Play random schedules of jobs, power losses and hands on the loop of edge-fleet
     Fleet {
         /// Number of schedules
@@ -98,6 +101,7 @@ pub(crate) fn run(campaign: &Campaign) -> Result<bool> {
         Campaign::Disk { resume } => disk(*resume)?,
         Campaign::Stored { count, resume } => shared(*count, *resume, &ACCEPTED)?,
         Campaign::StoredEdits { count, resume } => shared(*count, *resume, &EDITED)?,
+        Campaign::FleetKill => test("edge-fleet", "survives_a_kill", every)?,
         Campaign::Fleet { count, resume } => shared(*count, *resume, &SCHEDULES)?,
     }
     Ok(true)
@@ -171,8 +175,9 @@ fn shared(count: u32, resume: u32, campaign: &Shared) -> Result<()> {
 }
 
 /// Crates whose programs and examples the tests of every campaign run.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
     "edge-docker",
+    "edge-fleet",
     "edge-heartbeat",
     "edge-os",
     "edge-provision",
