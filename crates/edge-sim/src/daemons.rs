@@ -20,6 +20,18 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Interval of the attempts to connect.
 const POLL: Duration = Duration::from_millis(50);
 
+/// End of a daemon while it was awaited. Another program may have taken its port.
+#[derive(Debug)]
+pub(crate) struct Ended(String);
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
+
 /// Daemons that were started. Dropping the list kills them unless [`Daemons::keep`]
 /// is called.
 pub(crate) struct Daemons {
@@ -88,14 +100,13 @@ impl Daemons {
     }
 
     /// Returns an error if a stop signal was received or a daemon has ended.
-    fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         signals::check()?;
         for child in &mut self.children {
             if let Some(status) = child.try_wait()? {
-                bail!(
-                    "a daemon ended: {status}; see the logs in {}",
-                    self.dir.display()
-                );
+                let logs = self.dir.display();
+                let why = format!("a daemon ended: {status}; see the logs in {logs}");
+                return Err(Ended(why).into());
             }
         }
         Ok(())

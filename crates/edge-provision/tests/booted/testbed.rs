@@ -229,7 +229,9 @@ impl Testbed {
 
     pub fn no_failed_units(&self) {
         let failed = self.good("systemctl list-units --failed --plain --no-legend 'edge-*'");
-        assert_eq!(failed, "", "{}", self.journal());
+        let unit = failed.split_whitespace().next().unwrap_or_default();
+        let why = self.run(&format!("journalctl -b --no-pager -u '{unit}'"));
+        assert_eq!(failed, "", "{}\n{}", text(&why), self.journal());
     }
 }
 

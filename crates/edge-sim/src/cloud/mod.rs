@@ -28,7 +28,7 @@ use clap::Subcommand;
 use edge_common::{Root, file, log};
 use serde_json::{Value, json};
 
-use crate::daemons::{self, Daemons};
+use crate::daemons::{self, Daemons, Ended};
 use crate::host::{find, free_port};
 use crate::signals;
 
@@ -126,6 +126,9 @@ pub fn create(dir: &Path, allow: &[String]) -> Result<()> {
     file::create_directory(&dir.join("shadows"), 0o700)
 }
 
+/// Attempts to start the daemons.
+const MAX_ATTEMPTS: u32 = 3;
+
 fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
     file::create_directory(dir, 0o700)?;
     let dir = &fs::canonicalize(dir).with_context(|| format!("finding {}", dir.display()))?;
@@ -134,23 +137,12 @@ fn up(dir: &Path, allow: &[String], aws: bool) -> Result<()> {
         return status(dir);
     }
     signals::notice()?;
-    let ports = Ports {
-        mqtt: free_port()?,
-        registry: free_port()?,
-        aws: free_port()?,
-        proxy: free_port()?,
-        control: free_port()?,
-        credentials: free_port()?,
-        ecr: free_port()?,
-    };
     create(dir, allow)?;
     let claim = policy::Policy::claim(TEMPLATE)?.access_list("claim", "")?;
     put(dir, "acl", &format!("{RESPONDER}\n{claim}"), 0o600)?;
     let password = pki::random_hex(16)?;
     put(dir, "registry.password", &password, 0o600)?;
-    configure(dir, &ports, &password)?;
-    let mut daemons = Daemons::new(dir);
-    start(dir, &ports, &mut daemons, aws)?;
+    let (ports, daemons) = start_all(dir, &password, aws)?;
     let mut values = endpoints(dir, &ports);
     if aws {
         let public = aws::seed(dir, &ports)?;
@@ -185,6 +177,20 @@ pub(crate) struct Ports {
     ecr: u16,
 }
 
+impl Ports {
+    fn free() -> Result<Self> {
+        Ok(Self {
+            mqtt: free_port()?,
+            registry: free_port()?,
+            aws: free_port()?,
+            proxy: free_port()?,
+            control: free_port()?,
+            credentials: free_port()?,
+            ecr: free_port()?,
+        })
+    }
+}
+
 fn put(dir: &Path, name: &str, text: &str, mode: u32) -> Result<()> {
     file::write(&dir.join(name), text.as_bytes(), mode)
 }
@@ -214,6 +220,25 @@ fn configure(dir: &Path, ports: &Ports, password: &str) -> Result<()> {
     put(dir, "htpasswd", &htpasswd(USER, password)?, 0o600)
 }
 
+/// Starts all daemons. Again with other ports if one of them ends, since another program
+/// may have taken a port after it was found free.
+fn start_all(dir: &Path, password: &str, aws: bool) -> Result<(Ports, Daemons)> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let ports = Ports::free()?;
+        configure(dir, &ports, password)?;
+        let mut daemons = Daemons::new(dir);
+        match start(dir, &ports, &mut daemons, aws) {
+            Ok(()) => return Ok((ports, daemons)),
+            Err(error) if error.is::<Ended>() && attempts < MAX_ATTEMPTS => {
+                log::warn(format_args!("{error:#}: starting again with other ports"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<()> {
     let path = |name: &str| dir.join(name).display().to_string();
     daemons.start("mosquitto", &["-c", &path("mosquitto.conf")])?;
@@ -239,7 +264,9 @@ fn start(dir: &Path, ports: &Ports, daemons: &mut Daemons, aws: bool) -> Result<
     for port in [ports.control, ports.credentials, ports.ecr] {
         daemons.wait_for(port)?;
     }
-    daemons.wait_for(ports.proxy)
+    daemons.wait_for(ports.proxy)?;
+    // What listens may be another program.
+    daemons.check()
 }
 
 fn endpoints(dir: &Path, ports: &Ports) -> Value {
