@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::tree::{Key, Node, Place, Problem, Value};
+use super::with_advice;
 
 /// Size limit of a YAML text in bytes; a run specification has the same.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
@@ -48,7 +49,7 @@ fn scan_problem(error: &ScanError) -> Problem {
         line: marker.line().max(1),
         column: marker.col() + 1,
     };
-    Problem::new(place, error.kind())
+    Problem::new(place, with_advice(&error.kind().to_string()))
 }
 
 /// Unfinished list or mapping.

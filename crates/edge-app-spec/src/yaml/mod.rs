@@ -31,9 +31,19 @@ pub fn parse_yaml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Stri
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         // Only the error for a repeated key has no position.
         let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
-        let message = UserMessageFormatter.format_message(&error);
+        let message = with_advice(&UserMessageFormatter.format_message(&error));
         format!("{name}:{line}:{column}: {message}")
     })
+}
+
+/// Adds to a message of the scanner what to do, where it names only its own state.
+fn with_advice(message: &str) -> String {
+    let advice = match message {
+        "unexpected end of file" => ": the file is empty",
+        tab if tab.contains("found a tab") || tab.contains("tabs ") => ": indent with blanks",
+        _ => "",
+    };
+    format!("{message}{advice}")
 }
 
 /// Deserializes a key without a value as the default of `T`. If every entry below

@@ -86,11 +86,11 @@ pub(super) fn refusals(spec: &Spec) -> Result<Vec<String>> {
 
 fn grants(devices: Option<&Path>) -> Result<Table> {
     let text = match devices {
-        Some(path) => file::read_text(path, MAX_FILE_BYTES),
-        None => Ok(DEFAULT_TABLE.to_string()),
+        Some(path) => file::read_text(path, MAX_FILE_BYTES)
+            .map_err(|error| Failure::wrap(CONFIGURATION, error))?,
+        None => DEFAULT_TABLE.to_string(),
     };
-    let table = text.and_then(|text| Table::parse(text.as_bytes()));
-    table.map_err(|error| {
+    Table::parse(text.as_bytes()).map_err(|error| {
         let file = devices.unwrap_or(Path::new("devices.json"));
         let error = error.context(format!("reading {}", file.display()));
         Failure::wrap(CONFIGURATION, error)

@@ -24,11 +24,19 @@ pub(crate) fn keygen(path: &Path) -> Result<()> {
             return Err(Failure::error(2, why));
         }
     }
+    // The parent of a bare file name is the empty path.
+    let directory = Path::new(".").join(path.parent().unwrap_or(Path::new("")));
+    if !directory.is_dir() {
+        let why = format!(
+            "{} is no directory: create it, or give another path",
+            path.parent().unwrap_or(path).display()
+        );
+        return Err(Failure::error(2, why));
+    }
     // P-256 is the only curve that devices accept, and cosign uses it too.
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     let key = PKey::from_ec_key(EcKey::generate(&group).context("generating a key")?)?;
-    // The parent of a bare file name is the empty path, where `file::write` could not
-    // create its temporary file.
+    // `file::write` cannot create its temporary file in an empty path.
     let in_directory = |path: &Path| Path::new(".").join(path);
     file::write(&in_directory(path), &key.private_key_to_pem_pkcs8()?, 0o600)?;
     file::write(&in_directory(public), &key.public_key_to_pem()?, 0o644)?;

@@ -51,7 +51,8 @@ pub(crate) async fn run(project: &Project, command: NetworkCommand) -> Result<()
 /// Reads and checks a file of settings. No message repeats a value: it may be a password
 /// under a wrong key.
 fn load(path: &Path) -> Result<Settings> {
-    let text = file::read_text(path, 4 * MAX_SETTINGS_BYTES)?;
+    let text = file::read_text(path, 4 * MAX_SETTINGS_BYTES)
+        .map_err(|error| Failure::wrap(CONFIGURATION, error))?;
     let name = path.display().to_string();
     let parsed = edge_app_spec::parse_yaml::<Settings>(&text, &name);
     let settings = parsed.map_err(|why| Failure::error(CONFIGURATION, shown(&why, &name)))?;

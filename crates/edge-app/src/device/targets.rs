@@ -31,12 +31,8 @@ impl Targets {
             names.extend(config.devices.keys().cloned());
         }
         for group in &self.group {
-            let Some(members) = config.groups.get(group) else {
-                let known: Vec<_> = config.groups.keys().map(String::as_str).collect();
-                let why = format!("edge-app.yaml has no group {group:?}: it has {known:?}");
-                return Err(Failure::error(2, why));
-            };
-            names.extend(members.iter().flat_map(Group::devices).cloned());
+            let members = project.group(group)?;
+            names.extend(members.map(Group::devices).into_iter().flatten().cloned());
         }
         // Groups may overlap, and two simultaneous deployments on one device would
         // collide.

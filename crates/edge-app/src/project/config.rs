@@ -235,6 +235,24 @@ impl Project {
         })
     }
 
+    /// Returns a group of `edge-app.yaml`; `None` for one without devices.
+    ///
+    /// # Errors
+    /// There is no such group.
+    pub(crate) fn group(&self, name: &str) -> Result<Option<&Group>> {
+        let groups = &self.config.groups;
+        if let Some(group) = groups.get(name) {
+            return Ok(group.as_ref());
+        }
+        let known: Vec<_> = groups.keys().map(String::as_str).collect();
+        let known = match &known[..] {
+            [] => format!("no groups: write groups: {{{name}: [DEVICE, …]}}"),
+            known => format!("only {}", known.join(", ")),
+        };
+        let why = format!("{FILE_NAME} has no group {name:?}, it has {known}");
+        Err(Failure::error(2, why))
+    }
+
     /// Resolves a path of `edge-app.yaml` relative to the project's directory, so that it
     /// is valid from each current directory.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {

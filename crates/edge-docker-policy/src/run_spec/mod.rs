@@ -7,6 +7,7 @@
 //! of a text that a person edits and formats anew is another one
 //! (`docs/decisions/0024-run-specification.md`).
 
+mod calendar;
 mod request;
 mod types;
 mod unit;
@@ -20,7 +21,8 @@ pub use types::{
     Unit,
 };
 
-pub use unit::{UnitFiles, is_calendar, is_unit_name};
+pub use calendar::is_calendar;
+pub use unit::{UnitFiles, is_unit_name};
 
 use crate::refusal::refuse;
 

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use super::calendar::is_calendar;
 use super::types::Unit;
 use crate::refusal::refuse;
 
@@ -12,8 +13,6 @@ const TYPES: [&str; 7] = [
 ];
 /// Length limit of a unit name, as of systemd.
 const MAX_NAME_BYTES: usize = 255;
-/// Length limit of a calendar expression.
-const MAX_CALENDAR_BYTES: usize = 128;
 /// Limit of the names in `after` and in `wants`.
 const MAX_NAMES: usize = 32;
 
@@ -36,15 +35,6 @@ pub fn is_unit_name(text: &str) -> bool {
         && TYPES.iter().any(|end| text.ends_with(end))
 }
 
-/// Returns whether `text` has the characters of a calendar expression of systemd, for
-/// example `daily` or `Mon *-*-* 03:00`.
-pub fn is_calendar(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "*-:./,~ +_".contains(c);
-    text.len() <= MAX_CALENDAR_BYTES
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '*')
-        && text.chars().all(allowed)
-}
-
 impl Unit {
     /// Returns the units that start `version` of the app `app`.
     ///
@@ -64,7 +54,8 @@ impl Unit {
         let has_timer = !self.timer.is_empty();
         if has_timer && !is_calendar(&self.timer) {
             return Err(refuse(format_args!(
-                "unit: timer {:?} is refused: it is no calendar expression",
+                "unit: timer {:?} is refused: write a time as systemd takes it, for example `daily` \
+                 or `Mon *-*-* 03:00`",
                 self.timer
             )));
         }

@@ -17,17 +17,11 @@ const DEFAULT_SETTLE: u32 = 60;
 
 /// Returns the group of `edge-app.yaml` with what a release needs.
 pub(super) fn find<'a>(project: &'a Project, name: &str) -> Result<&'a GroupRelease> {
-    match project.config.groups.get(name) {
-        Some(Some(Group::Release(group))) => Ok(group),
-        Some(_) => Err(configuration(format!(
+    match project.group(name)? {
+        Some(Group::Release(group)) => Ok(group),
+        _ => Err(configuration(format!(
             "group {name} has no apps: write {name}: {{devices: […], apps: {{APP: VERSION}}}}"
         ))),
-        None => {
-            let known: Vec<_> = project.config.groups.keys().collect();
-            Err(configuration(format!(
-                "edge-app.yaml has no group {name:?}: it has {known:?}"
-            )))
-        }
     }
 }
 

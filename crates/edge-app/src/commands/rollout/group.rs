@@ -28,12 +28,9 @@ pub(crate) async fn run(project: &Project, command: GroupCommand) -> Result<()> 
 /// Returns the names of the things of a group.
 fn things(project: &Project, name: &str) -> Result<BTreeSet<String>> {
     let configuration = |why: String| Failure::error(CONFIGURATION, why);
-    let Some(group) = project.config.groups.get(name) else {
-        let known: Vec<_> = project.config.groups.keys().collect();
-        let why = format!("edge-app.yaml has no group {name:?}: it has {known:?}");
-        return Err(configuration(why));
-    };
-    let devices = group.as_ref().map_or(&[][..], |group| group.devices());
+    let devices = project
+        .group(name)?
+        .map_or(&[][..], |group| group.devices());
     // An empty group would take every device out of the thing group.
     if devices.is_empty() {
         let why = format!("group {name} names no devices: AWS's groups have no patterns");
