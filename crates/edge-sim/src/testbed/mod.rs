@@ -11,7 +11,6 @@ mod bundles;
 mod cloud;
 mod command_line;
 mod device_root;
-mod guest;
 mod images;
 mod programs;
 
@@ -19,7 +18,6 @@ pub use bundles::{Bundle, rauc};
 pub use cloud::{Cloud, StrictEndpoint, edge_sim};
 pub use command_line::{check_help, check_needs_root, check_wrong_usage};
 pub use device_root::{DeviceRoot, IdentityFile};
-pub use guest::Guest;
 pub use images::{build_context, build_image, push_image};
 pub use programs::{example, program};
 

@@ -80,17 +80,6 @@ pub(crate) fn start(dir: &Path, base: &Base, port: u16, clock: Option<&str>) -> 
     })
 }
 
-/// Returns the command of a QEMU that boots the kernel of the base system from another
-/// initial RAM disk, without devices and display.
-pub(crate) fn from_memory(base: &Base, initrd: &Path, kernel_args: &str) -> Result<Command> {
-    let base = Base {
-        image: base.image.clone(),
-        kernel: base.kernel.clone(),
-        initrd: initrd.into(),
-    };
-    qemu(&base, kvm_works(&base)?, kernel_args)
-}
-
 /// Returns the command of a QEMU that boots the kernel of the base system, without
 /// devices and display.
 fn qemu(base: &Base, kvm: bool, kernel_args: &str) -> Result<Command> {

@@ -6,7 +6,7 @@ pub(crate) mod contents;
 mod disk;
 pub(crate) mod entry;
 mod image_files;
-pub(crate) mod machine;
+mod machine;
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
