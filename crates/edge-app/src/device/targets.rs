@@ -31,7 +31,7 @@ impl Targets {
             names.extend(config.devices.keys().cloned());
         }
         for group in &self.group {
-            let members = project.group(group)?;
+            let members = project.group(group, 2)?;
             names.extend(members.map(Group::devices).into_iter().flatten().cloned());
         }
         // Groups may overlap, and two simultaneous deployments on one device would

@@ -238,8 +238,9 @@ impl Project {
     /// Returns a group of `edge-app.yaml`; `None` for one without devices.
     ///
     /// # Errors
-    /// There is no such group.
-    pub(crate) fn group(&self, name: &str) -> Result<Option<&Group>> {
+    /// There is no such group; the exit code is `code`, that of wrong usage where devices are
+    /// selected, that of the configuration where it says what the group gets.
+    pub(crate) fn group(&self, name: &str, code: u8) -> Result<Option<&Group>> {
         let groups = &self.config.groups;
         if let Some(group) = groups.get(name) {
             return Ok(group.as_ref());
@@ -250,7 +251,7 @@ impl Project {
             known => format!("only {}", known.join(", ")),
         };
         let why = format!("{FILE_NAME} has no group {name:?}, it has {known}");
-        Err(Failure::error(2, why))
+        Err(Failure::error(code, why))
     }
 
     /// Resolves a path of `edge-app.yaml` relative to the project's directory, so that it

@@ -17,7 +17,7 @@ const DEFAULT_SETTLE: u32 = 60;
 
 /// Returns the group of `edge-app.yaml` with what a release needs.
 pub(super) fn find<'a>(project: &'a Project, name: &str) -> Result<&'a GroupRelease> {
-    match project.group(name)? {
+    match project.group(name, CONFIGURATION)? {
         Some(Group::Release(group)) => Ok(group),
         _ => Err(configuration(format!(
             "group {name} has no apps: write {name}: {{devices: […], apps: {{APP: VERSION}}}}"

@@ -29,7 +29,7 @@ pub(crate) async fn run(project: &Project, command: GroupCommand) -> Result<()> 
 fn things(project: &Project, name: &str) -> Result<BTreeSet<String>> {
     let configuration = |why: String| Failure::error(CONFIGURATION, why);
     let devices = project
-        .group(name)?
+        .group(name, CONFIGURATION)?
         .map_or(&[][..], |group| group.devices());
     // An empty group would take every device out of the thing group.
     if devices.is_empty() {
