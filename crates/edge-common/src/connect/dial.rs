@@ -115,17 +115,7 @@ fn race(target: &Target, host: &str, port: u16) -> Result<SslStream<Stream>, Con
     let (sender, receiver) = mpsc::channel();
     let answers = sender.clone();
     let answered = move |answer| drop(answers.send(Event::Answered(answer)));
-    let mut race = Race {
-        pending: resolve::look_up(host, port, answered),
-        unresolved: Vec::new(),
-        known: Vec::new(),
-        queue: VecDeque::new(),
-        stalled: Vec::new(),
-        repeated: Vec::new(),
-        running: 0,
-        next_start: Instant::now(),
-        error: None,
-    };
+    let mut race = Race::new(resolve::look_up(host, port, answered));
     loop {
         race.start_due(target, &sender);
         if let Some(stream) = race.wait(&receiver, target.end) {
@@ -138,6 +128,21 @@ fn race(target: &Target, host: &str, port: u16) -> Result<SslStream<Stream>, Con
 }
 
 impl Race {
+    /// Creates a race without addresses, for which `pending` look-ups run.
+    fn new(pending: usize) -> Self {
+        Self {
+            pending,
+            unresolved: Vec::new(),
+            known: Vec::new(),
+            queue: VecDeque::new(),
+            stalled: Vec::new(),
+            repeated: Vec::new(),
+            running: 0,
+            next_start: Instant::now(),
+            error: None,
+        }
+    }
+
     /// Puts the addresses of a look-up into the queue.
     fn add(&mut self, answer: resolve::Answer) {
         self.pending -= 1;
@@ -303,16 +308,10 @@ mod tests {
     use super::*;
 
     fn idle() -> Race {
+        let known = vec!["[2001:db8::1]:1".parse().unwrap()];
         Race {
-            pending: 0,
-            unresolved: Vec::new(),
-            known: vec!["[2001:db8::1]:1".parse().unwrap()],
-            queue: VecDeque::new(),
-            stalled: Vec::new(),
-            repeated: Vec::new(),
-            running: 0,
-            next_start: Instant::now(),
-            error: None,
+            known,
+            ..Race::new(0)
         }
     }
 

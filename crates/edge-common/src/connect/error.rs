@@ -18,7 +18,7 @@ pub enum ConnectErrorKind {
     Rejected,
 }
 
-/// How far an attempt came, from the least telling error to the most telling one. A device
+/// Last stage that an attempt reached, from the least telling error to the most telling one. A device
 /// without IPv6 fails at once on each IPv6 address, which says nothing of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Progress {

@@ -52,7 +52,7 @@ struct Note {
     is_done: bool,
 }
 
-/// What a pass did.
+/// Counts of one pass.
 #[derive(Debug, Default)]
 struct Tally {
     seen: u64,

@@ -32,7 +32,7 @@ struct MountRoot {
 }
 
 /// Returns whether `place` contains exactly the clones of `sources`, each at its number.
-/// What cannot be read is not current.
+/// Clones that cannot be read are not current.
 pub(super) fn are_current(place: &Path, sources: &[OwnedFd]) -> bool {
     try_are_current(place, sources).unwrap_or(false)
 }

@@ -406,7 +406,7 @@ fn activate_goes_on_after_each_failed_step() {
     assert!(testbed.read("calls").contains("start multi-user.target"));
 }
 
-/// What is no directory of its own is neither waited for nor followed.
+/// Links and files in the place of a directory are neither waited for nor followed.
 #[test]
 fn odd_entries_in_the_place_of_directories_delay_and_delete_nothing() {
     let testbed = Testbed::new();
